@@ -1,0 +1,31 @@
+"""The errors of lrfdse: one class an exit code, messages that say what, where and what to do."""
+
+from __future__ import annotations
+
+
+class LrfdseError(Exception):
+    """Base of every error that lrfdse raises on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(LrfdseError):
+    """The model, the data, an option or a configuration file cannot be used as given."""
+
+    exit_code = 2
+
+
+class NoDesignError(LrfdseError):
+    """The exploration ran, but no design satisfies the limits."""
+
+    exit_code = 3
+
+
+class ToolError(LrfdseError):
+    """A tool or a device is missing, too old, or failed."""
+
+    exit_code = 4
+
+
+class KernelError(ToolError):
+    """One kernel crashed, hung or computed wrong numbers on its target; the exploration goes on without it."""

@@ -113,9 +113,7 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
-            raise InputError(
-                f"{where} must be one of {', '.join(map(str, typing.get_args(hint)))}, but got {value!r}"
-            )
+            raise InputError(f"{where} must be one of {', '.join(map(str, typing.get_args(hint)))}, but got {value!r}")
         return value
     if origin is tuple:
         if not isinstance(value, list):

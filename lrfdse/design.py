@@ -76,8 +76,8 @@ class Layer:
 class Step:
     """One matrix product of a chain: ``out[p, j, q] = sum_k weight[j, k] * input[p, k, q]``, all C-contiguous.
 
-    Contracting a tensor train core by core, in either direction, is a sequence of such steps in which the output of one,
-    reinterpreted with other sizes, is the input of the next: no transpose is ever needed (derived in docs/method.md).
+    Contracting a tensor train core by core, in either direction, is a sequence of such steps in which the output of
+    one, reinterpreted with other sizes, is the input of the next: no transpose is ever needed (docs/method.md).
     """
 
     batch: int
@@ -124,9 +124,9 @@ class Step:
 class Factorization:
     """The shape of a layer's decomposition: modes, ranks and contraction direction; no numbers.
 
-    ``ranks`` holds the ``d - 1`` inner ranks. ``d = 1`` is the dense layer. Plain SVD is the path through ``(M, 1)``: modes
-    ``m = (M, 1)``, ``n = (1, N)``, right to left. Modes that multiply to more than the layer's sizes mean a layer padded with
-    zeros: unused trailing inputs and outputs.
+    ``ranks`` holds the ``d - 1`` inner ranks. ``d = 1`` is the dense layer. Plain SVD is the path through ``(M, 1)``:
+    modes ``m = (M, 1)``, ``n = (1, N)``, right to left. Modes that multiply to more than the layer's sizes mean a layer padded
+    with zeros: unused trailing inputs and outputs.
 
     >>> f = Factorization.parse("tt:m=300x1,n=4x196,r=9", outputs=300, inputs=784)
     >>> f.params, f.macs(), str(f)
@@ -194,8 +194,7 @@ class Factorization:
     def is_svd(self) -> bool:
         """Whether this is the two-factor form ``(M x r)(r x N)``, however it is written."""
         return len(self.out_modes) == 2 and (
-            (self.out_modes[1] == 1 and self.in_modes[0] == 1)
-            or (self.out_modes[0] == 1 and self.in_modes[1] == 1)
+            (self.out_modes[1] == 1 and self.in_modes[0] == 1) or (self.out_modes[0] == 1 and self.in_modes[1] == 1)
         )
 
     def __str__(self) -> str:
@@ -215,9 +214,7 @@ class Factorization:
     def core_shapes(self) -> tuple[tuple[int, int, int, int], ...]:
         """Shapes ``(r_{k-1}, m_k, n_k, r_k)``."""
         r = self.bonds
-        return tuple(
-            (r[k], m, n, r[k + 1]) for k, (m, n) in enumerate(zip(self.out_modes, self.in_modes, strict=True))
-        )
+        return tuple((r[k], m, n, r[k + 1]) for k, (m, n) in enumerate(zip(self.out_modes, self.in_modes, strict=True)))
 
     @property
     def params(self) -> int:
@@ -227,8 +224,8 @@ class Factorization:
     def steps(self, rows: int = 1) -> tuple[Step, ...]:
         """Return the chain of matrix products in execution order, for `rows` input rows.
 
-        Right to left, step ``k`` multiplies by core ``k`` as the matrix ``[(r_{k-1} m_k), (n_k r_k)]``; left to right as
-        ``[(m_k r_k), (r_{k-1} n_k)]``.
+        Right to left, step ``k`` multiplies by core ``k`` as the matrix ``[(r_{k-1} m_k), (n_k r_k)]``; left to right
+        as ``[(m_k r_k), (r_{k-1} n_k)]``.
         """
         m, n, r = self.out_modes, self.in_modes, self.bonds
         order = range(len(m))
@@ -237,9 +234,7 @@ class Factorization:
                 Step(rows * math.prod(n[:k]), r[k] * m[k], n[k] * r[k + 1], math.prod(m[k + 1 :]))
                 for k in reversed(order)
             )
-        return tuple(
-            Step(rows * math.prod(m[:k]), m[k] * r[k + 1], r[k] * n[k], math.prod(n[k + 1 :])) for k in order
-        )
+        return tuple(Step(rows * math.prod(m[:k]), m[k] * r[k + 1], r[k] * n[k], math.prod(n[k + 1 :])) for k in order)
 
     def macs(self, rows: int = 1) -> int:
         """MACs of the chain in its own direction."""

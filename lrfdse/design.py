@@ -125,8 +125,8 @@ class Factorization:
     """The shape of a layer's decomposition: modes, ranks and contraction direction; no numbers.
 
     ``ranks`` holds the ``d - 1`` inner ranks. ``d = 1`` is the dense layer. Plain SVD is the path through ``(M, 1)``:
-    modes ``m = (M, 1)``, ``n = (1, N)``, right to left. Modes that multiply to more than the layer's sizes mean a layer padded
-    with zeros: unused trailing inputs and outputs.
+    modes ``m = (M, 1)``, ``n = (1, N)``, right to left. Modes that multiply to more than the layer's sizes mean a layer
+    padded with zeros: unused trailing inputs and outputs.
 
     >>> f = Factorization.parse("tt:m=300x1,n=4x196,r=9", outputs=300, inputs=784)
     >>> f.params, f.macs(), str(f)
@@ -276,7 +276,7 @@ class Candidate:
     factorization: Factorization
     cost: Cost
     error_bound: float
-    """Upper bound of ``|W - What|^2 / |W|^2`` by TT-SVD: the sum of the discarded squared singular values over bonds."""
+    """Upper bound of ``|W - What|^2 / |W|^2`` by TT-SVD: squared singular values beyond the rank, summed over bonds."""
 
 
 @dataclass(frozen=True, slots=True)

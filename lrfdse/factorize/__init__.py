@@ -1,0 +1,6 @@
+"""Factorizations with numbers: cores fitted to a weight, and their true errors."""
+
+from lrfdse.factorize.chain import apply_chain, dense_weight
+from lrfdse.factorize.fit import Fitter
+
+__all__ = ["Fitter", "apply_chain", "dense_weight"]

@@ -1,0 +1,41 @@
+"""What a chain of cores means: the dense weight it stands for, and its product with an input, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lrfdse.design import Array, Factorization, Factors
+
+
+def dense_weight(cores: Sequence[Array]) -> Array:
+    """Contract cores ``(r_{k-1}, m_k, n_k, r_k)`` to the weight of shape ``(prod m, prod n)``."""
+    left = np.ones((1, 1, 1))
+    for core in cores:
+        _, m, n, s = core.shape
+        joined = np.tensordot(left, core, axes=(2, 0))
+        left = joined.transpose(0, 2, 1, 3, 4).reshape(left.shape[0] * m, left.shape[1] * n, s)
+    return left[:, :, 0]
+
+
+def step_matrices(factorization: Factorization, cores: Sequence[Array]) -> list[Array]:
+    """Return the matrix ``(J, K)`` of every step of `Factorization.steps`, in execution order."""
+    if factorization.direction == "rl":
+        return [np.ascontiguousarray(core.reshape(core.shape[0] * core.shape[1], -1)) for core in reversed(cores)]
+    return [
+        np.ascontiguousarray(core.transpose(1, 3, 0, 2).reshape(core.shape[1] * core.shape[3], -1)) for core in cores
+    ]
+
+
+def apply_chain(factors: Factors, inputs: Array) -> Array:
+    """Multiply input rows ``(rows, N)`` by the factors, step by step as a kernel does; return ``(rows, M)``."""
+    shape = factors.factorization
+    rows = len(inputs)
+    state = np.ascontiguousarray(inputs, dtype=np.float64)
+    for step, matrix in zip(shape.steps(rows), step_matrices(shape, factors.cores), strict=True):
+        state = matrix @ state.reshape(step.batch, step.inner, step.columns)
+    return state.reshape(rows, math.prod(shape.out_modes))

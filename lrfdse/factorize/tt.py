@@ -1,0 +1,52 @@
+"""TT-SVD of a matrix (Oseledets 2011, algorithm 1, on the tensor with paired output and input modes)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrfdse.factorize.linalg import leading_svd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lrfdse.design import Array, Factorization
+
+
+def tt_svd(weight: Array, factorization: Factorization) -> tuple[Array, ...]:
+    """Return cores ``(r_{k-1}, m_k, n_k, r_k)`` of `weight`, shape (M, N), by successive truncated SVDs.
+
+    A weight smaller than the factorization's sizes is padded with zeros. A rank above what a bond can carry leaves
+    zeros in the cores, so that their shapes are always those of the factorization.
+    """
+    m, n, bonds = factorization.out_modes, factorization.in_modes, factorization.bonds
+    d = len(m)
+    padded = np.zeros((factorization.outputs, factorization.inputs))
+    padded[: weight.shape[0], : weight.shape[1]] = weight
+    order = [axis for k in range(d) for axis in (k, d + k)]
+    rest = padded.reshape(*m, *n).transpose(order)
+    cores = []
+    for k in range(d - 1):
+        unfolding = rest.reshape(bonds[k] * m[k] * n[k], -1)
+        u, s, vt = leading_svd(unfolding, bonds[k + 1])
+        core = np.zeros((len(u), bonds[k + 1]))
+        core[:, : len(s)] = u
+        carried = np.zeros((bonds[k + 1], vt.shape[1]))
+        carried[: len(s)] = s[:, None] * vt
+        cores.append(core.reshape(bonds[k], m[k], n[k], bonds[k + 1]))
+        rest = carried
+    cores.append(rest.reshape(bonds[-2], m[-1], n[-1], 1))
+    return balanced(cores)
+
+
+def balanced(cores: Sequence[Array]) -> tuple[Array, ...]:
+    """Return the same product with both sides of every bond index at equal norm, which suits float32."""
+    made = list(cores)
+    for k in range(len(made) - 1):
+        left = np.sqrt(np.einsum("amnr,amnr->r", made[k], made[k]))
+        right = np.sqrt(np.einsum("rmnb,rmnb->r", made[k + 1], made[k + 1]))
+        scale = np.sqrt(np.divide(right, left, out=np.ones_like(left), where=(left > 0) & (right > 0)))
+        made[k] = made[k] * scale
+        made[k + 1] = made[k + 1] / scale[:, None, None, None]
+    return tuple(made)

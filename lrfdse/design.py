@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -221,6 +221,12 @@ class Factorization:
         """Elements of all cores; a bias is not counted."""
         return sum(math.prod(shape) for shape in self.core_shapes)
 
+    def step_matrices(self, cores: Sequence[Array]) -> list[Array]:
+        """Return the weight matrix ``(out, inner)`` of every step, in execution order, from cores of `core_shapes`."""
+        if self.direction == "rl":
+            return [core.reshape(core.shape[0] * core.shape[1], -1) for core in reversed(cores)]
+        return [core.transpose(1, 3, 0, 2).reshape(core.shape[1] * core.shape[3], -1) for core in cores]
+
     def steps(self, rows: int = 1) -> tuple[Step, ...]:
         """Return the chain of matrix products in execution order, for `rows` input rows.
 
@@ -348,6 +354,15 @@ class StepSchedule:
     def __str__(self) -> str:
         return f"{self.axis}:{self.lanes}:{self.out_tile}x{self.column_tile}:u{self.unroll}"
 
+    @classmethod
+    def parse(cls, text: str) -> StepSchedule:
+        """Read the text form that `str` gives."""
+        found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)", text)
+        if not found:
+            raise InputError(f"`AXIS:LANES:OUTxCOLUMNS:uUNROLL` must hold for a schedule's step, but got {text!r}")
+        axis: Axis = found[1]  # type: ignore[assignment]
+        return cls(axis, *(int(number) for number in found.groups()[1:]))
+
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
@@ -374,6 +389,15 @@ class Schedule:
 
     def __str__(self) -> str:
         return "|".join(map(str, self.steps))
+
+    @classmethod
+    def parse(cls, text: str) -> Schedule:
+        """Read the text form that `str` gives.
+
+        >>> str(Schedule.parse("inner:8:4x1:u1|out:16:2x1:u2"))
+        'inner:8:4x1:u1|out:16:2x1:u2'
+        """
+        return cls(tuple(StepSchedule.parse(part) for part in text.split("|")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array, Factorization, Factors
+    from lrfdse.design import Array, Factors
 
 
 def dense_weight(cores: Sequence[Array]) -> Array:
@@ -22,20 +22,11 @@ def dense_weight(cores: Sequence[Array]) -> Array:
     return left[:, :, 0]
 
 
-def step_matrices(factorization: Factorization, cores: Sequence[Array]) -> list[Array]:
-    """Return the matrix ``(J, K)`` of every step of `Factorization.steps`, in execution order."""
-    if factorization.direction == "rl":
-        return [np.ascontiguousarray(core.reshape(core.shape[0] * core.shape[1], -1)) for core in reversed(cores)]
-    return [
-        np.ascontiguousarray(core.transpose(1, 3, 0, 2).reshape(core.shape[1] * core.shape[3], -1)) for core in cores
-    ]
-
-
 def apply_chain(factors: Factors, inputs: Array) -> Array:
     """Multiply input rows ``(rows, N)`` by the factors, step by step as a kernel does; return ``(rows, M)``."""
     shape = factors.factorization
     rows = len(inputs)
     state = np.ascontiguousarray(inputs, dtype=np.float64)
-    for step, matrix in zip(shape.steps(rows), step_matrices(shape, factors.cores), strict=True):
+    for step, matrix in zip(shape.steps(rows), shape.step_matrices(factors.cores), strict=True):
         state = matrix @ state.reshape(step.batch, step.inner, step.columns)
     return state.reshape(rows, math.prod(shape.out_modes))

@@ -1,0 +1,202 @@
+"""The commands: explore, inspect, targets, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lrfdse.explore import Settings
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Explore the low-rank factorizations of an ONNX model for an embedded target.",
+)
+
+ModelArgument = Annotated[Path, typer.Argument(help="An ONNX file, or a folder with model.onnx and its data.")]
+TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")]
+ShapeOption = Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")]
+SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+CacheOption = Annotated[Path | None, typer.Option(help="Where results are kept for later runs.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        from lrfdse import __version__
+
+        typer.echo(f"lrfdse {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def explore(
+    model: ModelArgument,
+    target: TargetOption,
+    calib: Annotated[Path | None, typer.Option(help="Inputs to fit on (.npz), no labels needed.")] = None,
+    eval_: Annotated[Path | None, typer.Option("--eval", help="Inputs and labels that choose designs (.npz).")] = None,
+    test: Annotated[Path | None, typer.Option(help="Inputs and labels that accuracies are reported on.")] = None,
+    shape: ShapeOption = [],  # noqa: B006 (typer copies it)
+    space: SpaceOption = "default",
+    meter: Annotated[str, typer.Option(help="auto, host (wall clock) or model (modelled cycles).")] = "auto",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.")] = None,
+    max_drop: Annotated[str, typer.Option(help="Largest loss of accuracy in points.")] = "1%",
+    max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
+    keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    study: Annotated[str | None, typer.Option(help="Optuna storage URL; default: SQLite in the output.")] = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the Pareto-optimal compressed versions of MODEL for a target."""
+    from lrfdse.cli.progress import listening
+    from lrfdse.cli.values import parse_count, parse_drop, parse_latency
+    from lrfdse.errors import NoDesignError
+    from lrfdse.explore import Data, Limits
+    from lrfdse.explore import explore as run
+    from lrfdse.report import front_document, recommendation, write_reports
+
+    limits = Limits(
+        parse_drop(max_drop, "--max-drop"),
+        None if max_params is None else parse_count(max_params, "--max-params"),
+        None if max_latency is None else parse_latency(max_latency, "--max-latency"),
+    )
+    chosen = {"meter": meter, "limits": limits, "budget": budget, "keep": keep, "seed": seed, "study": study}
+    data = Data(calib, eval_, test)
+    settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
+    with listening() as listener:
+        exploration = run(settings, listener)
+    write_reports(exploration)
+    if as_json:
+        typer.echo(json.dumps(front_document(exploration), indent=1))
+    else:
+        _print_exploration(exploration)
+    if exploration.recommended is None:
+        raise NoDesignError(f"{recommendation(exploration)} The nearest designs are in {settings.output}/front.csv")
+
+
+@app.command()
+def inspect(
+    model: ModelArgument,
+    target: TargetOption = "riscv64",
+    shape: ShapeOption = [],  # noqa: B006 (typer copies it)
+    space: SpaceOption = "default",
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
+    from lrfdse.cli.progress import listening
+    from lrfdse.explore import Data
+    from lrfdse.explore import inspect as run
+    from lrfdse.report import funnel_table, inspection_document, layer_table
+
+    settings = _settings(model, target, shape, space, cache, Data(), Path("."))
+    with listening() as listener:
+        inspection = run(settings, listener)
+    if as_json:
+        typer.echo(json.dumps(inspection_document(inspection), indent=1))
+        return
+    console = _console()
+    console.print(layer_table(inspection.layers))
+    console.print()
+    console.print(funnel_table({result.layer.name: result.funnel for result in inspection.layers}))
+    _print_untouched(console, inspection.untouched)
+
+
+@app.command()
+def targets(as_json: JsonOption = False) -> None:
+    """List the targets that ship; a TOML file of the same form adds one."""
+    from lrfdse.catalog import load_target, names
+
+    found = [load_target(name) for name in names("targets")]
+    if as_json:
+        rows = [{"name": t.name, "summary": t.summary, "core": t.core, "provenance": dict(t.provenance)} for t in found]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("target", "core", "latency", "lanes", "last-level cache", "what it stands for"):
+        table.add_column(name)
+    for t in found:
+        kind = "measured" if t.is_native else "modelled"
+        table.add_row(t.name, t.core, kind, str(t.lanes), f"{t.last_level.kib} KiB", t.summary)
+    _console().print(table)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="The output folder of an exploration.")],
+    design: Annotated[str, typer.Argument(help="The id of a design in its front.json.")],
+) -> None:
+    """Rebuild a design's compressed model and kernels from the folder's front.json."""
+    from lrfdse.explore import export as run
+
+    typer.echo(run(folder, design))
+
+
+def _settings(
+    model: Path,
+    target: str,
+    shape: list[str],
+    space: str,
+    cache: Path | None,
+    data: Any,
+    output: Path | None,
+    **more: Any,
+) -> Settings:
+    from lrfdse.cli.values import parse_shapes
+    from lrfdse.explore import settings_for
+
+    if cache is not None:
+        more["cache"] = cache
+    given = {name: value for name, value in more.items() if value is not None}
+    return settings_for(model, target, space, data, output, parse_shapes(shape), **given)
+
+
+def _console() -> Console:
+    """Return standard output as a console that does not cut tables where nobody sees the width."""
+    import sys
+
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=180, no_color=True, highlight=False)
+
+
+def _print_exploration(exploration: Any) -> None:
+    from lrfdse.report import design_table, funnel_table, layer_table, recommendation
+
+    console = _console()
+    console.print(layer_table(exploration.layers))
+    console.print()
+    console.print(funnel_table({result.layer.name: result.funnel for result in exploration.layers}))
+    _print_untouched(console, exploration.untouched)
+    console.print()
+    console.print(design_table(exploration))
+    console.print()
+    for note in exploration.notes:
+        console.print(f"Note: {note}", highlight=False)
+    console.print(recommendation(exploration), highlight=False, soft_wrap=True)
+
+
+def _print_untouched(console: Console, untouched: Any) -> None:
+    if untouched:
+        console.print()
+        console.print("Left untouched", style="bold")
+        for part in untouched:
+            console.print(f"  {part.name} ({part.op}, {part.params:,} params): {part.reason}", highlight=False)

@@ -1,0 +1,59 @@
+"""Option values as people write them: 60k, 200us, 1%, x=1x3x48x320."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from lrfdse.errors import InputError
+
+
+def parse_count(text: str, option: str) -> int:
+    """Read a count.
+
+    >>> parse_count("60k", "--max-params"), parse_count("1.5M", "--max-params"), parse_count("300", "--max-params")
+    (60000, 1500000, 300)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text.strip())
+    if not found:
+        raise InputError(f"{option} takes a count such as 60000, 60k or 1.5M, but got {text!r}")
+    return round(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6}[found[2].lower()])
+
+
+def parse_latency(text: str, option: str) -> float:
+    """Read a time in microseconds; a bare number is microseconds.
+
+    >>> parse_latency("200us", "--max-latency"), parse_latency("0.5ms", "--max-latency")
+    (200.0, 500.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s|)", text.strip())
+    if not found or float(found[1]) <= 0:
+        raise InputError(f"{option} takes a positive time such as 200us or 0.5ms, but got {text!r}")
+    return float(found[1]) * {"": 1.0, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}[found[2]]
+
+
+def parse_drop(text: str, option: str) -> float:
+    """Read a loss of accuracy as a fraction; with or without %, the number is in points.
+
+    >>> parse_drop("1%", "--max-drop"), parse_drop("0.5", "--max-drop")
+    (0.01, 0.005)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", text.strip())
+    if not found or not math.isfinite(float(found[1])) or float(found[1]) > 100:
+        raise InputError(f"{option} takes a loss in points such as 1% or 0.5, from 0 to 100, but got {text!r}")
+    return float(found[1]) / 100
+
+
+def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """Read ``--shape name=1x3x48x320`` options.
+
+    >>> parse_shapes(["x=1x3x48x320"])
+    {'x': (1, 3, 48, 320)}
+    """
+    shapes = {}
+    for text in texts:
+        name, equals, sizes = text.rpartition("=")
+        if not equals or not name or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", sizes):
+            raise InputError(f"--shape takes NAME=SIZES such as x=1x3x48x320, but got {text!r}")
+        shapes[name] = tuple(int(size) for size in sizes.split("x"))
+    return shapes

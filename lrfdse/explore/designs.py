@@ -1,0 +1,127 @@
+"""One layer's way from its sizes to the candidates that are compiled: counts, spectra, surrogate front, fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrfdse.design import Candidate, Cost, Factorization, Funnel, Layer, SearchSpace, Target
+from lrfdse.explore.cache import Cache, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lrfdse.design import Array
+    from lrfdse.factorize import Fitter
+
+_VERSION = 1
+"""Raised when the meaning of cached spectra, fronts or fits changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The true errors of a fitted candidate."""
+
+    weight_error: float
+    output_error: float | None
+
+
+def reason_to_keep_dense(layer: Layer, space: SearchSpace) -> str | None:
+    """Say why the search space leaves the layer as it is, or None where it is explored."""
+    if min(layer.outputs, layer.inputs) < space.min_size:
+        return f"a side below {space.min_size} (min_size)"
+    if not any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in space.include):
+        return "not in include"
+    if any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in space.exclude):
+        return "in exclude"
+    return None
+
+
+def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Cache) -> Funnel:
+    """Count the layer's designs after each filter, without looking at its weight."""
+    from lrfdse.space import count_designs
+
+    key = digest(_VERSION, layer.outputs, layer.inputs, layer.rows, target.lanes, _shape_of(space))
+    if (known := cache.get("counts", key)) is None:
+        funnel = count_designs(layer.outputs, layer.inputs, space, layer.rows, target.lanes)
+        known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap}
+        cache.put("counts", key, known)
+    return _funnel(known)
+
+
+def effective_rank_of(layer: Layer, weight: Callable[[], Array], cache: Cache) -> float:
+    """Return the effective rank of the weight: exp of the entropy of its singular values."""
+    from lrfdse.factorize.spectra import effective_rank
+
+    if (known := cache.get("effective-rank", digest(_VERSION, layer.digest))) is None:
+        known = effective_rank(weight())
+        cache.put("effective-rank", digest(_VERSION, layer.digest), known)
+    return float(known)
+
+
+def surrogate_front(
+    layer: Layer, weight: Callable[[], Array], space: SearchSpace, target: Target, cache: Cache
+) -> tuple[list[Candidate], Funnel]:
+    """Return the layer's Pareto front of (params, padded FLOPs, error bound) and the funnel down to it."""
+    from lrfdse.space import front, padded_size
+
+    counted = funnel_of(layer, space, target, cache)
+    key = digest(_VERSION, layer.digest, layer.rows, target.lanes, _shape_of(space))
+    if (known := cache.get("fronts", key)) is None:
+        sizes = layer.outputs, layer.inputs
+        tails, padded_tails = _tails(layer, weight, sizes, space, cache), None
+        if space.pad_to_smooth and (padded := (padded_size(sizes[0]), padded_size(sizes[1]))) != sizes:
+            padded_tails = _tails(layer, weight, padded, space, cache)
+        candidates, funnel = front(
+            *sizes, layer.rows, target.lanes, space, tails, padded_tails=padded_tails, counts=counted
+        )
+        designs = [[str(c.factorization), c.error_bound] for c in candidates]
+        known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap, "designs": designs}
+        cache.put("fronts", key, known)
+    found = []
+    for text, bound in known["designs"]:
+        shape = Factorization.parse(text, layer.outputs, layer.inputs)
+        found.append(Candidate(shape, Cost.of(shape, layer.rows, target.lanes), bound))
+    return found, _funnel(known)
+
+
+def fit_errors(layer: Layer, fitter: Fitter, factorization: Factorization, data_key: str, cache: Cache) -> Fit:
+    """Return the errors of one candidate; `data_key` names the calibration data, "" without."""
+    key = digest(_VERSION, layer.digest, layer.name if data_key else "", data_key, fitter.method, str(factorization))
+    if (known := cache.get("fits", key)) is None:
+        factors = fitter.fit(factorization)
+        known = [factors.weight_error, factors.output_error]
+        cache.put("fits", key, known)
+    return Fit(*known)
+
+
+def _tails(
+    layer: Layer, weight: Callable[[], Array], sizes: tuple[int, int], space: SearchSpace, cache: Cache
+) -> dict[tuple[int, int], Array]:
+    """Return the discarded energy by bond and rank, for the weight padded with zeros to `sizes`."""
+    from lrfdse.factorize.spectra import bond_tails
+    from lrfdse.space import bonds
+
+    wanted = bonds(*sizes, space)
+    key = digest(_VERSION, layer.digest, sizes, sorted(wanted.items()))
+    stored = cache.get_arrays("spectra", key)
+    if stored is None:
+        padded = np.zeros(sizes)
+        padded[: layer.outputs, : layer.inputs] = weight()
+        stored = {f"{a}x{b}": values for (a, b), values in bond_tails(padded, wanted, 0).items()}
+        cache.put_arrays("spectra", key, stored)
+    return {(int(a), int(b)): values for (a, b), values in ((name.split("x"), v) for name, v in stored.items())}
+
+
+def _funnel(known: dict[str, Any]) -> Funnel:
+    return Funnel(tuple((str(name), int(count)) for name, count in known["stages"]), float(known["gap"]))
+
+
+def _shape_of(space: SearchSpace) -> tuple[object, ...]:
+    """Return what of the space decides which designs exist; names and compile budgets do not."""
+    ignored = {"name", "summary", "include", "exclude", "min_size", "max_compiled", "method"}
+    return tuple((f.name, getattr(space, f.name)) for f in dataclasses.fields(space) if f.name not in ignored)

@@ -1,0 +1,117 @@
+"""From what the user named to what the exploration works on: the model, and the data in their roles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.catalog import load_search_space, load_target
+from lrfdse.errors import InputError
+from lrfdse.explore.settings import Data, Settings
+
+if TYPE_CHECKING:
+    from lrfdse.model import Dataset, Model
+
+_RANDOM_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The model and its data."""
+
+    model: Model
+    calib: Dataset | None
+    choosing: Dataset
+    reporting: Dataset | None
+    notes: tuple[str, ...]
+
+
+def settings_for(
+    model: Path,
+    target: str,
+    space: str = "default",
+    data: Data | None = None,
+    output: Path | None = None,
+    shape: Mapping[str, tuple[int, ...]] | None = None,
+    **more: Any,
+) -> Settings:
+    """Return settings with defaults filled in.
+
+    Parameters
+    ----------
+    model
+        An ONNX file, or a folder that holds ``model.onnx`` and maybe ``calib.npz``, ``eval.npz`` and ``test.npz``.
+    target, space
+        Names of what ships, or paths of TOML files.
+    data
+        Goes before what the folder holds.
+    output
+        Default: ``results/<model>-<target>``.
+    shape
+        Sizes of inputs that the model leaves dynamic.
+    more
+        Other fields of `Settings`.
+    """
+    data = data or Data()
+    name = model.stem
+    if model.is_dir():
+        folder, model = model, model / "model.onnx"
+        name = folder.resolve().name
+        if not model.is_file():
+            raise InputError(f"{folder}: the folder holds no model.onnx")
+        there = {role: folder / f"{role}.npz" for role in ("calib", "eval", "test")}
+        data = dataclasses.replace(
+            data, **{role: path for role, path in there.items() if path.is_file() and getattr(data, role) is None}
+        )
+    machine = load_target(target)
+    return Settings(
+        model=model,
+        target=machine,
+        target_source=target,
+        space=load_search_space(space),
+        space_source=space,
+        output=Path("results") / f"{name}-{machine.name}" if output is None else output,
+        data=data,
+        shape=shape or {},
+        **more,
+    )
+
+
+def open_inputs(settings: Settings) -> Inputs:
+    """Read the model and the data, and decide which data choose and which report.
+
+    Without evaluation data the model runs on random inputs; with evaluation data alone, one half of them chooses and
+    the other reports.
+    """
+    from lrfdse.model import load_data, load_model, random_data
+
+    model = load_model(settings.model, settings.shape)
+    data, notes = settings.data, []
+
+    def read(path: Path | None) -> Dataset | None:
+        return None if path is None else load_data(path, model)
+
+    calib, choosing, reporting = read(data.calib), read(data.eval), read(data.test)
+    if choosing is None and reporting is not None:
+        raise InputError(
+            f"--test {data.test} reports accuracies, but nothing chooses designs: name data with --eval too"
+        )
+    if choosing is None:
+        choosing = random_data(model, _RANDOM_SAMPLES, settings.seed)
+        notes.append(
+            "no evaluation data: fidelity is the agreement with the original model on random inputs, which proves "
+            "little about real ones; give --eval (and --test) for accuracies that mean something"
+        )
+    elif reporting is None and choosing.labels is not None:
+        choosing, reporting = choosing.split()
+        notes.append(
+            "no test data: one half of the evaluation data chose the designs, the other half gave the accuracies"
+        )
+    if calib is None:
+        notes.append("no calibration data: factorizations know only the weights; give --calib for better ones")
+    if choosing.labels is None:
+        notes.append("no labels: fidelity is the agreement with the original model's answers, not accuracy")
+    return Inputs(model, calib, choosing, reporting, tuple(notes))

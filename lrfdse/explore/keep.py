@@ -1,0 +1,132 @@
+"""Designs as files: the compressed model, and for every layer an object file, a C header and its weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrfdse.design import Artifact, Design, Factorization, KernelSpec, Layer, Plan, Schedule, Target
+from lrfdse.explore.events import Event, Listener
+from lrfdse.files import write_atomically
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lrfdse.explore.plans import Evaluator
+    from lrfdse.explore.result import LayerResult
+    from lrfdse.explore.settings import Settings
+
+_ALIGNMENT = 64
+"""Bytes: every array of a weights file starts on a multiple, a cache line on all targets that ship."""
+
+
+def keep_designs(
+    settings: Settings,
+    evaluator: Evaluator,
+    layers: Sequence[LayerResult],
+    front: Sequence[Design],
+    recommended: Design | None,
+    tell: Listener,
+) -> list[str]:
+    """Write the recommended design and at most `settings.keep` others of the front; return their ids, sorted.
+
+    The others are spread evenly over the front, its ends among them.
+    """
+    others = [design for design in front if recommended is None or design.id != recommended.id]
+    count = min(settings.keep, len(others))
+    places = np.unique(np.linspace(0, len(others) - 1, count).round().astype(int)) if count else []
+    kept = [*([] if recommended is None else [recommended]), *(others[place] for place in places)]
+    for done, design in enumerate(kept):
+        tell(Event("write", design.id, done, len(kept)))
+        schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
+        write_design(settings.output / "designs" / design.id, design.plan, schedules, evaluator, settings.target)
+    tell(Event("write", "", len(kept), len(kept)))
+    return sorted(design.id for design in kept)
+
+
+def write_design(
+    folder: Path, plan: Plan, schedules: Mapping[str, Sequence[str]], evaluator: Evaluator, target: Target
+) -> None:
+    """Write ``kernels/`` and ``model.onnx`` of a plan; the model comes last: where it is, all is."""
+    model = evaluator.inputs.model
+    for layer in model.layers:
+        shape = plan[layer.name]
+        for place, (spec, bias) in enumerate(_kernels(layer, shape, evaluator)):
+            name = layer.name if place == 0 else f"{layer.name}.{place + 1}"
+            schedule = Schedule.parse(schedules[layer.name][place])
+            _write_kernel(folder / "kernels", name, spec, schedule, _cores(layer, shape, evaluator), bias, target)
+    write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
+    write_atomically(folder / "model.onnx", evaluator.model_of(plan))
+
+
+def _kernels(layer: Layer, shape: Factorization, evaluator: Evaluator) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
+    """Return each use's kernel and its bias, the bias correction added."""
+    model = evaluator.inputs.model
+    shift = None if shape.is_dense else evaluator.fitters[layer.name].fit(shape).bias_shift
+    found = []
+    for place, use in enumerate(layer.uses):
+        bias = model.bias(layer.name, place)
+        if shift is not None:
+            bias = shift if bias is None else bias + shift
+        spec = KernelSpec(layer.outputs, layer.inputs, shape, use.rows, bias is not None, use.relu)
+        found.append((spec, bias))
+    return found
+
+
+def _cores(layer: Layer, shape: Factorization, evaluator: Evaluator) -> tuple[NDArray[Any], ...]:
+    if shape.is_dense:
+        return (evaluator.inputs.model.weight(layer.name)[None, :, :, None],)
+    return evaluator.fitters[layer.name].fit(shape).cores
+
+
+def _write_kernel(
+    folder: Path,
+    name: str,
+    spec: KernelSpec,
+    schedule: Schedule,
+    cores: Sequence[NDArray[Any]],
+    bias: NDArray[Any] | None,
+    target: Target,
+) -> None:
+    from lrfdse.kernels import c_header, compile_kernel, pack
+
+    artifact = compile_kernel(spec, schedule, target, symbol_of(name))
+    arrays = pack(artifact, cores, bias)
+    content, offsets = _packed(arrays)
+    write_atomically(folder / f"{name}.o", artifact.object_code)
+    write_atomically(folder / f"{name}.h", _with_offsets(c_header(artifact), artifact, offsets))
+    write_atomically(folder / f"{name}.weights.bin", content)
+
+
+def symbol_of(name: str) -> str:
+    """Return the C function's name for a layer.
+
+    >>> symbol_of("encoder.0/fc-1")
+    'lrf_encoder_0_fc_1'
+    """
+    return "lrf_" + re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def _packed(arrays: Sequence[NDArray[Any]]) -> tuple[bytes, list[int]]:
+    content, offsets = bytearray(), []
+    for array in arrays:
+        content.extend(bytes(-len(content) % _ALIGNMENT))
+        offsets.append(len(content))
+        content.extend(array.astype("<f4").tobytes())
+    return bytes(content), offsets
+
+
+def _with_offsets(header: str, artifact: Artifact, offsets: Sequence[int]) -> str:
+    stored = [argument for argument in artifact.arguments if argument.role in ("weight", "bias")]
+    prefix = artifact.symbol.upper()
+    lines = [
+        f"#define {prefix}_{argument.name.upper()}_OFFSET {offset} /* bytes into the weights file */"
+        for argument, offset in zip(stored, offsets, strict=True)
+    ]
+    end = header.rindex("#endif")
+    return header[:end] + "\n".join(lines) + "\n\n" + header[end:]

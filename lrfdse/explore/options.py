@@ -1,0 +1,155 @@
+"""Every layer down its funnel, then all of them compiled and measured together: the per-layer tables of the search."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lrfdse.design import Candidate, Cost, Factorization, Funnel, KernelSpec, Latency, Layer, Target
+from lrfdse.errors import ToolError
+from lrfdse.explore.designs import effective_rank_of, fit_errors, funnel_of, reason_to_keep_dense, surrogate_front
+from lrfdse.explore.events import Event, Listener
+from lrfdse.explore.kernels import MeasuredKernel, measure_kernels
+from lrfdse.explore.result import LayerResult, Option
+
+if TYPE_CHECKING:
+    from lrfdse.explore.cache import Cache
+    from lrfdse.explore.inputs import Inputs
+    from lrfdse.explore.settings import Settings
+    from lrfdse.factorize import Fitter
+    from lrfdse.measure import Meter
+    from lrfdse.model import Model
+
+BASELINE_RATIOS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
+"""Compressions at which SVD is always compiled: what every other design is held against."""
+
+
+def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Cache) -> LayerResult:
+    """Return what can be said of a layer before anything is factorized."""
+    reason = reason_to_keep_dense(layer, settings.space)
+    return LayerResult(
+        layer=layer,
+        share=layer.params / sum(each.params for each in model.layers),
+        effective_rank=effective_rank_of(layer, lambda: model.weight(layer.name), cache),
+        funnel=Funnel(()) if reason else funnel_of(layer, settings.space, settings.target, cache),
+        kept_dense=reason,
+    )
+
+
+def study_layers(
+    settings: Settings, inputs: Inputs, fitters: Mapping[str, Fitter], meter: Meter, cache: Cache, tell: Listener
+) -> tuple[LayerResult, ...]:
+    """Return every FC layer with its options: fitted, compiled, checked on the target's ISA and measured.
+
+    Raises
+    ------
+    ToolError
+        The dense kernel of a layer fails on the target, so that nothing can be compared.
+    """
+    layers = inputs.model.layers
+    results: list[LayerResult] = []
+    candidates: dict[str, list[Candidate]] = {}
+    for done, layer in enumerate(layers):
+        tell(Event("layers", layer.name, done, len(layers)))
+        result, chosen = inspect_layer(layer, inputs.model, settings, cache), []
+        if result.kept_dense is None:
+            chosen, funnel = _candidates(layer, fitters[layer.name], settings, cache)
+            result = dataclasses.replace(result, funnel=funnel)
+        results.append(result)
+        candidates[layer.name] = [
+            _candidate(layer, Factorization.dense(layer.outputs, layer.inputs), settings),
+            *chosen,
+        ]
+    tell(Event("layers", "", len(layers), len(layers)))
+
+    calibrated = inputs.calib is not None
+    specs = [spec for layer in layers for c in candidates[layer.name] for spec in _specs(layer, c, calibrated)]
+    kernels = measure_kernels(specs, settings.target, meter, cache, settings.workers, tell)
+    data_key = inputs.calib.digest + inputs.model.sha256 if inputs.calib is not None else ""
+    complete = []
+    for done, result in enumerate(results):
+        tell(Event("fit", result.layer.name, done, len(results)))
+        fitter = fitters.get(result.layer.name)
+        chosen = candidates[result.layer.name]
+        complete.append(_with_options(result, chosen, kernels, calibrated, fitter, data_key, cache, settings.target))
+    tell(Event("fit", "", len(results), len(results)))
+    return tuple(complete)
+
+
+def _candidates(layer: Layer, fitter: Fitter, settings: Settings, cache: Cache) -> tuple[list[Candidate], Funnel]:
+    """Return the designs of one layer to compile: the thinned surrogate front, and SVD at the baseline ratios."""
+    from lrfdse.space import thin
+
+    found, funnel = surrogate_front(layer, lambda: fitter.weight, settings.space, settings.target, cache)
+    kept = {candidate.factorization: candidate for candidate in thin(found, settings.space.max_compiled)}
+    for ratio in BASELINE_RATIOS:
+        rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
+        if rank >= 1:
+            shape = Factorization.svd(layer.outputs, layer.inputs, rank)
+            kept.setdefault(shape, _candidate(layer, shape, settings))
+    return list(kept.values()), funnel
+
+
+def _candidate(layer: Layer, shape: Factorization, settings: Settings) -> Candidate:
+    """Return a candidate that did not come from the front, so has no bound but the trivial one."""
+    return Candidate(shape, Cost.of(shape, layer.rows, settings.target.lanes), 0.0 if shape.is_dense else 1.0)
+
+
+def _specs(layer: Layer, candidate: Candidate, calibrated: bool) -> list[KernelSpec]:
+    """Return the kernel of each use; the bias correction gives a factorized layer a bias even where it had none."""
+    shape = candidate.factorization
+    corrected = calibrated and not shape.is_dense
+    return [
+        KernelSpec(layer.outputs, layer.inputs, shape, use.rows, use.bias or corrected, use.relu) for use in layer.uses
+    ]
+
+
+def _with_options(
+    result: LayerResult,
+    candidates: list[Candidate],
+    kernels: Mapping[KernelSpec, MeasuredKernel],
+    calibrated: bool,
+    fitter: Fitter | None,
+    data_key: str,
+    cache: Cache,
+    target: Target,
+) -> LayerResult:
+    layer = result.layer
+    options: list[Option] = []
+    failures: dict[str, str] = {}
+    for candidate in candidates:
+        shape = candidate.factorization
+        measured = [kernels[spec] for spec in _specs(layer, candidate, calibrated)]
+        found = [kernel.measurement for kernel in measured if kernel.measurement is not None]
+        if len(found) < len(measured):
+            failures[str(shape)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
+            if shape.is_dense:
+                raise ToolError(f"layer {layer.name}: the dense kernel fails on {target.name}: {failures['dense']}")
+            continue
+        weight_error, output_error = 0.0, 0.0 if calibrated else None
+        if not shape.is_dense and fitter is not None:
+            fit = fit_errors(layer, fitter, shape, data_key, cache)
+            weight_error, output_error = fit.weight_error, fit.output_error
+        added_bias = layer.outputs if calibrated and not shape.is_dense and not layer.bias_params else 0
+        options.append(
+            Option(
+                factorization=shape,
+                cost=candidate.cost,
+                params=shape.params + layer.bias_params + added_bias,
+                weight_error=weight_error,
+                output_error=output_error,
+                warm=_sum([m.warm for m in found]),
+                cold=_sum([m.cold for m in found]),
+                max_error=max(m.max_error for m in found),
+                schedules=tuple(kernel.schedule for kernel in measured),
+            )
+        )
+    funnel = result.funnel
+    if result.kept_dense is None:
+        funnel = funnel.extended("compiled", len(candidates) - 1).extended("measured", len(options) - 1)
+    return dataclasses.replace(result, funnel=funnel, options=tuple(options), failures=failures)
+
+
+def _sum(parts: list[Latency]) -> Latency:
+    return Latency(sum(p.us for p in parts), sum(p.low_us for p in parts), sum(p.high_us for p in parts))

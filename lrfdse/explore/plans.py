@@ -1,0 +1,139 @@
+"""Plans and what they cost and score: identity, evaluation on data, Pareto front, recommendation."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrfdse.design import Design, Factorization, Latency, Plan, Regime, Target
+
+if TYPE_CHECKING:
+    from lrfdse.explore.inputs import Inputs
+    from lrfdse.explore.result import LayerResult, Option
+    from lrfdse.explore.settings import Limits
+    from lrfdse.factorize import Fitter
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How well a plan's model does, fractions; an accuracy is None where there are no labels."""
+
+    eval_accuracy: float | None
+    accuracy: float | None
+    fidelity: float
+
+
+class Evaluator:
+    """Builds plans' models and scores them; holds what all plans share."""
+
+    def __init__(self, inputs: Inputs, fitters: Mapping[str, Fitter]) -> None:
+        from lrfdse.model import Runtime
+
+        self.inputs = inputs
+        self.fitters = fitters
+        self._runtime = Runtime()
+        self._reference = self._runtime.run(inputs.model.content, inputs.choosing)
+
+    def model_of(self, plan: Plan) -> bytes:
+        """Return the compressed model as ONNX."""
+        from lrfdse.model import rewrite
+
+        factors = {name: self.fitters[name].fit(shape) for name, shape in plan.choices if not shape.is_dense}
+        return rewrite(self.inputs.model, factors)
+
+    def scores(self, plan: Plan) -> Scores:
+        """Run the plan's model on the data that chooses and on the data that reports."""
+        from lrfdse.model import fidelity, top1
+
+        model, choosing, reporting = self.model_of(plan), self.inputs.choosing, self.inputs.reporting
+        outputs = self._runtime.run(model, choosing)
+        accuracy = None
+        if reporting is not None and reporting.labels is not None:
+            accuracy = top1(self._runtime.run(model, reporting), reporting.labels)
+        eval_accuracy = None if choosing.labels is None else top1(outputs, choosing.labels)
+        return Scores(eval_accuracy, accuracy, fidelity(outputs, self._reference))
+
+
+def plan_id(plan: Plan) -> str:
+    """Return the plan's short name; it depends on the layers' factorizations alone."""
+    text = "\n".join(f"{layer}={text}" for layer, text in sorted(plan.texts().items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def plan_of(texts: Mapping[str, str], layers: Sequence[LayerResult]) -> Plan:
+    """Read a plan back from factorization texts by layer name; absent layers are dense."""
+    return Plan(
+        tuple(
+            (result.layer.name, Factorization.parse(texts.get(result.layer.name, "dense"), *result.sizes))
+            for result in layers
+        )
+    )
+
+
+def regime_of(params: int, target: Target) -> Regime:
+    """Return whether float32 weights of so many parameters stay in the last-level cache between inferences."""
+    return "warm" if params <= warm_params(target) else "cold"
+
+
+def warm_params(target: Target) -> int:
+    """Return the float32 parameters that the target's last-level cache holds."""
+    return target.last_level.kib * 1024 // 4
+
+
+def assemble(plan: Plan, layers: Sequence[LayerResult], target: Target, scores: Scores, origin: str) -> Design:
+    """Add up what the plan's layers cost in the cache regime of the plan as a whole, and attach its scores."""
+    chosen: list[Option] = [result.option(plan[result.layer.name]) for result in layers]
+    params = sum(option.params for option in chosen)
+    regime = regime_of(params, target)
+    parts = [option.at(regime) for option in chosen]
+    return Design(
+        id=plan_id(plan),
+        plan=plan,
+        params=params,
+        flops=sum(option.cost.flops for option in chosen),
+        latency=Latency(sum(p.us for p in parts), sum(p.low_us for p in parts), sum(p.high_us for p in parts)),
+        regime=regime,
+        eval_accuracy=scores.eval_accuracy,
+        accuracy=scores.accuracy,
+        fidelity=scores.fidelity,
+        origin=origin,
+    )
+
+
+def score_name(inputs: Inputs) -> str:
+    """Return what designs are chosen by: "accuracy" with labels, else "fidelity"."""
+    return "fidelity" if inputs.choosing.labels is None else "accuracy"
+
+
+def score_of(design: Design, metric: str) -> float:
+    """Return the design's score on the data that chooses."""
+    value = design.eval_accuracy if metric == "accuracy" else design.fidelity
+    assert value is not None
+    return value
+
+
+def pareto(designs: Sequence[Design], metric: str) -> list[Design]:
+    """Return the designs that no other beats in params, latency and score together, by latency; of equals, one."""
+    ordered = sorted(designs, key=lambda d: (d.latency.us, d.params, -score_of(d, metric), d.id))
+    front: list[Design] = []
+    for design in ordered:
+        score = score_of(design, metric)
+        if not any(kept.params <= design.params and score_of(kept, metric) >= score for kept in front):
+            front.append(design)
+    return front
+
+
+def recommend(front: Sequence[Design], baseline: Design, metric: str, limits: Limits) -> Design | None:
+    """Return the design within the limits with the least geometric mean of parameters and latency, or None."""
+    least = score_of(baseline, metric) - limits.max_drop - 1e-9
+    within = [
+        design
+        for design in front
+        if score_of(design, metric) >= least
+        and (limits.max_params is None or design.params <= limits.max_params)
+        and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
+    ]
+    return min(within, key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id), default=None)

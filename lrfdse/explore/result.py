@@ -1,0 +1,116 @@
+"""What an exploration found out: the object that reports are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lrfdse.design import Cost, Design, Factorization, Funnel, Latency, Layer, MeterName, Regime
+from lrfdse.explore.settings import Settings
+
+if TYPE_CHECKING:
+    from lrfdse.model import Untouched
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A factorization of one layer, fitted, compiled, run and measured."""
+
+    factorization: Factorization
+    cost: Cost
+    params: int
+    """Of the layer as stored, bias included."""
+    weight_error: float
+    output_error: float | None
+    warm: Latency
+    """Over all uses of the layer."""
+    cold: Latency
+    max_error: float
+    """Largest deviation of the kernels' outputs from their references, relative to the largest element."""
+    schedules: tuple[str, ...]
+    """One text a use."""
+
+    @property
+    def text(self) -> str:
+        """The factorization in its text form."""
+        return str(self.factorization)
+
+    @property
+    def error(self) -> float:
+        """The additive proxy: squared relative output error where data were given, else squared weight error."""
+        return (self.weight_error if self.output_error is None else self.output_error) ** 2
+
+    def at(self, regime: Regime) -> Latency:
+        """Return the latency in the given cache regime."""
+        return self.warm if regime == "warm" else self.cold
+
+
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """One FC layer: its compressibility, its funnel and its options, the dense one first."""
+
+    layer: Layer
+    share: float
+    """Of the parameters of the model's FC layers."""
+    effective_rank: float
+    funnel: Funnel
+    options: tuple[Option, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Factorization text to the reason why its kernel was dropped."""
+    kept_dense: str | None = None
+    """Why the layer is not explored, where it is not."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self.layer.outputs, self.layer.inputs
+
+    @property
+    def dense(self) -> Factorization:
+        """The layer as it is."""
+        return Factorization.dense(*self.sizes)
+
+    def option(self, factorization: Factorization) -> Option:
+        """Return the option with that factorization."""
+        return next(option for option in self.options if option.factorization == factorization)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What can be said of a model without compiling anything; the layers have no options yet."""
+
+    settings: Settings
+    model_sha256: str
+    layers: tuple[LayerResult, ...]
+    untouched: tuple[Untouched, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """The finished exploration."""
+
+    settings: Settings
+    model_sha256: str
+    meter: MeterName
+    versions: Mapping[str, str]
+    layers: tuple[LayerResult, ...]
+    untouched: tuple[Untouched, ...]
+    metric: str
+    """What the chosen score is: "accuracy" or "fidelity"."""
+    baseline: Design
+    designs: tuple[Design, ...]
+    """Every evaluated design, by latency."""
+    front: tuple[str, ...]
+    """Ids of the designs that no other beats in parameters, latency and score together."""
+    recommended: str | None
+    kept: tuple[str, ...]
+    """Ids of the designs whose files lie in the output folder."""
+    notes: tuple[str, ...]
+    """What the reader must know about these numbers."""
+    plan_gap: float
+    """End-to-end relative gap of the knapsack; 0 is exact."""
+
+    def design(self, identity: str) -> Design:
+        """Return the design with that id."""
+        return next(design for design in self.designs if design.id == identity)

@@ -1,0 +1,127 @@
+"""The composer: from settings to a finished exploration, every stage in its order."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from lrfdse.explore.cache import Cache
+from lrfdse.explore.designs import reason_to_keep_dense
+from lrfdse.explore.events import Event, Listener, silent
+from lrfdse.explore.inputs import Inputs, open_inputs
+from lrfdse.explore.keep import keep_designs
+from lrfdse.explore.log import logged
+from lrfdse.explore.options import inspect_layer, study_layers
+from lrfdse.explore.plans import Evaluator, pareto, recommend, score_name
+from lrfdse.explore.result import Exploration, Inspection
+from lrfdse.explore.search import search_plans
+from lrfdse.files import sole_writer
+
+if TYPE_CHECKING:
+    from lrfdse.explore.settings import Settings
+    from lrfdse.factorize import Fitter
+
+
+def explore(settings: Settings, listen: Listener = silent) -> Exploration:
+    """Explore the model and return everything found; the kept designs lie in the output folder.
+
+    Raises
+    ------
+    InputError
+        The model, the data or an option cannot be used as given.
+    ToolError
+        A tool that the target needs is missing or failed.
+    """
+    from lrfdse.measure import open_meter
+
+    with sole_writer(settings.output), logged(settings.output / "log.jsonl", listen) as tell:
+        inputs = open_inputs(settings)
+        meter = open_meter(settings.meter, settings.target)
+        tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
+        fitters = make_fitters(settings, inputs, tell)
+        layers = study_layers(settings, inputs, fitters, meter, Cache(settings.cache), tell)
+        evaluator = Evaluator(inputs, fitters)
+        found = search_plans(settings, inputs, layers, meter, evaluator, tell)
+        metric = score_name(inputs)
+        front = pareto(found.designs, metric)
+        chosen = recommend(front, found.baseline, metric, settings.limits)
+        kept = keep_designs(settings, evaluator, layers, front, chosen, tell)
+        on_front = [design.plan for design in front]
+        layers = tuple(
+            dataclasses.replace(
+                result,
+                funnel=result.funnel.extended(
+                    "on the final front", len({plan[result.layer.name] for plan in on_front} - {result.dense})
+                ),
+            )
+            if result.kept_dense is None
+            else result
+            for result in layers
+        )
+        return Exploration(
+            settings=settings,
+            model_sha256=inputs.model.sha256,
+            meter=meter.name,
+            versions=_versions() | meter.versions(),
+            layers=layers,
+            untouched=inputs.model.untouched,
+            metric=metric,
+            baseline=found.baseline,
+            designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.params, d.id))),
+            front=tuple(design.id for design in front),
+            recommended=None if chosen is None else chosen.id,
+            kept=tuple(kept),
+            notes=(*inputs.notes, *_notes(settings, meter.name, found.baseline.regime)),
+            plan_gap=found.gap,
+        )
+
+
+def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
+    """Look at the model's layers and count their designs; compile nothing, run nothing."""
+    from lrfdse.model import load_model
+
+    model, cache = load_model(settings.model, settings.shape), Cache(settings.cache)
+    results = []
+    for done, layer in enumerate(model.layers):
+        listen(Event("count", layer.name, done, len(model.layers)))
+        results.append(inspect_layer(layer, model, settings, cache))
+    return Inspection(settings, model.sha256, tuple(results), model.untouched)
+
+
+def make_fitters(settings: Settings, inputs: Inputs, tell: Listener) -> dict[str, Fitter]:
+    """Return a fitter for every layer that is explored, with moments where there are calibration data."""
+    from lrfdse.factorize import Fitter
+    from lrfdse.model import moments
+
+    model = inputs.model
+    explored = [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
+    seen = {}
+    if inputs.calib is not None and explored:
+        tell(Event("calibrate", f"{inputs.calib.count} samples"))
+        seen = moments(model, inputs.calib, explored)
+    return {name: Fitter(model.weight(name), seen.get(name), settings.space.method) for name in explored}
+
+
+def _notes(settings: Settings, meter: str, regime: str) -> list[str]:
+    target = settings.target
+    notes = ["latency is the sum over the fully-connected layers; the rest of the model is not in it"]
+    if meter == "model":
+        notes.append(
+            f"latency is modelled for {target.core} at {target.clock_mhz:g} MHz from the code that QEMU executed "
+            "(docs/meter.md), not measured; the bracket is memory traffic overlapped with computation, or not"
+        )
+    if regime == "cold":
+        notes.append(
+            f"the original weights exceed the {target.last_level.kib} KiB last-level cache and are charged from DRAM; "
+            "designs that fit are charged from the cache"
+        )
+    return notes
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    from lrfdse import __version__
+
+    packages = ("apache-tvm", "numpy", "onnx", "onnx-ir", "onnxruntime", "optuna", "scipy")
+    return {"lrfdse": __version__} | {name: version(name) for name in packages}

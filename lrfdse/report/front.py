@@ -1,0 +1,179 @@
+"""``front.json`` and ``front.csv``: the exploration for machines, schema version 1."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.files import write_atomically
+
+if TYPE_CHECKING:
+    from lrfdse.design import Design, Funnel
+    from lrfdse.explore import Exploration, Inspection, LayerResult, Settings
+    from lrfdse.model import Untouched
+
+SCHEMA_VERSION = 1
+
+
+def front_document(exploration: Exploration) -> dict[str, Any]:
+    """Return the content of ``front.json``; it holds no time of day, so equal explorations give equal documents."""
+    settings = exploration.settings
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": {"path": _relative(settings.model, settings.output), "sha256": exploration.model_sha256},
+        "target": settings.target.name,
+        "meter": exploration.meter,
+        "latency": {
+            "unit": "us",
+            "kind": "modelled" if exploration.meter == "model" else "measured",
+            "covers": "the sum over the model's fully-connected layers; the rest of the model is not in it",
+        },
+        "metric": exploration.metric,
+        "versions": dict(exploration.versions),
+        "settings": _settings(settings),
+        "layers": [_layer(result) for result in exploration.layers],
+        "untouched": _untouched(exploration.untouched),
+        "baseline": _design(exploration.baseline, exploration),
+        "recommended": exploration.recommended,
+        "designs": [_design(design, exploration) for design in exploration.designs if is_listed(design, exploration)],
+        "evaluated": len(exploration.designs),
+        "plan_gap": exploration.plan_gap,
+        "notes": list(exploration.notes),
+    }
+
+
+def is_listed(design: Design, exploration: Exploration) -> bool:
+    """Whether the design belongs into reports: on the front, or a baseline to compare with."""
+    return design.id in exploration.front or design.origin == "uniform-svd"
+
+
+def inspection_document(inspection: Inspection) -> dict[str, Any]:
+    """Return what ``lrfdse inspect --json`` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": {"path": str(inspection.settings.model), "sha256": inspection.model_sha256},
+        "target": inspection.settings.target.name,
+        "space": inspection.settings.space.name,
+        "layers": [_layer(result) for result in inspection.layers],
+        "untouched": _untouched(inspection.untouched),
+    }
+
+
+def write_reports(exploration: Exploration) -> None:
+    """Write ``front.json`` and ``front.csv`` to the output folder, each by atomic rename."""
+    document = front_document(exploration)
+    folder = exploration.settings.output
+    write_atomically(folder / "front.csv", _csv(document))
+    write_atomically(folder / "front.json", json.dumps(document, indent=1) + "\n")
+
+
+def _design(design: Design, exploration: Exploration) -> dict[str, Any]:
+    kept = f"designs/{design.id}/model.onnx"
+    return {
+        "id": design.id,
+        "params": design.params,
+        "flops": design.flops,
+        "latency_us": _rounded(design.latency.us),
+        "latency_low_us": _rounded(design.latency.low_us),
+        "latency_high_us": _rounded(design.latency.high_us),
+        "cache_regime": design.regime,
+        "accuracy": design.accuracy,
+        "eval_accuracy": design.eval_accuracy,
+        "fidelity": design.fidelity,
+        "plan": design.plan.texts(),
+        "origin": design.origin,
+        "on_front": design.id in exploration.front,
+        "model": kept if design.id in exploration.kept else None,
+    }
+
+
+def _layer(result: LayerResult) -> dict[str, Any]:
+    layer = result.layer
+    return {
+        "name": layer.name,
+        "in": layer.inputs,
+        "out": layer.outputs,
+        "uses": len(layer.uses),
+        "rows": layer.rows,
+        "params": layer.params,
+        "share": round(result.share, 6),
+        "effective_rank": round(result.effective_rank, 3),
+        "kept_dense": result.kept_dense,
+        "funnel": _funnel(result.funnel),
+        "options": [
+            {
+                "factorization": option.text,
+                "params": option.params,
+                "flops": option.cost.flops,
+                "peak_activation_bytes": 4 * option.cost.peak,
+                "weight_error": _rounded(option.weight_error),
+                "output_error": None if option.output_error is None else _rounded(option.output_error),
+                "warm_us": [_rounded(x) for x in (option.warm.us, option.warm.low_us, option.warm.high_us)],
+                "cold_us": [_rounded(x) for x in (option.cold.us, option.cold.low_us, option.cold.high_us)],
+                "schedules": list(option.schedules),
+            }
+            for option in result.options
+        ],
+        "failures": dict(result.failures),
+    }
+
+
+def _untouched(parts: tuple[Untouched, ...]) -> list[dict[str, Any]]:
+    return [{"name": part.name, "op": part.op, "params": part.params, "reason": part.reason} for part in parts]
+
+
+def _funnel(funnel: Funnel) -> dict[str, Any]:
+    return {"stages": [{"stage": stage, "designs": count} for stage, count in funnel.stages], "gap": funnel.gap}
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    def path(value: Path | None) -> str | None:
+        return None if value is None else _relative(value, settings.output)
+
+    return {
+        "target": _source(settings.target_source, settings.output),
+        "space": _source(settings.space_source, settings.output),
+        "method": settings.space.method,
+        "calib": path(settings.data.calib),
+        "eval": path(settings.data.eval),
+        "test": path(settings.data.test),
+        "shape": {name: list(sizes) for name, sizes in settings.shape.items()},
+        "seed": settings.seed,
+        "budget": settings.budget,
+        "max_drop": settings.limits.max_drop,
+        "max_params": settings.limits.max_params,
+        "max_latency_us": settings.limits.max_latency_us,
+        "core": settings.target.core,
+        "clock_mhz": settings.target.clock_mhz,
+        "provenance": dict(settings.target.provenance),
+    }
+
+
+def _source(name_or_path: str, folder: Path) -> str:
+    return _relative(Path(name_or_path), folder) if name_or_path.endswith(".toml") else name_or_path
+
+
+def _csv(document: dict[str, Any]) -> str:
+    text = io.StringIO()
+    layers = [layer["name"] for layer in document["layers"]]
+    columns = ["id", "params", "flops", "latency_us", "latency_low_us", "latency_high_us", "accuracy", "eval_accuracy"]
+    columns += ["fidelity", "origin", "on_front"]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*columns, *layers])
+    for design in document["designs"]:
+        writer.writerow([*(design[column] for column in columns), *(design["plan"][name] for name in layers)])
+    return text.getvalue()
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return `path` as seen from `folder`, so that a checkout can move."""
+    return os.path.relpath(path.resolve(), folder.resolve())
+
+
+def _rounded(value: float) -> float:
+    """Return seven significant digits: more would be noise, and would differ between machines' libraries."""
+    return float(f"{value:.7g}")

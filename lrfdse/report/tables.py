@@ -1,0 +1,144 @@
+"""Tables for people, on a terminal of any width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lrfdse.design import Design, Funnel
+    from lrfdse.explore import Exploration, LayerResult
+
+
+def count_text(count: int) -> str:
+    """Return a count that a person can read.
+
+    >>> count_text(1234), count_text(23_900_000), count_text(10**13)
+    ('1,234', '23.9 M', '1.00e13')
+    """
+    if count < 1_000_000:
+        return f"{count:,}"
+    if count < 1_000_000_000:
+        return f"{count / 1e6:.3g} M"
+    mantissa, _, exponent = f"{count:.2e}".partition("e+")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def layer_table(results: Iterable[LayerResult]) -> Table:
+    """Return the table of FC layers: sizes, shares, compressibility."""
+    rows = list(results)
+    total_flops = sum(row.layer.flops for row in rows) or 1
+    table = Table(title="Fully-connected layers", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in ("layer", "in x out", "uses", "rows", "params", "share", "MACs", "share", "effective rank"):
+        table.add_column(name, justify="left" if name == "layer" else "right")
+    table.add_column("")
+    for row in rows:
+        layer, reason = row.layer, row.kept_dense
+        table.add_row(
+            layer.name,
+            f"{layer.inputs} x {layer.outputs}",
+            str(len(layer.uses)),
+            str(layer.rows),
+            f"{layer.params:,}",
+            f"{row.share:.1%}",
+            f"{layer.flops // 2:,}",
+            f"{layer.flops / total_flops:.1%}",
+            f"{row.effective_rank:.0f} of {min(layer.inputs, layer.outputs)}",
+            f"kept dense: {reason}" if reason else "",
+        )
+    return table
+
+
+def funnel_table(funnels: Mapping[str, Funnel]) -> Table:
+    """Return how many designs every filter left, a column a layer."""
+    table = Table(title="Designs left", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage")
+    for name in funnels:
+        table.add_column(name, justify="right")
+    stages = dict.fromkeys(stage for funnel in funnels.values() for stage, _ in funnel.stages)
+    for stage in stages:
+        counts = [dict(funnel.stages).get(stage) for funnel in funnels.values()]
+        table.add_row(stage, *("" if count is None else count_text(count) for count in counts))
+    if any(funnel.gap for funnel in funnels.values()):
+        table.add_row(
+            "gap of the front", *(f"{funnel.gap:.2%}" if funnel.gap else "exact" for funnel in funnels.values())
+        )
+    return table
+
+
+def design_table(exploration: Exploration) -> Table:
+    """Return the designs worth reading, each against the original: the front and the baselines."""
+    base = exploration.baseline
+    kind = "modelled" if exploration.meter == "model" else "measured"
+    score = "accuracy" if base.accuracy is not None else exploration.metric
+    table = Table(
+        title=f"Designs for {exploration.settings.target.name}", title_justify="left", box=None, pad_edge=False
+    )
+    table.header_style = "bold"
+    for name in ("design", "params", "", "FLOPs", "", f"latency, {kind}", "", score, "", "plan"):
+        table.add_column(name, justify="left" if name in ("design", "plan") else "right", no_wrap=name != "plan")
+    for design in shown(exploration):
+        latency = design.latency
+        value, reference = score_of(design, score), score_of(base, score)
+        table.add_row(
+            design.id,
+            f"{design.params:,}",
+            _times(base.params, design.params),
+            f"{design.flops:,}",
+            _times(base.flops, design.flops),
+            f"{latency.us:,.1f} us [{latency.low_us:,.0f}..{latency.high_us:,.0f}]",
+            _times(base.latency.us, latency.us),
+            f"{value:.2%}",
+            "" if design.id == base.id else f"{100 * (value - reference):+.2f}",
+            _remark(design, exploration),
+            style="bold" if design.id == exploration.recommended else None,
+        )
+    return table
+
+
+def shown(exploration: Exploration) -> list[Design]:
+    """Return the designs of the table, slowest first: front and baselines, each once."""
+    listed = {d.id: d for d in exploration.designs if d.id in exploration.front or d.origin == "uniform-svd"}
+    listed[exploration.baseline.id] = exploration.baseline
+    return sorted(listed.values(), key=lambda design: (-design.latency.us, design.id))
+
+
+def score_of(design: Design, score: str) -> float:
+    """Return the design's score by the name of the column."""
+    value = design.accuracy if score == "accuracy" else design.fidelity
+    if value is None:
+        value = design.eval_accuracy
+    assert value is not None
+    return value
+
+
+def recommendation(exploration: Exploration) -> str:
+    """Return the sentences that end a run: which design, why, where it lies."""
+    if exploration.recommended is None:
+        return "No design satisfies the limits."
+    design, base = exploration.design(exploration.recommended), exploration.baseline
+    limit = f"{100 * exploration.settings.limits.max_drop:g} point(s)"
+    if design.id == base.id:
+        return f"No compressed design loses at most {limit} of {exploration.metric}: keep the original model."
+    path = exploration.settings.output / "designs" / design.id / "model.onnx"
+    return (
+        f"Recommended: {design.id}, {base.params / design.params:.1f}x fewer parameters and "
+        f"{base.latency.us / design.latency.us:.1f}x lower "
+        f"{'modelled' if exploration.meter == 'model' else 'measured'} latency of the fully-connected layers, "
+        f"chosen for a loss of at most {limit} of {exploration.metric} on the data that choose.\n{path}"
+    )
+
+
+def _times(before: float, after: float) -> str:
+    return "" if before == after else f"{before / after:.1f}x" if after <= before else f"1/{after / before:.1f}"
+
+
+def _remark(design: Design, exploration: Exploration) -> str:
+    texts = design.plan.texts()
+    if design.id == exploration.baseline.id:
+        return "original"
+    plan = "  ".join(f"{name}={text}" for name, text in texts.items() if text != "dense")
+    return f"uniform SVD: {plan}" if design.origin == "uniform-svd" else plan

@@ -1,0 +1,203 @@
+"""The whole path on a small model: every promise of the output, on the host and under QEMU."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime
+import optuna
+import pytest
+
+from lrfdse.cli import run
+
+
+def explore(folder, target, output, space, cache, *more):
+    options = [
+        "--target",
+        target,
+        "--output",
+        str(output),
+        "--space",
+        str(space),
+        "--cache",
+        str(cache),
+        "--budget",
+        "24",
+    ]
+    return run(["explore", str(folder), *options, "--keep", "2", *more])
+
+
+@pytest.fixture(scope="module")
+def explored(small_folder, small_space, shared_cache, tmp_path_factory):
+    output = tmp_path_factory.mktemp("out put")
+    assert explore(small_folder, "riscv64", output, small_space, shared_cache) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def document(explored):
+    return json.loads((explored / "front.json").read_text())
+
+
+def accuracy(model, data):
+    session = onnxruntime.InferenceSession(str(model))
+    return float((session.run(None, {"x": data["x"]})[0].argmax(axis=1) == data["labels"]).mean())
+
+
+def test_front_json_holds_what_the_schema_promises(document, small_folder):
+    assert document["schema_version"] == 1
+    assert document["target"] == "riscv64"
+    assert document["meter"] == "model"
+    assert document["latency"]["kind"] == "modelled"
+    assert {"lrfdse", "onnxruntime", "optuna"} <= set(document["versions"])
+    assert [layer["name"] for layer in document["layers"]] == ["fc1", "fc2"]
+    assert document["baseline"]["params"] == 32 * 48 + 32 + 6 * 32 + 6
+    assert document["baseline"]["flops"] == 2 * (32 * 48 + 6 * 32)
+    keys = {"id", "params", "flops", "latency_us", "latency_low_us", "latency_high_us", "accuracy", "eval_accuracy"}
+    for design in (document["baseline"], *document["designs"]):
+        assert keys | {"fidelity", "plan", "model"} <= set(design)
+        assert set(design["plan"]) == {"fc1", "fc2"}
+        assert 0 < design["latency_low_us"] <= design["latency_us"] <= design["latency_high_us"]
+        assert 0 <= design["accuracy"] <= 1
+    assert document["baseline"]["eval_accuracy"] == 1.0
+    assert sum(design["on_front"] for design in document["designs"]) >= 3
+
+
+def test_no_design_on_the_front_is_beaten(document):
+    front = [d for d in document["designs"] if d["on_front"]]
+    for d in document["designs"]:
+        for other in front:
+            better = (other["params"], other["latency_us"], -other["eval_accuracy"])
+            mine = (d["params"], d["latency_us"], -d["eval_accuracy"])
+            if d["on_front"] and better != mine:
+                assert not all(a <= b for a, b in zip(better, mine, strict=True))
+
+
+def test_the_kept_models_run_and_score_what_is_reported(document, explored, small_folder):
+    kept = [d for d in document["designs"] if d["model"]]
+    assert document["recommended"] in {d["id"] for d in kept}
+    assert 1 <= len(kept) <= 3
+    for design in kept:
+        path = explored / design["model"]
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+        for role, key in (("test", "accuracy"), ("eval", "eval_accuracy")):
+            assert accuracy(path, np.load(small_folder / f"{role}.npz")) == pytest.approx(design[key])
+
+
+def test_kept_kernels_are_objects_with_headers_and_weights(document, explored):
+    kernels = explored / "designs" / document["recommended"] / "kernels"
+    for layer in ("fc1", "fc2"):
+        assert (kernels / f"{layer}.o").read_bytes()[:4] == b"\x7fELF"
+        assert f"lrf_{layer}" in (kernels / f"{layer}.h").read_text()
+        assert (kernels / f"{layer}.weights.bin").stat().st_size > 0
+
+
+def test_the_funnel_narrows(document):
+    layer = document["layers"][0]
+    counts = {stage["stage"]: stage["designs"] for stage in layer["funnel"]["stages"]}
+    assert counts["compiled"] >= counts["measured"] >= counts["on the final front"]
+    assert counts["measured"] == len(layer["options"]) - 1
+
+
+def test_csv_and_log_agree_with_the_document(document, explored):
+    rows = list(csv.DictReader((explored / "front.csv").open()))
+    assert [row["id"] for row in rows] == [design["id"] for design in document["designs"]]
+    stages = {json.loads(line)["stage"] for line in (explored / "log.jsonl").read_text().splitlines()}
+    assert {"layers", "kernels", "fit", "plans", "write"} <= stages
+
+
+def test_every_evaluated_plan_is_a_readable_trial(document, explored):
+    url = f"sqlite:///{explored / 'study.db'}"
+    study = optuna.load_study(study_name=optuna.get_all_study_names(url)[0], storage=url)
+    done = [trial for trial in study.trials if trial.state.is_finished() and trial.values]
+    assert len(done) >= document["evaluated"] - 1
+    assert study.metric_names is not None
+    assert all(set(trial.params) == {"fc1", "fc2"} for trial in done)
+    assert any(trial.params == {"fc1": "dense", "fc2": "dense"} for trial in done)
+
+
+def test_the_same_command_again_gives_the_same_document(
+    document, explored, small_folder, small_space, shared_cache, tmp_path
+):
+    assert explore(small_folder, "riscv64", explored, small_space, shared_cache) == 0
+    again = json.loads((explored / "front.json").read_text())
+    assert again == document
+    fresh = tmp_path / "fresh"
+    assert explore(small_folder, "riscv64", fresh, small_space, shared_cache) == 0
+    elsewhere = json.loads((fresh / "front.json").read_text())
+    assert [d["plan"] for d in elsewhere["designs"]] == [d["plan"] for d in document["designs"]]
+    assert [d["latency_us"] for d in elsewhere["designs"]] == [d["latency_us"] for d in document["designs"]]
+
+
+def test_export_rebuilds_a_design_that_was_not_kept(document, explored, small_folder, capsys):
+    left = next(d for d in document["designs"] if d["model"] is None)
+    assert run(["export", str(explored), left["id"]]) == 0
+    path = capsys.readouterr().out.strip()
+    assert accuracy(path, np.load(small_folder / "test.npz")) == pytest.approx(left["accuracy"])
+    kept = next(d for d in document["designs"] if d["model"])
+    before = (explored / kept["model"]).read_bytes()
+    assert run(["export", str(explored), kept["id"]]) == 0
+    assert (explored / kept["model"]).read_bytes() == before
+
+
+def test_export_refuses_another_model_and_unknown_designs(document, explored, small_folder, tmp_path, capsys):
+    assert run(["export", str(explored), "nosuchid"]) == 2
+    assert "no design 'nosuchid'" in capsys.readouterr().err
+    copy = tmp_path / "copy"
+    shutil.copytree(explored, copy)
+    changed = json.loads((copy / "front.json").read_text())
+    changed["model"] |= {"path": str(small_folder / "model.onnx"), "sha256": "0" * 64}
+    (copy / "front.json").write_text(json.dumps(changed))
+    assert run(["export", str(copy), document["recommended"]]) == 2
+    assert "not the model that was explored" in capsys.readouterr().err
+    assert run(["export", str(tmp_path), "x"]) == 2
+
+
+def test_limits_that_nothing_meets_end_with_code_3(explored, small_folder, small_space, shared_cache, tmp_path, capsys):
+    code = explore(
+        small_folder, "riscv64", tmp_path, small_space, shared_cache, "--max-drop", "0", "--max-params", "200"
+    )
+    assert code == 3
+    assert "No design satisfies the limits" in capsys.readouterr().err
+
+
+def test_json_output_is_the_document(explored, small_folder, small_space, shared_cache, capsys):
+    assert explore(small_folder, "riscv64", explored, small_space, shared_cache, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((explored / "front.json").read_text())
+
+
+@pytest.mark.parametrize("target", ["host", "aarch64", "riscv64-u74"])
+def test_other_targets(target, small_folder, small_space, shared_cache, tmp_path):
+    assert explore(small_folder, target, tmp_path, small_space, shared_cache) == 0
+    document = json.loads((tmp_path / "front.json").read_text())
+    assert document["meter"] == ("host" if target == "host" else "model")
+
+
+def test_a_model_alone_says_how_little_it_proves(small_folder, small_space, shared_cache, tmp_path, capsys):
+    model = small_folder / "model.onnx"
+    assert explore(model, "riscv64", tmp_path, small_space, shared_cache) == 0
+    assert "on random inputs, which proves little" in " ".join(capsys.readouterr().out.split())
+    document = json.loads((tmp_path / "front.json").read_text())
+    assert document["metric"] == "fidelity"
+    assert document["designs"][0]["accuracy"] is None
+
+
+def test_evaluation_data_alone_is_split(small_folder, small_space, shared_cache, tmp_path, capsys):
+    model, data = small_folder / "model.onnx", small_folder / "eval.npz"
+    assert explore(model, "riscv64", tmp_path, small_space, shared_cache, "--eval", str(data)) == 0
+    assert "one half of the evaluation data chose" in " ".join(capsys.readouterr().out.split())
+
+
+def test_inspect_counts_without_compiling(small_folder, small_space, tmp_path, capsys):
+    assert (
+        run(["inspect", str(small_folder), "--space", str(small_space), "--cache", str(tmp_path / "c"), "--json"]) == 0
+    )
+    document = json.loads(capsys.readouterr().out)
+    assert [layer["name"] for layer in document["layers"]] == ["fc1", "fc2"]
+    stages = [stage["stage"] for stage in document["layers"][0]["funnel"]["stages"]]
+    assert "compiled" not in stages
+    assert not (tmp_path / "c" / "kernels").exists()

@@ -1,0 +1,68 @@
+"""Fronts and recommendations against brute force."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrfdse.catalog import load_target
+from lrfdse.design import Design, Factorization, Latency, Plan
+from lrfdse.explore.plans import pareto, plan_id, recommend, regime_of
+from lrfdse.explore.settings import Limits
+
+
+def design(identity, params, us, score):
+    plan = Plan((("fc", Factorization.dense(4, 4)),))
+    return Design(str(identity), plan, params, 2 * params, Latency(us, us, us), "warm", score, score, score, "knapsack")
+
+
+points = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=30)
+
+
+@given(points)
+def test_front_is_what_nothing_beats(values):
+    designs = [design(i, p, float(us), s / 6) for i, (p, us, s) in enumerate(values)]
+    front = {d.id for d in pareto(designs, "accuracy")}
+
+    def key(d):
+        return (d.params, d.latency.us, -d.eval_accuracy)
+
+    def beats(a, b):
+        return key(a) != key(b) and all(x <= y for x, y in zip(key(a), key(b), strict=True))
+
+    unbeaten = [d for d in designs if not any(beats(other, d) for other in designs)]
+    assert front <= {d.id for d in unbeaten}
+    assert {key(d) for d in unbeaten} == {key(d) for d in designs if d.id in front}
+    assert len(front) == len({key(d) for d in unbeaten})
+
+
+def test_recommendation_is_the_smallest_and_fastest_within_the_limits():
+    base = design("base", 1000, 100.0, 0.90)
+    front = [base, design("close", 400, 40.0, 0.895), design("far", 100, 10.0, 0.85), design("fast", 500, 20.0, 0.892)]
+    assert recommend(front, base, "accuracy", Limits(0.01)).id == "fast"
+    assert recommend(front, base, "accuracy", Limits(0.06)).id == "far"
+    assert recommend(front, base, "accuracy", Limits(0.0)).id == "base"
+    assert recommend(front, base, "accuracy", Limits(0.01, max_params=450)).id == "close"
+    assert recommend(front, base, "accuracy", Limits(0.01, max_params=50)) is None
+    assert recommend(front, base, "accuracy", Limits(0.01, max_latency_us=15.0)) is None
+
+
+def test_a_drop_of_exactly_the_limit_is_allowed():
+    base, other = design("base", 10, 10.0, 0.9), design("other", 5, 5.0, 0.9 - 0.01)
+    assert recommend([base, other], base, "accuracy", Limits(0.01)).id == "other"
+
+
+def test_the_regime_follows_the_weights_of_the_whole_plan():
+    target = load_target("riscv64")
+    fits = target.last_level.kib * 1024 // 4
+    assert regime_of(fits, target) == "warm"
+    assert regime_of(fits + 1, target) == "cold"
+
+
+def test_plan_ids_depend_on_the_plan_alone():
+    shapes = [Factorization.svd(8, 8, 2), Factorization.svd(8, 8, 3), Factorization.dense(8, 8)]
+    plans = [Plan((("a", x), ("b", y))) for x, y in itertools.product(shapes, repeat=2)]
+    assert len({plan_id(plan) for plan in plans}) == 9
+    assert plan_id(plans[1]) == plan_id(Plan(tuple(reversed(plans[1].choices))))

@@ -1,0 +1,129 @@
+"""Constants of a graph: which values are known without running it, and which tensor they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+"""Element types of weights that can be factorized."""
+
+_TRANSPARENT = ("Identity", "Transpose", "Cast")
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that is a stored tensor, perhaps behind Identity, Transpose or Cast."""
+
+    root: ir.Value
+    """The initializer, or the output of the Constant node."""
+    transposed: bool
+    dtype: ir.DataType | None
+    """Element type where it is used."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape where it is used."""
+        sizes = tuple(stored(self.root).shape.numpy())
+        return sizes[::-1] if self.transposed else sizes
+
+    def array(self) -> NDArray[Any]:
+        """Return the elements as stored, in the shape that is used."""
+        array = stored(self.root).numpy()
+        return array.T if self.transposed else array
+
+
+def is_standard(node: ir.Node) -> bool:
+    """Return whether the operator is one of ONNX's own."""
+    return node.domain in ("", "ai.onnx")
+
+
+def stored(value: ir.Value) -> ir.TensorProtocol:
+    """Return the tensor of a root."""
+    tensor = ir.convenience.get_const_tensor(value)
+    assert tensor is not None
+    return tensor
+
+
+def is_root(value: ir.Value) -> bool:
+    """Return whether the value is an initializer or comes from a Constant node that holds a tensor."""
+    if value.const_value is not None and value.producer() is None:
+        return True
+    node = value.producer()
+    return (
+        node is not None
+        and is_standard(node)
+        and node.op_type == "Constant"
+        and not isinstance(ir.convenience.get_const_tensor(value), (ir.StringTensor, type(None)))
+    )
+
+
+def trace(value: ir.Value | None) -> Constant | None:
+    """Follow a value to the tensor it is, or return None."""
+    transposed = False
+    dtype: ir.DataType | None = None
+    while value is not None:
+        if is_root(value):
+            return Constant(value, transposed, dtype or stored(value).dtype)
+        node = value.producer()
+        if node is None or not is_transparent(node):
+            return None
+        if node.op_type == "Cast" and dtype is None:
+            dtype = ir.DataType(node.attributes["to"].as_int())
+        transposed ^= node.op_type == "Transpose"
+        value = node.inputs[0]
+    return None
+
+
+def is_transparent(node: ir.Node) -> bool:
+    """Return whether the node hands a matrix on, at most turned or in another type."""
+    if not is_standard(node) or node.op_type not in _TRANSPARENT:
+        return False
+    # Any other permutation of a constant is rare enough to be left alone.
+    return node.op_type != "Transpose" or "perm" not in node.attributes or node.attributes["perm"].as_ints() == (1, 0)
+
+
+def readers(root: ir.Value) -> Iterator[ir.Node | None]:
+    """Yield the nodes that compute with a root, seen through Identity, Transpose and Cast; None for a graph output."""
+    if root.is_graph_output():
+        yield None
+    for usage in root.uses():
+        if is_transparent(usage.node):
+            yield from readers(usage.node.outputs[0])
+        else:
+            yield usage.node
+
+
+def known_values(graph: ir.Graph) -> set[ir.Value]:
+    """Return the values that depend on constants alone."""
+    known = set(graph.initializers.values())
+    for node in graph:
+        inputs = [value for value in node.inputs if value is not None]
+        has_body = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+        if not has_body and all(value in known or is_root(value) for value in inputs) and (inputs or _constant(node)):
+            known.update(node.outputs)
+    return known
+
+
+def vector_along(array: NDArray[Any], size: int, axis: int, rank: int) -> NDArray[np.float64] | None:
+    """Return a constant that broadcasts along one axis as a vector of `size` elements, or None if it does more.
+
+    `axis` is -1 or -2 and `rank` that of the value it is added to, which it must not enlarge.
+    """
+    if array.ndim > rank:
+        return None
+    if array.size == 1:
+        return np.full(size, float(array.reshape(-1)[0]))
+    sizes = (1,) * (2 - array.ndim) + array.shape
+    if sizes[axis] != size or array.size != size:
+        return None
+    return array.reshape(-1).astype(np.float64)
+
+
+def _constant(node: ir.Node) -> bool:
+    return is_standard(node) and node.op_type == "Constant"

@@ -1,0 +1,203 @@
+"""Data: arrays for a model's inputs, with or without labels."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrfdse.errors import InputError
+from lrfdse.model.graph import Model
+from lrfdse.model.shapes import Port, is_known, shape_option
+
+LABELS = ("labels", "y")
+"""Names under which labels are found."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Dataset:
+    """Samples along the first axis of every array."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    """Input name to array, in the type that the model takes."""
+    labels: NDArray[np.int64] | None
+    """Class of each sample, shape (count,) or (count, positions)."""
+
+    def __repr__(self) -> str:
+        kind = "with" if self.labels is not None else "without"
+        return f"Dataset({self.count} samples, {', '.join(self.inputs)}, {kind} labels)"
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of names, types, shapes and elements."""
+        state = hashlib.sha256()
+        arrays = dict(self.inputs) if self.labels is None else {**self.inputs, "": self.labels}
+        for name, array in sorted(arrays.items()):
+            state.update(repr((name, str(array.dtype), array.shape)).encode())
+            state.update(np.ascontiguousarray(array).tobytes())
+        return state.hexdigest()
+
+    def head(self, count: int) -> Dataset:
+        """Return the first `count` samples."""
+        return self._take(slice(0, count))
+
+    def split(self) -> tuple[Dataset, Dataset]:
+        """Return the samples of even and of odd index: one half chooses, the other reports.
+
+        Raises
+        ------
+        InputError
+            There is only one sample.
+        """
+        if self.count < 2:
+            raise InputError("at least 2 samples must be given where one half chooses and the other reports, but got 1")
+        return self._take(slice(0, None, 2)), self._take(slice(1, None, 2))
+
+    def _take(self, part: slice) -> Dataset:
+        labels = None if self.labels is None else self.labels[part]
+        return Dataset({name: array[part] for name, array in self.inputs.items()}, labels)
+
+
+def load_data(path: str | Path, model: Model) -> Dataset:
+    """Read a data set from an ``.npz`` file.
+
+    Arrays are named like the model's inputs (one array of any name where there is one input), labels "labels" or "y".
+    They are converted to the inputs' types where that changes no value beyond rounding of floating point.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or its names, shapes, types or values do not fit the model.
+    """
+    path = Path(path)
+    arrays = _arrays(path)
+    names = {port.name for port in model.inputs}
+    labels = next((arrays.pop(name) for name in LABELS if name in arrays and name not in names), None)
+    if len(model.inputs) == 1 and len(arrays) == 1:
+        arrays = {model.inputs[0].name: next(iter(arrays.values()))}
+    expected = ", ".join(str(port) for port in model.inputs)
+    if set(arrays) != names:
+        held = ", ".join(sorted(arrays)) or "no input"
+        raise InputError(f"{path}: holds {held}, but the model's inputs are {expected}")
+    inputs = {port.name: _input(arrays[port.name], port, path) for port in model.inputs}
+    counts = {name: len(array) for name, array in inputs.items()}
+    if labels is not None:
+        counts["labels"] = len(labels) if labels.ndim else 0
+    if len(set(counts.values())) > 1:
+        raise InputError(f"{path}: arrays of one length must hold, but got {counts}")
+    return Dataset(inputs, None if labels is None else _labels(labels, path))
+
+
+def random_data(model: Model, count: int, seed: int) -> Dataset:
+    """Return random samples: standard normal numbers, bytes of any value, or small whole numbers.
+
+    Raises
+    ------
+    InputError
+        A size of an input is open.
+    """
+    rng = np.random.default_rng(seed)
+    samples = [random_inputs(model.inputs, rng) for _ in range(max(1, count))]
+    joined = {port.name: np.concatenate([sample[port.name] for sample in samples]) for port in model.inputs}
+    return Dataset(joined, None).head(count)
+
+
+def random_inputs(inputs: Sequence[Port], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Return random arrays for one timed inference of a model."""
+    return {port.name: _random(port, rng) for port in inputs}
+
+
+def _random(port: Port, rng: np.random.Generator) -> NDArray[Any]:
+    if not is_known(port.fixed) or port.fixed is None:
+        raise InputError(f"input {port} has open sizes: fix them with {shape_option(port)}")
+    sizes = tuple(int(size or 1) for size in port.fixed)
+    dtype = _dtype(port)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, sizes).astype(bool)
+    if dtype == np.uint8:
+        return rng.integers(0, 256, sizes, dtype=np.uint8)
+    if dtype.kind in "iu":
+        return rng.integers(0, port.limit, sizes).astype(dtype)
+    return rng.standard_normal(sizes).astype(dtype)
+
+
+def _dtype(port: Port) -> np.dtype[Any]:
+    if port.dtype == "bfloat16":
+        import ml_dtypes
+
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    try:
+        return np.dtype(port.dtype)
+    except TypeError as error:
+        raise InputError(f"input {port} is of a type that numpy has no arrays for") from error
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, not an .npz file")
+    try:
+        if not zipfile.is_zipfile(path) and path.stat():
+            raise InputError(f"{path}: not a plain .npz file, or damaged")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else "or damaged"
+        raise InputError(f"{path}: not a plain .npz file, {reason}") from error
+    if not arrays:
+        raise InputError(f"{path}: holds no arrays")
+    return arrays
+
+
+def _input(array: NDArray[Any], port: Port, path: Path) -> NDArray[Any]:
+    where = f"{path}: array for input {port}"
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{where} must hold numbers, but got {array.dtype}")
+    if array.ndim == 0 or len(array) == 0 or array.size == 0:
+        raise InputError(f"{where} is empty")
+    fits = port.shape is None or (
+        array.ndim == len(port.shape)
+        and all(own in (None, size) for own, size in zip(port.shape[1:], array.shape[1:], strict=True))
+    )
+    if not fits:
+        raise InputError(f"{where} has shape {'x'.join(map(str, array.shape))}, samples first")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{where} holds NaN or Inf")
+    return _converted(array, _dtype(port), where)
+
+
+def _converted(array: NDArray[Any], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
+    if array.dtype == dtype:
+        return array
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype)
+    if dtype.kind in "biu":
+        same = np.array_equal(converted.astype(np.float64), array.astype(np.float64))
+    else:
+        same = bool(np.isfinite(converted.astype(np.float64)).all())
+    if not same:
+        raise InputError(f"{where} is of type {array.dtype} and holds values that {dtype} cannot hold")
+    return converted
+
+
+def _labels(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
+    whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()))
+    if not whole or labels.ndim not in (1, 2) or (labels.size and labels.min() < 0):
+        raise InputError(
+            f"{path}: labels must be class numbers from 0, one a sample, but got {labels.dtype} {labels.shape}"
+        )
+    found = labels.astype(np.int64)
+    return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found

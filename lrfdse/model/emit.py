@@ -1,0 +1,114 @@
+"""Writing nodes into a graph, with the forms that the graph's opset and IR version know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+_INITIALIZERS_STAND_ALONE = 4
+"""IR version from which an initializer need not be an input of the graph as well."""
+
+
+class Emitter:
+    """Nodes in the making, to stand before `anchor`; constants of one label are stored once."""
+
+    def __init__(self, model: ir.Model, anchor: ir.Node, prefix: str, shared: dict[str, ir.Value]) -> None:
+        self._graph = model.graph
+        self._opset = model.graph.opset_imports.get("", 0) or model.graph.opset_imports.get("ai.onnx", 0)
+        self._stand_alone = model.ir_version >= _INITIALIZERS_STAND_ALONE
+        self._anchor = anchor
+        self._prefix = prefix
+        self._shared = shared
+
+    def op(self, op_type: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
+        """Add a node and return its output."""
+        node = ir.node(op_type, inputs, attributes)
+        self._graph.insert_before(self._anchor, node)
+        return node.outputs[0]
+
+    def constant(self, label: str, array: NDArray[Any]) -> ir.Value:
+        """Return the constant stored under `label`, storing it if it is not there yet."""
+        if label not in self._shared:
+            self._shared[label] = self._store(f"{self._prefix}.{label}", array)
+        return self._shared[label]
+
+    def integers(self, values: Sequence[int]) -> ir.Value:
+        """Return a constant vector of 64-bit whole numbers."""
+        label = "shape." + "x".join(str(value).replace("-", "m") for value in values)
+        return self.constant(label, np.array(values, dtype=np.int64))
+
+    def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
+        """Reshape to constant sizes, one of which may be -1."""
+        return self.op("Reshape", [value, self.integers(sizes)])
+
+    def cut(self, value: ir.Value, end: int, axis: int) -> ir.Value:
+        """Keep the elements before `end` along one axis."""
+        if self._opset < 10:
+            return self.op("Slice", [value], starts=[0], ends=[end], axes=[axis])
+        return self.op("Slice", [value, self.integers([0]), self.integers([end]), self.integers([axis])])
+
+    def pad_columns(self, value: ir.Value, count: int) -> ir.Value:
+        """Append `count` columns of zeros to a matrix."""
+        pads = [0, 0, 0, count]
+        if self._opset < 11:
+            return self.op("Pad", [value], pads=pads)
+        return self.op("Pad", [value, self.integers(pads)])
+
+    def swap_last(self, value: ir.Value, rank: int) -> ir.Value:
+        """Exchange the last two axes of a value of `rank` dimensions."""
+        return self.op("Transpose", [value], perm=[*range(rank - 2), rank - 1, rank - 2])
+
+    def _store(self, wanted: str, array: NDArray[Any]) -> ir.Value:
+        name, number = wanted, 1
+        while name in self._graph.initializers:
+            number += 1
+            name = f"{wanted}.{number}"
+        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+        if not self._stand_alone:
+            node = ir.node("Constant", [], {"value": tensor})
+            node.outputs[0].name = name
+            self._graph.insert_before(self._anchor, node)
+            return node.outputs[0]
+        value = ir.val(name, const_value=tensor)
+        self._graph.register_initializer(value)
+        return value
+
+
+def replace(old: ir.Value, new: ir.Value) -> None:
+    """Put `new` in the place of `old`, under its name, and remove the node that made `old`."""
+    node = old.producer()
+    assert node is not None and node.graph is not None
+    name, graph = old.name, node.graph
+    new.type, new.shape = old.type, old.shape
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    inputs = list(node.inputs)
+    graph.remove(node, safe=True)
+    new.name = name
+    for value in inputs:
+        if value is not None:
+            drop_unused(value)
+
+
+def drop_unused(value: ir.Value) -> None:
+    """Remove a constant that nothing reads any more, with what only it needed; leave everything else."""
+    if value.uses() or value.is_graph_output():
+        return
+    node, graph = value.producer(), value.graph
+    if node is None:
+        if graph is None or value.const_value is None or not isinstance(graph, ir.Graph):
+            return
+        if value.is_graph_input():
+            graph.inputs.remove(value)
+        if value.name is not None and value.name in graph.initializers:
+            del graph.initializers[value.name]
+        return
+    if node.op_type not in ("Constant", "Identity", "Transpose", "Cast") or node.graph is None:
+        return
+    inputs = [above for above in node.inputs if above is not None]
+    node.graph.remove(node, safe=True)
+    for above in inputs:
+        drop_unused(above)

@@ -1,0 +1,254 @@
+"""The Model: an ONNX file with its fully-connected layers found."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from lrfdse.design import Layer, Use
+from lrfdse.errors import InputError
+from lrfdse.model.constants import stored, trace
+from lrfdse.model.files import one_line, read_model
+from lrfdse.model.find import Product, Site, Untouched, find_products, fused, node_name
+from lrfdse.model.macs import count_macs, counted_values
+from lrfdse.model.names import layer_name
+from lrfdse.model.shapes import Port, Sizes, infer, is_known, output_port, ports, shape_option
+from lrfdse.model.untouched import count_params, untouched
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Model:
+    """A model that was read: its layers, what is left alone, and what rewriting needs. Can be pickled."""
+
+    path: Path
+    sha256: str
+    """Of the file's bytes and of the external data that it reads."""
+    content: bytes
+    """The model as ONNX protobuf, external data inside."""
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    layers: tuple[Layer, ...]
+    untouched: tuple[Untouched, ...]
+    params: int
+    """Stored weights of the whole model."""
+    macs: int | None
+    """MACs of one inference over the whole model's convolutions and products; None where a shape is not known."""
+    sites: Mapping[str, tuple[Site, ...]]
+    """Layer name to the places of its uses, in the order of `Layer.uses`."""
+    alphas: Mapping[str, float]
+    """Layer name to the factor that a Gemm applies to the stored weight."""
+    matrices: Mapping[str, NDArray[Any]]
+    """Layer name to the stored weight, shape (outputs, inputs), in the type of its use; read-only."""
+    tensors: Mapping[str, str]
+    """Layer name to the name of its weight tensor in the file."""
+
+    def __repr__(self) -> str:
+        return f"Model({self.path}, {len(self.layers)} layers, {len(self.untouched)} untouched)"
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer by name.
+
+        Raises
+        ------
+        InputError
+            There is no such layer.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise InputError(f"{self.path}: no layer {name!r}; its layers are {', '.join(x.name for x in self.layers)}")
+
+    def weight(self, name: str) -> NDArray[np.float64]:
+        """Return a layer's W of shape (outputs, inputs) in float64, a Gemm's alpha folded in."""
+        self.layer(name)
+        return self.alphas[name] * self.matrices[name].astype(np.float64)
+
+    def bias(self, name: str, use: int = 0) -> NDArray[np.float64] | None:
+        """Return the bias of shape (outputs,) at one use of a layer, a Gemm's beta folded in, or None."""
+        self.layer(name)
+        return self.sites[name][use].bias
+
+
+def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = None) -> Model:
+    """Read an ONNX model and find its fully-connected layers.
+
+    Parameters
+    ----------
+    path
+        The model's file.
+    shape
+        Input name to its sizes in the inference that is timed. An open first size counts as one sample where it is not
+        given; any other open size that reaches a layer must be.
+
+    Raises
+    ------
+    InputError
+        The file cannot be used (see `read_model`), it has no fully-connected layer, a layer's rows depend on sizes that
+        `shape` does not fix, `shape` does not fit, or a weight holds NaN or Inf.
+    """
+    path = Path(path)
+    proto, sha256 = read_model(path)
+    try:
+        model = ir.from_proto(proto)
+    except Exception as error:
+        raise InputError(f"{path}: not a valid ONNX model: {one_line(_cause(error))}") from error
+    inputs = ports(model.graph, shape or {}, path)
+    groups, refused = find_products(model.graph)
+    chosen = {product.node for group in groups for product in group}
+    rest = untouched(model, chosen, refused)
+    if not groups:
+        raise InputError(f"{path}: no fully-connected layer with a constant weight found{_hint(rest)}")
+
+    content = proto.SerializeToString()
+    free = infer(proto, inputs, fixed=False)
+    names = _names(groups)
+    fixed = _fixed_shapes(model, proto, inputs, dict(zip(names, groups, strict=True)), path)
+    layers, sites, alphas, matrices, tensors = [], {}, {}, {}, {}
+    for name, group in zip(names, groups, strict=True):
+        root = group[0].constant.root
+        matrix = group[0].weight()
+        matrix.flags.writeable = False
+        found = [_site(product, fixed, free) for product in group]
+        for array, tensor in [(matrix, root.name), *((site.bias, site.bias_root) for site in found)]:
+            if array is not None and not _fits_float32(array):
+                raise InputError(f"{path}: tensor {tensor!r} of layer {name!r} holds NaN, Inf or values beyond float32")
+        layers.append(_layer(name, group[0].alpha * matrix.astype(np.float64), found, model.graph))
+        sites[name] = tuple(found)
+        alphas[name], matrices[name], tensors[name] = group[0].alpha, matrix, root.name or ""
+    return Model(
+        path=path,
+        sha256=sha256,
+        content=content,
+        inputs=inputs,
+        outputs=tuple(output_port(value) for value in model.graph.outputs),
+        layers=tuple(layers),
+        untouched=rest,
+        params=count_params(model),
+        macs=count_macs(model.graph, fixed),
+        sites=sites,
+        alphas=alphas,
+        matrices=matrices,
+        tensors=tensors,
+    )
+
+
+def _fits_float32(array: NDArray[Any]) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(array.astype(np.float32)).all())
+
+
+def _names(groups: Sequence[Sequence[Product]]) -> list[str]:
+    taken: set[str] = set()
+    return [layer_name(group[0].constant.root.name or "", group[0].node.name or "", taken) for group in groups]
+
+
+def _site(product: Product, fixed: Mapping[str, Sizes], free: Mapping[str, Sizes]) -> Site:
+    source, output = product.source.name or "", product.node.outputs[0].name or ""
+    sizes = tuple(int(size or 0) for size in fixed[source])
+    rank = len(sizes)
+    in_axis, out_axis = product.in_axis, product.out_axis
+    if rank == 1:
+        in_axis = out_axis = -1
+    add, value, bias, relu = fused(product, rank)
+    constant = trace(value)
+    root = constant.root.name if constant is not None and bias is not None else None
+    open_sizes = free.get(source, ())
+    return Site(
+        node=node_name(product.node),
+        output=output,
+        source=source,
+        in_axis=in_axis,
+        out_axis=out_axis,
+        rank=rank,
+        fixed=sizes,
+        free=open_sizes if len(open_sizes) == rank else (None,) * rank,
+        add=add.outputs[0].name if add is not None else None,
+        bias_root=root,
+        bias=bias,
+        relu=relu,
+    )
+
+
+def _layer(name: str, weight: NDArray[np.float64], sites: Sequence[Site], graph: ir.Graph) -> Layer:
+    values = {value.name: value for value in graph.initializers.values()}
+    values |= {value.name: value for node in graph if node.op_type == "Constant" for value in node.outputs}
+    biases = {site.bias_root for site in sites if site.bias_root is not None}
+    return Layer(
+        name=name,
+        outputs=weight.shape[0],
+        inputs=weight.shape[1],
+        uses=tuple(Use(site.node, site.rows, site.bias is not None, site.relu) for site in sites),
+        bias_params=sum(int(np.prod(stored(values[root]).shape.numpy(), dtype=np.int64)) for root in biases),
+        digest=hashlib.sha256(np.ascontiguousarray(weight, dtype=np.float32).tobytes()).hexdigest(),
+    )
+
+
+def _fixed_shapes(
+    model: ir.Model,
+    proto: onnx.ModelProto,
+    inputs: Sequence[Port],
+    groups: Mapping[str, Sequence[Product]],
+    path: Path,
+) -> dict[str, Sizes]:
+    """Return the shapes of all layer inputs in the timed inference, by inference or else by running the model once."""
+    shapes = infer(proto, inputs, fixed=True)
+    missing = {
+        product.source.name or "": name
+        for name, group in groups.items()
+        for product in group
+        if not _fits(shapes.get(product.source.name or ""), product)
+    }
+    if not missing:
+        return shapes
+    name = next(iter(missing.values()))
+    unknown = [port for port in inputs if not is_known(port.fixed)]
+    if unknown:
+        fix = " ".join(shape_option(port) for port in unknown)
+        declared = "; ".join(str(port) for port in unknown)
+        raise InputError(
+            f"{path}: the rows of layer {name!r} depend on open sizes of input {declared}: fix them with {fix}"
+        )
+    try:
+        seen = _run_once(proto, inputs, sorted(set(missing) | counted_values(model.graph)))
+    except InputError as error:
+        raise InputError(f"{path}: the rows of layer {name!r} cannot be found: {error}") from error
+    return shapes | seen
+
+
+def _fits(sizes: Sizes | None, product: Product) -> bool:
+    if sizes is None or None in sizes or not sizes:
+        return False
+    return sizes[product.in_axis if len(sizes) > 1 else -1] == product.inputs
+
+
+def _run_once(proto: onnx.ModelProto, inputs: Sequence[Port], names: Sequence[str]) -> dict[str, Sizes]:
+    from lrfdse.model.data import random_inputs
+    from lrfdse.model.runtime import Runtime, exposed
+
+    runtime = Runtime()
+    session = runtime.session(exposed(proto.SerializeToString(), names))
+    feeds = random_inputs(inputs, np.random.default_rng(0))
+    arrays = runtime.call(session, feeds, [name for name in names if name not in feeds])
+    return {name: array.shape for name, array in (arrays | {k: v for k, v in feeds.items() if k in names}).items()}
+
+
+def _hint(rest: Sequence[Untouched]) -> str:
+    if not rest:
+        return ""
+    largest = max(rest, key=lambda entry: entry.params)
+    more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
+    return f": {largest.op} {largest.name!r} is {largest.reason}{more}"
+
+
+def _cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

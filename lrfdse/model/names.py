@@ -1,0 +1,47 @@
+"""Names of layers: readable, unique, and safe as file names and as parameter names."""
+
+from __future__ import annotations
+
+import re
+
+_ROLE = re.compile(
+    r"(?:weights?|kernel|w|matmul|gemm|linear|dense)(?:_?\d+)?|readvariableop(?:_\d+)?|cast(?:_\d+)?|resource|quant\w*",
+    re.IGNORECASE,
+)
+"""Last parts of a name that tell the tensor's role or operator rather than the layer."""
+
+_GENERATED = re.compile(r"\d*|(?:onnx::|val_|const_|constant)\D*\d*", re.IGNORECASE)
+"""Names that exporters number when the tensor had none."""
+
+_LONGEST = 80
+
+
+def layer_name(weight: str, node: str, taken: set[str]) -> str:
+    """Name a layer after its weight or, when an exporter numbered that, after its node; add the name to `taken`.
+
+    >>> taken = set()
+    >>> pairs = ("fc1.weight", ""), ("fc1/kernel:0", ""), ("onnx::MatMul_7", "/q/MatMul")
+    >>> [layer_name(weight, node, taken) for weight, node in pairs]
+    ['fc1', 'fc1_2', 'q']
+    >>> layer_name("../../etc/passwd", "", taken), layer_name("42", "", taken)
+    ('etc.passwd', 'fc')
+    """
+    base = (_readable(weight) or _readable(node) or "fc")[:_LONGEST]
+    name, number = base, 1
+    # Compared without case: some file systems do not tell "FC" from "fc".
+    while name.casefold() in taken:
+        number += 1
+        name = f"{base}_{number}"
+    taken.add(name.casefold())
+    return name
+
+
+def _readable(name: str) -> str:
+    name = re.sub(r":\d+$", "", name)
+    if _GENERATED.fullmatch(name):
+        return ""
+    parts = [part for part in re.split(r"[/.\\]+", name) if part]
+    while len(parts) > 1 and _ROLE.fullmatch(parts[-1]):
+        parts.pop()
+    safe = [re.sub(r"[^A-Za-z0-9_-]+", "_", part).strip("_-") for part in parts]
+    return ".".join(part for part in safe if part)

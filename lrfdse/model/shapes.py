@@ -1,0 +1,153 @@
+"""Shapes: what the model fixes itself, and what one timed inference makes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from lrfdse.errors import InputError
+from lrfdse.model.constants import trace
+
+Sizes = tuple[int | None, ...]
+
+_LARGEST_SHAPE_TENSOR = 1024
+"""Elements; a tensor that holds sizes, axes or indices for shapes is far smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a model."""
+
+    name: str
+    dtype: str
+    """NumPy's name of the element type."""
+    shape: Sizes | None
+    """As the model declares it, None for a size it leaves open; None altogether where not even the rank is known."""
+    labels: tuple[str, ...] = ()
+    """The sizes in words, with the names of the open ones."""
+    fixed: Sizes | None = None
+    """In the timed inference: `--shape` applied, and an open first size taken as one sample."""
+    limit: int = 2
+    """Whole-number inputs lie below this: the rows of the table that they look up, where there is one."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({'x'.join(self.labels) or 'of unknown shape'}, {self.dtype})"
+
+
+def ports(graph: ir.Graph, shape: Mapping[str, Sequence[int]], path: Path) -> tuple[Port, ...]:
+    """Return the inputs that a caller feeds, with `shape` applied.
+
+    Raises
+    ------
+    InputError
+        `shape` names no input, or does not fit what the model declares.
+    """
+    values = [value for value in graph.inputs if value.const_value is None]
+    names = [value.name or "" for value in values]
+    if unknown := sorted(set(shape) - set(names)):
+        raise InputError(f"--shape {unknown[0]}: the model has no such input; its inputs are {', '.join(names)}")
+    return tuple(_port(value, shape.get(value.name or ""), path) for value in values)
+
+
+def output_port(value: ir.Value) -> Port:
+    """Return an output of a model."""
+    return _port(value, None, Path())
+
+
+def infer(proto: onnx.ModelProto, inputs: Sequence[Port], fixed: bool) -> dict[str, Sizes]:
+    """Return value name to shape by ONNX's shape inference, with the inputs' sizes fixed or as declared.
+
+    Shapes recorded in the file are left out: those of an export at another size would contradict.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.graph.value_info[:]
+    _empty_large_tensors(bare.graph)
+    sizes = {port.name: port.fixed if fixed else port.shape for port in inputs}
+    for value in bare.graph.input:
+        found = sizes.get(value.name)
+        if found is not None:
+            value.type.tensor_type.shape.ClearField("dim")
+            for size in found:
+                dim = value.type.tensor_type.shape.dim.add()
+                if size is not None:
+                    dim.dim_value = size
+    for value in bare.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
+    except Exception:  # Inference gives up in many ways; the caller then runs the model.
+        return {}
+    shapes: dict[str, Sizes] = {}
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+    return shapes
+
+
+def _empty_large_tensors(graph: onnx.GraphProto) -> None:
+    """Drop the elements of weights, which shape inference does not look at but would copy several times."""
+    held = [attribute.t for node in graph.node if node.op_type == "Constant" for attribute in node.attribute]
+    for tensor in (*graph.initializer, *held):
+        if math.prod(tensor.dims) > _LARGEST_SHAPE_TENSOR:
+            for field in ("raw_data", "float_data", "double_data", "int32_data", "int64_data"):
+                tensor.ClearField(field)
+
+
+def is_known(sizes: Sizes | None) -> bool:
+    """Return whether every size is known."""
+    return sizes is not None and None not in sizes
+
+
+def shape_option(port: Port) -> str:
+    """Return the option that would fix an input, with the open sizes as question marks."""
+    if port.fixed is None:
+        return f"--shape {port.name}=AxBxC"
+    return f"--shape {port.name}={'x'.join('?' if size is None else str(size) for size in port.fixed)}"
+
+
+def _port(value: ir.Value, given: Sequence[int] | None, path: Path) -> Port:
+    name = value.name or ""
+    dtype = _dtype_name(value.dtype)
+    limit = _lookup_rows(value)
+    if value.shape is None:
+        fixed = None if given is None else tuple(int(size) for size in given)
+        return Port(name, dtype, None, (), fixed, limit)
+    shape: Sizes = tuple(size if isinstance(size, int) else None for size in value.shape)
+    labels = tuple(str(size) if isinstance(size, int) else str(size.value or "?") for size in value.shape)
+    declared = "x".join(labels)
+    if given is None:
+        default = tuple(1 if size is None and axis == 0 else size for axis, size in enumerate(shape))
+        return Port(name, dtype, shape, labels, default, limit)
+    option = f"--shape {name}={'x'.join(map(str, given))}"
+    if len(given) != len(shape) or any(own not in (None, size) for own, size in zip(shape, given, strict=False)):
+        raise InputError(f"{option} does not fit {path}: the model declares {declared}")
+    if min(given, default=1) < 1:
+        raise InputError(f"{option}: sizes >= 1 must hold")
+    return Port(name, dtype, shape, labels, tuple(int(size) for size in given), limit)
+
+
+def _dtype_name(dtype: ir.DataType | None) -> str:
+    if dtype is None or dtype in (ir.DataType.UNDEFINED, ir.DataType.STRING):
+        return "unknown" if dtype is None else dtype.name.lower()
+    return str(np.dtype(dtype.numpy()).name)
+
+
+def _lookup_rows(value: ir.Value) -> int:
+    """Return the rows of the smallest table that the value looks up, 2 where it looks up none."""
+    rows = []
+    for usage in value.uses():
+        if usage.node.op_type in ("Cast", "Identity") and usage.node.outputs:
+            rows.append(_lookup_rows(usage.node.outputs[0]))
+        elif usage.node.op_type == "Gather" and usage.idx == 1 and (table := trace(usage.node.inputs[0])):
+            axis = usage.node.attributes["axis"].as_int() if "axis" in usage.node.attributes else 0
+            rows.append(table.shape[axis])
+    tables = [count for count in rows if count > 2]
+    return min(tables, default=2)

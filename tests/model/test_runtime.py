@@ -1,0 +1,202 @@
+import numpy as np
+import pytest
+
+from lrfdse.errors import InputError
+from lrfdse.model import Dataset, Runtime, fidelity, load_model, moments, random_data, rewrite, top1
+from lrfdse.model.runtime import exposed
+
+RNG = np.random.default_rng(0)
+W = RNG.normal(size=(6, 4)).astype(np.float32)
+X = RNG.normal(size=(10, 6)).astype(np.float32)
+
+
+def _data(x, labels=None):
+    return Dataset({"x": x}, labels)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 10, 64])
+def test_open_batches(make, batch):
+    path = make("g (float[n, 6] x) => (float[n, 4] y) { y = MatMul (x, w) }", {"w": W})
+    outputs = Runtime().run(path.read_bytes(), _data(X), batch)
+    np.testing.assert_allclose(outputs["y"], X @ W, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fixed", [1, 4])
+def test_fixed_batches(make, fixed):
+    path = make(f"g (float[{fixed}, 6] x) => (float[{fixed}, 4] y) {{ y = MatMul (x, w) }}", {"w": W})
+    outputs = Runtime().run(path.read_bytes(), _data(X))
+    np.testing.assert_allclose(outputs["y"], X @ W, rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_that_the_inside_fixes(make):
+    text = "g (float[n, 6] x) => (float[n, 4] y) { r = Reshape (x, s)  y = MatMul (r, w) }"
+    path = make(text, {"w": W, "s": np.array([1, 6])})
+    outputs = Runtime().run(path.read_bytes(), _data(X))
+    np.testing.assert_allclose(outputs["y"], X @ W, rtol=1e-5, atol=1e-5)
+
+
+def test_samples_that_a_batch_would_mix_are_run_alone(make):
+    text = """g (float[n, 6] x) => (float[n, 4] y) {
+        m = ReduceMax <axes = [0], keepdims = 1> (x)  d = Sub (x, m)  y = MatMul (d, w)
+    }"""
+    path = make(text, {"w": W})
+    outputs = Runtime().run(path.read_bytes(), _data(X))
+    np.testing.assert_array_equal(outputs["y"], np.zeros((10, 4)))
+
+
+def test_an_output_without_samples_axis_is_stacked(make):
+    text = "g (float[1, 6] x) => (float[4] y) { a = MatMul (x, w)  y = Reshape (a, s) }"
+    path = make(text, {"w": W, "s": np.array([4])})
+    outputs = Runtime().run(path.read_bytes(), _data(X))
+    np.testing.assert_allclose(outputs["y"], X @ W, rtol=1e-5, atol=1e-5)
+
+
+def test_an_output_of_changing_size(make):
+    text = "g (float[n, 6] x) => (float[n, 4] y, int64[2, k] z) { y = MatMul (x, w)  z = NonZero (x) }"
+    path = make(text, {"w": W})
+    x = X.copy()
+    x[3, :2] = 0
+    with pytest.raises(InputError, match="output 'z' changes its shape"):
+        Runtime().run(path.read_bytes(), _data(x))
+    assert list(Runtime().run(path.read_bytes(), _data(x), outputs=["y"])) == ["y"]
+
+
+def test_errors_of_onnxruntime_are_one_line(make, capfd):
+    text = "g (float[n, 6] x) => (float[n, 4] y) { z = Unheard (x)  y = MatMul (z, w) }"
+    path = make(text.replace("Unheard", "Relu"), {"w": W})
+    content = path.read_bytes().replace(b"Relu", b"Rulu")
+    with pytest.raises(InputError, match="onnxruntime cannot load the model") as caught:
+        Runtime().session(content)
+    assert "\n" not in str(caught.value)
+    runtime = Runtime()
+    with pytest.raises(InputError, match="onnxruntime cannot run the model") as caught:
+        runtime.call(runtime.session(path.read_bytes()), {"x": X[:, :3]})
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_exposed_values(mlp):
+    model = load_model(mlp)
+    runtime = Runtime()
+    outputs = runtime.call(
+        runtime.session(exposed(model.content, ["h", "x", "y", "h"])), {"x": np.ones((2, 12), np.float32)}
+    )
+    assert list(outputs) == ["y", "h"]
+    assert outputs["h"].shape == (2, 8)
+
+
+@pytest.mark.parametrize("count", [1, 5, 70])
+def test_moments_are_those_of_the_inputs(mlp, count):
+    model = load_model(mlp)
+    data = random_data(model, count, 3)
+    found = moments(model, data, batch=16)
+    x = data.inputs["x"].astype(np.float64)
+    h = np.maximum(x @ model.weight("fc1").T + model.bias("fc1"), 0)
+    for name, rows in (("fc1", x), ("fc2", h)):
+        assert found[name].count == count
+        np.testing.assert_allclose(found[name].mean, rows.mean(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[name].second, rows.T @ rows / count, rtol=1e-4, atol=1e-4)
+
+
+def test_moments_pool_uses_and_positions(make):
+    square = RNG.normal(size=(6, 6)).astype(np.float32)
+    text = "g (float[n, 3, 6] x) => (float[n, 3, 6] y) { a = MatMul (x, w)  h = Relu (a)  y = MatMul (h, w) }"
+    model = load_model(make(text, {"w": square}))
+    x = RNG.normal(size=(5, 3, 6)).astype(np.float32)
+    found = moments(model, _data(x), ["w"])["w"]
+    rows = np.concatenate([x.reshape(-1, 6), np.maximum(x.reshape(-1, 6) @ square, 0)]).astype(np.float64)
+    assert found.count == 30
+    np.testing.assert_allclose(found.second, rows.T @ rows / 30, rtol=1e-4, atol=1e-5)
+
+
+def test_moments_along_the_axis_of_features(make):
+    text = "g (float[n, 6, 3] x) => (float[n, 4, 3] y) { y = MatMul (v, x) }"
+    model = load_model(make(text, {"v": np.ascontiguousarray(W.T)}))
+    x = RNG.normal(size=(5, 6, 3)).astype(np.float32)
+    rows = np.moveaxis(x, 1, -1).reshape(-1, 6).astype(np.float64)
+    found = moments(model, _data(x))["v"]
+    np.testing.assert_allclose(found.second, rows.T @ rows / 15, rtol=1e-5, atol=1e-6)
+
+
+def test_moments_with_a_fixed_batch_count_no_sample_twice(make):
+    model = load_model(make("g (float[4, 6] x) => (float[4, 4] y) { a = Relu (x)  y = MatMul (a, w) }", {"w": W}))
+    found = moments(model, _data(X))["w"]
+    rows = np.maximum(X[:8], 0).astype(np.float64)
+    assert found.count == 8
+    np.testing.assert_allclose(found.second, rows.T @ rows / 8, rtol=1e-5, atol=1e-6)
+
+
+def test_moments_of_what_a_rewritten_model_feeds_a_layer(mlp, kit):
+    model = load_model(mlp)
+    data = random_data(model, 20, 0)
+    content = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 2)})
+    u, s, v = np.linalg.svd(model.weight("fc1"), full_matrices=False)
+    low = (u[:, :2] * s[:2]) @ v[:2]
+    rows = np.maximum(data.inputs["x"].astype(np.float64) @ low.T + model.bias("fc1"), 0)
+    found = moments(model, data, ["fc2"], content=content)["fc2"]
+    np.testing.assert_allclose(found.second, rows.T @ rows / 20, rtol=1e-4, atol=1e-4)
+
+
+def test_nan_activations_name_the_layer(make):
+    text = "g (float[n, 6] x) => (float[n, 4] y) { a = Log (x)  y = MatMul (a, w) }"
+    model = load_model(make(text, {"w": W}))
+    with pytest.raises(InputError, match="layer 'w' reads NaN or Inf"):
+        moments(model, _data(-np.abs(X)))
+
+
+def test_top1():
+    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    assert top1({"y": scores}, np.array([1, 1, 1])) == pytest.approx(2 / 3)
+    assert top1({"z": scores[:, ::-1], "y": scores}, np.array([1, 0, 1]), "y") == 1.0
+    assert top1({"y": np.array([1, 0, 1])}, np.array([1, 1, 1])) == pytest.approx(2 / 3)
+    positions = np.stack([scores, scores])
+    assert top1({"y": positions}, np.array([[1, 0, 1], [0, 0, 1]])) == pytest.approx(5 / 6)
+    assert top1({"y": np.where(scores == 0.9, np.nan, scores)}, np.array([1, 0, 1])) == pytest.approx(2 / 3)
+    assert top1({"y": scores[:, None, :]}, np.array([1, 0, 0])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("array", "labels", "message"),
+    [
+        (np.zeros((3, 2)), [0, 1, 2], "labels below 2 must hold"),
+        (np.zeros((3, 1)), [0, 0, 0], "holds no class scores"),
+        (np.zeros((3, 4, 2)), [0, 1, 1], "decides"),
+    ],
+)
+def test_top1_of_what_does_not_fit(array, labels, message):
+    with pytest.raises(InputError, match=message):
+        top1({"y": array}, np.array(labels))
+    with pytest.raises(InputError, match="no output 'q'"):
+        top1({"y": array}, np.array(labels), "q")
+
+
+def test_fidelity_of_scores():
+    reference = {"y": np.array([[[0.1, 0.9], [0.8, 0.2]], [[0.3, 0.7], [0.6, 0.4]]])}
+    assert fidelity(reference, reference) == 1.0
+    other = {"y": reference["y"].copy()}
+    other["y"][1, 1] = [0.1, 0.2]
+    assert fidelity(other, reference) == 0.75
+    other["y"][0, 0, 1] = np.nan
+    assert fidelity(other, reference) == 0.5
+    masked = {"y": np.where(reference["y"] < 0.3, -np.inf, reference["y"])}
+    assert fidelity(masked, masked) == 1.0
+
+
+def test_fidelity_of_numbers():
+    reference = {"y": np.arange(10.0)}
+    assert fidelity(reference, reference) == 1.0
+    assert fidelity({"y": np.full(10, 4.5)}, reference) == 0.0
+    assert fidelity({"y": np.arange(10.0) * -5}, reference) == 0.0
+    noisy = np.arange(10.0) + np.array([0.5, -0.5] * 5)
+    assert fidelity({"y": noisy}, reference) == pytest.approx(1 - 2.5 / 82.5)
+    assert fidelity({"y": np.full(10, np.nan)}, reference) == 0.0
+    assert fidelity({"y": np.ones(3)}, {"y": np.ones(3)}) == 1.0
+    assert fidelity({"y": np.zeros(3)}, {"y": np.ones(3)}) == 0.0
+    assert fidelity({"y": np.array([1, 2, 3])}, {"y": np.array([1, 2, 4])}) == pytest.approx(2 / 3)
+
+
+def test_fidelity_to_nothing():
+    with pytest.raises(InputError, match="has shape"):
+        fidelity({"y": np.ones((2, 3))}, {"y": np.ones((2, 4))})
+    with pytest.raises(InputError, match="holds NaN"):
+        fidelity({"y": np.ones((2, 3))}, {"y": np.full((2, 3), np.nan)})

@@ -1,0 +1,141 @@
+"""llvm-mca: cycles of instruction sequences, and its scheduling model as a table."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lrfdse.design import Target
+from lrfdse.errors import InputError, ToolError
+from lrfdse.measure.disassemble import Instruction, Sequence, architecture, lmul, sew
+from lrfdse.measure.toolchain import require_llvm
+
+Isa = Literal["riscv64", "aarch64", "armv7", "x86_64"]
+
+_COMMENT = {"riscv64": "#", "aarch64": "//", "armv7": "@"}
+_ADDITION = {"riscv64": "addi a0, a0, 1", "aarch64": "add x0, x0, #1", "armv7": "add r0, r0, #1"}
+_SUMMARY = ("-instruction-info=false", "-resource-pressure=false")
+_TABLE_ITERATIONS = 12
+"""Enough for alternative units to take turns, so that a unit's usage is the fraction that falls to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cycles:
+    """What llvm-mca says of one sequence."""
+
+    cycles: int
+    instructions: int
+    """Instructions of one iteration that the model knows; those it does not are skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """How one instruction uses the core."""
+
+    latency: int
+    units: tuple[tuple[tuple[int, ...], int], ...]
+    """(indices of the units of which one is taken, cycles for which it is taken)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreModel:
+    """One of LLVM's scheduling models, for code with the given features."""
+
+    isa: Isa
+    name: str
+    features: tuple[str, ...]
+    is_vector: bool
+
+    @classmethod
+    def of(cls, target: Target) -> CoreModel:
+        """Return the model that stands for the target's core."""
+        return cls(target.isa, target.scheduling_model, target.features, target.lanes > 1)
+
+
+class Mca:
+    """llvm-mca for one core model.
+
+    Raises
+    ------
+    InputError
+        LLVM has no scheduling model under this name.
+    """
+
+    def __init__(self, core: CoreModel) -> None:
+        self._tool = require_llvm("llvm-mca")
+        self.core = core
+        self._command = [
+            self._tool.path,
+            f"-mtriple={architecture(core.isa)}",
+            f"-mcpu={core.name}",
+            f"-mattr={','.join(core.features)}",
+            "-json",
+            "-call-latency=1",
+            "-skip-unsupported-instructions=any",
+        ]
+        probe = self._run([*self._command, *_SUMMARY], [(Instruction(_ADDITION[core.isa]),)])
+        self.width = int(probe[0]["SummaryView"]["DispatchWidth"])
+
+    def cycles(self, sequences: list[Sequence], iterations: int = 1) -> list[Cycles]:
+        """Return cycles for `iterations` repetitions of each sequence, from one call."""
+        options = [*_SUMMARY, f"-iterations={iterations}"]
+        return [
+            Cycles(0, 0)
+            if region is None
+            else Cycles(region["SummaryView"]["TotalCycles"], region["SummaryView"]["Instructions"] // iterations)
+            for region in self._run([*self._command, *options], sequences)
+        ]
+
+    def table(self, instructions: list[Instruction]) -> list[Cost | None]:
+        """Return latency and units of each instruction, from one call; None for what the model does not know."""
+        options = ["-instruction-info", "-resource-pressure", f"-iterations={_TABLE_ITERATIONS}"]
+        regions = self._run([*self._command, *options], [(instruction,) for instruction in instructions])
+        return [None if region is None else _cost(region) for region in regions]
+
+    def _run(self, command: list[str], sequences: list[Sequence]) -> list[Any]:
+        if not sequences:
+            return []
+        comment = _COMMENT[self.core.isa]
+        lines: list[str] = []
+        for i, sequence in enumerate(sequences):
+            lines += [f"{comment} LLVM-MCA-BEGIN {i}", *_text(sequence, comment), f"{comment} LLVM-MCA-END"]
+        ended = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
+        message = next((line for line in ended.stderr.splitlines() if "rror" in line), "")
+        if re.search("not a recognized processor|unable to find instruction-level scheduling", ended.stderr):
+            raise InputError(
+                f"LLVM {self._tool.version} has no scheduling model {self.core.name!r} for {self.core.isa}: "
+                "the target's `scheduling_model` must be a core that has one (docs/meter.md)"
+            )
+        if "no assembly instructions found" in ended.stderr:
+            return [None] * len(sequences)
+        if ended.returncode:
+            raise ToolError(f"llvm-mca failed for core model {self.core.name}: {message}")
+        found = {region["Name"]: region for region in json.loads(ended.stdout)["CodeRegions"]}
+        return [found.get(str(i)) for i in range(len(sequences))]
+
+
+def _text(sequence: Sequence, comment: str) -> Iterable[str]:
+    """Yield a sequence's text; llvm-mca takes the worst LMUL unless the first vtype is given before the code."""
+    first = next((instruction.vtype for instruction in sequence if instruction.vtype is not None), None)
+    if first is not None:
+        yield f"{comment} LLVM-MCA-RISCV-LMUL {lmul(first)}"
+        yield f"{comment} LLVM-MCA-RISCV-SEW {sew(first)}"
+    for instruction in sequence:
+        yield instruction.text
+
+
+def _cost(region: dict[str, Any]) -> Cost:
+    latency = int(region["InstructionInfoView"]["InstructionList"][0]["Latency"])
+    usage = {
+        entry["ResourceIndex"]: float(entry["ResourceUsage"])
+        for entry in region["ResourcePressureView"]["ResourcePressureInfo"]
+        if entry["InstructionIndex"] == 0
+    }
+    fixed = [((unit,), round(cycles)) for unit, cycles in usage.items() if abs(cycles - round(cycles)) < 0.01]
+    shared = {unit: cycles for unit, cycles in usage.items() if abs(cycles - round(cycles)) >= 0.01}
+    alternatives = [(tuple(sorted(shared)), max(1, round(sum(shared.values()))))] if shared else []
+    return Cost(latency, tuple(fixed + alternatives))

@@ -1,0 +1,116 @@
+"""Modelled latency: executed code under QEMU, LLVM's model of the core, and a small model of its memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrfdse.design import Artifact, Latency, Measurement, MeterName, Target
+from lrfdse.errors import InputError
+from lrfdse.measure import build, scheduling, trace
+from lrfdse.measure.disassemble import Disassembler
+from lrfdse.measure.mca import CoreModel
+from lrfdse.measure.memory import memory_cycles
+from lrfdse.measure.toolchain import require_emulator, require_llvm, require_tools, require_zig
+
+
+class ModelMeter:
+    """Deterministic cycles with a low/high bracket: compute and memory overlapped, or one after the other.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing or too old.
+    InputError
+        The target is native, or LLVM has no usable model of its core.
+    """
+
+    name: MeterName = "model"
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        if target.is_native:
+            raise InputError(
+                f"target {target.name} is native: the model meter needs an emulated target, use the host meter"
+            )
+        if not target.scheduling_model:
+            raise InputError(f"target {target.name} names no scheduling_model: the model meter cannot be used")
+        require_tools(target, "model")
+        self._target = target
+        self._timeout = timeout
+        self._disassembler = Disassembler(target)
+        self._engine = scheduling.open_engine(CoreModel.of(target))
+
+    def measure(
+        self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]
+    ) -> Measurement:
+        """Return the modelled latency of one call; see `Meter.measure`."""
+        target = self._target
+        seen = trace.record(artifact, target, arrays, expected, self._timeout)
+        sequences = self._disassembler.sequences(seen)
+        core = scheduling.compute(seen, sequences, self._engine, str(artifact.spec))
+        cold, warm = memory_cycles(seen.cold, target), memory_cycles(seen.warm, target)
+        return Measurement(
+            meter="model",
+            warm=self._latency(warm.low(core.cycles), warm.high(core.cycles)),
+            cold=self._latency(cold.low(core.cycles), cold.high(core.cycles)),
+            max_error=seen.max_error,
+            details={
+                "engine": self._engine.name,
+                "instructions": core.instructions,
+                "skipped": core.skipped,
+                "compute_cycles": round(core.cycles, 1),
+                "warm_stream_cycles": round(warm.stream, 1),
+                "warm_latency_cycles": round(warm.latency, 1),
+                "cold_stream_cycles": round(cold.stream, 1),
+                "cold_latency_cycles": round(cold.latency, 1),
+            },
+        )
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the tools that the number depends on."""
+        return {
+            "qemu": require_emulator(self._target).version,
+            "llvm": require_llvm("llvm-mca").version,
+            "zig": require_zig().version,
+        }
+
+    def key(self) -> str:
+        """Return everything that a number depends on besides the kernel, as one digest."""
+        target = self._target
+        parts = {
+            "versions": self.versions(),
+            "sources": [build.source_digest("lrfmeter.c"), build.source_digest("harness.c"), _model_digest()],
+            "core": [target.scheduling_model, self._engine.name, target.clock_mhz, *target.features],
+            "run": [target.link, *target.emulator],
+            "memory": [
+                target.line,
+                target.l1.kib,
+                target.l1.ways,
+                target.last_level.kib,
+                target.last_level.ways,
+                target.last_level_bytes_per_cycle,
+                target.dram_bytes_per_cycle,
+                target.last_level_latency,
+                target.dram_latency,
+            ],
+        }
+        return f"model:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
+
+    def _latency(self, low: float, high: float) -> Latency:
+        """Return the bracket's midpoint and ends, cycles to microseconds."""
+        low_us, high_us = low / self._target.clock_mhz, high / self._target.clock_mhz
+        return Latency((low_us + high_us) / 2, low_us, high_us)
+
+
+def _model_digest() -> str:
+    """Return the SHA-256 of the modules that turn a trace into cycles: no cached number outlives their change."""
+    names = ("arm_registers", "disassemble", "mca", "memory", "model_meter", "registers", "scheduling", "scoreboard")
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return digest.hexdigest()

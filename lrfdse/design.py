@@ -28,6 +28,9 @@ Direction = Literal["rl", "lr"]
 Axis = Literal["out", "inner", "columns"]
 """The axis of a step that is laid on the vector lanes."""
 
+Metric = Literal["accuracy", "fidelity"]
+"""What designs are chosen by."""
+
 Regime = Literal["warm", "cold"]
 """Whether a kernel finds its weights in the last-level cache (warm) or in DRAM (cold)."""
 
@@ -585,3 +588,10 @@ class Design:
     """Agreement with the original model; a fraction."""
     origin: str
     """What proposed the plan: "dense", "uniform-svd", "knapsack" or the sampler's name."""
+
+    def score(self, metric: Metric) -> float:
+        """Return the score on the data that choose: "accuracy" where they have labels, else "fidelity"."""
+        value = self.eval_accuracy if metric == "accuracy" else self.fidelity
+        if value is None:
+            raise InputError(f"labels must hold for accuracy, but design {self.id} was scored without")
+        return value

@@ -179,7 +179,7 @@ def _console() -> Console:
 
 
 def _print_exploration(exploration: Any) -> None:
-    from lrfdse.report import design_table, funnel_table, layer_table, recommendation
+    from lrfdse.report import design_table, funnel_table, hidden, layer_table, recommendation
 
     console = _console()
     console.print(layer_table(exploration.layers))
@@ -188,6 +188,8 @@ def _print_exploration(exploration: Any) -> None:
     _print_untouched(console, exploration.untouched)
     console.print()
     console.print(design_table(exploration))
+    if left := hidden(exploration):
+        console.print(f"{left} more designs of the front lose over 10 points; front.csv has them all", highlight=False)
     console.print()
     for note in exploration.notes:
         console.print(f"Note: {note}", highlight=False)

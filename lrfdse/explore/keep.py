@@ -39,7 +39,7 @@ def keep_designs(
     """
     others = [design for design in front if recommended is None or design.id != recommended.id]
     count = min(settings.keep, len(others))
-    places = np.unique(np.linspace(0, len(others) - 1, count).round().astype(int)) if count else []
+    places = np.unique(np.linspace(0, len(others) - 1, count).round().astype(int)) if count else np.zeros(0, int)
     kept = [*([] if recommended is None else [recommended]), *(others[place] for place in places)]
     for done, design in enumerate(kept):
         tell(Event("write", design.id, done, len(kept)))

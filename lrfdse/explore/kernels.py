@@ -77,7 +77,7 @@ def _start_worker(target: Target, meter: MeterName) -> None:
 
     # Ctrl-C is the parent's: it ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker.update(target=target, meter=open_meter(meter, target))
+    _worker.update(target=target, meter=open_meter("host" if meter == "host" else "model", target))
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

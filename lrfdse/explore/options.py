@@ -52,7 +52,8 @@ def study_layers(
     candidates: dict[str, list[Candidate]] = {}
     for done, layer in enumerate(layers):
         tell(Event("layers", layer.name, done, len(layers)))
-        result, chosen = inspect_layer(layer, inputs.model, settings, cache), []
+        result = inspect_layer(layer, inputs.model, settings, cache)
+        chosen: list[Candidate] = []
         if result.kept_dense is None:
             chosen, funnel = _candidates(layer, fitters[layer.name], settings, cache)
             result = dataclasses.replace(result, funnel=funnel)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Design, Factorization, Latency, Plan, Regime, Target
+from lrfdse.design import Design, Factorization, Latency, Metric, Plan, Regime, Target
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
@@ -103,37 +103,50 @@ def assemble(plan: Plan, layers: Sequence[LayerResult], target: Target, scores: 
     )
 
 
-def score_name(inputs: Inputs) -> str:
+def metric_of(inputs: Inputs) -> Metric:
     """Return what designs are chosen by: "accuracy" with labels, else "fidelity"."""
     return "fidelity" if inputs.choosing.labels is None else "accuracy"
 
 
-def score_of(design: Design, metric: str) -> float:
-    """Return the design's score on the data that chooses."""
-    value = design.eval_accuracy if metric == "accuracy" else design.fidelity
-    assert value is not None
-    return value
-
-
-def pareto(designs: Sequence[Design], metric: str) -> list[Design]:
+def pareto(designs: Sequence[Design], metric: Metric) -> list[Design]:
     """Return the designs that no other beats in params, latency and score together, by latency; of equals, one."""
-    ordered = sorted(designs, key=lambda d: (d.latency.us, d.params, -score_of(d, metric), d.id))
+    ordered = sorted(designs, key=lambda d: (d.latency.us, d.params, -d.score(metric), d.id))
     front: list[Design] = []
     for design in ordered:
-        score = score_of(design, metric)
-        if not any(kept.params <= design.params and score_of(kept, metric) >= score for kept in front):
+        score = design.score(metric)
+        if not any(kept.params <= design.params and kept.score(metric) >= score for kept in front):
             front.append(design)
     return front
 
 
-def recommend(front: Sequence[Design], baseline: Design, metric: str, limits: Limits) -> Design | None:
-    """Return the design within the limits with the least geometric mean of parameters and latency, or None."""
-    least = score_of(baseline, metric) - limits.max_drop - 1e-9
+def recommend(front: Sequence[Design], baseline: Design, metric: Metric, limits: Limits, samples: int) -> Design | None:
+    """Return the design within the limits with the least geometric mean of parameters and latency, or None.
+
+    Designs were looked at in numbers, so the best of those just within the limit is there by luck: where a compressed
+    design is within it by one standard error of its loss, only such designs compete (the one-standard-error rule).
+    """
+
+    def loss(design: Design) -> float:
+        return baseline.score(metric) - design.score(metric)
+
     within = [
         design
         for design in front
-        if score_of(design, metric) >= least
+        if loss(design) <= limits.max_drop + 1e-9
         and (limits.max_params is None or design.params <= limits.max_params)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
-    return min(within, key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id), default=None)
+    compressed = [design for design in within if design.id != baseline.id]
+    safe = [d for d in compressed if loss(d) + standard_error(d, samples) <= limits.max_drop + 1e-9]
+    return min(
+        safe or compressed or within, key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id), default=None
+    )
+
+
+def standard_error(design: Design, samples: int) -> float:
+    """Return an upper bound of the standard error of the design's loss over `samples` samples.
+
+    The loss is a mean of -1, 0 and 1 over samples, and zero wherever the answer did not change, so its variance is at
+    most the share of changed answers.
+    """
+    return math.sqrt((1 - design.fidelity) / samples)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Cost, Design, Factorization, Funnel, Latency, Layer, MeterName, Regime
+from lrfdse.design import Cost, Design, Factorization, Funnel, Latency, Layer, MeterName, Metric, Regime
 from lrfdse.explore.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ class Exploration:
     versions: Mapping[str, str]
     layers: tuple[LayerResult, ...]
     untouched: tuple[Untouched, ...]
-    metric: str
-    """What the chosen score is: "accuracy" or "fidelity"."""
+    metric: Metric
     baseline: Design
     designs: tuple[Design, ...]
     """Every evaluated design, by latency."""

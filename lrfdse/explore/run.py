@@ -12,7 +12,7 @@ from lrfdse.explore.inputs import Inputs, open_inputs
 from lrfdse.explore.keep import keep_designs
 from lrfdse.explore.log import logged
 from lrfdse.explore.options import inspect_layer, study_layers
-from lrfdse.explore.plans import Evaluator, pareto, recommend, score_name
+from lrfdse.explore.plans import Evaluator, metric_of, pareto, recommend
 from lrfdse.explore.result import Exploration, Inspection
 from lrfdse.explore.search import search_plans
 from lrfdse.files import sole_writer
@@ -42,9 +42,9 @@ def explore(settings: Settings, listen: Listener = silent) -> Exploration:
         layers = study_layers(settings, inputs, fitters, meter, Cache(settings.cache), tell)
         evaluator = Evaluator(inputs, fitters)
         found = search_plans(settings, inputs, layers, meter, evaluator, tell)
-        metric = score_name(inputs)
+        metric = metric_of(inputs)
         front = pareto(found.designs, metric)
-        chosen = recommend(front, found.baseline, metric, settings.limits)
+        chosen = recommend(front, found.baseline, metric, settings.limits, inputs.choosing.count)
         kept = keep_designs(settings, evaluator, layers, front, chosen, tell)
         on_front = [design.plan for design in front]
         layers = tuple(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.design import Design, Regime
+from lrfdse.design import Design, Metric, Regime
 from lrfdse.errors import NoDesignError
 from lrfdse.explore.cache import digest
 from lrfdse.explore.events import Event, Listener
@@ -17,11 +17,10 @@ from lrfdse.explore.plans import (
     Evaluator,
     Scores,
     assemble,
+    metric_of,
     pareto,
     plan_of,
     recommend,
-    score_name,
-    score_of,
     warm_params,
 )
 
@@ -69,7 +68,7 @@ def search_plans(
     limits = settings.limits
     front = plans_by_regime(warm, cold, warm_params(settings.target), max_params=limits.max_params,
                             max_latency=limits.max_latency_us)  # fmt: skip
-    metric = score_name(inputs)
+    metric = metric_of(inputs)
     with _Trials(settings, inputs, layers, meter, evaluator, tell) as trials:
         trials.run([{}], "dense")
         trials.run(uniform(warm, "svd", BASELINE_RATIOS), "uniform-svd")
@@ -79,7 +78,7 @@ def search_plans(
         trials.run([near.texts(i) for i in spread(near, max(0, left))], "knapsack")
         trials.sample(settings.budget - len(trials.designs()))
         base = trials.baseline()
-        chosen = recommend(pareto(trials.designs(), metric), base, metric, limits)
+        chosen = recommend(pareto(trials.designs(), metric), base, metric, limits, inputs.choosing.count)
         if chosen is not None and chosen.id != base.id:
             ratio = max(1.0, base.params / chosen.params)
             trials.run(uniform(warm, "svd", [ratio]), "uniform-svd")
@@ -102,20 +101,16 @@ def tables(layers: Sequence[LayerResult], regime: Regime) -> list[LayerTable]:
     ]
 
 
-def _near(front: PlanFront, designs: Sequence[Design], base: Design, metric: str, settings: Settings) -> PlanFront:
+def _near(front: PlanFront, designs: Sequence[Design], base: Design, metric: Metric, settings: Settings) -> PlanFront:
     """Return the plans whose predicted error is within that of designs that lose little enough to be of use."""
     known = {tuple(sorted(design.plan.texts().items())): design for design in designs}
     worst = 0.0
     for i in range(len(front)):
         design = known.get(tuple(sorted(front.texts(i).items())))
-        if design is not None and _loss(design, base, metric) <= _WORTH_HAVING * settings.limits.max_drop:
+        if design is not None and base.score(metric) - design.score(metric) <= _WORTH_HAVING * settings.limits.max_drop:
             worst = max(worst, float(front.error[i]))
     worst = max(worst, float(np.quantile(front.error, 0.1))) if len(front) else 0.0
     return front.taken(np.flatnonzero(front.error <= worst))
-
-
-def _loss(design: Design, base: Design, metric: str) -> float:
-    return score_of(base, metric) - score_of(design, metric)
 
 
 class _Trials:
@@ -135,7 +130,7 @@ class _Trials:
         self._layers = layers
         self._evaluator = evaluator
         self._tell = tell
-        self._metric = score_name(inputs)
+        self._metric = metric_of(inputs)
         self._study = self._open(meter)
         self._designs: dict[str, Design] = {}
         self._evaluated = 0
@@ -197,8 +192,7 @@ class _Trials:
         plan = plan_of(proposal.texts, self._layers)
         scores = self._evaluator.scores(plan)
         design = assemble(plan, self._layers, self._settings.target, scores, proposal.origin)
-        score = scores.eval_accuracy if self._metric == "accuracy" else scores.fidelity
-        assert score is not None
+        score = design.score(self._metric)
         facts = {
             "id": design.id,
             "flops": design.flops,

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+_WORTH_SHOWING = 0.1
+"""Loss of accuracy or fidelity, a fraction, beyond which a design of the front is left to the files."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -82,14 +85,14 @@ def design_table(exploration: Exploration) -> Table:
         table.add_column(name, justify="left" if name in ("design", "plan") else "right", no_wrap=name != "plan")
     for design in shown(exploration):
         latency = design.latency
-        value, reference = score_of(design, score), score_of(base, score)
+        value, reference = _reported(design, score), _reported(base, score)
         table.add_row(
-            design.id,
+            f"{'>' if design.id == exploration.recommended else ' '} {design.id}",
             f"{design.params:,}",
             _times(base.params, design.params),
             f"{design.flops:,}",
             _times(base.flops, design.flops),
-            f"{latency.us:,.1f} us [{latency.low_us:,.0f}..{latency.high_us:,.0f}]",
+            f"{latency.us:,.1f} us [{latency.low_us:,.1f}..{latency.high_us:,.1f}]",
             _times(base.latency.us, latency.us),
             f"{value:.2%}",
             "" if design.id == base.id else f"{100 * (value - reference):+.2f}",
@@ -100,19 +103,34 @@ def design_table(exploration: Exploration) -> Table:
 
 
 def shown(exploration: Exploration) -> list[Design]:
-    """Return the designs of the table, slowest first: front and baselines, each once."""
-    listed = {d.id: d for d in exploration.designs if d.id in exploration.front or d.origin == "uniform-svd"}
-    listed[exploration.baseline.id] = exploration.baseline
+    """Return the designs of the table, slowest first.
+
+    These are the original, the front as far as it loses no more than anybody could want, and of the uniform SVD plans
+    the one that is nearest below the recommended design in parameters.
+    """
+    base = exploration.baseline
+    metric = exploration.metric
+    least = base.score(metric) - max(_WORTH_SHOWING, exploration.settings.limits.max_drop)
+    listed = {d.id: d for d in exploration.designs if d.id in exploration.front and d.score(metric) >= least}
+    listed[base.id] = base
+    if exploration.recommended is not None:
+        recommended = exploration.design(exploration.recommended)
+        listed[recommended.id] = recommended
+        plain = [d for d in exploration.designs if d.origin == "uniform-svd" and d.params <= recommended.params]
+        if plain:
+            nearest = max(plain, key=lambda d: d.params)
+            listed[nearest.id] = nearest
     return sorted(listed.values(), key=lambda design: (-design.latency.us, design.id))
 
 
-def score_of(design: Design, score: str) -> float:
-    """Return the design's score by the name of the column."""
-    value = design.accuracy if score == "accuracy" else design.fidelity
-    if value is None:
-        value = design.eval_accuracy
-    assert value is not None
-    return value
+def hidden(exploration: Exploration) -> int:
+    """Return how many designs of the front the table leaves out."""
+    return len(set(exploration.front) - {design.id for design in shown(exploration)})
+
+
+def _reported(design: Design, column: str) -> float:
+    value = design.accuracy if column == "accuracy" else design.fidelity
+    return design.score("accuracy") if value is None else value
 
 
 def recommendation(exploration: Exploration) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,20 +39,40 @@ def test_front_is_what_nothing_beats(values):
     assert len(front) == len({key(d) for d in unbeaten})
 
 
-def test_recommendation_is_the_smallest_and_fastest_within_the_limits():
-    base = design("base", 1000, 100.0, 0.90)
-    front = [base, design("close", 400, 40.0, 0.895), design("far", 100, 10.0, 0.85), design("fast", 500, 20.0, 0.892)]
-    assert recommend(front, base, "accuracy", Limits(0.01)).id == "fast"
-    assert recommend(front, base, "accuracy", Limits(0.06)).id == "far"
-    assert recommend(front, base, "accuracy", Limits(0.0)).id == "base"
-    assert recommend(front, base, "accuracy", Limits(0.01, max_params=450)).id == "close"
-    assert recommend(front, base, "accuracy", Limits(0.01, max_params=50)) is None
-    assert recommend(front, base, "accuracy", Limits(0.01, max_latency_us=15.0)) is None
+FRONT = [
+    BASE := design("base", 1000, 100.0, 0.90),
+    design("close", 400, 40.0, 0.895),
+    design("far", 100, 10.0, 0.85),
+    design("fast", 500, 20.0, 0.892),
+]
+
+
+@pytest.mark.parametrize(
+    ("limits", "chosen"),
+    [
+        (Limits(0.01), "fast"),
+        (Limits(0.06), "far"),
+        (Limits(0.0), "base"),
+        (Limits(0.01, max_params=450), "close"),
+        (Limits(0.01, max_params=50), None),
+        (Limits(0.01, max_latency_us=15.0), None),
+    ],
+)
+def test_recommendation_is_the_smallest_and_fastest_within_the_limits(limits, chosen):
+    found = recommend(FRONT, BASE, "accuracy", limits, 10**9)
+    assert (found and found.id) == chosen
+
+
+def test_a_design_within_the_limit_by_its_standard_error_goes_before_one_on_the_edge():
+    """With fidelity 0.895 the standard error over 26250 samples is 0.002, so 0.008 of loss is on the edge of 0.01."""
+    assert recommend(FRONT, BASE, "accuracy", Limits(0.0101), 27_000).id == "fast"
+    assert recommend(FRONT, BASE, "accuracy", Limits(0.0101), 20_000).id == "close"
+    assert recommend(FRONT, BASE, "accuracy", Limits(0.0101), 100).id == "fast"
 
 
 def test_a_drop_of_exactly_the_limit_is_allowed():
     base, other = design("base", 10, 10.0, 0.9), design("other", 5, 5.0, 0.9 - 0.01)
-    assert recommend([base, other], base, "accuracy", Limits(0.01)).id == "other"
+    assert recommend([base, other], base, "accuracy", Limits(0.01), 100).id == "other"
 
 
 def test_the_regime_follows_the_weights_of_the_whole_plan():

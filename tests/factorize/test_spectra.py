@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrfdse.factorize import spectra
+from lrfdse.factorize.spectra import bond_tails, effective_rank, normalized_effective_rank, unfolding
+
+DIVISORS = {12: (1, 2, 3, 4, 6, 12), 18: (1, 2, 3, 6, 9, 18), 64: (1, 2, 4, 8, 16, 32, 64)}
+
+
+def _svd_tails(weight, bond, rank):
+    """Tails by NumPy's SVD of the unfolding, built index by index."""
+    (m, n), (a, b) = weight.shape, bond
+    rows = [(i, j) for i in range(a) for j in range(b)]
+    columns = [(i, j) for i in range(m // a) for j in range(n // b)]
+    matrix = np.array([[weight[i * (m // a) + k, j * (n // b) + q] for k, q in columns] for i, j in rows])
+    squared = np.linalg.svd(matrix, compute_uv=False) ** 2
+    return np.array([squared[r:].sum() for r in range(rank + 1)]) / (weight**2).sum()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-200, 1e-3, 1.0, 1e150]))
+def test_tails_are_those_of_the_svd(seed, scale):
+    weight = np.random.default_rng(seed).standard_normal((12, 18))
+    bonds = {(a, b): min(a * b, 12 * 18 // (a * b)) for a, b in itertools.product(DIVISORS[12], DIVISORS[18])}
+    found = bond_tails(weight * scale, bonds, seed)
+    assert set(found) == set(bonds)
+    for bond, rank in bonds.items():
+        assert found[bond].shape == (rank + 1,)
+        np.testing.assert_allclose(found[bond], _svd_tails(weight, bond, rank), atol=1e-12)
+
+
+def test_ranks_are_cut_at_the_limit_and_padded_beyond_the_bound():
+    weight = np.random.default_rng(0).standard_normal((12, 18))
+    found = bond_tails(weight, {(3, 2): 2, (2, 1): 5}, 0)
+    np.testing.assert_allclose(found[3, 2], _svd_tails(weight, (3, 2), 2), atol=1e-12)
+    np.testing.assert_allclose(found[2, 1][:3], _svd_tails(weight, (2, 1), 2), atol=1e-12)
+    assert (found[2, 1][2:] == 0).all()
+
+
+def test_exactly_low_rank_weights_have_no_tail():
+    rng = np.random.default_rng(1)
+    weight = rng.standard_normal((64, 3)) @ rng.standard_normal((3, 64))
+    tails = bond_tails(weight, {(64, 1): 20}, 0)[64, 1]
+    assert tails[2] > 1e-3 and (tails[3:] < 1e-13).all()
+
+
+def test_kronecker_product_has_rank_one_at_its_bond():
+    rng = np.random.default_rng(2)
+    weight = np.kron(rng.standard_normal((4, 6)), rng.standard_normal((3, 3)))
+    assert bond_tails(weight, {(4, 6): 3}, 0)[4, 6][1] < 1e-13
+    assert bond_tails(weight, {(2, 6): 3}, 0)[2, 6][1] > 1e-3
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.6, 1.0])
+def test_range_finder_is_close_to_exact_and_never_below(monkeypatch, decay):
+    rng = np.random.default_rng(3)
+    u, _ = np.linalg.qr(rng.standard_normal((240, 240)))
+    v, _ = np.linalg.qr(rng.standard_normal((240, 240)))
+    weight = (u * np.arange(1, 241) ** -decay) @ v
+    bonds = {(240, 1): 40, (60, 4): 30, (15, 16): 24}
+    exact = bond_tails(weight, bonds, 0)
+    monkeypatch.setattr(spectra, "_GRAM_SIDE", 100)
+    near = bond_tails(weight, bonds, 0)
+    for bond in bonds:
+        assert not np.array_equal(exact[bond], near[bond])
+        assert (near[bond] >= exact[bond] - 1e-6).all()
+        np.testing.assert_allclose(near[bond], exact[bond], rtol=0.015)
+        assert (np.diff(near[bond]) <= 0).all()
+    again, other = bond_tails(weight, bonds, 0), bond_tails(weight, bonds, 1)
+    assert np.array_equal(near[240, 1], again[240, 1]) and not np.array_equal(near[240, 1], other[240, 1])
+
+
+@pytest.mark.parametrize("gram_side", [1024, 10])
+def test_tails_lie_between_zero_and_one_and_fall(monkeypatch, gram_side):
+    monkeypatch.setattr(spectra, "_GRAM_SIDE", gram_side)
+    weight = np.random.default_rng(4).standard_normal((64, 64)).astype(np.float32)
+    for tails in bond_tails(weight, {(64, 1): 4, (8, 8): 4, (16, 2): 4}, 0).values():
+        assert tails[0] == pytest.approx(1.0, abs=1e-6)
+        assert ((tails >= 0) & (tails <= 1)).all() and (np.diff(tails) <= 0).all()
+
+
+def test_zero_weight():
+    assert (bond_tails(np.zeros((12, 18)), {(3, 2): 4}, 0)[3, 2] == np.zeros(5)).all()
+    assert effective_rank(np.zeros((12, 18))) == 0.0
+
+
+def test_unfolding_of_the_whole_and_of_the_transpose():
+    weight = np.arange(12.0).reshape(3, 4)
+    assert np.array_equal(unfolding(weight, (3, 1)), weight)
+    assert np.array_equal(unfolding(weight, (1, 4)), weight.T)
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30)])
+def test_effective_rank(shape):
+    weight = np.random.default_rng(5).standard_normal(shape)
+    share = np.linalg.svd(weight, compute_uv=False)
+    share /= share.sum()
+    expected = np.exp(-(share * np.log(share)).sum())
+    assert effective_rank(weight) == pytest.approx(expected, rel=1e-9)
+    assert normalized_effective_rank(1e-30 * weight) == pytest.approx(expected / 20, rel=1e-9)
+    assert effective_rank(np.ones(shape)) == pytest.approx(1.0, abs=1e-5)

@@ -1,0 +1,155 @@
+"""What the generated code contains, for every target that ships."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lrfdse.catalog import load_target, names
+from lrfdse.design import Artifact, Factorization, KernelSpec, Schedule, StepSchedule
+from lrfdse.kernels import c_header, compile_kernel, schedules, spills
+
+GOLDEN = Path(__file__).parent / "golden"
+
+LAYERS = {
+    "dense": "dense",
+    "svd": "svd:r=32",
+    "tt": "tt:m=15x20,n=28x28,r=8",
+}
+
+
+def chosen(text: str, target_name: str, rows: int = 1) -> Artifact:
+    target = load_target(target_name)
+    spec = KernelSpec(300, 784, Factorization.parse(text, 300, 784), rows, bias=True, relu=True)
+    return compile_kernel(spec, schedules(spec, target, 1)[0], target, "kernel")
+
+
+def instructions(artifact: Artifact) -> Counter[str]:
+    found = re.findall(r"^\s+([a-z][\w.]*)(?:\s|$)", artifact.assembly, re.MULTILINE)
+    return Counter(found)
+
+
+def summary(artifact: Artifact) -> str:
+    """Return what matters of a kernel's code as text: its schedule, its spills, its vector and float instructions."""
+    counts = instructions(artifact)
+    kept = {
+        name: n for name, n in sorted(counts.items()) if name.startswith(("v", "f")) and not name.startswith("vset")
+    }
+    lines = [f"spec {artifact.spec}", f"schedule {artifact.schedule}", f"spills {spills(artifact)}"]
+    return "\n".join(lines + [f"{name} {n}" for name, n in kept.items()]) + "\n"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("target", ["riscv64", "riscv64-u74"])
+def test_golden(layer, target, update_golden) -> None:
+    artifact = chosen(LAYERS[layer], target)
+    path = GOLDEN / f"{target}-{layer}.txt"
+    found = summary(artifact)
+    if update_golden:
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8"), "if the change is wanted, run pytest --update-golden"
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_rvv_code_is_fused_unordered_and_in_registers(layer, rows) -> None:
+    artifact = chosen(LAYERS[layer], "riscv64", rows)
+    counts = instructions(artifact)
+    fused = sum(n for name, n in counts.items() if re.match(r"vfm(acc|add)\.v[fv]$", name))
+    assert fused >= 8
+    assert counts["vfmul.vf"] + counts["vfmul.vv"] <= fused
+    assert not any(name.startswith(("vfredosum", "vfredusum", "vlse", "vluxei", "vrgather")) for name in counts)
+    assert spills(artifact) == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "fused"),
+    [
+        ("host", r"vfmadd\d+ps"),
+        ("host-avx512", r"vfmadd\d+ps"),
+        ("aarch64", r"fmla"),
+        ("aarch64-a55", r"fmla"),
+        ("armv7", r"vfma\.f32"),
+        ("riscv64-u74", r"fmadd\.s"),
+    ],
+)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_other_targets_fuse_and_keep_registers(layer, target, fused) -> None:
+    artifact = chosen(LAYERS[layer], target)
+    assert sum(n for name, n in instructions(artifact).items() if re.match(fused, name)) >= 8
+    assert spills(artifact) == 0
+
+
+@pytest.mark.parametrize("text", ["dense", "tt:m=16x25,n=40x41,r=3", "tt:m=16x25,n=40x41,r=3,lr"])
+@pytest.mark.parametrize("target", names("targets"))
+def test_objects_call_nothing(tmp_path, text, target) -> None:
+    if not (tool := shutil.which("llvm-nm-22")):
+        pytest.skip("llvm-nm-22 is not installed")
+    machine = load_target(target)
+    spec = KernelSpec(301, 799, Factorization.parse(text, 301, 799), 3, bias=True, relu=True)
+    artifact = compile_kernel(spec, schedules(spec, machine, 1)[0], machine, "kernel")
+    path = tmp_path / "kernel.o"
+    path.write_bytes(artifact.object_code)
+    assert _output(tool, "--undefined-only", str(path)) == ""
+    public = [line.split()[-2:] for line in _output(tool, "--extern-only", "--defined-only", str(path)).splitlines()]
+    assert [name for kind, name in public if kind not in "wWvV"] == ["kernel"]
+
+
+def test_code_does_not_grow_with_the_inner_axis() -> None:
+    def lines(inputs: int) -> int:
+        spec = KernelSpec(64, inputs, Factorization.dense(64, inputs), 1, True, True)
+        schedule = Schedule((StepSchedule("out", 8, 4, 1, 4),))
+        return len(compile_kernel(spec, schedule, load_target("riscv64"), "kernel").assembly.splitlines())
+
+    assert lines(100_000) < 1.5 * lines(100)
+
+
+@pytest.mark.parametrize(
+    ("line", "spilled"),
+    [
+        ("\tvs2r.v\tv8, (a0)", True),
+        ("\tvl1re32.v\tv8, (a0)", True),
+        ("\tvse32.v\tv8, (a0)", False),
+        ("\tvmv1r.v\tv8, v9", False),
+        ("\tfsw\tfs0, 12(sp)", True),
+        ("\tfsd\tfs0, 16(sp)", False),
+        ("\tflw\tfa5, 4(a0)", False),
+        ("\tstp\tq8, q9, [sp, #32]", True),
+        ("\tldr\tq1, [sp]", True),
+        ("\tstp\td9, d8, [sp, #16]", False),
+        ("\tldr\tq1, [x0, #16]", False),
+        ("\tvmovups\t%ymm1, 32(%rsp)", True),
+        ("\tvfmadd231ps\t-64(%rsp), %zmm1, %zmm2", True),
+        ("\tvmovups\t32(%rsi), %ymm1", False),
+        ("\tmovq\t%rax, 8(%rsp)", False),
+        ("\tvst1.64\t{d16, d17}, [r0:128]", True),
+        ("\tvld1.32\t{d6[], d7[]}, [r7:32]!", False),
+        ("\tvpush\t{d8, d9}", False),
+    ],
+)
+def test_spills_are_recognised(line, spilled) -> None:
+    spec = KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False)
+    artifact = Artifact(spec, Schedule(()), "any", "kernel", (), b"", f"kernel:\n{line}\n\tret\n")
+    assert spills(artifact) == spilled
+
+
+@pytest.mark.parametrize("compiler", [["gcc", "-x", "c", "-std=c99"], ["g++", "-x", "c++"]])
+def test_the_header_compiles_and_declares_every_argument(tmp_path, compiler) -> None:
+    artifact = chosen("tt:m=15x20,n=28x28,r=8", "host")
+    header = c_header(artifact)
+    path = tmp_path / "kernel.h"
+    path.write_text(header, encoding="utf-8")
+    use = f'#include "{path}"\nint main(void) {{ {artifact.symbol}({", ".join("0" for _ in artifact.arguments)}); }}\n'
+    command = [*compiler, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-"]
+    subprocess.run(command, input=use, text=True, check=True)
+    for argument in artifact.arguments:
+        assert re.search(rf"{argument.name}\s.*{argument.size} floats", header)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

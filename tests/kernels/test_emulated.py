@@ -1,0 +1,73 @@
+"""Kernels of every emulated target run on their instruction set, all of a target in one program."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lrfdse.catalog import load_target, names
+from lrfdse.design import Artifact, Factorization, KernelSpec
+from lrfdse.kernels import c_header, compile_kernel, example, schedules
+
+TARGETS = [name for name in names("targets") if not load_target(name).is_native]
+
+LAYERS = [
+    (37, 53, "dense", 3),
+    (37, 53, "svd:r=3", 1),
+    (30, 28, "tt:m=5x6,n=4x7,r=5", 2),
+    (29, 27, "tt:m=3x2x5,n=2x7x2,r=5x4,lr", 2),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
+    machine = load_target(target)
+    if not shutil.which(machine.emulator[0]) or not importlib.util.find_spec("ziglang"):
+        pytest.skip(f"{machine.emulator[0]} or ziglang is not installed")
+    artifacts = []
+    for outputs, inputs, text, rows in LAYERS:
+        spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True)
+        for schedule in schedules(spec, machine, 3):
+            artifacts.append(compile_kernel(spec, schedule, machine, f"kernel{len(artifacts)}"))
+    sources = []
+    for artifact in artifacts:
+        (tmp_path / f"{artifact.symbol}.h").write_text(c_header(artifact))
+        (tmp_path / f"{artifact.symbol}.o").write_bytes(artifact.object_code)
+        sources.append(str(tmp_path / f"{artifact.symbol}.o"))
+    (tmp_path / "main.c").write_text(_program(artifacts))
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", machine.link, "-static", "-O1"]
+    program = str(tmp_path / "program")
+    subprocess.run(
+        [*command, str(tmp_path / "main.c"), *sources, "-o", program], check=True, capture_output=True, timeout=600
+    )
+    examples = [example(artifact, seed) for seed, artifact in enumerate(artifacts)]
+    given = b"".join(array.tobytes() for arrays, _ in examples for array in arrays)
+    ran = subprocess.run([*machine.emulator, program], input=given, capture_output=True, timeout=600)
+    assert ran.returncode == 0, ran.stderr.decode()
+    outputs = np.frombuffer(ran.stdout, dtype=np.float32)
+    for artifact, (_, expected) in zip(artifacts, examples, strict=True):
+        output, outputs = outputs[: expected.size], outputs[expected.size :]
+        where = f"{artifact.spec} as {artifact.schedule}"
+        np.testing.assert_allclose(output, expected.ravel(), atol=2e-6 * np.abs(expected).max(), err_msg=where)
+    assert outputs.size == 0
+
+
+def _program(artifacts: list[Artifact]) -> str:
+    lines = ["#include <stdio.h>"] + [f'#include "{artifact.symbol}.h"' for artifact in artifacts]
+    body = []
+    for artifact in artifacts:
+        names_of = [f"{artifact.symbol}_{a.name}" for a in artifact.arguments]
+        for argument, name in zip(artifact.arguments, names_of, strict=True):
+            lines.append(f"static float {name}[{argument.size}];")
+            if argument.role in ("input", "weight", "bias"):
+                body.append(f"if (fread({name}, 4, {argument.size}, stdin) != {argument.size}) return 2;")
+        body.append(f"{artifact.symbol}({', '.join(names_of)});")
+        size = next(a.size for a in artifact.arguments if a.role == "output")
+        body.append(f"if (fwrite({artifact.symbol}_y, 4, {size}, stdout) != {size}) return 3;")
+    return "\n".join([*lines, "int main(void) {", *body, "return 0;", "}", ""])

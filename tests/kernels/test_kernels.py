@@ -1,0 +1,165 @@
+"""Every way to lay out a step, run on the host and compared with float64, without a byte read or written outside."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lrfdse.catalog import load_target
+from lrfdse.design import Artifact, Factorization, KernelSpec, Schedule, Step, StepSchedule
+from lrfdse.errors import KernelError
+from lrfdse.kernels import compile_kernel, example, schedules
+
+HOST = load_target("host")
+
+
+def check(run, artifact: Artifact, seed: int = 0) -> None:
+    arrays, expected = example(artifact, seed)
+    for output in run(artifact, arrays):
+        deviation = np.abs(output - expected.ravel()).max()
+        assert deviation <= 2e-6 * max(1.0, np.abs(expected).max()), f"{artifact.spec} as {artifact.schedule}"
+
+
+@st.composite
+def step_schedules(draw, step: Step) -> StepSchedule:
+    axes = ["out"] + (["columns"] if step.columns > 1 else ["inner"])
+    axis = draw(st.sampled_from(axes))
+    extent = {"out": 16, "columns": min(16, step.columns), "inner": min(16, step.inner)}[axis]
+    lengths = [n for n in (1, 2, 3, 4, 5, 8, 16) if n <= extent and (axis != "inner" or n & (n - 1) == 0)]
+    return StepSchedule(
+        axis,
+        draw(st.sampled_from(lengths)),
+        draw(st.integers(1, 5)),
+        draw(st.integers(1, 5)),
+        draw(st.sampled_from([1, 2, 4])),
+    )
+
+
+@st.composite
+def kernels(draw) -> tuple[KernelSpec, Schedule]:
+    cores = draw(st.integers(1, 3))
+    modes = st.lists(st.integers(1, 13 if cores > 1 else 60), min_size=cores, max_size=cores)
+    ranks = draw(st.lists(st.integers(1, 9), min_size=cores - 1, max_size=cores - 1))
+    direction = draw(st.sampled_from(["rl", "lr"])) if cores > 1 else "rl"
+    f = Factorization(tuple(draw(modes)), tuple(draw(modes)), tuple(ranks), direction)
+    spec = KernelSpec(
+        draw(st.integers(max(1, f.outputs - 11), f.outputs)) if cores > 1 else f.outputs,
+        draw(st.integers(max(1, f.inputs - 11), f.inputs)) if cores > 1 else f.inputs,
+        f,
+        draw(st.integers(1, 5)),
+        draw(st.booleans()),
+        draw(st.booleans()),
+    )
+    return spec, Schedule(tuple(draw(step_schedules(step)) for step in f.steps(spec.rows)))
+
+
+SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=SHARED)
+@given(kernels(), st.integers(0, 99))
+def test_any_schedule_computes_the_layer(run_on_host, kernel, seed) -> None:
+    spec, schedule = kernel
+    check(run_on_host, compile_kernel(spec, schedule, HOST, "kernel"), seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=80, deadline=None, suppress_health_check=SHARED)
+@given(kernels(), st.integers(0, 99))
+def test_any_schedule_computes_the_layer_at_length(run_on_host, kernel, seed) -> None:
+    spec, schedule = kernel
+    check(run_on_host, compile_kernel(spec, schedule, HOST, "kernel"), seed)
+
+
+SIZES = [
+    (1, 1, "dense", 1),
+    (5, 13, "dense", 3),
+    (331, 127, "dense", 1),
+    (6625, 24, "dense", 3),
+    (300, 784, "svd:r=5", 3),
+    (300, 784, "svd:r=33", 1),
+    (300, 784, "tt:m=15x20,n=28x28,r=8", 2),
+    (300, 784, "tt:m=5x6x10,n=7x16x7,r=5x11,lr", 1),
+    (300, 784, "tt:m=300x1,n=4x196,r=9", 1),
+    (1, 97, "tt:m=1x1,n=97x1,r=1,lr", 3),
+]
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "text", "rows"), SIZES)
+def test_proposed_schedules_compute_the_layer(run_on_host, outputs, inputs, text, rows) -> None:
+    spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, bias=True, relu=True)
+    for schedule in schedules(spec, HOST, 2):
+        check(run_on_host, compile_kernel(spec, schedule, HOST, "kernel"))
+
+
+@pytest.mark.parametrize("direction", ["rl", "lr"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_padding_is_cut_off(run_on_host, direction, bias) -> None:
+    """Modes that multiply to far more than the layer: copies and clears long enough for LLVM to call memcpy, memset."""
+    f = Factorization((32, 33), (40, 41), (3,), direction)
+    spec = KernelSpec(601, 803, f, 2, bias, True)
+    check(run_on_host, compile_kernel(spec, schedules(spec, HOST, 1)[0], HOST, "kernel"))
+
+
+def test_the_guards_catch_a_kernel_that_reads_too_far(run_on_host) -> None:
+    spec = KernelSpec(8, 64, Factorization.dense(8, 64), 1, False, False)
+    artifact = compile_kernel(spec, Schedule((StepSchedule("out", 8, 1, 1),)), HOST, "kernel")
+    arrays, _ = example(artifact, 0)
+    shorter = [type(a)(a.name, a.role, 63 if a.role == "input" else a.size) for a in artifact.arguments]
+    broken = Artifact(
+        spec, artifact.schedule, "host", "kernel", tuple(shorter), artifact.object_code, artifact.assembly
+    )
+    with pytest.raises(AssertionError, match="died"):
+        run_on_host(broken, [arrays[0][:63], *arrays[1:]])
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        StepSchedule("inner", 8, 1, 1),
+        StepSchedule("columns", 8, 1, 1),
+        StepSchedule("out", 0, 1, 1),
+        StepSchedule("out", 8, 1, 1, 0),
+    ],
+)
+def test_schedules_that_do_not_fit_are_refused(schedule) -> None:
+    f = Factorization((3, 5), (7, 2), (2,))
+    spec = KernelSpec(15, 14, f, 1, False, False)
+    with pytest.raises(KernelError, match=r"must hold|needs columns"):
+        compile_kernel(spec, Schedule((StepSchedule("out", 1, 1, 1), schedule)), HOST, "kernel")
+
+
+def test_one_schedule_a_step() -> None:
+    spec = KernelSpec(15, 14, Factorization((3, 5), (7, 2), (2,)), 1, False, False)
+    with pytest.raises(KernelError, match="2 steps"):
+        compile_kernel(spec, Schedule((StepSchedule("out", 1, 1, 1),)), HOST, "kernel")
+
+
+def test_the_symbol_is_a_c_identifier() -> None:
+    spec = KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False)
+    with pytest.raises(KernelError, match="C identifier"):
+        compile_kernel(spec, Schedule((StepSchedule("out", 8, 1, 1),)), HOST, "two words")
+
+
+def test_arguments_say_what_the_kernel_touches() -> None:
+    f = Factorization((3, 5), (7, 2), (2,))
+    artifact = compile_kernel(
+        KernelSpec(14, 13, f, 2, True, False), Schedule((StepSchedule("out", 4, 1, 1),) * 2), HOST, "kernel"
+    )
+    roles = [(a.name, a.role) for a in artifact.arguments]
+    assert roles == [
+        ("x", "input"),
+        ("w0", "weight"),
+        ("w1", "weight"),
+        ("bias", "bias"),
+        ("y", "output"),
+        ("work0", "work"),
+        ("work1", "work"),
+    ]
+    sizes = {a.name: a.size for a in artifact.arguments}
+    assert (sizes["x"], sizes["bias"], sizes["y"]) == (26, 14, 28)
+    assert sizes["w1"] >= math.prod(f.core_shapes[1])

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrfdse.catalog import load_target, names
+from lrfdse.design import Factorization, KernelSpec
+from lrfdse.kernels import lower_bound_cycles, schedules
+from lrfdse.kernels.layout import Tiling, cover, tilings
+
+TEXTS = ["dense", "svd:r=5", "svd:r=32", "tt:m=15x20,n=28x28,r=8", "tt:m=5x6x10,n=7x16x7,r=5x11,lr"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("target", names("targets"))
+@pytest.mark.parametrize("rows", [1, 5])
+def test_schedules_fit_their_steps_and_differ(text, target, rows) -> None:
+    machine = load_target(target)
+    spec = KernelSpec(300, 784, Factorization.parse(text, 300, 784), rows, True, False)
+    found = schedules(spec, machine, 4)
+    assert 2 <= len(found) <= 4
+    assert len(set(found)) == len(found)
+    for schedule in found:
+        for tile in tilings(spec, schedule):
+            s = tile.schedule
+            sums = s.out_tile * s.column_tile * tile.chains
+            assert sums * -(-s.lanes // machine.lanes) <= machine.vector_registers
+            assert s.lanes <= machine.lanes * max(machine.groups)
+
+
+def test_one_schedule_when_one_is_asked_for() -> None:
+    spec = KernelSpec(300, 784, Factorization.dense(300, 784), 1, True, False)
+    target = load_target("riscv64")
+    assert schedules(spec, target, 1) == schedules(spec, target, 4)[:1]
+
+
+def test_long_dot_products_of_few_rows_lie_along_the_inner_axis() -> None:
+    spec = KernelSpec(300, 784, Factorization.svd(300, 784, 5), 1, True, False)
+    first, second = schedules(spec, load_target("host"), 1)[0].steps
+    assert (first.axis, second.axis) == ("inner", "out")
+
+
+def test_scalar_targets_get_scalar_schedules() -> None:
+    spec = KernelSpec(300, 784, Factorization.parse(TEXTS[3], 300, 784), 1, True, False)
+    for schedule in schedules(spec, load_target("riscv64-u74"), 4):
+        assert all((s.axis, s.lanes) == ("out", 1) for s in schedule.steps)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 33), st.integers(1, 9))
+def test_cover_reaches_every_element_and_none_outside(size, lanes, vectors) -> None:
+    reached: set[int] = set()
+    for span in cover(size, lanes, vectors):
+        for block in range(span.count):
+            for offset in span.offsets:
+                first = span.start + block * span.stride + offset
+                reached |= set(range(first, first + span.valid))
+    assert reached == set(range(size))
+
+
+def test_packed_weights_are_little_larger_than_the_cores() -> None:
+    """The last vector of an axis may repeat its neighbour, no more."""
+    target = load_target("riscv64")
+    f = Factorization.dense(300, 784)
+    spec = KernelSpec(300, 784, f, 1, False, False)
+    for schedule in schedules(spec, target, 4):
+        (step,) = schedule.steps
+        size = Tiling.of(f.steps()[0], step).weight_size
+        longest = 300 if step.axis == "inner" else 784
+        assert f.params <= size < f.params + longest * step.lanes
+
+
+def test_lower_bounds() -> None:
+    target = load_target("riscv64")
+    spec = KernelSpec(256, 128, Factorization.dense(256, 128), 1, True, True)
+    size = 4 * 256 * 128
+    assert lower_bound_cycles(spec, target, "cold") == pytest.approx(size / target.dram_bytes_per_cycle)
+    assert lower_bound_cycles(spec, target, "warm") == pytest.approx(size / target.last_level_bytes_per_cycle)
+    many = KernelSpec(256, 128, Factorization.dense(256, 128), 1000, True, True)
+    assert lower_bound_cycles(many, target, "cold") == pytest.approx(256 * 128 * 1000 / target.fma_per_cycle)
+    small = KernelSpec(32, 32, Factorization.dense(32, 32), 1, True, True)
+    assert lower_bound_cycles(small, target, "warm") == pytest.approx(32 * 32 / target.fma_per_cycle)

@@ -1,0 +1,21 @@
+"""The least time that a kernel can take."""
+
+from __future__ import annotations
+
+from lrfdse.design import KernelSpec, Regime, Target
+
+
+def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> float:
+    """Return the cycles below which no kernel of `spec` can run: FMAs at the peak rate, or weights through the memory.
+
+    Warm weights come from the last-level cache, or from DRAM where they exceed it; warm weights that fit in the first
+    level are free. Cold weights come from DRAM.
+    """
+    size = 4 * spec.factorization.params
+    if regime == "cold" or size > 1024 * target.last_level.kib:
+        memory = size / target.dram_bytes_per_cycle
+    elif size > 1024 * target.l1.kib:
+        memory = size / target.last_level_bytes_per_cycle
+    else:
+        memory = 0.0
+    return max(spec.factorization.macs(spec.rows) / target.fma_per_cycle, memory)

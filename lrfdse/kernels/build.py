@@ -1,0 +1,92 @@
+"""From a scheduled kernel to an object file with one plain C symbol, through TVM's LLVM back end."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lrfdse.design import Artifact, KernelSpec, Schedule, Target
+from lrfdse.errors import KernelError
+from lrfdse.kernels.layout import tilings
+
+
+def compile_kernel(spec: KernelSpec, schedule: Schedule, target: Target, symbol: str) -> Artifact:
+    """Compile `spec` as ``void symbol(float *x, float *w0, ..., [float *bias,] float *y, [float *work0, ...])``.
+
+    The object calls nothing and needs no runtime. `Artifact.arguments` gives the parameters; weights are in the order
+    that `pack` writes.
+
+    Parameters
+    ----------
+    spec
+        What the kernel computes.
+    schedule
+        Its register tiling, for example one of `schedules`.
+    target
+        The machine.
+    symbol
+        Name of the C function.
+
+    Raises
+    ------
+    KernelError
+        The schedule does not fit the kernel, or the compiler refused it.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*", symbol):
+        raise KernelError(f"a C identifier must hold for the symbol, but got {symbol!r}")
+    import tvm
+    from tvm import tirx
+
+    from lrfdse.kernels.chain import arguments, function
+
+    tiles = tilings(spec, schedule)
+    listed = arguments(spec, tiles)
+    try:
+        buffers, body = function(spec, tiles, explicit_fma=target.isa == "armv7" and "+vfp4" in target.features)
+        machine = tvm_target(target)
+        pointers = [tirx.Var(b.name, b.data.ty) for b in buffers]
+        declared = [tirx.DeclBuffer(b, data=p) for b, p in zip(buffers, pointers, strict=True)]
+        made = tirx.PrimFunc(pointers, tirx.SeqStmt([*declared, body]))
+        made = made.with_attr({"global_symbol": symbol, "target": machine})
+        lowered = tirx.transform.LowerIntrin()(tvm.IRModule({symbol: made}))
+        library = tvm.get_global_func("target.build.llvm")(lowered, machine)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "kernel.o"
+            library.write_to_file(str(path), "o")
+            object_code = path.read_bytes()
+        assembly = library.inspect_source("asm")
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise KernelError(f"TVM could not compile {spec} as {schedule} for {target.name}: {reason}") from error
+    return Artifact(spec, schedule, target.name, symbol, listed, object_code, _body(assembly, symbol))
+
+
+def tvm_target(target: Target) -> Any:
+    """Return `target` as TVM's: LLVM, one core."""
+    import tvm
+
+    described: dict[str, Any] = {
+        "kind": "llvm",
+        "mtriple": target.triple,
+        "mcpu": tvm.target.codegen.llvm_get_system_cpu() if target.cpu == "native" else target.cpu,
+        "num-cores": 1,
+        # Tiles need the registers that LLVM would otherwise spend: on loads that it moves out of the loops over tiles
+        # (without alias information it cannot cross the stores at the end of a tile), and on operands of iterations
+        # that it unrolls beyond what the schedule says.
+        "cl-opt": ["-enable-tbaa:bool=false", "-unroll-full-max-count:uint=1", "-unroll-allow-partial:bool=false"],
+    }
+    if target.features:
+        described["mattr"] = list(target.features)
+    if target.abi:
+        described["mabi" if target.isa == "riscv64" else "mfloat-abi"] = target.abi
+    return tvm.target.Target(described)
+
+
+def _body(assembly: str, symbol: str) -> str:
+    """Return the kernel's own lines: no debug information, nothing of the half-precision helpers that TVM adds."""
+    found = re.search(rf"^{symbol}:.*?^\s*\.size\s+{symbol},", assembly, re.MULTILINE | re.DOTALL)
+    text = found[0].rsplit("\n", 1)[0] if found else assembly
+    noise = re.compile(r"\s*(\.(loc|cfi_\w+|file|fnstart|fnend|save|vsave|pad|setfp)\b|\.L(tmp|func_\w+)\d*:)")
+    return "\n".join(line for line in text.splitlines() if line.strip() and not noise.match(line)) + "\n"

@@ -1,0 +1,129 @@
+"""The whole kernel: the steps of a chain between their buffers, with pointer parameters only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import tirx
+
+from lrfdse.design import Argument, KernelSpec
+from lrfdse.errors import KernelError
+from lrfdse.kernels.emit import Epilogue, StepEmitter
+from lrfdse.kernels.layout import Tiling, step_cores
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store, zero
+
+_INDEX_LIMIT = 2**31
+"""Elements that a 32-bit index reaches."""
+
+
+def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[Argument, ...]:
+    """Return the parameters in C order: x, the weights in the order of the cores, bias, y, work buffers.
+
+    Raises
+    ------
+    KernelError
+        An array is too large for 32-bit indices.
+    """
+    sizes = dict(zip(step_cores(spec), (tile.weight_size for tile in tiles), strict=True))
+    listed = (
+        Argument("x", "input", spec.rows * spec.inputs),
+        *(Argument(f"w{core}", "weight", size) for core, size in sorted(sizes.items())),
+        *([Argument("bias", "bias", spec.outputs)] if spec.bias else []),
+        Argument("y", "output", spec.rows * spec.outputs),
+        *(Argument(f"work{i}", "work", size) for i, size in enumerate(_work_sizes(spec, tiles)) if size),
+    )
+    largest = max(listed, key=lambda argument: argument.size)
+    if largest.size >= _INDEX_LIMIT:
+        raise KernelError(f"fewer than 2^31 elements must hold, but {largest.name} has {largest.size}: {spec}")
+    return listed
+
+
+def function(spec: KernelSpec, tiles: tuple[Tiling, ...], explicit_fma: bool) -> tuple[list[Buffer], Stmt]:
+    """Return the buffers in the order of `arguments` and the body that reads and writes them."""
+    # A caller's activations are only as aligned as a float.
+    buffers = {a.name: tirx.decl_buffer((a.size,), "float32", a.name, data_alignment=4) for a in arguments(spec, tiles)}
+    f = spec.factorization
+    pads_input, pads_output = f.inputs > spec.inputs, f.outputs > spec.outputs
+    source, bias = buffers["x"], buffers.get("bias")
+    body: list[Stmt] = []
+    # Intermediates alternate between the two work buffers.
+    place = 0
+    if pads_input:
+        source, place = buffers["work0"], 1
+        body.append(_pad_rows(buffers["x"], source, spec.rows, spec.inputs, f.inputs))
+    for core, tile in zip(step_cores(spec), tiles, strict=True):
+        finish = tile is tiles[-1] and not pads_output
+        target = buffers["y"] if finish else buffers[f"work{place}"]
+        place = 1 - place
+        epilogue = Epilogue(target, bias if finish else None, tile.step.batch // spec.rows, finish and spec.relu)
+        body.append(StepEmitter(tile, source, buffers[f"w{core}"], epilogue, explicit_fma).statement())
+        source = target
+    if pads_output:
+        epilogue = Epilogue(buffers["y"], bias, 1, spec.relu)
+        body.append(_cut_rows(source, epilogue, spec.rows, f.outputs, spec.outputs))
+    return list(buffers.values()), sequence(body)
+
+
+def _work_sizes(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[int, int]:
+    f = spec.factorization
+    sizes = [tile.step.output_size for tile in tiles[:-1]]
+    if f.inputs > spec.inputs:
+        sizes.insert(0, spec.rows * f.inputs)
+    if f.outputs > spec.outputs:
+        sizes.append(spec.rows * f.outputs)
+    return max(sizes[::2], default=0), max(sizes[1::2], default=0)
+
+
+_CHUNK = 4
+"""Elements of one copy."""
+
+
+def _pad_rows(source: Buffer, target: Buffer, rows: int, size: int, padded: int) -> Stmt:
+    """Return the loops that copy rows of `size` elements to rows of `padded`, zeros behind them."""
+
+    def row(r: Expr) -> Stmt:
+        def copy(first: Expr, lanes: int) -> Stmt:
+            return store(target, load(source, r * size + first, lanes), r * padded + first, lanes)
+
+        def clear(first: Expr, lanes: int) -> Stmt:
+            return store(target, zero(lanes), r * padded + size + first, lanes)
+
+        return sequence([*_in_pairs(size, copy), *_even_and_odd(padded - size, clear)])
+
+    return over(rows, row)
+
+
+def _cut_rows(source: Buffer, epilogue: Epilogue, rows: int, padded: int, size: int) -> Stmt:
+    """Return the loops that finish and copy the first `size` elements of rows of `padded`."""
+
+    def row(r: Expr) -> Stmt:
+        def copy(first: Expr, lanes: int) -> Stmt:
+            return epilogue.store(load(source, r * padded + first, lanes), r * size + first, first, lanes)
+
+        return sequence(_in_pairs(size, copy))
+
+    return over(rows, row)
+
+
+def _in_pairs(size: int, copy: Callable[[Expr, int], Stmt]) -> list[Stmt]:
+    """Return loops that copy `size` elements, two chunks an iteration.
+
+    LLVM would turn a loop of one chunk an iteration into a call of memcpy, and kernels call nothing.
+    """
+    pairs, rest = divmod(size, 2 * _CHUNK)
+
+    def pair(i: Expr) -> Stmt:
+        return sequence([copy((2 * i + half) * _CHUNK, _CHUNK) for half in (0, 1)])
+
+    return ([over(pairs, pair)] if pairs else []) + [copy(size - rest + i, 1) for i in range(rest)]
+
+
+def _even_and_odd(size: int, clear: Callable[[Expr, int], Stmt]) -> list[Stmt]:
+    """Return loops that clear `size` elements, even chunks before odd ones, lest LLVM call memset."""
+    chunks, rest = divmod(size, _CHUNK)
+
+    def loop(odd: int, count: int) -> Stmt:
+        return over(count, lambda i: clear((2 * i + odd) * _CHUNK, _CHUNK))
+
+    loops = [loop(odd, count) for odd, count in ((0, -(-chunks // 2)), (1, chunks // 2)) if count]
+    return loops + [clear(size - rest + i, 1) for i in range(rest)]

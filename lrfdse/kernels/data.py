@@ -1,0 +1,92 @@
+"""Arrays for a kernel: packed weights, and random examples with an independently computed result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrfdse.design import Artifact
+from lrfdse.errors import InputError
+from lrfdse.kernels.layout import step_cores, step_matrix, tilings
+
+if TYPE_CHECKING:
+    from lrfdse.design import Array
+
+_DENSE_LIMIT = 4_000_000
+"""Weights above which the reference contracts core by core and never holds the dense matrix."""
+
+
+def pack(artifact: Artifact, cores: Sequence[Array], bias: Array | None) -> list[NDArray[np.float32]]:
+    """Return one flat array for each argument of role weight or bias, in the order of the arguments.
+
+    Parameters
+    ----------
+    artifact
+        The kernel that will read them; packing depends on its schedule.
+    cores
+        Core k of shape (r_{k-1}, m_k, n_k, r_k).
+    bias
+        Shape (outputs,); None where the kernel has no bias.
+
+    Raises
+    ------
+    InputError
+        The arrays do not fit the kernel.
+    """
+    spec = artifact.spec
+    shapes = spec.factorization.core_shapes
+    if tuple(core.shape for core in cores) != shapes:
+        raise InputError(f"cores of shapes {shapes} must hold, but got {[core.shape for core in cores]}")
+    if (bias is not None) != spec.bias or (bias is not None and bias.shape != (spec.outputs,)):
+        wanted = f"shape ({spec.outputs},)" if spec.bias else "no bias"
+        raise InputError(f"a bias of {wanted} must hold, but got {None if bias is None else bias.shape}")
+    packed: dict[int, NDArray[np.float32]] = {}
+    for core, tile in zip(step_cores(spec), tilings(spec, artifact.schedule), strict=True):
+        packed[core] = tile.pack(step_matrix(np.asarray(cores[core], dtype=np.float64), spec))
+    return [packed[k] for k in sorted(packed)] + ([] if bias is None else [bias.astype(np.float32)])
+
+
+def example(artifact: Artifact, seed: int) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
+    """Return random arrays for every argument of role input, weight or bias, in order, and the expected output.
+
+    The expectation has shape (rows, outputs) and is computed in float64 from the same float32 numbers by another path
+    than the kernel's: the dense matrix, or above 4 M weights a tensor contraction of the cores.
+    """
+    spec, f = artifact.spec, artifact.spec.factorization
+    rng = np.random.default_rng(seed)
+
+    def draw(shape: tuple[int, ...], scale: float = 1.0) -> NDArray[np.float64]:
+        return (scale * rng.standard_normal(shape)).astype(np.float32).astype(np.float64)
+
+    x = draw((spec.rows, spec.inputs))
+    # Each core keeps the variance of what it is multiplied by, so that long chains neither vanish nor overflow.
+    cores = [draw(shape, (shape[2] * shape[3]) ** -0.5) for shape in f.core_shapes]
+    bias = draw((spec.outputs,)) if spec.bias else None
+    expected = _apply(cores, x, spec.outputs)
+    if bias is not None:
+        expected = expected + bias
+    if spec.relu:
+        expected = np.maximum(expected, 0.0)
+    return [x.astype(np.float32).ravel(), *pack(artifact, cores, bias)], expected
+
+
+def _apply(cores: list[NDArray[np.float64]], x: NDArray[np.float64], outputs: int) -> NDArray[np.float64]:
+    rows, inputs = x.shape
+    if outputs * inputs <= _DENSE_LIMIT:
+        dense = cores[0]
+        for core in cores[1:]:
+            joined = np.einsum("amnb,bpqc->ampnqc", dense, core)
+            a, m, p, n, q, c = joined.shape
+            dense = joined.reshape(a, m * p, n * q, c)
+        return np.asarray(x @ dense[0, :outputs, :inputs, 0].T)
+    modes = [core.shape[2] for core in cores]
+    state = np.zeros((rows, int(np.prod(modes))))
+    state[:, :inputs] = x
+    # Axes: rows, the input modes still to contract, the output modes made, the bond.
+    state = state.reshape(rows, *modes, 1)
+    for core in cores:
+        state = np.tensordot(state, core, axes=((1, state.ndim - 1), (2, 0)))
+    return state.reshape(rows, -1)[:, :outputs]

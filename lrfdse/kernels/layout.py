@@ -1,0 +1,165 @@
+"""Register tiles over the axes of a step, and the order in which a kernel reads its packed weights.
+
+Every axis is covered by whole vectors. Where the size is no multiple of the vector length, the last vector starts
+earlier and overlaps its neighbour, so that kernels need neither masks nor padded outputs: the overlapped outputs are
+computed twice and stored twice with equal values, and overlapped terms of a sum meet a zero weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrfdse.design import KernelSpec, Schedule, Step, StepSchedule
+from lrfdse.errors import KernelError
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of equal register tiles along one axis: tile `b` starts at ``start + b * stride``."""
+
+    start: int
+    count: int
+    stride: int
+    offsets: tuple[int, ...]
+    """Start of each vector of the tile, relative to the tile."""
+    valid: int
+    """Elements of each vector that exist; fewer than the vector's length only where the whole axis is shorter."""
+
+
+def cover(size: int, lanes: int, vectors: int) -> tuple[Span, ...]:
+    """Cover `size` elements by tiles of `vectors` vectors of `lanes` elements: whole tiles, then a smaller one.
+
+    >>> [(s.start, s.count, s.offsets) for s in cover(300, 8, 16)]
+    [(0, 2, (0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120)), (256, 1, (0, 8, 16, 24, 32, 36))]
+    >>> cover(5, 8, 4)
+    (Span(start=0, count=1, stride=5, offsets=(0,), valid=5),)
+    """
+    if size < lanes:
+        return (Span(0, 1, size, (0,), size),)
+    width = vectors * lanes
+    count, rest = divmod(size, width)
+    spans = [Span(0, count, width, tuple(range(0, width, lanes)), lanes)] if count else []
+    if rest:
+        whole = range(0, rest - lanes + 1, lanes)
+        last = () if rest % lanes == 0 else (rest - lanes,)
+        spans.append(Span(size - rest, 1, rest, (*whole, *last), lanes))
+    return tuple(spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How one scheduled step is cut up: the spans of each axis of ``out[p, j, q] = sum_k W[j, k] in[p, k, q]``."""
+
+    step: Step
+    schedule: StepSchedule
+    batch: tuple[Span, ...]
+    out: tuple[Span, ...]
+    inner: tuple[Span, ...]
+    columns: tuple[Span, ...]
+
+    @classmethod
+    def of(cls, step: Step, schedule: StepSchedule) -> Tiling:
+        """Cut `step` up as `schedule` says.
+
+        Raises
+        ------
+        KernelError
+            The schedule cannot lay this step out.
+        """
+        s = schedule
+        if min(s.lanes, s.out_tile, s.column_tile, s.unroll) < 1:
+            raise KernelError(f"lanes, tiles and unroll >= 1 must hold, but got {s}")
+        if s.axis == "inner" and step.columns != 1:
+            raise KernelError(f"axis 'inner' needs columns = 1, but got {step}")
+        extent = {"out": s.lanes, "inner": step.inner, "columns": step.columns}[s.axis]
+        if s.lanes > extent:
+            raise KernelError(f"lanes <= {extent} must hold along axis {s.axis!r} of {step}, but got {s}")
+        lanes = s.lanes if s.axis == "columns" else 1
+        vectors = -(-step.columns // lanes)
+        across = min(s.column_tile, vectors)
+        return cls(
+            step,
+            s,
+            cover(step.batch, 1, max(1, s.column_tile // vectors)),
+            cover(step.out, s.lanes if s.axis == "out" else 1, s.out_tile),
+            cover(step.inner, s.lanes if s.axis == "inner" else 1, 1),
+            cover(step.columns, lanes, across),
+        )
+
+    @property
+    def chains(self) -> int:
+        """Accumulator sets: small tiles sum unrolled iterations apart, because one FMA may not wait for the other."""
+        tile = self.schedule.out_tile * self.schedule.column_tile
+        return min(self.schedule.unroll, max(1, 8 // tile))
+
+    @property
+    def depth(self) -> int:
+        """Iterations of the inner loop; vectors of the inner axis where that is the vector axis."""
+        return sum(span.count * len(span.offsets) for span in self.inner)
+
+    def panel_width(self, span: Span) -> int:
+        """Return the weights that one iteration reads for a tile of `span` along the out axis."""
+        return len(span.offsets) * (1 if self.schedule.axis == "columns" else self.schedule.lanes)
+
+    @property
+    def weight_size(self) -> int:
+        """Elements of the packed weight."""
+        return sum(span.count * self.depth * self.panel_width(span) for span in self.out)
+
+    def pack(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return ``matrix`` (out, inner) in the order that the kernel reads it, zeros where it reads too much."""
+        lanes = np.arange(self.schedule.lanes)
+        panels = []
+        for start, span in _tiles(self.out):
+            offsets = np.array(span.offsets)
+            if self.schedule.axis == "out":
+                rows = (start + offsets[:, None] + lanes).ravel()
+                panel = np.where(rows[:, None] < self.step.out, matrix[np.minimum(rows, self.step.out - 1)], 0.0).T
+            elif self.schedule.axis == "columns":
+                panel = matrix[start + offsets].T
+            else:
+                columns = np.array([s + o for s, inner in _tiles(self.inner) for o in inner.offsets])
+                done = np.concatenate(([0], columns[:-1] + self.schedule.lanes))
+                index = columns[:, None] + lanes
+                panel = np.where(index >= done[:, None], matrix[(start + offsets)[:, None, None], index], 0.0)
+                panel = panel.transpose(1, 0, 2)
+            panels.append(panel.ravel())
+        return np.concatenate(panels).astype(np.float32)
+
+
+def tilings(spec: KernelSpec, schedule: Schedule) -> tuple[Tiling, ...]:
+    """Return the tiling of every step of `spec` under `schedule`.
+
+    Raises
+    ------
+    KernelError
+        The schedule does not fit the kernel.
+    """
+    steps = spec.factorization.steps(spec.rows)
+    if len(steps) != len(schedule.steps):
+        raise KernelError(f"one schedule a step must hold, but got {len(schedule.steps)} for {len(steps)} steps")
+    return tuple(Tiling.of(step, s) for step, s in zip(steps, schedule.steps, strict=True))
+
+
+def step_cores(spec: KernelSpec) -> tuple[int, ...]:
+    """Return the core that each step multiplies by, in execution order."""
+    order = tuple(range(len(spec.factorization.out_modes)))
+    return order[::-1] if spec.factorization.direction == "rl" else order
+
+
+def step_matrix(core: NDArray[np.float64], spec: KernelSpec) -> NDArray[np.float64]:
+    """Return a core of shape (r, m, n, s) as its step's matrix: [(r m), (n s)], or left to right [(m s), (r n)]."""
+    r, m, n, s = core.shape
+    if spec.factorization.direction == "rl":
+        return core.reshape(r * m, n * s)
+    return core.transpose(1, 3, 0, 2).reshape(m * s, r * n)
+
+
+def _tiles(spans: tuple[Span, ...]) -> Iterator[tuple[int, Span]]:
+    for span in spans:
+        for block in range(span.count):
+            yield span.start + block * span.stride, span

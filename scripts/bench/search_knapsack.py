@@ -1,0 +1,96 @@
+"""Time, memory and gap of the knapsack over many layers: writes results/knapsack.json and results/knapsack.md.
+
+The tables are synthetic, shaped like a transformer encoder's (4 square and 2 wide layers a block): power-law spectra,
+designs scattered around the SVD's params, latency and error, the dense layer among them.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lrfdse.search import Choice, LayerTable, plans
+
+BLOCK = ((768, 768),) * 4 + ((3072, 768), (768, 3072))
+CASES = ((3, None), (6, None), (12, None), (24, None), (24, 0.3), (36, None), (36, 0.3))
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def table(layer: int, choices: int, rng: np.random.Generator) -> LayerTable:
+    outputs, inputs = BLOCK[layer % len(BLOCK)]
+    dense = outputs * inputs + outputs
+    exponent = rng.uniform(0.8, 1.4)
+    energy = np.arange(1, min(outputs, inputs) + 1) ** (-2 * exponent)
+    tail = np.append(1 - np.cumsum(energy) / energy.sum(), 0).clip(1e-12)
+    made = [Choice("dense", dense, dense / 8e3, 0.0)]
+    largest = outputs * inputs // (2 * (outputs + inputs))
+    for rank in np.unique(np.geomspace(2, largest, 3 * choices).astype(int)):
+        params = int(rank) * (outputs + inputs)
+        made.append(Choice(f"svd:r={rank}", params + outputs, params / 7e3 + 3, float(tail[rank])))
+        for form in range(3):
+            share = rng.uniform(0.5, 1.2)
+            latency = params * share * rng.uniform(0.8, 2.5) / 7e3 + 3
+            error = float(tail[rank] * rng.uniform(0.75, 1.3))
+            made.append(Choice(f"tt:{rank}.{form}", int(params * share) + outputs, float(latency), error))
+    front = plans([LayerTable(f"fc{layer}", tuple(made))])
+    taken = np.unique(np.linspace(0, len(front) - 1, choices).round().astype(int))
+    texts = {front.texts(i)[f"fc{layer}"] for i in taken} | {"dense"}
+    return LayerTable(f"fc{layer}", tuple(c for c in made if c.text in texts))
+
+
+def one(layers: int, max_error: float | None) -> dict[str, float | int | None]:
+    rng = np.random.default_rng(0)
+    tables = [table(i, 40, rng) for i in range(layers)]
+    start = time.process_time()
+    front = plans(tables, max_error=max_error)
+    return {
+        "layers": layers,
+        "choices": round(float(np.mean([len(t.choices) for t in tables])), 1),
+        "max_error": max_error,
+        "seconds": round(time.process_time() - start, 2),
+        "plans": len(front),
+        "gap": round(front.gap, 5),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(one(*json.loads(sys.argv[1]))))
+        return
+    rows = []
+    for case in CASES:
+        # Every case in a process of its own: the peak memory is then its own too.
+        command = [sys.executable, __file__, json.dumps(case)]
+        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        print(rows[-1], flush=True)
+    machine = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "knapsack.json").write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
+    head = f"Python {machine['python']}, NumPy {machine['numpy']}, {machine['machine']}, one core, processor time."
+    lines = [
+        "# The knapsack over many layers",
+        "",
+        f"`scripts/bench/search_knapsack.py`: synthetic tables, see its docstring. {head}",
+        "A gap of 0 is the exact front.",
+        "",
+        "| layers | choices a layer | error at most | seconds | plans | gap | peak MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['layers']} | {r['choices']} | {'any' if r['max_error'] is None else r['max_error']} | {r['seconds']} "
+        f"| {r['plans']} | {r['gap']:.2%} | {r['peak_mib']} |"
+        for r in rows
+    ]
+    (RESULTS / "knapsack.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

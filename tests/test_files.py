@@ -31,9 +31,9 @@ def test_a_full_disk_leaves_the_old_file_and_one_line(tmp_path, monkeypatch):
 
 
 def test_a_second_writer_is_refused_until_the_first_ends(tmp_path):
-    with sole_writer(tmp_path), pytest.raises(InputError, match="another exploration is writing here"):
-        with sole_writer(tmp_path):
-            pass
+    refusal = pytest.raises(InputError, match="another exploration is writing here")
+    with sole_writer(tmp_path), refusal, sole_writer(tmp_path):
+        pass
     with sole_writer(tmp_path):
         pass
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _FIRST_SHARE, _SAMPLER_SHARE = 0.4, 0.2
 """Of the budget: plans spread over the whole front come first, the sampler last, plans worth a closer look between."""
+_USEFUL_ERROR = 0.25
+"""Squared relative output error, averaged over layers, beyond which no model is worth a look."""
 _WORTH_HAVING = 5.0
 """Multiples of the allowed loss up to which a plan is worth a closer look."""
 
@@ -66,8 +68,14 @@ def search_plans(
     warm, cold = tables(layers, "warm"), tables(layers, "cold")
     tell(Event("knapsack", f"{len(warm)} layers"))
     limits = settings.limits
-    front = plans_by_regime(warm, cold, warm_params(settings.target), max_params=limits.max_params,
-                            max_latency=limits.max_latency_us)  # fmt: skip
+    front = plans_by_regime(
+        warm,
+        cold,
+        warm_params(settings.target),
+        max_params=limits.max_params,
+        max_latency=limits.max_latency_us,
+        max_error=max(1.0, _USEFUL_ERROR * len(layers)),
+    )
     metric = metric_of(inputs)
     with _Trials(settings, inputs, layers, meter, evaluator, tell) as trials:
         trials.run([{}], "dense")

@@ -92,7 +92,7 @@ def open_inputs(settings: Settings) -> Inputs:
     data, notes = settings.data, []
 
     def read(path: Path | None) -> Dataset | None:
-        return None if path is None else load_data(path, model)
+        return None if path is None else load_data(path, model.inputs)
 
     calib, choosing, reporting = read(data.calib), read(data.eval), read(data.test)
     if choosing is None and reporting is not None:
@@ -100,7 +100,7 @@ def open_inputs(settings: Settings) -> Inputs:
             f"--test {data.test} reports accuracies, but nothing chooses designs: name data with --eval too"
         )
     if choosing is None:
-        choosing = random_data(model, _RANDOM_SAMPLES, settings.seed)
+        choosing = random_data(model.inputs, _RANDOM_SAMPLES, settings.seed)
         notes.append(
             "no evaluation data: fidelity is the agreement with the original model on random inputs, which proves "
             "little about real ones; give --eval (and --test) for accuracies that mean something"

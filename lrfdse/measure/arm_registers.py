@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lrfdse.measure.disassemble import Instruction
-from lrfdse.measure.registers import Registers
+from lrfdse.measure.disassemble import Instruction, Registers
 
 _A64_NAME = re.compile(r"\b(?:([xw])(\d+|zr)|(w?sp)|[vqdshb](\d+)(?:\.\w+)?)\b")
 _A64_ACCUMULATES = re.compile(

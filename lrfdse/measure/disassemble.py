@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from lrfdse.design import Target
@@ -23,6 +24,17 @@ class Instruction(NamedTuple):
 
     text: str
     vtype: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """Registers of one instruction, by the names of the smallest parts that are tracked."""
+
+    writes: tuple[str, ...]
+    """Ready after the instruction's latency."""
+    reads: tuple[str, ...]
+    updates: tuple[str, ...] = ()
+    """Address registers that a load or store advances: ready after one cycle."""
 
 
 Sequence = tuple[Instruction, ...]

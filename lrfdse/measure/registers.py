@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from lrfdse.measure.disassemble import Instruction
-
-
-@dataclass(frozen=True, slots=True)
-class Registers:
-    """Registers of one instruction, by the names of the smallest parts that are tracked."""
-
-    writes: tuple[str, ...]
-    """Ready after the instruction's latency."""
-    reads: tuple[str, ...]
-    updates: tuple[str, ...] = ()
-    """Address registers that a load or store advances: ready after one cycle."""
+from lrfdse.measure.arm_registers import aarch64_registers, armv7_registers
+from lrfdse.measure.disassemble import Instruction, Registers
 
 
 def registers(isa: Literal["riscv64", "aarch64", "armv7", "x86_64"], instruction: Instruction) -> Registers:
     """Return what `instruction` reads and writes."""
-    from lrfdse.measure import arm_registers
-
     readers: dict[str, Callable[[Instruction], Registers]] = {
         "riscv64": riscv_registers,
-        "aarch64": arm_registers.aarch64_registers,
-        "armv7": arm_registers.armv7_registers,
+        "aarch64": aarch64_registers,
+        "armv7": armv7_registers,
     }
     return readers[isa](instruction)
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.errors import InputError
-from lrfdse.model.graph import Model
 from lrfdse.model.shapes import Port, is_known, shape_option
 
 LABELS = ("labels", "y")
@@ -69,7 +68,7 @@ class Dataset:
         return Dataset({name: array[part] for name, array in self.inputs.items()}, labels)
 
 
-def load_data(path: str | Path, model: Model) -> Dataset:
+def load_data(path: str | Path, ports: Sequence[Port]) -> Dataset:
     """Read a data set from an ``.npz`` file.
 
     Arrays are named like the model's inputs (one array of any name where there is one input), labels "labels" or "y".
@@ -82,15 +81,15 @@ def load_data(path: str | Path, model: Model) -> Dataset:
     """
     path = Path(path)
     arrays = _arrays(path)
-    names = {port.name for port in model.inputs}
+    names = {port.name for port in ports}
     labels = next((arrays.pop(name) for name in LABELS if name in arrays and name not in names), None)
-    if len(model.inputs) == 1 and len(arrays) == 1:
-        arrays = {model.inputs[0].name: next(iter(arrays.values()))}
-    expected = ", ".join(str(port) for port in model.inputs)
+    if len(ports) == 1 and len(arrays) == 1:
+        arrays = {ports[0].name: next(iter(arrays.values()))}
+    expected = ", ".join(str(port) for port in ports)
     if set(arrays) != names:
         held = ", ".join(sorted(arrays)) or "no input"
         raise InputError(f"{path}: holds {held}, but the model's inputs are {expected}")
-    inputs = {port.name: _input(arrays[port.name], port, path) for port in model.inputs}
+    inputs = {port.name: _input(arrays[port.name], port, path) for port in ports}
     counts = {name: len(array) for name, array in inputs.items()}
     if labels is not None:
         counts["labels"] = len(labels) if labels.ndim else 0
@@ -99,7 +98,7 @@ def load_data(path: str | Path, model: Model) -> Dataset:
     return Dataset(inputs, None if labels is None else _labels(labels, path))
 
 
-def random_data(model: Model, count: int, seed: int) -> Dataset:
+def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
     """Return random samples: standard normal numbers, bytes of any value, or small whole numbers.
 
     Raises
@@ -108,8 +107,8 @@ def random_data(model: Model, count: int, seed: int) -> Dataset:
         A size of an input is open.
     """
     rng = np.random.default_rng(seed)
-    samples = [random_inputs(model.inputs, rng) for _ in range(max(1, count))]
-    joined = {port.name: np.concatenate([sample[port.name] for sample in samples]) for port in model.inputs}
+    samples = [random_inputs(ports, rng) for _ in range(max(1, count))]
+    joined = {port.name: np.concatenate([sample[port.name] for sample in samples]) for port in ports}
     return Dataset(joined, None).head(count)
 
 

@@ -44,7 +44,7 @@ def npz(tmp_path):
 @pytest.mark.parametrize("labels", ["labels", "y"])
 def test_one_input_takes_any_name(npz, floats, name, labels):
     x = np.arange(30, dtype=np.float32).reshape(5, 6)
-    data = load_data(npz(**{name: x, labels: np.arange(5)}), floats)
+    data = load_data(npz(**{name: x, labels: np.arange(5)}), floats.inputs)
     assert list(data.inputs) == ["x"]
     assert data.count == 5
     np.testing.assert_array_equal(data.inputs["x"], x)
@@ -52,7 +52,9 @@ def test_one_input_takes_any_name(npz, floats, name, labels):
 
 
 def test_an_input_called_y_is_an_input(npz, two_inputs):
-    data = load_data(npz(ids=np.zeros(3, np.int32), y=np.ones((3, 6), np.float32), labels=np.zeros(3)), two_inputs)
+    data = load_data(
+        npz(ids=np.zeros(3, np.int32), y=np.ones((3, 6), np.float32), labels=np.zeros(3)), two_inputs.inputs
+    )
     assert set(data.inputs) == {"ids", "y"}
     assert data.inputs["ids"].dtype == np.int64
     assert data.labels.tolist() == [0, 0, 0]
@@ -61,13 +63,13 @@ def test_an_input_called_y_is_an_input(npz, two_inputs):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64, np.float16, np.bool_])
 def test_numbers_are_converted(npz, floats, dtype):
     x = np.ones((2, 6), dtype)
-    assert load_data(npz(x=x), floats).inputs["x"].dtype == np.float32
+    assert load_data(npz(x=x), floats.inputs).inputs["x"].dtype == np.float32
 
 
 def test_bytes_stay_bytes_and_whole_floats_become_them(npz, bytes_in):
     x = np.arange(12).reshape(2, 6)
     for dtype in (np.uint8, np.int32, np.float32):
-        data = load_data(npz(x=x.astype(dtype)), bytes_in)
+        data = load_data(npz(x=x.astype(dtype)), bytes_in.inputs)
         assert data.inputs["x"].dtype == np.uint8
         np.testing.assert_array_equal(data.inputs["x"], x)
 
@@ -98,49 +100,49 @@ def test_bytes_stay_bytes_and_whole_floats_become_them(npz, bytes_in):
 )
 def test_data_that_do_not_fit(npz, bytes_in, arrays, message):
     with pytest.raises(InputError, match=message) as caught:
-        load_data(npz(**arrays), bytes_in)
+        load_data(npz(**arrays), bytes_in.inputs)
     assert "\n" not in str(caught.value)
     assert "data.npz" in str(caught.value)
 
 
 def test_a_double_beyond_the_inputs_type(npz, floats):
     with pytest.raises(InputError, match="holds values that float32 cannot hold"):
-        load_data(npz(x=np.full((2, 6), 1e300)), floats)
+        load_data(npz(x=np.full((2, 6), 1e300)), floats.inputs)
 
 
 def test_pickled_objects_are_refused(tmp_path, floats):
     np.savez(tmp_path / "evil.npz", x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InputError, match="Python objects"):
-        load_data(tmp_path / "evil.npz", floats)
+        load_data(tmp_path / "evil.npz", floats.inputs)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"])
 def test_damaged_files(tmp_path, floats, content):
     (tmp_path / "bad.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"not a plain .npz file"):
-        load_data(tmp_path / "bad.npz", floats)
+        load_data(tmp_path / "bad.npz", floats.inputs)
 
 
 def test_truncated_file(npz, floats):
     path = npz(x=np.ones((200, 6)))
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(InputError, match=r"not a plain .npz file"):
-        load_data(path, floats)
+        load_data(path, floats.inputs)
 
 
 def test_missing_files_folders_and_single_arrays(tmp_path, floats):
     with pytest.raises(InputError, match="no such file"):
-        load_data(tmp_path / "none.npz", floats)
+        load_data(tmp_path / "none.npz", floats.inputs)
     with pytest.raises(InputError, match="a folder"):
-        load_data(tmp_path, floats)
+        load_data(tmp_path, floats.inputs)
     np.save(tmp_path / "one.npy", np.ones((2, 6)))
     with pytest.raises(InputError, match=r"not a plain .npz file"):
-        load_data(tmp_path / "one.npy", floats)
+        load_data(tmp_path / "one.npy", floats.inputs)
 
 
 def test_halves_are_disjoint_and_interleaved(npz, floats):
     x = np.arange(42, dtype=np.float32).reshape(7, 6)
-    data = load_data(npz(x=x, labels=np.arange(7)), floats)
+    data = load_data(npz(x=x, labels=np.arange(7)), floats.inputs)
     even, odd = data.split()
     assert even.labels.tolist() == [0, 2, 4, 6]
     assert odd.labels.tolist() == [1, 3, 5]
@@ -153,17 +155,17 @@ def test_halves_are_disjoint_and_interleaved(npz, floats):
 
 def test_digest_tells_contents_apart(npz, floats):
     x = np.arange(12, dtype=np.float32).reshape(2, 6)
-    plain = load_data(npz(x=x), floats)
-    assert load_data(npz(other=x.astype(np.float64)), floats).digest == plain.digest
-    assert load_data(npz(x=x, labels=[0, 1]), floats).digest != plain.digest
-    assert load_data(npz(x=x + 1), floats).digest != plain.digest
+    plain = load_data(npz(x=x), floats.inputs)
+    assert load_data(npz(other=x.astype(np.float64)), floats.inputs).digest == plain.digest
+    assert load_data(npz(x=x, labels=[0, 1]), floats.inputs).digest != plain.digest
+    assert load_data(npz(x=x + 1), floats.inputs).digest != plain.digest
 
 
 def test_random_data_are_of_the_inputs_kind_and_repeatable(bytes_in, two_inputs, floats):
-    assert random_data(bytes_in, 40, 0).inputs["x"].max() > 200
-    ids = random_data(two_inputs, 300, 0).inputs["ids"]
+    assert random_data(bytes_in.inputs, 40, 0).inputs["x"].max() > 200
+    ids = random_data(two_inputs.inputs, 300, 0).inputs["ids"]
     assert ids.min() == 0 and 40 < ids.max() < 50
-    one, same, other = (random_data(floats, 5, seed) for seed in (0, 0, 1))
+    one, same, other = (random_data(floats.inputs, 5, seed) for seed in (0, 0, 1))
     assert one.count == 5
     assert one.digest == same.digest != other.digest
 
@@ -174,4 +176,4 @@ def test_random_data_need_every_size(make):
     }"""
     model = load_model(make(text, {"w": W}))
     with pytest.raises(InputError, match=r"--shape s=1x\?"):
-        random_data(model, 1, 0)
+        random_data(model.inputs, 1, 0)

@@ -45,7 +45,7 @@ def test_open_sizes_are_named(path):
 
 def test_the_head_as_two_factors(model, kit):
     head = model.layers[-1].name
-    data = random_data(model, 2, 0)
+    data = random_data(model.inputs, 2, 0)
     runtime = Runtime()
     before = runtime.run(model.content, data)
     full = rewrite(model, {head: kit.svd_factors(model.weight(head), 120)})

@@ -88,7 +88,7 @@ def test_exposed_values(mlp):
 @pytest.mark.parametrize("count", [1, 5, 70])
 def test_moments_are_those_of_the_inputs(mlp, count):
     model = load_model(mlp)
-    data = random_data(model, count, 3)
+    data = random_data(model.inputs, count, 3)
     found = moments(model, data, batch=16)
     x = data.inputs["x"].astype(np.float64)
     h = np.maximum(x @ model.weight("fc1").T + model.bias("fc1"), 0)
@@ -128,7 +128,7 @@ def test_moments_with_a_fixed_batch_count_no_sample_twice(make):
 
 def test_moments_of_what_a_rewritten_model_feeds_a_layer(mlp, kit):
     model = load_model(mlp)
-    data = random_data(model, 20, 0)
+    data = random_data(model.inputs, 20, 0)
     content = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 2)})
     u, s, v = np.linalg.svd(model.weight("fc1"), full_matrices=False)
     low = (u[:, :2] * s[:2]) @ v[:2]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lrfdse.design import Artifact
 from lrfdse.errors import InputError
-from lrfdse.kernels.layout import step_cores, step_matrix, tilings
+from lrfdse.kernels.layout import step_cores, tilings
 
 if TYPE_CHECKING:
     from lrfdse.design import Array
@@ -44,8 +44,9 @@ def pack(artifact: Artifact, cores: Sequence[Array], bias: Array | None) -> list
         wanted = f"shape ({spec.outputs},)" if spec.bias else "no bias"
         raise InputError(f"a bias of {wanted} must hold, but got {None if bias is None else bias.shape}")
     packed: dict[int, NDArray[np.float32]] = {}
-    for core, tile in zip(step_cores(spec), tilings(spec, artifact.schedule), strict=True):
-        packed[core] = tile.pack(step_matrix(np.asarray(cores[core], dtype=np.float64), spec))
+    matrices = spec.factorization.step_matrices([np.asarray(core, dtype=np.float64) for core in cores])
+    for core, tile, matrix in zip(step_cores(spec), tilings(spec, artifact.schedule), matrices, strict=True):
+        packed[core] = tile.pack(matrix)
     return [packed[k] for k in sorted(packed)] + ([] if bias is None else [bias.astype(np.float32)])
 
 

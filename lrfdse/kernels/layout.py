@@ -151,14 +151,6 @@ def step_cores(spec: KernelSpec) -> tuple[int, ...]:
     return order[::-1] if spec.factorization.direction == "rl" else order
 
 
-def step_matrix(core: NDArray[np.float64], spec: KernelSpec) -> NDArray[np.float64]:
-    """Return a core of shape (r, m, n, s) as its step's matrix: [(r m), (n s)], or left to right [(m s), (r n)]."""
-    r, m, n, s = core.shape
-    if spec.factorization.direction == "rl":
-        return core.reshape(r * m, n * s)
-    return core.transpose(1, 3, 0, 2).reshape(m * s, r * n)
-
-
 def _tiles(spans: tuple[Span, ...]) -> Iterator[tuple[int, Span]]:
     for span in spans:
         for block in range(span.count):

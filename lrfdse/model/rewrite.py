@@ -57,16 +57,6 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def chain_matrices(factors: Factors) -> tuple[NDArray[np.float64], ...]:
-    """Return the matrix of each step, shape (out, inner), in execution order.
-
-    Right to left, core ``k`` of shape (r, m, n, s) is the matrix [(r m), (n s)]; left to right it is [(m s), (r n)].
-    """
-    if factors.factorization.direction == "rl":
-        return tuple(np.reshape(c, (c.shape[0] * c.shape[1], -1)) for c in reversed(factors.cores))
-    return tuple(np.reshape(c.transpose(1, 3, 0, 2), (c.shape[1] * c.shape[3], -1)) for c in factors.cores)
-
-
 def _check(layer: Layer, chosen: Factors) -> None:
     f = chosen.factorization
     if f.outputs < layer.outputs or f.inputs < layer.inputs or (f.is_dense and f != _dense(layer)):
@@ -155,7 +145,7 @@ class _At:
         if f.inputs > layer.inputs:
             value = value if is_matrix else emit.reshape(value, [-1, width])
             value, width, is_matrix = emit.pad_columns(value, f.inputs - width), f.inputs, True
-        for number, (step, matrix) in enumerate(zip(f.steps(), chain_matrices(self._chosen), strict=True)):
+        for number, (step, matrix) in enumerate(zip(f.steps(), f.step_matrices(self._chosen.cores), strict=True)):
             if step.columns > 1:
                 value = emit.reshape(value, [-1, step.inner, step.columns])
                 value = emit.op("MatMul", [self._stored(f"step{number}", matrix), value])

@@ -23,13 +23,13 @@ def run(arguments: list[str]) -> int:
     try:
         app(args=arguments, prog_name="lrfdse", standalone_mode=True)
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else 0
+        code = leaving.code if isinstance(leaving.code, int) else 0
+        if code == 130:
+            print("lrfdse: interrupted; the same command continues where this one stopped", file=sys.stderr)
+        return code
     except LrfdseError as error:
         print(f"lrfdse: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("lrfdse: interrupted; the same command continues where this one stopped", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (so that the interpreter's own flush is quiet)
         return 1

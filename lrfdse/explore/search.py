@@ -64,6 +64,7 @@ def search_plans(
     uniform SVD at no more parameters.
     """
     from lrfdse.search import plans_by_regime, spread, uniform
+    from lrfdse.search.storage import storage_errors
 
     warm, cold = tables(layers, "warm"), tables(layers, "cold")
     tell(Event("knapsack", f"{len(warm)} layers"))
@@ -77,7 +78,7 @@ def search_plans(
         max_error=max(1.0, _USEFUL_ERROR * len(layers)),
     )
     metric = metric_of(inputs)
-    with _Trials(settings, inputs, layers, meter, evaluator, tell) as trials:
+    with storage_errors(study_url(settings)), _Trials(settings, inputs, layers, meter, evaluator, tell) as trials:
         trials.run([{}], "dense")
         trials.run(uniform(warm, "svd", BASELINE_RATIOS), "uniform-svd")
         trials.run([front.texts(i) for i in spread(front, int(_FIRST_SHARE * settings.budget))], "knapsack")
@@ -94,6 +95,13 @@ def search_plans(
         if not len(front) and all(design.id == base.id for design in designs):
             raise NoDesignError("no plan is within --max-params and --max-latency")
         return Found(base, tuple(designs), front.gap)
+
+
+def study_url(settings: Settings) -> str:
+    """Return the storage of the exploration's study: the user's, or a file in the output folder."""
+    from lrfdse.search.storage import sqlite_url
+
+    return settings.study or sqlite_url((settings.output / "study.db").resolve())
 
 
 def tables(layers: Sequence[LayerResult], regime: Regime) -> list[LayerTable]:
@@ -151,7 +159,6 @@ class _Trials:
 
     def _open(self, meter: Meter) -> Study:
         from lrfdse.search.opening import open_study
-        from lrfdse.search.storage import sqlite_url
 
         settings, model = self._settings, self._inputs.model
         data = (self._inputs.choosing.digest, "" if self._inputs.calib is None else self._inputs.calib.digest)
@@ -164,9 +171,8 @@ class _Trials:
             "method": settings.space.method,
         }
         choices = {result.layer.name: [option.text for option in result.options] for result in self._layers}
-        url = settings.study or sqlite_url((settings.output / "study.db").resolve())
         name = f"lrfdse/{model.sha256[:8]}/{settings.target.name}/{digest(*identity.values())[:8]}"
-        return open_study(url, name, choices, identity=identity, seed=settings.seed)
+        return open_study(study_url(settings), name, choices, identity=identity, seed=settings.seed)
 
     def run(self, plans: Sequence[Mapping[str, str]], origin: str) -> None:
         """Evaluate plans; what the study knows from a run before this one is taken from there."""

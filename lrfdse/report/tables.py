@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -92,7 +93,7 @@ def design_table(exploration: Exploration) -> Table:
             _times(base.params, design.params),
             f"{design.flops:,}",
             _times(base.flops, design.flops),
-            f"{latency.us:,.1f} us [{latency.low_us:,.1f}..{latency.high_us:,.1f}]",
+            f"{_us(latency.us)} us [{_us(latency.low_us)}..{_us(latency.high_us)}]",
             _times(base.latency.us, latency.us),
             f"{value:.2%}",
             "" if design.id == base.id else f"{100 * (value - reference):+.2f}",
@@ -151,7 +152,17 @@ def recommendation(exploration: Exploration) -> str:
 
 
 def _times(before: float, after: float) -> str:
-    return "" if before == after else f"{before / after:.1f}x" if after <= before else f"1/{after / before:.1f}"
+    """Return by what factor a cost fell; below 1 it rose."""
+    return "" if before == after else f"{before / after:.1f}x" if after <= before else f"{before / after:.2f}x"
+
+
+def _us(value: float) -> str:
+    """Return a latency with three significant digits or whole microseconds.
+
+    >>> _us(0.41234), _us(16.31), _us(12345.6)
+    ('0.412', '16.3', '12,346')
+    """
+    return f"{value:,.0f}" if value >= 100 else f"{value:.{2 - math.floor(math.log10(value))}f}" if value > 0 else "0"
 
 
 def _remark(design: Design, exploration: Exploration) -> str:

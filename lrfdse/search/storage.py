@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,13 +73,34 @@ def open_storage(url: str) -> RDBStorage:
     raise AssertionError("unreachable")
 
 
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turn what a storage raises while it is used (full disk, lost connection) into one line."""
+    import sqlalchemy.exc
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+        reason = _reason(url, cause)
+        raise ToolError(
+            f"--study {_without_credentials(url)}: the study's storage failed: {reason}; "
+            "what was finished is kept, and the same command goes on from there"
+        ) from error
+
+
 def _unusable(shown: str, url: str, sqlite: bool, error: Exception) -> LrfdseError:
     """Return the error for a storage that cannot be used, with the database's reason where it names no user."""
+    kind = InputError if sqlite else ToolError
+    return kind(f"--study {shown}: cannot open the study's storage: {_reason(url, error)}")
+
+
+def _reason(url: str, error: BaseException) -> str:
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     if any(secret in reason for secret in _secrets(url)):
-        reason = "the database refused the connection"
-    kind = InputError if sqlite else ToolError
-    return kind(f"--study {shown}: cannot open the study's storage: {reason}")
+        return "the database refused the connection"
+    return reason
 
 
 def _secrets(url: str) -> list[str]:

@@ -13,6 +13,7 @@ import optuna
 import pytest
 
 from lrfdse.cli import run
+from lrfdse.design import Factorization
 
 
 def explore(folder, target, output, space, cache, *more):
@@ -201,3 +202,25 @@ def test_inspect_counts_without_compiling(small_folder, small_space, tmp_path, c
     stages = [stage["stage"] for stage in document["layers"][0]["funnel"]["stages"]]
     assert "compiled" not in stages
     assert not (tmp_path / "c" / "kernels").exists()
+
+
+def test_padding_offers_designs_of_smooth_sizes(shared_cache, tmp_path):
+    """11 and 13 have no divisors: with padding there are tensor trains of 12 x 14."""
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((11, 1)) @ rng.standard_normal((1, 13))
+    weight = (weight + 0.1 * rng.standard_normal((11, 13))).astype(np.float32)
+    text = "agraph (float[n, 13] x) => (float[n, 11] y) <float[13, 11] w = {VALUES}> { y = MatMul(x, w) }"
+    values = ", ".join(f"{float(value)!r}" for value in weight.T.ravel())
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {text.replace("VALUES", values)}')
+    onnx.save(model, tmp_path / "prime.onnx")
+    (tmp_path / "pad.toml").write_text("max_cores = 2\nmin_size = 8\npad_to_smooth = true\nmin_ratio = 1.5\n")
+    output = tmp_path / "out"
+    assert explore(tmp_path / "prime.onnx", "riscv64", output, tmp_path / "pad.toml", shared_cache) == 0
+    document = json.loads((output / "front.json").read_text())
+    texts = [option["factorization"] for option in document["layers"][0]["options"]]
+    padded = [f for f in (Factorization.parse(text, 11, 13) for text in texts) if f.outputs > 11 or f.inputs > 13]
+    assert padded
+    chosen = next(d for d in document["designs"] if d["plan"]["w"] == str(padded[0]) or d["plan"]["w"] != "dense")
+    assert run(["export", str(output), chosen["id"]]) == 0
+    session = onnxruntime.InferenceSession(str(output / "designs" / chosen["id"] / "model.onnx"))
+    assert session.run(None, {"x": np.ones((3, 13), np.float32)})[0].shape == (3, 11)

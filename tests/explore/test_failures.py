@@ -1,0 +1,68 @@
+"""A kernel that fails is marked with its reason, and the exploration goes on without it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lrfdse.catalog import load_target
+from lrfdse.cli import run
+from lrfdse.design import Factorization, KernelSpec
+from lrfdse.errors import KernelError
+from lrfdse.explore import kernels, options
+
+
+class BrokenMeter:
+    name = "model"
+
+    def measure(self, artifact, arrays, expected):
+        raise KernelError("the kernel hung: no end after 60 s")
+
+
+def test_a_worker_turns_a_failing_kernel_into_a_reason(monkeypatch):
+    monkeypatch.setattr(kernels, "_worker", {"target": load_target("riscv64"), "meter": BrokenMeter()})
+    found = kernels._measure(KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False))
+    assert found.measurement is None
+    assert "hung" in found.failure
+
+
+def failing(really, fails):
+    def measure(specs, *rest):
+        found = really(specs, *rest)
+        return {
+            spec: kernels.MeasuredKernel(failure="illegal instruction") if fails(spec) else kernel
+            for spec, kernel in found.items()
+        }
+
+    return measure
+
+
+@pytest.fixture
+def explore(small_folder, small_space, shared_cache, tmp_path):
+    options = ["--target", "riscv64", "-o", tmp_path, "--space", small_space, "--cache", shared_cache, "--budget", 12]
+    return lambda: run([str(argument) for argument in ["explore", small_folder, *options]])
+
+
+def test_failed_candidates_are_marked_and_the_run_goes_on(explore, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        options, "measure_kernels", failing(options.measure_kernels, lambda spec: "r=2" in str(spec.factorization))
+    )
+    assert explore() == 0
+    document = json.loads((tmp_path / "front.json").read_text())
+    failures = {text: reason for layer in document["layers"] for text, reason in layer["failures"].items()}
+    assert failures
+    assert set(failures.values()) == {"illegal instruction"}
+    assert not any(text in failures for design in document["designs"] for text in design["plan"].values())
+    for layer in (layer for layer in document["layers"] if layer["kept_dense"] is None):
+        counts = {stage["stage"]: stage["designs"] for stage in layer["funnel"]["stages"]}
+        assert counts["compiled"] - counts["measured"] == len(layer["failures"])
+
+
+def test_a_dense_kernel_that_fails_ends_the_run_with_code_4(explore, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        options, "measure_kernels", failing(options.measure_kernels, lambda spec: spec.factorization.is_dense)
+    )
+    assert explore() == 4
+    assert "the dense kernel fails on riscv64: illegal instruction" in capsys.readouterr().err
+    assert not (tmp_path / "front.json").exists()

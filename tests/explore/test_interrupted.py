@@ -1,0 +1,79 @@
+"""Ctrl-C in the middle: the documented exit code, no child left behind, and the next run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def descendants(pid):
+    children = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, rest = [], [pid]
+    while rest:
+        below = children.get(rest.pop(), [])
+        found += below
+        rest += below
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["kernels", "plans"])
+def test_an_interrupted_exploration_leaves_nothing_behind_and_resumes(stage, small_folder, small_space, tmp_path):
+    output = tmp_path / "out put"
+    command = [sys.executable, "-c", "from lrfdse.cli import main\nif __name__ == '__main__': main()", "explore"]
+    command += [
+        small_folder,
+        "--target",
+        "riscv64",
+        "-o",
+        output,
+        "--space",
+        small_space,
+        "--cache",
+        tmp_path / "cache",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=tmp_path)
+    log, deadline = output / "log.jsonl", time.monotonic() + 60
+
+    def under_way():
+        lines = log.read_text().splitlines() if log.exists() else []
+        return any(event["stage"] == stage and event.get("done", 0) >= 2 for event in map(json.loads, lines))
+
+    while not under_way() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    children = descendants(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130, error
+    assert "interrupted" in error.splitlines()[-1]
+    assert "Traceback" not in error
+    time.sleep(0.2)
+    assert not [pid for pid in children if alive(pid)]
+    assert not (output / "front.json").exists()
+    finished = len(list((tmp_path / "cache" / "kernels").rglob("*.json")))
+    assert finished >= 1
+    again = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "CI": "1"}, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    assert json.loads((output / "front.json").read_text())["evaluated"] >= 5

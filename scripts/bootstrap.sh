@@ -58,7 +58,7 @@ installation_key() {
 
 installed() { [ -x .venv/bin/python ] && [ "$(cat ".venv/installed$1" 2>/dev/null)" = "$(installation_key)" ]; }
 
-# Install the package into .venv with the extras $1 ("" or "dev"), unless that has been done.
+# Install the package into .venv with the extras $1 ("" or "dev,bench"), unless that has been done.
 install_package() {
     suffix=${1:+-$1}
     installed "$suffix" && return 0

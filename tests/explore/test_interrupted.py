@@ -41,17 +41,8 @@ def alive(pid):
 def test_an_interrupted_exploration_leaves_nothing_behind_and_resumes(stage, small_folder, small_space, tmp_path):
     output = tmp_path / "out put"
     command = [sys.executable, "-c", "from lrfdse.cli import main\nif __name__ == '__main__': main()", "explore"]
-    command += [
-        small_folder,
-        "--target",
-        "riscv64",
-        "-o",
-        output,
-        "--space",
-        small_space,
-        "--cache",
-        tmp_path / "cache",
-    ]
+    options = {"--target": "riscv64", "-o": output, "--space": small_space, "--cache": tmp_path / "cache"}
+    command += [small_folder, *(text for pair in options.items() for text in pair)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=tmp_path)
     log, deadline = output / "log.jsonl", time.monotonic() + 60
 

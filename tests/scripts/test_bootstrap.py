@@ -62,7 +62,7 @@ def test_failed_installation_says_so_and_goes_on_next_time(checkout: Any) -> Non
 def test_development_installation_serves_the_tool_too(checkout: Any) -> None:
     checkout.run("test")
     assert checkout.run("lrfdse", "targets").stderr == ""
-    assert [call.split()[-1] for call in checkout.calls(PIP)] == [".[dev]"]
+    assert [call.split()[-1] for call in checkout.calls(PIP)] == [".[dev,bench]"]
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="flock is not installed")

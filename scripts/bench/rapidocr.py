@@ -18,16 +18,19 @@ import random
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import described, machine
 from numpy.typing import NDArray
 
 HEIGHT, WIDTH = 48, 320
 SHAPE = f"x=1x3x{HEIGHT}x{WIDTH}"
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def main() -> int:
@@ -59,10 +62,11 @@ def main() -> int:
     for name in counts:
         command += [f"--{name}", str(data / f"{name}.npz")]
     print(" ".join(command), flush=True)
+    started = time.monotonic()
     status = subprocess.run(command, check=False).returncode
     if status:
         return status
-    report(model, found, parts["test"], np.load(data / "test.npz")["x"])
+    report(model, found, parts["test"], np.load(data / "test.npz")["x"], time.monotonic() - started)
     return 0
 
 
@@ -105,21 +109,49 @@ def render(words: list[str], seed: int) -> NDArray[np.float32]:
     return images
 
 
-def report(model: Path, found: Path, words: list[str], images: NDArray[np.float32]) -> None:
-    """Print the layers and the designs of an exploration."""
+def report(model: Path, found: Path, words: list[str], images: NDArray[np.float32], seconds: float) -> None:
+    """Print the designs of an exploration, and write them to ``results/rapidocr.md`` and ``.json``."""
     front = json.loads((found / "front.json").read_text(encoding="utf-8"))
-    print(f"\n{model.name} on {front['target']}, latency by {front['meter']}, {len(words)} test words")
-    for layer in front["layers"]:
-        print(f"  {layer['name']:12} {layer['in']:5} -> {layer['out']:5}  {layer['share']:6.1%} of the layers' weights")
-    print(f"\n{'design':24} {'params':>9} {'MFLOP':>8} {'latency us':>11} {'fidelity':>8} {'words read':>10}")
-    baseline = {"id": "dense", "fidelity": 1.0, **front["baseline"], "model": None}
-    for design in [baseline, *front["designs"]]:
-        kept = model if design is baseline else (found / design["model"] if design["model"] else None)
-        read = f"{words_read(kept, words, images):.1%}" if kept else "-"
-        print(
-            f"{design['id']:24} {design['params']:9,} {design['flops'] / 1e6:8.2f} {design['latency_us']:11.1f} "
-            f"{design['fidelity']:8.2%} {read:>10}"
+    rows = []
+    designs = {design["id"]: design for design in (front["baseline"], *front["designs"])}
+    for design in sorted(designs.values(), key=lambda design: -design["latency_us"]):
+        original = design["id"] == front["baseline"]["id"]
+        kept = model if original else found / design["model"] if design["model"] else None
+        rows.append(
+            {
+                "design": design["id"] + (" (original)" if original else ""),
+                "params": design["params"],
+                "flops": design["flops"],
+                "latency_us": design["latency_us"],
+                "fidelity": design["fidelity"],
+                "words_read": words_read(kept, words, images) if kept else None,
+                "head": design["plan"][front["layers"][-1]["name"]],
+            }
         )
+    about = machine("onnxruntime", "apache-tvm") | {"meter": front["meter"], "seconds": round(seconds)}
+    lines = [
+        f"# {model.name} on {front['target']}",
+        "",
+        f"Written by `scripts/bench/rapidocr.py`: {len(front['layers'])} fully-connected layers, explored end to end",
+        "with no setting but the input's shape. Latency is of these layers, by the meter",
+        f"`{front['meter']}` (`model` is modelled). Fidelity is taken on the rendered images that choose; the share of words read without a mistake on",
+        f"{len(words)} others, for the designs that were kept.",
+        "",
+        described(about),
+        "",
+        "| design | params | MFLOP | latency us | fidelity | words read | head |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        read = "" if r["words_read"] is None else f"{r['words_read']:.0%}"
+        lines.append(
+            f"| {r['design']} | {r['params']:,} | {r['flops'] / 1e6:.2f} | {r['latency_us']:,.0f} "
+            f"| {r['fidelity']:.2%} | {read} | {r['head']} |"
+        )
+    print("\n".join(lines))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "rapidocr.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (RESULTS / "rapidocr.json").write_text(json.dumps({"machine": about, "designs": rows}, indent=1) + "\n")
 
 
 def words_read(model: Path, words: list[str], images: NDArray[np.float32]) -> float:

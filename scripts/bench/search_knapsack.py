@@ -7,7 +7,6 @@ designs scattered around the SVD's params, latency and error, the dense layer am
 from __future__ import annotations
 
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from machine import described, machine
 
 from lrfdse.search import Choice, LayerTable, plans
 
@@ -71,15 +71,16 @@ def main() -> None:
         command = [sys.executable, __file__, json.dumps(case)]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         print(rows[-1], flush=True)
-    machine = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
+    about = machine()
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "knapsack.json").write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
-    head = f"Python {machine['python']}, NumPy {machine['numpy']}, {machine['machine']}, one core, processor time."
+    (RESULTS / "knapsack.json").write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
     lines = [
         "# The knapsack over many layers",
         "",
-        f"`scripts/bench/search_knapsack.py`: synthetic tables, see its docstring. {head}",
+        "Written by `scripts/bench/search_knapsack.py`: synthetic tables, see its docstring. One core, processor time.",
         "A gap of 0 is the exact front.",
+        "",
+        described(about),
         "",
         "| layers | choices a layer | error at most | seconds | plans | gap | peak MiB |",
         "|---|---|---|---|---|---|---|",

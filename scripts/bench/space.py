@@ -7,18 +7,16 @@ memory is its own.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from machine import described, machine
 
 from lrfdse.design import SearchSpace
 from lrfdse.factorize.spectra import bond_tails
@@ -89,25 +87,6 @@ def measure(index: int) -> dict[str, object]:
     }
 
 
-def machine() -> dict[str, object]:
-    cpu = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next(
-            (line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu
-        )
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "scipy": version("scipy"),
-        "lrfdse": version("lrfdse"),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", type=int, help="measure one case and print it as JSON")
@@ -117,7 +96,7 @@ def main() -> None:
         print(json.dumps(measure(options.case)))
         return
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    about, rows = machine(), []
+    about, rows = machine("scipy"), []
     for index in range(len(CASES)):
         command = [sys.executable, __file__, "--case", str(index)]
         done = subprocess.run(command, env=os.environ | threads, check=True, capture_output=True, text=True)
@@ -135,7 +114,7 @@ def main() -> None:
         "spectra given.",
         "A gap of 0 means that the front is exact. Spectra are those of a random weight.",
         "",
-        ", ".join(f"{name} {value}" for name, value in about.items()),
+        described(about),
         "",
         "| what | layer (in→out) | space | wall s | CPU s | peak MiB | result |",
         "|---|---|---|---|---|---|---|",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -24,6 +25,16 @@ def digest(*parts: object) -> str:
     (True, False)
     """
     return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def source_digest(*packages: str) -> str:
+    """Return a name for the code of packages of lrfdse: results of other code are other results."""
+    code = hashlib.sha256()
+    for package in packages:
+        for path in sorted((Path(__file__).parent.parent / package).glob("*.py")):
+            code.update(path.read_bytes())
+    return code.hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

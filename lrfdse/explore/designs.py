@@ -1,33 +1,20 @@
-"""One layer's way from its sizes to the candidates that are compiled: counts, spectra, surrogate front, fits."""
+"""One layer's way from its sizes to its surrogate front: counts, spectra, front."""
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lrfdse.design import Candidate, Cost, Factorization, Funnel, Layer, SearchSpace, Target
-from lrfdse.explore.cache import Cache, digest
+from lrfdse.explore.cache import Cache, digest, source_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lrfdse.design import Array
-    from lrfdse.factorize import Fitter
-
-_VERSION = 1
-"""Raised when the meaning of cached spectra, fronts or fits changes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The true errors of a fitted candidate."""
-
-    weight_error: float
-    output_error: float | None
 
 
 def reason_to_keep_dense(layer: Layer, space: SearchSpace) -> str | None:
@@ -45,7 +32,7 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Cache) ->
     """Count the layer's designs after each filter, without looking at its weight."""
     from lrfdse.space import count_designs
 
-    key = digest(_VERSION, layer.outputs, layer.inputs, layer.rows, target.lanes, _shape_of(space))
+    key = digest(source_digest("space"), layer.outputs, layer.inputs, layer.rows, target.lanes, _shape_of(space))
     if (known := cache.get("counts", key)) is None:
         funnel = count_designs(layer.outputs, layer.inputs, space, layer.rows, target.lanes)
         known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap}
@@ -57,9 +44,10 @@ def effective_rank_of(layer: Layer, weight: Callable[[], Array], cache: Cache) -
     """Return the effective rank of the weight: exp of the entropy of its singular values."""
     from lrfdse.factorize.spectra import effective_rank
 
-    if (known := cache.get("effective-rank", digest(_VERSION, layer.digest))) is None:
+    key = digest(source_digest("factorize"), layer.digest)
+    if (known := cache.get("effective-rank", key)) is None:
         known = effective_rank(weight())
-        cache.put("effective-rank", digest(_VERSION, layer.digest), known)
+        cache.put("effective-rank", key, known)
     return float(known)
 
 
@@ -70,7 +58,7 @@ def surrogate_front(
     from lrfdse.space import front, padded_size
 
     counted = funnel_of(layer, space, target, cache)
-    key = digest(_VERSION, layer.digest, layer.rows, target.lanes, _shape_of(space))
+    key = digest(source_digest("space", "factorize"), layer.digest, layer.rows, target.lanes, _shape_of(space))
     if (known := cache.get("fronts", key)) is None:
         sizes = layer.outputs, layer.inputs
         tails, padded_tails = _tails(layer, weight, sizes, space, cache), None
@@ -89,16 +77,6 @@ def surrogate_front(
     return found, _funnel(known)
 
 
-def fit_errors(layer: Layer, fitter: Fitter, factorization: Factorization, data_key: str, cache: Cache) -> Fit:
-    """Return the errors of one candidate; `data_key` names the calibration data, "" without."""
-    key = digest(_VERSION, layer.digest, layer.name if data_key else "", data_key, fitter.method, str(factorization))
-    if (known := cache.get("fits", key)) is None:
-        factors = fitter.fit(factorization)
-        known = [factors.weight_error, factors.output_error]
-        cache.put("fits", key, known)
-    return Fit(*known)
-
-
 def _tails(
     layer: Layer, weight: Callable[[], Array], sizes: tuple[int, int], space: SearchSpace, cache: Cache
 ) -> dict[tuple[int, int], Array]:
@@ -107,7 +85,7 @@ def _tails(
     from lrfdse.space import bonds
 
     wanted = bonds(*sizes, space)
-    key = digest(_VERSION, layer.digest, sizes, sorted(wanted.items()))
+    key = digest(source_digest("factorize"), layer.digest, sizes, sorted(wanted.items()))
     stored = cache.get_arrays("spectra", key)
     if stored is None:
         padded = np.zeros(sizes)

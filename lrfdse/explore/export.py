@@ -9,11 +9,12 @@ from typing import Any
 
 from lrfdse.design import Factorization, Plan
 from lrfdse.errors import InputError
+from lrfdse.explore.cache import Cache
 from lrfdse.explore.events import silent
 from lrfdse.explore.inputs import open_inputs, settings_for
 from lrfdse.explore.keep import write_design
 from lrfdse.explore.plans import Evaluator
-from lrfdse.explore.run import make_fitters
+from lrfdse.explore.run import fits_of
 from lrfdse.explore.settings import Data
 from lrfdse.files import sole_writer
 
@@ -51,7 +52,7 @@ def export(folder: Path, identity: str) -> Path:
             raise InputError(
                 f"{settings.model}: not the model that was explored (its SHA-256 differs); explore it again"
             )
-        evaluator = Evaluator(inputs, make_fitters(settings, inputs, silent))
+        evaluator = Evaluator(inputs, fits_of(settings, inputs, Cache(settings.cache), silent))
         sizes = {layer.name: (layer.outputs, layer.inputs) for layer in inputs.model.layers}
         plan = Plan(tuple((name, Factorization.parse(text, *sizes[name])) for name, text in texts.items()))
         target = folder / "designs" / identity

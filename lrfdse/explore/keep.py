@@ -67,7 +67,7 @@ def write_design(
 def _kernels(layer: Layer, shape: Factorization, evaluator: Evaluator) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
     """Return each use's kernel and its bias, the bias correction added."""
     model = evaluator.inputs.model
-    shift = None if shape.is_dense else evaluator.fitters[layer.name].fit(shape).bias_shift
+    shift = None if shape.is_dense else evaluator.fits.factors(layer, shape).bias_shift
     found = []
     for place, use in enumerate(layer.uses):
         bias = model.bias(layer.name, place)
@@ -81,7 +81,7 @@ def _kernels(layer: Layer, shape: Factorization, evaluator: Evaluator) -> list[t
 def _cores(layer: Layer, shape: Factorization, evaluator: Evaluator) -> tuple[NDArray[Any], ...]:
     if shape.is_dense:
         return (evaluator.inputs.model.weight(layer.name)[None, :, :, None],)
-    return evaluator.fitters[layer.name].fit(shape).cores
+    return evaluator.fits.factors(layer, shape).cores
 
 
 def _write_kernel(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.design import KernelSpec, Latency, Measurement, MeterName, Target
 from lrfdse.errors import KernelError
-from lrfdse.explore.cache import Cache, digest
+from lrfdse.explore.cache import Cache, digest, source_digest
 from lrfdse.explore.events import Event, Listener
 
 if TYPE_CHECKING:
@@ -39,26 +39,59 @@ def measure_kernels(
     compiler, name = _compile_key(target), meter.name
     keys = {spec: digest("kernel", str(spec), compiler, meter.key()) for spec in wanted}
     found = {spec: _from_json(known) for spec in wanted if (known := cache.get("kernels", keys[spec])) is not None}
-    rest = [spec for spec in wanted if spec not in found]
     tell(Event("kernels", "", len(found), len(wanted)))
-    if not rest:
-        return found
-    with _pool(1 if name == "host" else min(workers, len(rest)), target, name) as pool:
-        futures = {pool.submit(_measure, spec): spec for spec in rest}
+    processes = 1 if name == "host" else workers
+    while rest := [spec for spec in wanted if spec not in found]:
+        try:
+            for spec, kernel in _measured(rest, min(processes, len(rest)), target, name):
+                found[spec] = kernel
+                # A failure may be the machine's (load, memory), so it is not remembered for other runs.
+                if kernel.measurement is not None:
+                    cache.put("kernels", keys[spec], asdict(kernel))
+                text = f"{spec}: {kernel.failure}" if kernel.failure else str(spec)
+                tell(Event("kernels", text, len(found), len(wanted)))
+        except BrokenProcessPool:
+            unfinished = [spec for spec in rest if spec not in found]
+            if processes == 1 and unfinished:
+                found[unfinished[0]] = MeasuredKernel(failure="its process died while compiling it (out of memory?)")
+            processes = 1
+    return found
+
+
+def _measured(
+    specs: list[KernelSpec], processes: int, target: Target, meter: MeterName
+) -> Iterator[tuple[KernelSpec, MeasuredKernel]]:
+    """Yield every kernel as it is done; with one process, in order.
+
+    Raises
+    ------
+    BrokenProcessPool
+        A process died. What was done before has been yielded; with one process, the next spec was the culprit.
+    """
+    with _pool(processes, target, meter) as pool:
+        with _interrupts_held():
+            futures = {pool.submit(_measure, spec): spec for spec in specs}
+        left = set(futures)
         try:
             for future in as_completed(futures):
-                spec, kernel = futures[future], future.result()
-                found[spec] = kernel
-                cache.put("kernels", keys[spec], asdict(kernel))
-                tell(
-                    Event(
-                        "kernels", f"{spec}: {kernel.failure}" if kernel.failure else str(spec), len(found), len(wanted)
-                    )
-                )
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    left.discard(future)
+                    yield futures[future], future.result()
         except BaseException:
             _stop(pool)
             raise
-    return found
+        if left:
+            raise BrokenProcessPool(f"{len(left)} kernels were not measured")
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: the parent, which it does reach a moment later, ends them itself."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 _worker: dict[str, Any] = {}
@@ -75,8 +108,6 @@ def _pool(workers: int, target: Target, meter: MeterName) -> ProcessPoolExecutor
 def _start_worker(target: Target, meter: MeterName) -> None:
     from lrfdse.measure import open_meter
 
-    # Ctrl-C is the parent's: it ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker.update(target=target, meter=open_meter("host" if meter == "host" else "model", target))
 
 
@@ -104,10 +135,6 @@ def _compile_key(target: Target) -> str:
     """Return what generated code depends on beside the spec: the target, TVM, and the generator itself."""
     from importlib.metadata import version
 
-    generator = hashlib.sha256()
-    for package in ("kernels", "tune"):
-        for path in sorted((Path(__file__).parent.parent / package).glob("*.py")):
-            generator.update(path.read_bytes())
     facts = (
         target.triple,
         target.cpu,
@@ -117,7 +144,7 @@ def _compile_key(target: Target) -> str:
         target.vector_registers,
         target.groups,
     )
-    return digest(facts, version("apache-tvm"), generator.hexdigest())
+    return digest(facts, version("apache-tvm"), source_digest("kernels", "tune"))
 
 
 def _from_json(known: dict[str, Any]) -> MeasuredKernel:

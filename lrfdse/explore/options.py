@@ -6,18 +6,17 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Candidate, Cost, Factorization, Funnel, KernelSpec, Latency, Layer, Target
+from lrfdse.design import Candidate, Cost, Factorization, Funnel, KernelSpec, Latency, Layer
 from lrfdse.errors import ToolError
-from lrfdse.explore.designs import effective_rank_of, fit_errors, funnel_of, reason_to_keep_dense, surrogate_front
+from lrfdse.explore.designs import effective_rank_of, funnel_of, reason_to_keep_dense, surrogate_front
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.kernels import MeasuredKernel, measure_kernels
 from lrfdse.explore.result import LayerResult, Option
 
 if TYPE_CHECKING:
     from lrfdse.explore.cache import Cache
-    from lrfdse.explore.inputs import Inputs
+    from lrfdse.explore.fits import Fits
     from lrfdse.explore.settings import Settings
-    from lrfdse.factorize import Fitter
     from lrfdse.measure import Meter
     from lrfdse.model import Model
 
@@ -38,7 +37,7 @@ def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Cache) 
 
 
 def study_layers(
-    settings: Settings, inputs: Inputs, fitters: Mapping[str, Fitter], meter: Meter, cache: Cache, tell: Listener
+    settings: Settings, model: Model, fits: Fits, meter: Meter, cache: Cache, tell: Listener
 ) -> tuple[LayerResult, ...]:
     """Return every FC layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -47,15 +46,15 @@ def study_layers(
     ToolError
         The dense kernel of a layer fails on the target, so that nothing can be compared.
     """
-    layers = inputs.model.layers
+    layers = model.layers
     results: list[LayerResult] = []
     candidates: dict[str, list[Candidate]] = {}
     for done, layer in enumerate(layers):
         tell(Event("layers", layer.name, done, len(layers)))
-        result = inspect_layer(layer, inputs.model, settings, cache)
+        result = inspect_layer(layer, model, settings, cache)
         chosen: list[Candidate] = []
         if result.kept_dense is None:
-            chosen, funnel = _candidates(layer, fitters[layer.name], settings, cache)
+            chosen, funnel = _candidates(layer, model, settings, cache)
             result = dataclasses.replace(result, funnel=funnel)
         results.append(result)
         candidates[layer.name] = [
@@ -64,25 +63,21 @@ def study_layers(
         ]
     tell(Event("layers", "", len(layers), len(layers)))
 
-    calibrated = inputs.calib is not None
-    specs = [spec for layer in layers for c in candidates[layer.name] for spec in _specs(layer, c, calibrated)]
+    specs = [spec for layer in layers for c in candidates[layer.name] for spec in _specs(layer, c, fits.calibrated)]
     kernels = measure_kernels(specs, settings.target, meter, cache, settings.workers, tell)
-    data_key = inputs.calib.digest + inputs.model.sha256 if inputs.calib is not None else ""
     complete = []
     for done, result in enumerate(results):
         tell(Event("fit", result.layer.name, done, len(results)))
-        fitter = fitters.get(result.layer.name)
-        chosen = candidates[result.layer.name]
-        complete.append(_with_options(result, chosen, kernels, calibrated, fitter, data_key, cache, settings.target))
+        complete.append(_with_options(result, candidates[result.layer.name], kernels, fits, settings.target.name))
     tell(Event("fit", "", len(results), len(results)))
     return tuple(complete)
 
 
-def _candidates(layer: Layer, fitter: Fitter, settings: Settings, cache: Cache) -> tuple[list[Candidate], Funnel]:
+def _candidates(layer: Layer, model: Model, settings: Settings, cache: Cache) -> tuple[list[Candidate], Funnel]:
     """Return the designs of one layer to compile: the thinned surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space import thin
 
-    found, funnel = surrogate_front(layer, lambda: fitter.weight, settings.space, settings.target, cache)
+    found, funnel = surrogate_front(layer, lambda: model.weight(layer.name), settings.space, settings.target, cache)
     kept = {candidate.factorization: candidate for candidate in thin(found, settings.space.max_compiled)}
     for ratio in BASELINE_RATIOS:
         rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
@@ -110,29 +105,26 @@ def _with_options(
     result: LayerResult,
     candidates: list[Candidate],
     kernels: Mapping[KernelSpec, MeasuredKernel],
-    calibrated: bool,
-    fitter: Fitter | None,
-    data_key: str,
-    cache: Cache,
-    target: Target,
+    fits: Fits,
+    target: str,
 ) -> LayerResult:
     layer = result.layer
     options: list[Option] = []
     failures: dict[str, str] = {}
     for candidate in candidates:
         shape = candidate.factorization
-        measured = [kernels[spec] for spec in _specs(layer, candidate, calibrated)]
+        measured = [kernels[spec] for spec in _specs(layer, candidate, fits.calibrated)]
         found = [kernel.measurement for kernel in measured if kernel.measurement is not None]
         if len(found) < len(measured):
             failures[str(shape)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
             if shape.is_dense:
-                raise ToolError(f"layer {layer.name}: the dense kernel fails on {target.name}: {failures['dense']}")
+                raise ToolError(f"layer {layer.name}: the dense kernel fails on {target}: {failures['dense']}")
             continue
-        weight_error, output_error = 0.0, 0.0 if calibrated else None
-        if not shape.is_dense and fitter is not None:
-            fit = fit_errors(layer, fitter, shape, data_key, cache)
-            weight_error, output_error = fit.weight_error, fit.output_error
-        added_bias = layer.outputs if calibrated and not shape.is_dense and not layer.bias_params else 0
+        weight_error, output_error = 0.0, 0.0 if fits.calibrated else None
+        if not shape.is_dense:
+            factors = fits.factors(layer, shape)
+            weight_error, output_error = factors.weight_error, factors.output_error
+        added_bias = layer.outputs if fits.calibrated and not shape.is_dense and not layer.bias_params else 0
         options.append(
             Option(
                 factorization=shape,

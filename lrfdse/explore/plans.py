@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from lrfdse.design import Design, Factorization, Latency, Metric, Plan, Regime, Target
 
 if TYPE_CHECKING:
+    from lrfdse.explore.fits import Fits
     from lrfdse.explore.inputs import Inputs
     from lrfdse.explore.result import LayerResult, Option
     from lrfdse.explore.settings import Limits
-    from lrfdse.factorize import Fitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class Scores:
 class Evaluator:
     """Builds plans' models and scores them; holds what all plans share."""
 
-    def __init__(self, inputs: Inputs, fitters: Mapping[str, Fitter]) -> None:
+    def __init__(self, inputs: Inputs, fits: Fits) -> None:
         from lrfdse.model import Runtime
 
         self.inputs = inputs
-        self.fitters = fitters
+        self.fits = fits
         self._runtime = Runtime()
         self._reference = self._runtime.run(inputs.model.content, inputs.choosing)
 
@@ -41,8 +41,9 @@ class Evaluator:
         """Return the compressed model as ONNX."""
         from lrfdse.model import rewrite
 
-        factors = {name: self.fitters[name].fit(shape) for name, shape in plan.choices if not shape.is_dense}
-        return rewrite(self.inputs.model, factors)
+        model = self.inputs.model
+        chosen = {name: shape for name, shape in plan.choices if not shape.is_dense}
+        return rewrite(model, {name: self.fits.factors(model.layer(name), shape) for name, shape in chosen.items()})
 
     def scores(self, plan: Plan) -> Scores:
         """Run the plan's model on the data that chooses and on the data that reports."""

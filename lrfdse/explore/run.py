@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lrfdse.explore.cache import Cache
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.events import Event, Listener, silent
+from lrfdse.explore.fits import Fits, open_fits
 from lrfdse.explore.inputs import Inputs, open_inputs
 from lrfdse.explore.keep import keep_designs
 from lrfdse.explore.log import logged
@@ -19,7 +20,6 @@ from lrfdse.files import sole_writer
 
 if TYPE_CHECKING:
     from lrfdse.explore.settings import Settings
-    from lrfdse.factorize import Fitter
 
 
 def explore(settings: Settings, listen: Listener = silent) -> Exploration:
@@ -38,9 +38,10 @@ def explore(settings: Settings, listen: Listener = silent) -> Exploration:
         inputs = open_inputs(settings)
         meter = open_meter(settings.meter, settings.target)
         tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
-        fitters = make_fitters(settings, inputs, tell)
-        layers = study_layers(settings, inputs, fitters, meter, Cache(settings.cache), tell)
-        evaluator = Evaluator(inputs, fitters)
+        cache = Cache(settings.cache)
+        fits = fits_of(settings, inputs, cache, tell)
+        layers = study_layers(settings, inputs.model, fits, meter, cache, tell)
+        evaluator = Evaluator(inputs, fits)
         found = search_plans(settings, inputs, layers, meter, evaluator, tell)
         metric = metric_of(inputs)
         front = pareto(found.designs, metric)
@@ -88,18 +89,12 @@ def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
     return Inspection(settings, model.sha256, tuple(results), model.untouched)
 
 
-def make_fitters(settings: Settings, inputs: Inputs, tell: Listener) -> dict[str, Fitter]:
-    """Return a fitter for every layer that is explored, with moments where there are calibration data."""
-    from lrfdse.factorize import Fitter
-    from lrfdse.model import moments
-
-    model = inputs.model
-    explored = [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
-    seen = {}
+def fits_of(settings: Settings, inputs: Inputs, cache: Cache, tell: Listener) -> Fits:
+    """Return the fits of every layer that is explored."""
+    explored = [layer.name for layer in inputs.model.layers if reason_to_keep_dense(layer, settings.space) is None]
     if inputs.calib is not None and explored:
         tell(Event("calibrate", f"{inputs.calib.count} samples"))
-        seen = moments(model, inputs.calib, explored)
-    return {name: Fitter(model.weight(name), seen.get(name), settings.space.method) for name in explored}
+    return open_fits(settings, inputs, explored, cache)
 
 
 def _notes(settings: Settings, meter: str, regime: str) -> list[str]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
+import types
 
 import pytest
 
 from lrfdse.catalog import load_target
 from lrfdse.cli import run
-from lrfdse.design import Factorization, KernelSpec
+from lrfdse.design import Factorization, KernelSpec, Latency, Measurement
 from lrfdse.errors import KernelError
 from lrfdse.explore import kernels, options
+from lrfdse.explore.cache import Cache
 
 
 class BrokenMeter:
@@ -25,6 +30,29 @@ def test_a_worker_turns_a_failing_kernel_into_a_reason(monkeypatch):
     found = kernels._measure(KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False))
     assert found.measurement is None
     assert "hung" in found.failure
+
+
+LATENCY = Latency(1.0, 1.0, 1.0)
+really_get_context = multiprocessing.get_context
+
+
+def die_on_rank_3(spec):
+    if spec.factorization.ranks == (3,):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return kernels.MeasuredKernel("out:1:1x1:u1", Measurement("model", LATENCY, LATENCY, 0.0))
+
+
+def test_a_worker_that_dies_costs_its_own_kernel_only(monkeypatch, tmp_path):
+    monkeypatch.setattr(kernels, "_measure", die_on_rank_3)
+    monkeypatch.setattr(kernels, "_start_worker", print)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: really_get_context("fork"))
+    specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 7)]
+    meter = types.SimpleNamespace(name="model", key=lambda: "key")
+    cache = Cache(tmp_path)
+    found = kernels.measure_kernels(specs, load_target("riscv64"), meter, cache, 2, lambda event: None)
+    assert {spec.factorization.ranks[0] for spec in specs if found[spec].measurement is None} == {3}
+    assert "died" in found[specs[2]].failure
+    assert len(list(tmp_path.rglob("*.json"))) == 5
 
 
 def failing(really, fails):

@@ -1,0 +1,87 @@
+"""Factors of layers: fitted once, then read from the cache by whoever needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrfdse.design import Factorization, Factors, Layer
+from lrfdse.explore.cache import Cache, digest, source_digest
+
+if TYPE_CHECKING:
+    from lrfdse.explore.inputs import Inputs
+    from lrfdse.explore.settings import Settings
+    from lrfdse.factorize import Fitter
+
+_STORED = 8_000_000
+"""Elements up to which cores are worth keeping on disk."""
+
+
+class Fits:
+    """Gives the factors of every explored layer of one model on one set of calibration data.
+
+    Cores are kept as float32, the precision that models and kernels store them in, so that a run that reads them and a
+    run that fits them write the same files.
+    """
+
+    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Cache) -> None:
+        self._fitters = fitters
+        self._data_key = data_key
+        self._cache = cache
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there are calibration data, so that factorized layers get a bias correction."""
+        return bool(self._data_key)
+
+    def factors(self, layer: Layer, factorization: Factorization) -> Factors:
+        """Return the fitted factors of `layer`."""
+        if factorization.is_dense:
+            return self._fitters[layer.name].fit(factorization)
+        fitter = self._fitters[layer.name]
+        # Without data the fit depends on the weight alone, whatever the layer is called.
+        data = (layer.name, self._data_key) if self._data_key else ()
+        key = digest(source_digest("factorize"), layer.digest, data, fitter.method, str(factorization))
+        if (stored := self._cache.get_arrays("fits", key)) is not None:
+            return _unpacked(factorization, stored)
+        factors = fitter.fit(factorization)
+        arrays = _packed(factors)
+        if factorization.params <= _STORED:
+            self._cache.put_arrays("fits", key, arrays)
+        return _unpacked(factorization, arrays)
+
+
+def open_fits(settings: Settings, inputs: Inputs, explored: list[str], cache: Cache) -> Fits:
+    """Return the fits of the layers named in `explored`, with moments where there are calibration data."""
+    from lrfdse.factorize import Fitter
+    from lrfdse.model import moments
+
+    model, calib = inputs.model, inputs.calib
+    seen = {} if calib is None or not explored else moments(model, calib, explored)
+    fitters = {name: Fitter(model.weight(name), seen.get(name), settings.space.method) for name in explored}
+    return Fits(fitters, "" if calib is None else calib.digest + model.sha256, cache)
+
+
+def _packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]:
+    missing = factors.output_error is None
+    errors = np.array([factors.weight_error, np.nan if missing else factors.output_error])
+    arrays = {f"core{k}": core.astype(np.float32) for k, core in enumerate(factors.cores)}
+    shift = {} if factors.bias_shift is None else {"bias_shift": factors.bias_shift}
+    return {"errors": errors, **shift, **arrays}
+
+
+def _unpacked(
+    factorization: Factorization, stored: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]
+) -> Factors:
+    cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
+    shift = stored.get("bias_shift")
+    weight_error, output_error = (float(value) for value in stored["errors"])
+    return Factors(
+        factorization,
+        cores,
+        None if shift is None else shift.astype(np.float64),
+        weight_error,
+        None if np.isnan(output_error) else output_error,
+    )

@@ -171,6 +171,7 @@ def test_json_output_is_the_document(explored, small_folder, small_space, shared
     assert json.loads(capsys.readouterr().out) == json.loads((explored / "front.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["host", "aarch64", "riscv64-u74"])
 def test_other_targets(target, small_folder, small_space, shared_cache, tmp_path):
     assert explore(small_folder, target, tmp_path, small_space, shared_cache) == 0

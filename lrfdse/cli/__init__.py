@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 
 
 def main() -> None:
@@ -20,6 +22,8 @@ def run(arguments: list[str]) -> int:
         os.environ.setdefault(variable, "1")
     from lrfdse.cli.app import app
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         app(args=arguments, prog_name="lrfdse", standalone_mode=True)
     except SystemExit as leaving:
@@ -34,3 +38,8 @@ def run(arguments: list[str]) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (so that the interpreter's own flush is quiet)
         return 1
     return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Treat SIGTERM (a CI job that is cancelled, `timeout`) like Ctrl-C: end the workers and say how to go on."""
+    raise KeyboardInterrupt

@@ -11,7 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrfdse.explore import Settings
+    from lrfdse.explore import Data, Exploration, Settings
+    from lrfdse.model import Untouched
 
 app = typer.Typer(
     add_completion=False,
@@ -80,8 +81,7 @@ def explore(
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
     with listening() as listener:
-        exploration = run(settings, listener)
-    write_reports(exploration)
+        exploration = run(settings, listener, write_reports)
     if as_json:
         typer.echo(json.dumps(front_document(exploration), indent=1))
     else:
@@ -156,7 +156,7 @@ def _settings(
     shape: list[str],
     space: str,
     cache: Path | None,
-    data: Any,
+    data: Data,
     output: Path | None,
     **more: Any,
 ) -> Settings:
@@ -178,8 +178,8 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=180, no_color=True, highlight=False)
 
 
-def _print_exploration(exploration: Any) -> None:
-    from lrfdse.report import design_table, funnel_table, hidden, layer_table, recommendation
+def _print_exploration(exploration: Exploration) -> None:
+    from lrfdse.report import design_table, funnel_table, hidden, layer_table, recommendation, worth_showing
 
     console = _console()
     console.print(layer_table(exploration.layers))
@@ -189,14 +189,15 @@ def _print_exploration(exploration: Any) -> None:
     console.print()
     console.print(design_table(exploration))
     if left := hidden(exploration):
-        console.print(f"{left} more designs of the front lose over 10 points; front.csv has them all", highlight=False)
+        points = f"{100 * worth_showing(exploration):g} points"
+        console.print(f"{left} more designs of the front lose over {points}; front.csv has them all", highlight=False)
     console.print()
     for note in exploration.notes:
         console.print(f"Note: {note}", highlight=False)
     console.print(recommendation(exploration), highlight=False, soft_wrap=True)
 
 
-def _print_untouched(console: Console, untouched: Any) -> None:
+def _print_untouched(console: Console, untouched: tuple[Untouched, ...]) -> None:
     if untouched:
         console.print()
         console.print("Left untouched", style="bold")

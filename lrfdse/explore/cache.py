@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.design import SearchSpace, Target
 from lrfdse.files import write_atomically
 
 
@@ -27,12 +29,20 @@ def digest(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()[:32]
 
 
+def noun_digest(noun: Target | SearchSpace) -> str:
+    """Return a name for everything that a target or search space says that has an effect."""
+    told = {"summary", "provenance"}
+    return digest([(f.name, getattr(noun, f.name)) for f in dataclasses.fields(noun) if f.name not in told])
+
+
 @functools.cache
 def source_digest(*packages: str) -> str:
-    """Return a name for the code of packages of lrfdse: results of other code are other results."""
+    """Return a name for the code of packages or modules of lrfdse: results of other code are other results."""
     code = hashlib.sha256()
+    root = Path(__file__).parent.parent
     for package in packages:
-        for path in sorted((Path(__file__).parent.parent / package).glob("*.py")):
+        module = root / f"{package}.py"
+        for path in [module] if module.is_file() else sorted((root / package).glob("*.py")):
             code.update(path.read_bytes())
     return code.hexdigest()[:16]
 

@@ -32,9 +32,9 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Cache) ->
     """Count the layer's designs after each filter, without looking at its weight."""
     from lrfdse.space import count_designs
 
-    key = digest(source_digest("space"), layer.outputs, layer.inputs, layer.rows, target.lanes, _shape_of(space))
+    key = digest(source_digest("space"), layer.outputs, layer.inputs, target.lanes, _shape_of(space))
     if (known := cache.get("counts", key)) is None:
-        funnel = count_designs(layer.outputs, layer.inputs, space, layer.rows, target.lanes)
+        funnel = count_designs(layer.outputs, layer.inputs, space, target.lanes)
         known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap}
         cache.put("counts", key, known)
     return _funnel(known)

@@ -9,11 +9,11 @@ from typing import Any
 
 from lrfdse.design import Factorization, Plan
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import Cache
+from lrfdse.explore.cache import Cache, noun_digest
 from lrfdse.explore.events import silent
-from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.keep import write_design
-from lrfdse.explore.plans import Evaluator
+from lrfdse.explore.plans import Builder
 from lrfdse.explore.run import fits_of
 from lrfdse.explore.settings import Data
 from lrfdse.files import sole_writer
@@ -27,6 +27,8 @@ def export(folder: Path, identity: str) -> Path:
     InputError
         The folder holds no usable ``front.json``, no such design, or the model is not the one that was explored.
     """
+    from lrfdse.model import load_data, load_model
+
     document = _document(folder)
     texts = _plan(document, identity)
     made = document["settings"]
@@ -46,17 +48,24 @@ def export(folder: Path, identity: str) -> Path:
         {name: tuple(sizes) for name, sizes in made["shape"].items()},
         seed=made["seed"],
     )
+    model = load_model(settings.model, settings.shape)
+    calib = None if settings.data.calib is None else load_data(settings.data.calib, model.inputs)
+    known = document["data_sha256"]["calib"]
+    facts = {
+        f"{settings.model}: not the model": (model.sha256, document["model"]["sha256"]),
+        f"{settings.data.calib}: not the calibration data": (None if calib is None else calib.digest, known),
+        f"target {settings.target_source}: not the target": (noun_digest(settings.target), made["target_digest"]),
+        f"search space {settings.space_source}: not the space": (noun_digest(settings.space), made["space_digest"]),
+    }
+    for what, (now, then) in facts.items():
+        if now != then:
+            raise InputError(f"{what} that was explored (its digest differs); explore again")
     with sole_writer(folder):
-        inputs = open_inputs(settings)
-        if inputs.model.sha256 != document["model"]["sha256"]:
-            raise InputError(
-                f"{settings.model}: not the model that was explored (its SHA-256 differs); explore it again"
-            )
-        evaluator = Evaluator(inputs, fits_of(settings, inputs, Cache(settings.cache), silent))
-        sizes = {layer.name: (layer.outputs, layer.inputs) for layer in inputs.model.layers}
+        builder = Builder(model, fits_of(settings, model, calib, Cache(settings.cache), silent))
+        sizes = {layer.name: (layer.outputs, layer.inputs) for layer in model.layers}
         plan = Plan(tuple((name, Factorization.parse(text, *sizes[name])) for name, text in texts.items()))
         target = folder / "designs" / identity
-        write_design(target, plan, _schedules(document, texts), evaluator, settings.target)
+        write_design(target, plan, _schedules(document, texts), builder, settings.target)
     return target / "model.onnx"
 
 
@@ -72,6 +81,9 @@ def _document(folder: Path) -> Mapping[str, Any]:
         raise InputError(f"{path}: not a front.json of lrfdse: {error}") from error
     if not isinstance(document, dict) or document.get("schema_version") != 1:
         raise InputError(f"{path}: not a front.json of schema version 1")
+    needed = {"model", "settings", "data_sha256", "layers", "baseline", "designs"}
+    if missing := sorted(needed - set(document)):
+        raise InputError(f"{path}: not a whole front.json: it has no {missing[0]!r}")
     return document
 
 

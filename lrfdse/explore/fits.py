@@ -11,9 +11,9 @@ from lrfdse.design import Factorization, Factors, Layer
 from lrfdse.explore.cache import Cache, digest, source_digest
 
 if TYPE_CHECKING:
-    from lrfdse.explore.inputs import Inputs
     from lrfdse.explore.settings import Settings
     from lrfdse.factorize import Fitter
+    from lrfdse.model import Dataset, Model
 
 _STORED = 8_000_000
 """Elements up to which cores are worth keeping on disk."""
@@ -53,12 +53,11 @@ class Fits:
         return _unpacked(factorization, arrays)
 
 
-def open_fits(settings: Settings, inputs: Inputs, explored: list[str], cache: Cache) -> Fits:
+def open_fits(settings: Settings, model: Model, calib: Dataset | None, explored: list[str], cache: Cache) -> Fits:
     """Return the fits of the layers named in `explored`, with moments where there are calibration data."""
     from lrfdse.factorize import Fitter
     from lrfdse.model import moments
 
-    model, calib = inputs.model, inputs.calib
     seen = {} if calib is None or not explored else moments(model, calib, explored)
     fitters = {name: Fitter(model.weight(name), seen.get(name), settings.space.method) for name in explored}
     return Fits(fitters, "" if calib is None else calib.digest + model.sha256, cache)

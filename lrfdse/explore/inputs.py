@@ -28,6 +28,12 @@ class Inputs:
     reporting: Dataset | None
     notes: tuple[str, ...]
 
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """SHA-256 of the data in each role; random data and halves are what they were used as."""
+        parts = {"calib": self.calib, "eval": self.choosing, "test": self.reporting}
+        return {role: None if part is None else part.digest for role, part in parts.items()}
+
 
 def settings_for(
     model: Path,
@@ -107,11 +113,13 @@ def open_inputs(settings: Settings) -> Inputs:
         )
     elif reporting is None and choosing.labels is not None:
         choosing, reporting = choosing.split()
-        notes.append(
-            "no test data: one half of the evaluation data chose the designs, the other half gave the accuracies"
-        )
+        notes.append("no test data: one half of the evaluation data chose the designs, the other half reported")
     if calib is None:
         notes.append("no calibration data: factorizations know only the weights; give --calib for better ones")
     if choosing.labels is None:
-        notes.append("no labels: fidelity is the agreement with the original model's answers, not accuracy")
+        notes.append(
+            "no labels: fidelity is the agreement with the original model on the data that chose, not accuracy"
+        )
+    elif reporting is not None and reporting.labels is None:
+        raise InputError(f"{data.test}: holds no labels, so no accuracy can be reported on it; add an array `labels`")
     return Inputs(model, calib, choosing, reporting, tuple(notes))

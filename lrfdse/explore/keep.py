@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from lrfdse.files import write_atomically
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lrfdse.explore.plans import Evaluator
+    from lrfdse.explore.plans import Builder
     from lrfdse.explore.result import LayerResult
     from lrfdse.explore.settings import Settings
 
@@ -27,7 +28,7 @@ _ALIGNMENT = 64
 
 def keep_designs(
     settings: Settings,
-    evaluator: Evaluator,
+    builder: Builder,
     layers: Sequence[LayerResult],
     front: Sequence[Design],
     recommended: Design | None,
@@ -44,30 +45,35 @@ def keep_designs(
     for done, design in enumerate(kept):
         tell(Event("write", design.id, done, len(kept)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
-        write_design(settings.output / "designs" / design.id, design.plan, schedules, evaluator, settings.target)
+        write_design(settings.output / "designs" / design.id, design.plan, schedules, builder, settings.target)
     tell(Event("write", "", len(kept), len(kept)))
-    return sorted(design.id for design in kept)
+    ids = sorted(design.id for design in kept)
+    for old in (settings.output / "designs").glob("*/plan.json"):
+        # Written for other settings, or exported: they may not fit the front that is written now.
+        if old.parent.name not in ids:
+            shutil.rmtree(old.parent, ignore_errors=True)
+    return ids
 
 
 def write_design(
-    folder: Path, plan: Plan, schedules: Mapping[str, Sequence[str]], evaluator: Evaluator, target: Target
+    folder: Path, plan: Plan, schedules: Mapping[str, Sequence[str]], builder: Builder, target: Target
 ) -> None:
     """Write ``kernels/`` and ``model.onnx`` of a plan; the model comes last: where it is, all is."""
-    model = evaluator.inputs.model
-    for layer in model.layers:
+    used: set[str] = set()
+    for layer in builder.model.layers:
         shape = plan[layer.name]
-        for place, (spec, bias) in enumerate(_kernels(layer, shape, evaluator)):
-            name = layer.name if place == 0 else f"{layer.name}.{place + 1}"
+        for place, (spec, bias) in enumerate(_kernels(layer, shape, builder)):
+            name = _unused(layer.name if place == 0 else f"{layer.name}.{place + 1}", used)
             schedule = Schedule.parse(schedules[layer.name][place])
-            _write_kernel(folder / "kernels", name, spec, schedule, _cores(layer, shape, evaluator), bias, target)
+            _write_kernel(folder / "kernels", name, spec, schedule, _cores(layer, shape, builder), bias, target)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
-    write_atomically(folder / "model.onnx", evaluator.model_of(plan))
+    write_atomically(folder / "model.onnx", builder.model_of(plan))
 
 
-def _kernels(layer: Layer, shape: Factorization, evaluator: Evaluator) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
+def _kernels(layer: Layer, shape: Factorization, builder: Builder) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
     """Return each use's kernel and its bias, the bias correction added."""
-    model = evaluator.inputs.model
-    shift = None if shape.is_dense else evaluator.fits.factors(layer, shape).bias_shift
+    model = builder.model
+    shift = None if shape.is_dense else builder.fits.factors(layer, shape).bias_shift
     found = []
     for place, use in enumerate(layer.uses):
         bias = model.bias(layer.name, place)
@@ -78,10 +84,10 @@ def _kernels(layer: Layer, shape: Factorization, evaluator: Evaluator) -> list[t
     return found
 
 
-def _cores(layer: Layer, shape: Factorization, evaluator: Evaluator) -> tuple[NDArray[Any], ...]:
+def _cores(layer: Layer, shape: Factorization, builder: Builder) -> tuple[NDArray[Any], ...]:
     if shape.is_dense:
-        return (evaluator.inputs.model.weight(layer.name)[None, :, :, None],)
-    return evaluator.fits.factors(layer, shape).cores
+        return (builder.model.weight(layer.name)[None, :, :, None],)
+    return builder.fits.factors(layer, shape).cores
 
 
 def _write_kernel(
@@ -101,6 +107,14 @@ def _write_kernel(
     write_atomically(folder / f"{name}.o", artifact.object_code)
     write_atomically(folder / f"{name}.h", _with_offsets(c_header(artifact), artifact, offsets))
     write_atomically(folder / f"{name}.weights.bin", content)
+
+
+def _unused(name: str, used: set[str]) -> str:
+    """Return `name`, or a longer one where another kernel of the design has its symbol already."""
+    while symbol_of(name) in used:
+        name += "_"
+    used.add(symbol_of(name))
+    return name
 
 
 def symbol_of(name: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.design import KernelSpec, Latency, Measurement, MeterName, Target
 from lrfdse.errors import KernelError
-from lrfdse.explore.cache import Cache, digest, source_digest
+from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def measure_kernels(
                 found[spec] = kernel
                 # A failure may be the machine's (load, memory), so it is not remembered for other runs.
                 if kernel.measurement is not None:
-                    cache.put("kernels", keys[spec], asdict(kernel))
+                    cache.put("kernels", keys[spec], dataclasses.asdict(kernel))
                 text = f"{spec}: {kernel.failure}" if kernel.failure else str(spec)
                 tell(Event("kernels", text, len(found), len(wanted)))
         except BrokenProcessPool:
@@ -87,13 +90,14 @@ def _measured(
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach: the parent, which it does reach a moment later, ends them itself."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+_PR_SET_PDEATHSIG = 1
 _worker: dict[str, Any] = {}
 """What a worker process opens once: its target and its meter."""
 
@@ -108,6 +112,10 @@ def _pool(workers: int, target: Target, meter: MeterName) -> ProcessPoolExecutor
 def _start_worker(target: Target, meter: MeterName) -> None:
     from lrfdse.measure import open_meter
 
+    # A parent that is killed cannot end its workers: the kernel does. SystemExit lets them clean up behind themselves.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     _worker.update(target=target, meter=open_meter("host" if meter == "host" else "model", target))
 
 
@@ -132,24 +140,14 @@ def _measure(spec: KernelSpec) -> MeasuredKernel:
 
 
 def _compile_key(target: Target) -> str:
-    """Return what generated code depends on beside the spec: the target, TVM, and the generator itself."""
+    """Return what the choice and the code of a kernel depend on beside its spec: the target, TVM, and the generator."""
     from importlib.metadata import version
 
-    facts = (
-        target.triple,
-        target.cpu,
-        target.features,
-        target.abi,
-        target.lanes,
-        target.vector_registers,
-        target.groups,
-    )
-    return digest(facts, version("apache-tvm"), source_digest("kernels", "tune"))
+    return digest(noun_digest(target), version("apache-tvm"), source_digest("kernels", "tune", "design"))
 
 
 def _from_json(known: dict[str, Any]) -> MeasuredKernel:
-    if (stored := known["measurement"]) is None:
-        return MeasuredKernel(known["schedule"], None, known["failure"])
+    stored = known["measurement"]
     name: MeterName = stored["meter"]
     measurement = Measurement(
         name, Latency(**stored["warm"]), Latency(**stored["cold"]), stored["max_error"], stored["details"]

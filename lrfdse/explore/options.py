@@ -124,7 +124,8 @@ def _with_options(
         if not shape.is_dense:
             factors = fits.factors(layer, shape)
             weight_error, output_error = factors.weight_error, factors.output_error
-        added_bias = layer.outputs if fits.calibrated and not shape.is_dense and not layer.bias_params else 0
+        corrected = fits.calibrated and not shape.is_dense
+        added_bias = layer.outputs if corrected and not all(use.bias for use in layer.uses) else 0
         options.append(
             Option(
                 factorization=shape,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
     from lrfdse.explore.result import LayerResult, Option
     from lrfdse.explore.settings import Limits
+    from lrfdse.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +27,38 @@ class Scores:
     fidelity: float
 
 
-class Evaluator:
-    """Builds plans' models and scores them; holds what all plans share."""
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Builds plans' models."""
 
-    def __init__(self, inputs: Inputs, fits: Fits) -> None:
-        from lrfdse.model import Runtime
-
-        self.inputs = inputs
-        self.fits = fits
-        self._runtime = Runtime()
-        self._reference = self._runtime.run(inputs.model.content, inputs.choosing)
+    model: Model
+    fits: Fits
 
     def model_of(self, plan: Plan) -> bytes:
         """Return the compressed model as ONNX."""
         from lrfdse.model import rewrite
 
-        model = self.inputs.model
         chosen = {name: shape for name, shape in plan.choices if not shape.is_dense}
-        return rewrite(model, {name: self.fits.factors(model.layer(name), shape) for name, shape in chosen.items()})
+        factors = {name: self.fits.factors(self.model.layer(name), shape) for name, shape in chosen.items()}
+        return rewrite(self.model, factors)
+
+
+class Evaluator:
+    """Scores plans' models; holds what all plans share."""
+
+    def __init__(self, builder: Builder, inputs: Inputs) -> None:
+        from lrfdse.model import Runtime
+
+        self._builder = builder
+        self._inputs = inputs
+        self._runtime = Runtime()
+        self._reference = self._runtime.run(inputs.model.content, inputs.choosing)
 
     def scores(self, plan: Plan) -> Scores:
-        """Run the plan's model on the data that chooses and on the data that reports."""
+        """Run the plan's model on the data that choose and on the data that report."""
         from lrfdse.model import fidelity, top1
 
-        model, choosing, reporting = self.model_of(plan), self.inputs.choosing, self.inputs.reporting
+        model, choosing, reporting = self._builder.model_of(plan), self._inputs.choosing, self._inputs.reporting
         outputs = self._runtime.run(model, choosing)
         accuracy = None
         if reporting is not None and reporting.labels is not None:
@@ -139,9 +148,8 @@ def recommend(front: Sequence[Design], baseline: Design, metric: Metric, limits:
     ]
     compressed = [design for design in within if design.id != baseline.id]
     safe = [d for d in compressed if loss(d) + standard_error(d, samples) <= limits.max_drop + 1e-9]
-    return min(
-        safe or compressed or within, key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id), default=None
-    )
+    competing = [*(safe or compressed), *(design for design in within if design.id == baseline.id)]
+    return min(competing, key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id), default=None)
 
 
 def standard_error(design: Design, samples: int) -> float:

@@ -92,6 +92,8 @@ class Exploration:
 
     settings: Settings
     model_sha256: str
+    data_sha256: Mapping[str, str | None]
+    """Of the data that fit ("calib"), choose ("eval") and report ("test")."""
     meter: MeterName
     versions: Mapping[str, str]
     layers: tuple[LayerResult, ...]
@@ -103,6 +105,8 @@ class Exploration:
     front: tuple[str, ...]
     """Ids of the designs that no other beats in parameters, latency and score together."""
     recommended: str | None
+    plain: str | None
+    """Id of the best SVD design at no more parameters than the recommended one."""
     kept: tuple[str, ...]
     """Ids of the designs whose files lie in the output folder."""
     notes: tuple[str, ...]

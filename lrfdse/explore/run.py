@@ -9,21 +9,36 @@ from lrfdse.explore.cache import Cache
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.fits import Fits, open_fits
-from lrfdse.explore.inputs import Inputs, open_inputs
+from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.keep import keep_designs
 from lrfdse.explore.log import logged
 from lrfdse.explore.options import inspect_layer, study_layers
-from lrfdse.explore.plans import Evaluator, metric_of, pareto, recommend
-from lrfdse.explore.result import Exploration, Inspection
+from lrfdse.explore.plans import Builder, Evaluator, metric_of, pareto
+from lrfdse.explore.result import Exploration, Inspection, LayerResult
 from lrfdse.explore.search import search_plans
 from lrfdse.files import sole_writer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lrfdse.design import Design
     from lrfdse.explore.settings import Settings
+    from lrfdse.model import Dataset, Model
 
 
-def explore(settings: Settings, listen: Listener = silent) -> Exploration:
+def explore(
+    settings: Settings, listen: Listener = silent, finish: Callable[[Exploration], None] | None = None
+) -> Exploration:
     """Explore the model and return everything found; the kept designs lie in the output folder.
+
+    Parameters
+    ----------
+    settings
+        What to explore, for what, within what limits.
+    listen
+        Told what happens, stage by stage.
+    finish
+        Called with the result while the output folder is still this exploration's own: writes reports into it.
 
     Raises
     ------
@@ -34,47 +49,45 @@ def explore(settings: Settings, listen: Listener = silent) -> Exploration:
     """
     from lrfdse.measure import open_meter
 
+    inputs = open_inputs(settings)
+    meter = open_meter(settings.meter, settings.target)
     with sole_writer(settings.output), logged(settings.output / "log.jsonl", listen) as tell:
-        inputs = open_inputs(settings)
-        meter = open_meter(settings.meter, settings.target)
         tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
         cache = Cache(settings.cache)
-        fits = fits_of(settings, inputs, cache, tell)
-        layers = study_layers(settings, inputs.model, fits, meter, cache, tell)
-        evaluator = Evaluator(inputs, fits)
-        found = search_plans(settings, inputs, layers, meter, evaluator, tell)
+        builder = Builder(inputs.model, fits_of(settings, inputs.model, inputs.calib, cache, tell))
+        layers = study_layers(settings, inputs.model, builder.fits, meter, cache, tell)
+        found = search_plans(settings, inputs, layers, meter, Evaluator(builder, inputs), tell)
         metric = metric_of(inputs)
         front = pareto(found.designs, metric)
-        chosen = recommend(front, found.baseline, metric, settings.limits, inputs.choosing.count)
-        kept = keep_designs(settings, evaluator, layers, front, chosen, tell)
-        on_front = [design.plan for design in front]
-        layers = tuple(
-            dataclasses.replace(
-                result,
-                funnel=result.funnel.extended(
-                    "on the final front", len({plan[result.layer.name] for plan in on_front} - {result.dense})
-                ),
-            )
-            if result.kept_dense is None
-            else result
-            for result in layers
-        )
-        return Exploration(
+        exploration = Exploration(
             settings=settings,
             model_sha256=inputs.model.sha256,
+            data_sha256=inputs.digests,
             meter=meter.name,
             versions=_versions() | meter.versions(),
-            layers=layers,
+            layers=tuple(_on_front(result, front) for result in layers),
             untouched=inputs.model.untouched,
             metric=metric,
             baseline=found.baseline,
             designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.params, d.id))),
             front=tuple(design.id for design in front),
-            recommended=None if chosen is None else chosen.id,
-            kept=tuple(kept),
+            recommended=None if found.recommended is None else found.recommended.id,
+            plain=None if found.plain is None else found.plain.id,
+            kept=tuple(keep_designs(settings, builder, layers, front, found.recommended, tell)),
             notes=(*inputs.notes, *_notes(settings, meter.name, found.baseline.regime)),
             plan_gap=found.gap,
         )
+        if finish is not None:
+            finish(exploration)
+        return exploration
+
+
+def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:
+    """Return the layer with the last stage of its funnel."""
+    if result.kept_dense is not None:
+        return result
+    chosen = {design.plan[result.layer.name] for design in front} - {result.dense}
+    return dataclasses.replace(result, funnel=result.funnel.extended("on the final front", len(chosen)))
 
 
 def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
@@ -89,12 +102,12 @@ def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
     return Inspection(settings, model.sha256, tuple(results), model.untouched)
 
 
-def fits_of(settings: Settings, inputs: Inputs, cache: Cache, tell: Listener) -> Fits:
+def fits_of(settings: Settings, model: Model, calib: Dataset | None, cache: Cache, tell: Listener) -> Fits:
     """Return the fits of every layer that is explored."""
-    explored = [layer.name for layer in inputs.model.layers if reason_to_keep_dense(layer, settings.space) is None]
-    if inputs.calib is not None and explored:
-        tell(Event("calibrate", f"{inputs.calib.count} samples"))
-    return open_fits(settings, inputs, explored, cache)
+    explored = [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
+    if calib is not None and explored:
+        tell(Event("calibrate", f"{calib.count} samples"))
+    return open_fits(settings, model, calib, explored, cache)
 
 
 def _notes(settings: Settings, meter: str, regime: str) -> list[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrfdse.design import Design, Metric, Regime
-from lrfdse.errors import NoDesignError
-from lrfdse.explore.cache import digest
+from lrfdse.errors import InputError
+from lrfdse.explore.cache import digest, source_digest
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.options import BASELINE_RATIOS
 from lrfdse.explore.plans import (
@@ -19,6 +19,7 @@ from lrfdse.explore.plans import (
     assemble,
     metric_of,
     pareto,
+    plan_id,
     plan_of,
     recommend,
     warm_params,
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
     from lrfdse.search import LayerTable, PlanFront
     from lrfdse.search.study import Finished, Proposal, Study
 
-_FIRST_SHARE, _SAMPLER_SHARE = 0.4, 0.2
-"""Of the budget: plans spread over the whole front come first, the sampler last, plans worth a closer look between."""
+_UNIFORM_SHARE, _FIRST_SHARE, _SAMPLER_SHARE = 0.2, 0.4, 0.2
+"""Of the budget: uniform SVD at most, plans spread over the whole front, and the sampler; the rest goes where designs
+lose about as much as is allowed."""
 _USEFUL_ERROR = 0.25
 """Squared relative output error, averaged over layers, beyond which no model is worth a look."""
 _WORTH_HAVING = 5.0
 """Multiples of the allowed loss up to which a plan is worth a closer look."""
+_OURS = ("dense", "uniform-svd", "knapsack", "svd")
+"""Origins of plans that are enqueued; others come from the sampler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,9 @@ class Found:
 
     baseline: Design
     designs: tuple[Design, ...]
+    recommended: Design | None
+    plain: Design | None
+    """The best SVD design at no more parameters than the recommended one, where that is another."""
     gap: float
 
 
@@ -60,41 +67,64 @@ def search_plans(
     """Evaluate at most `settings.budget` plans, each as a trial of the study, and return all of them as designs.
 
     First the dense model and uniform SVD, then plans spread over the knapsack's front, then plans of that part of the
-    front whose loss is near the allowed one, then what the study's sampler proposes; last, for the recommended design,
-    uniform SVD at no more parameters.
+    front whose loss is near the allowed one, then what the study's sampler proposes; last, SVD at no more parameters
+    than the recommended design.
     """
     from lrfdse.search import plans_by_regime, spread, uniform
     from lrfdse.search.storage import storage_errors
 
     warm, cold = tables(layers, "warm"), tables(layers, "cold")
     tell(Event("knapsack", f"{len(warm)} layers"))
-    limits = settings.limits
+    limits, budget, fits_cache = settings.limits, settings.budget, warm_params(settings.target)
     front = plans_by_regime(
         warm,
         cold,
-        warm_params(settings.target),
+        fits_cache,
         max_params=limits.max_params,
         max_latency=limits.max_latency_us,
         max_error=max(1.0, _USEFUL_ERROR * len(layers)),
     )
     metric = metric_of(inputs)
     with storage_errors(study_url(settings)), _Trials(settings, inputs, layers, meter, evaluator, tell) as trials:
+
+        def left(reserved: float) -> int:
+            # One place is kept for the comparison with SVD at the end.
+            return max(0, budget - 1 - len(trials.designs()) - int(reserved * budget))
+
         trials.run([{}], "dense")
-        trials.run(uniform(warm, "svd", BASELINE_RATIOS), "uniform-svd")
-        trials.run([front.texts(i) for i in spread(front, int(_FIRST_SHARE * settings.budget))], "knapsack")
+        ratios = _evenly(BASELINE_RATIOS, min(left(0), int(_UNIFORM_SHARE * budget)))
+        trials.run(uniform(warm, "svd", ratios), "uniform-svd")
+        first = min(left(0), int(_FIRST_SHARE * budget))
+        trials.run([front.texts(i) for i in spread(front, first)], "knapsack")
         near = _near(front, trials.designs(), trials.baseline(), metric, settings)
-        left = settings.budget - len(trials.designs()) - int(_SAMPLER_SHARE * settings.budget)
-        trials.run([near.texts(i) for i in spread(near, max(0, left))], "knapsack")
-        trials.sample(settings.budget - len(trials.designs()))
+        trials.run([near.texts(i) for i in spread(near, left(_SAMPLER_SHARE))], "knapsack")
+        trials.sample(left(0))
         base = trials.baseline()
         chosen = recommend(pareto(trials.designs(), metric), base, metric, limits, inputs.choosing.count)
-        if chosen is not None and chosen.id != base.id:
-            ratio = max(1.0, base.params / chosen.params)
-            trials.run(uniform(warm, "svd", [ratio]), "uniform-svd")
-        designs = trials.designs()
-        if not len(front) and all(design.id == base.id for design in designs):
-            raise NoDesignError("no plan is within --max-params and --max-latency")
-        return Found(base, tuple(designs), front.gap)
+        plain = None
+        if chosen is not None and chosen.id != base.id and len(trials.designs()) < budget:
+            texts = _best_svd(warm, cold, fits_cache, chosen.params)
+            plain = trials.run([texts], "svd")[0] if texts else None
+        return Found(base, tuple(trials.designs()), chosen, plain, front.gap)
+
+
+def _evenly(values: Sequence[float], count: int) -> list[float]:
+    """Return `count` of the values, evenly spaced, both ends among them."""
+    places = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[place] for place in np.unique(places)]
+
+
+def _best_svd(
+    warm: Sequence[LayerTable], cold: Sequence[LayerTable], fits_cache: int, most: int
+) -> dict[str, str] | None:
+    """Return the SVD plan of least predicted error with at most `most` parameters, or None."""
+    from lrfdse.search import plans_by_regime
+
+    def svd_only(regime: Sequence[LayerTable]) -> list[LayerTable]:
+        return [replace(t, choices=tuple(c for c in t.choices if c.text.startswith(("dense", "svd:")))) for t in regime]
+
+    front = plans_by_regime(svd_only(warm), svd_only(cold), fits_cache, max_params=most)
+    return front.texts(int(np.argmin(front.error))) if len(front) else None
 
 
 def study_url(settings: Settings) -> str:
@@ -158,32 +188,47 @@ class _Trials:
         self._study.close()
 
     def _open(self, meter: Meter) -> Study:
+        from importlib.metadata import version
+
         from lrfdse.search.opening import open_study
 
         settings, model = self._settings, self._inputs.model
-        data = (self._inputs.choosing.digest, "" if self._inputs.calib is None else self._inputs.calib.digest)
+        inputs = self._inputs
+        data = [None if part is None else part.digest for part in (inputs.calib, inputs.choosing, inputs.reporting)]
         identity = {
             "model": model.sha256,
             "target": settings.target.name,
             "meter": meter.key(),
             "score": self._metric,
-            "data": "-".join(data),
+            "data": digest(data),
+            "code": digest(source_digest("factorize", "model", "design"), version("onnxruntime")),
             "method": settings.space.method,
         }
         choices = {result.layer.name: [option.text for option in result.options] for result in self._layers}
         name = f"lrfdse/{model.sha256[:8]}/{settings.target.name}/{digest(*identity.values())[:8]}"
-        return open_study(study_url(settings), name, choices, identity=identity, seed=settings.seed)
+        return open_study(
+            study_url(settings), name, choices, identity=identity, seed=settings.seed, sole=settings.study is None
+        )
 
-    def run(self, plans: Sequence[Mapping[str, str]], origin: str) -> None:
-        """Evaluate plans; what the study knows from a run before this one is taken from there."""
-        finished = self._study.finished()
-        wanted = {self._study.key(texts): texts for texts in plans}
-        waiting = {key for key, texts in wanted.items() if key not in finished and self._study.enqueue(texts, origin)}
-        while waiting and (proposal := self._study.next_plan()) is not None:
+    def run(self, plans: Sequence[Mapping[str, str]], origin: str) -> list[Design]:
+        """Evaluate plans and return their designs; what the study knows from an earlier run is taken from there.
+
+        A plan that an earlier run left in the queue comes out of it here, at the latest; what else comes out with it
+        is evaluated too and waits for its own stage.
+        """
+        wanted = dict.fromkeys(self._study.key(texts) for texts in plans)
+        for texts in plans:
+            self._study.enqueue(texts, origin)
+        while set(wanted) - set(self._study.finished()) - set(self._study.failed()):
+            proposal = self._study.next_plan()
+            if proposal is None or proposal.origin not in _OURS:
+                # Another process of a shared study has what is missing; it is not waited for.
+                if proposal is not None:
+                    self._evaluate(proposal)
+                break
             self._evaluate(proposal)
-            waiting.discard(self._study.key(proposal.texts))
         finished = self._study.finished()
-        self._take(finished[key] for key in wanted if key in finished)
+        return [self._take(finished[key]) for key in wanted if key in finished]
 
     def sample(self, count: int) -> None:
         """Evaluate `count` plans that the sampler proposes, those of earlier runs included."""
@@ -192,19 +237,31 @@ class _Trials:
             if proposal is None:
                 break
             self._evaluate(proposal)
-        self._take(self._sampled()[: max(0, count)])
+        for trial in self._sampled()[: max(0, count)]:
+            self._take(trial)
 
     def designs(self) -> list[Design]:
         """Return every design of the study so far, in the order of its trials."""
         return list(self._designs.values())
 
     def baseline(self) -> Design:
-        """Return the dense model."""
-        return next(design for design in self._designs.values() if design.origin == "dense")
+        """Return the dense model; where the study does not have it (another process is at it), evaluate it here."""
+        for design in self._designs.values():
+            if all(shape.is_dense for _, shape in design.plan.choices):
+                return design
+        plan = plan_of({}, self._layers)
+        return assemble(plan, self._layers, self._settings.target, self._evaluator.scores(plan), "dense")
 
     def _evaluate(self, proposal: Proposal) -> None:
         plan = plan_of(proposal.texts, self._layers)
-        scores = self._evaluator.scores(plan)
+        try:
+            scores = self._evaluator.scores(plan)
+        except InputError as error:
+            if proposal.origin == "dense":
+                raise
+            self._study.fail(proposal, str(error))
+            self._tell(Event("note", f"plan {plan_id(plan)} cannot be evaluated: {error}"))
+            return
         design = assemble(plan, self._layers, self._settings.target, scores, proposal.origin)
         score = design.score(self._metric)
         facts = {
@@ -223,12 +280,10 @@ class _Trials:
         self._tell(Event("plans", text, min(self._evaluated, self._settings.budget), self._settings.budget))
 
     def _sampled(self) -> list[Finished]:
-        ours = {"dense", "uniform-svd", "knapsack"}
-        return [trial for trial in self._study.finished().values() if trial.origin not in ours]
+        return [trial for trial in self._study.finished().values() if trial.origin not in _OURS]
 
-    def _take(self, trials: Iterable[Finished]) -> None:
-        for trial in trials:
-            scores = Scores(trial.attrs["eval_accuracy"], trial.attrs["accuracy"], trial.attrs["fidelity"])
-            plan = plan_of(trial.texts, self._layers)
-            design = assemble(plan, self._layers, self._settings.target, scores, trial.origin)
-            self._designs.setdefault(design.id, design)
+    def _take(self, trial: Finished) -> Design:
+        scores = Scores(trial.attrs["eval_accuracy"], trial.attrs["accuracy"], trial.attrs["fidelity"])
+        plan = plan_of(trial.texts, self._layers)
+        design = assemble(plan, self._layers, self._settings.target, scores, trial.origin)
+        return self._designs.setdefault(design.id, design)

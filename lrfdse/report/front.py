@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.explore.cache import noun_digest
 from lrfdse.files import write_atomically
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "model": {"path": _relative(settings.model, settings.output), "sha256": exploration.model_sha256},
+        "data_sha256": dict(exploration.data_sha256),
         "target": settings.target.name,
         "meter": exploration.meter,
         "latency": {
@@ -39,6 +41,7 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
         "untouched": _untouched(exploration.untouched),
         "baseline": _design(exploration.baseline, exploration),
         "recommended": exploration.recommended,
+        "svd_at_equal_params": exploration.plain,
         "designs": [_design(design, exploration) for design in exploration.designs if is_listed(design, exploration)],
         "evaluated": len(exploration.designs),
         "plan_gap": exploration.plan_gap,
@@ -48,7 +51,7 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
 
 def is_listed(design: Design, exploration: Exploration) -> bool:
     """Whether the design belongs into reports: on the front, or a baseline to compare with."""
-    return design.id in exploration.front or design.origin == "uniform-svd"
+    return design.id in (*exploration.front, exploration.plain) or design.origin == "uniform-svd"
 
 
 def inspection_document(inspection: Inspection) -> dict[str, Any]:
@@ -136,7 +139,9 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
     return {
         "target": _source(settings.target_source, settings.output),
+        "target_digest": noun_digest(settings.target),
         "space": _source(settings.space_source, settings.output),
+        "space_digest": noun_digest(settings.space),
         "method": settings.space.method,
         "calib": path(settings.data.calib),
         "eval": path(settings.data.eval),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 _WORTH_SHOWING = 0.1
-"""Loss of accuracy or fidelity, a fraction, beyond which a design of the front is left to the files."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,22 +105,25 @@ def design_table(exploration: Exploration) -> Table:
 def shown(exploration: Exploration) -> list[Design]:
     """Return the designs of the table, slowest first.
 
-    These are the original, the front as far as it loses no more than anybody could want, and of the uniform SVD plans
-    the one that is nearest below the recommended design in parameters.
+    These are the original, the front as far as it loses no more than anybody could want, and SVD at no more parameters
+    than the recommended design: the best of the knapsack's, and the nearest uniform one.
     """
-    base = exploration.baseline
-    metric = exploration.metric
-    least = base.score(metric) - max(_WORTH_SHOWING, exploration.settings.limits.max_drop)
-    listed = {d.id: d for d in exploration.designs if d.id in exploration.front and d.score(metric) >= least}
-    listed[base.id] = base
+    base, metric = exploration.baseline, exploration.metric
+    least = base.score(metric) - worth_showing(exploration)
+    listed = {d.id for d in exploration.designs if d.id in exploration.front and d.score(metric) >= least} | {base.id}
     if exploration.recommended is not None:
-        recommended = exploration.design(exploration.recommended)
-        listed[recommended.id] = recommended
-        plain = [d for d in exploration.designs if d.origin == "uniform-svd" and d.params <= recommended.params]
-        if plain:
-            nearest = max(plain, key=lambda d: d.params)
-            listed[nearest.id] = nearest
-    return sorted(listed.values(), key=lambda design: (-design.latency.us, design.id))
+        most = exploration.design(exploration.recommended).params
+        uniform = [d for d in exploration.designs if d.origin == "uniform-svd" and d.params <= most]
+        listed |= {exploration.recommended, max(uniform, key=lambda d: d.params, default=base).id}
+    if exploration.plain is not None:
+        listed.add(exploration.plain)
+    every = {design.id: design for design in (*exploration.designs, base)}
+    return sorted((every[identity] for identity in listed), key=lambda design: (-design.latency.us, design.id))
+
+
+def worth_showing(exploration: Exploration) -> float:
+    """Return the loss, a fraction, beyond which a design of the front is left to the files."""
+    return max(_WORTH_SHOWING, exploration.settings.limits.max_drop)
 
 
 def hidden(exploration: Exploration) -> int:
@@ -170,4 +172,6 @@ def _remark(design: Design, exploration: Exploration) -> str:
     if design.id == exploration.baseline.id:
         return "original"
     plan = "  ".join(f"{name}={text}" for name, text in texts.items() if text != "dense")
-    return f"uniform SVD: {plan}" if design.origin == "uniform-svd" else plan
+    if design.origin == "uniform-svd":
+        return f"uniform SVD: {plan}"
+    return f"SVD at equal size: {plan}" if design.id == exploration.plain != exploration.recommended else plan

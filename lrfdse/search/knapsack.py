@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lrfdse.design import Regime
-from lrfdse.errors import InputError, NoDesignError
+from lrfdse.errors import InputError
 from lrfdse.search.boxes import Floats, Ints, Room, States, add_layer, finest_delta
 from lrfdse.search.pareto import nondominated, nondominated_by_group
 from lrfdse.search.tables import Choice, LayerTable, PlanFront
@@ -122,34 +122,6 @@ def plans_by_regime(
         max(warm.gap, cold.gap),
     )
     return both.taken(nondominated(both.params, both.latency_us, both.error))
-
-
-def cheapest(
-    tables: Sequence[LayerTable],
-    *,
-    max_params: int | None = None,
-    max_latency: float | None = None,
-    limit: int = 300_000,
-) -> dict[str, str]:
-    """Return the plan of least error within the bounds, as layer name to factorization text.
-
-    Of plans with equal error the one with fewer params, then lower latency. Exact where `plans` is; otherwise its
-    error is no larger than that of any plan within the bounds divided by ``1 + gap``.
-
-    Raises
-    ------
-    NoDesignError
-        No plan is within the bounds.
-    """
-    front = plans(tables, max_params=max_params, max_latency=max_latency, limit=limit)
-    if not len(front):
-        least_params = sum(min(c.params for c in t.choices) for t in tables)
-        least_latency = sum(min(c.latency_us for c in t.choices) for t in tables)
-        raise NoDesignError(
-            f"no plan has params <= {max_params} and latency <= {max_latency} us; "
-            f"the smallest has {least_params} params, the fastest takes {least_latency:.3f} us"
-        )
-    return front.texts(int(np.argmin(front.error)))
 
 
 def uniform(
@@ -269,7 +241,8 @@ def _plans(tables: tuple[LayerTable, ...], bounds: _Bounds, limit: int, needs_mi
     delta, worst = 0.0, 1.0
     for column in columns:
         spread_rest -= int(column.params.max() - column.params.min())
-        room = replace(room, min_params=least - spread_rest)
+        # Rounded coordinates lie below the true params by the factor `worst` at most.
+        room = replace(room, min_params=(least - spread_rest) / worst)
         grown = None
         if delta == 0 and len(states) * len(column.params) <= _MOST_PRODUCTS:
             grown = _exact(states, column, room)
@@ -326,8 +299,6 @@ def _front(
     if len(states):
         off = max(np.max(states.params / states.low_params), np.max(states.latency / states.low_latency)) - 1
         gap = float(off) if off > _ROUNDING else 0.0
-        if worst_gap is not None and gap:
-            gap = max(gap, worst_gap)
         at = np.arange(len(states))
         for column, parent in zip(reversed(columns), reversed(parents), strict=True):
             at, choice = np.divmod(parent[at], len(column.params))
@@ -344,5 +315,8 @@ def _front(
         & (latency <= bounds.max_latency)
         & (error <= bounds.max_error)
     )
+    if worst_gap is not None:
+        # What a plan is short of the least params does not show in those that are left.
+        gap = max(gap, worst_gap)
     kept = fits[nondominated(params[fits], latency[fits], error[fits])]
     return PlanFront(tables, params[kept], latency[kept], error[kept], choices[kept], (), gap)

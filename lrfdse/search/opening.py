@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from lrfdse.errors import InputError
 from lrfdse.search.storage import open_storage
-from lrfdse.search.study import METRICS, SamplerName, Study
+from lrfdse.search.study import METRICS, Study
 
 _DIRECTIONS: list[Literal["minimize", "maximize"]] = ["minimize", "minimize", "maximize"]
 """Of `METRICS`."""
@@ -22,10 +22,9 @@ def open_study(
     choices: Mapping[str, Sequence[str]],
     *,
     identity: Mapping[str, str],
-    attrs: Mapping[str, Any] | None = None,
     seed: int = 0,
-    sampler: SamplerName = "nsga2",
     stale_after: float = 3600.0,
+    sole: bool = False,
 ) -> Study:
     """Open a study, or create it; trials that a killed process left running are failed and enqueued again.
 
@@ -39,15 +38,13 @@ def open_study(
         Layer name to factorization texts, in a stable order.
     identity
         What must not differ between runs that share the study: model digest, target, meter, score.
-    attrs
-        What else the study should say about itself; JSON values. The last run's are kept.
     seed
         Seed of the sampler. Proposals depend only on it and on the trials before.
-    sampler
-        Who proposes when nothing is enqueued.
     stale_after
         Seconds after which a trial that another machine left running counts as killed. On this machine it counts as
         killed as soon as its process is gone.
+    sole
+        Nobody else works on the study, as a lock that the caller holds proves: every running trial counts as killed.
 
     Raises
     ------
@@ -81,14 +78,14 @@ def open_study(
         _check_identity(candidate, known, identity)
         if known.get("choices", digest) == digest:
             break
-    for key, value in {"choices": digest, **identity, **(attrs or {})}.items():
+    for key, value in {"choices": digest, **identity}.items():
         if known.get(key) != value:
             made.set_user_attr(key, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made.set_metric_names(list(METRICS))
-    study = Study(made, frozen, seed, sampler)
-    study.reclaim(stale_after)
+    study = Study(made, frozen, seed)
+    study.reclaim(stale_after, sole)
     return study
 
 

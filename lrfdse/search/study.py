@@ -14,7 +14,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import InputError
 from lrfdse.search.workers import is_abandoned, worker
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 METRICS = ("latency_us", "params", "score")
 """Names of the objectives, in order: latency and params are minimised, the score is maximised."""
 
-SamplerName = Literal["nsga2", "tpe", "random"]
+_SAMPLER = "nsga2"
+"""Origin of the plans that NSGA-II proposes."""
 
 _DUPLICATES_IN_A_ROW = 5
 """Proposals of plans already known after which an unknown plan is drawn at random instead."""
@@ -46,7 +47,7 @@ class Proposal:
     texts: Mapping[str, str]
     """Layer name to factorization text."""
     origin: str
-    """What proposed it: "dense", "uniform-svd", "knapsack" or the sampler's name."""
+    """What proposed it: what `Study.enqueue` was told, "nsga2" or "random"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +69,16 @@ class Study:
     Not safe to share between threads: every worker opens its own.
     """
 
-    def __init__(
-        self, study: optuna.Study, choices: Mapping[str, tuple[str, ...]], seed: int, sampler: SamplerName
-    ) -> None:
+    def __init__(self, study: optuna.Study, choices: Mapping[str, tuple[str, ...]], seed: int) -> None:
         from optuna.distributions import CategoricalDistribution
 
         self._study = study
         self._choices = choices
         self._seed = seed
-        self._sampler: SamplerName = sampler
         self._running: dict[int, optuna.Trial] = {}
         self._distributions: dict[str, BaseDistribution] = {
             layer: CategoricalDistribution(texts) for layer, texts in choices.items()
         }
-
-    @property
-    def name(self) -> str:
-        """The study's name in its storage."""
-        return self._study.study_name
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers, in the order of `key`."""
-        return tuple(self._choices)
 
     def key(self, texts: Mapping[str, str]) -> tuple[str, ...]:
         """Return a plan as texts in the order of the layers; layers that are left out are dense.
@@ -135,7 +123,7 @@ class Study:
             self._study.sampler = self._seeded_sampler()
             trial = self._study.ask(self._distributions)
             trial.set_user_attr("worker", worker())
-            origin = str(trial.user_attrs.get("origin", self._sampler))
+            origin = str(trial.user_attrs.get("origin", _SAMPLER))
             trial.set_user_attr("origin", origin)
             self._running[trial.number] = trial
             plan = tuple(trial.params[layer] for layer in self._choices)
@@ -173,44 +161,19 @@ class Study:
         """Finish a plan that could not be evaluated; it is not proposed again."""
         self._finish(proposal.number, None, {"reason": reason})
 
-    def record(
-        self,
-        texts: Mapping[str, str],
-        origin: str,
-        latency_us: float,
-        params: int,
-        score: float,
-        attrs: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Enter a plan that was evaluated elsewhere, unless it is finished already."""
-        from optuna.trial import TrialState, create_trial
-
-        plan = self.key(texts)
-        before = self._known().get(plan)
-        if before is not None and before.state == TrialState.COMPLETE:
-            return
-        self._study.add_trial(
-            create_trial(
-                values=[float(latency_us), float(params), float(score)],
-                params=dict(zip(self._choices, plan, strict=True)),
-                distributions=self._distributions,
-                user_attrs={**(attrs or {}), "origin": origin},
-            )
-        )
-
     def finished(self) -> dict[tuple[str, ...], Finished]:
-        """Return the evaluated plans by `key`, in the order of their trials; of duplicates the first."""
+        """Return the evaluated plans by `key`, in the order of their trials; of duplicates the one evaluated."""
         from optuna.trial import TrialState
 
         found: dict[tuple[str, ...], Finished] = {}
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             plan = self._plan_of(trial)
-            if plan is None or plan in found:
+            if plan is None or plan in found or "duplicate_of" in trial.user_attrs:
                 continue
             attrs = {k: v for k, v in trial.user_attrs.items() if k not in ("origin", "worker")}
             latency, params, score = trial.values
             texts = dict(zip(self._choices, plan, strict=True))
-            origin = str(trial.user_attrs.get("origin", self._sampler))
+            origin = str(trial.user_attrs.get("origin", _SAMPLER))
             found[plan] = Finished(trial.number, texts, latency, round(params), score, origin, attrs)
         return found
 
@@ -224,20 +187,22 @@ class Study:
             if trial.state == TrialState.FAIL
         }
 
-    def reclaim(self, stale_after: float) -> int:
+    def reclaim(self, stale_after: float, sole: bool = False) -> int:
         """Fail the trials whose process is gone and enqueue their plans again; return how many there were.
 
         Parameters
         ----------
         stale_after
             Seconds a trial of another machine may be running.
+        sole
+            Whether this process alone works on the study: every trial that it did not start is then of a process gone.
         """
         from optuna.trial import TrialState
 
         stale = [
             trial
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            if trial.number not in self._running and is_abandoned(trial, stale_after)
+            if trial.number not in self._running and (sole or is_abandoned(trial, stale_after))
         ]
         for trial in stale:
             self._study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
@@ -246,7 +211,7 @@ class Study:
         for trial in stale:
             plan = self._plan_of(trial)
             if plan is not None and plan not in known:
-                self._enqueue(plan, str(trial.user_attrs.get("origin", self._sampler)))
+                self._enqueue(plan, str(trial.user_attrs.get("origin", _SAMPLER)))
         return len(stale)
 
     def close(self) -> None:
@@ -319,9 +284,4 @@ class Study:
     def _seeded_sampler(self) -> BaseSampler:
         from optuna import samplers
 
-        seed = self._trial_seed()
-        if self._sampler == "nsga2":
-            return samplers.NSGAIISampler(population_size=_POPULATION, seed=seed)
-        if self._sampler == "tpe":
-            return samplers.TPESampler(seed=seed)
-        return samplers.RandomSampler(seed=seed)
+        return samplers.NSGAIISampler(population_size=_POPULATION, seed=self._trial_seed())

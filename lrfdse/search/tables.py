@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,9 +72,13 @@ class LayerTable:
 class PlanFront:
     """Pareto-optimal plans in (params, latency, error), sorted by params, then latency, then error.
 
-    With `gap > 0` the front is approximate: every plan that meets the constraints even when they are tightened by
-    the factor ``1 + gap`` has a plan here whose params and latency are each at most ``1 + gap`` times its own, and
-    whose error is no larger. With ``gap == 0`` it is the exact front.
+    With `gap > 0` the front is approximate: every plan that meets the constraints even when those on params and latency
+    are tightened by the factor ``1 + gap`` has a plan here whose params and latency are each at most ``1 + gap`` times
+    its own, and whose error is no larger. With ``gap == 0`` it is the exact front.
+
+    Of the front over both cache regimes (`plans_by_regime`) this holds regime by regime, the size of the cache being a
+    constraint of either; and where no choice is faster cold, a plan charged cold is left out as well when a plan that
+    fits the cache has fewer params, no larger error, and a latency that is no larger but for the rounding to boxes.
     """
 
     tables: tuple[LayerTable, ...]
@@ -123,13 +126,3 @@ class PlanFront:
             for name, values in (("params", self.params), ("latency_us", self.latency_us), ("error", self.error))
         )
         return f"{head}, {spans})"
-
-
-def of_texts(tables: tuple[LayerTable, ...], texts: Mapping[str, str]) -> tuple[int, float, float]:
-    """Return (params, latency in microseconds, error) of one plan; layers that are left out stay dense."""
-    chosen = [t.choices[t.find(texts.get(t.layer, "dense"))] for t in tables]
-    return (
-        sum(choice.params for choice in chosen),
-        sum(choice.latency_us for choice in chosen),
-        sum(choice.error for choice in chosen),
-    )

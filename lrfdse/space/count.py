@@ -33,7 +33,7 @@ _CHUNK = 1 << 16
 """Combinations of inner ranks evaluated at a time; keeps the arrays in the cache."""
 
 
-def count_designs(outputs: int, inputs: int, space: SearchSpace, rows: int, lanes: int) -> Funnel:
+def count_designs(outputs: int, inputs: int, space: SearchSpace, lanes: int) -> Funnel:
     """Count the designs of the space, exactly, after each filter.
 
     A raw design is an ordered factorization of both sizes into 2 to ``max_cores`` modes and a rank from 1 to the bound
@@ -58,10 +58,9 @@ def count_designs(outputs: int, inputs: int, space: SearchSpace, rows: int, lane
         Sizes (M, N) of the layer.
     space : SearchSpace
         What the exploration may try.
-    rows, lanes : int
-        Input rows (FLOPs of design and dense layer both grow with them, so no count depends on it) and float32 lanes.
+    lanes : int
+        float32 lanes of the target. Input rows do not matter: FLOPs of design and dense layer both grow with them.
     """
-    del rows
     weights = outputs * inputs
     sizes = [(outputs, inputs)]
     padded = (padded_size(outputs), padded_size(inputs))

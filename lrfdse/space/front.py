@@ -74,9 +74,11 @@ def front(
     InputError
         `tails` lacks a bond or a rank that a feasible design can use.
 
-    Notes ----- Every design of ``c`` cores is a prefix of ``ceil(c / 2)`` and a suffix of ``floor(c / 2)`` cores that
-    meet at a bond and a rank. Shorter designs come first, because complete designs bound all partial ones
-    (docs/method.md, section 5).
+    Notes
+    -----
+    Every design of ``c`` cores is a prefix of ``ceil(c / 2)`` and a suffix of ``floor(c / 2)`` cores that meet at a
+    bond and a rank. Shorter designs come first, because complete designs bound all partial ones (docs/method.md,
+    section 5).
     """
     limits = Limits(math.floor(outputs * inputs / space.ratio(outputs * inputs)), float(outputs * inputs * rows))
     lattices = [_Lattice.of(outputs, inputs, space, lanes, tails)]

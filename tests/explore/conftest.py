@@ -1,6 +1,8 @@
-"""A small model with decaying spectra, whose own answers are the labels."""
+"""Small models with decaying spectra, whose own answers are the labels."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import onnx
@@ -14,40 +16,57 @@ def decaying(rng, outputs, inputs):
     return (u * np.exp(-np.arange(u.shape[1]) / 5)) @ v.T * 4
 
 
-@pytest.fixture(scope="session")
-def small_folder(tmp_path_factory):
-    """model.onnx (48 -> 32 -> 6), calib.npz, eval.npz and test.npz in a folder with a space in its name."""
-    folder = tmp_path_factory.mktemp("small model")
-    rng = np.random.default_rng(0)
-    w1, b1 = decaying(rng, 32, 48).astype(np.float32), rng.standard_normal(32).astype(np.float32) / 4
-    w2, b2 = decaying(rng, 6, 32).astype(np.float32), np.zeros(6, np.float32)
-    nodes = [
-        helper.make_node("Gemm", ["x", "fc1.weight", "fc1.bias"], ["h"], transB=1),
-        helper.make_node("Relu", ["h"], ["a"]),
-        helper.make_node("Gemm", ["a", "fc2.weight", "fc2.bias"], ["y"], transB=1),
+def make_folder(folder, sizes, seed=0):
+    """Write a chain of Gemm and Relu as model.onnx, and calib.npz, eval.npz and test.npz labelled by itself."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        (decaying(rng, m, n).astype(np.float32), (rng.standard_normal(m) / 4).astype(np.float32))
+        for n, m in itertools.pairwise(sizes)
     ]
-    stored = {"fc1.weight": w1, "fc1.bias": b1, "fc2.weight": w2, "fc2.bias": b2}
+    nodes, stored, last = [], {}, "x"
+    for k, (weight, bias) in enumerate(layers, 1):
+        stored |= {f"fc{k}.weight": weight, f"fc{k}.bias": bias}
+        result = "y" if k == len(layers) else f"h{k}"
+        nodes.append(helper.make_node("Gemm", [last, f"fc{k}.weight", f"fc{k}.bias"], [result], transB=1))
+        if k < len(layers):
+            nodes.append(helper.make_node("Relu", [result], [f"a{k}"]))
+        last = f"a{k}"
     graph = helper.make_graph(
         nodes,
-        "small",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 48])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 6])],
+        "chain",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", sizes[0]])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", sizes[-1]])],
         [numpy_helper.from_array(value, name) for name, value in stored.items()],
     )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx"
-    )
-    mix = rng.standard_normal((48, 48)) * np.exp(-np.arange(48) / 8)[:, None]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "model.onnx")
+    mix = rng.standard_normal((sizes[0], sizes[0])) * np.exp(-np.arange(sizes[0]) / 8)[:, None]
 
     def sample(count):
-        x = (rng.standard_normal((count, 48)) @ mix).astype(np.float32)
-        return x, (np.maximum(x @ w1.T + b1, 0) @ w2.T + b2).argmax(axis=1)
+        x = (rng.standard_normal((count, sizes[0])) @ mix).astype(np.float32)
+        state = x
+        for k, (weight, bias) in enumerate(layers, 1):
+            state = state @ weight.T + bias
+            state = np.maximum(state, 0) if k < len(layers) else state
+        return x, state.argmax(axis=1)
 
     np.savez(folder / "calib.npz", x=sample(256)[0])
     for role in ("eval", "test"):
         x, labels = sample(200)
         np.savez(folder / f"{role}.npz", x=x, labels=labels)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory):
+    """48 -> 32 -> 6, in a folder with a space in its name."""
+    return make_folder(tmp_path_factory.mktemp("small model"), (48, 32, 6))
+
+
+@pytest.fixture(scope="session")
+def deep_folder(tmp_path_factory):
+    """Three layers that are explored, so that plans combine: 24 -> 20 -> 16 -> 12."""
+    return make_folder(tmp_path_factory.mktemp("deep model"), (24, 20, 16, 12), seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -70,6 +70,11 @@ def test_a_design_within_the_limit_by_its_standard_error_goes_before_one_on_the_
     assert recommend(FRONT, BASE, "accuracy", Limits(0.0101), 100).id == "fast"
 
 
+def test_a_compressed_design_that_costs_more_than_the_original_is_not_recommended():
+    base, slow = design("base", 1000, 100.0, 0.9), design("slow", 900, 300.0, 0.9)
+    assert recommend([base, slow], base, "accuracy", Limits(0.01), 10**9).id == "base"
+
+
 def test_a_drop_of_exactly_the_limit_is_allowed():
     base, other = design("base", 10, 10.0, 0.9), design("other", 5, 5.0, 0.9 - 0.01)
     assert recommend([base, other], base, "accuracy", Limits(0.01), 100).id == "other"

@@ -38,8 +38,8 @@ def _reference_rules(max_cores: int, aligned: bool) -> SearchSpace:
 
 
 def _reference_counts(outputs: int, inputs: int, max_cores: int) -> tuple[int, ...]:
-    free = dict(count_designs(outputs, inputs, _reference_rules(max_cores, False), 1, 8).stages)
-    ordered = dict(count_designs(outputs, inputs, _reference_rules(max_cores, True), 1, 8).stages)
+    free = dict(count_designs(outputs, inputs, _reference_rules(max_cores, False), 8).stages)
+    ordered = dict(count_designs(outputs, inputs, _reference_rules(max_cores, True), 8).stages)
     assert free["raw designs"] == ordered["raw designs"]
     return (
         free["raw designs"],
@@ -101,7 +101,7 @@ def test_counts_of_five_and_six_cores(every_design, is_aligned, is_consistent, a
 def _compare(every_design, is_aligned, is_consistent, size, space, lanes):
     outputs, inputs = size
     weights = outputs * inputs
-    found = dict(count_designs(outputs, inputs, space, 1, lanes).stages)
+    found = dict(count_designs(outputs, inputs, space, lanes).stages)
     grid = {
         rank
         for rank in range(1, weights + 1)
@@ -135,14 +135,14 @@ def _compare(every_design, is_aligned, is_consistent, size, space, lanes):
 
 def test_padding_adds_the_designs_of_the_larger_sizes():
     space = SearchSpace(max_cores=2, unit_modes=False)
-    plain = dict(count_designs(22, 26, space, 1, 1).stages)["raw designs"]
-    larger = dict(count_designs(24, 27, space, 1, 1).stages)["raw designs"]
-    both = count_designs(22, 26, SearchSpace(max_cores=2, unit_modes=False, pad_to_smooth=True), 1, 1)
+    plain = dict(count_designs(22, 26, space, 1).stages)["raw designs"]
+    larger = dict(count_designs(24, 27, space, 1).stages)["raw designs"]
+    both = count_designs(22, 26, SearchSpace(max_cores=2, unit_modes=False, pad_to_smooth=True), 1)
     assert dict(both.stages)["raw designs"] == plain + larger
 
 
 def test_stages_never_grow():
-    stages = count_designs(100, 300, SearchSpace(), 1, 8).stages
+    stages = count_designs(100, 300, SearchSpace(), 8).stages
     assert [name for name, _ in stages] == [
         "raw designs",
         "cheaper than dense",
@@ -154,8 +154,8 @@ def test_stages_never_grow():
 
 def test_too_much_work_is_left_out(monkeypatch):
     space = SearchSpace(dense_ranks_to=0)
-    whole = dict(count_designs(100, 120, space, 1, 8).stages)
+    whole = dict(count_designs(100, 120, space, 8).stages)
     monkeypatch.setattr("lrfdse.space.count._MOST_WORK", 1e6)
-    found = dict(count_designs(100, 120, space, 1, 8).stages)
+    found = dict(count_designs(100, 120, space, 8).stages)
     assert "cheaper than dense" not in found and {"raw designs", "rank grid"} <= set(found)
     assert found == {name: whole[name] for name in found}

@@ -1,4 +1,4 @@
-"""Fit factorizations of one layer: to its weight, or to its outputs on calibration data where a closed form exists."""
+"""Fit factorizations of one layer: to its outputs on calibration data, or to its weight where there are none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.design import Factorization, Factors
+from lrfdse.factorize.als import OutputError, fit_outputs
 from lrfdse.factorize.chain import dense_weight
-from lrfdse.factorize.linalg import leading_svd, square_root
+from lrfdse.factorize.linalg import leading_svd, shrunk, square_root
 from lrfdse.factorize.tt import tt_svd
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ class Fitter:
     moments
         Of the layer's inputs; None when there are no calibration data.
     method
-        "auto": SVD paths minimise the output error on the calibration data in closed form, other paths are TT-SVD.
-        "svd": every path minimises the weight error. The bias correction and the output error need only moments.
+        "auto": every path is fitted to the outputs on the calibration data, SVD paths in closed form and others by
+        alternating least squares under the covariance shrunk by the number of samples; without moments as "svd".
+        "svd": every path is fitted to the weight, by TT-SVD. The bias correction and the output error need only
+        moments.
 
     Notes
     -----
@@ -36,6 +39,9 @@ class Fitter:
     over matrices of rank r, least for ``What = U U^T W`` with ``U`` the r leading left singular vectors of ``W S``: the
     projection needs no inverse and so holds for a singular covariance (derived in docs/method.md). The mean is taken
     out because the bias absorbs it: ``b + (W - What) E x``.
+
+    Shrinkage keeps trains from fitting the noise of few samples (docs/method.md holds the measurement). The closed form
+    goes without: a projection of the weight itself has no such freedom. Errors are those on the moments as given.
     """
 
     weight: Array
@@ -43,6 +49,7 @@ class Fitter:
     method: str = "auto"
     _root: Array | None = None
     _basis: Array | None = None
+    _error: OutputError | None = None
 
     def fit(self, factorization: Factorization) -> Factors:
         """Return the fitted factors with their true errors."""
@@ -50,10 +57,15 @@ class Fitter:
             shift = None if self.moments is None else np.zeros(len(self.weight))
             core = self.weight.reshape(1, *self.weight.shape, 1)
             return Factors(factorization, (core,), shift, 0.0, None if self.moments is None else 0.0)
-        if self.method == "auto" and self.moments is not None and factorization.is_svd:
+        if self.method != "auto" or self.moments is None:
+            cores = tt_svd(self.weight, factorization)
+        elif factorization.is_svd:
             cores = self._whitened_svd(factorization)
         else:
-            cores = tt_svd(self.weight, factorization)
+            if self._error is None:
+                covariance = shrunk(self.moments.covariance, self.moments.count)
+                self._error = OutputError.of(self.weight, covariance)
+            cores = fit_outputs(self._error, factorization)
         return self._measured(factorization, cores)
 
     def _whitened_svd(self, factorization: Factorization) -> tuple[Array, ...]:

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lrfdse.design import Array
 
 DIRECT_SIDE = 1536
 """Smaller side up to which the full SVD is computed."""
+
+_CUT = 1e-13
+"""Part of the largest eigenvalue below which one counts as zero."""
 
 
 def leading_svd(matrix: Array, rank: int) -> tuple[Array, Array, Array]:
@@ -46,3 +51,71 @@ def square_root(moment: Array) -> Array:
     values, vectors = scipy.linalg.eigh(moment, check_finite=False)
     kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
     return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
+
+
+def shrunk(covariance: Array, samples: int) -> Array:
+    """Return ``(1 - t) C + t (tr C / N) I`` with t by oracle approximating shrinkage (Chen, Wiesel, Eldar, Hero 2010).
+
+    The weight t falls with the number of samples and with how far C is from a multiple of the identity; it depends on
+    nothing else. It is 1 where C says nothing beyond its scale.
+    """
+    size, trace = len(covariance), float(np.trace(covariance))
+    squares = float(np.vdot(covariance, covariance))
+    spread = (samples + 1 - 2 / size) * (squares - trace * trace / size)
+    weight = (1 - 2 / size) * squares + trace * trace
+    part = min(weight / spread, 1.0) if spread > 0 else 1.0
+    return np.asarray((1 - part) * covariance + part * (trace / size) * np.eye(size))
+
+
+def solve_semidefinite(matrix: Array, rows: Array) -> Array:
+    """Return ``rows @ pinv(matrix)`` for a symmetric positive semidefinite matrix.
+
+    By Cholesky where the matrix is well enough conditioned for double precision, else by eigenvalues, of which those
+    below ``1e-13`` of the largest count as zero.
+    """
+    import scipy.linalg
+    from scipy.linalg import lapack
+
+    scale = float(np.abs(matrix).max(initial=0.0))
+    if scale == 0.0:
+        return np.zeros_like(rows)
+    try:
+        factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        factor = None
+    if factor is not None:
+        reciprocal, _ = lapack.dpocon(factor, np.linalg.norm(matrix, 1), uplo="L")
+        if reciprocal > _CUT:
+            return np.asarray(scipy.linalg.cho_solve((factor, True), rows.T, check_finite=False).T)
+    values, vectors = scipy.linalg.eigh(matrix, check_finite=False)
+    kept = values > values[-1] * _CUT
+    basis = vectors[:, kept]
+    return np.asarray(((rows @ basis) / values[kept]) @ basis.T)
+
+
+def conjugate_gradients(
+    apply: Callable[[Array], Array], target: Array, steps: int, tolerance: float
+) -> tuple[Array, Array]:
+    """Solve ``apply(x) = target`` from zero for a symmetric positive semidefinite operator; return x and ``apply(x)``.
+
+    Ends after `steps` products or when the residual has fallen to `tolerance` of the target. Every iterate lowers
+    ``<x, apply(x)> - 2 <x, target>``.
+    """
+    x, product = np.zeros_like(target), np.zeros_like(target)
+    residual = target.copy()
+    direction = residual.copy()
+    energy = first = float(np.vdot(residual, residual))
+    for _ in range(steps):
+        if energy <= tolerance**2 * first:
+            break
+        image = apply(direction)
+        curvature = float(np.vdot(direction, image))
+        if not curvature > 0:
+            break
+        length = energy / curvature
+        x += length * direction
+        product += length * image
+        residual = target - product
+        before, energy = energy, float(np.vdot(residual, residual))
+        direction = residual + (energy / before) * direction
+    return x, product

@@ -40,6 +40,24 @@ def tt_svd(weight: Array, factorization: Factorization) -> tuple[Array, ...]:
     return balanced(cores)
 
 
+def carried_ranks(factorization: Factorization) -> tuple[int, ...]:
+    """Return the ranks cut to what the bonds can carry: ``r_k <= r_{k-1} m_k n_k`` from both ends.
+
+    >>> from lrfdse.design import Factorization
+    >>> carried_ranks(Factorization((2, 3, 2), (2, 1, 2), (9, 9)))
+    (4, 4)
+    """
+    ranks = list(factorization.ranks)
+    sizes = [m * n for m, n in zip(factorization.out_modes, factorization.in_modes, strict=True)]
+    before = 1
+    for k in range(len(ranks)):
+        before = ranks[k] = min(ranks[k], before * sizes[k])
+    after = 1
+    for k in reversed(range(len(ranks))):
+        after = ranks[k] = min(ranks[k], after * sizes[k + 1])
+    return tuple(ranks)
+
+
 def balanced(cores: Sequence[Array]) -> tuple[Array, ...]:
     """Return the same product with both sides of every bond index at equal norm, which suits float32."""
     made = list(cores)

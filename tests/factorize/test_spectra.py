@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.design import Moments
 from lrfdse.factorize import spectra
-from lrfdse.factorize.spectra import bond_tails, effective_rank, normalized_effective_rank, unfolding
+from lrfdse.factorize.spectra import (
+    bond_tails,
+    effective_rank,
+    normalized_effective_rank,
+    separated,
+    unfolding,
+    whitened_bond_tails,
+)
 
 DIVISORS = {12: (1, 2, 3, 4, 6, 12), 18: (1, 2, 3, 6, 9, 18), 64: (1, 2, 4, 8, 16, 32, 64)}
 
@@ -105,3 +113,50 @@ def test_effective_rank(shape):
     assert effective_rank(weight) == pytest.approx(expected, rel=1e-9)
     assert normalized_effective_rank(1e-30 * weight) == pytest.approx(expected / 20, rel=1e-9)
     assert effective_rank(np.ones(shape)) == pytest.approx(1.0, abs=1e-5)
+
+
+def _moments(x):
+    return Moments(len(x), x.mean(axis=0), x.T @ x / len(x))
+
+
+@pytest.mark.parametrize("samples", [5, 300])
+def test_whitened_tails_of_plain_svd_are_those_of_the_outputs(samples):
+    rng = np.random.default_rng(6)
+    weight, x = rng.standard_normal((12, 18)), rng.standard_normal((samples, 18)) @ rng.standard_normal((18, 18)) + 3
+    found = whitened_bond_tails(weight, _moments(x), {(12, 1): 8, (1, 18): 8, (3, 2): 4})
+    squared = np.linalg.svd((x - x.mean(axis=0)) @ weight.T, compute_uv=False) ** 2
+    squared = np.append(squared, np.zeros(12))
+    expected = np.array([squared[r:].sum() for r in range(9)]) / squared.sum()
+    np.testing.assert_allclose(found[12, 1], expected, atol=1e-9)
+    np.testing.assert_allclose(found[1, 18], expected, atol=1e-9)
+    assert list(found) == [(12, 1), (1, 18), (3, 2)] and found[3, 2].shape == (5,)
+
+
+def test_whitened_tails_are_exact_under_a_separable_covariance():
+    rng = np.random.default_rng(7)
+    first, rest = (root @ root.T for root in (rng.standard_normal((3, 3)), rng.standard_normal((6, 6))))
+    weight, covariance = rng.standard_normal((12, 18)), np.kron(first, rest)
+    found = whitened_bond_tails(weight, Moments(10, np.zeros(18), covariance), {(4, 3): 9})[4, 3]
+    whitened = weight @ np.kron(np.linalg.cholesky(first), np.linalg.cholesky(rest))
+    np.testing.assert_allclose(found, _svd_tails(whitened, (4, 3), 9), atol=1e-10)
+
+
+def test_separated_is_the_nearest_kronecker_product():
+    rng = np.random.default_rng(8)
+    root = rng.standard_normal((12, 30)) * np.linspace(0.2, 2, 12)[:, None]
+    covariance = root @ root.T
+    first, rest = separated(covariance, 3)
+    rearranged = covariance.reshape(3, 4, 3, 4).transpose(0, 2, 1, 3).reshape(9, 16)
+    s = np.linalg.svd(rearranged, compute_uv=False)
+    assert np.sum((covariance - np.kron(first, rest)) ** 2) == pytest.approx(np.sum(s[1:] ** 2), rel=1e-3)
+    assert np.linalg.eigvalsh(first)[0] > 0 and np.linalg.eigvalsh(rest)[0] > 0
+
+
+def test_whitened_tails_of_padded_layers_and_of_constant_inputs():
+    rng = np.random.default_rng(9)
+    weight, x = rng.standard_normal((11, 17)), rng.standard_normal((200, 17))
+    padded = np.pad(weight, [(0, 1), (0, 1)])
+    found = whitened_bond_tails(padded, _moments(x), {(12, 1): 5, (3, 2): 4})
+    np.testing.assert_allclose(found[12, 1], whitened_bond_tails(weight, _moments(x), {(11, 1): 5})[11, 1], atol=1e-10)
+    none = whitened_bond_tails(padded, _moments(np.ones((4, 17))), {(3, 2): 4, (12, 1): 2})
+    assert all((tails == 0).all() for tails in none.values())

@@ -586,6 +586,8 @@ class Design:
     """On the test data, which chooses nothing; a fraction."""
     fidelity: float
     """Agreement with the original model; a fraction."""
+    standard_error: float
+    """Of the loss against the original model on the data that choose; a fraction."""
     origin: str
     """What proposed the plan: "dense", "uniform-svd", "knapsack" or the sampler's name."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lrfdse.design import Array
+    from lrfdse.explore.fits import Fits
 
 
 def reason_to_keep_dense(layer: Layer, space: SearchSpace) -> str | None:
@@ -52,18 +53,23 @@ def effective_rank_of(layer: Layer, weight: Callable[[], Array], cache: Cache) -
 
 
 def surrogate_front(
-    layer: Layer, weight: Callable[[], Array], space: SearchSpace, target: Target, cache: Cache
+    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Cache
 ) -> tuple[list[Candidate], Funnel]:
-    """Return the layer's Pareto front of (params, padded FLOPs, error bound) and the funnel down to it."""
+    """Return the layer's Pareto front of (params, padded FLOPs, surrogate error) and the funnel down to it.
+
+    The surrogate error is the TT-SVD bound from the spectra of the weight's unfoldings; with calibration data, the
+    unfoldings are whitened by the inputs' second moment, and the sum over bonds is no bound any more.
+    """
     from lrfdse.space import front, padded_size
 
     counted = funnel_of(layer, space, target, cache)
-    key = digest(source_digest("space", "factorize"), layer.digest, layer.rows, target.lanes, _shape_of(space))
+    code = source_digest("space", "factorize", "design")
+    key = digest(code, layer.digest, layer.rows, target.lanes, _shape_of(space), fits.data_key(layer), space.method)
     if (known := cache.get("fronts", key)) is None:
         sizes = layer.outputs, layer.inputs
-        tails, padded_tails = _tails(layer, weight, sizes, space, cache), None
+        tails, padded_tails = _tails(layer, fits, sizes, space, cache), None
         if space.pad_to_smooth and (padded := (padded_size(sizes[0]), padded_size(sizes[1]))) != sizes:
-            padded_tails = _tails(layer, weight, padded, space, cache)
+            padded_tails = _tails(layer, fits, padded, space, cache)
         candidates, funnel = front(
             *sizes, layer.rows, target.lanes, space, tails, padded_tails=padded_tails, counts=counted
         )
@@ -78,19 +84,23 @@ def surrogate_front(
 
 
 def _tails(
-    layer: Layer, weight: Callable[[], Array], sizes: tuple[int, int], space: SearchSpace, cache: Cache
+    layer: Layer, fits: Fits, sizes: tuple[int, int], space: SearchSpace, cache: Cache
 ) -> dict[tuple[int, int], Array]:
     """Return the discarded energy by bond and rank, for the weight padded with zeros to `sizes`."""
-    from lrfdse.factorize.spectra import bond_tails
+    from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
     from lrfdse.space import bonds
 
     wanted = bonds(*sizes, space)
-    key = digest(source_digest("factorize"), layer.digest, sizes, sorted(wanted.items()))
+    fitter = fits.fitter(layer)
+    moments = fitter.moments if space.method == "auto" else None
+    data = () if moments is None else fits.data_key(layer)
+    key = digest(source_digest("factorize"), layer.digest, sizes, sorted(wanted.items()), data)
     stored = cache.get_arrays("spectra", key)
     if stored is None:
         padded = np.zeros(sizes)
-        padded[: layer.outputs, : layer.inputs] = weight()
-        stored = {f"{a}x{b}": values for (a, b), values in bond_tails(padded, wanted, 0).items()}
+        padded[: layer.outputs, : layer.inputs] = fitter.weight
+        made = bond_tails(padded, wanted) if moments is None else whitened_bond_tails(padded, moments, wanted)
+        stored = {f"{a}x{b}": values for (a, b), values in made.items()}
         cache.put_arrays("spectra", key, stored)
     return {(int(a), int(b)): values for (a, b), values in ((name.split("x"), v) for name, v in stored.items())}
 

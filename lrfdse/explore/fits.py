@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _STORED = 8_000_000
 """Elements up to which cores are worth keeping on disk."""
+_MOST_INPUTS = 8192
+"""Inputs up to which a layer's second moment is taken: it has that many rows and columns of float64."""
 
 
 class Fits:
@@ -31,19 +33,25 @@ class Fits:
         self._data_key = data_key
         self._cache = cache
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether there are calibration data, so that factorized layers get a bias correction."""
-        return bool(self._data_key)
+    def calibrated(self, layer: Layer) -> bool:
+        """Whether the layer's inputs on calibration data are known, so that factors come with a bias correction."""
+        return layer.name in self._fitters and self._fitters[layer.name].moments is not None
+
+    def fitter(self, layer: Layer) -> Fitter:
+        """Return what fits the layer: its weight, its moments, the method."""
+        return self._fitters[layer.name]
+
+    def data_key(self, layer: Layer) -> tuple[str, ...]:
+        """Return what a result that depends on the data has in its key; nothing where there are none."""
+        return (layer.name, self._data_key) if self.calibrated(layer) else ()
 
     def factors(self, layer: Layer, factorization: Factorization) -> Factors:
         """Return the fitted factors of `layer`."""
         if factorization.is_dense:
             return self._fitters[layer.name].fit(factorization)
         fitter = self._fitters[layer.name]
-        # Without data the fit depends on the weight alone, whatever the layer is called.
-        data = (layer.name, self._data_key) if self._data_key else ()
-        key = digest(source_digest("factorize"), layer.digest, data, fitter.method, str(factorization))
+        data = self.data_key(layer)
+        key = digest(source_digest("factorize", "design"), layer.digest, data, fitter.method, str(factorization))
         if (stored := self._cache.get_arrays("fits", key)) is not None:
             return _unpacked(factorization, stored)
         factors = fitter.fit(factorization)
@@ -58,7 +66,8 @@ def open_fits(settings: Settings, model: Model, calib: Dataset | None, explored:
     from lrfdse.factorize import Fitter
     from lrfdse.model import moments
 
-    seen = {} if calib is None or not explored else moments(model, calib, explored)
+    wanted = [name for name in explored if model.layer(name).inputs <= _MOST_INPUTS]
+    seen = {} if calib is None or not wanted else moments(model, calib, wanted)
     fitters = {name: Fitter(model.weight(name), seen.get(name), settings.space.method) for name in explored}
     return Fits(fitters, "" if calib is None else calib.digest + model.sha256, cache)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lrfdse.design import Candidate, Cost, Factorization, Funnel, KernelSpec, Latency, Layer
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 BASELINE_RATIOS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 """Compressions at which SVD is always compiled: what every other design is held against."""
+
+_REFINED = 1_100_000
+"""Weights up to which a fit is cheap enough to fit designs that may not be compiled ..."""
+_REFINEMENT = 3
+"""... this many for each that is."""
 
 
 def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Cache) -> LayerResult:
@@ -54,7 +59,7 @@ def study_layers(
         result = inspect_layer(layer, model, settings, cache)
         chosen: list[Candidate] = []
         if result.kept_dense is None:
-            chosen, funnel = _candidates(layer, model, settings, cache)
+            chosen, funnel = _candidates(layer, fits, settings, cache)
             result = dataclasses.replace(result, funnel=funnel)
         results.append(result)
         candidates[layer.name] = [
@@ -63,7 +68,12 @@ def study_layers(
         ]
     tell(Event("layers", "", len(layers), len(layers)))
 
-    specs = [spec for layer in layers for c in candidates[layer.name] for spec in _specs(layer, c, fits.calibrated)]
+    specs = [
+        spec
+        for layer in layers
+        for candidate in candidates[layer.name]
+        for spec in _specs(layer, candidate, fits.calibrated(layer))
+    ]
     kernels = measure_kernels(specs, settings.target, meter, cache, settings.workers, tell)
     complete = []
     for done, result in enumerate(results):
@@ -73,18 +83,37 @@ def study_layers(
     return tuple(complete)
 
 
-def _candidates(layer: Layer, model: Model, settings: Settings, cache: Cache) -> tuple[list[Candidate], Funnel]:
-    """Return the designs of one layer to compile: the thinned surrogate front, and SVD at the baseline ratios."""
+def _candidates(layer: Layer, fits: Fits, settings: Settings, cache: Cache) -> tuple[list[Candidate], Funnel]:
+    """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space import thin
 
-    found, funnel = surrogate_front(layer, lambda: model.weight(layer.name), settings.space, settings.target, cache)
-    kept = {candidate.factorization: candidate for candidate in thin(found, settings.space.max_compiled)}
+    space = settings.space
+    found, funnel = surrogate_front(layer, fits, space, settings.target, cache)
+    if fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED:
+        found = _fitted_front(layer, fits, thin(found, _REFINEMENT * space.max_compiled))
+        funnel = funnel.extended("front by fitted output error", len(found))
+    kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
         rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
         if rank >= 1:
             shape = Factorization.svd(layer.outputs, layer.inputs, rank)
             kept.setdefault(shape, _candidate(layer, shape, settings))
     return list(kept.values()), funnel
+
+
+def _fitted_front(layer: Layer, fits: Fits, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that no other beats in params, padded FLOPs and fitted squared output error together."""
+    fitted = []
+    for candidate in candidates:
+        error = fits.factors(layer, candidate.factorization).output_error
+        fitted.append(candidate if error is None else dataclasses.replace(candidate, error_bound=error**2))
+    fitted.sort(key=lambda c: (c.cost.params, c.cost.padded_flops, c.error_bound, str(c.factorization)))
+    front: list[Candidate] = []
+    for candidate in fitted:
+        cost = candidate.cost
+        if not any(f.cost.padded_flops <= cost.padded_flops and f.error_bound <= candidate.error_bound for f in front):
+            front.append(candidate)
+    return front
 
 
 def _candidate(layer: Layer, shape: Factorization, settings: Settings) -> Candidate:
@@ -113,18 +142,18 @@ def _with_options(
     failures: dict[str, str] = {}
     for candidate in candidates:
         shape = candidate.factorization
-        measured = [kernels[spec] for spec in _specs(layer, candidate, fits.calibrated)]
+        measured = [kernels[spec] for spec in _specs(layer, candidate, fits.calibrated(layer))]
         found = [kernel.measurement for kernel in measured if kernel.measurement is not None]
         if len(found) < len(measured):
             failures[str(shape)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
             if shape.is_dense:
                 raise ToolError(f"layer {layer.name}: the dense kernel fails on {target}: {failures['dense']}")
             continue
-        weight_error, output_error = 0.0, 0.0 if fits.calibrated else None
+        weight_error, output_error = 0.0, 0.0 if fits.calibrated(layer) else None
         if not shape.is_dense:
             factors = fits.factors(layer, shape)
             weight_error, output_error = factors.weight_error, factors.output_error
-        corrected = fits.calibrated and not shape.is_dense
+        corrected = fits.calibrated(layer) and not shape.is_dense
         added_bias = layer.outputs if corrected and not all(use.bias for use in layer.uses) else 0
         options.append(
             Option(

@@ -25,6 +25,8 @@ class Scores:
     eval_accuracy: float | None
     accuracy: float | None
     fidelity: float
+    standard_error: float
+    """Of the loss against the original model on the data that choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +58,20 @@ class Evaluator:
 
     def scores(self, plan: Plan) -> Scores:
         """Run the plan's model on the data that choose and on the data that report."""
-        from lrfdse.model import fidelity, top1
+        from lrfdse.model import fidelity, hits, top1
 
         model, choosing, reporting = self._builder.model_of(plan), self._inputs.choosing, self._inputs.reporting
         outputs = self._runtime.run(model, choosing)
-        accuracy = None
+        kept = fidelity(outputs, self._reference)
+        accuracy = eval_accuracy = None
+        standard_error = math.sqrt(kept * (1 - kept) / choosing.count)
+        if choosing.labels is not None:
+            right = hits(outputs, choosing.labels)
+            change = right.astype(float) - hits(self._reference, choosing.labels)
+            eval_accuracy, standard_error = float(right.mean()), float(change.std() / math.sqrt(change.size))
         if reporting is not None and reporting.labels is not None:
             accuracy = top1(self._runtime.run(model, reporting), reporting.labels)
-        eval_accuracy = None if choosing.labels is None else top1(outputs, choosing.labels)
-        return Scores(eval_accuracy, accuracy, fidelity(outputs, self._reference))
+        return Scores(eval_accuracy, accuracy, kept, standard_error)
 
 
 def plan_id(plan: Plan) -> str:
@@ -109,6 +116,7 @@ def assemble(plan: Plan, layers: Sequence[LayerResult], target: Target, scores: 
         eval_accuracy=scores.eval_accuracy,
         accuracy=scores.accuracy,
         fidelity=scores.fidelity,
+        standard_error=scores.standard_error,
         origin=origin,
     )
 
@@ -129,7 +137,7 @@ def pareto(designs: Sequence[Design], metric: Metric) -> list[Design]:
     return front
 
 
-def recommend(front: Sequence[Design], baseline: Design, metric: Metric, limits: Limits, samples: int) -> Design | None:
+def recommend(front: Sequence[Design], baseline: Design, metric: Metric, limits: Limits) -> Design | None:
     """Return the design within the limits with the least geometric mean of parameters and latency, or None.
 
     Designs were looked at in numbers, so the best of those just within the limit is there by luck: where a compressed
@@ -147,15 +155,6 @@ def recommend(front: Sequence[Design], baseline: Design, metric: Metric, limits:
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
     compressed = [design for design in within if design.id != baseline.id]
-    safe = [d for d in compressed if loss(d) + standard_error(d, samples) <= limits.max_drop + 1e-9]
+    safe = [d for d in compressed if loss(d) + d.standard_error <= limits.max_drop + 1e-9]
     competing = [*(safe or compressed), *(design for design in within if design.id == baseline.id)]
     return min(competing, key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id), default=None)
-
-
-def standard_error(design: Design, samples: int) -> float:
-    """Return an upper bound of the standard error of the design's loss over `samples` samples.
-
-    The loss is a mean of -1, 0 and 1 over samples, and zero wherever the answer did not change, so its variance is at
-    most the share of changed answers.
-    """
-    return math.sqrt((1 - design.fidelity) / samples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from lrfdse.search import LayerTable, PlanFront
     from lrfdse.search.study import Finished, Proposal, Study
 
-_UNIFORM_SHARE, _FIRST_SHARE, _SAMPLER_SHARE = 0.2, 0.4, 0.2
+_UNIFORM_SHARE, _FIRST_SHARE, _SAMPLER_SHARE = 0.15, 0.25, 0.15
 """Of the budget: uniform SVD at most, plans spread over the whole front, and the sampler; the rest goes where designs
 lose about as much as is allowed."""
 _USEFUL_ERROR = 0.25
 """Squared relative output error, averaged over layers, beyond which no model is worth a look."""
-_WORTH_HAVING = 5.0
+_WORTH_HAVING = 2.5
 """Multiples of the allowed loss up to which a plan is worth a closer look."""
 _OURS = ("dense", "uniform-svd", "knapsack", "svd")
 """Origins of plans that are enqueued; others come from the sampler."""
@@ -100,7 +100,7 @@ def search_plans(
         trials.run([near.texts(i) for i in spread(near, left(_SAMPLER_SHARE))], "knapsack")
         trials.sample(left(0))
         base = trials.baseline()
-        chosen = recommend(pareto(trials.designs(), metric), base, metric, limits, inputs.choosing.count)
+        chosen = recommend(pareto(trials.designs(), metric), base, metric, limits)
         plain = None
         if chosen is not None and chosen.id != base.id and len(trials.designs()) < budget:
             texts = _best_svd(warm, cold, fits_cache, chosen.params)
@@ -201,7 +201,7 @@ class _Trials:
             "meter": meter.key(),
             "score": self._metric,
             "data": digest(data),
-            "code": digest(source_digest("factorize", "model", "design"), version("onnxruntime")),
+            "code": digest(source_digest("factorize", "model", "design", "explore"), version("onnxruntime")),
             "method": settings.space.method,
         }
         choices = {result.layer.name: [option.text for option in result.options] for result in self._layers}
@@ -273,6 +273,7 @@ class _Trials:
             "eval_accuracy": scores.eval_accuracy,
             "accuracy": scores.accuracy,
             "fidelity": scores.fidelity,
+            "standard_error": scores.standard_error,
         }
         self._study.tell(proposal, design.latency.us, design.params, score, facts)
         self._evaluated += 1
@@ -283,7 +284,7 @@ class _Trials:
         return [trial for trial in self._study.finished().values() if trial.origin not in _OURS]
 
     def _take(self, trial: Finished) -> Design:
-        scores = Scores(trial.attrs["eval_accuracy"], trial.attrs["accuracy"], trial.attrs["fidelity"])
+        scores = Scores(*(trial.attrs[field.name] for field in fields(Scores)))
         plan = plan_of(trial.texts, self._layers)
         design = assemble(plan, self._layers, self._settings.target, scores, trial.origin)
         return self._designs.setdefault(design.id, design)

@@ -1,7 +1,7 @@
 """ONNX models: their fully-connected layers found and replaced, run on data, and judged."""
 
 from lrfdse.model.data import Dataset, load_data, random_data
-from lrfdse.model.evaluate import fidelity, top1
+from lrfdse.model.evaluate import fidelity, hits, top1
 from lrfdse.model.find import Site, Untouched
 from lrfdse.model.graph import Model, load_model
 from lrfdse.model.moments import moments
@@ -17,6 +17,7 @@ __all__ = [
     "Site",
     "Untouched",
     "fidelity",
+    "hits",
     "load_data",
     "load_model",
     "moments",

@@ -12,7 +12,12 @@ from lrfdse.errors import InputError
 
 
 def top1(outputs: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], name: str | None = None) -> float:
-    """Return the share of labels that are the class of highest score.
+    """Return the share of labels that are the class of highest score; for arguments and errors see `hits`."""
+    return float(np.mean(hits(outputs, labels, name)))
+
+
+def hits(outputs: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], name: str | None = None) -> NDArray[np.bool_]:
+    """Return, in the shape of the labels, where the label is the class of highest score.
 
     Parameters
     ----------
@@ -45,7 +50,7 @@ def top1(outputs: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], name: s
         decided = np.squeeze(decided, tuple(axis for axis, size in enumerate(decided.shape) if axis and size == 1))
     if decided.shape != labels.shape:
         raise InputError(f"output {key!r} decides {decided.shape} classes, but the labels are {labels.shape}")
-    return float(np.mean(decided == labels))
+    return np.asarray(decided == labels)
 
 
 def fidelity(

@@ -87,6 +87,7 @@ def _design(design: Design, exploration: Exploration) -> dict[str, Any]:
         "accuracy": design.accuracy,
         "eval_accuracy": design.eval_accuracy,
         "fidelity": design.fidelity,
+        "loss_standard_error": _rounded(design.standard_error),
         "plan": design.plan.texts(),
         "origin": design.origin,
         "on_front": design.id in exploration.front,

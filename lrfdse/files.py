@@ -53,6 +53,6 @@ def sole_writer(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(
-                f"{folder}: another exploration is writing here; wait for it or name another --output"
+                f"{folder}: another exploration is writing here; wait for it, or write elsewhere"
             ) from error
         yield

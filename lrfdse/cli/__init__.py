@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,11 @@ def run(arguments: list[str]) -> int:
         os.environ.setdefault(variable, "1")
     from lrfdse.cli.app import app
 
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (closed by the shell: `>&-`)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -35,8 +41,13 @@ def run(arguments: list[str]) -> int:
         print(f"lrfdse: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (so that the interpreter's own flush is quiet)
-        return 1
+        # Whoever read the output has seen enough (`| head`); the interpreter's own flush must find no pipe either.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
+    except OSError as error:
+        print(f"lrfdse: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 2
     return 0
 
 

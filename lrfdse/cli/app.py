@@ -22,6 +22,8 @@ app = typer.Typer(
     help="Explore the low-rank factorizations of an ONNX model for an embedded target.",
 )
 
+_NARROWEST = 100
+
 ModelArgument = Annotated[Path, typer.Argument(help="An ONNX file, or a folder with model.onnx and its data.")]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")]
 ShapeOption = Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")]
@@ -59,7 +61,7 @@ def explore(
     budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     study: Annotated[str | None, typer.Option(help="Optuna storage URL; default: SQLite in the output.")] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
@@ -175,7 +177,11 @@ def _console() -> Console:
 
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=180, no_color=True, highlight=False)
+    if not sys.stdout.isatty():
+        return Console(width=180, no_color=True, highlight=False)
+    console = Console()
+    # Ids must be readable whole: a narrow terminal wraps lines rather than cutting columns.
+    return console if console.width >= _NARROWEST else Console(width=_NARROWEST, soft_wrap=True)
 
 
 def _print_exploration(exploration: Exploration) -> None:

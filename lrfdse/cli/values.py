@@ -53,7 +53,7 @@ def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for text in texts:
         name, equals, sizes = text.rpartition("=")
-        if not equals or not name or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", sizes):
+        if not equals or not name or not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", sizes):
             raise InputError(f"--shape takes NAME=SIZES such as x=1x3x48x320, but got {text!r}")
         shapes[name] = tuple(int(size) for size in sizes.split("x"))
     return shapes

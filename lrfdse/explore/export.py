@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,16 @@ def export(folder: Path, identity: str) -> Path:
     InputError
         The folder holds no usable ``front.json``, no such design, or the model is not the one that was explored.
     """
+    document = _document(folder)
+    try:
+        return _export(document, folder, identity)
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise InputError(f"{folder / 'front.json'}: damaged ({error!r}); explore again") from error
+
+
+def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
     from lrfdse.model import load_data, load_model
 
-    document = _document(folder)
     texts = _plan(document, identity)
     made = document["settings"]
 
@@ -89,6 +97,8 @@ def _document(folder: Path) -> Mapping[str, Any]:
 
 def _plan(document: Mapping[str, Any], identity: str) -> dict[str, str]:
     plans = {design["id"]: design["plan"] for design in (document["baseline"], *document["designs"])}
+    if wrong := [name for name in plans if not re.fullmatch("[0-9a-f]{8}", name)]:
+        raise ValueError(f"a design is called {wrong[0]!r}")
     if identity not in plans:
         raise InputError(f"no design {identity!r} in front.json; it has {', '.join(sorted(plans))}")
     return dict(plans[identity])

@@ -74,11 +74,17 @@ def study_layers(
         for candidate in candidates[layer.name]
         for spec in _specs(layer, candidate, fits.calibrated(layer))
     ]
-    kernels = measure_kernels(specs, settings.target, meter, cache, settings.workers, tell)
+    dense = [spec for spec in specs if spec.factorization.is_dense]
+    kernels = measure_kernels(dense, settings.target, meter, cache, settings.workers, tell)
+    for spec, kernel in kernels.items():
+        # Without the original there is nothing to compare with, and most likely nothing else runs either.
+        if kernel.measurement is None:
+            raise ToolError(f"the dense kernel {spec} fails on {settings.target.name}: {kernel.failure}")
+    kernels |= measure_kernels(specs, settings.target, meter, cache, settings.workers, tell)
     complete = []
     for done, result in enumerate(results):
         tell(Event("fit", result.layer.name, done, len(results)))
-        complete.append(_with_options(result, candidates[result.layer.name], kernels, fits, settings.target.name))
+        complete.append(_with_options(result, candidates[result.layer.name], kernels, fits))
     tell(Event("fit", "", len(results), len(results)))
     return tuple(complete)
 
@@ -135,7 +141,6 @@ def _with_options(
     candidates: list[Candidate],
     kernels: Mapping[KernelSpec, MeasuredKernel],
     fits: Fits,
-    target: str,
 ) -> LayerResult:
     layer = result.layer
     options: list[Option] = []
@@ -146,8 +151,6 @@ def _with_options(
         found = [kernel.measurement for kernel in measured if kernel.measurement is not None]
         if len(found) < len(measured):
             failures[str(shape)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
-            if shape.is_dense:
-                raise ToolError(f"layer {layer.name}: the dense kernel fails on {target}: {failures['dense']}")
             continue
         weight_error, output_error = 0.0, 0.0 if fits.calibrated(layer) else None
         if not shape.is_dense:

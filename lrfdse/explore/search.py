@@ -203,6 +203,7 @@ class _Trials:
             "data": digest(data),
             "code": digest(source_digest("factorize", "model", "design", "explore"), version("onnxruntime")),
             "method": settings.space.method,
+            "seed": str(settings.seed),
         }
         choices = {result.layer.name: [option.text for option in result.options] for result in self._layers}
         name = f"lrfdse/{model.sha256[:8]}/{settings.target.name}/{digest(*identity.values())[:8]}"

@@ -114,7 +114,10 @@ class Mca:
             return [None] * len(sequences)
         if ended.returncode:
             raise ToolError(f"llvm-mca failed for core model {self.core.name}: {message}")
-        found = {region["Name"]: region for region in json.loads(ended.stdout)["CodeRegions"]}
+        try:
+            found = {region["Name"]: region for region in json.loads(ended.stdout)["CodeRegions"]}
+        except (ValueError, KeyError, TypeError):
+            raise ToolError(f"{command[0]} printed no JSON of LLVM's llvm-mca: is it another program?") from None
         return [found.get(str(i)) for i in range(len(sequences))]
 
 

@@ -50,14 +50,15 @@ def ports(graph: ir.Graph, shape: Mapping[str, Sequence[int]], path: Path) -> tu
     """
     values = [value for value in graph.inputs if value.const_value is None]
     names = [value.name or "" for value in values]
+    if not values:
+        raise InputError(f"{path}: the model has no input to run it on")
     if unknown := sorted(set(shape) - set(names)):
         raise InputError(f"--shape {unknown[0]}: the model has no such input; its inputs are {', '.join(names)}")
-    return tuple(_port(value, shape.get(value.name or ""), path) for value in values)
-
-
-def output_port(value: ir.Value) -> Port:
-    """Return an output of a model."""
-    return _port(value, None, Path())
+    found = tuple(_port(value, shape.get(value.name or ""), path) for value in values)
+    for port in found:
+        if 0 in (port.shape or ()):
+            raise InputError(f"{path}: input {port.name!r} has a size of 0: there is nothing to run")
+    return found
 
 
 def infer(proto: onnx.ModelProto, inputs: Sequence[Port], fixed: bool) -> dict[str, Sizes]:

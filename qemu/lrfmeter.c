@@ -3,23 +3,25 @@
  * Between lrf_begin() and lrf_end() it records
  *   - straight-line runs: maximal address ranges executed in sequence between two taken branches, which do not depend
  *     on how QEMU cuts translation blocks (at vset instructions, page ends, 512 instructions);
- *   - how often each run follows each other run (edges), in one chosen region;
+ *   - how often each run follows each other run (edges), in the first region;
  *   - the instruction words of every block, and RVV's vtype at its entry;
  *   - the traffic of a two-level write-allocate LRU cache, in every region.
  * The pair of markers may be passed several times; each pass is a region. The caches are emptied where region 1 begins,
  * so region 1 is the cold run and region 2 the warm one.
  *
- * Options (plugin.so,key=value,...): out=FILE  line=BYTES  l1=KIB:WAYS  llc=KIB:WAYS  count=REGION
+ * Options (plugin.so,key=value,...): out=FILE  line=BYTES  l1=KIB:WAYS  llc=KIB:WAYS
  * The result is one JSON document. Guests must be single-threaded. QEMU's plugin interface is declared here rather than
  * included, because distributions do not package its header; LRF_API selects the interface version.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #ifndef LRF_API
 #define LRF_API 1
@@ -200,7 +202,7 @@ static Block *blocks[BUCKETS];
 static Block *run_first, *run_last;
 static uint64_t expected_start;
 static Run *previous_run;
-static int run_ids, region, counted_region = 1, vtype = VTYPE_UNKNOWN;
+static int run_ids, region, vtype = VTYPE_UNKNOWN;
 static bool inside, is_riscv;
 static const char *out_path = "trace.json";
 
@@ -230,7 +232,7 @@ static Edge *find_edge(Run *from, Run *to) {
 
 static void finish_run(void) {
     Run *run = find_run(run_first, run_last);
-    if (inside && region == counted_region && previous_run) {
+    if (inside && region == 1 && previous_run) {
         if (!previous_run->id) previous_run->id = ++run_ids;
         if (!run->id) run->id = ++run_ids;
         find_edge(previous_run, run)->count++;
@@ -370,13 +372,13 @@ static void write_result(PluginId id, void *unused) {
 
 EXPORT int qemu_plugin_install(PluginId id, const Info *info, int argc, char **argv) {
     unsigned line = 64, l1_kib = 32, l1_ways = 8, llc_kib = 512, llc_ways = 16;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a kernel that hangs must not outlive who measures it */
     is_riscv = !strncmp(info->target_name, "riscv", 5);
     for (int i = 0; i < argc; i++) {
         const char *option = argv[i];
         if (!strncmp(option, "out=", 4)) {
             out_path = strdup(option + 4);
-        } else if (sscanf(option, "line=%u", &line) != 1 && sscanf(option, "count=%d", &counted_region) != 1 &&
-                   sscanf(option, "l1=%u:%u", &l1_kib, &l1_ways) != 2 &&
+        } else if (sscanf(option, "line=%u", &line) != 1 && sscanf(option, "l1=%u:%u", &l1_kib, &l1_ways) != 2 &&
                    sscanf(option, "llc=%u:%u", &llc_kib, &llc_ways) != 2) {
             fprintf(stderr, "lrfmeter: unknown option %s\n", option);
             return -1;

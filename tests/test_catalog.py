@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from lrfdse.catalog import load_search_space, load_target, names
+from lrfdse.catalog import data_folder, load_search_space, load_target, names
 from lrfdse.errors import InputError
 
 PROVEN = ("clock_mhz", "fma_per_cycle", "last_level", "l1", "dram_bytes_per_cycle", "last_level_bytes_per_cycle")
@@ -36,6 +38,9 @@ def test_an_unknown_target_names_the_nearest():
         ("max_cores = 1", "`max_cores >= 2` must hold"),
         ("max_cores = 'x'", "'max_cores' must be a whole number"),
         ("directions = ['up']", "must be one of rl, lr"),
+        ("directions = []", '`directions` must be "rl", "lr" or both'),
+        ("dense_ranks_to = -5", "`dense_ranks_to >= 0` must hold"),
+        ("min_ratio_large = nan", "`min_ratio_large >= 1` must hold"),
         ("min_ratio = 0.5", "`min_ratio >= 1` must hold"),
         ("include = 'fc*'", "must be a list"),
         ("= 3", "not a readable TOML file"),
@@ -55,6 +60,55 @@ def test_a_target_of_the_users_own_needs_every_number(tmp_path):
     path.write_text("summary = 'x'\nisa = 'riscv64'\n")
     with pytest.raises(InputError, match="missing key"):
         load_target(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("l1 = { kb = 32 }", "key 'l1': unknown key 'kb'"),
+        ("l1 = { kib = 32 }", "key 'l1': missing key 'ways'"),
+        ("l1 = { kib = '32', ways = 8 }", "key 'l1': key 'kib' must be a whole number"),
+        ("l1 = 32", "key 'l1' must be a table"),
+        ("last_level = { kib = 512, ways = 0 }", "`last_level.ways >= 1` must hold"),
+        ("last_level = { kib = 0, ways = 8 }", "`last_level.kib >= 1` must hold"),
+        ("lanes = 0", "`lanes` must be a power of two"),
+        ("lanes = 6", "`lanes` must be a power of two"),
+        ("vector_registers = 0", "`vector_registers >= 1` must hold"),
+        ("groups = []", "`groups` must hold powers of two"),
+        ("groups = [1, 0]", "`groups` must hold powers of two"),
+        ("line = 0", "`line` must be a power of two"),
+        ("link = ''", "`link` must be given where there is an emulator"),
+        ("clock_mhz = 0", "`clock_mhz > 0` must hold"),
+        ("clock_mhz = inf", "`clock_mhz > 0` must hold"),
+        ("fma_per_cycle = nan", "`fma_per_cycle > 0` must hold"),
+        ("dram_bytes_per_cycle = -1.5", "`dram_bytes_per_cycle > 0` must hold"),
+        ("dram_latency = -1", "`dram_latency >= 0` must hold"),
+        ("abi = 3", "key 'abi' must be a text"),
+    ],
+)
+def test_a_wrong_number_of_a_target_is_one_clear_line(tmp_path, line, message):
+    key = line.split(" ")[0]
+    good = (data_folder("targets") / "riscv64.toml").read_text()
+    text, found = re.subn(rf"^{key} = .*$", line, good, count=1, flags=re.MULTILINE)
+    assert found == 1
+    _refused(tmp_path / "mine.toml", text, message)
+
+
+def test_sections_of_a_target_are_tables(tmp_path):
+    good = (data_folder("targets") / "riscv64.toml").read_text()
+    head, _, _ = good.partition("[memory]")
+    _refused(tmp_path / "mine.toml", "memory = 3\n" + head, "key 'memory' must be a table, but got 3")
+    _refused(tmp_path / "mine.toml", good.replace('lanes = "pub', 'lanes = 8 # "pub'), "'lanes' must be a text")
+    before, _, _ = good.partition("[provenance]")
+    _refused(tmp_path / "mine.toml", "provenance = 'me'\n" + before, "key 'provenance' must be a table")
+
+
+def _refused(path, text, message):
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        load_target(str(path))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 def test_a_missing_file_is_named():

@@ -60,9 +60,13 @@ def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = Fals
     return program
 
 
-def source_digest(name: str) -> str:
-    """Return the SHA-256 of a C source of qemu/."""
-    return hashlib.sha256((data_folder("qemu") / name).read_bytes()).hexdigest()
+def sources_digest(*names: str) -> str:
+    """Return the SHA-256 of this package's Python and of C sources of qemu/: no cached number outlives their change."""
+    digest = hashlib.sha256()
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), *(data_folder("qemu") / name for name in names)):
+        content = path.read_bytes()
+        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def _call(arguments: int) -> tuple[str, str]:
@@ -74,7 +78,7 @@ def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
     """Compile one file of qemu/, unless the cache holds the result of the same text, options and compiler."""
     zig = require_zig()
     text = data_folder("qemu") / source
-    identity = "\0".join((source_digest(source), zig.version, *options))
+    identity = "\0".join((hashlib.sha256(text.read_bytes()).hexdigest(), zig.version, *options))
     made = cache_folder() / "built" / f"{text.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}{suffix}"
     if made.is_file():
         return made

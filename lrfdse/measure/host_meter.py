@@ -103,11 +103,7 @@ class HostMeter:
 
     def key(self) -> str:
         """Return everything that a number depends on besides the kernel, as one digest."""
-        parts = {
-            "versions": self.versions(),
-            "sources": [build.source_digest("timer.c"), _digest(__file__), _digest(_RUNNER)],
-            "evict": self._evicted(),
-        }
+        parts = [self.versions(), build.sources_digest("timer.c"), self._evicted()]
         return f"host:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
 
     def _evicted(self) -> int:
@@ -170,10 +166,6 @@ def _largest_cache() -> int:
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS = {"K": 1 << 10, "M": 1 << 20}
-
-
-def _digest(path: str | Path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _machine() -> str:

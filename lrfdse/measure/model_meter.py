@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,36 +81,11 @@ class ModelMeter:
 
     def key(self) -> str:
         """Return everything that a number depends on besides the kernel, as one digest."""
-        target = self._target
-        parts = {
-            "versions": self.versions(),
-            "sources": [build.source_digest("lrfmeter.c"), build.source_digest("harness.c"), _model_digest()],
-            "core": [target.scheduling_model, self._engine.name, target.clock_mhz, *target.features],
-            "run": [target.link, *target.emulator],
-            "memory": [
-                target.line,
-                target.l1.kib,
-                target.l1.ways,
-                target.last_level.kib,
-                target.last_level.ways,
-                target.last_level_bytes_per_cycle,
-                target.dram_bytes_per_cycle,
-                target.last_level_latency,
-                target.dram_latency,
-            ],
-        }
+        target = dataclasses.replace(self._target, summary="", provenance={})
+        parts = [self.versions(), build.sources_digest("lrfmeter.c", "harness.c"), self._engine.name, repr(target)]
         return f"model:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
 
     def _latency(self, low: float, high: float) -> Latency:
         """Return the bracket's midpoint and ends, cycles to microseconds."""
         low_us, high_us = low / self._target.clock_mhz, high / self._target.clock_mhz
         return Latency((low_us + high_us) / 2, low_us, high_us)
-
-
-def _model_digest() -> str:
-    """Return the SHA-256 of the modules that turn a trace into cycles: no cached number outlives their change."""
-    names = ("arm_registers", "disassemble", "mca", "memory", "model_meter", "registers", "scheduling", "scoreboard")
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    return digest.hexdigest()

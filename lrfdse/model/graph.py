@@ -18,10 +18,9 @@ from lrfdse.errors import InputError
 from lrfdse.model.constants import stored, trace
 from lrfdse.model.files import one_line, read_model
 from lrfdse.model.find import Product, Site, Untouched, find_products, fused, node_name
-from lrfdse.model.macs import count_macs, counted_values
 from lrfdse.model.names import layer_name
-from lrfdse.model.shapes import Port, Sizes, infer, is_known, output_port, ports, shape_option
-from lrfdse.model.untouched import count_params, untouched
+from lrfdse.model.shapes import Port, Sizes, infer, is_known, ports, shape_option
+from lrfdse.model.untouched import untouched
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -34,21 +33,14 @@ class Model:
     content: bytes
     """The model as ONNX protobuf, external data inside."""
     inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
     layers: tuple[Layer, ...]
     untouched: tuple[Untouched, ...]
-    params: int
-    """Stored weights of the whole model."""
-    macs: int | None
-    """MACs of one inference over the whole model's convolutions and products; None where a shape is not known."""
     sites: Mapping[str, tuple[Site, ...]]
     """Layer name to the places of its uses, in the order of `Layer.uses`."""
     alphas: Mapping[str, float]
     """Layer name to the factor that a Gemm applies to the stored weight."""
     matrices: Mapping[str, NDArray[Any]]
     """Layer name to the stored weight, shape (outputs, inputs), in the type of its use; read-only."""
-    tensors: Mapping[str, str]
-    """Layer name to the name of its weight tensor in the file."""
 
     def __repr__(self) -> str:
         return f"Model({self.path}, {len(self.layers)} layers, {len(self.untouched)} untouched)"
@@ -111,7 +103,7 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
     free = infer(proto, inputs, fixed=False)
     names = _names(groups)
     fixed = _fixed_shapes(model, proto, inputs, dict(zip(names, groups, strict=True)), path)
-    layers, sites, alphas, matrices, tensors = [], {}, {}, {}, {}
+    layers, sites, alphas, matrices = [], {}, {}, {}
     for name, group in zip(names, groups, strict=True):
         root = group[0].constant.root
         matrix = group[0].weight()
@@ -122,21 +114,17 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
                 raise InputError(f"{path}: tensor {tensor!r} of layer {name!r} holds NaN, Inf or values beyond float32")
         layers.append(_layer(name, group[0].alpha * matrix.astype(np.float64), found, model.graph))
         sites[name] = tuple(found)
-        alphas[name], matrices[name], tensors[name] = group[0].alpha, matrix, root.name or ""
+        alphas[name], matrices[name] = group[0].alpha, matrix
     return Model(
         path=path,
         sha256=sha256,
         content=content,
         inputs=inputs,
-        outputs=tuple(output_port(value) for value in model.graph.outputs),
         layers=tuple(layers),
         untouched=rest,
-        params=count_params(model),
-        macs=count_macs(model.graph, fixed),
         sites=sites,
         alphas=alphas,
         matrices=matrices,
-        tensors=tensors,
     )
 
 
@@ -187,8 +175,14 @@ def _layer(name: str, weight: NDArray[np.float64], sites: Sequence[Site], graph:
         inputs=weight.shape[1],
         uses=tuple(Use(site.node, site.rows, site.bias is not None, site.relu) for site in sites),
         bias_params=sum(int(np.prod(stored(values[root]).shape.numpy(), dtype=np.int64)) for root in biases),
-        digest=hashlib.sha256(np.ascontiguousarray(weight, dtype=np.float32).tobytes()).hexdigest(),
+        digest=_digest(weight),
     )
+
+
+def _digest(weight: NDArray[np.float64]) -> str:
+    """Return the SHA-256 of shape and elements: two layers may hold the same bytes in different shapes."""
+    elements = np.ascontiguousarray(weight, dtype=np.float32)
+    return hashlib.sha256(repr(elements.shape).encode() + elements.tobytes()).hexdigest()
 
 
 def _fixed_shapes(
@@ -217,7 +211,7 @@ def _fixed_shapes(
             f"{path}: the rows of layer {name!r} depend on open sizes of input {declared}: fix them with {fix}"
         )
     try:
-        seen = _run_once(proto, inputs, sorted(set(missing) | counted_values(model.graph)))
+        seen = _run_once(proto, inputs, sorted(missing))
     except InputError as error:
         raise InputError(f"{path}: the rows of layer {name!r} cannot be found: {error}") from error
     return shapes | seen

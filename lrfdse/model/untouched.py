@@ -6,7 +6,7 @@ import math
 
 import onnx_ir as ir
 
-from lrfdse.model.constants import is_root, is_standard, stored, trace
+from lrfdse.model.constants import is_standard, stored, trace
 from lrfdse.model.find import Untouched, every_node, node_name
 
 _REASONS = {
@@ -56,15 +56,6 @@ def untouched(model: ir.Model, layers: set[ir.Node], refused: dict[ir.Node, str]
         if reason is not None:
             found.append(Untouched(node_name(node), node.op_type, params, reason))
     return tuple(found)
-
-
-def count_params(model: ir.Model) -> int:
-    """Return the number of stored weights of a model: the elements of all its float and 4- or 8-bit tensors."""
-    roots: set[ir.Value] = set()
-    for graph in model.graphs():
-        roots.update(graph.initializers.values())
-        roots.update(node.outputs[0] for node in graph if node.op_type == "Constant" and is_root(node.outputs[0]))
-    return sum(_size(root) for root in roots if stored(root).dtype in _WEIGHT_TYPES and len(stored(root).shape) > 0)
 
 
 def _matrix(value: ir.Value | None) -> ir.Value | None:

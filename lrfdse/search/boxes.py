@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_ROUNDING = 1e-12
+"""Relative slack for edges of boxes."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class States:
@@ -55,13 +58,29 @@ class Grid:
     low: tuple[float, float]
     step: float
     shape: tuple[int, int]
+    free_params: float
+    """Lies between rows of boxes, so that no rounding takes a plan that has so many params below it."""
+    free_row: int
+    """The first row of boxes above it; 0 where all are."""
 
     @classmethod
-    def over(cls, low: tuple[float, float], high: tuple[float, float], delta: float) -> Grid:
-        """Return the grid of boxes ``1 + delta`` wide from `low` to `high`, both inclusive."""
+    def over(cls, low: tuple[float, float], high: tuple[float, float], delta: float, free_params: float) -> Grid:
+        """Return the grid of boxes ``1 + delta`` wide from `low` (or a little below) to `high`, both inclusive."""
         step = float(np.log1p(delta))
+        free_row = 0
+        if free_params > low[0]:
+            free_row = int(np.ceil(np.log(free_params / low[0]) / step))
+            low = (free_params * float(np.exp(-free_row * step)), low[1])
         sizes = [int(np.log(h / b) / step) + 2 for b, h in zip(low, high, strict=True)]
-        return cls(low, step, (sizes[0], sizes[1]))
+        return cls(low, step, (sizes[0], sizes[1]), free_params * (1 - _ROUNDING), free_row)
+
+    def row(self, params: Floats) -> Ints:
+        """Return box numbers along params."""
+        row = self.index(0, params)
+        if self.free_row == 0:
+            return row
+        is_free = params >= self.free_params
+        return np.where(is_free, np.maximum(row, self.free_row), np.minimum(row, self.free_row - 1))
 
     def index(self, axis: int, values: Floats) -> Ints:
         """Return box numbers along one axis."""
@@ -104,10 +123,9 @@ def add_layer(states: States, params: Ints, latency: Floats, error: Floats, room
         Relative width of a box.
     """
     more_params, more_latency = (params - params.min()).astype(np.float64), latency - latency.min()
-    grid = Grid.over(*_span(states, params, latency, room), delta)
+    grid = Grid.over(*_span(states, params, latency, room), delta, room.free_params)
     least, parent = _fill(states, more_params, more_latency, error, room, grid)
-    rows = _free_row(grid, room)
-    boxes = np.flatnonzero(_front_of_grid(least.reshape(grid.shape), rows))
+    boxes = np.flatnonzero(_front_of_grid(least.reshape(grid.shape), grid.free_row))
     origin = parent[boxes].astype(np.int64)
     source, choice = np.divmod(origin, len(params))
     row, column = np.divmod(boxes, grid.shape[1])
@@ -145,7 +163,7 @@ def _fill(
         fits = (x <= room.max_params) & (y <= room.max_latency) & (x >= room.min_params)
         if not fits.all():
             x, y, e, source = x[fits], y[fits], e[fits], source[fits]
-        key = grid.index(0, x)
+        key = grid.row(x)
         key *= grid.shape[1]
         key += grid.index(1, y)
         serial = np.arange(len(key), dtype=narrow)
@@ -159,15 +177,8 @@ def _fill(
     return least, parent
 
 
-def _free_row(grid: Grid, room: Room) -> int:
-    """Return the first row of boxes in which every plan has enough params whatever follows."""
-    if room.free_params <= grid.low[0]:
-        return 0
-    return int(grid.index(0, np.array([room.free_params]))[0]) + 1
-
-
 def _front_of_grid(least: Floats, free: int) -> NDArray[np.bool_]:
-    """Return which boxes are filled and not dominated: only within their own row above row `free`."""
+    """Return which boxes are filled and not dominated: only within their own row before row `free`."""
     front = np.isfinite(least)
     along = np.minimum.accumulate(least, axis=1)
     front[:, 1:] &= along[:, :-1] > least[:, 1:]

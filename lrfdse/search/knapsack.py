@@ -219,6 +219,8 @@ def _plans(tables: tuple[LayerTable, ...], bounds: _Bounds, limit: int, needs_mi
         raise InputError("at least one layer must hold, but got no tables")
     if limit < 1:
         raise InputError(f"`limit >= 1` must hold, but got {limit}")
+    # However wide the boxes are, they do not span the least params.
+    limit = max(limit, 2)
     least = bounds.min_params
     needs_min = needs_min and least > sum(min(c.params for c in t.choices) for t in tables)
     columns = [_Columns.of(i, table, needs_min) for i, table in enumerate(tables)]

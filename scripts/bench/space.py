@@ -64,7 +64,7 @@ def measure(index: int) -> dict[str, object]:
     result = ""
     if what == "counts":
         start, cpu = time.perf_counter(), time.process_time()
-        funnel = count_designs(outputs, inputs, space, 1, LANES)
+        funnel = count_designs(outputs, inputs, space, LANES)
         result = ", ".join(f"{count} {stage}" for stage, count in funnel.stages)
     elif what == "spectra":
         weight = np.random.default_rng(0).standard_normal((outputs, inputs))

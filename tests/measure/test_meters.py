@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 
+from lrfdse.catalog import data_folder
+from lrfdse.design import Cache
 from lrfdse.errors import InputError, ToolError
-from lrfdse.measure import missing_tools, open_meter, require_tools
+from lrfdse.measure import build, missing_tools, open_meter, require_tools
 from lrfdse.measure.toolchain import find_llvm
 
 
@@ -98,3 +102,37 @@ def test_the_c_parts_are_compiled_once(measured_target, matvec, tmp_path, monkey
     assert sorted(name.split("-")[0] for name in built) == ["harness", "lrfmeter"]
     open_meter("model", target).measure(*case)
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "lrfdse" / "built").iterdir()} == built
+
+
+def test_the_models_key_follows_every_number_of_the_target(measured_target):
+    target = measured_target("riscv64")
+    key = open_meter("model", target).key()
+    words = dataclasses.replace(target, summary="another", provenance={"lanes": "assumed"})
+    assert open_meter("model", words).key() == key
+    changes = {
+        "lanes": 4,
+        "fma_per_cycle": 1.0,
+        "dram_latency": 3.0,
+        "clock_mhz": 1.0,
+        "l1": Cache(16, 2),
+        "abi": "lp64",
+    }
+    others = {open_meter("model", dataclasses.replace(target, **{name: to})).key() for name, to in changes.items()}
+    assert len(others | {key}) == len(changes) + 1
+
+
+@pytest.mark.parametrize("name", ["riscv64", "host"])
+def test_a_key_follows_every_source(name, measured_target, tmp_path, monkeypatch):
+    meter = open_meter("auto", measured_target(name))
+    keys = [meter.key()]
+    package, qemu = tmp_path / "measure", tmp_path / "qemu"
+    shutil.copytree(Path(build.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(data_folder("qemu"), qemu)
+    monkeypatch.setattr(build, "__file__", str(package / "build.py"))
+    monkeypatch.setattr(build, "data_folder", lambda _: qemu)
+    assert meter.key() == keys[0]
+    for source in (*sorted(package.glob("*.py")), qemu / ("timer.c" if name == "host" else "harness.c")):
+        with source.open("a") as file:
+            file.write("\n")
+        keys.append(meter.key())
+    assert len(set(keys)) == len(keys)

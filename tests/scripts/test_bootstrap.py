@@ -110,10 +110,23 @@ def test_python_without_venv_gets_it_from_apt(apt: Any) -> None:
         ["explore", "m", "--target", "host"],
         ["explore", "m", "--target=host"],
         ["explore", "m", "-t", "host"],
+        ["explore", "m", "--target", "host-avx512"],
+        ["explore", "m", "-thost-avx512"],
+        ["explore", "m", "--target=missing.toml"],
     ],
 )
 def test_runs_without_system_tools(checkout: Any, arguments: list[str]) -> None:
     assert checkout.run("lrfdse", *arguments).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("emulator", "code"), [("[]", 0), ("[ ]  # native", 0), ('["qemu-arm"]', 4), ("[\n'qemu-arm']", 4)]
+)
+@pytest.mark.parametrize("form", ["--target {}", "--target={}", "-t{}"])
+def test_target_file_says_whether_tools_are_needed(checkout: Any, form: str, emulator: str, code: int) -> None:
+    path = checkout.fakes.parent / "host-like.toml"
+    path.write_text(f"[run]\nemulator = {emulator}\n")
+    assert checkout.run("lrfdse", "explore", "m", *form.format(path).split()).returncode == code
 
 
 def test_missing_tools_elsewhere_than_debian(checkout: Any) -> None:

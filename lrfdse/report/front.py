@@ -118,6 +118,7 @@ def _layer(result: LayerResult) -> dict[str, Any]:
                 "output_error": None if option.output_error is None else _rounded(option.output_error),
                 "warm_us": [_rounded(x) for x in (option.warm.us, option.warm.low_us, option.warm.high_us)],
                 "cold_us": [_rounded(x) for x in (option.cold.us, option.cold.low_us, option.cold.high_us)],
+                "kernel_error": _rounded(option.max_error),
                 "schedules": list(option.schedules),
             }
             for option in result.options

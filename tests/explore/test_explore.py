@@ -104,6 +104,10 @@ def test_the_funnel_narrows(document):
     assert counts["measured"] == len(layer["options"]) - 1
 
 
+def test_every_kernel_was_checked_against_its_reference(document):
+    assert all(0 <= option["kernel_error"] <= 1e-4 for layer in document["layers"] for option in layer["options"])
+
+
 def test_csv_and_log_agree_with_the_document(document, explored):
     rows = list(csv.DictReader((explored / "front.csv").open()))
     assert [row["id"] for row in rows] == [design["id"] for design in document["designs"]]

@@ -285,7 +285,11 @@ class Candidate:
     factorization: Factorization
     cost: Cost
     error_bound: float
-    """Upper bound of ``|W - What|^2 / |W|^2`` by TT-SVD: squared singular values beyond the rank, summed over bonds."""
+    """Upper bound of ``|W - What|^2 / |W|^2`` by TT-SVD: squared singular values beyond the rank, summed over bonds.
+
+    With calibration data the unfoldings are whitened and the sum is an estimate of the squared relative output error,
+    or that error itself where the candidate has been fitted.
+    """
 
 
 @dataclass(frozen=True, slots=True)

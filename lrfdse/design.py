@@ -28,8 +28,8 @@ Direction = Literal["rl", "lr"]
 Axis = Literal["out", "inner", "columns"]
 """The axis of a step that is laid on the vector lanes."""
 
-Metric = Literal["accuracy", "fidelity"]
-"""What designs are chosen by."""
+Metric = str
+"""What designs are chosen by: "accuracy" (top-1), "fidelity", another metric's name, or the user's module:function."""
 
 Regime = Literal["warm", "cold"]
 """Whether a kernel finds its weights in the last-level cache (warm) or in DRAM (cold)."""
@@ -320,7 +320,14 @@ class Moments:
     second: Array
     """G = E[x x^T], shape (N, N), not centred."""
     cross: Array | None = None
-    """C = E[y x^T], shape (M, N), where the target y is not W x; None means y = W x."""
+    """C = E[(y - E y)(x - E x)^T], shape (M, N), where the layer is to give y of other inputs than the x it reads.
+
+    y is the original layer's product without its bias, on the original inputs; None means y = W x.
+    """
+    output_mean: Array | None = None
+    """E[y], shape (M,); goes with `cross`."""
+    output_variance: float | None = None
+    """E|y - E y|^2, summed over outputs; goes with `cross`."""
 
     @property
     def covariance(self) -> Array:
@@ -585,19 +592,25 @@ class Design:
     latency: Latency
     regime: Regime
     eval_accuracy: float | None
-    """On the data that chooses; a fraction."""
+    """The metric's score on the data that chooses, a fraction; None where the metric is fidelity."""
     accuracy: float | None
-    """On the test data, which chooses nothing; a fraction."""
+    """The metric's score on the test data, which chooses nothing; a fraction."""
     fidelity: float
     """Agreement with the original model; a fraction."""
     standard_error: float
     """Of the loss against the original model on the data that choose; a fraction."""
     origin: str
     """What proposed the plan: "dense", "uniform-svd", "knapsack" or the sampler's name."""
+    eval_interval: tuple[float, float] | None = None
+    """95 % interval of the score on the data that choose; None where the metric gives no value a sample."""
+    accuracy_interval: tuple[float, float] | None = None
+    """95 % interval of `accuracy`."""
+    accuracy_error: float | None = None
+    """Standard error of the loss on the test data; a fraction."""
 
     def score(self, metric: Metric) -> float:
-        """Return the score on the data that choose: "accuracy" where they have labels, else "fidelity"."""
-        value = self.eval_accuracy if metric == "accuracy" else self.fidelity
+        """Return the score on the data that choose: `fidelity` where that is the metric, else `eval_accuracy`."""
+        value = self.fidelity if metric == "fidelity" else self.eval_accuracy
         if value is None:
-            raise InputError(f"labels must hold for accuracy, but design {self.id} was scored without")
+            raise InputError(f"labels must hold for {metric}, but design {self.id} was scored without")
         return value

@@ -27,5 +27,9 @@ class ToolError(LrfdseError):
     exit_code = 4
 
 
+class DeviceError(ToolError):
+    """The device that the target stands for is not here: another machine may have it."""
+
+
 class KernelError(ToolError):
     """One kernel crashed, hung or computed wrong numbers on its target; the exploration goes on without it."""

@@ -101,6 +101,15 @@ have_llvm() {
     command -v "$1" >/dev/null && "$1" --version 2>/dev/null | grep -qE 'LLVM version (2[2-9]|[3-9][0-9])'
 }
 
+# Whether a PostgreSQL server is there: Debian keeps it out of PATH.
+have_postgresql() {
+    command -v initdb >/dev/null && return 0
+    for folder in /usr/lib/postgresql/*/bin; do
+        if [ -x "$folder/initdb" ]; then return 0; fi
+    done
+    return 1
+}
+
 # Print the Debian packages of the tools that are absent.
 missing_packages() {
     if ! have_llvm llvm-mc || ! have_llvm llvm-mca; then echo llvm-22; fi

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import io
+import json
 import os
 import signal
 import sys
@@ -11,11 +13,29 @@ import threading
 
 def main() -> None:
     """Run ``lrfdse`` and end the process with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    from lrfdse.cli import interrupt
+
+    program, arguments = sys.argv[0], sys.argv[1:]
+    if arguments and arguments[0] in interrupt.LONG:
+        interrupt.watch(lambda: _interruption(program, arguments))
+    code = run(arguments, program)
+    if code == interrupt.CODE:
+        # The interpreter's own way out waits for threads and processes that nobody needs any more.
+        interrupt.end()
+    sys.exit(code)
 
 
-def run(arguments: list[str]) -> int:
-    """Run ``lrfdse`` with `arguments` and return the exit code; errors become one line on stderr."""
+def run(arguments: list[str], program: str = "lrfdse") -> int:
+    """Run ``lrfdse`` with `arguments` and return the exit code; errors become one line on stderr.
+
+    Parameters
+    ----------
+    arguments
+        What follows the program's name.
+    program
+        How the program was called, for the command line that goes on after an interruption.
+    """
+    from lrfdse.cli import interrupt
     from lrfdse.errors import LrfdseError
 
     # One thread a process in BLAS: exploration runs one process a core, and results must not depend on the core count.
@@ -29,28 +49,59 @@ def run(arguments: list[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, interrupt.raise_interrupt)
     try:
         app(args=arguments, prog_name="lrfdse", standalone_mode=True)
+    except KeyboardInterrupt:
+        print(_interruption(program, arguments), file=sys.stderr, flush=True)
+        return interrupt.CODE
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 0
-        if code == 130:
-            print("lrfdse: interrupted; the same command continues where this one stopped", file=sys.stderr)
+        if code == interrupt.CODE:
+            print(_interruption(program, arguments), file=sys.stderr, flush=True)
         return code
     except LrfdseError as error:
-        print(f"lrfdse: {error}", file=sys.stderr)
+        _failed(error, arguments)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read the output has seen enough (`| head`); the interpreter's own flush must find no pipe either.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 0
     except OSError as error:
-        print(f"lrfdse: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        _failed(error, arguments)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 2
     return 0
 
 
-def _interrupt(number: int, frame: object) -> None:
-    """Treat SIGTERM (a CI job that is cancelled, `timeout`) like Ctrl-C: end the workers and say how to go on."""
-    raise KeyboardInterrupt
+def _failed(error: Exception, arguments: list[str]) -> None:
+    from lrfdse.errors import InputError
+
+    if isinstance(error, OSError):
+        error = InputError(f"{error.filename or 'output'}: {error.strerror or error}")
+    text = f"lrfdse: {error}"
+    if _wants_json(arguments):
+        from lrfdse.explore.log import failure_kind
+
+        text = _json_line(failure_kind(error), str(error))
+    print(text, file=sys.stderr, flush=True)
+
+
+def _interruption(program: str, arguments: list[str]) -> str:
+    """Return the line that is said to who interrupts."""
+    from lrfdse.cli.interrupt import advice
+
+    text = advice(program, arguments)
+    return _json_line("interrupted", text) if _wants_json(arguments) else f"lrfdse: {text}"
+
+
+def _json_line(kind: str, text: str) -> str:
+    """Return the last line of a run that failed, where its log is JSON: the form that the folder's log has, too."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "stage": "failed", "kind": kind, "text": text})
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether stderr is to hold JSON lines only; asked here too, because errors are printed here."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(pair == ("--log-format", "json") or pair[0] == "--log-format=json" for pair in pairs)

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lrfdse.cli.check import check
+from lrfdse.cli.progress import LogFormat
+from lrfdse.cli.report import report
+from lrfdse.cli.terminal import console as console_of_stdout
+from lrfdse.cli.worker import worker
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,13 +28,12 @@ app = typer.Typer(
     help="Explore the low-rank factorizations of an ONNX model for an embedded target.",
 )
 
-_NARROWEST = 100
-
 ModelArgument = Annotated[Path, typer.Argument(help="An ONNX file, or a folder with model.onnx and its data.")]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")]
 ShapeOption = Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")]
 SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+LogOption = Annotated[LogFormat, typer.Option("--log-format", help="Progress on stderr: text, or JSON lines.")]
 CacheOption = Annotated[Path | None, typer.Option(help="Where results are kept for later runs.", show_default=False)]
 
 
@@ -51,19 +56,31 @@ def explore(
     calib: Annotated[Path | None, typer.Option(help="Inputs to fit on (.npz), no labels needed.")] = None,
     eval_: Annotated[Path | None, typer.Option("--eval", help="Inputs and labels that choose designs (.npz).")] = None,
     test: Annotated[Path | None, typer.Option(help="Inputs and labels that accuracies are reported on.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="top1, top5, mse, cosine, exact or MODULE:FUNCTION."),
+    ] = None,
+    eval_samples: Annotated[
+        int | None, typer.Option(min=1, help="Samples of --eval that choose; default: all.")
+    ] = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     space: SpaceOption = "default",
     meter: Annotated[str, typer.Option(help="auto, host (wall clock) or model (modelled cycles).")] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.")] = None,
-    max_drop: Annotated[str, typer.Option(help="Largest loss of accuracy in points.")] = "1%",
+    max_drop: Annotated[str, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = "1%",
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
     budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    study: Annotated[str | None, typer.Option(help="Optuna storage URL; default: SQLite in the output.")] = None,
+    sampler: Annotated[str, typer.Option(help="nsga2, tpe, gp, random or exhaustive.")] = "nsga2",
+    minutes: Annotated[float | None, typer.Option("--time", min=0, help="Minutes; then no new plan is begun.")] = None,
+    study: Annotated[str | None, typer.Option(help="Optuna storage or journal; default: SQLite in the output.")] = None,
+    study_name: Annotated[str | None, typer.Option(help="Default: a name of model, target and data.")] = None,
+    artifacts: Annotated[Path | None, typer.Option(help="Files for workers; default: artifacts in the output.")] = None,
     cache: CacheOption = None,
+    log_format: LogOption = LogFormat.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """Find the Pareto-optimal compressed versions of MODEL for a target."""
@@ -80,9 +97,11 @@ def explore(
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
     )
     chosen = {"meter": meter, "limits": limits, "budget": budget, "keep": keep, "seed": seed, "study": study}
+    chosen |= {"metric": metric, "eval_samples": eval_samples, "sampler": sampler, "minutes": minutes}
+    chosen |= {"study_name": study_name, "artifacts": artifacts}
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
-    with listening() as listener:
+    with listening(log_format) as listener:
         exploration = run(settings, listener, write_reports)
     if as_json:
         typer.echo(json.dumps(front_document(exploration), indent=1))
@@ -99,6 +118,7 @@ def inspect(
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     space: SpaceOption = "default",
     cache: CacheOption = None,
+    log_format: LogOption = LogFormat.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
@@ -108,16 +128,21 @@ def inspect(
     from lrfdse.report import funnel_table, inspection_document, layer_table
 
     settings = _settings(model, target, shape, space, cache, Data(), Path("."))
-    with listening() as listener:
+    with listening(log_format) as listener:
         inspection = run(settings, listener)
     if as_json:
         typer.echo(json.dumps(inspection_document(inspection), indent=1))
         return
-    console = _console()
+    console = console_of_stdout()
     console.print(layer_table(inspection.layers))
     console.print()
     console.print(funnel_table({result.layer.name: result.funnel for result in inspection.layers}))
     _print_untouched(console, inspection.untouched)
+
+
+app.command()(check)
+app.command()(worker)
+app.command()(report)
 
 
 @app.command()
@@ -138,7 +163,7 @@ def targets(as_json: JsonOption = False) -> None:
     for t in found:
         kind = "measured" if t.is_native else "modelled"
         table.add_row(t.name, t.core, kind, str(t.lanes), f"{t.last_level.kib} KiB", t.summary)
-    _console().print(table)
+    console_of_stdout().print(table)
 
 
 @app.command()
@@ -171,23 +196,10 @@ def _settings(
     return settings_for(model, target, space, data, output, parse_shapes(shape), **given)
 
 
-def _console() -> Console:
-    """Return standard output as a console that does not cut tables where nobody sees the width."""
-    import sys
-
-    from rich.console import Console
-
-    if not sys.stdout.isatty():
-        return Console(width=180, no_color=True, highlight=False)
-    console = Console()
-    # Ids must be readable whole: a narrow terminal wraps lines rather than cutting columns.
-    return console if console.width >= _NARROWEST else Console(width=_NARROWEST, soft_wrap=True)
-
-
 def _print_exploration(exploration: Exploration) -> None:
     from lrfdse.report import design_table, funnel_table, hidden, layer_table, recommendation, worth_showing
 
-    console = _console()
+    console = console_of_stdout()
     console.print(layer_table(exploration.layers))
     console.print()
     console.print(funnel_table({result.layer.name: result.funnel for result in exploration.layers}))

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, timestamped lines elsewhere."""
+"""Progress: a bar on a terminal, timestamped lines elsewhere, or JSON lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from lrfdse.cli.terminal import is_terminal
 
 if TYPE_CHECKING:
     from lrfdse.explore.events import Event, Listener
@@ -16,10 +19,19 @@ _LINE_EVERY = 10.0
 """Seconds between lines of the same stage where there is no terminal."""
 
 
+class LogFormat(StrEnum):
+    """How progress is told on stderr."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @contextmanager
-def listening() -> Iterator[Listener]:
+def listening(log_format: LogFormat = LogFormat.TEXT) -> Iterator[Listener]:
     """Yield a listener that shows events on stderr, and clean up after it."""
-    if sys.stderr.isatty() and not os.environ.get("CI"):
+    if log_format is LogFormat.JSON:
+        yield _json_lines
+    elif is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
         with _bar() as listener:
             yield listener
     else:
@@ -32,26 +44,34 @@ def _bar() -> Iterator[Listener]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description:>12}"),
+        TextColumn("{task.description:>12}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True, markup=False, emoji=False), transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
         def show(event: Event) -> None:
+            text = _one_line(event.text)
             if event.stage == "note":
-                progress.console.print(event.text, highlight=False)
+                progress.console.print(text, highlight=False)
                 return
             if event.stage not in tasks:
                 for task in tasks.values():
                     progress.update(task, visible=False)
-                tasks[event.stage] = progress.add_task(event.stage, total=event.total, text=event.text)
-            progress.update(tasks[event.stage], completed=event.done, total=event.total, text=event.text)
+                tasks[event.stage] = progress.add_task(event.stage, total=event.total, text=text)
+            progress.update(tasks[event.stage], completed=event.done, total=event.total, text=text)
 
         yield show
+
+
+def _json_lines(event: Event) -> None:
+    from lrfdse.explore.log import event_line
+
+    sys.stderr.write(event_line(event))
+    sys.stderr.flush()
 
 
 def _lines() -> Listener:
@@ -69,7 +89,15 @@ def _lines() -> Listener:
             rate = (now - first[event.stage][0]) / max(1, event.done - first[event.stage][1])
             left = f" (about {rate * (event.total - event.done):.0f} s left)"
         first.setdefault(event.stage, (now, event.done or 0))
-        print(f"{now - started:7.1f}s {event.stage}{count}{left} {event.text}".rstrip(), file=sys.stderr, flush=True)
+        line = f"{now - started:7.1f}s {event.stage}{count}{left} {_one_line(event.text)}"
+        print(line.rstrip(), file=sys.stderr, flush=True)
 
     first: dict[str, tuple[float, int]] = {}
     return show
+
+
+def _one_line(text: str) -> str:
+    """Return `text` without what a terminal or a CI log would act on: layers are named by users."""
+    from lrfdse.check.result import clean
+
+    return clean(text)

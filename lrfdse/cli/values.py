@@ -44,6 +44,18 @@ def parse_drop(text: str, option: str) -> float:
     return float(found[1]) / 100
 
 
+def parse_growth(text: str, option: str) -> float:
+    """Read a growth in percent as a fraction; the % may be left out.
+
+    >>> parse_growth("5%", "--max-regression"), parse_growth("0", "--max-regression")
+    (0.05, 0.0)
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)\s*%?", text.strip(), flags=re.ASCII)
+    if not found:
+        raise InputError(f"{option} takes a growth in percent such as 5% or 0, but got {text!r}")
+    return float(found[1]) / 100
+
+
 def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
     """Read ``--shape name=1x3x48x320`` options.
 

@@ -12,8 +12,6 @@ from lrfdse.design import Candidate, Cost, Factorization, Funnel, Layer, SearchS
 from lrfdse.explore.cache import Cache, digest, source_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lrfdse.design import Array
     from lrfdse.explore.fits import Fits
 
@@ -39,17 +37,6 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Cache) ->
         known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap}
         cache.put("counts", key, known)
     return _funnel(known)
-
-
-def effective_rank_of(layer: Layer, weight: Callable[[], Array], cache: Cache) -> float:
-    """Return the effective rank of the weight: exp of the entropy of its singular values."""
-    from lrfdse.factorize.spectra import effective_rank
-
-    key = digest(source_digest("factorize"), layer.digest)
-    if (known := cache.get("effective-rank", key)) is None:
-        known = effective_rank(weight())
-        cache.put("effective-rank", key, known)
-    return float(known)
 
 
 def surrogate_front(

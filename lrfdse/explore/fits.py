@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrfdse.design import Factorization, Factors, Layer
 from lrfdse.explore.cache import Cache, digest, source_digest
+from lrfdse.explore.designs import reason_to_keep_dense
 
 if TYPE_CHECKING:
     from lrfdse.explore.settings import Settings
@@ -48,17 +49,76 @@ class Fits:
     def factors(self, layer: Layer, factorization: Factorization) -> Factors:
         """Return the fitted factors of `layer`."""
         if factorization.is_dense:
-            return self._fitters[layer.name].fit(factorization)
-        fitter = self._fitters[layer.name]
-        data = self.data_key(layer)
-        key = digest(source_digest("factorize", "design"), layer.digest, data, fitter.method, str(factorization))
+            return self.fitter(layer).fit(factorization)
+        key = self._key(layer, factorization)
         if (stored := self._cache.get_arrays("fits", key)) is not None:
             return _unpacked(factorization, stored)
-        factors = fitter.fit(factorization)
+        factors = self.fitter(layer).fit(factorization)
         arrays = _packed(factors)
         if factorization.params <= _STORED:
             self._cache.put_arrays("fits", key, arrays)
         return _unpacked(factorization, arrays)
+
+    def _key(self, layer: Layer, factorization: Factorization) -> str:
+        code, method = source_digest("factorize", "design"), self._method(layer)
+        return digest(code, layer.digest, self.data_key(layer), method, str(factorization))
+
+    def _method(self, layer: Layer) -> str:
+        return self.fitter(layer).method
+
+
+class FoundFits(Fits):
+    """Fits that another run has made and the cache may hold: moments are taken when the first fit is missing.
+
+    Parameters
+    ----------
+    opened
+        Makes the fits in earnest.
+    calibrated
+        Names of the layers whose inputs on calibration data are known.
+    method
+        How the layers are fitted.
+    data_key
+        Names the calibration data.
+    cache
+        Where fits may be.
+    """
+
+    def __init__(
+        self, opened: Callable[[], Fits], calibrated: Collection[str], method: str, data_key: str, cache: Cache
+    ) -> None:
+        super().__init__({}, data_key, cache)
+        self._open = opened
+        self._opened: Fits | None = None
+        self._calibrated = calibrated
+        self._named = method
+
+    def calibrated(self, layer: Layer) -> bool:
+        """Whether the layer's inputs on calibration data are known."""
+        return layer.name in self._calibrated
+
+    def fitter(self, layer: Layer) -> Fitter:
+        """Return what fits the layer."""
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened.fitter(layer)
+
+    def _method(self, layer: Layer) -> str:
+        return self._named
+
+
+def found_fits(
+    settings: Settings, model: Model, calib: Dataset | None, calibrated: Collection[str], cache: Cache
+) -> FoundFits:
+    """Return fits for who evaluates plans that another run has made options for."""
+    explored = [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
+    return FoundFits(
+        lambda: open_fits(settings, model, calib, explored, cache),
+        calibrated,
+        settings.space.method,
+        "" if calib is None else calib.digest + model.sha256,
+        cache,
+    )
 
 
 def open_fits(settings: Settings, model: Model, calib: Dataset | None, explored: list[str], cache: Cache) -> Fits:

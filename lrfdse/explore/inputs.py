@@ -13,6 +13,7 @@ from lrfdse.errors import InputError
 from lrfdse.explore.settings import Data, Settings
 
 if TYPE_CHECKING:
+    from lrfdse.explore.metrics import Scorer
     from lrfdse.model import Dataset, Model
 
 _RANDOM_SAMPLES = 64
@@ -26,6 +27,8 @@ class Inputs:
     calib: Dataset | None
     choosing: Dataset
     reporting: Dataset | None
+    scorer: Scorer
+    """The metric."""
     notes: tuple[str, ...]
 
     @property
@@ -90,15 +93,21 @@ def open_inputs(settings: Settings) -> Inputs:
     """Read the model and the data, and decide which data choose and which report.
 
     Without evaluation data the model runs on random inputs; with evaluation data alone, one half of them chooses and
-    the other reports.
+    the other reports. Of the data that choose, `settings.eval_samples` are drawn by `settings.seed`.
     """
+    from lrfdse.explore.metrics import check_metric, needs_classes, open_scorer
+    from lrfdse.explore.proxy import check_proxy
     from lrfdse.model import load_data, load_model, random_data
 
+    check_metric(settings.metric)
+    check_proxy(settings.proxy)
+    if settings.eval_samples is not None and settings.eval_samples < 1:
+        raise InputError(f"`--eval-samples >= 1` must hold, but got {settings.eval_samples}")
     model = load_model(settings.model, settings.shape)
     data, notes = settings.data, []
 
     def read(path: Path | None) -> Dataset | None:
-        return None if path is None else load_data(path, model.inputs)
+        return None if path is None else load_data(path, model.inputs, needs_classes(settings.metric))
 
     calib, choosing, reporting = read(data.calib), read(data.eval), read(data.test)
     if choosing is None and reporting is not None:
@@ -114,12 +123,21 @@ def open_inputs(settings: Settings) -> Inputs:
     elif reporting is None and choosing.labels is not None:
         choosing, reporting = choosing.split()
         notes.append("no test data: one half of the evaluation data chose the designs, the other half reported")
+    scorer = open_scorer(settings.metric, choosing.labels is not None)
+    if settings.eval_samples is not None and settings.eval_samples < choosing.count:
+        notes.append(
+            f"{settings.eval_samples} of {choosing.count} evaluation samples, drawn at random, chose the designs"
+        )
+        choosing = choosing.draw(settings.eval_samples, settings.seed)
     if calib is None:
         notes.append("no calibration data: factorizations know only the weights; give --calib for better ones")
     if choosing.labels is None:
-        notes.append(
-            "no labels: fidelity is the agreement with the original model on the data that chose, not accuracy"
-        )
+        if scorer.name == "fidelity":
+            notes.append(
+                "no labels: fidelity is the agreement with the original model on the data that chose, not accuracy"
+            )
+        elif not scorer.is_own:
+            notes.append(f"no labels: {scorer.name} compares with what the original model gives")
     elif reporting is not None and reporting.labels is None:
         raise InputError(f"{data.test}: holds no labels, so no accuracy can be reported on it; add an array `labels`")
-    return Inputs(model, calib, choosing, reporting, tuple(notes))
+    return Inputs(model, calib, choosing, reporting, scorer, tuple(notes))

@@ -59,15 +59,26 @@ def write_design(
     folder: Path, plan: Plan, schedules: Mapping[str, Sequence[str]], builder: Builder, target: Target
 ) -> None:
     """Write ``kernels/`` and ``model.onnx`` of a plan; the model comes last: where it is, all is."""
-    used: set[str] = set()
+    names = kernel_names(builder.model.layers)
     for layer in builder.model.layers:
         shape = plan[layer.name]
         for place, (spec, bias) in enumerate(_kernels(layer, shape, builder)):
-            name = _unused(layer.name if place == 0 else f"{layer.name}.{place + 1}", used)
+            name = names[layer.name][place]
             schedule = Schedule.parse(schedules[layer.name][place])
             _write_kernel(folder / "kernels", name, spec, schedule, _cores(layer, shape, builder), bias, target)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
     write_atomically(folder / "model.onnx", builder.model_of(plan))
+
+
+def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:
+    """Return what the files of each layer's kernels are called, one name a use; no two have the same C symbol."""
+    used: set[str] = set()
+    return {
+        layer.name: [
+            _unused(layer.name if place == 0 else f"{layer.name}.{place + 1}", used) for place in range(len(layer.uses))
+        ]
+        for layer in layers
+    }
 
 
 def _kernels(layer: Layer, shape: Factorization, builder: Builder) -> list[tuple[KernelSpec, NDArray[Any] | None]]:

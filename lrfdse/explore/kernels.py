@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import signal
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from lrfdse.design import KernelSpec, Latency, Measurement, MeterName, Target
 from lrfdse.errors import KernelError
 from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener
+from lrfdse.explore.processes import end_all, end_with_parent, interrupts_held
 
 if TYPE_CHECKING:
     from lrfdse.measure import Meter
@@ -72,7 +71,7 @@ def _measured(
         A process died. What was done before has been yielded; with one process, the next spec was the culprit.
     """
     with _pool(processes, target, meter) as pool:
-        with _interrupts_held():
+        with interrupts_held():
             futures = {pool.submit(_measure, spec): spec for spec in specs}
         left = set(futures)
         try:
@@ -87,17 +86,6 @@ def _measured(
             raise BrokenProcessPool(f"{len(left)} kernels were not measured")
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the parent, which it does reach a moment later, ends them itself."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_PR_SET_PDEATHSIG = 1
 _worker: dict[str, Any] = {}
 """What a worker process opens once: its target and its meter."""
 
@@ -112,10 +100,9 @@ def _pool(workers: int, target: Target, meter: MeterName) -> ProcessPoolExecutor
 def _start_worker(target: Target, meter: MeterName) -> None:
     from lrfdse.measure import open_meter
 
-    # A parent that is killed cannot end its workers: the kernel does. SystemExit lets them clean up behind themselves.
+    # SystemExit lets them clean up behind themselves.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent()
     _worker.update(target=target, meter=open_meter("host" if meter == "host" else "model", target))
 
 
@@ -123,10 +110,7 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     """End the workers now: a kernel under way is lost, all finished ones are in the cache."""
     processes = list((pool._processes or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(2)
+    end_all(processes)
 
 
 def _measure(spec: KernelSpec) -> MeasuredKernel:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from lrfdse.design import Candidate, Cost, Factorization, Funnel, KernelSpec, Latency, Layer
 from lrfdse.errors import ToolError
-from lrfdse.explore.designs import effective_rank_of, funnel_of, reason_to_keep_dense, surrogate_front
+from lrfdse.explore.designs import funnel_of, reason_to_keep_dense, surrogate_front
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.kernels import MeasuredKernel, measure_kernels
 from lrfdse.explore.result import LayerResult, Option
+from lrfdse.explore.spectra import spectrum_of, whitened_spectrum_of
 
 if TYPE_CHECKING:
     from lrfdse.explore.cache import Cache
@@ -32,12 +33,14 @@ _REFINEMENT = 3
 def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Cache) -> LayerResult:
     """Return what can be said of a layer before anything is factorized."""
     reason = reason_to_keep_dense(layer, settings.space)
+    spectrum = spectrum_of(layer, lambda: model.weight(layer.name), cache)
     return LayerResult(
         layer=layer,
         share=layer.params / sum(each.params for each in model.layers),
-        effective_rank=effective_rank_of(layer, lambda: model.weight(layer.name), cache),
+        effective_rank=spectrum.effective_rank,
         funnel=Funnel(()) if reason else funnel_of(layer, settings.space, settings.target, cache),
         kept_dense=reason,
+        spectrum=spectrum,
     )
 
 
@@ -60,7 +63,7 @@ def study_layers(
         chosen: list[Candidate] = []
         if result.kept_dense is None:
             chosen, funnel = _candidates(layer, fits, settings, cache)
-            result = dataclasses.replace(result, funnel=funnel)
+            result = dataclasses.replace(result, funnel=funnel, whitened=whitened_spectrum_of(layer, fits, cache))
         results.append(result)
         candidates[layer.name] = [
             _candidate(layer, Factorization.dense(layer.outputs, layer.inputs), settings),

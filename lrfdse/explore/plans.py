@@ -9,24 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrfdse.design import Design, Factorization, Latency, Metric, Plan, Regime, Target
+from lrfdse.explore.metrics import fidelity_grade
+from lrfdse.explore.scores import Scores, paired_error
 
 if TYPE_CHECKING:
     from lrfdse.explore.fits import Fits
     from lrfdse.explore.inputs import Inputs
+    from lrfdse.explore.metrics import Outputs, Scorer
     from lrfdse.explore.result import LayerResult, Option
+    from lrfdse.explore.scores import Grade
     from lrfdse.explore.settings import Limits
-    from lrfdse.model import Model
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """How well a plan's model does, fractions; an accuracy is None where there are no labels."""
-
-    eval_accuracy: float | None
-    accuracy: float | None
-    fidelity: float
-    standard_error: float
-    """Of the loss against the original model on the data that choose."""
+    from lrfdse.model import Dataset, Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +47,60 @@ class Evaluator:
         self._builder = builder
         self._inputs = inputs
         self._runtime = Runtime()
-        self._reference = self._runtime.run(inputs.model.content, inputs.choosing)
+        self._choosing = self._judged(inputs.choosing)
+        reports = inputs.reporting is not None and (inputs.reporting.labels is not None or not self._by_fidelity)
+        self._reporting = self._judged(inputs.reporting) if inputs.reporting is not None and reports else None
 
-    def scores(self, plan: Plan) -> Scores:
-        """Run the plan's model on the data that choose and on the data that report."""
-        from lrfdse.model import fidelity, hits, top1
+    def scores(self, plan: Plan, report: bool = True) -> Scores:
+        """Run the plan's model on the data that choose and, with `report`, on the data that report.
 
-        model, choosing, reporting = self._builder.model_of(plan), self._inputs.choosing, self._inputs.reporting
-        outputs = self._runtime.run(model, choosing)
-        kept = fidelity(outputs, self._reference)
-        accuracy = eval_accuracy = None
-        standard_error = math.sqrt(kept * (1 - kept) / choosing.count)
-        if choosing.labels is not None:
-            right = hits(outputs, choosing.labels)
-            change = right.astype(float) - hits(self._reference, choosing.labels)
-            eval_accuracy, standard_error = float(right.mean()), float(change.std() / math.sqrt(change.size))
-        if reporting is not None and reporting.labels is not None:
-            accuracy = top1(self._runtime.run(model, reporting), reporting.labels)
-        return Scores(eval_accuracy, accuracy, kept, standard_error)
+        Raises
+        ------
+        InputError
+            The model cannot be run or its outputs cannot be graded.
+        """
+        return self.scores_of(self._builder.model_of(plan), report)
+
+    def scores_of(self, model: bytes, report: bool = True) -> Scores:
+        """Run a version of the original model, as ONNX; see `scores`."""
+        outputs = self._runtime.run(model, self._choosing.data)
+        kept = fidelity_grade(outputs, self._choosing.reference)
+        chosen = kept if self._by_fidelity else self._choosing.grade(outputs)
+        reported, error = None, None
+        if report and self._reporting is not None:
+            reported = self._reporting.grade(self._runtime.run(model, self._reporting.data))
+            error = paired_error(reported, self._reporting.original)
+        return Scores(
+            eval_accuracy=None if self._by_fidelity else chosen.value,
+            accuracy=None if reported is None else reported.value,
+            fidelity=kept.value,
+            standard_error=paired_error(chosen, self._choosing.original),
+            eval_interval=chosen.interval,
+            accuracy_interval=None if reported is None else reported.interval,
+            accuracy_error=error,
+        )
+
+    @property
+    def _by_fidelity(self) -> bool:
+        return self._inputs.scorer.name == "fidelity"
+
+    def _judged(self, data: Dataset) -> _Judged:
+        reference = self._runtime.run(self._inputs.model.content, data)
+        scorer = self._inputs.scorer
+        return _Judged(data, reference, scorer.grade(reference, data, reference), scorer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Data with what the original model gives on them, and its grade."""
+
+    data: Dataset
+    reference: Outputs
+    original: Grade
+    scorer: Scorer
+
+    def grade(self, outputs: Outputs) -> Grade:
+        return self.scorer.grade(outputs, self.data, self.reference)
 
 
 def plan_id(plan: Plan) -> str:
@@ -118,12 +147,15 @@ def assemble(plan: Plan, layers: Sequence[LayerResult], target: Target, scores: 
         fidelity=scores.fidelity,
         standard_error=scores.standard_error,
         origin=origin,
+        eval_interval=scores.eval_interval,
+        accuracy_interval=scores.accuracy_interval,
+        accuracy_error=scores.accuracy_error,
     )
 
 
 def metric_of(inputs: Inputs) -> Metric:
-    """Return what designs are chosen by: "accuracy" with labels, else "fidelity"."""
-    return "fidelity" if inputs.choosing.labels is None else "accuracy"
+    """Return what designs are chosen by, as `Design.score` takes it and reports print it; see `Scorer.name`."""
+    return inputs.scorer.name
 
 
 def pareto(designs: Sequence[Design], metric: Metric) -> list[Design]:

@@ -47,6 +47,22 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Singular values of one matrix, thinned to what a plot shows."""
+
+    size: int
+    """The smaller side of the matrix: how many singular values there are."""
+    effective_rank: float
+    """Exp of the entropy of all singular values divided by their sum; 0 for a zero matrix."""
+    ranks: tuple[int, ...]
+    """Ascending, from 1 to `size`."""
+    values: tuple[float, ...]
+    """The singular value of each rank, relative to the largest."""
+    errors: tuple[float, ...]
+    """The relative error, in Frobenius norm, of the best matrix of each rank."""
+
+
+@dataclass(frozen=True, slots=True)
 class LayerResult:
     """One FC layer: its compressibility, its funnel and its options, the dense one first."""
 
@@ -60,6 +76,10 @@ class LayerResult:
     """Factorization text to the reason why its kernel was dropped."""
     kept_dense: str | None = None
     """Why the layer is not explored, where it is not."""
+    spectrum: Spectrum | None = None
+    """Of the weight."""
+    whitened: Spectrum | None = None
+    """Of the weight times a root of the covariance of its inputs; None without calibration data."""
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import TYPE_CHECKING
 
 from lrfdse.explore.cache import Cache
@@ -11,11 +12,11 @@ from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.fits import Fits, open_fits
 from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.keep import keep_designs
-from lrfdse.explore.log import logged
+from lrfdse.explore.log import failures_logged, logged
 from lrfdse.explore.options import inspect_layer, study_layers
 from lrfdse.explore.plans import Builder, Evaluator, metric_of, pareto
 from lrfdse.explore.result import Exploration, Inspection, LayerResult
-from lrfdse.explore.search import search_plans
+from lrfdse.explore.search import check_study, search_plans
 from lrfdse.files import sole_writer
 
 if TYPE_CHECKING:
@@ -49,14 +50,19 @@ def explore(
     """
     from lrfdse.measure import open_meter
 
-    inputs = open_inputs(settings)
-    meter = open_meter(settings.meter, settings.target)
-    with sole_writer(settings.output), logged(settings.output / "log.jsonl", listen) as tell:
+    began = time.monotonic()
+    deadline = None if settings.minutes is None else began + 60 * settings.minutes
+    folder, facts = settings.output, {"model": str(settings.model), "target": settings.target.name}
+    with failures_logged(folder, facts):
+        inputs = open_inputs(settings)
+        meter = open_meter(settings.meter, settings.target)
+        check_study(settings, inputs, meter)
+    with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", listen, facts) as tell:
         tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
         cache = Cache(settings.cache)
         builder = Builder(inputs.model, fits_of(settings, inputs.model, inputs.calib, cache, tell))
         layers = study_layers(settings, inputs.model, builder.fits, meter, cache, tell)
-        found = search_plans(settings, inputs, layers, meter, Evaluator(builder, inputs), tell)
+        found = search_plans(settings, inputs, layers, meter, Evaluator(builder, inputs), tell, deadline)
         metric = metric_of(inputs)
         front = pareto(found.designs, metric)
         exploration = Exploration(
@@ -74,7 +80,7 @@ def explore(
             recommended=None if found.recommended is None else found.recommended.id,
             plain=None if found.plain is None else found.plain.id,
             kept=tuple(keep_designs(settings, builder, layers, front, found.recommended, tell)),
-            notes=(*inputs.notes, *_notes(settings, meter.name, found.baseline.regime)),
+            notes=(*inputs.notes, *_notes(settings, meter.name, found.baseline.regime), *found.notes),
             plan_gap=found.gap,
         )
         if finish is not None:

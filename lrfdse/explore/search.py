@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,17 +14,8 @@ from lrfdse.errors import InputError
 from lrfdse.explore.cache import digest, source_digest
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.options import BASELINE_RATIOS
-from lrfdse.explore.plans import (
-    Evaluator,
-    Scores,
-    assemble,
-    metric_of,
-    pareto,
-    plan_id,
-    plan_of,
-    recommend,
-    warm_params,
-)
+from lrfdse.explore.plans import Evaluator, metric_of, pareto, recommend, warm_params
+from lrfdse.explore.trials import Job, Trials
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
@@ -31,7 +23,8 @@ if TYPE_CHECKING:
     from lrfdse.explore.settings import Settings
     from lrfdse.measure import Meter
     from lrfdse.search import LayerTable, PlanFront
-    from lrfdse.search.study import Finished, Proposal, Study
+    from lrfdse.search.samplers import Sampler, Space
+    from lrfdse.search.study import Study
 
 _UNIFORM_SHARE, _FIRST_SHARE, _SAMPLER_SHARE = 0.15, 0.25, 0.15
 """Of the budget: uniform SVD at most, plans spread over the whole front, and the sampler; the rest goes where designs
@@ -40,8 +33,6 @@ _USEFUL_ERROR = 0.25
 """Squared relative output error, averaged over layers, beyond which no model is worth a look."""
 _WORTH_HAVING = 2.5
 """Multiples of the allowed loss up to which a plan is worth a closer look."""
-_OURS = ("dense", "uniform-svd", "knapsack", "svd")
-"""Origins of plans that are enqueued; others come from the sampler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +45,7 @@ class Found:
     plain: Design | None
     """The best SVD design at no more parameters than the recommended one, where that is another."""
     gap: float
+    notes: tuple[str, ...] = ()
 
 
 def search_plans(
@@ -63,17 +55,26 @@ def search_plans(
     meter: Meter,
     evaluator: Evaluator,
     tell: Listener,
+    deadline: float | None = None,
 ) -> Found:
-    """Evaluate at most `settings.budget` plans, each as a trial of the study, and return all of them as designs.
+    """Have at most `settings.budget` plans evaluated, each as a trial of the study, and return all of them as designs.
 
     First the dense model and uniform SVD, then plans spread over the knapsack's front, then plans of that part of the
     front whose loss is near the allowed one, then what the study's sampler proposes; last, SVD at no more parameters
-    than the recommended design.
+    than the recommended design. From `deadline` (`time.monotonic`) on nothing new is proposed.
+
+    Raises
+    ------
+    InputError
+        The sampler tries every plan, and the space has more of them than the budget; or the study's name or storage
+        cannot be used.
     """
     from lrfdse.search import plans_by_regime, spread, uniform
-    from lrfdse.search.storage import storage_errors
+    from lrfdse.search.samplers import Space, open_sampler
 
     warm, cold = tables(layers, "warm"), tables(layers, "cold")
+    space, sampler = Space(tuple(warm)), open_sampler(settings.sampler)
+    _check_size(sampler, space, settings.budget)
     tell(Event("knapsack", f"{len(warm)} layers"))
     limits, budget, fits_cache = settings.limits, settings.budget, warm_params(settings.target)
     front = plans_by_regime(
@@ -85,27 +86,135 @@ def search_plans(
         max_error=max(1.0, _USEFUL_ERROR * len(layers)),
     )
     metric = metric_of(inputs)
-    with storage_errors(study_url(settings)), _Trials(settings, inputs, layers, meter, evaluator, tell) as trials:
+    with _trials(settings, inputs, layers, meter, evaluator, space, tell, deadline) as trials:
 
         def left(reserved: float) -> int:
-            # One place is kept for the comparison with SVD at the end.
-            return max(0, budget - 1 - len(trials.designs()) - int(reserved * budget))
+            # One place is kept for the comparison with SVD at the end, which is no plan of its own where all are tried.
+            last = 0 if sampler.whole_space else 1
+            return max(0, budget - last - len(trials.designs()) - int(reserved * budget))
 
-        trials.run([{}], "dense")
+        base = trials.baseline()
         ratios = _evenly(BASELINE_RATIOS, min(left(0), int(_UNIFORM_SHARE * budget)))
         trials.run(uniform(warm, "svd", ratios), "uniform-svd")
         first = min(left(0), int(_FIRST_SHARE * budget))
         trials.run([front.texts(i) for i in spread(front, first)], "knapsack")
-        near = _near(front, trials.designs(), trials.baseline(), metric, settings)
+        near = _near(front, trials.designs(), base, metric, settings)
         trials.run([near.texts(i) for i in spread(near, left(_SAMPLER_SHARE))], "knapsack")
-        trials.sample(left(0))
-        base = trials.baseline()
+        trials.sample(sampler, left(0))
         chosen = recommend(pareto(trials.designs(), metric), base, metric, limits)
         plain = None
-        if chosen is not None and chosen.id != base.id and len(trials.designs()) < budget:
+        if chosen is not None and chosen.id != base.id:
             texts = _best_svd(warm, cold, fits_cache, chosen.params)
-            plain = trials.run([texts], "svd")[0] if texts else None
-        return Found(base, tuple(trials.designs()), chosen, plain, front.gap)
+            if texts and (len(trials.designs()) < budget or trials.has(texts)):
+                plain = next(iter(trials.run([texts], "svd")), None)
+        notes = []
+        if trials.out_of_time:
+            notes.append(
+                f"stopped after --time {settings.minutes:g} minutes: {len(trials.designs())} of {budget} plans were "
+                "evaluated; the same command with more time goes on from there"
+            )
+        return Found(base, tuple(trials.designs()), chosen, plain, front.gap, tuple(notes))
+
+
+@contextmanager
+def _trials(
+    settings: Settings,
+    inputs: Inputs,
+    layers: tuple[LayerResult, ...],
+    meter: Meter,
+    evaluator: Evaluator,
+    space: Space,
+    tell: Listener,
+    deadline: float | None,
+) -> Iterator[Trials]:
+    """Open the study, share what others need to help, and end the helpers and close the study afterwards."""
+    from lrfdse.explore.share import publish
+    from lrfdse.explore.worker import Helpers
+    from lrfdse.search.storage import storage_errors
+
+    url = study_url(settings)
+    with storage_errors(url):
+        study = _open(settings, inputs, space, meter)
+        helpers = Helpers(settings, layers, url, study.name, tell)
+        try:
+            if settings.study is not None or settings.artifacts is not None:
+                publish(study, settings, layers, inputs.model, tell)
+            study.open_queue()
+            yield Trials(study, Job(settings, layers, metric_of(inputs), evaluator), space, helpers, tell, deadline)
+            study.close_queue()
+        finally:
+            helpers.stop()
+            study.close()
+
+
+def check_study(settings: Settings, inputs: Inputs, meter: Meter) -> None:
+    """Refuse, before anything long begins, a sampler, a storage or a study that cannot be used.
+
+    Raises
+    ------
+    InputError
+        There is no such sampler, or the study of that name is of another model, target or meter.
+    ToolError
+        The storage cannot be reached, or a package is missing.
+    """
+    from lrfdse.search import opening
+    from lrfdse.search.samplers import open_sampler
+
+    open_sampler(settings.sampler)
+    if settings.study is not None:
+        identity = _identity(settings, inputs, meter)
+        opening.check_study(settings.study, _name(settings, inputs, identity), identity)
+
+
+def _open(settings: Settings, inputs: Inputs, space: Space, meter: Meter) -> Study:
+    from lrfdse.search.opening import open_study
+
+    identity = _identity(settings, inputs, meter)
+    return open_study(
+        study_url(settings),
+        _name(settings, inputs, identity),
+        space.choices,
+        identity=identity,
+        sole=settings.study is None,
+    )
+
+
+def _name(settings: Settings, inputs: Inputs, identity: Mapping[str, str]) -> str:
+    default = f"lrfdse/{inputs.model.sha256[:8]}/{settings.target.name}/{digest(*identity.values())[:8]}"
+    return settings.study_name or default
+
+
+def _identity(settings: Settings, inputs: Inputs, meter: Meter) -> dict[str, str]:
+    """Return what all trials of a study have in common."""
+    data = [None if part is None else part.digest for part in (inputs.calib, inputs.choosing, inputs.reporting)]
+    return {
+        "model": inputs.model.sha256,
+        "target": settings.target.name,
+        "meter": meter.key(),
+        "score": inputs.scorer.key,
+        "data": digest(data),
+        "method": settings.space.method,
+        "seed": str(settings.seed),
+        **code_identity(),
+    }
+
+
+def code_identity() -> dict[str, str]:
+    """Return what results depend on beside the inputs: all who evaluate plans of a study must have the same."""
+    from importlib.metadata import version
+
+    from lrfdse import __version__
+
+    code = source_digest("factorize", "model", "design", "explore")
+    return {"lrfdse": __version__, "code": code, "onnxruntime": version("onnxruntime")}
+
+
+def _check_size(sampler: Sampler, space: Space, budget: int) -> None:
+    if sampler.whole_space and space.size > budget:
+        raise InputError(
+            f"--sampler {sampler.name}: the space has {space.size:,} plans, more than --budget {budget}: "
+            "raise the budget, lower the search space's max_compiled, or choose another sampler"
+        )
 
 
 def _evenly(values: Sequence[float], count: int) -> list[float]:
@@ -157,135 +266,3 @@ def _near(front: PlanFront, designs: Sequence[Design], base: Design, metric: Met
             worst = max(worst, float(front.error[i]))
     worst = max(worst, float(np.quantile(front.error, 0.1))) if len(front) else 0.0
     return front.taken(np.flatnonzero(front.error <= worst))
-
-
-class _Trials:
-    """The study of one exploration: what it knows is not evaluated again."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        inputs: Inputs,
-        layers: tuple[LayerResult, ...],
-        meter: Meter,
-        evaluator: Evaluator,
-        tell: Listener,
-    ) -> None:
-        self._settings = settings
-        self._inputs = inputs
-        self._layers = layers
-        self._evaluator = evaluator
-        self._tell = tell
-        self._metric = metric_of(inputs)
-        self._study = self._open(meter)
-        self._designs: dict[str, Design] = {}
-        self._evaluated = 0
-
-    def __enter__(self) -> _Trials:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._study.close()
-
-    def _open(self, meter: Meter) -> Study:
-        from importlib.metadata import version
-
-        from lrfdse.search.opening import open_study
-
-        settings, model = self._settings, self._inputs.model
-        inputs = self._inputs
-        data = [None if part is None else part.digest for part in (inputs.calib, inputs.choosing, inputs.reporting)]
-        identity = {
-            "model": model.sha256,
-            "target": settings.target.name,
-            "meter": meter.key(),
-            "score": self._metric,
-            "data": digest(data),
-            "code": digest(source_digest("factorize", "model", "design", "explore"), version("onnxruntime")),
-            "method": settings.space.method,
-            "seed": str(settings.seed),
-        }
-        choices = {result.layer.name: [option.text for option in result.options] for result in self._layers}
-        name = f"lrfdse/{model.sha256[:8]}/{settings.target.name}/{digest(*identity.values())[:8]}"
-        return open_study(
-            study_url(settings), name, choices, identity=identity, seed=settings.seed, sole=settings.study is None
-        )
-
-    def run(self, plans: Sequence[Mapping[str, str]], origin: str) -> list[Design]:
-        """Evaluate plans and return their designs; what the study knows from an earlier run is taken from there.
-
-        A plan that an earlier run left in the queue comes out of it here, at the latest; what else comes out with it
-        is evaluated too and waits for its own stage.
-        """
-        wanted = dict.fromkeys(self._study.key(texts) for texts in plans)
-        for texts in plans:
-            self._study.enqueue(texts, origin)
-        while set(wanted) - set(self._study.finished()) - set(self._study.failed()):
-            proposal = self._study.next_plan()
-            if proposal is None or proposal.origin not in _OURS:
-                # Another process of a shared study has what is missing; it is not waited for.
-                if proposal is not None:
-                    self._evaluate(proposal)
-                break
-            self._evaluate(proposal)
-        finished = self._study.finished()
-        return [self._take(finished[key]) for key in wanted if key in finished]
-
-    def sample(self, count: int) -> None:
-        """Evaluate `count` plans that the sampler proposes, those of earlier runs included."""
-        for _ in range(count - len(self._sampled())):
-            proposal = self._study.next_plan()
-            if proposal is None:
-                break
-            self._evaluate(proposal)
-        for trial in self._sampled()[: max(0, count)]:
-            self._take(trial)
-
-    def designs(self) -> list[Design]:
-        """Return every design of the study so far, in the order of its trials."""
-        return list(self._designs.values())
-
-    def baseline(self) -> Design:
-        """Return the dense model; where the study does not have it (another process is at it), evaluate it here."""
-        for design in self._designs.values():
-            if all(shape.is_dense for _, shape in design.plan.choices):
-                return design
-        plan = plan_of({}, self._layers)
-        return assemble(plan, self._layers, self._settings.target, self._evaluator.scores(plan), "dense")
-
-    def _evaluate(self, proposal: Proposal) -> None:
-        plan = plan_of(proposal.texts, self._layers)
-        try:
-            scores = self._evaluator.scores(plan)
-        except InputError as error:
-            if proposal.origin == "dense":
-                raise
-            self._study.fail(proposal, str(error))
-            self._tell(Event("note", f"plan {plan_id(plan)} cannot be evaluated: {error}"))
-            return
-        design = assemble(plan, self._layers, self._settings.target, scores, proposal.origin)
-        score = design.score(self._metric)
-        facts = {
-            "id": design.id,
-            "flops": design.flops,
-            "cache_regime": design.regime,
-            "latency_low_us": design.latency.low_us,
-            "latency_high_us": design.latency.high_us,
-            "eval_accuracy": scores.eval_accuracy,
-            "accuracy": scores.accuracy,
-            "fidelity": scores.fidelity,
-            "standard_error": scores.standard_error,
-        }
-        self._study.tell(proposal, design.latency.us, design.params, score, facts)
-        self._evaluated += 1
-        text = f"{design.id} {self._metric} {score:.4f} ({proposal.origin})"
-        self._tell(Event("plans", text, min(self._evaluated, self._settings.budget), self._settings.budget))
-
-    def _sampled(self) -> list[Finished]:
-        return [trial for trial in self._study.finished().values() if trial.origin not in _OURS]
-
-    def _take(self, trial: Finished) -> Design:
-        scores = Scores(*(trial.attrs[field.name] for field in fields(Scores)))
-        plan = plan_of(trial.texts, self._layers)
-        design = assemble(plan, self._layers, self._settings.target, scores, trial.origin)
-        return self._designs.setdefault(design.id, design)

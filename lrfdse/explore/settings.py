@@ -21,7 +21,7 @@ class Limits:
     """What the recommended design must satisfy."""
 
     max_drop: float = 0.01
-    """Largest loss of accuracy (or fidelity) on the data that chooses, a fraction."""
+    """Largest loss of the metric on the data that choose; 0.01 is one point."""
     max_params: int | None = None
     max_latency_us: float | None = None
 
@@ -59,6 +59,20 @@ class Settings:
     """Designs whose files are written beside the recommended one's."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     seed: int = 0
+    metric: str | None = None
+    """What designs are chosen by, a name of `lrfdse.explore.metrics`; None means top-1, without labels fidelity."""
+    eval_samples: int | None = None
+    """Samples drawn from the evaluation data to choose by; None means all."""
+    proxy: str = "output"
+    """What the knapsack adds up over layers, a name of `lrfdse.explore.proxy`."""
     study: str | None = None
-    """Optuna storage URL; None means an SQLite file in the output folder."""
+    """Optuna storage URL, or the path of a journal; None means an SQLite file in the output folder."""
+    study_name: str | None = None
+    """Of the study; None means a name that tells model, target and what else results depend on."""
+    sampler: str = "nsga2"
+    """What proposes plans around the knapsack's, a name of `lrfdse.search.samplers`."""
+    minutes: float | None = None
+    """After which no new plan is proposed; None means never."""
+    artifacts: Path | None = None
+    """Artifact store for those who join the study; None means `artifacts` in the output folder."""
     cache: Path = field(default_factory=default_cache)

@@ -2,5 +2,6 @@
 
 from lrfdse.factorize.chain import apply_chain, dense_weight
 from lrfdse.factorize.fit import Fitter
+from lrfdse.factorize.methods import METHODS
 
-__all__ = ["Fitter", "apply_chain", "dense_weight"]
+__all__ = ["METHODS", "Fitter", "apply_chain", "dense_weight"]

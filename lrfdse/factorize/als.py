@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.factorize.chain import dense_weight
-from lrfdse.factorize.linalg import conjugate_gradients, solve_semidefinite
+from lrfdse.factorize.objective import OutputError
+from lrfdse.factorize.starts import separable_start
+from lrfdse.factorize.system import CoreSystem
 from lrfdse.factorize.tt import balanced, carried_ranks, tt_svd
 
 if TYPE_CHECKING:
@@ -23,54 +25,7 @@ LEAST_GAIN = 1e-3
 """A fit ends when a sweep lowers the squared error by less than this part of it."""
 
 BUDGET = 2e10
-"""Floating-point operations, estimated, that the updates of a fit may spend."""
-
-_DIRECT_UNKNOWNS = 5000
-_DIRECT_ELEMENTS = 32_000_000
-_CG_STEPS = 25
-_CG_TOLERANCE = 1e-4
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class OutputError:
-    """The squared error ``|(W - What) S|_F^2`` with ``S S^T`` the covariance of the inputs, for one layer.
-
-    Parameters
-    ----------
-    weight
-        W, shape (M, N).
-    covariance
-        Shape (N, N), positive semidefinite.
-    product
-        ``W`` times the covariance, shape (M, N).
-    """
-
-    weight: Array
-    covariance: Array
-    product: Array
-
-    @classmethod
-    def of(cls, weight: Array, covariance: Array) -> OutputError:
-        """Take the product once, for all fits of the layer."""
-        weight = np.asarray(weight, dtype=np.float64)
-        return cls(weight, covariance, weight @ covariance)
-
-    def padded(self, outputs: int, inputs: int) -> OutputError:
-        """Return the error of the layer padded with zeros: outputs that are zero and inputs that never vary."""
-        m, n = self.weight.shape
-        if (m, n) == (outputs, inputs):
-            return self
-        added = ((0, outputs - m), (0, inputs - n))
-        return OutputError(
-            np.pad(self.weight, added),
-            np.pad(self.covariance, (added[1], added[1])),
-            np.pad(self.product, added),
-        )
-
-    def __call__(self, cores: Sequence[Array]) -> float:
-        """Return the squared error of a train."""
-        difference = self.weight - dense_weight(cores)
-        return max(float(np.vdot(difference @ self.covariance, difference)), 0.0)
+"""Floating-point operations, estimated, after which a fit starts no further sweep."""
 
 
 def fit_outputs(
@@ -79,13 +34,17 @@ def fit_outputs(
     sweeps: int = SWEEPS,
     gain: float = LEAST_GAIN,
     budget: float | None = None,
+    also: Sequence[Array] = (),
 ) -> tuple[Array, ...]:
-    """Return cores that minimise the output error of any path, from the better of two starts, never above TT-SVD.
+    """Return cores that minimise the output error of any path, from the best of several starts, never above TT-SVD.
 
-    The starts are TT-SVD of the weight, and TT-SVD of the weight whitened by a covariance that is separable over the
+    The starts are TT-SVD of the target, and TT-SVD of the target whitened by a covariance that is separable over the
     input modes. Each core in turn takes the step that solves its least squares problem exactly (or nearly, by conjugate
     gradients where the system is large); directions that the inputs never take stay as they were. Derived in
     docs/method.md.
+
+    Where one core holds all output digits, a metric on the outputs acts on that core alone: its root goes to the
+    target, and its inverse to the core. Elsewhere the metric stands in the least squares problems.
 
     Parameters
     ----------
@@ -98,40 +57,74 @@ def fit_outputs(
     gain
         Ends the fit when a sweep lowers the squared error by a smaller part.
     budget
-        Operations that the updates may spend; by default `BUDGET`, or twice what evaluating the error once takes where
-        that is more. An update that would go beyond it is left out, so that in a layer of many millions of weights only
-        cores with small systems are fitted.
+        Operations after which no further sweep starts; by default `BUDGET`, or 16 times the size of the layer times its
+        inputs where that is more. The first sweep is always made whole, so every core is fitted.
+    also
+        Further weights, shape (M, N), whose TT-SVDs are starts.
 
     Returns
     -------
     tuple of array
         Core k of shape ``(r_{k-1}, m_k, n_k, r_k)``.
     """
-    ranks = carried_ranks(factorization)
-    shape = dataclasses.replace(factorization, ranks=ranks)
-    error = error.padded(shape.outputs, shape.inputs)
-    best = tt_svd(error.weight, factorization)
-    if shape != factorization:
-        # Where no bond carries more, what was found has an exact train of the smaller ranks.
-        best = tt_svd(dense_weight(best), shape)
-    least = error(best)
-    other = _separable_start(error, shape)
-    if (reached := error(other)) < least:
-        best, least = other, reached
+    error = error.padded(factorization.outputs, factorization.inputs)
+    also = [_padded(weight, error.weight.shape) for weight in also]
+    if budget is None:
+        budget = max(BUDGET, 16.0 * error.weight.size * factorization.inputs)
+    holders = [k for k, m in enumerate(factorization.out_modes) if m > 1]
+    if error.metric is None or len(holders) > 1:
+        return _descended(error, factorization, sweeps, gain, budget, also)
+    root = np.asarray(np.linalg.cholesky(error.metric))
+    turned = OutputError.of(root.T @ error.weight, error.covariance)
+    # TT-SVD of the target itself is no start of the turned problem, but the promise is to stay below it.
+    plain = tt_svd(error.weight, factorization)
+    also = [root.T @ dense_weight(plain), *(root.T @ weight for weight in also)]
+    cores = list(_descended(turned, factorization, sweeps, gain, budget, also))
+    k = holders[0] if holders else 0
+    cores[k] = _solved(root, cores[k])
+    return balanced(cores)
+
+
+def _descended(
+    error: OutputError, factorization: Factorization, sweeps: int, gain: float, budget: float, also: Sequence[Array]
+) -> tuple[Array, ...]:
+    shape = dataclasses.replace(factorization, ranks=carried_ranks(factorization))
+    starts = [_carried(tt_svd(error.weight, factorization), factorization, shape), separable_start(error, shape)]
+    starts += [_carried(tt_svd(weight, factorization), factorization, shape) for weight in also]
+    if error.metric is not None:
+        plain = OutputError.of(error.weight, error.covariance)
+        starts.append(_descended(plain, shape, min(sweeps, 4), gain, budget, also))
+    reached = [error(start) for start in starts]
+    least = min(reached)
+    best = starts[reached.index(least)]
     # Rounding in the interfaces limits what can be gained.
-    floor = float(np.vdot(error.product, error.weight)) * 1e-14
-    sweep = _Sweep(error, list(best), max(BUDGET, 4.0 * error.weight.size * shape.inputs) if budget is None else budget)
+    floor = error.whole * 1e-14
+    if sweeps > 0 and least > floor:
+        found = swept(error, best, sweeps, gain, budget, least, floor)
+        if error(found) < least:
+            best = found
+    return _grown(balanced(best), factorization)
+
+
+def swept(
+    error: OutputError,
+    cores: Sequence[Array],
+    sweeps: int,
+    gain: float,
+    budget: float,
+    reached: float,
+    floor: float,
+) -> tuple[Array, ...]:
+    """Return the cores after sweeps from a start whose squared error is `reached`."""
+    sweep = _Sweep(error, list(cores), reached)
     for _ in range(sweeps):
-        if least <= floor:
-            break
+        before = sweep.reached
         sweep.forward()
         sweep.backward()
-        before, reached = least, error(sweep.cores)
-        if reached < least:
-            best, least = tuple(sweep.cores), reached
-        if not sweep.moved or least > (1 - gain) * before:
+        done = sweep.reached <= floor or sweep.reached > (1 - gain) * before
+        if done or sweep.operations >= budget:
             break
-    return _grown(balanced(best), factorization)
+    return tuple(sweep.cores)
 
 
 class _Sweep:
@@ -140,30 +133,29 @@ class _Sweep:
     The left part of core k has shape ``(M_{k-1}, N_{k-1}, r_{k-1})``, the right part ``(r_k, M/M_k, N/N_k)``.
     """
 
-    def __init__(self, error: OutputError, cores: list[Array], budget: float) -> None:
+    def __init__(self, error: OutputError, cores: list[Array], reached: float) -> None:
         self._error = error
         self._left: list[Array] = [np.ones((1, 1, 1))] * len(cores)
         self._right: list[Array] = [np.ones((1, 1, 1))] * len(cores)
-        self._budget = budget
         self.cores = cores
-        self.moved = False
+        self.reached = reached
+        self.operations = 0.0
         for k in range(len(cores) - 1, 0, -1):
-            self._pass_left(k)
+            self.pass_left(k)
 
     def forward(self) -> None:
         """Update every core but the last, left to right."""
-        self.moved = False
         for k in range(len(self.cores) - 1):
-            self._update(k)
-            self._pass_right(k)
+            self.update(k)
+            self.pass_right(k)
 
     def backward(self) -> None:
         """Update every core but the first, right to left."""
         for k in range(len(self.cores) - 1, 0, -1):
-            self._update(k)
-            self._pass_left(k)
+            self.update(k)
+            self.pass_left(k)
 
-    def _pass_right(self, k: int) -> None:
+    def pass_right(self, k: int) -> None:
         """Make core k orthonormal over its left and own indices; its triangular factor moves to core k + 1."""
         core, after = self.cores[k], self.cores[k + 1]
         a, m, n, b = core.shape
@@ -174,7 +166,7 @@ class _Sweep:
         joined = np.tensordot(left, self.cores[k], axes=(2, 0)).transpose(0, 2, 1, 3, 4)
         self._left[k + 1] = joined.reshape(left.shape[0] * m, left.shape[1] * n, b)
 
-    def _pass_left(self, k: int) -> None:
+    def pass_left(self, k: int) -> None:
         """Do the mirror image."""
         core, before = self.cores[k], self.cores[k - 1]
         a, m, n, b = core.shape
@@ -185,154 +177,49 @@ class _Sweep:
         joined = np.tensordot(self.cores[k], right, axes=(3, 0)).transpose(0, 1, 3, 2, 4)
         self._right[k - 1] = joined.reshape(a, m * right.shape[1], n * right.shape[2])
 
-    def _update(self, k: int) -> None:
-        """Solve for core k where the budget allows, and take the solution where it lowers the error."""
-        core, system = self.cores[k], _System(self._error, self._left[k], self._right[k], self.cores[k].shape)
-        if system.operations > self._budget:
-            return
-        self._budget -= system.operations
-        step = system.step(core)
-        if step is not None:
-            self.cores[k] = core + step
-            self.moved = True
+    def update(self, k: int) -> None:
+        """Solve for core k, the others orthonormal, and take the step where it lowers the error."""
+        core = self.cores[k]
+        system = CoreSystem(self._error, self._left[k], self._right[k], core.shape)
+        self.operations += system.operations
+        if (found := system.step(core)) is not None:
+            self.cores[k] = core + found[0]
+            self.reached -= found[1]
 
 
-class _System:
-    """The least squares problem of one core ``(a, m, n, b)`` between a left and a right part.
+def refit_core(error: OutputError, cores: Sequence[Array], k: int) -> tuple[Array, ...]:
+    """Return the train with core k solved again under the output error, the others as they span.
 
-    The normal matrix pairs ``(a, n, b)`` with itself and is the same for every output digit m. A part that holds no
-    input digits is orthonormal over its outputs alone, so its bond index only adds right-hand sides.
+    The cheap variant of a fit: one least squares problem. Negative k counts from the end. The cores come back with the
+    others orthonormal towards k, then balanced: the same matrix where core k is optimal already.
     """
-
-    def __init__(self, error: OutputError, left: Array, right: Array, shape: tuple[int, ...]) -> None:
-        self._a, self._m, self._n, self._b = shape
-        self._error, self._left, self._right = error, left, right
-        self._p, self._q = left.shape[1], right.shape[2]
-        # Outputs enter the normal matrix by their inner products alone, so an orthonormal basis of them serves.
-        self._few_left = _compressed(left)
-        self._few_right = _compressed(right.transpose(1, 2, 0))
-        o, t = len(self._few_left), len(self._few_right)
-        size = len(error.covariance)
-        a, b = (self._a if self._p > 1 else 1), (self._b if self._q > 1 else 1)
-        self._unknowns = a * self._n * b
-        rows = self._m * self._a * self._n * self._b / self._unknowns
-        middle = self._p * self._n * b
-        direct = 2.0 * size * size * (min(b * b, t * b) if self._q > 1 else 0)
-        direct += 2.0 * middle * middle * (min(a * a, o * a) if self._p > 1 else 0)
-        direct += self._unknowns**3 / 3 + 4 * rows * self._unknowns**2
-        product = 2.0 * o * self._m * t * size * size
-        iterative = _CG_STEPS * product
-        self._direct = (
-            self._unknowns <= _DIRECT_UNKNOWNS and middle * middle <= _DIRECT_ELEMENTS and direct <= iterative
-        )
-        self.operations = (direct if self._direct else iterative) + 2.0 * error.weight.size * self._a
-
-    def step(self, core: Array) -> Array | None:
-        """Return what to add to the core, or None where nothing lowers the error."""
-        target = _projected(self._error.product, self._left, self._right, self._m, self._n)
-        if self._direct:
-            matrix = self._matrix()
-            residual = self._rows(target) - self._rows(core) @ matrix
-            step = solve_semidefinite(matrix, residual)
-            change = step @ matrix
-        else:
-            residual = target - self._apply(core)
-            step, change = conjugate_gradients(self._apply, residual, _CG_STEPS, _CG_TOLERANCE)
-        if not (2 * np.vdot(residual, step) - np.vdot(change, step) > 0):
-            return None
-        return self._cored(step) if self._direct else step
-
-    def _matrix(self) -> Array:
-        """Return the normal matrix over the unknowns of one right-hand side."""
-        p, n, q = self._p, self._n, self._q
-        tensor = self._error.covariance
-        if q > 1:
-            tensor = _congruence(tensor.reshape(p * n, q, p * n, q), self._few_right)
-        if p > 1:
-            rest = self._unknowns // self._a
-            turned = tensor.reshape(p, rest, p, rest).transpose(1, 0, 3, 2)
-            tensor = _congruence(turned, self._few_left).reshape(rest, self._a, rest, self._a).transpose(1, 0, 3, 2)
-        matrix = tensor.reshape(self._unknowns, self._unknowns)
-        return np.asarray((matrix + matrix.T) / 2)
-
-    def _order(self) -> tuple[int, ...]:
-        """Return the axes of a core ``(a, m, n, b)`` with those of the right-hand sides first."""
-        free = ([0] if self._p == 1 else []) + [1] + ([3] if self._q == 1 else [])
-        return (*free, *(axis for axis in range(4) if axis not in free))
-
-    def _rows(self, core: Array) -> Array:
-        return core.transpose(self._order()).reshape(-1, self._unknowns)
-
-    def _cored(self, rows: Array) -> Array:
-        order, shape = self._order(), (self._a, self._m, self._n, self._b)
-        return rows.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
-
-    def _apply(self, core: Array) -> Array:
-        """Multiply by the normal matrix without forming it."""
-        left, right = self._few_left, self._few_right
-        dense = np.tensordot(np.tensordot(left, core, axes=(2, 0)), right, axes=(4, 2))
-        o, p, m, n, t, q = dense.shape
-        dense = dense.transpose(0, 2, 4, 1, 3, 5).reshape(o * m * t, p * n * q)
-        return _projected(dense @ self._error.covariance, left, right.transpose(2, 0, 1), m, n)
+    made = [np.asarray(core, dtype=np.float64) for core in cores]
+    k %= len(made)
+    padded = error.padded(int(np.prod([c.shape[1] for c in made])), int(np.prod([c.shape[2] for c in made])))
+    sweep = _Sweep(padded, made, 0.0)
+    for before in range(k):
+        sweep.pass_right(before)
+    sweep.update(k)
+    return balanced(sweep.cores)
 
 
-def _projected(product: Array, left: Array, right: Array, m: int, n: int) -> Array:
-    """Return ``sum L[o,p,a] P[(o,i,t),(p,j,q)] R[b,t,q]`` as ``(a, i, j, b)``."""
-    (o, p, _), (_, t, q) = left.shape, right.shape
-    joined = np.tensordot(left, product.reshape(o, m, t, p, n, q), axes=((0, 1), (0, 3)))
-    return np.asarray(np.tensordot(joined, right, axes=((2, 4), (1, 2))))
+def _carried(cores: tuple[Array, ...], factorization: Factorization, shape: Factorization) -> tuple[Array, ...]:
+    """Return an exact train of the ranks that the bonds can carry."""
+    return cores if shape == factorization else tt_svd(dense_weight(cores), shape)
 
 
-def _compressed(part: Array) -> Array:
-    """Return an array ``(o', p, a)`` with the same sums over o of products as `part` of shape ``(o, p, a)``."""
-    o, p, a = part.shape
-    if p == 1:
-        return np.eye(a)[:, None, :]
-    return part if o <= p * a else np.linalg.qr(part.reshape(o, p * a))[1].reshape(-1, p, a)
+def _solved(root: Array, core: Array) -> Array:
+    """Return the core with the inverse of ``root^T`` on its output mode."""
+    import scipy.linalg
+
+    a, m, n, b = core.shape
+    columns = core.transpose(1, 0, 2, 3).reshape(m, -1)
+    found = scipy.linalg.solve_triangular(root, columns, lower=True, trans="T", check_finite=False)
+    return np.asarray(found.reshape(m, a, n, b).transpose(1, 0, 2, 3))
 
 
-def _congruence(tensor: Array, part: Array) -> Array:
-    """Return ``sum_o F_o^T T F_o`` over axes 1 and 3 of ``T (s, c, s, c)``, where ``part[o]`` is F_o ``(c, e)``."""
-    s, c = tensor.shape[:2]
-    o, _, e = part.shape
-    if e <= o and c * c * e * e <= _DIRECT_ELEMENTS:
-        flat = part.reshape(o, c * e)
-        pairs = (flat.T @ flat).reshape(c, e, c, e).transpose(0, 2, 1, 3).reshape(c * c, e * e)
-        turned = tensor.transpose(0, 2, 1, 3).reshape(s * s, c * c) @ pairs
-        return turned.reshape(s, s, e, e).transpose(0, 2, 1, 3)
-    total = np.zeros((s * e, s * e))
-    for each in part:
-        half = (tensor.reshape(s * c * s, c) @ each).reshape(s, c, s * e)
-        total += (each.T @ half).reshape(s * e, s * e)
-    return total.reshape(s, e, s, e)
-
-
-def _separable_start(error: OutputError, shape: Factorization) -> tuple[Array, ...]:
-    """Return TT-SVD of the weight under the covariance's nearest separable part, by partial traces, unwhitened.
-
-    The roots are of mean 1 on the diagonal and are lifted by a hundredth so that their inverses stay small; the start
-    need not be optimal.
-    """
-    modes = shape.in_modes
-    tensor = error.covariance.reshape(*modes, *modes)
-    roots, inverses = [], []
-    for k, size in enumerate(modes):
-        factor = tensor
-        for axis in reversed([axis for axis in range(len(modes)) if axis != k]):
-            factor = np.trace(factor, axis1=axis, axis2=axis + factor.ndim // 2)
-        trace = float(np.trace(factor))
-        values, vectors = np.linalg.eigh(factor * (size / trace) if trace > 0 else np.eye(size))
-        lifted = np.sqrt(np.maximum(values, 0.0) + 0.01)
-        roots.append((vectors * lifted) @ vectors.T)
-        inverses.append((vectors / lifted) @ vectors.T)
-    whitened = error.weight.reshape(-1, *modes)
-    for k, root in enumerate(roots):
-        whitened = np.moveaxis(np.tensordot(whitened, root, axes=(k + 1, 0)), -1, k + 1)
-    cores = tt_svd(whitened.reshape(error.weight.shape), shape)
-    return tuple(
-        np.tensordot(core, inverse, axes=(2, 0)).transpose(0, 1, 3, 2)
-        for core, inverse in zip(cores, inverses, strict=True)
-    )
+def _padded(weight: Array, shape: tuple[int, ...]) -> Array:
+    return np.pad(weight, [(0, wanted - size) for wanted, size in zip(shape, weight.shape, strict=True)])
 
 
 def _grown(cores: Sequence[Array], factorization: Factorization) -> tuple[Array, ...]:

@@ -3,102 +3,151 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrfdse.design import Factorization, Factors
-from lrfdse.factorize.als import OutputError, fit_outputs
+from lrfdse.errors import InputError
+from lrfdse.factorize.als import SWEEPS, refit_core
 from lrfdse.factorize.chain import dense_weight
-from lrfdse.factorize.linalg import leading_svd, shrunk, square_root
-from lrfdse.factorize.tt import tt_svd
+from lrfdse.factorize.methods import METHODS
+from lrfdse.factorize.objective import OutputError
+from lrfdse.factorize.problem import Problem
 
 if TYPE_CHECKING:
     from lrfdse.design import Array, Moments
 
+_CONSTANT = 1e-24
+"""Part of the squared mean output below which its variance is rounding."""
+
 
 @dataclasses.dataclass(slots=True)
 class Fitter:
-    """Fits one layer's factorizations; what they share (bases, the root of the second moment) is computed once.
+    """Fits one layer's factorizations; what they share (roots, targets, products) is computed once.
 
     Parameters
     ----------
     weight
-        Shape (M, N).
+        W, shape (M, N).
     moments
-        Of the layer's inputs; None when there are no calibration data.
+        Of the layer's inputs; None when there are no calibration data. With `Moments.cross`, they are of the inputs
+        that a compressed model feeds the layer, and the original outputs are what is fitted.
     method
-        "auto": every path is fitted to the outputs on the calibration data, SVD paths in closed form and others by
-        alternating least squares under the covariance shrunk by the number of samples; without moments as "svd".
-        "svd": every path is fitted to the weight, by TT-SVD. The bias correction and the output error need only
-        moments.
+        One of `lrfdse.factorize.METHODS`. "auto" is the best known: every path is fitted to the outputs, the paths of
+        the plain SVD in closed form and others by alternating least squares under the covariance shrunk by the number
+        of samples. Without moments every method is "svd", TT-SVD of the weight.
+    metric
+        H, symmetric positive semidefinite, shape (M, M): the outputs' differences d count as ``d^T H d``. Fits damp it
+        by a tenth of its mean eigenvalue. None is the identity.
+    beta
+        Between 0, the layer's own outputs on what it reads, and 1, the original ones. None chooses for each
+        factorization, by ACES, which did not do better where it was measured (docs/method.md). Without `Moments.cross`
+        it has no meaning.
+    sweeps, budget
+        Of alternating least squares (`lrfdse.factorize.als.fit_outputs`).
+    name
+        Of the layer, for messages.
+
+    Raises
+    ------
+    InputError
+        A weight or moment is NaN or Inf, or the method is not known.
 
     Notes
     -----
-    The output error ``E|(W - What)(x - E x)|^2 = |(W - What) S|_F^2`` with ``S S^T`` the covariance of the inputs is,
-    over matrices of rank r, least for ``What = U U^T W`` with ``U`` the r leading left singular vectors of ``W S``: the
-    projection needs no inverse and so holds for a singular covariance (derived in docs/method.md). The mean is taken
-    out because the bias absorbs it: ``b + (W - What) E x``.
-
-    Shrinkage keeps trains from fitting the noise of few samples (docs/method.md holds the measurement). The closed form
-    goes without: a projection of the weight itself has no such freedom. Errors are those on the moments as given.
+    The mean is taken out of inputs and outputs because the bias absorbs it. Shrinkage keeps trains from fitting the
+    noise of few samples (docs/method.md holds the measurement); the closed form goes without, as a projection of the
+    weight itself has no such freedom. Errors are those on the moments as given.
     """
 
     weight: Array
     moments: Moments | None = None
     method: str = "auto"
-    _root: Array | None = None
-    _basis: Array | None = None
-    _error: OutputError | None = None
+    metric: Array | None = None
+    beta: float | None = 1.0
+    sweeps: int = SWEEPS
+    budget: float | None = None
+    name: str = ""
+    _problem: Problem = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"a fitting method among {', '.join(METHODS)} must hold, but got {self.method!r}")
+        self._problem = Problem(self.weight, self.moments, self.metric, self.beta, self.sweeps, self.budget, self.name)
+        self.weight = self._problem.weight
 
     def fit(self, factorization: Factorization) -> Factors:
         """Return the fitted factors with their true errors."""
-        if factorization.is_dense:
+        if factorization.is_dense and not self._problem.is_cumulative:
             shift = None if self.moments is None else np.zeros(len(self.weight))
             core = self.weight.reshape(1, *self.weight.shape, 1)
             return Factors(factorization, (core,), shift, 0.0, None if self.moments is None else 0.0)
-        if self.method != "auto" or self.moments is None:
-            cores = tt_svd(self.weight, factorization)
-        elif factorization.is_svd:
-            cores = self._whitened_svd(factorization)
-        else:
-            if self._error is None:
-                covariance = shrunk(self.moments.covariance, self.moments.count)
-                self._error = OutputError.of(self.weight, covariance)
-            cores = fit_outputs(self._error, factorization)
-        return self._measured(factorization, cores)
+        if factorization.is_dense:
+            target = self._problem.target(factorization)
+            return self.measured(factorization, (target.reshape(1, *target.shape, 1),))
+        method = METHODS[self.method]
+        if method.needs_moments and self.moments is None:
+            method = METHODS["svd"]
+        return self.measured(factorization, method.fit(self._problem, factorization))
 
-    def _whitened_svd(self, factorization: Factorization) -> tuple[Array, ...]:
-        """Fit ``What = U (U^T W)`` with U from the outputs' principal directions."""
-        rank = factorization.ranks[0]
-        if self._basis is None or self._basis.shape[1] < min(rank, len(self.weight)):
-            u, _, _ = leading_svd(self.weight @ self.root, max(rank, min(self.weight.shape) // 2))
-            self._basis = u
-        u = self._basis[:, :rank]
-        left, right = np.zeros((len(u), rank)), np.zeros((rank, self.weight.shape[1]))
-        left[:, : u.shape[1]] = u
-        right[: u.shape[1]] = u.T @ self.weight
-        if factorization.out_modes[1] == 1:
-            return left[None, :, None, :], right[:, None, :, None]
-        return right.T[None, None], left.T[:, :, None, None]
+    def refit(self, factors: Factors, core: int = 0) -> Factors:
+        """Return the factors with one core solved again by least squares on the outputs; without moments as they are.
 
-    def _measured(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
+        The final refit of a layer when its inputs have changed, and the cheap half of a fit. Core 0 is the last that a
+        right-to-left chain multiplies by.
+        """
+        shape = factors.factorization
+        if self.moments is None or shape.is_dense:
+            return factors
+        found = refit_core(self._problem.error(shape), factors.cores, core)
+        return self.measured(shape, found)
+
+    def measured(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
+        """Return cores of any origin as factors, with the bias correction and the errors on this layer's data."""
         outputs, inputs = self.weight.shape
-        difference = self.weight - dense_weight(cores)[:outputs, :inputs]
-        weight_error = _ratio(np.linalg.norm(difference), np.linalg.norm(self.weight))
-        if self.moments is None:
+        approximation = dense_weight(cores)[:outputs, :inputs]
+        difference = self.weight - approximation
+        weight_error = _ratio(float(np.linalg.norm(difference)), float(np.linalg.norm(self.weight)))
+        moments = self.moments
+        if moments is None:
             return Factors(factorization, cores, None, weight_error, None)
-        output_error = _ratio(np.linalg.norm(difference @ self.root), np.linalg.norm(self.weight @ self.root))
-        return Factors(factorization, cores, difference @ self.moments.mean, weight_error, output_error)
+        covariance = self._problem.covariance
+        if moments.cross is None:
+            left = _energy(difference, covariance)
+            whole = _energy(self.weight, covariance)
+            shift = difference @ moments.mean
+        else:
+            assert moments.output_mean is not None and moments.output_variance is not None
+            whole = moments.output_variance
+            left = whole - 2 * float(np.vdot(approximation, moments.cross)) + _energy(approximation, covariance)
+            shift = moments.output_mean - approximation @ moments.mean
+            if whole <= _CONSTANT * float(np.vdot(moments.output_mean, moments.output_mean)):
+                left = whole = 0.0
+        output_error = _ratio(math.sqrt(max(left, 0.0)), math.sqrt(max(whole, 0.0)))
+        return Factors(factorization, cores, shift, weight_error, output_error)
+
+    def loss(self, cores: tuple[Array, ...]) -> float:
+        """Return ``trace(H D G D^T)`` of cores, absolute: ``D = T - What`` with T the best linear map on the data.
+
+        T is the weight, or with `Moments.cross` the regression of the original outputs on the inputs.
+        """
+        problem = self._problem
+        outputs, inputs = self.weight.shape
+        target = problem.cumulative.at(1.0) if problem.is_cumulative else self.weight
+        difference = target - dense_weight(cores)[:outputs, :inputs]
+        return OutputError(target, problem.covariance, target, problem.metric).of_difference(difference)
 
     @property
     def root(self) -> Array:
-        """``S`` with ``S S^T`` the covariance of the inputs."""
-        if self._root is None:
-            assert self.moments is not None
-            self._root = square_root(self.moments.covariance)
-        return self._root
+        """``S`` with ``S S^T`` the covariance of the inputs, shape (N, rank)."""
+        return self._problem.root
 
 
-def _ratio(part: np.floating, whole: np.floating) -> float:
-    return float(part / whole) if whole > 0 else 0.0
+def _energy(weight: Array, covariance: Array) -> float:
+    return max(float(np.vdot(weight @ covariance, weight)), 0.0)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0

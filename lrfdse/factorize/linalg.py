@@ -44,13 +44,14 @@ def leading_svd(matrix: Array, rank: int) -> tuple[Array, Array, Array]:
 def square_root(moment: Array) -> Array:
     """Return ``S`` with ``S S^T = moment`` for a symmetric positive semidefinite matrix, singular ones included.
 
-    Only the directions that carry anything are kept, so ``S`` has shape ``(N, rank)``.
+    By Cholesky factorization with pivoting, which ends where what is left is rounding: ``S`` has shape ``(N, rank)``.
     """
-    import scipy.linalg
+    from scipy.linalg import lapack
 
-    values, vectors = scipy.linalg.eigh(moment, check_finite=False)
-    kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
-    return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
+    factor, pivots, rank, _ = lapack.dpstrf(moment, lower=1)
+    root = np.zeros((len(moment), rank))
+    root[pivots - 1] = np.tril(factor)[:, :rank]
+    return root
 
 
 def shrunk(covariance: Array, samples: int) -> Array:
@@ -94,19 +95,24 @@ def solve_semidefinite(matrix: Array, rows: Array) -> Array:
 
 
 def conjugate_gradients(
-    apply: Callable[[Array], Array], target: Array, steps: int, tolerance: float
+    apply: Callable[[Array], Array],
+    target: Array,
+    steps: int,
+    tolerance: float,
+    precondition: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array]:
     """Solve ``apply(x) = target`` from zero for a symmetric positive semidefinite operator; return x and ``apply(x)``.
 
-    Ends after `steps` products or when the residual has fallen to `tolerance` of the target. Every iterate lowers
-    ``<x, apply(x)> - 2 <x, target>``.
+    Ends after `steps` products or when the residual, in the norm of the preconditioner, has fallen to `tolerance` of
+    the target. Every iterate lowers ``<x, apply(x)> - 2 <x, target>``.
     """
     x, product = np.zeros_like(target), np.zeros_like(target)
     residual = target.copy()
-    direction = residual.copy()
-    energy = first = float(np.vdot(residual, residual))
+    better = residual if precondition is None else precondition(residual)
+    direction = better.copy()
+    energy = first = float(np.vdot(residual, better))
     for _ in range(steps):
-        if energy <= tolerance**2 * first:
+        if not energy > tolerance**2 * first:
             break
         image = apply(direction)
         curvature = float(np.vdot(direction, image))
@@ -116,6 +122,7 @@ def conjugate_gradients(
         x += length * direction
         product += length * image
         residual = target - product
-        before, energy = energy, float(np.vdot(residual, residual))
-        direction = residual + (energy / before) * direction
+        better = residual if precondition is None else precondition(residual)
+        before, energy = energy, float(np.vdot(residual, better))
+        direction = better + (energy / before) * direction
     return x, product

@@ -95,12 +95,19 @@ def whitened_bond_tails(
     covariance = np.pad(covariance, (0, inputs - len(covariance)))
     found: dict[tuple[int, int], Array] = {}
     for split in sorted({b for _, b in bonds}):
-        first, rest = _mixed(covariance, split)
-        left = np.tensordot(weight.reshape(-1, split, inputs // split), _symmetric_root(first), axes=(1, 0))
-        whitened = np.moveaxis(left, 2, 1) @ _symmetric_root(rest)
         chosen = {bond: rank for bond, rank in bonds.items() if bond[1] == split}
-        found |= bond_tails(whitened.reshape(weight.shape), chosen, seed)
+        found |= bond_tails(whitened_for(weight, covariance, split), chosen, seed)
     return {bond: found[bond] for bond in bonds}
+
+
+def whitened_for(weight: Array, covariance: Array, split: int) -> Array:
+    """Return the weight whitened by the covariance made separable at the bonds of leading input modes `split`.
+
+    Linear in the weight, shape (M, N), of which the covariance (N, N) has the inputs.
+    """
+    first, rest = _mixed(covariance, split)
+    left = np.tensordot(weight.reshape(-1, split, len(covariance) // split), _symmetric_root(first), axes=(1, 0))
+    return (np.moveaxis(left, 2, 1) @ _symmetric_root(rest)).reshape(weight.shape)
 
 
 def _mixed(covariance: Array, split: int) -> tuple[Array, Array]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.design import Artifact, Latency, Measurement, MeterName, Target
-from lrfdse.errors import InputError, KernelError, ToolError
+from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
 from lrfdse.measure import build
 from lrfdse.measure.image import Image
 from lrfdse.measure.toolchain import cache_folder, require_tools, require_zig
@@ -49,7 +49,9 @@ class HostMeter:
     ToolError
         zig, which links the kernel, is missing.
     InputError
-        The target is not the machine at hand.
+        The target runs under an emulator.
+    DeviceError
+        The target is another machine than the one at hand.
     """
 
     name: MeterName = "host"
@@ -60,7 +62,7 @@ class HostMeter:
                 f"target {target.name} runs under {target.emulator[0]}: the host meter needs a native target"
             )
         if _MACHINE[target.isa] != platform.machine() or sys.platform != "linux":
-            raise InputError(
+            raise DeviceError(
                 f"target {target.name} is {target.isa} under Linux, but this machine is {platform.machine()} under "
                 f"{platform.system()}"
             )

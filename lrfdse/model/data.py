@@ -25,8 +25,8 @@ class Dataset:
 
     inputs: Mapping[str, NDArray[Any]]
     """Input name to array, in the type that the model takes."""
-    labels: NDArray[np.int64] | None
-    """Class of each sample, shape (count,) or (count, positions)."""
+    labels: NDArray[Any] | None
+    """Class of each sample, int64 of shape (count,) or (count, positions); or targets, numbers of any shape."""
 
     def __repr__(self) -> str:
         kind = "with" if self.labels is not None else "without"
@@ -51,6 +51,12 @@ class Dataset:
         """Return the first `count` samples."""
         return self._take(slice(0, count))
 
+    def draw(self, count: int, seed: int) -> Dataset:
+        """Return `count` samples drawn without replacement, in their own order; all of them where there are fewer."""
+        if count >= self.count:
+            return self
+        return self._take(np.sort(np.random.default_rng(seed).choice(self.count, count, replace=False)))
+
     def split(self) -> tuple[Dataset, Dataset]:
         """Return the samples of even and of odd index: one half chooses, the other reports.
 
@@ -63,16 +69,25 @@ class Dataset:
             raise InputError("at least 2 samples must be given where one half chooses and the other reports, but got 1")
         return self._take(slice(0, None, 2)), self._take(slice(1, None, 2))
 
-    def _take(self, part: slice) -> Dataset:
+    def _take(self, part: slice | NDArray[np.int64]) -> Dataset:
         labels = None if self.labels is None else self.labels[part]
         return Dataset({name: array[part] for name, array in self.inputs.items()}, labels)
 
 
-def load_data(path: str | Path, ports: Sequence[Port]) -> Dataset:
+def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> Dataset:
     """Read a data set from an ``.npz`` file.
 
     Arrays are named like the model's inputs (one array of any name where there is one input), labels "labels" or "y".
     They are converted to the inputs' types where that changes no value beyond rounding of floating point.
+
+    Parameters
+    ----------
+    path
+        The file.
+    ports
+        The model's inputs.
+    classes
+        Whether labels must be class numbers; else they may be targets: finite numbers of any shape, samples first.
 
     Raises
     ------
@@ -95,7 +110,9 @@ def load_data(path: str | Path, ports: Sequence[Port]) -> Dataset:
         counts["labels"] = len(labels) if labels.ndim else 0
     if len(set(counts.values())) > 1:
         raise InputError(f"{path}: arrays of one length must hold, but got {counts}")
-    return Dataset(inputs, None if labels is None else _labels(labels, path))
+    if labels is None:
+        return Dataset(inputs, None)
+    return Dataset(inputs, _labels(labels, path) if classes else _targets(labels, path))
 
 
 def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
@@ -201,3 +218,10 @@ def _labels(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
         )
     found = labels.astype(np.int64)
     return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+
+
+def _targets(labels: NDArray[Any], path: Path) -> NDArray[Any]:
+    if labels.dtype.kind not in "biuf" or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
+        raise InputError(f"{path}: labels must be finite numbers, but got {labels.dtype} {labels.shape}")
+    whole = labels.dtype.kind in "biu"
+    return labels.astype(np.int64) if whole else labels.astype(np.float64)

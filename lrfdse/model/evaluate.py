@@ -1,4 +1,8 @@
-"""Accuracy: how often a model is right, and how often it agrees with another."""
+"""How right a model is, sample by sample: classes against labels, numbers against targets, models against each other.
+
+Functions whose name is plural give one value a sample; their mean is the score, and their spread says how far to trust
+it. All scores are higher for better models and at most 1.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,24 @@ from numpy.typing import NDArray
 
 from lrfdse.errors import InputError
 
+Outputs = Mapping[str, NDArray[Any]]
+"""Output name to array, samples along the first axis."""
 
-def top1(outputs: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], name: str | None = None) -> float:
+Values = NDArray[np.float64]
+
+FLOOR = -1.0
+"""The explained variance of a sample whose output is NaN or Inf, and the least that a model is given."""
+
+
+def top1(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None) -> float:
     """Return the share of labels that are the class of highest score; for arguments and errors see `hits`."""
     return float(np.mean(hits(outputs, labels, name)))
 
 
-def hits(outputs: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], name: str | None = None) -> NDArray[np.bool_]:
-    """Return, in the shape of the labels, where the label is the class of highest score.
+def hits(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None, best: int = 1) -> NDArray[np.bool_]:
+    """Return, in the shape of the labels, where the label is one of the `best` classes of highest score.
+
+    Of classes with equal scores the one of lower number comes first. NaN among the scores counts as wrong.
 
     Parameters
     ----------
@@ -27,11 +41,14 @@ def hits(outputs: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], name: s
         Class numbers of shape (samples,) or (samples, positions).
     name
         The output that holds the scores; the first by default.
+    best
+        Classes that may hold the label: 5 is top-5.
 
     Raises
     ------
     InputError
-        The output's shape does not fit the labels, or a label is no class of the output.
+        The output's shape does not fit the labels, a label is no class of the output, or there are no more than `best`
+        classes, so that every model would be right.
     """
     key, array = _named(outputs, name)
     if _is_scores(array):
@@ -39,28 +56,117 @@ def hits(outputs: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], name: s
             raise InputError(
                 f"labels below {array.shape[-1]} must hold, the classes of output {key!r}, but got {labels.max()}"
             )
-        decided = _classes(array)
-    elif array.dtype.kind in "biu":
-        decided = array
-    else:
-        raise InputError(
-            f"output {key!r} of shape {array.shape} holds no class scores: labels cannot be compared with it"
-        )
-    if decided.shape != labels.shape:
-        decided = np.squeeze(decided, tuple(axis for axis, size in enumerate(decided.shape) if axis and size == 1))
+        if best > 1:
+            return _among_best(key, array, labels, best)
+    elif best > 1:
+        raise InputError(f"output {key!r} of shape {array.shape} holds no class scores: top-{best} needs them")
+    decided = _squeezed(decisions(outputs, name), labels.ndim)
     if decided.shape != labels.shape:
         raise InputError(f"output {key!r} decides {decided.shape} classes, but the labels are {labels.shape}")
     return np.asarray(decided == labels)
 
 
-def fidelity(
-    outputs: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]], name: str | None = None
-) -> float:
-    """Return the agreement of a model with a reference on the same samples, between 0 and 1.
+def decisions(outputs: Outputs, name: str | None = None) -> NDArray[np.int64]:
+    """Return the class of highest score, -1 where a score is NaN; whole numbers are classes already.
+
+    Raises
+    ------
+    InputError
+        The output holds neither scores nor whole numbers.
+    """
+    key, array = _named(outputs, name)
+    if _is_scores(array):
+        return _classes(array)
+    if array.dtype.kind not in "biu":
+        raise InputError(
+            f"output {key!r} of shape {array.shape} holds no class scores: labels cannot be compared with it"
+        )
+    return array.astype(np.int64)
+
+
+def decision_count(outputs: Outputs, name: str | None = None) -> int | None:
+    """Return how many classes an output decides over all samples; None where it holds other numbers."""
+    array = _named(outputs, name)[1]
+    if _is_scores(array):
+        return int(array.size) // int(array.shape[-1])
+    return int(array.size) if array.dtype.kind in "biu" else None
+
+
+def shares(right: NDArray[np.bool_]) -> Values:
+    """Return the share of right positions of each sample, shape (samples,), from hits of any shape.
+
+    >>> shares(np.array([[True, False], [True, True]])).tolist()
+    [0.5, 1.0]
+    """
+    return np.asarray(right.reshape(len(right), -1).mean(axis=1), np.float64)
+
+
+def exact_matches(right: NDArray[np.bool_]) -> Values:
+    """Return 1 for each sample whose positions are all right, else 0, shape (samples,)."""
+    return np.asarray(right.reshape(len(right), -1).all(axis=1), np.float64)
+
+
+def explained(outputs: Outputs, targets: NDArray[Any], name: str | None = None) -> Values:
+    """Return ``1 - e / V`` of each sample: its squared error against the targets' variance over samples.
+
+    The mean over samples is the explained variance R² = 1 - MSE / Var(targets): 1 where the output is right, 0 for a
+    model that always says the targets' mean. A sample whose output is NaN or Inf is given `FLOOR`.
+
+    Parameters
+    ----------
+    outputs
+        Output name to numbers of any shape, samples first.
+    targets
+        Of that shape, axes of size 1 aside.
+    name
+        The output to compare; the first by default.
+
+    Raises
+    ------
+    InputError
+        The shapes differ, or a target is not finite.
+    """
+    actual, wanted = _rows(outputs, targets, name)
+    centre = wanted.mean(axis=0) if len(wanted) > 1 else wanted.mean()
+    variance = float(np.mean(np.sum((wanted - centre) ** 2, axis=1)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = np.sum((actual - wanted) ** 2, axis=1)
+    finite: NDArray[np.bool_] = np.isfinite(errors)
+    errors = np.where(finite, errors, 0.0)
+    values = 1.0 - errors / variance if variance > 0 else np.where(errors == 0, 1.0, 0.0)
+    return np.asarray(np.where(finite, values, FLOOR), np.float64)
+
+
+def cosines(outputs: Outputs, targets: NDArray[Any], name: str | None = None) -> Values:
+    """Return the cosine of each sample's output with its target, everything beyond the first axis as one vector.
+
+    Two zero vectors have 1; a zero vector and another one have 0, an output with NaN or Inf has -1. For arguments and
+    errors see `explained`.
+    """
+    actual, wanted = _rows(outputs, targets, name)
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(actual).all(axis=1))
+    actual = _unit(np.where(finite[:, None], actual, 0.0))
+    wanted = _unit(wanted)
+    values = np.where(~actual.any(axis=1) & ~wanted.any(axis=1), 1.0, np.sum(actual * wanted, axis=1))
+    return np.asarray(np.where(finite, np.clip(values, -1.0, 1.0), -1.0), np.float64)
+
+
+def fits_targets(outputs: Outputs, targets: NDArray[Any], name: str | None = None) -> bool:
+    """Return whether an output has the shape of the targets, axes of size 1 aside."""
+    return _core_shape(_named(outputs, name)[1]) == _core_shape(targets)
+
+
+def fidelity(outputs: Outputs, reference: Outputs, name: str | None = None) -> float:
+    """Return the agreement of a model with a reference on the same samples, between 0 and 1; see `agreements`."""
+    return min(1.0, max(0.0, float(np.mean(agreements(outputs, reference, name)))))
+
+
+def agreements(outputs: Outputs, reference: Outputs, name: str | None = None) -> Values:
+    """Return how far a model agrees with a reference on each sample, shape (samples,).
 
     Where the output holds scores (two or more along the last axis, after the axis of samples), it is the share of
-    samples and positions with the same highest score. Whole numbers agree where they are equal. Any other output is
-    taken as a regression: the share of the reference's variance that the output explains (R², at least 0).
+    positions with the same highest score. Whole numbers agree where they are equal. Any other output is taken as a
+    regression: the share of the reference's variance that the output explains.
 
     Raises
     ------
@@ -72,20 +178,15 @@ def fidelity(
     if array.shape != expected.shape:
         raise InputError(f"output {key!r} has shape {array.shape}, but {expected.shape} in the reference")
     if expected.dtype.kind in "biu":
-        return float(np.mean(array == expected))
+        return shares(np.asarray(array == expected))
     if np.isnan(expected).any():
         raise InputError(f"output {key!r} of the original model holds NaN on this data")
     if _is_scores(expected):
-        return float(np.mean(_classes(array) == _classes(expected)))
-    wide, reference_wide = array.astype(np.float64), expected.astype(np.float64)
-    residual = float(np.sum((wide - reference_wide) ** 2))
-    variance = float(np.sum((reference_wide - reference_wide.mean()) ** 2))
-    if not np.isfinite(residual) or (variance == 0 and residual > 0):
-        return 0.0
-    return 1.0 if residual == 0 else max(0.0, 1.0 - residual / variance)
+        return shares(np.asarray(_classes(array) == _classes(expected)))
+    return explained(outputs, expected, key)
 
 
-def _named(outputs: Mapping[str, NDArray[Any]], name: str | None) -> tuple[str, NDArray[Any]]:
+def _named(outputs: Outputs, name: str | None) -> tuple[str, NDArray[Any]]:
     key = next(iter(outputs)) if name is None else name
     if key not in outputs:
         raise InputError(f"no output {key!r}; the model's outputs are {', '.join(outputs)}")
@@ -99,3 +200,49 @@ def _classes(scores: NDArray[Any]) -> NDArray[np.int64]:
 
 def _is_scores(array: NDArray[Any]) -> bool:
     return array.dtype.kind not in "biu" and array.ndim >= 2 and array.shape[-1] > 1
+
+
+def _among_best(key: str, scores: NDArray[Any], labels: NDArray[np.int64], best: int) -> NDArray[np.bool_]:
+    classes = scores.shape[-1]
+    if classes <= best:
+        raise InputError(f"more than {best} classes must hold for top-{best}, but output {key!r} has {classes}")
+    lead = _squeezed(np.empty(scores.shape[:-1], bool), labels.ndim).shape
+    if lead != labels.shape:
+        raise InputError(f"output {key!r} decides {lead} classes, but the labels are {labels.shape}")
+    scores = scores.reshape(*lead, classes)
+    # A negative label is no class: what the original model has not decided.
+    safe = np.maximum(labels, 0)
+    own = np.take_along_axis(scores, safe[..., None], axis=-1)
+    before = np.sum(scores > own, axis=-1)
+    before += np.sum((scores == own) & (np.arange(classes) < safe[..., None]), axis=-1)
+    return np.asarray((before < best) & ~np.isnan(scores).any(axis=-1) & (labels >= 0))
+
+
+def _squeezed(array: NDArray[Any], ndim: int) -> NDArray[Any]:
+    """Return the array without axes of size 1 after the first, where it has more than `ndim` axes."""
+    if array.ndim <= ndim:
+        return array
+    return np.squeeze(array, tuple(axis for axis, size in enumerate(array.shape) if axis and size == 1))
+
+
+def _core_shape(array: NDArray[Any]) -> tuple[int, ...]:
+    return (len(array) if array.ndim else 0, *(size for size in array.shape[1:] if size != 1))
+
+
+def _rows(outputs: Outputs, targets: NDArray[Any], name: str | None) -> tuple[Values, Values]:
+    """Return output and targets as float64 rows, one a sample."""
+    key, array = _named(outputs, name)
+    if _core_shape(array) != _core_shape(targets):
+        raise InputError(f"output {key!r} has shape {array.shape}, but the targets are {targets.shape}")
+    actual, wanted = (each.reshape(len(each), -1).astype(np.float64) for each in (array, targets))
+    if not np.isfinite(wanted).all():
+        raise InputError(f"targets of output {key!r} hold NaN or Inf")
+    return actual, wanted
+
+
+def _unit(rows: Values) -> Values:
+    """Return rows of length 1; zero rows stay."""
+    scale = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+    rows = rows / np.where(scale > 0, scale, 1.0)
+    length = np.sqrt(np.sum(rows**2, axis=1, keepdims=True))
+    return np.asarray(rows / np.where(length > 0, length, 1.0), np.float64)

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from lrfdse.design import Moments
 from lrfdse.errors import InputError
+from lrfdse.model.cut import read_out
 from lrfdse.model.data import Dataset
 from lrfdse.model.find import Site
 from lrfdse.model.graph import Model
-from lrfdse.model.runtime import Runtime, batches, exposed
+from lrfdse.model.runtime import Arrays, Runtime, batches
 
 
 class _Sum:
@@ -33,6 +34,40 @@ class _Sum:
         return Moments(self.count, self.first / self.count, self.second / self.count)
 
 
+class _Targets:
+    """Running sums that tie the original outputs ``W x`` to what another form of the model reads.
+
+    Where the layer has fewer inputs than outputs, sums are over x, and W is applied to them once.
+    """
+
+    def __init__(self, weight: NDArray[np.float64]) -> None:
+        outputs, inputs = weight.shape
+        self._weight = weight
+        self._late = inputs < outputs
+        size = min(outputs, inputs)
+        self._first = np.zeros(size)
+        self._cross = np.zeros((size, inputs))
+        self._second = np.zeros((size, size)) if self._late else np.zeros(size)
+
+    def add(self, original: NDArray[np.float64], rows: NDArray[np.float64]) -> None:
+        target = original if self._late else original @ self._weight.T
+        self._first += target.sum(axis=0)
+        self._cross += target.T @ rows
+        self._second += target.T @ target if self._late else (target**2).sum(axis=0)
+
+    def joined(self, seen: Moments) -> Moments:
+        first, cross = self._first / seen.count, self._cross / seen.count
+        cross -= first[:, None] * seen.mean[None, :]
+        second = self._second / seen.count
+        if self._late:
+            weight = self._weight
+            variance = float(np.vdot(weight @ (second - first[:, None] * first), weight))
+            first, cross = weight @ first, weight @ cross
+        else:
+            variance = float((second - first**2).sum())
+        return Moments(seen.count, seen.mean, seen.second, cross, first, max(variance, 0.0))
+
+
 def moments(
     model: Model,
     dataset: Dataset,
@@ -40,10 +75,12 @@ def moments(
     runtime: Runtime | None = None,
     batch: int = 64,
     content: bytes | None = None,
+    cross: bool = False,
 ) -> dict[str, Moments]:
     """Return the moments of the inputs of layers, pooled over uses, samples and positions.
 
-    Memory holds the activations of one batch and, for each layer, inputs² numbers.
+    Memory holds the activations of one batch and, for each layer, inputs² numbers; with `cross`, as many again or
+    outputs times inputs, whichever is less.
 
     Parameters
     ----------
@@ -59,6 +96,9 @@ def moments(
         Samples a run, where the model leaves that open.
     content
         A rewritten form of the model to run in its place, to see what the layers read there.
+    cross
+        Run the original model beside `content`, and tie what the layers read in `content` to what their products give
+        in the original: `Moments.cross`, `Moments.output_mean` and `Moments.output_variance`.
 
     Raises
     ------
@@ -69,21 +109,42 @@ def moments(
     content = content or model.content
     names = [layer.name for layer in model.layers] if layers is None else list(layers)
     sums = {name: _Sum(model.layer(name).inputs) for name in names}
-    wanted = {site.source for name in names for site in model.sites[name]} - set(dataset.inputs)
+    targets = {name: _Targets(model.weight(name)) for name in names} if cross else {}
+    wanted = sorted({site.source for name in names for site in model.sites[name]} - set(dataset.inputs))
     size, fixed = runtime.batch(runtime.session(content), dataset, batch)
-    session = runtime.session(exposed(content, sorted(wanted)))
+    session = runtime.session(read_out(content, wanted)) if wanted else None
+    original = runtime.session(read_out(model.content, wanted)) if cross and wanted else None
     for feeds, count in batches(dataset, size, pad=fixed):
         # The samples that fill up a last batch would count twice; alone, they are all there is.
         if count < size and fixed and dataset.count > size:
             continue
-        arrays = runtime.call(session, feeds, sorted(wanted)) | feeds
+        arrays = _read(runtime, session, feeds, wanted)
+        untouched = _read(runtime, original, feeds, wanted) if cross else arrays
         for name in names:
             for site in model.sites[name]:
-                sums[name].add(_rows(arrays[site.source], site, name))
-    return {name: total.moments() for name, total in sums.items()}
+                rows = input_rows(arrays[site.source], site, name)
+                sums[name].add(rows)
+                if cross:
+                    targets[name].add(input_rows(untouched[site.source], site, name), rows)
+    found = {name: total.moments() for name, total in sums.items()}
+    return {name: targets[name].joined(seen) for name, seen in found.items()} if cross else found
 
 
-def _rows(array: NDArray[Any], site: Site, name: str) -> NDArray[np.float64]:
+def _read(runtime: Runtime, session: Any, feeds: Arrays, wanted: Sequence[str]) -> Arrays:
+    if session is None:
+        return dict(feeds)
+    taken = {port.name for port in session.get_inputs()}
+    return runtime.call(session, {name: array for name, array in feeds.items() if name in taken}, wanted) | feeds
+
+
+def input_rows(array: NDArray[Any], site: Site, name: str) -> NDArray[np.float64]:
+    """Return what a layer reads at one use as rows, shape (rows, inputs).
+
+    Raises
+    ------
+    InputError
+        There is NaN or Inf.
+    """
     features = np.moveaxis(array, site.in_axis, -1)
     rows = features.reshape(-1, features.shape[-1]).astype(np.float64)
     if not np.isfinite(rows).all():

@@ -5,19 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.explore.cache import noun_digest
 from lrfdse.files import write_atomically
+from lrfdse.report.command import command_of
+from lrfdse.report.firmware import recommended_kernels
+from lrfdse.report.paths import relative, source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lrfdse.design import Design, Funnel
     from lrfdse.explore import Exploration, Inspection, LayerResult, Settings
+    from lrfdse.explore.result import Spectrum
     from lrfdse.model import Untouched
 
 SCHEMA_VERSION = 1
+"""Of ``front.json`` (docs/front-json.md): new keys leave it, a key that goes or changes its meaning raises it."""
+
+_BRACKETS = {
+    "model": "low is memory traffic overlapped with computation, high is not overlapped, the number is their middle",
+    "host": "low and high are the quartiles of repeated calls, the number is their median",
+}
 
 
 def front_document(exploration: Exploration) -> dict[str, Any]:
@@ -25,7 +35,11 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
     settings = exploration.settings
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": {"path": _relative(settings.model, settings.output), "sha256": exploration.model_sha256},
+        "model": {
+            "name": _name(settings.model),
+            "path": relative(settings.model, settings.output),
+            "sha256": exploration.model_sha256,
+        },
         "data_sha256": dict(exploration.data_sha256),
         "target": settings.target.name,
         "meter": exploration.meter,
@@ -33,9 +47,11 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
             "unit": "us",
             "kind": "modelled" if exploration.meter == "model" else "measured",
             "covers": "the sum over the model's fully-connected layers; the rest of the model is not in it",
+            "bracket": _BRACKETS.get(exploration.meter, "low and high are the spread of repeated calls"),
         },
         "metric": exploration.metric,
         "versions": dict(exploration.versions),
+        "command": command_of(settings),
         "settings": _settings(settings),
         "layers": [_layer(result) for result in exploration.layers],
         "untouched": _untouched(exploration.untouched),
@@ -43,7 +59,13 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
         "recommended": exploration.recommended,
         "svd_at_equal_params": exploration.plain,
         "designs": [_design(design, exploration) for design in exploration.designs if is_listed(design, exploration)],
+        "dominated": [
+            _design(design, exploration)
+            for design in exploration.designs
+            if not is_listed(design, exploration) and design.id != exploration.baseline.id
+        ],
         "evaluated": len(exploration.designs),
+        "kernels": recommended_kernels(exploration),
         "plan_gap": exploration.plan_gap,
         "notes": list(exploration.notes),
     }
@@ -67,10 +89,13 @@ def inspection_document(inspection: Inspection) -> dict[str, Any]:
 
 
 def write_reports(exploration: Exploration) -> None:
-    """Write ``front.json`` and ``front.csv`` to the output folder, each by atomic rename."""
+    """Write ``front.csv``, ``report.html`` and ``front.json`` to the output folder, each by atomic rename."""
+    from lrfdse.report.html import report_html
+
     document = front_document(exploration)
     folder = exploration.settings.output
     write_atomically(folder / "front.csv", _csv(document))
+    write_atomically(folder / "report.html", report_html(document))
     write_atomically(folder / "front.json", json.dumps(document, indent=1) + "\n")
 
 
@@ -88,6 +113,9 @@ def _design(design: Design, exploration: Exploration) -> dict[str, Any]:
         "eval_accuracy": design.eval_accuracy,
         "fidelity": design.fidelity,
         "loss_standard_error": _rounded(design.standard_error),
+        "eval_interval": _interval(design.eval_interval),
+        "accuracy_interval": _interval(design.accuracy_interval),
+        "accuracy_loss_standard_error": None if design.accuracy_error is None else _rounded(design.accuracy_error),
         "plan": design.plan.texts(),
         "origin": design.origin,
         "on_front": design.id in exploration.front,
@@ -106,6 +134,7 @@ def _layer(result: LayerResult) -> dict[str, Any]:
         "params": layer.params,
         "share": round(result.share, 6),
         "effective_rank": round(result.effective_rank, 3),
+        "spectra": {"weight": _spectrum(result.spectrum), "whitened": _spectrum(result.whitened)},
         "kept_dense": result.kept_dense,
         "funnel": _funnel(result.funnel),
         "options": [
@@ -127,6 +156,18 @@ def _layer(result: LayerResult) -> dict[str, Any]:
     }
 
 
+def _spectrum(found: Spectrum | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "size": found.size,
+        "effective_rank": round(found.effective_rank, 3),
+        "ranks": list(found.ranks),
+        "values": list(found.values),
+        "errors": list(found.errors),
+    }
+
+
 def _untouched(parts: tuple[Untouched, ...]) -> list[dict[str, Any]]:
     return [{"name": part.name, "op": part.op, "params": part.params, "reason": part.reason} for part in parts]
 
@@ -137,31 +178,36 @@ def _funnel(funnel: Funnel) -> dict[str, Any]:
 
 def _settings(settings: Settings) -> dict[str, Any]:
     def path(value: Path | None) -> str | None:
-        return None if value is None else _relative(value, settings.output)
+        return None if value is None else relative(value, settings.output)
 
     return {
-        "target": _source(settings.target_source, settings.output),
+        "target": source(settings.target_source, settings.output),
         "target_digest": noun_digest(settings.target),
-        "space": _source(settings.space_source, settings.output),
+        "space": source(settings.space_source, settings.output),
         "space_digest": noun_digest(settings.space),
         "method": settings.space.method,
         "calib": path(settings.data.calib),
         "eval": path(settings.data.eval),
         "test": path(settings.data.test),
         "shape": {name: list(sizes) for name, sizes in settings.shape.items()},
+        "meter": settings.meter,
         "seed": settings.seed,
+        "metric": settings.metric,
+        "eval_samples": settings.eval_samples,
+        "sampler": settings.sampler,
+        "minutes": settings.minutes,
         "budget": settings.budget,
+        "keep": settings.keep,
         "max_drop": settings.limits.max_drop,
         "max_params": settings.limits.max_params,
         "max_latency_us": settings.limits.max_latency_us,
+        "isa": settings.target.isa,
         "core": settings.target.core,
         "clock_mhz": settings.target.clock_mhz,
+        "l1_kib": settings.target.l1.kib,
+        "last_level_kib": settings.target.last_level.kib,
         "provenance": dict(settings.target.provenance),
     }
-
-
-def _source(name_or_path: str, folder: Path) -> str:
-    return _relative(Path(name_or_path), folder) if name_or_path.endswith(".toml") else name_or_path
 
 
 def _csv(document: dict[str, Any]) -> str:
@@ -176,9 +222,13 @@ def _csv(document: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def _relative(path: Path, folder: Path) -> str:
-    """Return `path` as seen from `folder`, so that a checkout can move."""
-    return os.path.relpath(path.resolve(), folder.resolve())
+def _name(model: Path) -> str:
+    """Return the model's name: its file's, or its folder's where the file is called model.onnx."""
+    return model.resolve().parent.name if model.stem == "model" else model.stem
+
+
+def _interval(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else [_rounded(bound) for bound in interval]
 
 
 def _rounded(value: float) -> float:

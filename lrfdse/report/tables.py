@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-_WORTH_SHOWING = 0.1
+from lrfdse.report.document import WORTH_SHOWING
+from lrfdse.report.numbers import count_text, times_text, us_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lrfdse.design import Design, Funnel
     from lrfdse.explore import Exploration, LayerResult
-
-
-def count_text(count: int) -> str:
-    """Return a count that a person can read.
-
-    >>> count_text(1234), count_text(23_900_000), count_text(10**13)
-    ('1,234', '23.9 M', '1.00e13')
-    """
-    if count < 1_000_000:
-        return f"{count:,}"
-    if count < 1_000_000_000:
-        return f"{count / 1e6:.3g} M"
-    mantissa, _, exponent = f"{count:.2e}".partition("e+")
-    return f"{mantissa}e{int(exponent)}"
 
 
 def layer_table(results: Iterable[LayerResult]) -> Table:
@@ -89,11 +75,11 @@ def design_table(exploration: Exploration) -> Table:
         table.add_row(
             f"{'>' if design.id == exploration.recommended else ' '} {design.id}",
             f"{design.params:,}",
-            _times(base.params, design.params),
+            times_text(base.params, design.params),
             f"{design.flops:,}",
-            _times(base.flops, design.flops),
-            f"{_us(latency.us)} us [{_us(latency.low_us)}..{_us(latency.high_us)}]",
-            _times(base.latency.us, latency.us),
+            times_text(base.flops, design.flops),
+            f"{us_text(latency.us)} us [{us_text(latency.low_us)}..{us_text(latency.high_us)}]",
+            times_text(base.latency.us, latency.us),
             f"{value:.2%}",
             "" if design.id == base.id else f"{100 * (value - reference):+.2f}",
             _remark(design, exploration),
@@ -123,7 +109,7 @@ def shown(exploration: Exploration) -> list[Design]:
 
 def worth_showing(exploration: Exploration) -> float:
     """Return the loss, a fraction, beyond which a design of the front is left to the files."""
-    return max(_WORTH_SHOWING, exploration.settings.limits.max_drop)
+    return max(WORTH_SHOWING, exploration.settings.limits.max_drop)
 
 
 def hidden(exploration: Exploration) -> int:
@@ -151,20 +137,6 @@ def recommendation(exploration: Exploration) -> str:
         f"{'modelled' if exploration.meter == 'model' else 'measured'} latency of the fully-connected layers, "
         f"chosen for a loss of at most {limit} of {exploration.metric} on the data that choose.\n{path}"
     )
-
-
-def _times(before: float, after: float) -> str:
-    """Return by what factor a cost fell; below 1 it rose."""
-    return "" if before == after else f"{before / after:.1f}x" if after <= before else f"{before / after:.2f}x"
-
-
-def _us(value: float) -> str:
-    """Return a latency with three significant digits or whole microseconds.
-
-    >>> _us(0.41234), _us(16.31), _us(12345.6)
-    ('0.412', '16.3', '12,346')
-    """
-    return f"{value:,.0f}" if value >= 100 else f"{value:.{2 - math.floor(math.log10(value))}f}" if value > 0 else "0"
 
 
 def _remark(design: Design, exploration: Exploration) -> str:

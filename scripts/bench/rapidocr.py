@@ -163,15 +163,26 @@ def words_read(model: Path, words: list[str], images: NDArray[np.float32]) -> fl
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    alphabet = ["", *session.get_modelmeta().custom_metadata_map["character"].splitlines(), " "]
+    alphabet = alphabet_of(session.get_modelmeta().custom_metadata_map["character"])
     right = 0
     for word, image in zip(words, images, strict=True):
         (scores,) = session.run(None, {"x": image[None]})
-        classes = scores[0].argmax(axis=-1)
-        # CTC: a class counts where it changes, and class 0 is the blank.
-        kept = [c for c, before in zip(classes, [0, *classes[:-1]], strict=True) if c != before]
-        right += "".join(alphabet[c] for c in kept) == word
+        right += decoded(scores[0], alphabet) == word
     return right / len(words)
+
+
+def alphabet_of(characters: str) -> list[str]:
+    """Return the text of every class, from what the model's metadata hold."""
+    return ["", *characters.splitlines(), " "]
+
+
+def decoded(scores: NDArray[np.float32], alphabet: list[str]) -> str:
+    """Return the text that scores of shape (steps, classes) stand for.
+
+    CTC: a class counts where it changes, and class 0 is the blank.
+    """
+    classes = scores.argmax(axis=-1)
+    return "".join(alphabet[c] for c, before in zip(classes, [0, *classes[:-1]], strict=True) if c != before)
 
 
 def _fonts() -> Iterator[Any]:

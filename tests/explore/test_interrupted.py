@@ -68,3 +68,37 @@ def test_an_interrupted_exploration_leaves_nothing_behind_and_resumes(stage, sma
     )
     assert again.returncode == 0, again.stderr
     assert json.loads((output / "front.json").read_text())["evaluated"] >= 5
+
+
+HELPED = """
+import time
+from lrfdse.explore import worker
+from lrfdse.explore.plans import Evaluator
+worker._WORTH_SECONDS = 0.0
+really = Evaluator.scores
+Evaluator.scores = lambda self, *rest: time.sleep(0.5) or really(self, *rest)
+from lrfdse.cli import main
+if __name__ == '__main__': main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_helpers_do_not_outlive_an_exploration(number, small_folder, small_space, shared_cache, tmp_path):
+    options = ["--target", "riscv64", "-o", tmp_path / "out", "--space", small_space, "--cache", shared_cache]
+    command = [sys.executable, "-c", HELPED, "explore", small_folder, *options, "--workers", "3"]
+    command = [str(each) for each in command]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        for line in process.stderr:
+            if "more processes evaluate plans" in line:
+                break
+        time.sleep(1.0)
+        children = descendants(process.pid)
+        assert len(children) >= 2
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    deadline = time.monotonic() + 5
+    while [pid for pid in children if alive(pid)] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in children if alive(pid)]
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.design import Factorization, Moments
-from lrfdse.factorize import Fitter, als, dense_weight
-from lrfdse.factorize.als import OutputError, fit_outputs
+from lrfdse.factorize import Fitter, dense_weight, system
+from lrfdse.factorize.als import _Sweep, fit_outputs
 from lrfdse.factorize.linalg import conjugate_gradients, shrunk, solve_semidefinite
+from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.tt import tt_svd
 
 
@@ -69,23 +70,23 @@ def core_by_lstsq(error, cores, k):
 )
 def test_one_update_is_the_dense_least_squares_solution(monkeypatch, m, n, ranks, direct):
     if not direct:
-        monkeypatch.setattr(als, "_DIRECT_UNKNOWNS", 0)
-        monkeypatch.setattr(als, "_CG_STEPS", 400)
-        monkeypatch.setattr(als, "_CG_TOLERANCE", 1e-12)
+        monkeypatch.setattr(system, "_DIRECT_UNKNOWNS", 0)
+        monkeypatch.setattr(system, "_CG_STEPS", 400)
+        monkeypatch.setattr(system, "_CG_TOLERANCE", 1e-12)
     rng = np.random.default_rng(0)
     shape = Factorization(m, n, ranks)
     weight = rng.standard_normal((shape.outputs, shape.inputs))
     error = OutputError.of(weight, covariance(rng, shape.inputs, 200) + 0.1 * np.eye(shape.inputs))
-    sweep = als._Sweep(error, list(tt_svd(weight, shape)), 1e12)
+    sweep = _Sweep(error, list(tt_svd(weight, shape)), 0.0)
     for k in range(len(m)):
         expected = error(core_by_lstsq(error, sweep.cores, k))
         before = error(sweep.cores)
-        sweep._update(k)
+        sweep.update(k)
         assert error(sweep.cores) == pytest.approx(expected, rel=1e-8)
         assert expected < before
         if k < len(m) - 1:
             held = dense_weight(sweep.cores)
-            sweep._pass_right(k)
+            sweep.pass_right(k)
             np.testing.assert_allclose(dense_weight(sweep.cores), held, atol=1e-12)
 
 
@@ -186,14 +187,14 @@ def test_padding_fits_the_layer_within():
     assert measured == pytest.approx(aware.output_error, rel=1e-9)
 
 
-def test_updates_beyond_the_budget_are_left_out():
+def test_a_spent_budget_ends_the_fit_after_a_whole_sweep():
     rng = np.random.default_rng(6)
     weight = rng.standard_normal((16, 16))
     error = OutputError.of(weight, covariance(rng, 16, 100))
     path = Factorization((4, 4), (4, 4), (6,))
-    start, full = error(fit_outputs(error, path, 0)), error(fit_outputs(error, path))
-    assert error(fit_outputs(error, path, budget=0.0)) == pytest.approx(start)
-    assert full < error(fit_outputs(error, path, budget=4e4)) < start
+    start, one, full = (error(fit_outputs(error, path, sweeps)) for sweeps in (0, 1, 12))
+    assert error(fit_outputs(error, path, budget=0.0)) == pytest.approx(one)
+    assert full < one < start
 
 
 @pytest.mark.parametrize("rank", [3, 8])

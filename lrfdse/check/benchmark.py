@@ -1,0 +1,48 @@
+"""The checked design's numbers in the form of github-action-benchmark, tool ``customSmallerIsBetter``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lrfdse.check.verdict import Checked
+
+
+def benchmark_json(checked: Checked) -> str:
+    """Return a list of objects with "name", "value", "unit", "range" and "extra"; empty where there is no design.
+
+    Names hold the model, the target and the meter, so that charts of several explorations can share a page and a
+    modelled latency never continues the line of a measured one.
+    """
+    design, original = checked.design, checked.original
+    if design is None or original is None:
+        return "[]\n"
+    place = " ".join(part for part in (checked.model, checked.target) if part)
+    spread = max(design.high_us - design.us, design.us - design.low_us)
+    extra = f"design {design.id}\nmeter {checked.meter}"
+    entries: list[dict[str, Any]] = [
+        {
+            "name": f"{place}: latency ({checked.kind})",
+            "unit": "us",
+            "value": design.us,
+            "range": f"± {spread:.4g}",
+            "extra": f"{extra}\noriginal {original.us:.6g} us",
+        },
+        {
+            "name": f"{place}: parameters",
+            "unit": "parameters",
+            "value": design.params,
+            "extra": f"{extra}\noriginal {original.params}",
+        },
+    ]
+    if design.score is not None and original.score is not None:
+        entries.append(
+            {
+                "name": f"{place}: loss",
+                "unit": "points",
+                "value": round(100 * (original.score - design.score), 6),
+                "range": f"± {100 * (design.standard_error or 0.0):.4g}",
+                "extra": extra,
+            }
+        )
+    return json.dumps(entries, indent=1) + "\n"

@@ -1,0 +1,153 @@
+"""``lrfdse check``: from a folder and limits to a verdict on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lrfdse.check.limits import Limits, check_limits, recorded_limits
+from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
+from lrfdse.check.result import Entry, Result, clean, model_name, read_result
+from lrfdse.check.verdict import Check, Checked
+from lrfdse.errors import InputError
+from lrfdse.explore.log import LastRun, last_run
+from lrfdse.files import write_atomically
+
+_FRONT = "front.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to check."""
+
+    source: Path
+    """An exploration's output folder, or a ``front.json``."""
+    design: str | None = None
+    """Id of a design; None means the recommended one."""
+    limits: Limits = field(default_factory=Limits)
+    """Empty means those that the exploration was given."""
+    baseline: Path | None = None
+    """A ``front.json`` of an earlier run, or a folder that holds one."""
+    max_regression: float = 0.05
+    """By what fraction latency and parameters may exceed the baseline's."""
+    update_baseline: bool = False
+    """Whether the baseline becomes the current run, where no limit is broken."""
+
+
+def check(request: Request) -> Checked:
+    """Check one design of an exploration against limits and an earlier run.
+
+    Where the last exploration into the folder failed or did not end, an older ``front.json`` beside its log is not
+    looked at: the verdict is "error" ("skip" where the device was not there).
+
+    Raises
+    ------
+    InputError
+        There is nothing to check, a file is no ``front.json``, the design is unknown, or the baseline is of another
+        model, target or meter.
+    """
+    file = _file_of(request.source)
+    run = last_run(file.parent) if file.name == _FRONT else None
+    if run is not None and run.state != "finished":
+        return _no_result(request, run)
+    if not file.is_file():
+        raise InputError(f"{request.source}: holds no {_FRONT}: explore into it first (lrfdse explore MODEL -o DIR)")
+    result = read_result(file)
+    limits = recorded_limits(result) if request.limits.is_empty else request.limits
+    baseline = _baseline(request, result)
+    design = _design(result, request.design)
+    if design is None:
+        checks = [Check("design", "fail", "one within the exploration's limits", "none", "nothing satisfies them")]
+        checks += _skipped(limits, request, "no design is recommended; name one with --design")
+    else:
+        checks = check_limits(result, design, limits)
+        if request.baseline is not None:
+            checks += _against(request, result, design, baseline)
+    notes = [changed_versions(result, baseline)] if baseline is not None else []
+    if request.update_baseline and request.baseline is not None:
+        notes.append(_updated(request.baseline, file, any(check.verdict == "fail" for check in checks)))
+    return Checked(
+        source=request.source,
+        model=result.model,
+        target=result.target,
+        meter=result.meter,
+        checks=tuple(checks),
+        design=design,
+        original=result.original,
+        notes=tuple(note for note in notes if note),
+        version=result.versions.get("lrfdse", ""),
+    )
+
+
+def _file_of(source: Path) -> Path:
+    return source / _FRONT if source.is_dir() else source
+
+
+def _baseline(request: Request, result: Result) -> Result | None:
+    if request.baseline is None:
+        return None
+    file = _file_of(request.baseline)
+    if not file.exists():
+        if request.update_baseline:
+            return None
+        raise InputError(f"--baseline {request.baseline}: not there; --update-baseline makes it from this run")
+    try:
+        baseline = read_result(file)
+        refuse_other(result, baseline)
+    except InputError:
+        if request.update_baseline:
+            return None
+        raise
+    return baseline
+
+
+def _design(result: Result, identity: str | None) -> Entry | None:
+    if identity is None:
+        return None if result.recommended is None else result.designs[result.recommended]
+    if identity not in result.designs:
+        raise InputError(f"--design {identity}: no design of {result.path} has this id")
+    return result.designs[identity]
+
+
+def _against(request: Request, result: Result, design: Entry, baseline: Result | None) -> list[Check]:
+    if baseline is None:
+        return [Check(name, "skip", reason="the baseline is made by this run") for name in REGRESSIONS]
+    # A design that was named is compared with itself where the baseline has it: then the plan is the same.
+    named = baseline.designs.get(design.id) if request.design is not None else None
+    before = named or _design(baseline, None)
+    if before is None:
+        return [Check(name, "skip", reason="the baseline recommends no design") for name in REGRESSIONS]
+    return check_regressions(result, design, baseline, before, request.max_regression, request.update_baseline)
+
+
+def _updated(baseline: Path, file: Path, broken: bool) -> str:
+    target = _file_of(baseline)
+    if broken:
+        return f"{target} was left as it is: a limit is broken"
+    write_atomically(target, file.read_bytes())
+    return f"{target} is now this run"
+
+
+def _no_result(request: Request, run: LastRun) -> Checked:
+    if run.state == "started":
+        reason = "the last exploration did not finish: it was killed, or is still running"
+    else:
+        causes = {"input": "bad input", "tool": "a tool or device failed", "device": "the device is not here"}
+        cause = causes.get(run.kind or "", "it was interrupted" if run.kind == "interrupted" else "an internal error")
+        reason = f"the last exploration failed: {cause}" + (f": {clean(run.text)}" if run.text else "")
+    absent = run.kind == "device"
+    first = Check("exploration", "skip" if absent else "error", "finished", run.state, reason)
+    rest = _skipped(request.limits, request, "the device is not here" if absent else "there is no result")
+    return Checked(
+        source=request.source,
+        model=clean(model_name(run.model)),
+        target=clean(run.target),
+        meter="",
+        checks=(first, *rest),
+        input_error=run.kind == "input",
+    )
+
+
+def _skipped(limits: Limits, request: Request, reason: str) -> list[Check]:
+    names = [*limits.names, *(REGRESSIONS if request.baseline is not None else ())]
+    return [Check(name, "skip", reason=reason) for name in names]

@@ -1,0 +1,110 @@
+"""The verdicts for GitHub Actions: a summary in Markdown, annotations, and outputs for later steps."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from lrfdse.check.result import clean
+from lrfdse.check.table import WORDS, title_of
+from lrfdse.check.verdict import Checked
+
+SUMMARY_BYTES = 1024 * 1024
+"""What GitHub shows of one step's summary; a longer one is not shown at all."""
+
+_CUT = "\n\n*(cut: a summary may hold 1 MiB)*\n"
+
+
+def step_summary(checked: Checked) -> str:
+    """Return Markdown to append to the file that ``GITHUB_STEP_SUMMARY`` names."""
+    rows: list[tuple[str, ...]] = [("check", "limit", "value", "verdict", ""), ("---",) * 5]
+    rows += [
+        (check.name, *map(markdown, (check.limit, check.value)), _mark(check.verdict), markdown(check.reason))
+        for check in checked.checks
+    ]
+    lines = [f"### {markdown(title_of(checked))}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    lines += [f"- {markdown(note)}" for note in checked.notes]
+    return "\n".join(lines) + "\n"
+
+
+def fitted(text: str, there: int) -> str:
+    """Return as much of a summary as fits behind `there` bytes that the file holds already, cut after a line."""
+    room = SUMMARY_BYTES - there
+    if len(text.encode()) <= room:
+        return text
+    kept = text.encode()[: max(0, room - len(_CUT.encode()))].decode(errors="ignore")
+    head, newline, _ = kept.rpartition("\n")
+    return head + _CUT if newline else ""
+
+
+def workflow_commands(checked: Checked) -> list[str]:
+    """Return workflow commands: an error for each check that failed, a notice for each that was skipped."""
+    levels = {"fail": "error", "error": "error", "skip": "notice"}
+    return [
+        command(levels[check.verdict], f"lrfdse: {check.name}, {checked.title}", check.reason or check.value)
+        for check in checked.checks
+        if check.verdict in levels
+    ]
+
+
+def command(level: str, title: str, message: str) -> str:
+    """Return one workflow command, escaped as the runner reads it.
+
+    >>> command("error", "a: b, c", "100%" + chr(10) + "more")
+    '::error title=a%3A b%2C c::100%25%0Amore'
+    """
+    return f"::{level} title={_escaped(title, _PROPERTY)}::{_escaped(message, _DATA)}"
+
+
+def outputs(checked: Checked) -> str:
+    """Return lines for the file that ``GITHUB_OUTPUT`` names: the verdict, the design, and what it costs."""
+    exit_words = {0: "pass", 1: "fail"}
+    found = {"verdict": exit_words.get(checked.exit_code, "error")}
+    if (design := checked.design) is not None:
+        found |= {
+            "design": design.id,
+            "latency_us": repr(design.us),
+            "params": str(design.params),
+        }
+        if checked.original is not None:
+            found["speedup"] = _ratio(checked.original.us, design.us)
+            found["compression"] = _ratio(checked.original.params, design.params)
+        if design.model is not None:
+            folder = checked.source if checked.source.is_dir() else checked.source.parent
+            found["model"] = str(folder / design.model)
+    return "".join(_assignment(name, value) for name, value in found.items())
+
+
+def markdown(text: str) -> str:
+    """Return `text` for one cell of a table, with nothing in it that Markdown or HTML acts on.
+
+    >>> markdown("a|b <i> `c` 5 us [1..2]")
+    'a&#124;b &#60;i&#62; &#96;c&#96; 5 us &#91;1..2&#93;'
+    """
+    return re.sub(r"[\\`*_{}\[\]<>|~&#$@!]|:(?=//)", lambda found: f"&#{ord(found[0])};", clean(text))
+
+
+_DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}
+_PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}
+
+
+def _escaped(text: str, escapes: Mapping[str, str]) -> str:
+    return "".join(escapes.get(character, character) for character in text)
+
+
+def _assignment(name: str, value: str) -> str:
+    """Return ``name=value``, or with a delimiter that the value cannot hold where it has more than one line."""
+    if "\n" not in value and "\r" not in value:
+        return f"{name}={value}\n"
+    delimiter = f"lrfdse_{hashlib.sha256(value.encode('utf-8', 'surrogateescape')).hexdigest()}"
+    return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
+
+
+def _ratio(before: float, after: float) -> str:
+    return f"{before / after:.4g}" if after else "inf"
+
+
+def _mark(verdict: str) -> str:
+    words = {str(key): word for key, word in WORDS.items()}
+    return words[verdict] if verdict in ("pass", "skip") else f"**{words[verdict]}**"

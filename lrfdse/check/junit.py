@@ -1,0 +1,69 @@
+"""The verdicts as JUnit XML: what Jenkins, GitLab and other CI servers read as test results."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from lrfdse.check.limits import points
+from lrfdse.check.verdict import Check, Checked
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 does not have, however they are escaped."""
+
+
+def junit_xml(checked: Checked) -> str:
+    """Return a document with one suite, the target, and one testcase a check.
+
+    A broken limit is a failure, a tool or device that failed is an error, a device that is not there, or a thing that
+    cannot be compared, is skipped. The form is what Surefire writes: properties belong to the suite, and there is no
+    time of day, so equal results give equal documents.
+    """
+    counts = {
+        "tests": len(checked.checks),
+        "failures": len(checked.of("fail")),
+        "errors": len(checked.of("error")),
+        "skipped": len(checked.of("skip")),
+    }
+    totals = {name: str(count) for name, count in counts.items()}
+    root = ElementTree.Element("testsuites", {"name": "lrfdse", **{k: v for k, v in totals.items() if k != "skipped"}})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": _legal(checked.target or "unknown"), **totals})
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in _properties(checked).items():
+        ElementTree.SubElement(properties, "property", {"name": name, "value": _legal(value)})
+    for check in checked.checks:
+        _add(suite, check, f"lrfdse.{checked.model or 'model'}")
+    ElementTree.indent(root, " ")
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _add(suite: ElementTree.Element, check: Check, classname: str) -> None:
+    case = ElementTree.SubElement(suite, "testcase", {"name": check.name, "classname": _legal(classname), "time": "0"})
+    element = {"fail": "failure", "error": "error", "skip": "skipped"}.get(check.verdict)
+    if element:
+        kind = {"failure": "limit", "error": "infrastructure", "skipped": "skipped"}[element]
+        ElementTree.SubElement(case, element, {"type": kind, "message": _legal(check.reason)})
+    lines = [f"limit: {check.limit}", f"value: {check.value}", f"note: {check.reason}"]
+    text = "\n".join(line for line in lines if not line.endswith(": "))
+    if text:
+        ElementTree.SubElement(case, "system-out").text = _legal(text)
+
+
+def _properties(checked: Checked) -> dict[str, str]:
+    found = {"model": checked.model, "target": checked.target, "meter": checked.meter, "lrfdse": checked.version}
+    if (design := checked.design) is not None:
+        found |= {
+            "design": design.id,
+            "latency_us": repr(design.us),
+            "latency_low_us": repr(design.low_us),
+            "latency_high_us": repr(design.high_us),
+            "params": str(design.params),
+            "flops": str(design.flops),
+        }
+        if checked.original is not None and None not in (design.score, checked.original.score):
+            found["loss_points"] = points((checked.original.score or 0) - (design.score or 0))
+    return {name: value for name, value in found.items() if value}
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("\ufffd", text)

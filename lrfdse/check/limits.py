@@ -1,0 +1,108 @@
+"""Limits on one design: latency, parameters, loss of accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrfdse.check.result import Entry, Result, Score
+from lrfdse.check.verdict import Check
+
+_SLACK = 1e-9
+"""As in the recommendation: a loss of exactly the limit is within it, however it was rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the checked design must satisfy; None asks for nothing."""
+
+    max_latency_us: float | None = None
+    max_params: int | None = None
+    max_drop: float | None = None
+    """A fraction."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for."""
+        return self.max_latency_us is None and self.max_params is None and self.max_drop is None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the checks that these limits ask for."""
+        asked = {"latency": self.max_latency_us, "params": self.max_params, "loss": self.max_drop}
+        return [name for name, limit in asked.items() if limit is not None]
+
+
+def recorded_limits(result: Result) -> Limits:
+    """Return the limits that the exploration itself was given."""
+    return Limits(result.max_latency_us, result.max_params, result.max_drop)
+
+
+def check_limits(result: Result, design: Entry, limits: Limits) -> list[Check]:
+    """Compare `design` with each limit that is set.
+
+    Latency is compared by its value, as the exploration does when it recommends; a bracket that reaches over the limit
+    is said in the reason. The loss is that on the data that chose, in points.
+    """
+    checks = []
+    if limits.max_latency_us is not None:
+        most = limits.max_latency_us
+        broken = not design.us <= most
+        reason = f"{latency_text(design)} is over {number(most)} us" if broken else ""
+        if not broken and design.high_us > most:
+            reason = f"the {'bracket' if result.is_modelled else 'spread'} reaches over the limit"
+        checks.append(_check("latency", broken, f"at most {number(most)} us", latency_text(design), reason, design.us))
+    if limits.max_params is not None:
+        broken = design.params > limits.max_params
+        reason = f"{design.params:,} is over {limits.max_params:,}" if broken else ""
+        checks.append(
+            _check("params", broken, f"at most {limits.max_params:,}", f"{design.params:,}", reason, design.params)
+        )
+    if limits.max_drop is not None:
+        checks.append(_check_loss(result, design, limits.max_drop))
+    return checks
+
+
+def _check_loss(result: Result, design: Entry, most: float) -> Check:
+    limit = f"at most {points(most)} points of {result.metric}"
+    if (score := result.loss(design)) is None:
+        return Check("loss", "skip", limit, reason=f"{result.path.name} holds no {result.metric} of the design")
+    broken = not score.loss <= most + _SLACK
+    value = loss_text(score)
+    reason = f"{points(score.loss)} points lost on the data that chose, over {points(most)}" if broken else ""
+    if not broken and design.accuracy is not None and result.original.accuracy is not None:
+        reason = f"on the test data: {points(result.original.accuracy - design.accuracy)} points"
+    return _check("loss", broken, limit, value, reason, 100 * score.loss)
+
+
+def _check(name: str, broken: bool, limit: str, value: str, reason: str, measurement: float) -> Check:
+    unit = {"latency": "us", "params": "parameters", "loss": "points"}[name]
+    return Check(name, "fail" if broken else "pass", limit, value, reason, measurement, unit)
+
+
+def latency_text(design: Entry) -> str:
+    """Return a latency with its bracket or spread."""
+    return f"{number(design.us)} us [{number(design.low_us)}..{number(design.high_us)}]"
+
+
+def loss_text(score: Score) -> str:
+    """Return a loss in points with its standard error."""
+    error = "" if score.standard_error is None else f" ± {points(score.standard_error)}"
+    return f"{points(score.loss)}{error} points"
+
+
+def number(value: float) -> str:
+    """Return a number with four significant digits, or all digits before the point.
+
+    >>> number(17.88321), number(200.0), number(0.0412345), number(12345.6)
+    ('17.88', '200', '0.04123', '12,346')
+    """
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def points(fraction: float) -> str:
+    """Return a fraction in points.
+
+    >>> points(0.0095), points(0.01), points(-0.0005), points(0.0)
+    ('0.95', '1', '-0.05', '0')
+    """
+    return f"{round(100 * fraction, 4) + 0.0:.4g}"

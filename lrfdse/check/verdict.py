@@ -1,0 +1,67 @@
+"""The outcome of a check: one verdict for each thing that was looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lrfdse.check.result import Entry
+
+Verdict = Literal["pass", "fail", "skip", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, with its verdict."""
+
+    name: str
+    """One of a fixed set of words joined by hyphens: it is an identifier in every output."""
+    verdict: Verdict
+    limit: str = ""
+    value: str = ""
+    reason: str = ""
+    """Why it failed or was skipped; else what the reader should know, or nothing."""
+    measurement: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Everything that one call of ``lrfdse check`` found."""
+
+    source: Path
+    """The folder or file that was checked."""
+    model: str
+    target: str
+    meter: str
+    """Empty where there is no result."""
+    checks: tuple[Check, ...]
+    design: Entry | None = None
+    original: Entry | None = None
+    input_error: bool = False
+    """Whether the exploration failed because it was asked for something impossible."""
+    notes: tuple[str, ...] = ()
+    version: str = ""
+    """Of lrfdse, that explored."""
+
+    @property
+    def kind(self) -> str:
+        """How latencies were obtained, as an adjective."""
+        return "modelled" if self.meter == "model" else "measured"
+
+    @property
+    def title(self) -> str:
+        """The model and the target, as far as they are known."""
+        return " for ".join(part for part in (self.model, self.target) if part) or str(self.source)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all is well, 1 where a limit is broken, 2 or 4 where there is no result to check."""
+        if self.design is None and not self.of("fail"):
+            return 2 if self.input_error else 4
+        return 1 if self.of("fail") else 4 if self.of("error") else 0
+
+    def of(self, verdict: Verdict) -> list[Check]:
+        """Return the checks with that verdict."""
+        return [check for check in self.checks if check.verdict == verdict]

@@ -1,0 +1,110 @@
+"""``lrfdse check``: the exit code and the files that a CI job reads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lrfdse.check import Checked, Limits
+
+
+def check(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="An exploration's output folder, or a front.json.")],
+    design: Annotated[str | None, typer.Option(help="The id of a design; default: the recommended one.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
+    max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
+    max_drop: Annotated[str | None, typer.Option(help="Largest loss of accuracy in points: 1%.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="An earlier run's front.json or folder.")] = None,
+    max_regression: Annotated[str | None, typer.Option(help="Growth over the baseline; default 5%.")] = None,
+    update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Make this run the baseline.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
+    benchmark_json: Annotated[Path | None, typer.Option(help="Write github-action-benchmark's JSON.")] = None,
+    github: Annotated[
+        bool | None,
+        typer.Option(help="Summary, annotations and outputs for GitHub Actions.", show_default="where it runs"),
+    ] = None,
+    lava: Annotated[bool, typer.Option("--lava", help="Print LAVA's test case signals.")] = False,
+) -> None:
+    """Check a finished exploration against limits and an earlier run; exit code 1 where one is broken."""
+    from lrfdse.check import Request
+    from lrfdse.check import check as run
+    from lrfdse.cli.values import parse_growth
+    from lrfdse.errors import InputError
+
+    if baseline is None and (update_baseline or max_regression is not None):
+        raise InputError(f"{'--update-baseline' if update_baseline else '--max-regression'} needs --baseline")
+    request = Request(
+        source,
+        design,
+        _limits(max_latency, max_params, max_drop),
+        baseline,
+        0.05 if max_regression is None else parse_growth(max_regression, "--max-regression"),
+        update_baseline,
+    )
+    checked = run(request)
+    _write(checked, junit, benchmark_json)
+    _print(checked)
+    if github or (github is None and os.environ.get("GITHUB_ACTIONS") == "true"):
+        _tell_github(checked)
+    if lava:
+        from lrfdse.check.lava import lava_lines
+
+        for line in lava_lines(checked):
+            typer.echo(line)
+    raise typer.Exit(checked.exit_code)
+
+
+def _limits(max_latency: str | None, max_params: str | None, max_drop: str | None) -> Limits:
+    from lrfdse.check import Limits
+    from lrfdse.cli.values import parse_count, parse_drop, parse_latency
+
+    return Limits(
+        None if max_latency is None else parse_latency(max_latency, "--max-latency"),
+        None if max_params is None else parse_count(max_params, "--max-params"),
+        None if max_drop is None else parse_drop(max_drop, "--max-drop"),
+    )
+
+
+def _write(checked: Checked, junit: Path | None, benchmark_json: Path | None) -> None:
+    from lrfdse.check.benchmark import benchmark_json as benchmarks
+    from lrfdse.check.junit import junit_xml
+    from lrfdse.files import write_atomically
+
+    if junit is not None:
+        write_atomically(junit, junit_xml(checked))
+    if benchmark_json is not None:
+        write_atomically(benchmark_json, benchmarks(checked))
+
+
+def _print(checked: Checked) -> None:
+    from lrfdse.check.table import check_table, conclusion
+    from lrfdse.cli.terminal import console
+
+    out = console()
+    out.print(check_table(checked))
+    out.print()
+    for note in checked.notes:
+        out.print(f"Note: {note}")
+    out.print(conclusion(checked))
+
+
+def _tell_github(checked: Checked) -> None:
+    """Append to the files that the runner names, where it names them, and print the annotations."""
+    from lrfdse.check.github import fitted, outputs, step_summary, workflow_commands
+
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        there = Path(summary).stat().st_size if Path(summary).exists() else 0
+        _append(Path(summary), fitted(step_summary(checked), there))
+    if named := os.environ.get("GITHUB_OUTPUT"):
+        _append(Path(named), outputs(checked))
+    for line in workflow_commands(checked):
+        typer.echo(line)
+
+
+def _append(path: Path, text: str) -> None:
+    with open(path, "a", encoding="utf-8", errors="replace") as file:
+        file.write(text)

@@ -1,0 +1,189 @@
+"""Ctrl-C and SIGTERM: the end within two seconds, no process left behind, and the command that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+CODE = 130
+
+_GRACE = 1.2
+"""Seconds for the ordinary way out: closing files, ending workers, noting in the log that the run was cut short."""
+_PATIENCE = 0.3
+"""Seconds that processes get between the request to end and the end."""
+_SHOW_CURSOR = "\x1b[?25h"
+"""A progress bar hides it."""
+_RESUMABLE = ("explore", "worker")
+LONG = (*_RESUMABLE, "inspect", "export", "report")
+"""Commands that may compute for long."""
+
+
+def raise_interrupt(number: int, frame: object) -> None:
+    """Treat a signal (a CI job that is cancelled, `timeout`) like Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def resume_command(program: str, arguments: list[str]) -> str | None:
+    """Return the command line that goes on after an interruption, or None where there is nothing to go on with.
+
+    Quoted for a shell; the password of a study's URL is left out.
+
+    >>> resume_command("lrfdse", ["explore", "my model.onnx", "--target", "riscv64"])
+    "lrfdse explore 'my model.onnx' --target riscv64"
+    """
+    if not arguments or arguments[0] not in _RESUMABLE:
+        return None
+    shown = [re.sub(r"(://[^/:@]*):.*@", r"\1:PASSWORD@", argument) for argument in arguments]
+    return shlex.join([_called(program), *shown])
+
+
+def advice(program: str, arguments: list[str]) -> str:
+    """Return what is said to who interrupts."""
+    command = resume_command(program, arguments)
+    return "interrupted" if command is None else f"interrupted; go on with: {command}"
+
+
+def watch(say: Callable[[], str]) -> None:
+    """Start a process that ends this one, and all that it started, where a signal does not do so soon.
+
+    Python runs signal handlers between two of its own instructions, and LAPACK through SciPy holds the interpreter's
+    lock, so that neither a handler nor a thread can act while a large matrix is factorized. The C handler writes to a
+    pipe at once; a small process reads it, waits for the ordinary way out, and then ends this one from outside.
+
+    Parameters
+    ----------
+    say
+        Returns what is said where the process had to be ended.
+    """
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    if os.fork() == 0:
+        # A forked child of a program that has not begun: nothing to flush, nothing to clean up.
+        with contextlib.suppress(BaseException):
+            os.close(writing)
+            _guard(reading, parent, say)
+        os._exit(0)
+    os.close(reading)
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    _die_of_the_second_interrupt()
+
+    def leave() -> None:
+        # A child that is forked, not spawned, would report its own signals, and keep the guard waiting.
+        signal.set_wakeup_fd(-1)
+        os.close(writing)
+
+    os.register_at_fork(after_in_child=leave)
+
+
+def _guard(reading: int, process: int, say: Callable[[], str]) -> None:
+    # Ctrl-C reaches every process of the terminal's group; the guard has its own.
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1):
+        os.dup2(nothing, stream)
+    while not {signal.SIGINT, signal.SIGTERM} & set(arrived := os.read(reading, 64)):
+        if not arrived:
+            return
+    deadline = time.monotonic() + _GRACE
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([reading], [], [], left)[0] and not os.read(reading, 64):
+            return
+    started = [pid for pid in descendants(process) if pid != os.getpid()]
+    os.write(2, (_SHOW_CURSOR * os.isatty(2) + say() + "\n").encode(errors="replace"))
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+        _signal([process], number)
+        time.sleep(0.05)
+    _end(started)
+
+
+class _SigAction(ctypes.Structure):
+    """glibc's and musl's ``struct sigaction`` on Linux."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_ubyte * 128),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+_SA_RESETHAND = -0x80000000
+
+
+def _die_of_the_second_interrupt() -> None:
+    """Have the system itself end this process at a second SIGINT, with the status that shells call 130."""
+    if sys.platform != "linux":
+        return
+    action, library = _SigAction(), ctypes.CDLL(None)
+    if library.sigaction(signal.SIGINT, None, ctypes.byref(action)) == 0:
+        action.flags |= _SA_RESETHAND
+        library.sigaction(signal.SIGINT, ctypes.byref(action), None)
+
+
+def end() -> None:
+    """End this process and all that it started, now, with the exit code of an interruption."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    _end(descendants(os.getpid()))
+    os._exit(CODE)
+
+
+def _end(processes: list[int]) -> None:
+    """End processes: each first gets the chance to remove its files."""
+    _signal(processes, signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE
+    while (left := [pid for pid in processes if is_alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _signal(left, signal.SIGKILL)
+
+
+def descendants(process: int) -> list[int]:
+    """Return the ids of the processes that `process` started, and that those started; Linux only, else nothing."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found: list[int] = []
+    rest = [process]
+    while rest:
+        below = children.get(rest.pop(), [])
+        found += below
+        rest += below
+    return found
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process is there and not just waiting for its parent to notice its end."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):
+        return False
+
+
+def _signal(processes: Iterable[int], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, number)
+
+
+def _called(program: str) -> str:
+    """Return how a person calls the program: by its name where the shell finds it."""
+    name = os.path.basename(program)
+    if not name.startswith("lrfdse"):
+        return "lrfdse"
+    found = shutil.which(name)
+    return name if found is not None and os.path.realpath(found) == os.path.realpath(program) else program

@@ -1,0 +1,312 @@
+"""Cumulative correction of a finished plan: every layer fitted again on what the compressed model feeds it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrfdse.explore.refine import Local, refined
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lrfdse.design import Array, Factors, Moments
+    from lrfdse.model import Dataset, Model
+    from lrfdse.model.runtime import Arrays, Runtime
+    from lrfdse.model.sensitivity import Loss
+
+HELD_OUT = 8
+"""One sample in so many judges the correction and is not fitted to."""
+
+MIXTURES = 2
+"""Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed."""
+
+_SLOPES = 100_000_000
+_DIRECT = 20_000_000
+_BUDGET = 2e11
+_LEAST_ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Correction:
+    """A plan's factors after the correction, and what it gained."""
+
+    factors: Mapping[str, Factors]
+    """Of the layers given, in the order given; those given where nothing was gained."""
+    before: float
+    """Loss of the model with the factors given on held-out samples, each sample's positions summed."""
+    after: float
+    """Loss with `factors`; never above `before`."""
+    sweeps: int
+    """Refinement sweeps that were kept."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the factors are other than those given."""
+        return self.after < self.before
+
+
+class Corrector:
+    """Corrects plans of one model on one set of calibration data; what the plans share is computed once.
+
+    Parameters
+    ----------
+    model
+        The original model.
+    calib
+        Calibration data; labels are not looked at.
+    loss
+        "softmax" where the model's output holds class scores, "squared" otherwise.
+    metrics
+        Layer name to the metric of its outputs (`lrfdse.model.sensitivity.output_metrics`); None computes them,
+        an empty mapping fits without.
+    method
+        How layers are fitted: one of `lrfdse.factorize.METHODS`.
+    beta
+        Weight of the original outputs in the targets, between 0 and 1; None chooses for each layer by ACES.
+    output
+        The output that counts; the first of floating point by default.
+    seed
+        Of the mixtures.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        calib: Dataset,
+        loss: Loss = "softmax",
+        metrics: Mapping[str, Array] | None = None,
+        method: str = "auto",
+        beta: float | None = 1.0,
+        output: str | None = None,
+        runtime: Runtime | None = None,
+        seed: int = 0,
+    ) -> None:
+        from lrfdse.model import Runtime
+        from lrfdse.model.sensitivity import output_metrics, scored_output
+
+        self._model, self._loss, self._method, self._beta = model, loss, method, beta
+        self._runtime = runtime or Runtime()
+        self._output = output or scored_output(model.content, self._runtime)
+        held = np.arange(calib.count) % HELD_OUT == HELD_OUT - 1
+        if not held.any():
+            held[-1:] = calib.count > 1
+        self._fitted, self._held = _taken(calib, ~held), _taken(calib, held if held.any() else ~held)
+        self.metrics = (
+            output_metrics(model, self._fitted, runtime=self._runtime, loss=loss, output=self._output)
+            if metrics is None
+            else metrics
+        )
+        self._mixed = mixed(self._fitted, MIXTURES * self._fitted.count, seed)
+        self._reference = self._scores(model.content, self._held)
+        self._moments: dict[str, Moments] = {}
+        self._first: dict[tuple[str, str], Factors] = {}
+
+    def correct(self, factors: Mapping[str, Factors], sweeps: int = 0) -> Correction:
+        """Return factors of the same factorizations that make the whole model's loss smaller, or those given.
+
+        Layers are taken in graph order. Each is fitted to the original model's outputs on the inputs that the model,
+        compressed and corrected so far, feeds it. Then, `sweeps` times, each layer takes a Gauss-Newton step on the
+        loss of the whole model. Samples that are held out judge after the first pass and after every sweep: the best
+        state is returned.
+
+        Parameters
+        ----------
+        factors
+            Layer name to factors; dense ones stay as they are.
+        sweeps
+            Most refinement sweeps. One costs about ten times the first pass.
+
+        Raises
+        ------
+        InputError
+            The model cannot be run on the data.
+        """
+        from lrfdse.model.cut import levels
+
+        before = least = self._judged(factors)
+        best, current, kept = dict(factors), dict(factors), 0
+        chosen = [name for name, each in factors.items() if not each.factorization.is_dense]
+        sites = self._model.sites
+        groups = levels(
+            self._model.content,
+            {name: [site.source for site in sites[name]] for name in chosen},
+            {name: [site.output for site in sites[name]] for name in chosen},
+        )
+        for number, group in enumerate(groups):
+            current |= self._refitted(current, group) if number else self._opening(current, group)
+        if (reached := self._judged(current)) < least:
+            best, least = dict(current), reached
+        else:
+            current = dict(best)
+        for sweep in range(sweeps):
+            for group in groups:
+                for name in group:
+                    current[name] = self._refined(current, name)
+            # One sweep may lose on few samples what the next gains.
+            if (reached := self._judged(current)) < least:
+                best, least, kept = dict(current), reached, sweep + 1
+        return Correction({name: best[name] for name in factors}, before, least, kept)
+
+    def _opening(self, current: Mapping[str, Factors], group: Sequence[str]) -> dict[str, Factors]:
+        """Fit layers above which nothing is compressed: the same for every plan."""
+        from lrfdse.factorize import Fitter
+        from lrfdse.model import moments
+
+        if missing := [name for name in group if name not in self._moments]:
+            self._moments |= moments(self._model, self._fitted, missing, self._runtime)
+        for name in group:
+            shape = current[name].factorization
+            if (name, str(shape)) not in self._first:
+                fitter = Fitter(
+                    self._model.weight(name), self._moments[name], self._method, self.metrics.get(name), name=name
+                )
+                self._first[name, str(shape)] = fitter.fit(shape)
+        return {name: self._first[name, str(current[name].factorization)] for name in group}
+
+    def _refitted(self, current: Mapping[str, Factors], group: Sequence[str]) -> dict[str, Factors]:
+        from lrfdse.factorize import Fitter
+        from lrfdse.model import moments, rewrite
+
+        content = rewrite(self._model, current)
+        seen = moments(self._model, self._fitted, group, self._runtime, content=content, cross=True)
+        found = {}
+        for name in group:
+            fitter = Fitter(
+                self._model.weight(name),
+                seen[name],
+                self._method,
+                self.metrics.get(name),
+                self._beta,
+                name=name,
+            )
+            found[name] = fitter.fit(current[name].factorization)
+        return found
+
+    def _refined(self, current: Mapping[str, Factors], name: str) -> Factors:
+        given = current[name]
+        local = self._local(current, name)
+        if local is None or given.bias_shift is None:
+            return given
+        cores, shift, gain = refined(given.factorization, given.cores, given.bias_shift, local)
+        return dataclasses.replace(given, cores=cores, bias_shift=shift) if gain > 0 else given
+
+    def _local(self, current: Mapping[str, Factors], name: str) -> Local | None:
+        """Return the model around a layer, or None where its derivatives are out of reach."""
+        from lrfdse.model import rewrite
+        from lrfdse.model.moments import input_rows
+        from lrfdse.model.sensitivity import Tail, divergences, scores_of, softmax, spread
+
+        model, runtime, sites = self._model, self._runtime, self._model.sites[name]
+        if len(sites) > 1:
+            return None
+        (site,), outputs = sites, model.layer(name).outputs
+        content = rewrite(model, current)
+        size, fixed = runtime.batch(runtime.session(content), self._mixed, 256)
+        if fixed or size == 1:
+            return None
+        data = self._mixed
+        wanted = list(dict.fromkeys([site.source, site.output, self._output]))
+        one = self._read(content, wanted, data.head(2))
+        tail = Tail(content, site, self._output, self._loss, one[site.output].dtype, runtime, together=True)
+        rows, classes = one[site.output].size // 2 // outputs, scores_of(one[self._output], self._loss)[0].size
+        if tail.direct:
+            most = _DIRECT // (rows * outputs)
+        elif rows > 1:
+            return None
+        else:
+            most = min(_SLOPES // (classes * outputs), int(_BUDGET / (outputs * max(tail.weights, 1))))
+        if most < min(_LEAST_ROWS, data.count):
+            return None
+        data = spread(data, most)
+        arrays = self._read(content, wanted, data)
+        original = self._read(model.content, [site.source, self._output], data)
+        inputs = input_rows(arrays[site.source], site, name).astype(np.float32)
+        weight = model.weight(name).astype(np.float32)
+        targets = input_rows(original[site.source], site, name).astype(np.float32) @ weight.T
+        values = arrays[site.output]
+        scores, reference = (scores_of(found[self._output], self._loss) for found in (arrays, original))
+        slopes = None
+        rng = np.random.default_rng(0)
+        feeds = dict(data.inputs)
+        if not tail.direct:
+            parts = [
+                tail.jacobian(values[s : s + size], {k: a[s : s + size] for k, a in feeds.items()}, rng)
+                for s in range(0, data.count, size)
+            ]
+            slopes = np.concatenate(parts).reshape(len(inputs), classes, outputs)
+        across = np.moveaxis(values, site.out_axis, -1).shape
+
+        def evaluate(change: Any) -> float:
+            moved = values + np.moveaxis(change.reshape(across), -1, site.out_axis)
+            total = 0.0
+            for s in range(0, data.count, size):
+                got = tail.scores(moved[s : s + size], {k: a[s : s + size] for k, a in feeds.items()})
+                total += float(divergences(got, reference[s : s + size], self._loss).sum())
+            return total / len(inputs)
+
+        if self._loss == "softmax":
+            chances, goals = softmax(scores), softmax(reference)
+            pulls = chances - goals
+        else:
+            chances, pulls = scores, scores - reference
+        flat = (len(inputs), -1)
+        return Local(
+            inputs,
+            targets,
+            slopes,
+            chances.reshape(flat).astype(np.float32),
+            pulls.reshape(flat).astype(np.float32),
+            self._loss,
+            evaluate,
+        )
+
+    def _judged(self, factors: Mapping[str, Factors]) -> float:
+        from lrfdse.model import rewrite
+        from lrfdse.model.sensitivity import divergences
+
+        scores = self._scores(rewrite(self._model, factors), self._held)
+        found = float(divergences(scores, self._reference, self._loss).mean())
+        return found if np.isfinite(found) else float("inf")
+
+    def _scores(self, content: bytes, data: Dataset) -> Array:
+        from lrfdse.model.sensitivity import scores_of
+
+        return scores_of(self._read(content, [self._output], data)[self._output], self._loss)
+
+    def _read(self, content: bytes, names: Sequence[str], data: Dataset) -> Arrays:
+        from lrfdse.model.cut import read_out
+
+        given = {name: data.inputs[name] for name in names if name in data.inputs}
+        asked = [name for name in names if name not in given]
+        return self._runtime.run(read_out(content, asked), data, 256, asked) | given
+
+
+def mixed(data: Dataset, count: int, seed: int) -> Dataset:
+    """Return the data with mixtures ``t a + (1 - t) b`` of two samples behind them, t uniform between 1/2 and 1.
+
+    Vicinal samples (Zhang, Cisse, Dauphin and Lopez-Paz 2018), on which the original model says what is right. Where an
+    input holds numbers that cannot be mixed (all but floating point and bytes) the data are returned as they are.
+    """
+    from lrfdse.model import Dataset
+
+    if not all(array.dtype.kind == "f" or array.dtype == np.uint8 for array in data.inputs.values()):
+        return data
+    rng = np.random.default_rng(seed)
+    one, other = rng.integers(0, data.count, (2, count))
+    share = rng.uniform(0.5, 1.0, count)
+    inputs = {}
+    for name, array in data.inputs.items():
+        t = share.reshape(-1, *[1] * (array.ndim - 1))
+        made = t * array[one] + (1 - t) * array[other]
+        made = np.rint(made) if array.dtype == np.uint8 else made
+        inputs[name] = np.concatenate([array, made.astype(array.dtype)])
+    return Dataset(inputs, None)
+
+
+def _taken(data: Dataset, index: Any) -> Dataset:
+    from lrfdse.model import Dataset
+
+    return Dataset({name: array[index] for name, array in data.inputs.items()}, None)

@@ -1,0 +1,245 @@
+"""Those who evaluate what another process proposes: helpers on its machine, and workers that join from others."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrfdse.errors import InputError, LrfdseError
+from lrfdse.explore.cache import Cache
+from lrfdse.explore.events import Event, Listener, silent
+from lrfdse.explore.processes import end_all, end_with_parent, interrupts_held
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+    from lrfdse.explore.result import LayerResult
+    from lrfdse.explore.settings import Settings
+    from lrfdse.explore.trials import Job
+    from lrfdse.search.queue import Proposal, Queue
+
+_WORTH_SECONDS = 20.0
+"""Seconds of evaluation ahead from which on further processes pay: each reads the model and the data first."""
+_FIRST_LOOK, _LAST_LOOK = 0.1, 2.0
+"""Seconds between looks at a study in which nothing waits, at first and at last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What a worker did."""
+
+    evaluated: int
+    failed: int
+    why: str
+    """Why it left."""
+
+
+class Helpers:
+    """Processes on this machine that evaluate beside the one that explores; started once, when they pay."""
+
+    def __init__(
+        self, settings: Settings, layers: tuple[LayerResult, ...], url: str, name: str, tell: Listener
+    ) -> None:
+        self._arguments = (settings, layers, url, name)
+        self._count = settings.workers - 1
+        self._tell = tell
+        self._processes: list[SpawnProcess] = []
+
+    def start_if_worth(self, seconds: float) -> None:
+        """Start them where `seconds` of evaluation lie ahead and that is worth it."""
+        if self._processes or self._count < 1 or seconds < _WORTH_SECONDS:
+            return
+        context = multiprocessing.get_context("spawn")
+        with interrupts_held():
+            for _ in range(self._count):
+                process = context.Process(target=_help, args=self._arguments, daemon=True)
+                process.start()
+                self._processes.append(process)
+        self._tell(Event("note", f"{self._count} more processes evaluate plans"))
+
+    def stop(self) -> None:
+        """End them; what they were at is given back."""
+        end_all(self._processes)
+        self._processes = []
+
+
+def work(
+    url: str,
+    name: str | None,
+    artifacts: Path | None = None,
+    cache: Path | None = None,
+    idle: float = 10.0,
+    trials: int | None = None,
+    metric: str | None = None,
+    listen: Listener = silent,
+) -> Worked:
+    """Join a study and evaluate plans until it is finished.
+
+    Parameters
+    ----------
+    url, name
+        The study's storage and name; without a name, the only study in the storage.
+    artifacts
+        The artifact store that the exploration writes to; default: ``artifacts`` beside a study's file.
+    cache
+        Where fits and fetched files are kept.
+    idle
+        Minutes without anything to do after which to leave.
+    trials
+        Plans after which to leave.
+    metric
+        The metric of the user's own (MODULE:FUNCTION) that this machine may run; the built-in ones need no leave.
+    listen
+        Told what happens.
+
+    Raises
+    ------
+    InputError
+        There is no such study, what it shares cannot be used, or it is of another version of lrfdse.
+    ToolError
+        The storage cannot be reached.
+    """
+    from lrfdse.explore.settings import default_cache
+    from lrfdse.explore.share import fetch
+    from lrfdse.search.storage import storage_errors
+
+    with storage_errors(url):
+        queue = _joined(url, name, idle, listen)
+        try:
+            _check_code(queue)
+            store = artifacts or _store_beside(url)
+            settings, layers = fetch(queue, store, cache or default_cache())
+            _check_metric(settings, metric)
+            listen(Event("note", f"study {queue.name}: {len(layers)} layers, target {settings.target.name}"))
+            return _serve(queue, _job(settings, layers), idle, trials, listen)
+        finally:
+            queue.close()
+
+
+def _joined(url: str, name: str | None, idle: float, listen: Listener) -> Queue:
+    """Return the study as soon as whoever explores has made it and shares its parts."""
+    from lrfdse.explore.share import SHARED
+    from lrfdse.search.opening import join_study
+
+    deadline, told = time.monotonic() + 60 * idle, False
+    while True:
+        queue = join_study(url, name)
+        if queue is not None and (SHARED in queue.facts() or time.monotonic() >= deadline):
+            return queue
+        if queue is not None:
+            queue.close()
+        if time.monotonic() >= deadline:
+            raise InputError(f"--study-name {name}: no such study in this storage" if name else "no study is there yet")
+        if not told:
+            listen(Event("note", f"waiting for study {name or '(any)'}"))
+            told = True
+        time.sleep(_LAST_LOOK)
+
+
+def _serve(queue: Queue, job: Job, idle: float, trials: int | None, listen: Listener) -> Worked:
+    evaluated = failed = 0
+    since, pause = time.monotonic(), _FIRST_LOOK
+    while trials is None or evaluated + failed < trials:
+        if queue.is_over:
+            return Worked(evaluated, failed, "the study is finished")
+        if (proposal := queue.take()) is None:
+            if time.monotonic() - since >= 60 * idle:
+                return Worked(evaluated, failed, f"nothing to do for {idle:g} minutes")
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LAST_LOOK)
+            continue
+        if _evaluated(queue, proposal, job, listen):
+            evaluated += 1
+        else:
+            failed += 1
+        since, pause = time.monotonic(), _FIRST_LOOK
+        listen(Event("plans", f"{evaluated} evaluated", evaluated, trials))
+    return Worked(evaluated, failed, f"{trials} plans were asked for")
+
+
+def _evaluated(queue: Queue, proposal: Proposal, job: Job, listen: Listener) -> bool:
+    """Evaluate one plan; return False where it cannot be."""
+    from lrfdse.explore.trials import evaluate
+
+    dense = tuple("dense" for _ in job.layers)
+    known = queue.snapshot().finished.get(dense)
+    try:
+        evaluate(queue, proposal, job, None if known is None else known.score)
+    except InputError as error:
+        queue.fail(proposal, str(error))
+        listen(Event("note", f"trial {proposal.number} cannot be evaluated: {error}"))
+        return False
+    return True
+
+
+def _job(settings: Settings, layers: tuple[LayerResult, ...]) -> Job:
+    from lrfdse.explore.fits import found_fits
+    from lrfdse.explore.inputs import open_inputs
+    from lrfdse.explore.plans import Builder, Evaluator, metric_of
+    from lrfdse.explore.trials import Job
+
+    inputs = open_inputs(settings)
+    calibrated = {
+        result.layer.name for result in layers if any(option.output_error is not None for option in result.options)
+    }
+    fits = found_fits(settings, inputs.model, inputs.calib, calibrated, Cache(settings.cache))
+    return Job(settings, layers, metric_of(inputs), Evaluator(Builder(inputs.model, fits), inputs))
+
+
+def _help(settings: Settings, layers: tuple[LayerResult, ...], url: str, name: str) -> None:
+    """Evaluate until the parent ends this process."""
+    from lrfdse.search.opening import join_study
+
+    end_with_parent()
+    # The parent reports what is wrong with the storage or the inputs; here it would be said once a process.
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (held as long as the process)
+    with contextlib.suppress(LrfdseError):
+        queue = join_study(url, name)
+        if queue is None:
+            return
+        job = _job(settings, layers)
+        while True:
+            if (proposal := queue.take()) is None:
+                time.sleep(_FIRST_LOOK)
+            else:
+                _evaluated(queue, proposal, job, silent)
+
+
+def _check_code(queue: Queue) -> None:
+    """Refuse a study of other code: its scores would not be comparable."""
+    from lrfdse.explore.search import code_identity
+
+    here, there = code_identity(), queue.facts()
+    names = {"lrfdse": "lrfdse", "code": "source digest", "onnxruntime": "onnxruntime"}
+    for key, what in names.items():
+        if there.get(key) != here[key]:
+            raise InputError(
+                f"study {queue.name!r} is explored with {what} {there.get(key)}, but this machine has {here[key]}: "
+                "install the same version of lrfdse and onnxruntime on both"
+            )
+
+
+def _check_metric(settings: Settings, allowed: str | None) -> None:
+    """Run a function that the study names only where the user of this machine names it too."""
+    if settings.metric is not None and ":" in settings.metric and settings.metric != allowed:
+        raise InputError(
+            f"the study is scored by {settings.metric}, which is no part of lrfdse: put it on this machine and let it "
+            f"run with --metric {settings.metric}"
+        )
+
+
+def _store_beside(url: str) -> Path:
+    """Return the default store of a study in a file."""
+    from lrfdse.search.urls import scheme_of
+
+    if scheme_of(url) == "":
+        return Path(url).parent / "artifacts"
+    if scheme_of(url).startswith("sqlite"):
+        return Path(url.partition(":///")[2].partition("?")[0]).parent / "artifacts"
+    raise InputError("name the artifact store of the exploration with --artifacts: the storage does not tell it")

@@ -1,0 +1,144 @@
+"""One layer to be factorized, with what its fits share, computed once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrfdse.errors import InputError
+from lrfdse.factorize.linalg import shrunk, square_root
+from lrfdse.factorize.objective import OutputError
+from lrfdse.factorize.target import Cumulative
+
+if TYPE_CHECKING:
+    from lrfdse.design import Array, Factorization, Moments
+
+DAMPING = 0.1
+"""Part of a metric's mean eigenvalue that is added to all, so that its inverse stays small."""
+
+_CONSTANT = 1e-13
+"""Part of an input's second moment below which its variance counts as zero."""
+
+
+@dataclasses.dataclass(slots=True)
+class Problem:
+    """A layer's weight, the moments of its inputs, the metric of its outputs, and how much a fit may cost.
+
+    Parameters are those of `lrfdse.factorize.Fitter`.
+    """
+
+    weight: Array
+    moments: Moments | None = None
+    metric: Array | None = None
+    beta: float | None = 1.0
+    sweeps: int = 12
+    budget: float | None = None
+    name: str = ""
+    _covariance: Array | None = None
+    _root: Array | None = None
+    _shrunk: Array | None = None
+    _metric_root: Array | None = None
+    _cumulative: Cumulative | None = None
+    _error: OutputError | None = None
+
+    def __post_init__(self) -> None:
+        self.weight = np.asarray(self.weight, dtype=np.float64)
+        if self.weight.ndim != 2:
+            raise ValueError(f"a weight of two axes must hold, but got shape {self.weight.shape}")
+        where = f"layer {self.name!r}" if self.name else "the layer"
+        _refuse_not_finite(self.weight, f"weights of {where}")
+        outputs, inputs = self.weight.shape
+        if (seen := self.moments) is not None:
+            parts = (seen.cross, seen.output_mean, seen.output_variance)
+            if any(part is None for part in parts) and any(part is not None for part in parts):
+                raise ValueError("cross, output_mean and output_variance go together in Moments")
+            shapes = {"mean": (inputs,), "second": (inputs, inputs)}
+            shapes |= {} if seen.cross is None else {"cross": (outputs, inputs), "output_mean": (outputs,)}
+            for part, shape in shapes.items():
+                array = getattr(seen, part)
+                if array.shape != shape:
+                    raise ValueError(f"{part} of shape {shape} must hold for {where}, but got {array.shape}")
+                _refuse_not_finite(array, f"calibration moments of {where}")
+            if seen.count < 1:
+                raise InputError(f"calibration rows >= 1 must hold for {where}, but got none")
+        if self.metric is not None:
+            if self.metric.shape != (outputs, outputs):
+                raise ValueError(f"a metric of shape {(outputs, outputs)} must hold, but got {self.metric.shape}")
+            _refuse_not_finite(self.metric, f"output metric of {where}")
+            scale = float(np.trace(self.metric)) / outputs
+            # A metric that is zero prefers no output to another.
+            self.metric = (self.metric + self.metric.T) / 2 if scale > 0 else None
+
+    @property
+    def covariance(self) -> Array:
+        """Of the inputs, as the calibration data have it."""
+        if self._covariance is None:
+            assert self.moments is not None
+            covariance = self.moments.covariance
+            # Of an input that never varies, the difference of moments leaves rounding that would pass for a variance.
+            constant = np.diag(covariance) <= _CONSTANT * np.diag(self.moments.second)
+            covariance[constant] = 0.0
+            covariance[:, constant] = 0.0
+            self._covariance = covariance
+        return self._covariance
+
+    @property
+    def root(self) -> Array:
+        """``S`` with ``S S^T`` the covariance."""
+        if self._root is None:
+            self._root = square_root(self.covariance)
+        return self._root
+
+    @property
+    def damped_metric(self) -> Array | None:
+        """The metric with a part of its mean eigenvalue added to all."""
+        if self.metric is None:
+            return None
+        scale = float(np.trace(self.metric)) / len(self.metric)
+        return np.asarray(self.metric + DAMPING * scale * np.eye(len(self.metric)))
+
+    @property
+    def metric_root(self) -> Array | None:
+        """Lower triangular ``K`` with ``K K^T`` the damped metric."""
+        if self._metric_root is None and (damped := self.damped_metric) is not None:
+            self._metric_root = np.asarray(np.linalg.cholesky(damped))
+        return self._metric_root
+
+    @property
+    def is_cumulative(self) -> bool:
+        """Whether the outputs to reach are those of other inputs than the layer reads."""
+        return self.moments is not None and self.moments.cross is not None
+
+    @property
+    def cumulative(self) -> Cumulative:
+        """The targets, where `is_cumulative` holds."""
+        if self._cumulative is None:
+            assert self.moments is not None
+            self._cumulative = Cumulative.of(self.weight, self.moments)
+        return self._cumulative
+
+    def target(self, factorization: Factorization) -> Array:
+        """Return what the factorization is to approximate, shape (M, N)."""
+        if not self.is_cumulative:
+            return self.weight
+        beta = self.cumulative.beta(factorization, self.covariance) if self.beta is None else self.beta
+        return self.cumulative.at(beta)
+
+    def error(self, factorization: Factorization) -> OutputError:
+        """Return the squared error that iterative fits minimise: with shrunk covariance and damped metric."""
+        if self._error is not None:
+            return self._error
+        if self._shrunk is None:
+            assert self.moments is not None
+            self._shrunk = shrunk(self.covariance, self.moments.count)
+        made = OutputError.of(self.target(factorization), self._shrunk, self.damped_metric)
+        if not self.is_cumulative:
+            self._error = made
+        return made
+
+
+def _refuse_not_finite(array: Array, what: str) -> None:
+    if bad := int(array.size - np.isfinite(array).sum()):
+        raise InputError(f"{what} must be finite, but {bad} of {array.size} are NaN or Inf")

@@ -1,0 +1,60 @@
+"""TT-matrices of the T3F library (Novikov et al. 2020) to factorizations and back, through the `t3f` extra."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrfdse.design import Factorization
+from lrfdse.errors import InputError, ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lrfdse.design import Array, Direction
+
+
+def from_t3f(train: Any, direction: Direction = "rl") -> tuple[Factorization, tuple[Array, ...]]:
+    """Return the factorization of a TT-matrix and its cores.
+
+    T3F's cores have our axes, ``(r_{k-1}, m_k, n_k, r_k)``, and its indices our order.
+
+    Parameters
+    ----------
+    train
+        A `t3f.TensorTrain` that is a TT-matrix.
+    direction
+        Of the chain; T3F itself contracts right to left.
+
+    Returns
+    -------
+    tuple
+        The factorization, and its cores in float64.
+
+    Raises
+    ------
+    InputError
+        It is a TT-tensor, whose cores have three axes, or a batch.
+    """
+    cores = tuple(np.asarray(core, dtype=np.float64) for core in train.tt_cores)
+    if any(core.ndim != 4 for core in cores):
+        raise InputError(f"TT-matrix cores of 4 axes must hold, but got {[core.shape for core in cores]}")
+    modes = tuple(core.shape[1] for core in cores), tuple(core.shape[2] for core in cores)
+    return Factorization(*modes, tuple(core.shape[3] for core in cores[:-1]), direction), cores
+
+
+def to_t3f(cores: Sequence[Array], dtype: str = "float32") -> Any:
+    """Return the TT-matrix of cores ``(r_{k-1}, m_k, n_k, r_k)``, in `dtype`.
+
+    Raises
+    ------
+    ToolError
+        T3F is not installed.
+    """
+    try:
+        t3f, tensorflow = importlib.import_module("t3f"), importlib.import_module("tensorflow")
+    except ModuleNotFoundError as error:
+        raise ToolError(f"{error.name} must be installed: pip install 'lrfdse[t3f]'") from error
+    return t3f.TensorTrain([tensorflow.constant(np.asarray(core), dtype=dtype) for core in cores])

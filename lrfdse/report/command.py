@@ -1,0 +1,59 @@
+"""The command that makes a result again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from lrfdse.report.paths import relative, source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lrfdse.explore import Settings
+
+
+def command_of(settings: Settings) -> str:
+    """Return the command, quoted for a POSIX shell, that repeats the exploration when it runs in the output folder.
+
+    Every option that has an effect on the result is in it, with its value even where that is the default. Where the
+    study, its artifacts and the cache lie, and the number of workers, has none; a study's URL may hold a password.
+    """
+    words = ["lrfdse", "explore", _path(settings.model, settings.output)]
+    for option, value in _options(settings):
+        if value is not None:
+            words += [option, str(value)]
+    return shlex.join(words)
+
+
+def _options(settings: Settings) -> list[tuple[str, object]]:
+    folder, data, limits = settings.output, settings.data, settings.limits
+
+    def path(value: Path | None) -> str | None:
+        return None if value is None else _path(value, folder)
+
+    return [
+        ("--target", source(settings.target_source, folder)),
+        ("--calib", path(data.calib)),
+        ("--eval", path(data.eval)),
+        ("--test", path(data.test)),
+        ("--metric", settings.metric),
+        ("--eval-samples", settings.eval_samples),
+        *(("--shape", f"{name}={'x'.join(map(str, sizes))}") for name, sizes in settings.shape.items()),
+        ("--space", source(settings.space_source, folder)),
+        ("--meter", settings.meter),
+        ("--max-drop", f"{100 * limits.max_drop:.12g}%"),
+        ("--max-params", limits.max_params),
+        ("--max-latency", None if limits.max_latency_us is None else f"{limits.max_latency_us:.12g}us"),
+        ("--budget", settings.budget),
+        ("--sampler", settings.sampler),
+        ("--time", None if settings.minutes is None else f"{settings.minutes:.12g}"),
+        ("--keep", settings.keep),
+        ("--seed", settings.seed),
+        ("--output", "."),
+    ]
+
+
+def _path(path: Path, folder: Path) -> str:
+    text = relative(path, folder)
+    return f"./{text}" if text.startswith("-") else text

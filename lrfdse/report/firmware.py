@@ -1,0 +1,43 @@
+"""The C functions of the recommended design: what a firmware calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.design import KernelSpec, Schedule
+from lrfdse.explore.keep import kernel_names, symbol_of
+
+if TYPE_CHECKING:
+    from lrfdse.explore import Exploration
+
+
+def recommended_kernels(exploration: Exploration) -> list[dict[str, Any]]:
+    """Return symbol, files and parameters of each kernel of the recommended design, in the order of the layers."""
+    if exploration.recommended is None or exploration.recommended not in exploration.kept:
+        return []
+    from lrfdse.kernels.chain import arguments
+    from lrfdse.kernels.layout import tilings
+
+    plan = exploration.design(exploration.recommended).plan
+    names = kernel_names([result.layer for result in exploration.layers])
+    found = []
+    for result in exploration.layers:
+        layer, option = result.layer, result.option(plan[result.layer.name])
+        # Calibrated factors come with a correction of the bias, so with a bias.
+        corrected = option.output_error is not None and not option.factorization.is_dense
+        for place, use in enumerate(layer.uses):
+            bias = use.bias or corrected
+            spec = KernelSpec(layer.outputs, layer.inputs, option.factorization, use.rows, bias, use.relu)
+            listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])))
+            name = names[layer.name][place]
+            found.append(
+                {
+                    "layer": layer.name,
+                    "name": name,
+                    "symbol": symbol_of(name),
+                    "rows": use.rows,
+                    "relu": use.relu,
+                    "arguments": [{"name": a.name, "role": a.role, "floats": a.size} for a in listed],
+                }
+            )
+    return found

@@ -1,0 +1,117 @@
+"""Sections on what predicts the loss: effective ranks, error proxies, the surrogate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from models.probe import PROXIES
+
+Record = dict[str, Any]
+FEWEST = 4
+"""Layers from which on a rank correlation is worth printing."""
+
+
+def predictors(records: Mapping[str, list[Record]]) -> list[str]:
+    """Return the lines of all three sections; those without records are left out."""
+    return [*_alone(records["alone"]), *_proxies(records["proxies"]), *_surrogate(records["surrogate"])]
+
+
+def _alone(records: Sequence[Record]) -> list[str]:
+    """Tell how well each quantity orders layers by what the model loses when only they are compressed."""
+    points: dict[str, dict[float, list[tuple[dict[str, float], float]]]] = {}
+    for record in records:
+        for each in record["measured"]:
+            known = {f"effective rank of {name}": rank for name, rank in record["effective_ranks"].items()}
+            known |= {"weight error": each["weight_error"], "output error": each["output_error"]}
+            for group in (record["model"], "all models"):
+                points.setdefault(group, {}).setdefault(each["ratio"], []).append((known, each["deviation"]))
+    table = []
+    for group, ratios in points.items():
+        for ratio, found in sorted(ratios.items()):
+            if len(found) >= FEWEST:
+                losses = [loss for _, loss in found]
+                cells = [_spearman([known[name] for known, _ in found], losses) for name in found[0][0]]
+                table.append(
+                    f"| {group} | {ratio:g}x | {len(found)} | " + " | ".join(f"{c:+.2f}" for c in cells) + " |"
+                )
+    if not table:
+        return []
+    names = list(next(iter(next(iter(points.values())).values()))[0][0])
+    return [
+        "## What predicts the loss of one layer",
+        "",
+        "Each layer alone is compressed by activation-aware SVD; the loss is the squared deviation of the model's",
+        "outputs on validation data, relative to their variance. Spearman's correlation of that loss with what was",
+        "known before running the model, over layers and seeds. Effective ranks are divided by the smaller side",
+        "(normalized); of *outputs*: of the weight times a root of the inputs' covariance.",
+        "",
+        "| model | ratio | layers x seeds | " + " | ".join(names) + " |",
+        "|---" * (3 + len(names)) + "|",
+        *table,
+        "",
+    ]
+
+
+def _proxies(records: Sequence[Record]) -> list[str]:
+    if not records:
+        return []
+    scores: dict[tuple[str, float], dict[str, list[float]]] = {}
+    for record in records:
+        for each in record["results"]:
+            row = scores.setdefault((record["model"], each["ratio"]), {})
+            row.setdefault(each["proxy"], []).append(each["scores"]["test"])
+    lines = [
+        "## Which error an allocation should sum",
+        "",
+        "Test score (mean over seeds) of the plan that the knapsack chooses by each proxy from the same options a",
+        "layer, factors fitted to outputs, not corrected. Fidelity and score are measured with one layer compressed.",
+        "",
+        "| model | ratio | " + " | ".join(PROXIES) + " |",
+        "|---" * (2 + len(PROXIES)) + "|",
+    ]
+    wins = dict.fromkeys(PROXIES, 0)
+    for (model, ratio), row in scores.items():
+        means = {proxy: float(np.mean(row[proxy])) if proxy in row else float("nan") for proxy in PROXIES}
+        best = max(value for value in means.values() if value == value)
+        for proxy, value in means.items():
+            wins[proxy] += value >= best - 0.005
+        cells = " | ".join("-" if value != value else f"{value:.2f}" for value in means.values())
+        lines.append(f"| {model} | {ratio:g}x | {cells} |")
+    lines += [
+        "",
+        "Best in so many rows (ties count for all): " + ", ".join(f"{p} {n}" for p, n in wins.items()) + ".",
+        "",
+    ]
+    return lines
+
+
+def _surrogate(records: Sequence[Record]) -> list[str]:
+    if not records:
+        return []
+    lines = [
+        "## How good the surrogate's choice is",
+        "",
+        "All trains of two cores within the ratio, each fitted: how far the fitted output error of the surrogate's",
+        "first, and of the best of its first three, lies above the least.",
+        "",
+        "| model | seed | layer | ratio | shapes | least error | first | best of three |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['model']} | {r['seed']} | {r['layer']} | {each['ratio']:g}x | {each['shapes']} | {each['best']:.4f} "
+        f"| +{each['first']:.1%} | +{each['first_three']:.1%} |"
+        for r in records
+        for each in r["results"]
+    ]
+    return [*lines, ""]
+
+
+def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
+    from scipy.stats import spearmanr
+
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return float("nan")
+    return float(spearmanr(one, other)[0])

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""What the search over plans gains: hypervolume against evaluated plans, written to results/search.md and .json.
+
+Four ways to spend the same budget of evaluated plans, on three models: plans spread over the knapsack's front, NSGA-II
+from nothing, the knapsack's plans for half of the budget and NSGA-II on from them, and plans at random. Every way
+begins with the original model. The per-layer tables are those of `lrfdse explore` for the target, so latency under the
+meter `model` is modelled. Scores are on the data that choose; a plan that several ways try is evaluated once.
+
+The hypervolume is that of the designs found, over (log params, log latency, loss) between the original model and the
+least params and latency of any plan and a loss of `WORST_LOSS`; 1 would be the smallest and fastest plan without loss.
+
+The models: the example; a classifier of scikit-learn's digits, trained here; and RapidOCR's recogniser as in
+rapidocr.py (both need the `bench` extra).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import described, machine
+from numpy.typing import NDArray
+
+from lrfdse.design import Design
+from lrfdse.explore import Data, Settings, settings_for
+from lrfdse.explore.cache import Cache
+from lrfdse.explore.events import silent
+from lrfdse.explore.inputs import open_inputs
+from lrfdse.explore.options import study_layers
+from lrfdse.explore.plans import Builder, Evaluator, assemble, metric_of, plan_of, warm_params
+from lrfdse.explore.run import fits_of
+from lrfdse.explore.search import tables
+from lrfdse.measure import open_meter
+from lrfdse.search import plans_by_regime, spread
+from lrfdse.search.samplers import Space, Told, open_sampler
+
+TOP = Path(__file__).resolve().parents[2]
+RESULTS = TOP / "results"
+WORST_LOSS = 0.10
+WAYS = ("knapsack", "nsga2", "both", "random")
+
+
+class Task:
+    """A model with its tables, and what is known of its plans."""
+
+    def __init__(self, settings: Settings) -> None:
+        inputs, cache = open_inputs(settings), Cache(settings.cache)
+        builder = Builder(inputs.model, fits_of(settings, inputs.model, inputs.calib, cache, silent))
+        meter = open_meter(settings.meter, settings.target)
+        self._target = settings.target
+        self._layers = study_layers(settings, inputs.model, builder.fits, meter, cache, silent)
+        self._evaluator = Evaluator(builder, inputs)
+        self._metric = metric_of(inputs)
+        self._known: dict[tuple[str, ...], Design] = {}
+        warm, cold = tables(self._layers, "warm"), tables(self._layers, "cold")
+        self.space = Space(tuple(warm))
+        error = max(1.0, 0.25 * len(self._layers))
+        self.front = plans_by_regime(warm, cold, warm_params(settings.target), max_error=error)
+        self.base = self.design(tuple("dense" for _ in self.space.choices))
+
+    def design(self, plan: tuple[str, ...]) -> Design:
+        """Return what is known of a plan, evaluating it at its first use."""
+        if plan not in self._known:
+            named = plan_of(dict(zip(self.space.choices, plan, strict=True)), self._layers)
+            scores = self._evaluator.scores(named, report=False)
+            self._known[plan] = assemble(named, self._layers, self._target, scores, "")
+        return self._known[plan]
+
+    def told(self, plan: tuple[str, ...]) -> Told:
+        """Return a plan as samplers see it."""
+        design = self.design(plan)
+        return Told(plan, (design.latency.us, float(design.params), design.score(self._metric)))
+
+    def point(self, plan: tuple[str, ...]) -> tuple[float, float, float]:
+        """Return what a plan gains of what could be gained: in params, in latency, and in loss avoided."""
+        design = self.design(plan)
+        choices = [table.choices for table in self.space.tables]
+        least = (sum(min(c.params for c in each) for each in choices), float(min(self.front.latency_us)))
+        base = (self.base.params, self.base.latency.us)
+        gained = [
+            float(np.log(b / own) / np.log(b / low))
+            for b, own, low in zip(base, (design.params, design.latency.us), least, strict=True)
+        ]
+        loss = self.base.score(self._metric) - design.score(self._metric)
+        return gained[0], min(gained[1], 1.0), min(1.0, 1 - loss / WORST_LOSS)
+
+
+def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, ...]]:
+    """Yield the plans that a way tries, the original model first."""
+    dense = tuple("dense" for _ in task.space.choices)
+    plans = [dense]
+    yield dense
+    share = {"knapsack": budget, "both": budget // 2}.get(way, 0)
+    for i in spread(task.front, share):
+        plan = tuple(task.front.texts(i)[layer] for layer in task.space.choices)
+        if plan not in plans and len(plans) < budget:
+            plans.append(plan)
+            yield plan
+    if way == "knapsack":
+        return
+    sampler = open_sampler("random" if way == "random" else "nsga2")
+    while (left := budget - len(plans)) > 0:
+        told = [task.told(plan) for plan in plans]
+        new = sampler.propose(task.space, told, set(plans), seed, min(left, sampler.batch or left))
+        if not new:
+            return
+        plans.extend(new)
+        yield from new
+
+
+def hypervolume(points: list[tuple[float, float, float]]) -> float:
+    """Return the volume of the union of the boxes from the origin to the points, by slices of the last axis."""
+    inside = sorted((p for p in points if min(p) > 0), key=lambda p: -p[2])
+    volume = 0.0
+    for i, (_, _, high) in enumerate(inside):
+        low = inside[i + 1][2] if i + 1 < len(inside) else 0.0
+        area, reached = 0.0, 0.0
+        for x, y, _ in sorted(inside[: i + 1], key=lambda p: -p[0]):
+            area += x * max(0.0, y - reached)
+            reached = max(reached, y)
+        volume += area * (high - low)
+    return volume
+
+
+def digits(folder: Path) -> Path:
+    """Train a classifier of scikit-learn's digits and write it with its data."""
+    import onnx
+    from onnx import helper, numpy_helper
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    if (folder / "test.npz").is_file():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(images))
+    images, labels = (images[order] / 16).astype(np.float32), labels[order]
+    trained = MLPClassifier((256, 128), max_iter=60, random_state=0).fit(images[:1000], labels[:1000])
+    nodes, stored, before = [], [], "image"
+    for k, (weight, bias) in enumerate(zip(trained.coefs_, trained.intercepts_, strict=True), 1):
+        stored += [
+            numpy_helper.from_array(weight.T.astype(np.float32).copy(), f"fc{k}.weight"),
+            numpy_helper.from_array(bias.astype(np.float32), f"fc{k}.bias"),
+        ]
+        last = k == len(trained.coefs_)
+        after = "scores" if last else f"fc{k}"
+        nodes.append(helper.make_node("Gemm", [before, f"fc{k}.weight", f"fc{k}.bias"], [after], f"fc{k}", transB=1))
+        before = after
+        if not last:
+            nodes.append(helper.make_node("Relu", [before], [f"relu{k}"]))
+            before = f"relu{k}"
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "digits",
+        [value("image", onnx.TensorProto.FLOAT, ["n", 64])],
+        [value("scores", onnx.TensorProto.FLOAT, ["n", 10])],
+        stored,
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx"
+    )
+    np.savez_compressed(folder / "calib.npz", image=images[:1000])
+    np.savez_compressed(folder / "eval.npz", image=images[1000:1400], labels=labels[1000:1400])
+    np.savez_compressed(folder / "test.npz", image=images[1400:], labels=labels[1400:])
+    return folder
+
+
+def prepared(name: str, target: str, folder: Path, cache: Path) -> Settings:
+    if name == "rapidocr":
+        from rapidocr import SHAPE, recogniser, render, vocabulary
+
+        from lrfdse.cli.values import parse_shapes
+
+        words, files = vocabulary(160, 0), {}
+        for role, part in {"calib": words[:120], "eval": words[120:]}.items():
+            files[role] = folder / name / f"{role}.npz"
+            files[role].parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(files[role], x=render(part, 0))
+        model, data = recogniser(), Data(files["calib"], files["eval"])
+        settings = settings_for(model, target, "default", data, folder / name, parse_shapes([SHAPE]), cache=cache)
+    else:
+        model = digits(folder / "digits") if name == "digits" else TOP / "examples" / "lenet300-fashion"
+        settings = settings_for(model, target, output=folder / name, cache=cache)
+    return dataclasses.replace(settings, workers=1)
+
+
+def one_model(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    task = Task(prepared(name, options.target, options.folder, options.folder / "cache"))
+    curves: dict[str, list[list[float]]] = {}
+    for way in WAYS:
+        seeds = range(1 if way == "knapsack" else options.seeds)
+        curves[way] = []
+        for seed in seeds:
+            points, curve = [], []
+            for plan in tried(task, way, options.budget, seed):
+                points.append(task.point(plan))
+                curve.append(round(hypervolume(points), 5))
+            curves[way].append(curve)
+            print(f"{name} {way} seed {seed}: {curve[-1]:.4f} after {len(curve)} plans", flush=True)
+    return {"model": name, "layers": len(task.space.tables), "plans": task.space.size, "curves": curves}
+
+
+def at(curves: list[list[float]], plans: int) -> NDArray[np.float64]:
+    return np.array([curve[min(plans, len(curve)) - 1] for curve in curves])
+
+
+def table(found: list[dict[str, Any]], about: dict[str, object], options: argparse.Namespace) -> list[str]:
+    marks = [m for m in (10, 20, 40, 60, 100, 200) if m <= options.budget]
+    lines = [
+        "# What the search over plans gains",
+        "",
+        "Written by `scripts/bench/search.py`, which says what is compared.",
+        f"Target {options.target}, {options.seeds} seeds (mean ± standard deviation; the knapsack has no seed).",
+        "The numbers are hypervolumes: more is better.",
+        "",
+        described(about),
+        "",
+        f"| model | layers | plans in all | way | {' | '.join(f'{m} plans' for m in marks)} |",
+        "|---|---|---|---|" + "---|" * len(marks),
+    ]
+    for each in found:
+        for way in WAYS:
+            cells = []
+            for mark in marks:
+                values = at(each["curves"][way], mark)
+                cells.append(f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else ""))
+            size = f"{each['plans']:.3g}"
+            lines.append(f"| {each['model']} | {each['layers']} | {size} | {way} | {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="lenet300-fashion,digits,rapidocr")
+    parser.add_argument("--target", default="riscv64")
+    parser.add_argument("--budget", type=int, default=60, help="plans (default %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, default=Path("results") / "search", help="data and cache")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        (options.folder / f"{options.one}.json").write_text(json.dumps(one_model(options.one, options)))
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name in options.models.split(","):
+        # A process for each model: what one holds in memory is no part of the next one's.
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", name], check=True)
+        found.append(json.loads((options.folder / f"{name}.json").read_text()))
+    about = machine("optuna", "onnxruntime")
+    lines = table(found, about, options)
+    print("\n".join(lines))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "search.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (RESULTS / "search.json").write_text(json.dumps({"machine": about, "models": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

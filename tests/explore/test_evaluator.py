@@ -1,0 +1,158 @@
+"""Scores of models on the data in their roles, against onnxruntime and NumPy alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+from scipy.stats import binomtest
+
+from lrfdse.errors import InputError
+from lrfdse.explore import settings_for
+from lrfdse.explore.inputs import open_inputs
+from lrfdse.explore.plans import Evaluator, metric_of
+
+
+def outputs_of(content, x):
+    return onnxruntime.InferenceSession(content).run(None, {"x": x})[0]
+
+
+@pytest.fixture(scope="module")
+def content(small_folder):
+    return (small_folder / "model.onnx").read_bytes()
+
+
+def noisy(content, scale):
+    """Return the model with noise on its first weight."""
+    model = onnx.ModelProto.FromString(content)
+    weight = next(t for t in model.graph.initializer if t.name == "fc1.weight")
+    noise = np.random.default_rng(0).standard_normal((32, 48)).astype(np.float32)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + scale * noise, "fc1.weight"))
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def spoiled(content):
+    return noisy(content, 0.3)
+
+
+def arrays(folder, role):
+    with np.load(folder / f"{role}.npz") as data:
+        return dict(data)
+
+
+def opened(folder, **more):
+    inputs = open_inputs(settings_for(folder, "host", **more))
+    return inputs, Evaluator(None, inputs)
+
+
+def test_accuracy_with_its_interval_and_the_error_of_its_loss(small_folder, content, spoiled):
+    inputs, evaluator = opened(small_folder)
+    scores = evaluator.scores_of(spoiled)
+    assert metric_of(inputs) == inputs.scorer.key == "accuracy"
+    for role, value, interval, error in (
+        ("eval", scores.eval_accuracy, scores.eval_interval, scores.standard_error),
+        ("test", scores.accuracy, scores.accuracy_interval, scores.accuracy_error),
+    ):
+        data = arrays(small_folder, role)
+        right = outputs_of(spoiled, data["x"]).argmax(1) == data["labels"]
+        before = outputs_of(content, data["x"]).argmax(1) == data["labels"]
+        assert 0.3 < value < 1
+        assert value == right.mean()
+        wilson = binomtest(int(right.sum()), 200).proportion_ci(0.95, "wilson")
+        assert interval == pytest.approx((wilson.low, wilson.high))
+        assert error == pytest.approx((right.astype(float) - before).std() / 200**0.5)
+
+
+def test_the_report_can_be_left_out(small_folder, spoiled):
+    _, evaluator = opened(small_folder)
+    whole, part = evaluator.scores_of(spoiled), evaluator.scores_of(spoiled, report=False)
+    assert (part.accuracy, part.accuracy_interval, part.accuracy_error) == (None, None, None)
+    assert part.eval_accuracy == whole.eval_accuracy
+
+
+def test_fewer_samples_choose_and_all_report(small_folder, content):
+    inputs, _ = opened(small_folder, eval_samples=50, seed=3)
+    data = arrays(small_folder, "eval")
+    drawn = inputs.choosing
+    places = [int(np.flatnonzero((data["x"] == row).all(axis=1))[0]) for row in drawn.inputs["x"]]
+    assert len(places) == 50
+    assert places == sorted(set(places)) != list(range(50))
+    assert drawn.labels.tolist() == data["labels"][places].tolist()
+    assert inputs.reporting.count == 200
+    assert "50 of 200 evaluation samples, drawn at random, chose the designs" in inputs.notes
+    assert opened(small_folder, eval_samples=50, seed=3)[0].digests == inputs.digests
+    assert opened(small_folder, eval_samples=50, seed=4)[0].digests["eval"] != inputs.digests["eval"]
+    assert opened(small_folder, eval_samples=1000)[0].digests == opened(small_folder)[0].digests
+    with pytest.raises(InputError, match="--eval-samples >= 1"):
+        opened(small_folder, eval_samples=0)
+
+
+@pytest.fixture
+def folder_without_labels(small_folder, tmp_path):
+    (tmp_path / "model.onnx").write_bytes((small_folder / "model.onnx").read_bytes())
+    for role in ("eval", "test"):
+        np.savez(tmp_path / f"{role}.npz", x=arrays(small_folder, role)["x"])
+    return tmp_path
+
+
+def test_fidelity_without_labels(folder_without_labels, content, spoiled):
+    inputs, evaluator = opened(folder_without_labels)
+    scores = evaluator.scores_of(spoiled)
+    x = arrays(folder_without_labels, "eval")["x"]
+    agrees = outputs_of(spoiled, x).argmax(1) == outputs_of(content, x).argmax(1)
+    assert metric_of(inputs) == "fidelity"
+    assert scores.fidelity == agrees.mean()
+    assert scores.standard_error == pytest.approx(agrees.std() / 200**0.5)
+    assert (scores.eval_accuracy, scores.accuracy) == (None, None)
+    assert scores.eval_interval[0] < scores.fidelity < scores.eval_interval[1]
+
+
+def test_another_metric_without_labels_reports_on_test_data_too(folder_without_labels, content, spoiled):
+    inputs, evaluator = opened(folder_without_labels, metric="mse")
+    assert evaluator.scores_of(spoiled).eval_accuracy == -1
+    little = noisy(content, 0.05)
+    scores = evaluator.scores_of(little)
+    for role, value in (("eval", scores.eval_accuracy), ("test", scores.accuracy)):
+        x = arrays(folder_without_labels, role)["x"]
+        before, after = outputs_of(content, x), outputs_of(little, x)
+        assert 0 < value < 1
+        assert value == pytest.approx(1 - np.mean((before - after) ** 2) / np.mean(before.var(axis=0)), rel=1e-4)
+    assert any("mse compares with what the original model gives" in note for note in inputs.notes)
+
+
+def test_targets_that_are_no_classes(small_folder, content, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    x = arrays(small_folder, "eval")["x"]
+    targets = outputs_of(content, x) + np.random.default_rng(0).standard_normal((200, 6))
+    np.savez(tmp_path / "eval.npz", x=x, labels=targets)
+    with pytest.raises(InputError, match="labels must be class numbers"):
+        opened(tmp_path)
+    _, evaluator = opened(tmp_path, metric="mse")
+    expected = 1 - np.mean((outputs_of(content, x) - targets)[::2] ** 2) / np.mean(targets[::2].var(axis=0))
+    assert evaluator.scores_of(content).eval_accuracy == pytest.approx(expected)
+    np.savez(tmp_path / "eval.npz", x=x, labels=np.full((200, 6), np.nan))
+    with pytest.raises(InputError, match="labels must be finite numbers"):
+        opened(tmp_path, metric="mse")
+
+
+def test_a_function_of_the_users_own_is_part_of_the_identity(small_folder, content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "def score(outputs, batch):\n    return (outputs['y'].argmax(1) == batch['labels']) * 0.5\n"
+    (tmp_path / "metric_of_test_evaluator.py").write_text(code)
+    inputs, evaluator = opened(small_folder, metric="metric_of_test_evaluator:score")
+    scores = evaluator.scores_of(content)
+    assert scores.eval_accuracy == scores.accuracy == 0.5
+    assert metric_of(inputs) == "metric_of_test_evaluator:score"
+    assert inputs.scorer.key != metric_of(inputs)
+
+
+def test_a_metric_that_does_not_fit_the_model_is_refused_at_once(small_folder, tmp_path, content):
+    with pytest.raises(InputError, match="--metric takes"):
+        opened(small_folder, metric="f1")
+    (tmp_path / "model.onnx").write_bytes(content)
+    np.savez(tmp_path / "eval.npz", x=arrays(small_folder, "eval")["x"], labels=np.full((200, 2), 3))
+    with pytest.raises(InputError, match=r"decides \(100, 6\)|decides \(100,\) classes, but the labels are \(100, 2\)"):
+        opened(tmp_path, metric="top5")

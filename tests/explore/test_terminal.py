@@ -1,0 +1,103 @@
+"""Ctrl-C on a terminal in every stage: the end, the command that goes on, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lrfdse.cli.interrupt import descendants, is_alive
+
+PROGRAM = "import sys; sys.argv[0] = 'lrfdse'\nfrom lrfdse.cli import main\nif __name__ == '__main__': main()"
+
+
+def on_terminal(arguments, folder, interrupt_when):
+    """Run lrfdse on a pseudo-terminal, press Ctrl-C when told; return exit code, output and its processes."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        environment = {**os.environ, "TERM": "xterm"}
+        for name in ("CI", "NO_COLOR"):
+            environment.pop(name, None)
+        os.execve(sys.executable, [sys.executable, "-c", PROGRAM, *arguments], environment)
+    output, processes = b"", None
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.02)[0]:
+            try:
+                output += os.read(terminal, 1 << 16)
+            except OSError:
+                break
+        if processes is None and interrupt_when():
+            processes = descendants(process)
+            os.write(terminal, b"\x03")
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), output.decode(errors="replace"), processes or []
+
+
+def events(log):
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["started", "calibrate", "layers", "kernels", "plans", "write"])
+def test_ctrl_c_ends_every_stage_and_says_how_to_go_on(stage, deep_folder, small_space, shared_cache, tmp_path):
+    output = tmp_path / "out put"
+    arguments = ["explore", deep_folder, "--target", "riscv64", "-o", output, "--space", small_space]
+    cache = tmp_path / "cache" if stage == "kernels" else shared_cache
+    arguments = [str(a) for a in [*arguments, "--cache", cache, "--workers", 2, "--budget", 20]]
+    log = output / "log.jsonl"
+    code, shown, processes = on_terminal(
+        arguments, tmp_path, lambda: any(event["stage"] == stage for event in events(log))
+    )
+    assert code == 130, shown
+    assert "Traceback" not in shown
+    end = time.monotonic() + 5
+    while any(map(is_alive, processes)) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not [process for process in processes if is_alive(process)]
+    assert (events(log)[-1]["stage"], events(log)[-1]["kind"]) == ("failed", "interrupted")
+    command = shown.replace("\r\n", "\n").rpartition("go on with: ")[2].strip()
+    assert shlex.split(command) == ["lrfdse", *arguments]
+    again = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *shlex.split(command)[1:]], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    assert events(log)[-1]["stage"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [{"CI": "true"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_that_wants_plain_lines_gets_them(environment, small_folder, small_space, tmp_path):
+    script = "import sys; from lrfdse.cli import main; sys.argv[0] = 'lrfdse'; main()"
+    arguments = [sys.executable, "-c", script, "inspect", str(small_folder), "--space", str(small_space)]
+    arguments += ["--cache", str(tmp_path)]
+    leader, terminal = pty.openpty()
+    clean = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "FORCE_COLOR")}
+    plain = subprocess.run(
+        arguments, stdin=terminal, stdout=terminal, stderr=terminal, env={**clean, "TERM": "xterm", **environment}
+    )
+    os.close(terminal)
+    shown = b""
+    while select.select([leader], [], [], 0.2)[0]:
+        try:
+            shown += os.read(leader, 1 << 16)
+        except OSError:
+            break
+    assert plain.returncode == 0
+    assert b" count 0/2 fc1" in shown
+    moves = [part[:1] for part in shown.split(b"\x1b[")[1:] if not part.split(b"m")[0].replace(b";", b"").isdigit()]
+    assert not moves, shown
+    if "NO_COLOR" in environment:
+        assert not re.search(rb"\x1b\[[349]\d", shown)
+    else:
+        assert b"\x1b" not in shown

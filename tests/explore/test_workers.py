@@ -1,0 +1,263 @@
+"""Plans evaluated by others: by helpers, by workers that join from elsewhere, and by two explorations at once."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import subprocess
+import sys
+
+import optuna
+import pytest
+
+from lrfdse.cli import run
+from lrfdse.explore import worker as workers
+from lrfdse.explore.plans import Evaluator
+from lrfdse.search.storage import open_storage
+
+BUDGET = 24
+MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
+
+
+@pytest.fixture(scope="module")
+def arguments(deep_folder, small_space, shared_cache):
+    def build(output, *more):
+        options = ["--target", "riscv64", "-o", output, "--space", small_space, "--cache", shared_cache]
+        return [str(each) for each in ["explore", deep_folder, *options, "--budget", BUDGET, "--keep", 1, *more]]
+
+    return build
+
+
+def front(output):
+    document = json.loads((output / "front.json").read_text())
+    return {key: value for key, value in document.items() if key not in ("model", "settings", "command")}
+
+
+@pytest.fixture(scope="module")
+def alone(arguments, tmp_path_factory):
+    output = tmp_path_factory.mktemp("alone")
+    assert run(arguments(output, "--workers", 1)) == 0
+    return front(output)
+
+
+@contextlib.contextmanager
+def cut_after(count):
+    """Interrupt this process when it is about to evaluate one more than so many plans."""
+    really, seen = Evaluator.scores, []
+
+    def scores(self, *rest):
+        seen.append(rest)
+        if len(seen) > count:
+            raise KeyboardInterrupt
+        return really(self, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Evaluator, "scores", scores)
+        yield seen
+
+
+@pytest.fixture
+def cut(arguments, tmp_path):
+    """An exploration that was interrupted while plans were waiting, and its study."""
+    study = tmp_path / "shared" / "study.journal"
+    command = arguments(tmp_path / "out", "--study", study, "--study-name", "demo", "--artifacts", tmp_path / "store")
+    with cut_after(3):
+        assert run(command) == 130
+    assert len(trials(study, "WAITING")) >= 2
+    return study, tmp_path / "store", command
+
+
+def trials(study, state):
+    read = optuna.load_study(study_name="demo", storage=open_storage(str(study)))
+    return [trial for trial in read.trials if trial.state.name == state]
+
+
+def work(study, *more, cwd, **environment):
+    command = [sys.executable, "-c", MAIN, "worker", "--study", study, "--study-name", "demo", *more]
+    environment = {**os.environ, "CI": "1", **environment}
+    return subprocess.run(
+        [str(each) for each in command], capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
+
+
+@pytest.mark.slow
+def test_a_worker_needs_the_study_and_the_store_alone(cut, alone, tmp_path):
+    study, store, command = cut
+    waiting, elsewhere = len(trials(study, "WAITING")), tmp_path / "else where"
+    elsewhere.mkdir()
+    done = work(study, "--artifacts", store, "--cache", elsewhere / "cache", "--idle", 0, cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert f"{waiting} plans evaluated: nothing to do for 0 minutes" in done.stdout
+    assert trials(study, "WAITING") == []
+    with cut_after(10_000) as seen:
+        assert run(command) == 0
+    assert len(seen) <= alone["evaluated"] - 3 - waiting + 1
+    assert front(tmp_path / "out") == alone
+    again = work(study, "--artifacts", store, "--cache", elsewhere / "cache", cwd=elsewhere)
+    assert (again.returncode, again.stdout) == (0, "0 plans evaluated: the study is finished\n")
+
+
+def test_what_is_shared_tells_no_path_of_the_machine(cut, deep_folder, tmp_path, shared_cache):
+    study, store, _ = cut
+    assert {path.name for path in store.iterdir()} <= {
+        note["artifact"]
+        for note in optuna.load_study(study_name="demo", storage=open_storage(str(study))).user_attrs["shared"].values()
+    }
+    for content in [study.read_bytes(), *(path.read_bytes() for path in store.iterdir())]:
+        for path in (deep_folder, tmp_path, shared_cache):
+            assert str(path).encode() not in content
+
+
+@pytest.mark.slow
+def test_an_artifact_with_another_hash_is_refused(cut, tmp_path):
+    study, store, _ = cut
+    read = optuna.load_study(study_name="demo", storage=open_storage(str(study)))
+    model = store / read.user_attrs["shared"]["model"]["artifact"]
+    model.write_bytes(model.read_bytes()[:-1] + b"\0")
+    done = work(study, "--artifacts", store, "--cache", tmp_path / "c", "--idle", 0, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "model.onnx is not what the study shares (its SHA-256 differs): refused"
+    )
+    model.unlink()
+    done = work(study, "--artifacts", store, "--cache", tmp_path / "c", "--idle", 0, cwd=tmp_path)
+    assert "holds no model.onnx of this study" in done.stderr
+    done = work(study, "--cache", tmp_path / "c", "--idle", 0, cwd=tmp_path)
+    assert f"--artifacts {study.parent / 'artifacts'}: holds no" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("lrfdse", "9.9.9", r"is explored with lrfdse 9\.9\.9, but this machine has \d"),
+        ("code", "0123456789abcdef", "source digest 0123456789abcdef, but this machine has [0-9a-f]{16}"),
+        ("onnxruntime", "0.1", "with onnxruntime 0.1, but this machine has"),
+    ],
+)
+def test_a_worker_of_another_version_is_refused(key, value, said, cut, tmp_path):
+    study, store, _ = cut
+    optuna.load_study(study_name="demo", storage=open_storage(str(study))).set_user_attr(key, value)
+    with pytest.raises(Exception, match=said) as caught:
+        workers.work(str(study), "demo", store, tmp_path / "c", 0.0)
+    assert caught.value.exit_code == 2
+
+
+def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only(cut):
+    from lrfdse.errors import InputError
+    from lrfdse.explore.settings import Settings
+
+    settings = object.__new__(Settings)
+    object.__setattr__(settings, "metric", "mine:score")
+    with pytest.raises(InputError, match="--metric mine:score"):
+        workers._check_metric(settings, None)
+    workers._check_metric(settings, "mine:score")
+
+
+def test_no_study_is_one_line(tmp_path, capsys):
+    options = ["--study", str(tmp_path / "x.journal"), "--study-name", "demo", "--idle", "0"]
+    assert run(["worker", *options]) == 2
+    assert "--study-name demo: no such study in this storage" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_helpers_change_nothing_but_the_time(storage, arguments, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_WORTH_SECONDS", 0.0)
+    slow = Evaluator.scores
+    monkeypatch.setattr(Evaluator, "scores", lambda self, *rest: __import__("time").sleep(0.3) or slow(self, *rest))
+    study = [] if storage == "sqlite" else ["--study", tmp_path / "study.journal"]
+    assert run(arguments(tmp_path / "out", "--workers", 3, *study)) == 0
+    assert front(tmp_path / "out") == alone
+    url = str(study[1]) if study else str(tmp_path / "out" / "study.db")
+    names = optuna.get_all_study_names(open_storage(url))
+    done = optuna.load_study(study_name=names[0], storage=open_storage(url)).trials
+    assert len({trial.user_attrs["worker"] for trial in done}) >= 2
+
+
+@pytest.mark.slow
+def test_two_explorations_share_a_study(arguments, alone, tmp_path):
+    study = tmp_path / "study.db"
+    outputs = [tmp_path / name for name in ("one", "two")]
+    started = []
+    for output in outputs:
+        command = [
+            sys.executable,
+            "-c",
+            MAIN,
+            *arguments(output, "--study", f"sqlite:///{study}", "--study-name", "demo"),
+        ]
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True))
+    for process in started:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    assert [front(output) for output in outputs] == [alone, alone]
+    counts = collections.Counter(tuple(sorted(t.params.items())) for t in trials(study, "COMPLETE"))
+    assert set(counts.values()) == {1}
+    assert len(counts) == alone["evaluated"]
+
+
+def test_two_explorations_into_one_folder_do_not_mix(arguments, tmp_path, capsys):
+    from lrfdse.files import sole_writer
+
+    with sole_writer(tmp_path):
+        assert run(arguments(tmp_path)) == 2
+    assert "another exploration is writing here" in capsys.readouterr().err
+
+
+def test_time_that_is_over_leaves_the_original_and_a_note(arguments, alone, tmp_path):
+    assert run(arguments(tmp_path, "--time", "0")) == 0
+    document = front(tmp_path)
+    assert document["evaluated"] == 1
+    assert any("stopped after --time 0 minutes: 1 of 24 plans" in note for note in document["notes"])
+    assert run(arguments(tmp_path, "--time", "60")) == 0
+    assert front(tmp_path) == alone
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_other_samplers_fill_the_budget(sampler, arguments, alone, tmp_path):
+    assert run(arguments(tmp_path, "--sampler", sampler)) == 0
+    origins = {design["origin"] for design in front(tmp_path)["designs"]}
+    assert sampler in origins
+    assert "nsga2" not in origins
+    assert front(tmp_path)["evaluated"] == alone["evaluated"]
+
+
+def test_the_whole_space_is_tried_where_the_budget_allows(small_folder, shared_cache, tmp_path, capsys):
+    (tmp_path / "tiny.toml").write_text("max_cores = 2\nmax_compiled = 2\nmin_size = 8\n")
+    options = ["--target", "riscv64", "-o", tmp_path / "o", "--space", tmp_path / "tiny.toml", "--cache", shared_cache]
+    command = ["explore", small_folder, *options, "--sampler", "exhaustive", "--keep", 0, "--budget"]
+    assert run([str(each) for each in (*command, 3)]) == 2
+    error = capsys.readouterr().err
+    size = int(error.partition("the space has ")[2].partition(" plans")[0].replace(",", ""))
+    assert "more than --budget 3" in error
+    assert run([str(each) for each in (*command, size)]) == 0
+    document = json.loads((tmp_path / "o" / "front.json").read_text())
+    assert document["evaluated"] == size
+    options = [len(layer["options"]) for layer in document["layers"]]
+    assert size == options[0] * options[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--sampler", "nsga9"], 2, "no such sampler; there are nsga2"),
+        (["--study", "nonsense"], 2, "not a storage (like sqlite:///"),
+        (["--study", "postgresql://me:hunter2@127.0.0.1:1/x"], 4, "cannot open the study's storage"),
+        (["--study", "grpc://me:hunter2@/x"], 2, "grpc://HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_anything_begins(options, code, said, arguments, tmp_path, capsys):
+    assert run(arguments(tmp_path / "out", *options)) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert "hunter2" not in error
+    assert "kernels" not in error
+
+
+def test_the_study_of_another_target_is_refused(arguments, cut, tmp_path, capsys):
+    study, _, _ = cut
+    command = arguments(tmp_path / "new", "--study", study, "--study-name", "demo", "--target", "aarch64")
+    assert run(command) == 2
+    assert "of target 'riscv64', but this run has target 'aarch64'" in capsys.readouterr().err

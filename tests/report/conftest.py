@@ -1,0 +1,183 @@
+"""Documents as an exploration writes them, small and made by hand."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+HOSTILE = "<script>alert(1)</script>"
+QUOTED = """it's "quoted" & %{x} | `tick` </script>"""
+
+
+def entry(identity, params, us, accuracy, plan, **more):
+    return {
+        "id": identity,
+        "params": params,
+        "flops": 2 * params,
+        "latency_us": us,
+        "latency_low_us": us * 0.8,
+        "latency_high_us": us * 1.2,
+        "cache_regime": "warm",
+        "accuracy": accuracy,
+        "eval_accuracy": accuracy + 0.005,
+        "fidelity": 0.97,
+        "loss_standard_error": 0.004,
+        "eval_interval": [accuracy - 0.01, accuracy + 0.015],
+        "accuracy_interval": [accuracy - 0.012, accuracy + 0.012],
+        "accuracy_loss_standard_error": 0.0031,
+        "plan": plan,
+        "origin": "knapsack",
+        "on_front": True,
+        "model": None,
+        **more,
+    }
+
+
+def option(text, params, us):
+    return {
+        "factorization": text,
+        "params": params,
+        "flops": 2 * params,
+        "peak_activation_bytes": 640,
+        "weight_error": 0.25,
+        "output_error": 0.125,
+        "warm_us": [us, us * 0.8, us * 1.2],
+        "cold_us": [us * 2, us * 1.6, us * 2.4],
+        "kernel_error": 1e-7,
+        "schedules": ["inner:8:4x1:u1"],
+    }
+
+
+def layer(name, outputs, inputs, texts):
+    spectrum = {
+        "size": outputs,
+        "effective_rank": 0.6 * outputs,
+        "ranks": [1, 2, outputs],
+        "values": [1.0, 0.5, 0.0],
+        "errors": [0.5, 0.1, 0.0],
+    }
+    size = outputs * inputs + outputs
+    return {
+        "name": name,
+        "in": inputs,
+        "out": outputs,
+        "uses": 1,
+        "rows": 1,
+        "params": size,
+        "share": 0.5,
+        "effective_rank": 0.6 * outputs,
+        "spectra": {"weight": spectrum, "whitened": {**spectrum, "effective_rank": 0.3 * outputs}},
+        "kept_dense": None,
+        "funnel": {
+            "stages": [{"stage": "raw designs", "designs": 10**10}, {"stage": "measured", "designs": len(texts)}],
+            "gap": 0.0,
+        },
+        "options": [option("dense", size, 9.0), *(option(text, 90 + k, 2.0 + k) for k, text in enumerate(texts))],
+        "failures": {"svd:r=9": "crashed: <b>signal 11</b>"},
+    }
+
+
+def make(first="fc1", second="fc2"):
+    dense = {first: "dense", second: "dense"}
+    train = "tt:m=8x2,n=4x4,r=3"
+    kernel = {
+        "layer": first,
+        "name": "fc1",
+        "symbol": "lrf_fc1",
+        "rows": 1,
+        "relu": True,
+        "arguments": [
+            {"name": "x", "role": "input", "floats": 16},
+            {"name": "w0", "role": "weight", "floats": 48},
+            {"name": "w1", "role": "weight", "floats": 24},
+            {"name": "bias", "role": "bias", "floats": 16},
+            {"name": "y", "role": "output", "floats": 16},
+            {"name": "work0", "role": "work", "floats": 12},
+        ],
+    }
+    best = entry("aaaaaaaa", 200, 5.0, 0.9, {first: train, second: "svd:r=2"}, model="designs/aaaaaaaa/model.onnx")
+    return {
+        "schema_version": 1,
+        "model": {"name": "net & co", "path": "../net.onnx", "sha256": "0" * 64},
+        "data_sha256": {"calib": "1" * 64, "eval": "2" * 64, "test": None},
+        "target": "riscv64",
+        "meter": "model",
+        "latency": {"unit": "us", "kind": "modelled", "covers": "the sum over layers", "bracket": "low and high"},
+        "metric": "accuracy",
+        "versions": {"lrfdse": "0.1.0", "qemu": "7.2"},
+        "command": "lrfdse explore ../net.onnx --target riscv64 --output .",
+        "settings": {
+            "target": "riscv64",
+            "space": "default",
+            "method": "auto",
+            "seed": 3,
+            "budget": 60,
+            "max_drop": 0.01,
+            "max_params": 5000,
+            "max_latency_us": None,
+            "core": "SpacemiT X60",
+            "clock_mhz": 1600.0,
+            "last_level_kib": 512,
+            "provenance": {"clock_mhz": "published: 1.6 GHz"},
+        },
+        "layers": [layer(first, 16, 16, [train]), layer(second, 10, 16, ["svd:r=2"])],
+        "untouched": [{"name": "conv/<1>", "op": "Conv", "params": 90, "reason": "no matrix product"}],
+        "baseline": entry("bbbbbbbb", 442, 20.0, 0.905, dense, origin="dense"),
+        "recommended": "aaaaaaaa",
+        "svd_at_equal_params": "cccccccc",
+        "designs": [
+            entry("bbbbbbbb", 442, 20.0, 0.905, dense, origin="dense"),
+            best,
+            entry("cccccccc", 198, 6.0, 0.88, {first: "svd:r=2", second: "svd:r=2"}, on_front=False),
+            entry("dddddddd", 300, 9.0, 0.89, {**dense, first: "svd:r=4"}, origin="uniform-svd", on_front=False),
+            entry("eeeeeeee", 90, 2.0, 0.31, {**dense, first: "svd:r=1"}),
+        ],
+        "dominated": [entry("ffffffff", 320, 12.0, 0.85, {**dense, second: "svd:r=4"}, on_front=False)],
+        "evaluated": 6,
+        "kernels": [kernel],
+        "plan_gap": 0.0,
+        "notes": ["latency is modelled, <i>not</i> measured"],
+    }
+
+
+@pytest.fixture
+def document():
+    return make()
+
+
+@pytest.fixture
+def hostile():
+    """The same, from a model whose layers are named to break pages."""
+    return make(HOSTILE, QUOTED)
+
+
+@pytest.fixture
+def untested(document):
+    """The same without test data and labels: fidelity on the data that choose."""
+    made = copy.deepcopy(document)
+    made["metric"] = "fidelity"
+    for design in (made["baseline"], *made["designs"], *made["dominated"]):
+        absent = ("accuracy", "eval_accuracy", "accuracy_interval", "accuracy_loss_standard_error")
+        design |= dict.fromkeys(absent)
+    return made
+
+
+@pytest.fixture
+def folder_of(tmp_path):
+    """Write a document as the front.json of a folder and return the folder."""
+
+    def write(content, name="out put"):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / "front.json").write_text(text, encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def whole():
+    return make()

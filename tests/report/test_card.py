@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import re
+
+from lrfdse.report import design_card
+
+
+def tables(card):
+    """Return the cells of every table row, split where GitHub's Markdown splits them: at bars that are not escaped."""
+    rows = [line for line in card.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def test_a_card_says_costs_score_and_layers(document):
+    card = design_card(document, document["designs"][1])
+    rows = {row[0]: row for row in tables(card)}
+    assert rows["parameters"] == ["parameters", "200", "442", "2.2× less"]
+    assert rows["latency (µs), modelled"][1:] == ["5.00 [4.00..6.00]", "20.0 [16.0..24.0]", "4.0× less"]
+    assert rows["accuracy (%), on test data"][1:3] == ["90.00 [88.8..91.2]", "90.50 [89.3..91.7]"]
+    assert rows["accuracy (%), on test data"][3] == "−0.50 ± 0.31 points"
+    assert rows["accuracy (%), on the data that choose"][3] == "−0.50 ± 0.40 points"
+    assert rows["`fc1`"] == ["`fc1`", "`tt:m=8x2,n=4x4,r=3`", "90", "180", "2.00", "25.0%", "12.5%"]
+    assert "Latency is **modelled** (SpacemiT X60, 1600 MHz; weights in the last-level cache)" in card
+    assert "### `aaaaaaaa` recommended" in card
+
+
+def test_hostile_names_stay_in_their_cells(hostile):
+    card = design_card(hostile, hostile["designs"][1])
+    widths = [len(row) for row in tables(card)]
+    assert widths == [4] * 7 + [7] * 4
+    layers = tables(card)[-2:]
+    assert layers[0][0] == "`<script>alert(1)</script>`"
+    assert layers[1][0].startswith("`` ") and layers[1][0].endswith(" ``")
+
+
+def test_a_design_that_was_not_kept_says_how_to_get_it(document):
+    assert "`lrfdse export DIR eeeeeeee` makes it" in design_card(document, document["designs"][-1])
+
+
+def test_a_card_without_test_data(untested):
+    rows = [row[0] for row in tables(design_card(untested, untested["designs"][1]))]
+    assert "fidelity (%), on the data that choose" in rows
+    assert not any("test data" in row for row in rows)

@@ -1,0 +1,60 @@
+"""The command in a report, read back by the shell's rules and by the command line itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from lrfdse.cli.app import app
+from lrfdse.explore import Data, Limits, settings_for
+from lrfdse.report.command import command_of
+
+NEUTRAL = {"--study", "--study-name", "--artifacts", "--workers", "--cache", "--json", "--log-format", "--help"}
+"""Options of `explore` with no effect on the result."""
+
+
+@pytest.fixture
+def settings(tmp_path):
+    made = settings_for(
+        tmp_path / "my models" / "-net's $HOME.onnx",
+        "riscv64",
+        data=Data(tmp_path / "calib.npz", tmp_path / "eval.npz", tmp_path / "test.npz"),
+        output=tmp_path / "out put",
+        shape={"x": (1, 3, 48, 320)},
+        seed=7,
+        study="postgresql://me:secret@host/db",
+    )
+    chosen = {"limits": Limits(0.005, 60_000, 200.0), "metric": "cosine", "eval_samples": 100, "minutes": 2.5}
+    return dataclasses.replace(made, **chosen)
+
+
+def command_line():
+    return typer.main.get_command(app).commands["explore"]
+
+
+def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
+    words = shlex.split(command_of(settings))
+    assert words[:2] == ["lrfdse", "explore"]
+    read = command_line().make_context("explore", words[2:]).params
+    folder = settings.output
+    assert (folder / read["model"]).resolve() == settings.model.resolve()
+    assert (folder / read["calib"]).resolve() == tmp_path / "calib.npz"
+    assert Path(read["output"]) == Path(".")
+    assert read["shape"] == ["x=1x3x48x320"]
+    assert (read["seed"], read["budget"], read["keep"]) == (7, settings.budget, settings.keep)
+    assert (read["max_drop"], read["max_params"], read["max_latency"]) == ("0.5%", "60000", "200us")
+    assert (read["metric"], read["eval_samples"], read["minutes"]) == ("cosine", 100, 2.5)
+    assert str(tmp_path) not in command_of(settings)
+
+
+def test_it_holds_no_password(settings):
+    assert "secret" not in command_of(settings)
+
+
+def test_it_has_every_option_that_matters(settings):
+    options = {name for p in command_line().params for name in p.opts if name.startswith("--")}
+    assert options - NEUTRAL == {word for word in shlex.split(command_of(settings)) if word.startswith("--")}

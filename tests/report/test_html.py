@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import base64
+import copy
+import gzip
+import hashlib
+import html.parser
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrfdse.cli import run
+from lrfdse.errors import InputError
+from lrfdse.report import report_html
+
+VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that tags nest, and collects what a browser would see."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.ids, self.links, self.loads, self.scripts = [], [], [], [], [], []
+        self.text, self.policy = [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        assert len(attributes) == len(attrs), f"an attribute twice in <{tag}>"
+        self.tags.append(tag)
+        assert not any(name.startswith("on") for name in attributes)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag == "a":
+            self.links.append(attributes["href"])
+        self.loads += [attributes[name] for name in ("src", "srcset", "data", "poster") if name in attributes]
+        if attributes.get("http-equiv") == "Content-Security-Policy":
+            self.policy = attributes["content"]
+        if tag == "script":
+            self.scripts.append([attributes.get("type"), ""])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1][1] += data
+        elif "style" not in self.open:
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def test_the_page_is_well_formed_and_its_anchors_exist(document):
+    text = report_html(document)
+    assert text.startswith("<!DOCTYPE html>")
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert page.tags.count("h1") == page.tags.count("title") == page.tags.count("main") == 1
+
+
+def test_hostile_names_are_text(hostile):
+    text = report_html(hostile)
+    page = Page(text)
+    assert page.tags.count("script") == 3
+    assert text.lower().count("</script") == 3
+    names = [layer["name"] for layer in hostile["layers"]]
+    assert all(" ".join(name.split()) in page.words for name in names)
+    assert not {"b", "i"} & set(page.tags)
+    assert "crashed: <b>signal 11</b>" in page.words
+    figures = json.loads(page.scripts[0][1])
+    hovers = json.dumps([trace.get("hovertext") for figure in figures.values() for trace in figure["data"]])
+    # Plotly reads texts as HTML of a kind, so names must be escaped inside the JSON as well.
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in hovers
+    assert "<script" not in hovers
+    assert "%{x}" not in json.dumps([t.get("hovertemplate") for f in figures.values() for t in f["data"]])
+
+
+def test_nothing_is_fetched_and_only_known_scripts_run(hostile):
+    text = report_html(hostile)
+    page = Page(text)
+    assert page.loads == []
+    assert all(re.match(r"#|designs/[0-9a-f]{8}/", link) for link in page.links)
+    rest = text[: text.index('<script type="application/json"')]
+    assert not re.search(r"https?://|//\w|@import|url\(", rest)
+    kinds = [kind for kind, _ in page.scripts]
+    assert kinds == ["application/json", "text/plain", None]
+    plotly = gzip.decompress(base64.b64decode(page.scripts[1][1]))
+    assert b"plotly.js v" in plotly[:200]
+    digests = [
+        base64.b64encode(hashlib.sha256(code).digest()).decode() for code in (page.scripts[2][1].encode(), plotly)
+    ]
+    assert "default-src 'none'" in page.policy
+    allowed = re.search(r"script-src ([^;]*)", page.policy)[1]
+    assert allowed.split() == [f"'sha256-{digest}'" for digest in digests]
+
+
+def test_a_path_that_lrfdse_does_not_write_is_no_link(document):
+    document["designs"][1]["model"] = "javascript:alert(1)//model.onnx"
+    page = Page(report_html(document))
+    assert all(link.startswith("#") for link in page.links)
+
+
+def test_the_tables_say_everything_without_javascript(document):
+    words = Page(report_html(document)).words
+    for design in (*document["designs"], *document["dominated"]):
+        assert design["id"] in words
+        assert f"{design['params']:,}" in words
+        assert f"{100 * design['accuracy']:.2f}" in words
+        assert all(text in words.replace(", ", ",") for text in design["plan"].values() if text != "dense")
+    for layer in document["layers"]:
+        assert f"{layer['spectra']['whitened']['effective_rank']:.0f}" in words
+    for expected in (
+        "Design aaaaaaaa is recommended: 2.2 times fewer parameters and 4.0 times lower modelled latency",
+        "it lost 0.50 points (standard error 0.31)",
+        "at most 1 point of accuracy and at most 5,000 parameters",
+        "lrf_fc1",
+        "conv/<1>",
+        "1.00e10",
+        "published: 1.6 GHz",
+        "low and high",
+        document["command"],
+        "qemu 7.2",
+        document["model"]["sha256"],
+        "Kernels that failed",
+    ):
+        assert expected in words
+
+
+def test_modelled_and_measured_are_said(document):
+    words = Page(report_html(document)).words
+    assert "Every latency here is modelled, none is measured" in words
+    assert "latency (µs), modelled" in words
+    document["meter"], document["latency"]["kind"] = "host", "measured"
+    words = Page(report_html(document)).words
+    assert "Every latency here is measured" in words
+    assert "modelled latency" not in words
+    assert "latency (µs), measured" in words
+
+
+def test_a_front_without_test_data(untested):
+    words = Page(report_html(untested)).words
+    assert "fidelity is 97.00%" in words
+    assert "test data, which chose nothing" not in words
+
+
+@pytest.mark.parametrize("choice", [None, "bbbbbbbb"])
+def test_when_nothing_is_recommended(document, choice):
+    document["recommended"] = choice
+    words = Page(report_html(document)).words
+    sentence = "No design satisfies the limits" if choice is None else "No compressed design satisfies the limits"
+    assert sentence in words
+    assert "In firmware" not in words
+
+
+def test_a_model_with_many_layers_folds_its_plans(document):
+    plan = {f"layer{k}": "svd:r=2" for k in range(30)}
+    document["designs"][1]["plan"] |= plan
+    words = Page(report_html(document)).words
+    assert "32 layers factorized" in words
+
+
+def test_equal_documents_give_equal_pages(document):
+    assert report_html(document) == report_html(copy.deepcopy(document))
+
+
+def test_report_writes_the_same_bytes_again_anywhere(document, folder_of, capsys, tmp_path):
+    folder = folder_of(document)
+    assert run(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    first = (folder / "report.html").read_bytes()
+    assert first.decode() == report_html(document)
+    moved = tmp_path / "elsewhere" / "deep"
+    moved.parent.mkdir()
+    folder.rename(moved)
+    (moved / "report.html").unlink()
+    assert run(["report", str(moved)]) == 0
+    assert (moved / "report.html").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "not a front.json of lrfdse"),
+        ("[]", "no schema_version"),
+        ("[" * 100_000, "not a front.json of lrfdse"),
+        ({"schema_version": "1"}, "no schema_version"),
+        ({"schema_version": 0}, "schema_version 1 must hold, but got 0; explore again"),
+        ({"schema_version": 2}, "schema_version 1 must hold, but got 2; use the lrfdse that wrote it"),
+        ({"schema_version": 1}, "it has no 'model'"),
+        ('{"schema_version": NaN}', "NaN is no number"),
+    ],
+)
+def test_what_is_no_front_json_is_refused_in_a_line(content, said, folder_of, capsys):
+    folder = folder_of(content)
+    assert run(["report", str(folder)]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert not (folder / "report.html").exists()
+
+
+def test_a_missing_folder_is_refused_and_not_made(tmp_path, capsys):
+    assert run(["report", str(tmp_path / "nothing")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "nothing").exists()
+
+
+def places(value, path=()):
+    """Yield the path of every value inside a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_damaged_document_gives_a_page_or_one_clear_error(whole, data):
+    damaged = copy.deepcopy(whole)
+    *way, last = data.draw(st.sampled_from(list(places(whole))))
+    part = damaged
+    for key in way:
+        part = part[key]
+    wrong = data.draw(st.sampled_from([None, "\ud800\x00<b>", -1, 0, [], {}, True, "drop"]))
+    if wrong == "drop":
+        del part[last]
+    else:
+        part[last] = wrong
+    try:
+        text = report_html(damaged)
+    except InputError as error:
+        assert "explore again" in str(error)
+        assert "\n" not in str(error)
+    else:
+        text.encode()
+        Page(text)

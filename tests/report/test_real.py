@@ -1,0 +1,114 @@
+"""What a real exploration writes, on the machine at hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from lrfdse.cli import run
+from lrfdse.report.usage import c_snippet, usage_of
+
+pytestmark = pytest.mark.slow
+
+
+def write_model(folder):
+    rng = np.random.default_rng(0)
+    weights = {"fc1.weight": (32, 48), "fc1.bias": (32,), "fc2.weight": (12, 32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "fc1.weight", "fc1.bias"], ["h"], transB=1),
+            helper.make_node("Relu", ["h"], ["a"]),
+            helper.make_node("Gemm", ["a", "fc2.weight"], ["y"], transB=1),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 48])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 12])],
+        [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), name) for name, s in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "net.onnx")
+    np.savez(folder / "calib.npz", x=rng.standard_normal((200, 48)).astype(np.float32))
+    (folder / "space.toml").write_text("max_cores = 2\nmax_compiled = 4\nmin_size = 8\n")
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a model's folder")
+    write_model(folder)
+    output = folder / "out put"
+    options = ["--target", "host", "--calib", str(folder / "calib.npz"), "--space", str(folder / "space.toml")]
+    options += ["--budget", "12", "--max-drop", "60%", "--keep", "1", "--cache", str(folder / "cache")]
+    assert run(["explore", str(folder / "net.onnx"), "--output", str(output), *options]) == 0
+    return output
+
+
+@pytest.fixture
+def document(explored):
+    return json.loads((explored / "front.json").read_text())
+
+
+def test_report_makes_the_same_page_again(explored):
+    first = (explored / "report.html").read_bytes()
+    (explored / "report.html").unlink()
+    assert run(["report", str(explored)]) == 0
+    assert (explored / "report.html").read_bytes() == first
+
+
+def test_listed_and_dominated_are_every_evaluated_design(document):
+    ids = [design["id"] for part in ("designs", "dominated") for design in document[part]]
+    assert len(ids) == len(set(ids))
+    assert len({*ids, document["baseline"]["id"]}) == document["evaluated"]
+    assert not any(design["on_front"] for design in document["dominated"])
+
+
+def test_spectra_are_those_of_the_weights(document, explored):
+    layer = document["layers"][0]
+    stored = onnx.load(explored.parent / "net.onnx").graph.initializer
+    weight = next(numpy_helper.to_array(t) for t in stored if t.name == "fc1.weight").astype(np.float64)
+    inputs = np.load(explored.parent / "calib.npz")["x"].astype(np.float64)
+    root = np.linalg.cholesky(np.cov(inputs.T, bias=True))
+    for kind, matrix in (("weight", weight), ("whitened", weight @ root)):
+        expected = np.linalg.svd(matrix, compute_uv=False)
+        found = layer["spectra"][kind]
+        assert found["values"] == pytest.approx(expected / expected[0], rel=2e-3)
+        share = expected / expected.sum()
+        assert found["effective_rank"] == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-3)
+
+
+def test_kernels_are_described_as_their_headers_declare_them(document, explored):
+    folder = explored / "designs" / document["recommended"] / "kernels"
+    assert [kernel["layer"] for kernel in document["kernels"]] == ["fc1", "fc2"]
+    for kernel in document["kernels"]:
+        header = (folder / f"{kernel['name']}.h").read_text()
+        declared = re.search(r"^void (\w+)\((.*)\);", header, re.MULTILINE)
+        assert declared[1] == kernel["symbol"]
+        names = [parameter.split()[-1] for parameter in declared[2].split(",")]
+        assert names == [argument["name"] for argument in kernel["arguments"]]
+        sizes = dict(re.findall(r"^ \*   (\w+) .*?, (\d+) floats", header, re.MULTILINE))
+        assert {a["name"]: str(a["floats"]) for a in kernel["arguments"]} == sizes
+
+
+def test_the_c_snippet_compiles_against_the_real_header(document, explored, tmp_path):
+    folder = explored / "designs" / document["recommended"] / "kernels"
+    assert usage_of(document)["c"] in {c_snippet(kernel) for kernel in document["kernels"]}
+    for kernel in document["kernels"]:
+        (tmp_path / "use.c").write_text(c_snippet(kernel) + "\n")
+        compiler = [shutil.which("cc")] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc"]
+        command = [*compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-cast-align", "-c", "use.c"]
+        done = subprocess.run([*command, f"-I{folder}", "-o", "use.o"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_command_gives_the_same_document(document, explored, monkeypatch):
+    monkeypatch.chdir(explored)
+    words = shlex.split(document["command"])
+    assert run([*words[1:], "--cache", str(explored.parent / "cache")]) == 0
+    assert json.loads((explored / "front.json").read_text()) == document

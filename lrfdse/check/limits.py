@@ -70,7 +70,8 @@ def _check_loss(result: Result, design: Entry, most: float) -> Check:
     value = loss_text(score)
     reason = f"{points(score.loss)} points lost on the data that chose, over {points(most)}" if broken else ""
     if not broken and design.accuracy is not None and result.original.accuracy is not None:
-        reason = f"on the test data: {points(result.original.accuracy - design.accuracy)} points"
+        tested = Score(result.original.accuracy - design.accuracy, design.accuracy_error)
+        reason = f"on the test data: {loss_text(tested)}"
     return _check("loss", broken, limit, value, reason, 100 * score.loss)
 
 
@@ -86,7 +87,7 @@ def latency_text(design: Entry) -> str:
 
 def loss_text(score: Score) -> str:
     """Return a loss in points with its standard error."""
-    error = "" if score.standard_error is None else f" ± {points(score.standard_error)}"
+    error = "" if score.standard_error is None else f" ± {100 * score.standard_error:.2g}"
     return f"{points(score.loss)}{error} points"
 
 

@@ -41,6 +41,8 @@ class Entry:
     """Of the loss against the original model on those data."""
     accuracy: float | None
     """On the test data."""
+    accuracy_error: float | None
+    """Standard error of the loss on the test data."""
     model: str | None
     """Path of the compressed model, relative to the document."""
 
@@ -170,6 +172,7 @@ class _Reader:
             score=self._optional_number(value, chosen, where),
             standard_error=self._optional_number(value, "loss_standard_error", where),
             accuracy=self._optional_number(value, "accuracy", where),
+            accuracy_error=self._optional_number(value, "accuracy_loss_standard_error", where),
             model=self._optional(value, "model", str, where),
         )
 

@@ -25,8 +25,7 @@ MIXTURES = 2
 
 _SLOPES = 100_000_000
 _DIRECT = 20_000_000
-_BUDGET = 2e11
-_LEAST_ROWS = 256
+_BUDGET = 1e11
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,8 +59,8 @@ class Corrector:
     loss
         "softmax" where the model's output holds class scores, "squared" otherwise.
     metrics
-        Layer name to the metric of its outputs (`lrfdse.model.sensitivity.output_metrics`); None computes them,
-        an empty mapping fits without.
+        Layer name to the metric of its outputs (`lrfdse.model.sensitivity.output_metrics`); None computes those of the
+        layers that plans compress, an empty mapping fits without.
     method
         How layers are fitted: one of `lrfdse.factorize.METHODS`.
     beta
@@ -85,7 +84,7 @@ class Corrector:
         seed: int = 0,
     ) -> None:
         from lrfdse.model import Runtime
-        from lrfdse.model.sensitivity import output_metrics, scored_output
+        from lrfdse.model.sensitivity import scored_output
 
         self._model, self._loss, self._method, self._beta = model, loss, method, beta
         self._runtime = runtime or Runtime()
@@ -94,11 +93,8 @@ class Corrector:
         if not held.any():
             held[-1:] = calib.count > 1
         self._fitted, self._held = _taken(calib, ~held), _taken(calib, held if held.any() else ~held)
-        self.metrics = (
-            output_metrics(model, self._fitted, runtime=self._runtime, loss=loss, output=self._output)
-            if metrics is None
-            else metrics
-        )
+        self._metrics: dict[str, Array | None] = {} if metrics is None else dict(metrics)
+        self._measures = metrics is None
         self._mixed = mixed(self._fitted, MIXTURES * self._fitted.count, seed)
         self._reference = self._scores(model.content, self._held)
         self._moments: dict[str, Moments] = {}
@@ -130,6 +126,7 @@ class Corrector:
         best, current, kept = dict(factors), dict(factors), 0
         chosen = [name for name, each in factors.items() if not each.factorization.is_dense]
         sites = self._model.sites
+        self._measure([name for name in chosen if name not in self._metrics])
         groups = levels(
             self._model.content,
             {name: [site.source for site in sites[name]] for name in chosen},
@@ -150,6 +147,14 @@ class Corrector:
                 best, least, kept = dict(current), reached, sweep + 1
         return Correction({name: best[name] for name in factors}, before, least, kept)
 
+    def _measure(self, names: Sequence[str]) -> None:
+        """Take the metrics of layers that no plan has compressed before."""
+        from lrfdse.model.sensitivity import output_metrics
+
+        if self._measures and names:
+            found = output_metrics(self._model, self._fitted, names, self._runtime, self._loss, output=self._output)
+            self._metrics |= {name: found.get(name) for name in names}
+
     def _opening(self, current: Mapping[str, Factors], group: Sequence[str]) -> dict[str, Factors]:
         """Fit layers above which nothing is compressed: the same for every plan."""
         from lrfdse.factorize import Fitter
@@ -161,7 +166,7 @@ class Corrector:
             shape = current[name].factorization
             if (name, str(shape)) not in self._first:
                 fitter = Fitter(
-                    self._model.weight(name), self._moments[name], self._method, self.metrics.get(name), name=name
+                    self._model.weight(name), self._moments[name], self._method, self._metrics.get(name), name=name
                 )
                 self._first[name, str(shape)] = fitter.fit(shape)
         return {name: self._first[name, str(current[name].factorization)] for name in group}
@@ -178,7 +183,7 @@ class Corrector:
                 self._model.weight(name),
                 seen[name],
                 self._method,
-                self.metrics.get(name),
+                self._metrics.get(name),
                 self._beta,
                 name=name,
             )
@@ -218,7 +223,8 @@ class Corrector:
             return None
         else:
             most = min(_SLOPES // (classes * outputs), int(_BUDGET / (outputs * max(tail.weights, 1))))
-        if most < min(_LEAST_ROWS, data.count):
+        # Fewer samples than were calibrated with would undo more than the step gains.
+        if rows == 1 and most < self._fitted.count:
             return None
         data = spread(data, most)
         arrays = self._read(content, wanted, data)

@@ -74,12 +74,13 @@ def _tails(
     layer: Layer, fits: Fits, sizes: tuple[int, int], space: SearchSpace, cache: Cache
 ) -> dict[tuple[int, int], Array]:
     """Return the discarded energy by bond and rank, for the weight padded with zeros to `sizes`."""
+    from lrfdse.factorize import METHODS
     from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
     from lrfdse.space import bonds
 
     wanted = bonds(*sizes, space)
     fitter = fits.fitter(layer)
-    moments = fitter.moments if space.method == "auto" else None
+    moments = fitter.moments if METHODS[space.method].needs_moments else None
     data = () if moments is None else fits.data_key(layer)
     key = digest(source_digest("factorize"), layer.digest, sizes, sorted(wanted.items()), data)
     stored = cache.get_arrays("spectra", key)

@@ -97,16 +97,16 @@ def main() -> int:
 def _runs(name: str, options: argparse.Namespace) -> Runs:
     runs = RUNS[name]
     if options.quick:
-        return Runs(
-            (4.0, 8.0, 16.0, 32.0), families=runs.families, grid=(4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0), candidates=1
-        )
+        grid = (4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
+        return Runs((4.0, 8.0, 16.0, 32.0), families=runs.families, grid=grid, candidates=1, larger=False)
     return runs
 
 
 def _finished(units: list[tuple[str, int]], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield every unit's rows as it is done, from processes of one thread each."""
     arguments = [
-        (name, seed, options.trained, options.cache, _runs(name, options), options.quick) for name, seed in units
+        (name, seed, options.trained, options.cache, _runs(name, options), options.quick, seed == options.seeds[0])
+        for name, seed in units
     ]
     # Read when a process imports NumPy: this one has done so.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -117,7 +117,7 @@ def _finished(units: list[tuple[str, int]], options: argparse.Namespace) -> Iter
             yield future.result()
 
 
-def run_unit(name: str, seed: int, trained: Path, cache: Path, runs: Runs, quick: bool) -> dict[str, Any]:
+def run_unit(name: str, seed: int, trained: Path, cache: Path, runs: Runs, quick: bool, first: bool) -> dict[str, Any]:
     """Make every missing row of one model and seed, and return all of them."""
     start = time.process_time()
     case = open_case(name, seed, trained)
@@ -128,11 +128,12 @@ def run_unit(name: str, seed: int, trained: Path, cache: Path, runs: Runs, quick
         store.put({"kind": "row", **row.to_json()})
     families = tuple(family for family in runs.families if family != "any")
     compressor = Compressor(case, kept, False, runs.candidates, runs.grid, families)
-    for records in (
+    probes = [
         alone(compressor, runs, store.ask),
         proxies(compressor, runs, store.ask),
         surrogate(compressor, store.ask),
-    ):
+    ]
+    for records in probes if runs.probe_all or first else []:
         for record in records:
             store.put(record)
     asked = store.asked()

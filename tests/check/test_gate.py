@@ -50,6 +50,12 @@ def test_a_bracket_that_reaches_over_the_limit_is_said(front):
     assert (found.verdict, found.reason) == ("pass", "the bracket reaches over the limit")
 
 
+def test_what_is_lost_on_the_test_data_is_said(front):
+    (found,) = check(Request(front(accuracy_loss_standard_error=0.0045))).checks
+    assert found.value == "0.75 ± 0.2 points"
+    assert found.reason == "on the test data: 1.1 ± 0.45 points"
+
+
 def test_another_design_can_be_named(front):
     checked = check(Request(front(), design="0ther000", limits=Limits(max_params=55_000)))
     assert verdicts(checked) == {"params": "fail"}
@@ -131,7 +137,7 @@ positive = st.floats(0.001, 1e6)
 
 
 def entry(us, low, high):
-    return Entry("x", 10, 10, us, low, high, None, None, None, None)
+    return Entry("x", 10, 10, us, low, high, None, None, None, None, None)
 
 
 def result(meter="model"):

@@ -183,3 +183,9 @@ def test_what_is_not_finite_is_refused(moments_of, bad):
 def test_an_unknown_method_is_refused():
     with pytest.raises(InputError, match=r"among auto, als, .* but got 'svdd'"):
         Fitter(np.eye(3), None, "svdd")
+
+
+def test_search_spaces_name_every_method() -> None:
+    from lrfdse import design
+
+    assert set(design.METHODS) == set(METHODS)

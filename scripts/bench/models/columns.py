@@ -15,10 +15,9 @@ from models.correct import Corrections
 
 MAIN = (2.0, 4.0, 8.0, 16.0, 32.0)
 CORRECTED = ("asvd", "att2", "att3", "any")
-REFINED = ("asvd", "any")
-"""Kinds whose allocated plans are also refined in sweeps, which cost far more than a correction."""
-FAR = 16.0
-"""Ratios from here on are worth refinement on the larger calibration set, the dearest rows of all."""
+REFINED_FROM = {False: 8.0, True: 16.0}
+"""Ratios from which on plans of any path are also refined in sweeps, by whether on the larger calibration set: the
+dearest rows of all, which say little where little is lost."""
 BETWEEN = (3.0, 6.0, 12.0, 24.0)
 """Ratios that cost no further fits: they say where a loss begins."""
 
@@ -36,6 +35,8 @@ class Runs:
     """Ratios at which each layer is compressed alone."""
     sweeps: int = 4
     """Of the refined columns; 0 for none."""
+    probe_all: bool = True
+    """Whether all seeds are probed (layers alone, proxies), or the first only."""
     larger: bool = True
     """Whether there are rows with the larger calibration set, where there is one."""
     alone: int = 12
@@ -53,6 +54,7 @@ RUNS = {
         grid=(1.35, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
         probes=(2.0, 4.0),
         alone=6,
+        sweeps=0,
     ),
     "minilm": Runs(
         (1.35, 2.0, 4.0),
@@ -62,6 +64,7 @@ RUNS = {
         probes=(2.0, 4.0),
         alone=4,
         sweeps=0,
+        probe_all=False,
     ),
 }
 
@@ -137,11 +140,14 @@ def jobs(case: Case, runs: Runs) -> list[Job]:
                 # Between the ratios of the tables only the finished form matters.
                 if family in CORRECTED and (ratio in runs.ratios or (finished and family == "any")):
                     found.append(Job(family, ratio, allocated, True))
-                if family in REFINED and ratio in runs.ratios and finished and runs.sweeps:
+                far = ratio in runs.ratios and ratio >= REFINED_FROM[False]
+                if family == "any" and far and finished and runs.sweeps:
                     found.append(Job(family, ratio, allocated, True, runs.sweeps))
     if case.more_calib is not None and runs.larger:
         found += [Job("any", ratio, several, True, 0, True) for ratio in runs.ratios]
-        found += [Job("any", ratio, several, True, runs.sweeps, True) for ratio in runs.ratios if ratio >= FAR]
+        found += [
+            Job("any", ratio, several, True, runs.sweeps, True) for ratio in runs.ratios if ratio >= REFINED_FROM[True]
+        ]
     return found
 
 

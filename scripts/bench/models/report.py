@@ -184,7 +184,8 @@ def _never_below(groups: Sequence[Pooled]) -> list[str]:
     lines = [
         "## Any path, allocated, beside SVD",
         "",
-        "Test score of *any path*, allocated and corrected without sweeps (uniform where there is one layer), less that of the better of SVD and activation-aware SVD, uniform or allocated, not corrected.",
+        "Test score of *any path*, allocated and corrected without sweeps (uniform where there is one layer), less",
+        "that of the better of SVD and activation-aware SVD, uniform or allocated, not corrected.",
         "",
     ]
     table = []
@@ -211,12 +212,12 @@ def _model(name: str, runs: Runs, groups: Sequence[Pooled]) -> list[str]:
     if base is None:
         return []
     extra = "".join(f"; {part} {value:.2f}" for part, value in base.others.items())
-    speed = "" if base.us is None else f", {base.us:,.1f} us"
+    speed = "" if base.us is None else f", {base.us:,.1f} us in all fully-connected layers"
     lines = [
         f"## {name}",
         "",
         f"{ABOUT[name]}. Original: {base.score}{extra}; {_thousands(base.params)} weights, "
-        f"{_thousands(base.macs)} MACs in these layers{speed} in all fully-connected layers.",
+        f"{_thousands(base.macs)} MACs in these layers{speed}.",
         "Cells: test score, parameters, MACs, modelled latency in us.",
         "",
         "| | " + " | ".join(f"{ratio:g}x" for ratio in runs.ratios) + " |",

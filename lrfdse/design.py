@@ -605,6 +605,8 @@ class Design:
     """Of the loss against the original model on the data that choose; a fraction."""
     origin: str
     """What proposed the plan: "dense", "uniform-svd", "knapsack" or the sampler's name."""
+    refined: bool = False
+    """Whether the scores are of factors that the whole effort was taken for, see `lrfdse.explore.plans.Builder`."""
     eval_interval: tuple[float, float] | None = None
     """95 % interval of the score on the data that choose; None where the metric gives no value a sample."""
     accuracy_interval: tuple[float, float] | None = None

@@ -70,6 +70,8 @@ def explore(
     max_drop: Annotated[str, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = "1%",
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
+    correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
+    proxy: Annotated[str, typer.Option(help="What predicts losses: weight, output, fidelity or score.")] = "output",
     budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
@@ -97,7 +99,14 @@ def explore(
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
     )
     chosen = {"meter": meter, "limits": limits, "budget": budget, "keep": keep, "seed": seed, "study": study}
-    chosen |= {"metric": metric, "eval_samples": eval_samples, "sampler": sampler, "minutes": minutes}
+    chosen |= {
+        "metric": metric,
+        "eval_samples": eval_samples,
+        "proxy": proxy,
+        "correct": correct,
+        "sampler": sampler,
+        "minutes": minutes,
+    }
     chosen |= {"study_name": study_name, "artifacts": artifacts}
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HELD_OUT = 8
 """One sample in so many judges the correction and is not fitted to."""
 
-MIXTURES = 2
+MIXTURES = 4
 """Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed."""
 
 _SLOPES = 100_000_000

@@ -11,6 +11,7 @@ from typing import Any
 from lrfdse.design import Factorization, Plan
 from lrfdse.errors import InputError
 from lrfdse.explore.cache import Cache, noun_digest
+from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.events import silent
 from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.keep import write_design
@@ -55,6 +56,8 @@ def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
         folder,
         {name: tuple(sizes) for name, sizes in made["shape"].items()},
         seed=made["seed"],
+        metric=made.get("metric"),
+        correct=made.get("correct", False),
     )
     model = load_model(settings.model, settings.shape)
     calib = None if settings.data.calib is None else load_data(settings.data.calib, model.inputs)
@@ -69,11 +72,15 @@ def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
         if now != then:
             raise InputError(f"{what} that was explored (its digest differs); explore again")
     with sole_writer(folder):
-        builder = Builder(model, fits_of(settings, model, calib, Cache(settings.cache), silent))
+        cache = Cache(settings.cache)
+        fits = fits_of(settings, model, calib, cache, silent)
+        builder = Builder(model, fits, open_corrections(settings, model, calib, fits, cache))
         sizes = {layer.name: (layer.outputs, layer.inputs) for layer in model.layers}
         plan = Plan(tuple((name, Factorization.parse(text, *sizes[name])) for name, text in texts.items()))
         target = folder / "designs" / identity
-        write_design(target, plan, _schedules(document, texts), builder, settings.target)
+        write_design(
+            target, plan, _schedules(document, texts), builder, settings.target, _is_refined(document, identity)
+        )
     return target / "model.onnx"
 
 
@@ -102,6 +109,10 @@ def _plan(document: Mapping[str, Any], identity: str) -> dict[str, str]:
     if identity not in plans:
         raise InputError(f"no design {identity!r} in front.json; it has {', '.join(sorted(plans))}")
     return dict(plans[identity])
+
+
+def _is_refined(document: Mapping[str, Any], identity: str) -> bool:
+    return any(design["id"] == identity and design.get("refined", False) for design in document["designs"])
 
 
 def _schedules(document: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

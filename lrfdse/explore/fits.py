@@ -52,12 +52,12 @@ class Fits:
             return self.fitter(layer).fit(factorization)
         key = self._key(layer, factorization)
         if (stored := self._cache.get_arrays("fits", key)) is not None:
-            return _unpacked(factorization, stored)
+            return unpacked(factorization, stored)
         factors = self.fitter(layer).fit(factorization)
-        arrays = _packed(factors)
+        arrays = packed(factors)
         if factorization.params <= _STORED:
             self._cache.put_arrays("fits", key, arrays)
-        return _unpacked(factorization, arrays)
+        return unpacked(factorization, arrays)
 
     def _key(self, layer: Layer, factorization: Factorization) -> str:
         code, method = source_digest("factorize", "design"), self._method(layer)
@@ -132,7 +132,8 @@ def open_fits(settings: Settings, model: Model, calib: Dataset | None, explored:
     return Fits(fitters, "" if calib is None else calib.digest + model.sha256, cache)
 
 
-def _packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]:
+def packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]:
+    """Return factors as the cache keeps them: named arrays, cores as float32."""
     missing = factors.output_error is None
     errors = np.array([factors.weight_error, np.nan if missing else factors.output_error])
     arrays = {f"core{k}": core.astype(np.float32) for k, core in enumerate(factors.cores)}
@@ -140,9 +141,10 @@ def _packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[
     return {"errors": errors, **shift, **arrays}
 
 
-def _unpacked(
+def unpacked(
     factorization: Factorization, stored: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]
 ) -> Factors:
+    """Return the factors that `packed` gave the arrays of."""
     cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
     shift = stored.get("bias_shift")
     weight_error, output_error = (float(value) for value in stored["errors"])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.design import Artifact, Design, Factorization, KernelSpec, Layer, Plan, Schedule, Target
+from lrfdse.design import Artifact, Design, Factorization, Factors, KernelSpec, Layer, Plan, Schedule, Target
+from lrfdse.explore.assembly import kernel_text
 from lrfdse.explore.events import Event, Listener
 from lrfdse.files import write_atomically
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lrfdse.explore.plans import Builder
     from lrfdse.explore.result import LayerResult
     from lrfdse.explore.settings import Settings
+    from lrfdse.model import Model
 
 _ALIGNMENT = 64
 """Bytes: every array of a weights file starts on a multiple, a cache line on all targets that ship."""
@@ -45,7 +47,8 @@ def keep_designs(
     for done, design in enumerate(kept):
         tell(Event("write", design.id, done, len(kept)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
-        write_design(settings.output / "designs" / design.id, design.plan, schedules, builder, settings.target)
+        folder = settings.output / "designs" / design.id
+        write_design(folder, design.plan, schedules, builder, settings.target, design.refined)
     tell(Event("write", "", len(kept), len(kept)))
     ids = sorted(design.id for design in kept)
     for old in (settings.output / "designs").glob("*/plan.json"):
@@ -56,18 +59,30 @@ def keep_designs(
 
 
 def write_design(
-    folder: Path, plan: Plan, schedules: Mapping[str, Sequence[str]], builder: Builder, target: Target
+    folder: Path,
+    plan: Plan,
+    schedules: Mapping[str, Sequence[str]],
+    builder: Builder,
+    target: Target,
+    refined: bool = False,
 ) -> None:
-    """Write ``kernels/`` and ``model.onnx`` of a plan; the model comes last: where it is, all is."""
-    names = kernel_names(builder.model.layers)
+    """Write ``kernels/``, ``kernels.txt`` and ``model.onnx`` of a plan; the model comes last: where it is, all is.
+
+    With `refined` the factors are those that the whole effort was taken for.
+    """
+    factors = builder.factors(plan, refined)
+    names, texts = kernel_names(builder.model.layers), []
     for layer in builder.model.layers:
         shape = plan[layer.name]
-        for place, (spec, bias) in enumerate(_kernels(layer, shape, builder)):
+        for place, (spec, bias) in enumerate(_kernels(layer, shape, builder.model, factors.get(layer.name))):
             name = names[layer.name][place]
             schedule = Schedule.parse(schedules[layer.name][place])
-            _write_kernel(folder / "kernels", name, spec, schedule, _cores(layer, shape, builder), bias, target)
+            cores = _cores(layer, builder.model, factors.get(layer.name))
+            artifact = _write_kernel(folder / "kernels", name, spec, schedule, cores, bias, target)
+            texts.append(kernel_text(name, artifact, target))
+    write_atomically(folder / "kernels.txt", f"Kernels for {target.name}: {target.core}\n\n" + "\n".join(texts))
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
-    write_atomically(folder / "model.onnx", builder.model_of(plan))
+    write_atomically(folder / "model.onnx", builder.model_of(plan, refined))
 
 
 def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:
@@ -81,10 +96,11 @@ def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:
     }
 
 
-def _kernels(layer: Layer, shape: Factorization, builder: Builder) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
+def _kernels(
+    layer: Layer, shape: Factorization, model: Model, factors: Factors | None
+) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
     """Return each use's kernel and its bias, the bias correction added."""
-    model = builder.model
-    shift = None if shape.is_dense else builder.fits.factors(layer, shape).bias_shift
+    shift = None if factors is None else factors.bias_shift
     found = []
     for place, use in enumerate(layer.uses):
         bias = model.bias(layer.name, place)
@@ -95,10 +111,8 @@ def _kernels(layer: Layer, shape: Factorization, builder: Builder) -> list[tuple
     return found
 
 
-def _cores(layer: Layer, shape: Factorization, builder: Builder) -> tuple[NDArray[Any], ...]:
-    if shape.is_dense:
-        return (builder.model.weight(layer.name)[None, :, :, None],)
-    return builder.fits.factors(layer, shape).cores
+def _cores(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray[Any], ...]:
+    return (model.weight(layer.name)[None, :, :, None],) if factors is None else factors.cores
 
 
 def _write_kernel(
@@ -109,7 +123,7 @@ def _write_kernel(
     cores: Sequence[NDArray[Any]],
     bias: NDArray[Any] | None,
     target: Target,
-) -> None:
+) -> Artifact:
     from lrfdse.kernels import c_header, compile_kernel, pack
 
     artifact = compile_kernel(spec, schedule, target, symbol_of(name))
@@ -118,6 +132,7 @@ def _write_kernel(
     write_atomically(folder / f"{name}.o", artifact.object_code)
     write_atomically(folder / f"{name}.h", _with_offsets(c_header(artifact), artifact, offsets))
     write_atomically(folder / f"{name}.weights.bin", content)
+    return artifact
 
 
 def _unused(name: str, used: set[str]) -> str:

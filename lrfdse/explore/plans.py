@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Design, Factorization, Latency, Metric, Plan, Regime, Target
+from lrfdse.design import Design, Factorization, Factors, Latency, Metric, Plan, Regime, Target
 from lrfdse.explore.metrics import fidelity_grade
 from lrfdse.explore.scores import Scores, paired_error
 
 if TYPE_CHECKING:
+    from lrfdse.explore.corrections import Corrections
     from lrfdse.explore.fits import Fits
     from lrfdse.explore.inputs import Inputs
     from lrfdse.explore.metrics import Outputs, Scorer
@@ -22,20 +23,42 @@ if TYPE_CHECKING:
     from lrfdse.model import Dataset, Model
 
 
+WORTH_HAVING = 2.5
+"""Multiples of the allowed loss up to which a plan is worth a closer look ..."""
+_REFINABLE = 1.6
+"""... and up to which the refinement of its factors may bring it below."""
+
+
 @dataclass(frozen=True, slots=True)
 class Builder:
     """Builds plans' models."""
 
     model: Model
     fits: Fits
+    corrections: Corrections | None = None
+    """None where layers keep what they were fitted to by themselves."""
 
-    def model_of(self, plan: Plan) -> bytes:
-        """Return the compressed model as ONNX."""
-        from lrfdse.model import rewrite
+    def factors(self, plan: Plan, refined: bool = False) -> Mapping[str, Factors]:
+        """Return the factors of the plan's compressed layers, corrected where that is wanted and cheap enough.
 
+        Parameters
+        ----------
+        plan
+            The plan.
+        refined
+            Whether the plan is worth the whole effort.
+        """
         chosen = {name: shape for name, shape in plan.choices if not shape.is_dense}
         factors = {name: self.fits.factors(self.model.layer(name), shape) for name, shape in chosen.items()}
-        return rewrite(self.model, factors)
+        if self.corrections is None or not (refined or self.corrections.always):
+            return factors
+        return self.corrections.factors(plan, factors, refined)
+
+    def model_of(self, plan: Plan, refined: bool = False) -> bytes:
+        """Return the compressed model as ONNX; see `factors`."""
+        from lrfdse.model import rewrite
+
+        return rewrite(self.model, self.factors(plan, refined))
 
 
 class Evaluator:
@@ -51,15 +74,22 @@ class Evaluator:
         reports = inputs.reporting is not None and (inputs.reporting.labels is not None or not self._by_fidelity)
         self._reporting = self._judged(inputs.reporting) if inputs.reporting is not None and reports else None
 
-    def scores(self, plan: Plan, report: bool = True) -> Scores:
+    @property
+    def refines(self) -> bool:
+        """Whether more effort gives other factors."""
+        return self._builder.corrections is not None
+
+    def scores(self, plan: Plan, report: bool = True, refined: bool = False) -> Scores:
         """Run the plan's model on the data that choose and, with `report`, on the data that report.
+
+        With `refined` it is the model that `Builder.factors` takes the whole effort for.
 
         Raises
         ------
         InputError
             The model cannot be run or its outputs cannot be graded.
         """
-        return self.scores_of(self._builder.model_of(plan), report)
+        return self.scores_of(self._builder.model_of(plan, refined), report)
 
     def scores_of(self, model: bytes, report: bool = True) -> Scores:
         """Run a version of the original model, as ONNX; see `scores`."""
@@ -129,7 +159,14 @@ def warm_params(target: Target) -> int:
     return target.last_level.kib * 1024 // 4
 
 
-def assemble(plan: Plan, layers: Sequence[LayerResult], target: Target, scores: Scores, origin: str) -> Design:
+def assemble(
+    plan: Plan,
+    layers: Sequence[LayerResult],
+    target: Target,
+    scores: Scores,
+    origin: str,
+    refined: bool = False,
+) -> Design:
     """Add up what the plan's layers cost in the cache regime of the plan as a whole, and attach its scores."""
     chosen: list[Option] = [result.option(plan[result.layer.name]) for result in layers]
     params = sum(option.params for option in chosen)
@@ -150,6 +187,7 @@ def assemble(plan: Plan, layers: Sequence[LayerResult], target: Target, scores: 
         eval_interval=scores.eval_interval,
         accuracy_interval=scores.accuracy_interval,
         accuracy_error=scores.accuracy_error,
+        refined=refined,
     )
 
 
@@ -167,6 +205,31 @@ def pareto(designs: Sequence[Design], metric: Metric) -> list[Design]:
         if not any(kept.params <= design.params and kept.score(metric) >= score for kept in front):
             front.append(design)
     return front
+
+
+def worth_refining(
+    designs: Sequence[Design], baseline: Design, metric: Metric, limits: Limits, count: int = 4
+) -> list[Design]:
+    """Return the designs that could become the recommended one: the `count` best that lose little enough.
+
+    Refinement lowers losses, so that those within `_REFINABLE` times the limit compete, by the geometric mean of
+    parameters and latency, and with them what would be recommended as it is.
+    """
+    front = pareto(designs, metric)
+    now = recommend(front, baseline, metric, limits)
+    near = [
+        design
+        for design in front
+        if design.id != baseline.id
+        and baseline.score(metric) - design.score(metric) <= _REFINABLE * limits.max_drop
+        and (limits.max_params is None or design.params <= limits.max_params)
+        and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
+    ]
+    near.sort(key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id))
+    chosen = near[:count]
+    if now is not None and now.id != baseline.id and now not in chosen:
+        chosen.append(now)
+    return chosen
 
 
 def recommend(front: Sequence[Design], baseline: Design, metric: Metric, limits: Limits) -> Design | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Single = NDArray[np.float32]
 
 CG_STEPS = 25
-DAMPING = 1e-3
+DAMPING = 1e-2
 """Of the cores, relative to the loss that a change as large as themselves may cost."""
 ANCHOR = 1.0
 """Weight of the layer's own output error, relative to the variance of its outputs, beside the model's loss."""

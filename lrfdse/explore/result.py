@@ -133,6 +133,8 @@ class Exploration:
     """What the reader must know about these numbers."""
     plan_gap: float
     """End-to-end relative gap of the knapsack; 0 is exact."""
+    study: str
+    """Name of the study in which every design is a trial."""
 
     def design(self, identity: str) -> Design:
         """Return the design with that id."""

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lrfdse.explore.cache import Cache
+from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.fits import Fits, open_fits
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def explore(
-    settings: Settings, listen: Listener = silent, finish: Callable[[Exploration], None] | None = None
+    settings: Settings, listen: Listener = silent, finish: Callable[[Exploration, Listener], None] | None = None
 ) -> Exploration:
     """Explore the model and return everything found; the kept designs lie in the output folder.
 
@@ -39,7 +40,8 @@ def explore(
     listen
         Told what happens, stage by stage.
     finish
-        Called with the result while the output folder is still this exploration's own: writes reports into it.
+        Called with the result and the log's listener while the output folder is still this exploration's own: writes
+        reports into it.
 
     Raises
     ------
@@ -60,7 +62,8 @@ def explore(
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", listen, facts) as tell:
         tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
         cache = Cache(settings.cache)
-        builder = Builder(inputs.model, fits_of(settings, inputs.model, inputs.calib, cache, tell))
+        fits = fits_of(settings, inputs.model, inputs.calib, cache, tell)
+        builder = Builder(inputs.model, fits, open_corrections(settings, inputs.model, inputs.calib, fits, cache))
         layers = study_layers(settings, inputs.model, builder.fits, meter, cache, tell)
         found = search_plans(settings, inputs, layers, meter, Evaluator(builder, inputs), tell, deadline)
         metric = metric_of(inputs)
@@ -82,9 +85,10 @@ def explore(
             kept=tuple(keep_designs(settings, builder, layers, front, found.recommended, tell)),
             notes=(*inputs.notes, *_notes(settings, meter.name, found.baseline.regime), *found.notes),
             plan_gap=found.gap,
+            study=found.study,
         )
         if finish is not None:
-            finish(exploration)
+            finish(exploration, tell)
         return exploration
 
 

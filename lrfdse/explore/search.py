@@ -14,12 +14,14 @@ from lrfdse.errors import InputError
 from lrfdse.explore.cache import digest, source_digest
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.options import BASELINE_RATIOS
-from lrfdse.explore.plans import Evaluator, metric_of, pareto, recommend, warm_params
+from lrfdse.explore.plans import WORTH_HAVING, Evaluator, metric_of, pareto, recommend, warm_params, worth_refining
+from lrfdse.explore.proxy import predicted_errors
+from lrfdse.explore.relaxation import relaxed
 from lrfdse.explore.trials import Job, Trials
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
-    from lrfdse.explore.result import LayerResult
+    from lrfdse.explore.result import LayerResult, Option
     from lrfdse.explore.settings import Settings
     from lrfdse.measure import Meter
     from lrfdse.search import LayerTable, PlanFront
@@ -31,8 +33,6 @@ _UNIFORM_SHARE, _FIRST_SHARE, _SAMPLER_SHARE = 0.15, 0.25, 0.15
 lose about as much as is allowed."""
 _USEFUL_ERROR = 0.25
 """Squared relative output error, averaged over layers, beyond which no model is worth a look."""
-_WORTH_HAVING = 2.5
-"""Multiples of the allowed loss up to which a plan is worth a closer look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Found:
     plain: Design | None
     """The best SVD design at no more parameters than the recommended one, where that is another."""
     gap: float
+    study: str
+    """Name of the study that holds the designs as trials."""
     notes: tuple[str, ...] = ()
 
 
@@ -60,8 +62,9 @@ def search_plans(
     """Have at most `settings.budget` plans evaluated, each as a trial of the study, and return all of them as designs.
 
     First the dense model and uniform SVD, then plans spread over the knapsack's front, then plans of that part of the
-    front whose loss is near the allowed one, then what the study's sampler proposes; last, SVD at no more parameters
-    than the recommended design. From `deadline` (`time.monotonic`) on nothing new is proposed.
+    front whose loss is near the allowed one; where all of them lose too much, the best of them relaxed layer by layer;
+    then what the study's sampler proposes; last, SVD at no more parameters than the recommended design. From `deadline`
+    (`time.monotonic`) on nothing new is proposed.
 
     Raises
     ------
@@ -72,7 +75,8 @@ def search_plans(
     from lrfdse.search import plans_by_regime, spread, uniform
     from lrfdse.search.samplers import Space, open_sampler
 
-    warm, cold = tables(layers, "warm"), tables(layers, "cold")
+    errors = predicted_errors(settings, inputs, layers, evaluator, tell)
+    warm, cold = tables(layers, "warm", errors), tables(layers, "cold", errors)
     space, sampler = Space(tuple(warm)), open_sampler(settings.sampler)
     _check_size(sampler, space, settings.budget)
     tell(Event("knapsack", f"{len(warm)} layers"))
@@ -100,20 +104,24 @@ def search_plans(
         trials.run([front.texts(i) for i in spread(front, first)], "knapsack")
         near = _near(front, trials.designs(), base, metric, settings)
         trials.run([near.texts(i) for i in spread(near, left(_SAMPLER_SHARE))], "knapsack")
+        notes = [] if sampler.whole_space else relaxed(trials, warm, base, metric, limits, left(0))
         trials.sample(sampler, left(0))
+        # The study keeps the scores before; what is printed and written has those after.
+        trials.refine(worth_refining(trials.designs(), base, metric, limits))
         chosen = recommend(pareto(trials.designs(), metric), base, metric, limits)
         plain = None
         if chosen is not None and chosen.id != base.id:
             texts = _best_svd(warm, cold, fits_cache, chosen.params)
             if texts and (len(trials.designs()) < budget or trials.has(texts)):
                 plain = next(iter(trials.run([texts], "svd")), None)
-        notes = []
+            if plain is not None and chosen.refined:
+                plain = trials.refine([plain])[0]
         if trials.out_of_time:
             notes.append(
                 f"stopped after --time {settings.minutes:g} minutes: {len(trials.designs())} of {budget} plans were "
                 "evaluated; the same command with more time goes on from there"
             )
-        return Found(base, tuple(trials.designs()), chosen, plain, front.gap, tuple(notes))
+        return Found(base, tuple(trials.designs()), chosen, plain, front.gap, trials.study, tuple(notes))
 
 
 @contextmanager
@@ -243,16 +251,21 @@ def study_url(settings: Settings) -> str:
     return settings.study or sqlite_url((settings.output / "study.db").resolve())
 
 
-def tables(layers: Sequence[LayerResult], regime: Regime) -> list[LayerTable]:
-    """Return what the knapsack reads, a table a layer, with latencies of one cache regime."""
+def tables(
+    layers: Sequence[LayerResult], regime: Regime, errors: Mapping[str, Mapping[str, float]] | None = None
+) -> list[LayerTable]:
+    """Return what the knapsack reads, a table a layer, with latencies of one cache regime.
+
+    Errors by layer and factorization go before the options' own.
+    """
     from lrfdse.search import Choice, LayerTable
 
+    def choice(result: LayerResult, option: Option) -> Choice:
+        error = option.error if errors is None else errors[result.layer.name][option.text]
+        return Choice(option.text, option.params, option.at(regime).us, error)
+
     return [
-        LayerTable(
-            result.layer.name,
-            tuple(Choice(option.text, option.params, option.at(regime).us, option.error) for option in result.options),
-        )
-        for result in layers
+        LayerTable(result.layer.name, tuple(choice(result, option) for option in result.options)) for result in layers
     ]
 
 
@@ -262,7 +275,7 @@ def _near(front: PlanFront, designs: Sequence[Design], base: Design, metric: Met
     worst = 0.0
     for i in range(len(front)):
         design = known.get(tuple(sorted(front.texts(i).items())))
-        if design is not None and base.score(metric) - design.score(metric) <= _WORTH_HAVING * settings.limits.max_drop:
+        if design is not None and base.score(metric) - design.score(metric) <= WORTH_HAVING * settings.limits.max_drop:
             worst = max(worst, float(front.error[i]))
     worst = max(worst, float(np.quantile(front.error, 0.1))) if len(front) else 0.0
     return front.taken(np.flatnonzero(front.error <= worst))

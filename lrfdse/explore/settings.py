@@ -65,6 +65,9 @@ class Settings:
     """Samples drawn from the evaluation data to choose by; None means all."""
     proxy: str = "output"
     """What the knapsack adds up over layers, a name of `lrfdse.explore.proxy`."""
+    correct: bool = True
+    """Whether layers are fitted again to what the compressed layers before them feed them, and the best plans refined
+    by the whole model's outputs; needs calibration data."""
     study: str | None = None
     """Optuna storage URL, or the path of a journal; None means an SQLite file in the output folder."""
     study_name: str | None = None

@@ -129,6 +129,11 @@ class Trials:
         self._results = 0
 
     @property
+    def study(self) -> str:
+        """The study's name."""
+        return self._study.name
+
+    @property
     def out_of_time(self) -> bool:
         """Whether the deadline is over."""
         return self._deadline is not None and time.monotonic() >= self._deadline
@@ -174,6 +179,21 @@ class Trials:
             pause = min(1.3 * pause, _LAST_LOOK)
         finished = self._study.finished()
         return [self._take(plan, finished[plan], origin) for plan in wanted if plan in finished]
+
+    def refine(self, designs: Sequence[Design]) -> list[Design]:
+        """Take the whole effort for designs of this run and score them anew; return them, refined where there is time.
+
+        The study keeps the scores from before.
+        """
+        job, found = self._job, []
+        for done, design in enumerate(designs):
+            if job.evaluator.refines and not design.refined and not self.out_of_time:
+                self._tell(Event("refine", design.id, done, len(designs)))
+                scores = job.evaluator.scores(design.plan, refined=True)
+                design = assemble(design.plan, job.layers, job.settings.target, scores, design.origin, refined=True)
+                self._designs[self._study.key(design.plan.texts())] = design
+            found.append(design)
+        return found
 
     def sample(self, sampler: Sampler, count: int) -> None:
         """Have the sampler propose plans, batch by batch, until `count` more are evaluated."""

@@ -179,6 +179,7 @@ def _evaluated(queue: Queue, proposal: Proposal, job: Job, listen: Listener) -> 
 
 
 def _job(settings: Settings, layers: tuple[LayerResult, ...]) -> Job:
+    from lrfdse.explore.corrections import open_corrections
     from lrfdse.explore.fits import found_fits
     from lrfdse.explore.inputs import open_inputs
     from lrfdse.explore.plans import Builder, Evaluator, metric_of
@@ -188,8 +189,10 @@ def _job(settings: Settings, layers: tuple[LayerResult, ...]) -> Job:
     calibrated = {
         result.layer.name for result in layers if any(option.output_error is not None for option in result.options)
     }
-    fits = found_fits(settings, inputs.model, inputs.calib, calibrated, Cache(settings.cache))
-    return Job(settings, layers, metric_of(inputs), Evaluator(Builder(inputs.model, fits), inputs))
+    cache = Cache(settings.cache)
+    fits = found_fits(settings, inputs.model, inputs.calib, calibrated, cache)
+    corrections = open_corrections(settings, inputs.model, inputs.calib, fits, cache)
+    return Job(settings, layers, metric_of(inputs), Evaluator(Builder(inputs.model, fits, corrections), inputs))
 
 
 def _help(settings: Settings, layers: tuple[LayerResult, ...], url: str, name: str) -> None:

@@ -51,7 +51,7 @@ def hits(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None, b
         classes, so that every model would be right.
     """
     key, array = _named(outputs, name)
-    if _is_scores(array):
+    if is_scores(array):
         if labels.size and int(labels.max()) >= array.shape[-1]:
             raise InputError(
                 f"labels below {array.shape[-1]} must hold, the classes of output {key!r}, but got {labels.max()}"
@@ -75,7 +75,7 @@ def decisions(outputs: Outputs, name: str | None = None) -> NDArray[np.int64]:
         The output holds neither scores nor whole numbers.
     """
     key, array = _named(outputs, name)
-    if _is_scores(array):
+    if is_scores(array):
         return _classes(array)
     if array.dtype.kind not in "biu":
         raise InputError(
@@ -87,7 +87,7 @@ def decisions(outputs: Outputs, name: str | None = None) -> NDArray[np.int64]:
 def decision_count(outputs: Outputs, name: str | None = None) -> int | None:
     """Return how many classes an output decides over all samples; None where it holds other numbers."""
     array = _named(outputs, name)[1]
-    if _is_scores(array):
+    if is_scores(array):
         return int(array.size) // int(array.shape[-1])
     return int(array.size) if array.dtype.kind in "biu" else None
 
@@ -181,7 +181,7 @@ def agreements(outputs: Outputs, reference: Outputs, name: str | None = None) ->
         return shares(np.asarray(array == expected))
     if np.isnan(expected).any():
         raise InputError(f"output {key!r} of the original model holds NaN on this data")
-    if _is_scores(expected):
+    if is_scores(expected):
         return shares(np.asarray(_classes(array) == _classes(expected)))
     return explained(outputs, expected, key)
 
@@ -198,7 +198,8 @@ def _classes(scores: NDArray[Any]) -> NDArray[np.int64]:
     return np.where(np.isnan(scores).any(axis=-1), -1, np.argmax(scores, axis=-1))
 
 
-def _is_scores(array: NDArray[Any]) -> bool:
+def is_scores(array: NDArray[Any]) -> bool:
+    """Return whether an output holds scores of classes along its last axis."""
     return array.dtype.kind not in "biu" and array.ndim >= 2 and array.shape[-1] > 1
 
 

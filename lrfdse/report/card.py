@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.report.document import chosen_score, loss_error, reported_interval, reported_score, role_of
+from lrfdse.report.markdown import code, plain
 from lrfdse.report.numbers import points_text, times_text, us_text
 
 if TYPE_CHECKING:
@@ -28,31 +28,29 @@ def design_card(document: Document, design: DesignEntry) -> str:
         "the machine that explored" if document["meter"] == "host" else f"{made['core']}, {made['clock_mhz']:g} MHz"
     )
     lines = [
-        f"### {_code(design['id'])} {role_of(design, document)}",
+        f"### {code(design['id'])} {role_of(design, document)}",
         "",
         "| | this design | original | change |",
         "|---|--:|--:|--:|",
         *(f"| {' | '.join(row)} |" for row in _costs(document, design)),
         "",
-        f"Latency is **{kind}** ({_plain(machine)}; {regime}). It covers the fully-connected layers alone. "
-        f"In the bracket, {_plain(document['latency'].get('bracket', 'low and high are its bounds'))}.",
+        f"Latency is **{kind}** ({plain(machine)}; {regime}). It covers the fully-connected layers alone. "
+        f"In the bracket, {plain(document['latency'].get('bracket', 'low and high are its bounds'))}.",
         "",
         "| layer | factorization | parameters | FLOPs | latency (µs) | weight error | output error |",
         "|---|---|--:|--:|--:|--:|--:|",
         *(f"| {' | '.join(_layer(layer, design))} |" for layer in document["layers"]),
         "",
-        f"Proposed by {_plain(design['origin'])}."
+        f"Proposed by {plain(design['origin'])}."
         + (
-            f" Model: {_code(design['model'])}."
-            if design["model"]
-            else f" `lrfdse export DIR {design['id']}` makes it."
+            f" Model: {code(design['model'])}." if design["model"] else f" `lrfdse export DIR {design['id']}` makes it."
         ),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _costs(document: Document, design: DesignEntry) -> list[tuple[str, str, str, str]]:
-    base, metric = document["baseline"], _plain(document["metric"])
+    base, metric = document["baseline"], plain(document["metric"])
     tested = design["accuracy"] is not None
     where = "on test data" if tested else "on the data that choose"
     rows = [
@@ -82,11 +80,11 @@ def _layer(layer: Any, design: DesignEntry) -> tuple[str, ...]:
     text = design["plan"].get(layer["name"], "dense")
     option = next((option for option in layer["options"] if option["factorization"] == text), None)
     if option is None:
-        return (_code(layer["name"]), _code(text), "", "", "", "", "")
+        return (code(layer["name"]), code(text), "", "", "", "", "")
     output = option["output_error"]
     return (
-        _code(layer["name"]),
-        _code(text),
+        code(layer["name"]),
+        code(text),
         f"{option['params']:,}",
         f"{option['flops']:,}",
         us_text(option[f"{design['cache_regime']}_us"][0]),
@@ -114,24 +112,3 @@ def _score(design: DesignEntry) -> str:
 
 def _change(change: float, error: float | None) -> str:
     return f"{points_text(change)}{'' if error is None else f' ± {100 * error:.2f}'} points"
-
-
-def _plain(text: str) -> str:
-    r"""Return text that Markdown takes as it is, on one line.
-
-    >>> print(_plain("a_b<c> | d"))
-    a\_b\<c\> \| d
-    """
-    return re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    r"""Return a code span, fit for a table's cell.
-
-    >>> print(_code("fc1"), _code("a`b|c"))
-    `fc1` `` a`b\|c ``
-    """
-    text = " ".join(text.split()).replace("|", "\\|")
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    gap = " " if "`" in text else ""
-    return f"{fence}{gap}{text}{gap}{fence}"

@@ -22,7 +22,7 @@ def command_of(settings: Settings) -> str:
     words = ["lrfdse", "explore", _path(settings.model, settings.output)]
     for option, value in _options(settings):
         if value is not None:
-            words += [option, str(value)]
+            words += [option, str(value)] if value != "" else [option]
     return shlex.join(words)
 
 
@@ -40,6 +40,7 @@ def _options(settings: Settings) -> list[tuple[str, object]]:
         ("--metric", settings.metric),
         ("--eval-samples", settings.eval_samples),
         *(("--shape", f"{name}={'x'.join(map(str, sizes))}") for name, sizes in settings.shape.items()),
+        ("--correct" if settings.correct else "--no-correct", ""),
         ("--space", source(settings.space_source, folder)),
         ("--meter", settings.meter),
         ("--max-drop", f"{100 * limits.max_drop:.12g}%"),

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.explore.cache import noun_digest
+from lrfdse.explore.events import Listener, silent
 from lrfdse.files import write_atomically
 from lrfdse.report.command import command_of
 from lrfdse.report.firmware import recommended_kernels
@@ -88,8 +89,12 @@ def inspection_document(inspection: Inspection) -> dict[str, Any]:
     }
 
 
-def write_reports(exploration: Exploration) -> None:
-    """Write ``front.csv``, ``report.html`` and ``front.json`` to the output folder, each by atomic rename."""
+def write_reports(exploration: Exploration, tell: Listener = silent) -> None:
+    """Write ``front.csv``, ``report.html`` and ``front.json`` to the output folder, each by atomic rename.
+
+    Then dress the study for optuna-dashboard, where that is installed; `tell` hears of it where that fails.
+    """
+    from lrfdse.report.dashboard import dress_study
     from lrfdse.report.html import report_html
 
     document = front_document(exploration)
@@ -97,6 +102,7 @@ def write_reports(exploration: Exploration) -> None:
     write_atomically(folder / "front.csv", _csv(document))
     write_atomically(folder / "report.html", report_html(document))
     write_atomically(folder / "front.json", json.dumps(document, indent=1) + "\n")
+    dress_study(exploration.settings, exploration.study, document, tell)
 
 
 def _design(design: Design, exploration: Exploration) -> dict[str, Any]:
@@ -118,6 +124,7 @@ def _design(design: Design, exploration: Exploration) -> dict[str, Any]:
         "accuracy_loss_standard_error": None if design.accuracy_error is None else _rounded(design.accuracy_error),
         "plan": design.plan.texts(),
         "origin": design.origin,
+        "refined": design.refined,
         "on_front": design.id in exploration.front,
         "model": kept if design.id in exploration.kept else None,
     }
@@ -186,6 +193,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "space": source(settings.space_source, settings.output),
         "space_digest": noun_digest(settings.space),
         "method": settings.space.method,
+        "correct": settings.correct,
         "calib": path(settings.data.calib),
         "eval": path(settings.data.eval),
         "test": path(settings.data.test),

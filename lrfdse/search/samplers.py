@@ -198,6 +198,13 @@ def _exhaustive(space: Space, told: Sequence[Told], known: Collection[Plan], see
     return list(itertools.islice((plan for plan in space.plans() if plan not in known), count))
 
 
+def _evolution(space: Space, told: Sequence[Told], known: Collection[Plan], seed: int, count: int) -> list[Plan]:
+    from lrfdse.search.evolution import level_switches
+
+    plans = level_switches(space.tables, told, known, _seed(seed, len(told), len(known)), count)
+    return plans + _random(space, told, {*known, *plans}, seed, count - len(plans))
+
+
 def _seed(*parts: int) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
 
@@ -226,6 +233,7 @@ SAMPLERS: Mapping[str, Sampler] = {
         Sampler("nsga2", _by_optuna(_nsga2, asks=True)),
         Sampler("tpe", _by_optuna(_tpe)),
         Sampler("gp", _by_optuna(_gp), needs="torch", package="torch"),
+        Sampler("evolution", _evolution),
         Sampler("random", _random, batch=None),
         Sampler("exhaustive", _exhaustive, batch=None, whole_space=True),
     )

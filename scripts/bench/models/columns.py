@@ -140,8 +140,8 @@ def jobs(case: Case, runs: Runs) -> list[Job]:
                 # Between the ratios of the tables only the finished form matters.
                 if family in CORRECTED and (ratio in runs.ratios or (finished and family == "any")):
                     found.append(Job(family, ratio, allocated, True))
-                far = ratio in runs.ratios and ratio >= REFINED_FROM[False]
-                if family == "any" and far and finished and runs.sweeps:
+                dear = ratio in runs.ratios and ratio >= REFINED_FROM[False]
+                if family == "any" and dear and finished and runs.sweeps:
                     found.append(Job(family, ratio, allocated, True, runs.sweeps))
     if case.more_calib is not None and runs.larger:
         found += [Job("any", ratio, several, True, 0, True) for ratio in runs.ratios]

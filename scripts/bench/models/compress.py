@@ -287,4 +287,6 @@ class Compressor:
 def own_source() -> str:
     """Return a digest of the benchmark's own code that decides numbers."""
     here = Path(__file__).parent
-    return digest(*[(here / name).read_bytes() for name in ("compress.py", "shapes.py", "cases.py", "tail.py")])
+    return digest(
+        *[(here / name).read_bytes() for name in ("compress.py", "correct.py", "shapes.py", "cases.py", "tail.py")]
+    )

@@ -1,0 +1,278 @@
+"""The study as optuna-dashboard shows it: notes, figures, and the files of the kept designs as artifacts of trials.
+
+What was put there is noted in the study, so that a second run adds nothing twice and leaves alone what people wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrfdse.errors import InputError, LrfdseError
+from lrfdse.explore.events import Event, Listener
+from lrfdse.explore.search import study_url
+from lrfdse.explore.share import store_of
+from lrfdse.report.card import design_card
+from lrfdse.report.document import every_design, recommended_of, reported_score, role_of, title_of
+from lrfdse.report.figures import funnel_figure, pareto_figure
+from lrfdse.report.markdown import code, plain, table
+from lrfdse.report.numbers import us_text
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from lrfdse.explore import Settings
+    from lrfdse.report.document import DesignEntry, Document
+    from lrfdse.search.queue import Queue
+
+SHOWN = "dashboard"
+"""User attribute of the study: the digests of the notes and figures that were put there."""
+INSTALL = "pip install 'lrfdse[dashboard]'"
+_TYPES = {"model.onnx": "application/octet-stream", "kernels.txt": "text/plain"}
+"""Files of a kept design's folder that become artifacts of its trial."""
+
+
+def dress_study(settings: Settings, name: str, document: Document, tell: Listener) -> None:
+    """Put notes, figures and artifacts into the exploration's study, where optuna-dashboard is installed.
+
+    What goes wrong is told as a note: the result of the exploration lies in the output folder already.
+
+    Parameters
+    ----------
+    settings
+        Of the exploration: where its study, its artifact store and its designs are.
+    name
+        The study's name.
+    document
+        The content of ``front.json``.
+    tell
+        Told what is not shown, and why.
+    """
+    from lrfdse.search.opening import join_study
+    from lrfdse.search.storage import storage_errors
+
+    if importlib.util.find_spec("optuna_dashboard") is None:
+        # Whoever keeps the study where others look wants to see it; nobody else asked for anything.
+        if settings.study is not None or settings.artifacts is not None:
+            tell(Event("note", f"for notes, figures and artifacts in optuna-dashboard: {INSTALL}"))
+        return
+    url = study_url(settings)
+    try:
+        with storage_errors(url):
+            queue = join_study(url, name)
+            if queue is None:
+                raise InputError(f"study {name!r} is no longer there")
+            try:
+                dress(queue, document, settings.output / "designs", store_of(settings))
+            finally:
+                queue.close()
+    except (LrfdseError, OSError) as error:
+        tell(Event("note", f"optuna-dashboard will not show all of the study: {error}"))
+
+
+def dress(queue: Queue, document: Document, designs: Path, store: Path) -> None:
+    """Put notes, figures and artifacts into a study.
+
+    Parameters
+    ----------
+    queue
+        The open study.
+    document
+        The content of ``front.json``.
+    designs
+        Folder of the kept designs, each in a folder of its id.
+    store
+        Folder of the artifact store; made where there is none.
+
+    Raises
+    ------
+    OSError
+        The store cannot be written.
+    """
+    trials = _trials(queue)
+    entries = [design for design in every_design(document) if design["id"] in trials]
+    for design in entries:
+        if design["model"]:
+            _attach(queue.optuna_study, trials[design["id"]], designs / design["id"], store)
+    known = queue.facts().get(SHOWN)
+    shown: dict[str, str] = dict(known) if isinstance(known, Mapping) else {}
+    _write_notes(queue.optuna_study, document, entries, trials, shown)
+    _write_figures(queue.optuna_study, document, shown)
+    if shown != known:
+        queue.note(SHOWN, shown)
+
+
+def study_card(document: Document, trials: Mapping[str, int]) -> str:
+    """Return what a reader must know of the study, in GitHub's Markdown.
+
+    Parameters
+    ----------
+    document
+        The content of ``front.json``.
+    trials
+        Design id to the number of its trial.
+    """
+    made, best = document["settings"], recommended_of(document)
+    kind, metric = document["latency"]["kind"], plain(document["metric"])
+    listed = [design for design in (document["baseline"], *document["designs"]) if design["id"] in trials]
+    rows = [_row(design, document, trials) for design in {design["id"]: design for design in listed}.values()]
+    lines = [
+        f"## {plain(title_of(document))} on {plain(document['target'])}",
+        "",
+        f"Low-rank factorizations of the fully-connected layers of {code(document['model']['path'])} "
+        f"for {plain(made['core'])}: {document.get('evaluated', len(trials))} plans evaluated. Every trial is a plan: a "
+        "factorization for each layer. "
+        f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
+        f"their parameters; **score** is {metric} on the data that choose designs, a fraction.",
+        "",
+        *(
+            [f"Nothing satisfies the limits (a loss of at most {100 * made['max_drop']:g} points)."]
+            if best is None
+            else [f"**Recommended:** {code(best['id'])}{_trial(best, trials)}", "", design_card(document, best)]
+        ),
+        "",
+        "### Designs",
+        "",
+        "Their trials have a card as note; those marked * have the compressed model and a summary of the kernels' machine "
+        "code as artifacts. Pareto plot and funnel are under Analytics.",
+        "",
+        *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{metric} (%):"], rows),
+        "",
+        "### Notes",
+        "",
+        *(f"- {plain(note)}" for note in document["notes"]),
+        "",
+        "### Command",
+        "",
+        "In the output folder:",
+        "",
+        *(f"    {line}" for line in str(document.get("command", "")).splitlines()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(design: DesignEntry, document: Document, trials: Mapping[str, int]) -> tuple[str, ...]:
+    return (
+        str(trials[design["id"]]),
+        code(design["id"]) + (" \\*" if design["model"] else ""),
+        role_of(design, document),
+        f"{design['params']:,}",
+        us_text(design["latency_us"]),
+        f"{100 * reported_score(design):.2f}",
+    )
+
+
+def _trial(design: DesignEntry, trials: Mapping[str, int]) -> str:
+    return f", trial {trials[design['id']]}" if design["id"] in trials else ""
+
+
+def _trials(queue: Queue) -> dict[str, FrozenTrial]:
+    """Return the finished trials by their designs' ids."""
+    every = queue.optuna_study.get_trials(deepcopy=False)
+    return {str(found.attrs["id"]): every[found.number] for found in queue.snapshot().finished.values()}
+
+
+def _write_notes(
+    study: optuna.Study,
+    document: Document,
+    entries: list[DesignEntry],
+    trials: Mapping[str, FrozenTrial],
+    shown: dict[str, str],
+) -> None:
+    """Write the cards of study and trials where they are new or others than before; enter their digests in `shown`."""
+    import optuna
+
+    listed = {design["id"] for design in (document["baseline"], *document["designs"])}
+    for design in entries:
+        trial = trials[design["id"]]
+        key = f"trial {trial.number}"
+        # What was listed once has a card, and is to have the card of what it is now.
+        if design["id"] in listed or key in shown:
+            text = design_card(document, design)
+            if shown.get(key) != _digest(text):
+                _write_note(optuna.Trial(study, trial._trial_id), text, shown.get(key))
+                shown[key] = _digest(text)
+    text = study_card(document, {identity: trial.number for identity, trial in trials.items()})
+    if shown.get("study") != _digest(text):
+        _write_note(study, text, shown.get("study"))
+        shown["study"] = _digest(text)
+
+
+def _write_note(place: optuna.Study | optuna.Trial, text: str, ours: str | None) -> None:
+    """Write a note, unless there is one that a person wrote or changed: not the one of digest `ours`."""
+    from optuna_dashboard import get_note, save_note
+
+    now = get_note(place)
+    if now != text and (not now or _digest(now) == ours):
+        save_note(place, text)
+
+
+def _write_figures(study: optuna.Study, document: Document, shown: dict[str, str]) -> None:
+    for name, make in (("pareto", pareto_figure), ("funnel", funnel_figure)):
+        figure = make(document)
+        if shown.get(name) != (digest := _digest(figure.to_json())):
+            from optuna_dashboard import save_plotly_graph_object
+
+            save_plotly_graph_object(study, figure, graph_object_id=name)
+            shown[name] = digest
+
+
+def _attach(study: optuna.Study, trial: FrozenTrial, folder: Path, store: Path) -> None:
+    """Make the files of a design's folder artifacts of its trial.
+
+    Optuna attaches nothing to a trial that is finished, and which designs are kept is known only at the end. But
+    optuna-dashboard also reads artifacts of trials from attributes of the study, as its first versions wrote them.
+    """
+    storage, of = study._storage, study._study_id
+    prefix = f"dashboard:artifacts:{trial._trial_id}:"
+    known = {
+        key: meta
+        for key, value in storage.get_study_system_attrs(of).items()
+        if key.startswith(prefix) and (meta := json.loads(value))
+    }
+    for name, mimetype in _TYPES.items():
+        if not (path := folder / name).is_file():
+            continue
+        sha256 = _hash(path)
+        artifact = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{study.study_name}\n{trial.number}\n{name}\n{sha256}"))
+        if not (store / artifact).is_file() or _hash(store / artifact) != sha256:
+            _place(path, store / artifact)
+        for key, meta in known.items():
+            if meta["filename"] == name and meta["artifact_id"] != artifact:
+                storage.set_study_system_attr(of, key, json.dumps(None))
+                with suppress(OSError):
+                    (store / Path(str(meta["artifact_id"])).name).unlink()
+        if prefix + artifact not in known:
+            meta = {"artifact_id": artifact, "filename": name, "mimetype": mimetype, "encoding": None}
+            storage.set_study_system_attr(of, prefix + artifact, json.dumps(meta))
+
+
+def _place(source: Path, path: Path) -> None:
+    """Make `path` a file of the same content by rename: a second name of `source` where that works, else a copy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lrfdse-") as temporary:
+        made = Path(temporary) / "file"
+        try:
+            os.link(source, made)
+        except OSError:
+            shutil.copyfile(source, made)
+        os.replace(made, path)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What the compiler made of a kernel, as text: size, spills, instruction mix, and the code of the loops that compute."""
+"""What the compiler made of a kernel, as text: size, spills, instruction mix, and the code of its innermost loops."""
 
 from __future__ import annotations
 

@@ -47,6 +47,7 @@ def _options(settings: Settings) -> list[tuple[str, object]]:
         ("--max-params", limits.max_params),
         ("--max-latency", None if limits.max_latency_us is None else f"{limits.max_latency_us:.12g}us"),
         ("--budget", settings.budget),
+        ("--proxy", settings.proxy),
         ("--sampler", settings.sampler),
         ("--time", None if settings.minutes is None else f"{settings.minutes:.12g}"),
         ("--keep", settings.keep),

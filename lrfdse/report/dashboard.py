@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import uuid
@@ -130,8 +131,8 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         f"## {plain(title_of(document))} on {plain(document['target'])}",
         "",
         f"Low-rank factorizations of the fully-connected layers of {code(document['model']['path'])} "
-        f"for {plain(made['core'])}: {document.get('evaluated', len(trials))} plans evaluated. Every trial is a plan: a "
-        "factorization for each layer. "
+        f"for {plain(made['core'])}: {document.get('evaluated', len(trials))} plans evaluated. "
+        "Every trial is a plan: a factorization for each layer. "
         f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
         f"their parameters; **score** is {metric} on the data that choose designs, a fraction.",
         "",
@@ -143,8 +144,8 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         "",
         "### Designs",
         "",
-        "Their trials have a card as note; those marked * have the compressed model and a summary of the kernels' machine "
-        "code as artifacts. Pareto plot and funnel are under Analytics.",
+        "Their trials have a card as note; those marked \\* have the compressed model and a summary of the kernels' "
+        "machine code as artifacts. The study's first page has a Pareto plot and the funnel, below the history.",
         "",
         *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{metric} (%):"], rows),
         "",
@@ -156,9 +157,27 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         "",
         "In the output folder:",
         "",
-        *(f"    {line}" for line in str(document.get("command", "")).splitlines()),
+        *(f"    {line}" for line in _broken(str(document.get("command", "")))),
     ]
     return "\n".join(lines) + "\n"
+
+
+def trial_card(document: Document, design: DesignEntry) -> str:
+    """Return a design's card for its trial, which knows the scores from before a refinement."""
+    card = design_card(document, design)
+    if design.get("refined"):
+        card += "\nIts factors were refined when all plans were evaluated: the scores of the trial are those before.\n"
+    return card
+
+
+def _broken(command: str) -> list[str]:
+    """Return a shell's command in lines, an option on each."""
+    lines: list[list[str]] = [[]]
+    for word in shlex.split(command):
+        if word.startswith("--"):
+            lines.append([])
+        lines[-1].append(word)
+    return " \\\n  ".join(map(shlex.join, lines)).split("\n")
 
 
 def _row(design: DesignEntry, document: Document, trials: Mapping[str, int]) -> tuple[str, ...]:
@@ -198,7 +217,7 @@ def _write_notes(
         key = f"trial {trial.number}"
         # What was listed once has a card, and is to have the card of what it is now.
         if design["id"] in listed or key in shown:
-            text = design_card(document, design)
+            text = trial_card(document, design)
             if shown.get(key) != _digest(text):
                 _write_note(optuna.Trial(study, trial._trial_id), text, shown.get(key))
                 shown[key] = _digest(text)
@@ -210,7 +229,7 @@ def _write_notes(
 
 def _write_note(place: optuna.Study | optuna.Trial, text: str, ours: str | None) -> None:
     """Write a note, unless there is one that a person wrote or changed: not the one of digest `ours`."""
-    from optuna_dashboard import get_note, save_note
+    from optuna_dashboard import get_note, save_note  # type: ignore[import-untyped,unused-ignore]
 
     now = get_note(place)
     if now != text and (not now or _digest(now) == ours):
@@ -220,6 +239,8 @@ def _write_note(place: optuna.Study | optuna.Trial, text: str, ours: str | None)
 def _write_figures(study: optuna.Study, document: Document, shown: dict[str, str]) -> None:
     for name, make in (("pareto", pareto_figure), ("funnel", funnel_figure)):
         figure = make(document)
+        # Half as wide as a page of our own, where a legend above would lie over the title.
+        figure.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"l": 64, "r": 24, "t": 56, "b": 96})
         if shown.get(name) != (digest := _digest(figure.to_json())):
             from optuna_dashboard import save_plotly_graph_object
 

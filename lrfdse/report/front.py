@@ -202,6 +202,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "seed": settings.seed,
         "metric": settings.metric,
         "eval_samples": settings.eval_samples,
+        "proxy": settings.proxy,
         "sampler": settings.sampler,
         "minutes": settings.minutes,
         "budget": settings.budget,

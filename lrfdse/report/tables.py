@@ -12,7 +12,7 @@ from lrfdse.report.numbers import count_text, times_text, us_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lrfdse.design import Design, Funnel
+    from lrfdse.design import Design, Funnel, Metric
     from lrfdse.explore import Exploration, LayerResult
 
 
@@ -62,7 +62,7 @@ def design_table(exploration: Exploration) -> Table:
     """Return the designs worth reading, each against the original: the front and the baselines."""
     base = exploration.baseline
     kind = "modelled" if exploration.meter == "model" else "measured"
-    score = "accuracy" if base.accuracy is not None else exploration.metric
+    score = "accuracy" if base.accuracy is not None and exploration.metric == "fidelity" else exploration.metric
     table = Table(
         title=f"Designs for {exploration.settings.target.name}", title_justify="left", box=None, pad_edge=False
     )
@@ -71,7 +71,7 @@ def design_table(exploration: Exploration) -> Table:
         table.add_column(name, justify="left" if name in ("design", "plan") else "right", no_wrap=name != "plan")
     for design in shown(exploration):
         latency = design.latency
-        value, reference = _reported(design, score), _reported(base, score)
+        value, reference = _reported(design, exploration.metric), _reported(base, exploration.metric)
         table.add_row(
             f"{'>' if design.id == exploration.recommended else ' '} {design.id}",
             f"{design.params:,}",
@@ -81,7 +81,7 @@ def design_table(exploration: Exploration) -> Table:
             f"{us_text(latency.us)} us [{us_text(latency.low_us)}..{us_text(latency.high_us)}]",
             times_text(base.latency.us, latency.us),
             f"{value:.2%}",
-            "" if design.id == base.id else f"{100 * (value - reference):+.2f}",
+            "" if design.id == base.id else f"{100 * (value - reference):+.2f}{_within(design)}",
             _remark(design, exploration),
             style="bold" if design.id == exploration.recommended else None,
         )
@@ -117,9 +117,15 @@ def hidden(exploration: Exploration) -> int:
     return len(set(exploration.front) - {design.id for design in shown(exploration)})
 
 
-def _reported(design: Design, column: str) -> float:
-    value = design.accuracy if column == "accuracy" else design.fidelity
-    return design.score("accuracy") if value is None else value
+def _reported(design: Design, metric: Metric) -> float:
+    """Return the score on the test data, or where there are none on the data that choose."""
+    return design.score(metric) if design.accuracy is None else design.accuracy
+
+
+def _within(design: Design) -> str:
+    """Return the half-width of the change's 95 % interval, where it is known."""
+    error = design.standard_error if design.accuracy is None else design.accuracy_error
+    return f" ±{100 * 1.96 * error:.2f}" if error else ""
 
 
 def recommendation(exploration: Exploration) -> str:

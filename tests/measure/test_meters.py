@@ -10,7 +10,7 @@ import pytest
 
 from lrfdse.catalog import data_folder
 from lrfdse.design import Cache
-from lrfdse.errors import InputError, ToolError
+from lrfdse.errors import DeviceError, InputError, ToolError
 from lrfdse.measure import build, missing_tools, open_meter, require_tools
 from lrfdse.measure.toolchain import find_llvm
 
@@ -27,7 +27,7 @@ def test_a_meter_that_does_not_fit_is_refused(measured_target):
         open_meter("model", measured_target("host"))
     with pytest.raises(InputError, match="must hold"):
         open_meter("qemu", measured_target("riscv64"))
-    with pytest.raises(InputError, match="this machine is"):
+    with pytest.raises(DeviceError, match="this machine is"):
         open_meter("host", dataclasses.replace(measured_target("host"), isa="armv7"))
 
 

@@ -257,3 +257,21 @@ def test_report_names_the_smallest_at_equal_accuracy(bench):
     assert [r.key for r in bench.report.smallest_rows(rows)] == [rows[1].key, rows[3].key]
     assert json.loads(json.dumps(found))["rows"][1]["latency_us"] == {"fc1": 50.0, "": 50.0}
     assert "| lenet300 | 8x | 88.9 | 89.40 | yes |" in text
+
+
+def test_columns_that_say_nothing_are_left_out(bench):
+    def jobs(layers, **runs):
+        case = SimpleNamespace(layers=layers, more_calib=None)
+        return bench.columns.jobs(case, bench.columns.Runs((4.0, 16.0), **runs))
+
+    one, two = jobs(("fc1",)), jobs(("fc1", "fc2"))
+    assert not any(job.allocated for job in one) and any(job.allocated for job in two)
+    for job in (*one, *two):
+        assert not job.corrected or bench.columns.FAMILIES[job.family].data
+        assert not job.sweeps or (job.corrected and job.ratio == 16.0)
+    assert {
+        (job.family, job.ratio, job.allocated)
+        for job in jobs(("a", "b"), corrected_at=(4.0,), sweeps=0)
+        if job.corrected
+    } == {("any", 4.0, True)}
+    assert len(set(two)) == len(two)

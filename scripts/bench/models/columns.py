@@ -35,6 +35,9 @@ class Runs:
     """Ratios at which each layer is compressed alone."""
     sweeps: int = 4
     """Of the refined columns; 0 for none."""
+    corrected_at: tuple[float, ...] | None = None
+    """Ratios at which finished plans of any path are corrected, and nothing else is; None for every column of
+    `CORRECTED`. A correction runs the model once for every layer that depends on another."""
     probe_all: bool = True
     """Whether all seeds are probed (layers alone, proxies), or the first only."""
     larger: bool = True
@@ -64,6 +67,7 @@ RUNS = {
         probes=(2.0, 4.0),
         alone=4,
         sweeps=0,
+        corrected_at=(2.0,),
         probe_all=False,
     ),
 }
@@ -138,7 +142,10 @@ def jobs(case: Case, runs: Runs) -> list[Job]:
                 found.append(Job(family, ratio, allocated))
                 finished = allocated or not several
                 # Between the ratios of the tables only the finished form matters.
-                if family in CORRECTED and (ratio in runs.ratios or (finished and family == "any")):
+                wanted = family in CORRECTED and (ratio in runs.ratios or (finished and family == "any"))
+                if runs.corrected_at is not None:
+                    wanted = finished and family == "any" and ratio in runs.corrected_at
+                if wanted:
                     found.append(Job(family, ratio, allocated, True))
                 dear = ratio in runs.ratios and ratio >= REFINED_FROM[False]
                 if family == "any" and dear and finished and runs.sweeps:

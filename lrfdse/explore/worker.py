@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import InputError, LrfdseError
 from lrfdse.explore.cache import Cache
@@ -117,7 +117,7 @@ def work(
             settings, layers = fetch(queue, store, cache or default_cache())
             _check_metric(settings, metric)
             listen(Event("note", f"study {queue.name}: {len(layers)} layers, target {settings.target.name}"))
-            return _serve(queue, _job(settings, layers), idle, trials, listen)
+            return _serve(queue, _job(settings, layers, queue.facts().get("score")), idle, trials, listen)
         finally:
             queue.close()
 
@@ -178,7 +178,8 @@ def _evaluated(queue: Queue, proposal: Proposal, job: Job, listen: Listener) -> 
     return True
 
 
-def _job(settings: Settings, layers: tuple[LayerResult, ...]) -> Job:
+def _job(settings: Settings, layers: tuple[LayerResult, ...], score: Any = None) -> Job:
+    """Return how plans are evaluated here; refused where the metric's code is not that of the study (`score`)."""
     from lrfdse.explore.corrections import open_corrections
     from lrfdse.explore.fits import found_fits
     from lrfdse.explore.inputs import open_inputs
@@ -186,6 +187,8 @@ def _job(settings: Settings, layers: tuple[LayerResult, ...]) -> Job:
     from lrfdse.explore.trials import Job
 
     inputs = open_inputs(settings)
+    if score is not None and inputs.scorer.key != score:
+        raise InputError(f"metric {inputs.scorer.name}: its code on this machine is not that of whoever explores")
     calibrated = {
         result.layer.name for result in layers if any(option.output_error is not None for option in result.options)
     }

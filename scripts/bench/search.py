@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What the search over plans gains: hypervolume against evaluated plans, written to results/search.md and .json.
 
-Four ways to spend the same budget of evaluated plans, on three models: plans spread over the knapsack's front, NSGA-II
-from nothing, the knapsack's plans for half of the budget and NSGA-II on from them, and plans at random. Every way
-begins with the original model. The per-layer tables are those of `lrfdse explore` for the target, so latency under the
-meter `model` is modelled. Scores are on the data that choose; a plan that several ways try is evaluated once.
+Five ways to spend the same budget of evaluated plans, on three models: plans spread over the knapsack's front, NSGA-II
+from nothing, the knapsack's plans for half of the budget and then NSGA-II or level switches (`evolution`) on from them,
+and plans at random. Every way begins with the original model. The per-layer tables are those of `lrfdse explore` for
+the target, so latency under the meter `model` is modelled. Scores are on the data that choose, of models whose layers
+were fitted one by one (`--no-correct`); a plan that several ways try is evaluated once.
 
 The hypervolume is that of the designs found, over (log params, log latency, loss) between the original model and the
 least params and latency of any plan and a loss of `WORST_LOSS`; 1 would be the smallest and fastest plan without loss.
@@ -44,7 +45,7 @@ from lrfdse.search.samplers import Space, Told, open_sampler
 TOP = Path(__file__).resolve().parents[2]
 RESULTS = TOP / "results"
 WORST_LOSS = 0.10
-WAYS = ("knapsack", "nsga2", "both", "random")
+WAYS = ("knapsack", "nsga2", "knapsack, nsga2", "knapsack, evolution", "random")
 
 
 class Task:
@@ -97,7 +98,8 @@ def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, .
     dense = tuple("dense" for _ in task.space.choices)
     plans = [dense]
     yield dense
-    share = {"knapsack": budget, "both": budget // 2}.get(way, 0)
+    first, _, then = way.partition(", ")
+    share = (budget // 2 if then else budget) if first == "knapsack" else 0
     for i in spread(task.front, share):
         plan = tuple(task.front.texts(i)[layer] for layer in task.space.choices)
         if plan not in plans and len(plans) < budget:
@@ -105,7 +107,7 @@ def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, .
             yield plan
     if way == "knapsack":
         return
-    sampler = open_sampler("random" if way == "random" else "nsga2")
+    sampler = open_sampler(then or way)
     while (left := budget - len(plans)) > 0:
         told = [task.told(plan) for plan in plans]
         new = sampler.propose(task.space, told, set(plans), seed, min(left, sampler.batch or left))

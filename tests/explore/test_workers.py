@@ -134,6 +134,7 @@ def test_an_artifact_with_another_hash_is_refused(cut, tmp_path):
         ("lrfdse", "9.9.9", r"is explored with lrfdse 9\.9\.9, but this machine has \d"),
         ("code", "0123456789abcdef", "source digest 0123456789abcdef, but this machine has [0-9a-f]{16}"),
         ("onnxruntime", "0.1", "with onnxruntime 0.1, but this machine has"),
+        ("score", "mine:score 0123", "its code on this machine is not that of whoever explores"),
     ],
 )
 def test_a_worker_of_another_version_is_refused(key, value, said, cut, tmp_path):

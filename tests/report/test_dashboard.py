@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -379,7 +380,6 @@ def test_a_real_study_in_chromium(page, served, real):
         trial = by_design(json.load(answer))[identity]
 
     page.goto(f"{served}/dashboard/studies/1")
-    page.locator("#plot-user-defined, .js-plotly-plot").first.wait_for()
     page.get_by_text("latency_us").first.wait_for()
     page.get_by_text("Parameters against latency").first.wait_for()
     page.get_by_text("Designs that each filter left").first.wait_for()
@@ -409,15 +409,6 @@ def test_kept_kernels_are_summed_up(real):
     front = json.loads((real / "front.json").read_text())
     text = (real / "designs" / front["recommended"] / "kernels.txt").read_text()
     for kernel in front["kernels"]:
-        assert f"symbol        {kernel['symbol']}\n" in text
+        found = re.search(rf"symbol        {kernel['symbol']}\n.*\n  machine code  ([\d,]+) bytes", text)
         size = (real / "designs" / front["recommended"] / "kernels" / f"{kernel['name']}.o").stat().st_size
-        assert (
-            0
-            < int(
-                text.split(f"symbol        {kernel['symbol']}\n")[1]
-                .split("machine code  ")[1]
-                .split(" ")[0]
-                .replace(",", "")
-            )
-            < size
-        )
+        assert 0 < int(found[1].replace(",", "")) < size

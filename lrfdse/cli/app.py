@@ -76,7 +76,7 @@ def explore(
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    sampler: Annotated[str, typer.Option(help="nsga2, tpe, gp, random or exhaustive.")] = "nsga2",
+    sampler: Annotated[str, typer.Option(help="nsga2, tpe, gp, evolution, random or exhaustive.")] = "nsga2",
     minutes: Annotated[float | None, typer.Option("--time", min=0, help="Minutes; then no new plan is begun.")] = None,
     study: Annotated[str | None, typer.Option(help="Optuna storage or journal; default: SQLite in the output.")] = None,
     study_name: Annotated[str | None, typer.Option(help="Default: a name of model, target and data.")] = None,

@@ -114,7 +114,7 @@ def search_plans(
             texts = _best_svd(warm, cold, fits_cache, chosen.params)
             if texts and (len(trials.designs()) < budget or trials.has(texts)):
                 plain = next(iter(trials.run([texts], "svd")), None)
-            if plain is not None and chosen.refined:
+            if plain is not None:
                 plain = trials.refine([plain])[0]
         if trials.out_of_time:
             notes.append(

@@ -181,7 +181,7 @@ class Trials:
         return [self._take(plan, finished[plan], origin) for plan in wanted if plan in finished]
 
     def refine(self, designs: Sequence[Design]) -> list[Design]:
-        """Take the whole effort for designs of this run and score them anew; return them, refined where there is time.
+        """Take the whole effort for designs of this run and return them, refined where that does not score worse.
 
         The study keeps the scores from before.
         """
@@ -190,8 +190,9 @@ class Trials:
             if job.evaluator.refines and not design.refined and not self.out_of_time:
                 self._tell(Event("refine", design.id, done, len(designs)))
                 scores = job.evaluator.scores(design.plan, refined=True)
-                design = assemble(design.plan, job.layers, job.settings.target, scores, design.origin, refined=True)
-                self._designs[self._study.key(design.plan.texts())] = design
+                other = assemble(design.plan, job.layers, job.settings.target, scores, design.origin, refined=True)
+                if other.score(job.metric) >= design.score(job.metric):
+                    design = self._designs[self._study.key(design.plan.texts())] = other
             found.append(design)
         return found
 

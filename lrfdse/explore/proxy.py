@@ -107,7 +107,7 @@ def predicted_errors(
         tell(Event("sensitivity", "", len(plans), len(plans)))
         return found
 
-    key = scores_key(inputs, settings.space.method)
+    key = (*scores_key(inputs, settings.space.method), settings.correct)
     return proxy_errors(settings.proxy, layers, evaluate, Cache(settings.cache), key)
 
 

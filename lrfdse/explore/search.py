@@ -202,6 +202,7 @@ def _identity(settings: Settings, inputs: Inputs, meter: Meter) -> dict[str, str
         "score": inputs.scorer.key,
         "data": digest(data),
         "method": settings.space.method,
+        "correction": "yes" if settings.correct else "no",
         "seed": str(settings.seed),
         **code_identity(),
     }

@@ -225,7 +225,7 @@ def _open_proxy(url: str) -> BaseStorage:
 
 def _check_file(url: str) -> None:
     """Refuse a file that is the database of something else; Optuna would put its tables into it."""
-    file = url.partition(":///")[2].partition("?")[0]
+    file = url.partition(":///")[2].partition("?")[0].removeprefix("file:")
     if not file or file == ":memory:":
         return
     path = Path(file)

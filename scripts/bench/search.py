@@ -39,7 +39,7 @@ from lrfdse.explore.plans import Builder, Evaluator, assemble, metric_of, plan_o
 from lrfdse.explore.run import fits_of
 from lrfdse.explore.search import tables
 from lrfdse.measure import open_meter
-from lrfdse.search import plans_by_regime, spread
+from lrfdse.search import PlanFront, plans_by_regime, spread
 from lrfdse.search.samplers import Space, Told, open_sampler
 
 TOP = Path(__file__).resolve().parents[2]
@@ -100,8 +100,7 @@ def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, .
     yield dense
     first, _, then = way.partition(", ")
     share = (budget // 2 if then else budget) if first == "knapsack" else 0
-    for i in spread(task.front, share):
-        plan = tuple(task.front.texts(i)[layer] for layer in task.space.choices)
+    for plan in from_knapsack(task, share):
         if plan not in plans and len(plans) < budget:
             plans.append(plan)
             yield plan
@@ -115,6 +114,22 @@ def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, .
             return
         plans.extend(new)
         yield from new
+
+
+def from_knapsack(task: Task, count: int) -> Iterator[tuple[str, ...]]:
+    """Yield plans as `lrfdse explore` takes them: a quarter over the front, the others where losses are of use."""
+    front, worst = task.front, float(np.quantile(task.front.error, 0.1)) if count else 0.0
+    for i in spread(front, count // 4):
+        yield (plan := plan_at(task, front, i))
+        if task.point(plan)[2] >= 0:
+            worst = max(worst, float(front.error[i]))
+    near = front.taken(np.flatnonzero(front.error <= worst))
+    yield from (plan_at(task, near, i) for i in spread(near, count))
+
+
+def plan_at(task: Task, front: PlanFront, i: int) -> tuple[str, ...]:
+    texts = front.texts(i)
+    return tuple(texts[layer] for layer in task.space.choices)
 
 
 def hypervolume(points: list[tuple[float, float, float]]) -> float:
@@ -181,7 +196,7 @@ def prepared(name: str, target: str, folder: Path, cache: Path) -> Settings:
 
         from lrfdse.cli.values import parse_shapes
 
-        words, files = vocabulary(160, 0), {}
+        words, files = vocabulary(132, 0), {}
         for role, part in {"calib": words[:120], "eval": words[120:]}.items():
             files[role] = folder / name / f"{role}.npz"
             files[role].parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +222,13 @@ def one_model(name: str, options: argparse.Namespace) -> dict[str, Any]:
                 curve.append(round(hypervolume(points), 5))
             curves[way].append(curve)
             print(f"{name} {way} seed {seed}: {curve[-1]:.4f} after {len(curve)} plans", flush=True)
-    return {"model": name, "layers": len(task.space.tables), "plans": task.space.size, "curves": curves}
+    return {
+        "model": name,
+        "layers": len(task.space.tables),
+        "plans": task.space.size,
+        "seeds": options.seeds,
+        "curves": curves,
+    }
 
 
 def at(curves: list[list[float]], plans: int) -> NDArray[np.float64]:
@@ -220,13 +241,13 @@ def table(found: list[dict[str, Any]], about: dict[str, object], options: argpar
         "# What the search over plans gains",
         "",
         "Written by `scripts/bench/search.py`, which says what is compared.",
-        f"Target {options.target}, {options.seeds} seeds (mean ± standard deviation; the knapsack has no seed).",
+        f"Target {options.target}; mean ± standard deviation over seeds; the knapsack has no seed.",
         "The numbers are hypervolumes: more is better.",
         "",
         described(about),
         "",
-        f"| model | layers | plans in all | way | {' | '.join(f'{m} plans' for m in marks)} |",
-        "|---|---|---|---|" + "---|" * len(marks),
+        f"| model | layers | plans in all | seeds | way | {' | '.join(f'{m} plans' for m in marks)} |",
+        "|---|---|---|---|---|" + "---|" * len(marks),
     ]
     for each in found:
         for way in WAYS:
@@ -235,7 +256,9 @@ def table(found: list[dict[str, Any]], about: dict[str, object], options: argpar
                 values = at(each["curves"][way], mark)
                 cells.append(f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else ""))
             size = f"{each['plans']:.3g}"
-            lines.append(f"| {each['model']} | {each['layers']} | {size} | {way} | {' | '.join(cells)} |")
+            lines.append(
+                f"| {each['model']} | {each['layers']} | {size} | {each['seeds']} | {way} | {' | '.join(cells)} |"
+            )
     return lines
 
 
@@ -246,6 +269,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=60, help="plans (default %(default)s)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("results") / "search", help="data and cache")
+    parser.add_argument("--keep", action="store_true", help="do not run again what the folder holds results of")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -254,9 +278,13 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     found = []
     for name in options.models.split(","):
+        file = options.folder / f"{name}.json"
+        if options.keep and file.is_file():
+            found.append(json.loads(file.read_text()))
+            continue
         # A process for each model: what one holds in memory is no part of the next one's.
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", name], check=True)
-        found.append(json.loads((options.folder / f"{name}.json").read_text()))
+        found.append(json.loads(file.read_text()))
     about = machine("optuna", "onnxruntime")
     lines = table(found, about, options)
     print("\n".join(lines))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -115,6 +115,7 @@ def clean(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
 
 
+_LARGEST = sys.float_info.max
 _KINDS = {"dict": "an object", "list": "a list", "str": "a text"}
 
 
@@ -140,6 +141,7 @@ class _Reader:
         if recommended is not None and recommended not in known:
             raise self._wrong("recommended", "the id of one of its designs", recommended)
         model = self._part(document, "model", dict, "")
+        versions = self._optional(document, "versions", dict, "") or {}
         return Result(
             path=self._path,
             model=clean(str(model.get("name") or model_name(str(model.get("path", ""))))),
@@ -155,7 +157,7 @@ class _Reader:
             max_drop=self._optional_number(settings, "max_drop", "settings."),
             max_params=self._count(settings, "max_params"),
             max_latency_us=self._optional_number(settings, "max_latency_us", "settings."),
-            versions={clean(str(k)): clean(str(v)) for k, v in dict(document.get("versions") or {}).items()},
+            versions={clean(str(k)): clean(str(v)) for k, v in versions.items()},
         )
 
     def _entry(self, value: Any, metric: str, where: str) -> Entry:
@@ -195,7 +197,8 @@ class _Reader:
 
     def _number(self, part: dict[str, Any], key: str, where: str) -> float:
         value: Any = part.get(key)
-        if type(value) not in (int, float) or not math.isfinite(value):
+        # An integer may be beyond what a float can hold.
+        if type(value) not in (int, float) or not -_LARGEST <= value <= _LARGEST:
             raise self._wrong(where + key, "a finite number", value)
         return float(value)
 

@@ -116,6 +116,9 @@ def search_plans(
                 plain = next(iter(trials.run([texts], "svd")), None)
             if plain is not None:
                 plain = trials.refine([plain])[0]
+                # It may be better than what it was to be compared with.
+                chosen = recommend(pareto(trials.designs(), metric), base, metric, limits) or chosen
+                plain = None if plain.id == chosen.id else plain
         if trials.out_of_time:
             notes.append(
                 f"stopped after --time {settings.minutes:g} minutes: {len(trials.designs())} of {budget} plans were "

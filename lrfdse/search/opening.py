@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lrfdse.errors import InputError
 from lrfdse.search.queue import Queue
-from lrfdse.search.storage import close_storage, open_storage, storage_errors
+from lrfdse.search.storage import close_storage, is_absent, open_storage, storage_errors
 from lrfdse.search.study import METRICS, Study
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def join_study(url: str, name: str | None, *, grace: float = GRACE) -> Queue | N
     """
     import optuna
 
+    if is_absent(url):
+        return None
     storage = open_storage(url, grace)
     with storage_errors(url):
         names = optuna.get_all_study_names(storage)

@@ -140,7 +140,7 @@ def _open_database(url: str, scheme: str, grace: float) -> BaseStorage:
                 # Else SQLite reads outside of transactions, and two processes may both find a trial waiting.
                 sqlalchemy.event.listen(made.engine, "begin", _begin)
             return get_storage(made)
-        except sqlalchemy.exc.ArgumentError:
+        except (sqlalchemy.exc.ArgumentError, ValueError):
             raise InputError(f"--study {shown}: not a storage ({FORMS})") from None
         except ImportError:
             raise ToolError(
@@ -148,7 +148,7 @@ def _open_database(url: str, scheme: str, grace: float) -> BaseStorage:
             ) from None
         except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError) as e:
             if attempt == _ATTEMPTS - 1 or not any(text in str(e) for text in _RACES):
-                raise _unusable(shown, url, sqlite, e) from None
+                raise _unusable(shown, url, sqlite and "disk" not in str(e), e) from None
             time.sleep(0.2 * (attempt + 1))
         except (sqlalchemy.exc.SQLAlchemyError, RuntimeError, TypeError) as e:
             raise _unusable(shown, url, sqlite or isinstance(e, RuntimeError), e) from None
@@ -223,11 +223,26 @@ def _open_proxy(url: str) -> BaseStorage:
     return proxy
 
 
+def is_absent(url: str) -> bool:
+    """Return whether a storage is a file that does not exist, and that opening it would make."""
+    scheme = scheme_of(url)
+    if scheme and not scheme.startswith("sqlite"):
+        return False
+    return not Path(url if not scheme else _file_of(url)).exists()
+
+
+def _file_of(url: str) -> str:
+    return url.partition(":///")[2].partition("?")[0].removeprefix("file:")
+
+
 def _check_file(url: str) -> None:
     """Refuse a file that is the database of something else; Optuna would put its tables into it."""
-    file = url.partition(":///")[2].partition("?")[0].removeprefix("file:")
+    file = _file_of(url)
     if not file or file == ":memory:":
-        return
+        raise InputError(
+            f"--study {without_credentials(url)}: a database in memory ends with its process; name a file: "
+            "sqlite:///study.db"
+        )
     path = Path(file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

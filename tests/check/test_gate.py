@@ -294,6 +294,8 @@ def put(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "word"),
     [
+        (("versions",), [1], "versions"),
+        (("baseline", "params"), 10**400, "params"),
         (["schema_version"], 99, "newer lrfdse"),
         (["schema_version"], "1", "schema_version"),
         (["target"], None, "target"),

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from lrfdse.errors import InputError, ToolError
-from lrfdse.search.opening import open_study
+from lrfdse.search.opening import join_study, open_study
 from lrfdse.search.storage import open_storage, sqlite_url, storage_errors
 from lrfdse.search.urls import is_journal, with_driver
 
@@ -160,3 +160,16 @@ def test_a_storage_that_goes_away_is_one_line(tmp_path: Path) -> None:
         study.enqueue({}, "dense")
     with pytest.raises(KeyError, match="mine"), storage_errors(url):
         raise KeyError("mine")
+
+
+@pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:", "postgresql+psycopg2://me:s3cret@127.0.0.1:x/db"])
+def test_a_storage_that_cannot_hold_a_study_is_refused(url):
+    with pytest.raises(InputError) as caught:
+        open_storage(url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["sqlite:///{}/x.db", "{}/x.journal"])
+def test_joining_makes_no_file(form, tmp_path):
+    assert join_study(form.format(tmp_path), None) is None
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,9 +40,11 @@ def project(small_folder, small_space, tmp_path):
     root = tmp_path / "my project"
     shutil.copytree(small_folder, root / "nets" / "lenet")
     (root / "bin").mkdir()
-    program = root / "bin" / "lrfdse"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
+    program, script = root / "bin" / "lrfdse", root / "bin" / "main.py"
+    # An interpreter whose path has a space cannot stand behind `#!`.
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n')
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
         "from lrfdse.cli import main\nif __name__ == '__main__':\n    main()\n"
     )
     program.chmod(0o755)

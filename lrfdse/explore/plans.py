@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from lrfdse.model import Dataset, Model
 
 
-WORTH_HAVING = 2.5
-"""Multiples of the allowed loss up to which a plan is worth a closer look ..."""
 _REFINABLE = 1.6
-"""... and up to which the refinement of its factors may bring it below."""
+"""Multiples of the allowed loss from which the refinement of a plan's factors may bring it below."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from lrfdse.errors import InputError
 from lrfdse.explore.cache import digest, source_digest
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.options import BASELINE_RATIOS
-from lrfdse.explore.plans import WORTH_HAVING, Evaluator, metric_of, pareto, recommend, warm_params, worth_refining
+from lrfdse.explore.plans import Evaluator, metric_of, pareto, recommend, warm_params, worth_refining
 from lrfdse.explore.proxy import predicted_errors
 from lrfdse.explore.relaxation import relaxed
 from lrfdse.explore.trials import Job, Trials
@@ -33,6 +33,8 @@ _UNIFORM_SHARE, _FIRST_SHARE, _SAMPLER_SHARE = 0.15, 0.25, 0.15
 lose about as much as is allowed."""
 _USEFUL_ERROR = 0.25
 """Squared relative output error, averaged over layers, beyond which no model is worth a look."""
+_WORTH_HAVING = 2.5
+"""Multiples of the allowed loss up to which a plan is worth a closer look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +281,7 @@ def _near(front: PlanFront, designs: Sequence[Design], base: Design, metric: Met
     worst = 0.0
     for i in range(len(front)):
         design = known.get(tuple(sorted(front.texts(i).items())))
-        if design is not None and base.score(metric) - design.score(metric) <= WORTH_HAVING * settings.limits.max_drop:
+        if design is not None and base.score(metric) - design.score(metric) <= _WORTH_HAVING * settings.limits.max_drop:
             worst = max(worst, float(front.error[i]))
     worst = max(worst, float(np.quantile(front.error, 0.1))) if len(front) else 0.0
     return front.taken(np.flatnonzero(front.error <= worst))

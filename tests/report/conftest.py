@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from lrfdse.cli import run
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 HOSTILE = "<script>alert(1)</script>"
 QUOTED = """it's "quoted" & %{x} | `tick` </script>"""
 
@@ -181,3 +191,47 @@ def folder_of(tmp_path):
 @pytest.fixture(scope="session")
 def whole():
     return make()
+
+
+def write_model(folder):
+    rng = np.random.default_rng(0)
+    weights = {"fc1.weight": (32, 48), "fc1.bias": (32,), "fc2.weight": (12, 32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "fc1.weight", "fc1.bias"], ["h"], transB=1),
+            helper.make_node("Relu", ["h"], ["a"]),
+            helper.make_node("Gemm", ["a", "fc2.weight"], ["y"], transB=1),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 48])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 12])],
+        [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), name) for name, s in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "net.onnx")
+    np.savez(folder / "calib.npz", x=rng.standard_normal((200, 48)).astype(np.float32))
+    (folder / "space.toml").write_text("max_cores = 2\nmax_compiled = 4\nmin_size = 8\n")
+
+
+@pytest.fixture(scope="session")
+def explored(tmp_path_factory):
+    """The output folder of an exploration on this machine, with the default study and store."""
+    folder = tmp_path_factory.mktemp("a model's folder")
+    write_model(folder)
+    output = folder / "out put"
+    options = ["--target", "host", "--calib", str(folder / "calib.npz"), "--space", str(folder / "space.toml")]
+    options += ["--budget", "12", "--max-drop", "60%", "--keep", "1", "--cache", str(folder / "cache")]
+    assert run(["explore", str(folder / "net.onnx"), "--output", str(output), *options]) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as running:
+        # Chromium's own sandbox does not work as root, as in most containers.
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        yield chromium
+        chromium.close()

@@ -16,14 +16,10 @@ import time
 import urllib.request
 from pathlib import Path
 
-import numpy as np
-import onnx
 import optuna
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from lrfdse.catalog import load_target
-from lrfdse.cli import run
 from lrfdse.design import SearchSpace
 from lrfdse.explore import Settings
 from lrfdse.report import design_card, funnel_figure
@@ -35,9 +31,6 @@ dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is 
 
 KEPT = {"model.onnx": b"\x08\x08 a model", "kernels.txt": "Kernels \u00b5\n".encode()}
 HOSTILE = "<script>alert(1)</script>"
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 
 
 def explored(url, document):
@@ -292,39 +285,8 @@ def test_without_the_package_only_who_shares_hears_of_it(shared, tmp_path, docum
     assert not (tmp_path / "study.db").exists()
 
 
-def write_model(folder):
-    rng = np.random.default_rng(0)
-    weights = {"fc1.weight": (32, 48), "fc2.weight": (12, 32)}
-    graph = helper.make_graph(
-        [
-            helper.make_node("Gemm", ["x", "fc1.weight"], ["h"], transB=1),
-            helper.make_node("Relu", ["h"], ["a"]),
-            helper.make_node("Gemm", ["a", "fc2.weight"], ["y"], transB=1),
-        ],
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 48])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 12])],
-        [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), name) for name, s in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "net.onnx")
-    np.savez(folder / "calib.npz", x=rng.standard_normal((200, 48)).astype(np.float32))
-    (folder / "space.toml").write_text("max_cores = 2\nmax_compiled = 4\nmin_size = 8\n")
-
-
 @pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    """The output folder of an exploration on this machine, with the default study and store."""
-    folder = tmp_path_factory.mktemp("real")
-    write_model(folder)
-    output = folder / "out put"
-    options = ["--target", "host", "--calib", str(folder / "calib.npz"), "--space", str(folder / "space.toml")]
-    options += ["--budget", "12", "--max-drop", "60%", "--keep", "1", "--cache", str(folder / "cache")]
-    assert run(["explore", str(folder / "net.onnx"), "--output", str(output), *options]) == 0
-    return output
-
-
-@pytest.fixture(scope="module")
-def served(real, tmp_path_factory):
+def served(explored, tmp_path_factory):
     """The address of an optuna-dashboard of that study, as a user starts it."""
     program = shutil.which("optuna-dashboard", path=str(Path(sys.executable).parent)) or shutil.which(
         "optuna-dashboard"
@@ -332,7 +294,14 @@ def served(real, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [program, f"sqlite:///{real}/study.db", "--artifact-dir", str(real / "artifacts"), "--port", str(port)]
+    command = [
+        program,
+        f"sqlite:///{explored}/study.db",
+        "--artifact-dir",
+        str(explored / "artifacts"),
+        "--port",
+        str(port),
+    ]
     log = tmp_path_factory.mktemp("served") / "log"
     with log.open("wb") as file:
         process = subprocess.Popen([*command, "--server", "wsgiref"], stdout=file, stderr=file)
@@ -355,25 +324,18 @@ def served(real, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as running:
-        # Chromium's own sandbox does not work as root, as in most containers.
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        made = chromium.new_page(viewport={"width": 1400, "height": 900})
-        made.set_default_timeout(120_000)
-        made.failed = []
-        made.on("pageerror", lambda error: made.failed.append(str(error)))
-        yield made
-        chromium.close()
+def page(browser):
+    made = browser.new_page(viewport={"width": 1400, "height": 900})
+    made.set_default_timeout(120_000)
+    made.failed = []
+    made.on("pageerror", lambda error: made.failed.append(str(error)))
+    yield made
+    made.close()
 
 
 @pytest.mark.slow
-def test_a_real_study_in_chromium(page, served, real):
-    front = json.loads((real / "front.json").read_text())
+def test_a_real_study_in_chromium(page, served, explored):
+    front = json.loads((explored / "front.json").read_text())
     best = next(design for design in front["designs"] if design["id"] == front["recommended"])
     identity, layer, text = front["recommended"], *next(item for item in best["plan"].items() if item[1] != "dense")
     with contextlib.closing(urllib.request.urlopen(f"{served}/api/studies/1")) as answer:
@@ -400,15 +362,15 @@ def test_a_real_study_in_chromium(page, served, real):
         page.get_by_text(name, exact=True).wait_for()
         link = page.locator(f"a[download='{name}']").first.get_attribute("href")
         with contextlib.closing(urllib.request.urlopen(served + link)) as answer:
-            assert answer.read() == (real / "designs" / identity / name).read_bytes()
+            assert answer.read() == (explored / "designs" / identity / name).read_bytes()
     assert page.failed == []
 
 
 @pytest.mark.slow
-def test_kept_kernels_are_summed_up(real):
-    front = json.loads((real / "front.json").read_text())
-    text = (real / "designs" / front["recommended"] / "kernels.txt").read_text()
+def test_kept_kernels_are_summed_up(explored):
+    front = json.loads((explored / "front.json").read_text())
+    text = (explored / "designs" / front["recommended"] / "kernels.txt").read_text()
     for kernel in front["kernels"]:
         found = re.search(rf"symbol        {kernel['symbol']}\n.*\n  machine code  ([\d,]+) bytes", text)
-        size = (real / "designs" / front["recommended"] / "kernels" / f"{kernel['name']}.o").stat().st_size
+        size = (explored / "designs" / front["recommended"] / "kernels" / f"{kernel['name']}.o").stat().st_size
         assert 0 < int(found[1].replace(",", "")) < size

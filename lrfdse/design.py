@@ -348,6 +348,9 @@ class Factors:
     """Relative Frobenius error ``|W - What| / |W|``."""
     output_error: float | None
     """Relative error of the layer's output on calibration data, mean taken out; None without calibration data."""
+    loss: float | None = None
+    """Second-order estimate of what the model loses a sample, in nats or squared units of its output, when this layer
+    alone is so; None where nothing is known of how the model depends on the layer."""
 
 
 @dataclass(frozen=True, slots=True)

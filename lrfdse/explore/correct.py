@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 HELD_OUT = 8
 """One sample in so many judges the correction and is not fitted to."""
 
-MIXTURES = 4
+MIXTURES = 8
 """Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed."""
 
+SENSED = 1024
+"""Most samples and mixtures that metrics are taken from."""
+
+_BROKEN = 1e12
+"""Loss of outputs that are not finite."""
 _SLOPES = 100_000_000
 _DIRECT = 20_000_000
 _BUDGET = 1e11
@@ -92,13 +98,17 @@ class Corrector:
         held = np.arange(calib.count) % HELD_OUT == HELD_OUT - 1
         if not held.any():
             held[-1:] = calib.count > 1
-        self._fitted, self._held = _taken(calib, ~held), _taken(calib, held if held.any() else ~held)
+        self._fitted = _taken(calib, ~held)
+        judges = _taken(calib, held if held.any() else ~held)
+        # So few samples judge by chance; between them the original says what is right as well.
+        self._held = mixed(judges, MIXTURES * judges.count, seed + 1)
         self._metrics: dict[str, Array | None] = {} if metrics is None else dict(metrics)
         self._measures = metrics is None
+        self._seed = seed
         self._mixed = mixed(self._fitted, MIXTURES * self._fitted.count, seed)
         self._reference = self._scores(model.content, self._held)
         self._moments: dict[str, Moments] = {}
-        self._first: dict[tuple[str, str], Factors] = {}
+        self._first: dict[tuple[str, str, bool], Factors] = {}
 
     def correct(self, factors: Mapping[str, Factors], sweeps: int = 0) -> Correction:
         """Return factors of the same factorizations that make the whole model's loss smaller, or those given.
@@ -122,8 +132,10 @@ class Corrector:
         """
         from lrfdse.model.cut import levels
 
-        before = least = self._judged(factors)
+        given = self._judged(factors)
+        least = before = float(given.mean())
         best, current, kept = dict(factors), dict(factors), 0
+        gain: Array = np.zeros_like(given)
         chosen = [name for name, each in factors.items() if not each.factorization.is_dense]
         sites = self._model.sites
         self._measure([name for name in chosen if name not in self._metrics])
@@ -132,19 +144,32 @@ class Corrector:
             {name: [site.source for site in sites[name]] for name in chosen},
             {name: [site.output for site in sites[name]] for name in chosen},
         )
-        for number, group in enumerate(groups):
-            current |= self._refitted(current, group) if number else self._opening(current, group)
-        if (reached := self._judged(current)) < least:
-            best, least = dict(current), reached
-        else:
-            current = dict(best)
+        # Metrics hold near the original outputs only: a plan that is far from them may do better without.
+        weighted, closest = any(self._metrics.get(name) is not None for name in chosen), float("inf")
+        for metrics in (self._metrics, {}) if weighted else ({},):
+            passed = dict(factors)
+            for number, group in enumerate(groups):
+                fit = self._refitted if number else self._opening
+                passed |= fit(passed, group, metrics)
+            losses = self._judged(passed)
+            if losses.mean() < closest:
+                current, closest, gain = passed, float(losses.mean()), given - losses
+            if closest < before:
+                break
+        if closest < least:
+            best, least = dict(current), closest
+        # Where the pass itself lost, sweeps may still lead from it to where they would not come otherwise.
         for sweep in range(sweeps):
             for group in groups:
                 for name in group:
                     current[name] = self._refined(current, name)
             # One sweep may lose on few samples what the next gains.
-            if (reached := self._judged(current)) < least:
-                best, least, kept = dict(current), reached, sweep + 1
+            losses = self._judged(current)
+            if losses.mean() < least:
+                best, least, kept, gain = dict(current), float(losses.mean()), sweep + 1, given - losses
+        # A gain within the noise of the samples that judge is as likely a loss on others.
+        if not gain.mean() > gain.std() / math.sqrt(len(gain)):
+            return Correction(dict(factors), before, before, 0)
         return Correction({name: best[name] for name in factors}, before, least, kept)
 
     def _measure(self, names: Sequence[str]) -> None:
@@ -152,10 +177,14 @@ class Corrector:
         from lrfdse.model.sensitivity import output_metrics
 
         if self._measures and names:
-            found = output_metrics(self._model, self._fitted, names, self._runtime, self._loss, output=self._output)
+            # The original is surer of its samples than where errors lead: its curvature there is that between samples.
+            data, samples = mixed(self._fitted, self._fitted.count, self._seed), SENSED
+            found = output_metrics(self._model, data, names, self._runtime, self._loss, samples, output=self._output)
             self._metrics |= {name: found.get(name) for name in names}
 
-    def _opening(self, current: Mapping[str, Factors], group: Sequence[str]) -> dict[str, Factors]:
+    def _opening(
+        self, current: Mapping[str, Factors], group: Sequence[str], metrics: Mapping[str, Array | None]
+    ) -> dict[str, Factors]:
         """Fit layers above which nothing is compressed: the same for every plan."""
         from lrfdse.factorize import Fitter
         from lrfdse.model import moments
@@ -163,15 +192,15 @@ class Corrector:
         if missing := [name for name in group if name not in self._moments]:
             self._moments |= moments(self._model, self._fitted, missing, self._runtime)
         for name in group:
-            shape = current[name].factorization
-            if (name, str(shape)) not in self._first:
-                fitter = Fitter(
-                    self._model.weight(name), self._moments[name], self._method, self._metrics.get(name), name=name
-                )
-                self._first[name, str(shape)] = fitter.fit(shape)
-        return {name: self._first[name, str(current[name].factorization)] for name in group}
+            shape, metric = current[name].factorization, metrics.get(name)
+            if (name, str(shape), metric is None) not in self._first:
+                fitter = Fitter(self._model.weight(name), self._moments[name], self._method, metric, name=name)
+                self._first[name, str(shape), metric is None] = fitter.fit(shape)
+        return {name: self._first[name, str(current[name].factorization), metrics.get(name) is None] for name in group}
 
-    def _refitted(self, current: Mapping[str, Factors], group: Sequence[str]) -> dict[str, Factors]:
+    def _refitted(
+        self, current: Mapping[str, Factors], group: Sequence[str], metrics: Mapping[str, Array | None]
+    ) -> dict[str, Factors]:
         from lrfdse.factorize import Fitter
         from lrfdse.model import moments, rewrite
 
@@ -183,7 +212,7 @@ class Corrector:
                 self._model.weight(name),
                 seen[name],
                 self._method,
-                self._metrics.get(name),
+                metrics.get(name),
                 self._beta,
                 name=name,
             )
@@ -269,13 +298,14 @@ class Corrector:
             evaluate,
         )
 
-    def _judged(self, factors: Mapping[str, Factors]) -> float:
+    def _judged(self, factors: Mapping[str, Factors]) -> Array:
+        """Return the loss on each held-out sample and mixture."""
         from lrfdse.model import rewrite
         from lrfdse.model.sensitivity import divergences
 
         scores = self._scores(rewrite(self._model, factors), self._held)
-        found = float(divergences(scores, self._reference, self._loss).mean())
-        return found if np.isfinite(found) else float("inf")
+        found = divergences(scores, self._reference, self._loss)
+        return np.nan_to_num(found, nan=_BROKEN, posinf=_BROKEN)
 
     def _scores(self, content: bytes, data: Dataset) -> Array:
         from lrfdse.model.sensitivity import scores_of

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.explore.cache import Cache, digest, source_digest
 from lrfdse.explore.fits import Fits, packed, unpacked
+from lrfdse.explore.losses import loss_of
 
 if TYPE_CHECKING:
     from lrfdse.design import Factors, Plan
@@ -62,7 +63,7 @@ class Corrections:
         if not factors or not all(known):
             return factors
         sweeps = SWEEPS if refined and self.always else 0
-        code = source_digest("factorize", "model", "design", "explore/correct", "explore/refine")
+        code = source_digest("factorize", "model", "design", "explore/correct", "explore/refine", "explore/losses")
         data = (self._model.sha256, self._calib.digest, self._settings.space.method, self._settings.seed)
         key = digest(code, data, self._loss(), sorted(plan.texts().items()), sweeps)
         stored = self._cache.get_arrays("corrections", key)
@@ -83,20 +84,15 @@ class Corrections:
 
         if self._corrector is None:
             method, seed = self._settings.space.method, self._settings.seed
-            self._corrector = Corrector(self._model, self._calib, self._loss(), method=method, seed=seed)
+            self._corrector = Corrector(
+                self._model, self._calib, self._loss(), self._fits.metrics, method=method, seed=seed
+            )
         return self._corrector
 
     def _loss(self) -> Loss:
-        """Return what a model's outputs are compared by: as distributions over classes, or as numbers."""
-        from lrfdse.model import Runtime
-        from lrfdse.model.evaluate import is_scores
-        from lrfdse.model.sensitivity import scored_output
-
+        """Return what a model's outputs are compared by; see `loss_of`."""
         if self._compared is None:
-            runtime, content = Runtime(), self._model.content
-            name = scored_output(content, runtime)
-            classes = is_scores(runtime.run(content, self._calib.head(1))[name])
-            self._compared = "softmax" if classes and self._settings.metric not in ("mse", "cosine") else "squared"
+            self._compared = loss_of(self._model, self._calib, self._settings.metric)
         return self._compared
 
 

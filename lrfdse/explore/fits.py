@@ -10,8 +10,10 @@ import numpy as np
 from lrfdse.design import Factorization, Factors, Layer
 from lrfdse.explore.cache import Cache, digest, source_digest
 from lrfdse.explore.designs import reason_to_keep_dense
+from lrfdse.explore.losses import layer_metrics, loss_of, metrics_key
 
 if TYPE_CHECKING:
+    from lrfdse.design import Array
     from lrfdse.explore.settings import Settings
     from lrfdse.factorize import Fitter
     from lrfdse.model import Dataset, Model
@@ -27,12 +29,24 @@ class Fits:
 
     Cores are kept as float32, the precision that models and kernels store them in, so that a run that reads them and a
     run that fits them write the same files.
+
+    Parameters
+    ----------
+    fitters
+        Layer name to what fits it.
+    data_key
+        Names the calibration data.
+    cache
+        Where fits are kept.
+    metric_key
+        Names the metrics that the fitters weight outputs by; "" where they do not.
     """
 
-    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Cache) -> None:
+    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Cache, metric_key: str = "") -> None:
         self._fitters = fitters
         self._data_key = data_key
         self._cache = cache
+        self._metric_key = metric_key
 
     def calibrated(self, layer: Layer) -> bool:
         """Whether the layer's inputs on calibration data are known, so that factors come with a bias correction."""
@@ -41,6 +55,11 @@ class Fits:
     def fitter(self, layer: Layer) -> Fitter:
         """Return what fits the layer: its weight, its moments, the method."""
         return self._fitters[layer.name]
+
+    @property
+    def metrics(self) -> dict[str, Array]:
+        """The metrics of layers' outputs that fits go by, where a layer has one."""
+        return {name: fitter.metric for name, fitter in self._fitters.items() if fitter.metric is not None}
 
     def data_key(self, layer: Layer) -> tuple[str, ...]:
         """Return what a result that depends on the data has in its key; nothing where there are none."""
@@ -61,7 +80,7 @@ class Fits:
 
     def _key(self, layer: Layer, factorization: Factorization) -> str:
         code, method = source_digest("factorize", "design"), self._method(layer)
-        return digest(code, layer.digest, self.data_key(layer), method, str(factorization))
+        return digest(code, layer.digest, self.data_key(layer), self._metric_key, method, str(factorization))
 
     def _method(self, layer: Layer) -> str:
         return self.fitter(layer).method
@@ -78,16 +97,22 @@ class FoundFits(Fits):
         Names of the layers whose inputs on calibration data are known.
     method
         How the layers are fitted.
-    data_key
-        Names the calibration data.
+    data_key, metric_key
+        Name the calibration data and the metrics of outputs.
     cache
         Where fits may be.
     """
 
     def __init__(
-        self, opened: Callable[[], Fits], calibrated: Collection[str], method: str, data_key: str, cache: Cache
+        self,
+        opened: Callable[[], Fits],
+        calibrated: Collection[str],
+        method: str,
+        data_key: str,
+        cache: Cache,
+        metric_key: str = "",
     ) -> None:
-        super().__init__({}, data_key, cache)
+        super().__init__({}, data_key, cache, metric_key)
         self._open = opened
         self._opened: Fits | None = None
         self._calibrated = calibrated
@@ -99,9 +124,18 @@ class FoundFits(Fits):
 
     def fitter(self, layer: Layer) -> Fitter:
         """Return what fits the layer."""
+        return self._made.fitter(layer)
+
+    @property
+    def metrics(self) -> dict[str, Array]:
+        """The metrics of layers' outputs that fits go by, where a layer has one."""
+        return self._made.metrics
+
+    @property
+    def _made(self) -> Fits:
         if self._opened is None:
             self._opened = self._open()
-        return self._opened.fitter(layer)
+        return self._opened
 
     def _method(self, layer: Layer) -> str:
         return self._named
@@ -118,24 +152,48 @@ def found_fits(
         settings.space.method,
         "" if calib is None else calib.digest + model.sha256,
         cache,
+        _metric_key(settings, model, calib),
     )
 
 
-def open_fits(settings: Settings, model: Model, calib: Dataset | None, explored: list[str], cache: Cache) -> Fits:
-    """Return the fits of the layers named in `explored`, with moments where there are calibration data."""
-    from lrfdse.factorize import Fitter
+def open_fits(
+    settings: Settings, model: Model, calib: Dataset | None, explored: list[str], cache: Cache, weighted: bool = True
+) -> Fits:
+    """Return the fits of the layers named in `explored`.
+
+    With calibration data they have moments, and by methods that look at these a metric of the outputs where it is
+    within reach: fits then lower the loss of the model as far as its curvature tells, not the error of the layer.
+    Not `weighted` they have no metrics, for who wants to know what the layers read and fits nothing.
+    """
+    from lrfdse.factorize import METHODS, Fitter
     from lrfdse.model import moments
 
+    method = settings.space.method
     wanted = [name for name in explored if model.layer(name).inputs <= _MOST_INPUTS]
     seen = {} if calib is None or not wanted else moments(model, calib, wanted)
-    fitters = {name: Fitter(model.weight(name), seen.get(name), settings.space.method) for name in explored}
-    return Fits(fitters, "" if calib is None else calib.digest + model.sha256, cache)
+    metrics: dict[str, Array] = {}
+    if weighted and calib is not None and METHODS[method].needs_moments:
+        loss = loss_of(model, calib, settings.metric)
+        metrics = layer_metrics(model, calib, wanted, loss, cache, settings.seed)
+    fitters = {
+        name: Fitter(model.weight(name), seen.get(name), method, metrics.get(name), name=name) for name in explored
+    }
+    data_key = "" if calib is None else calib.digest + model.sha256
+    return Fits(fitters, data_key, cache, _metric_key(settings, model, calib) if weighted else "")
+
+
+def _metric_key(settings: Settings, model: Model, calib: Dataset | None) -> str:
+    from lrfdse.factorize import METHODS
+
+    if calib is None or not METHODS[settings.space.method].needs_moments:
+        return ""
+    return metrics_key(model, calib, loss_of(model, calib, settings.metric), settings.seed)
 
 
 def packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]:
     """Return factors as the cache keeps them: named arrays, cores as float32."""
-    missing = factors.output_error is None
-    errors = np.array([factors.weight_error, np.nan if missing else factors.output_error])
+    known = (factors.weight_error, factors.output_error, factors.loss)
+    errors = np.array([np.nan if error is None else error for error in known])
     arrays = {f"core{k}": core.astype(np.float32) for k, core in enumerate(factors.cores)}
     shift = {} if factors.bias_shift is None else {"bias_shift": factors.bias_shift}
     return {"errors": errors, **shift, **arrays}
@@ -147,11 +205,12 @@ def unpacked(
     """Return the factors that `packed` gave the arrays of."""
     cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
     shift = stored.get("bias_shift")
-    weight_error, output_error = (float(value) for value in stored["errors"])
+    weight_error, output_error, loss = (float(value) for value in stored["errors"])
     return Factors(
         factorization,
         cores,
         None if shift is None else shift.astype(np.float64),
         weight_error,
         None if np.isnan(output_error) else output_error,
+        None if np.isnan(loss) else loss,
     )

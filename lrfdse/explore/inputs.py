@@ -89,6 +89,15 @@ def settings_for(
     )
 
 
+def open_calibration(settings: Settings, model: Model) -> Dataset | None:
+    """Return the data that fit, or None where none were named."""
+    from lrfdse.explore.metrics import needs_classes
+    from lrfdse.model import load_data
+
+    path = settings.data.calib
+    return None if path is None else load_data(path, model.inputs, needs_classes(settings.metric))
+
+
 def open_inputs(settings: Settings) -> Inputs:
     """Read the model and the data, and decide which data choose and which report.
 
@@ -109,7 +118,7 @@ def open_inputs(settings: Settings) -> Inputs:
     def read(path: Path | None) -> Dataset | None:
         return None if path is None else load_data(path, model.inputs, needs_classes(settings.metric))
 
-    calib, choosing, reporting = read(data.calib), read(data.eval), read(data.test)
+    calib, choosing, reporting = open_calibration(settings, model), read(data.eval), read(data.test)
     if choosing is None and reporting is not None:
         raise InputError(
             f"--test {data.test} reports accuracies, but nothing chooses designs: name data with --eval too"

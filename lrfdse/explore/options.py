@@ -12,7 +12,7 @@ from lrfdse.explore.designs import funnel_of, reason_to_keep_dense, surrogate_fr
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.kernels import MeasuredKernel, measure_kernels
 from lrfdse.explore.result import LayerResult, Option
-from lrfdse.explore.spectra import spectrum_of, whitened_spectrum_of
+from lrfdse.explore.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 
 if TYPE_CHECKING:
     from lrfdse.explore.cache import Cache
@@ -44,6 +44,15 @@ def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Cache) 
     )
 
 
+def with_data(result: LayerResult, fits: Fits, cache: Cache) -> LayerResult:
+    """Return the layer with the spectra that calibration data give it."""
+    return dataclasses.replace(
+        result,
+        whitened=whitened_spectrum_of(result.layer, fits, cache),
+        activations=inputs_spectrum_of(result.layer, fits, cache),
+    )
+
+
 def study_layers(
     settings: Settings, model: Model, fits: Fits, meter: Meter, cache: Cache, tell: Listener
 ) -> tuple[LayerResult, ...]:
@@ -63,7 +72,7 @@ def study_layers(
         chosen: list[Candidate] = []
         if result.kept_dense is None:
             chosen, funnel = _candidates(layer, fits, settings, cache)
-            result = dataclasses.replace(result, funnel=funnel, whitened=whitened_spectrum_of(layer, fits, cache))
+            result = dataclasses.replace(with_data(result, fits, cache), funnel=funnel)
         results.append(result)
         candidates[layer.name] = [
             _candidate(layer, Factorization.dense(layer.outputs, layer.inputs), settings),
@@ -100,7 +109,7 @@ def _candidates(layer: Layer, fits: Fits, settings: Settings, cache: Cache) -> t
     found, funnel = surrogate_front(layer, fits, space, settings.target, cache)
     if fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED:
         found = _fitted_front(layer, fits, thin(found, _REFINEMENT * space.max_compiled))
-        funnel = funnel.extended("front by fitted output error", len(found))
+        funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
         rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
@@ -111,11 +120,18 @@ def _candidates(layer: Layer, fits: Fits, settings: Settings, cache: Cache) -> t
 
 
 def _fitted_front(layer: Layer, fits: Fits, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that no other beats in params, padded FLOPs and fitted squared output error together."""
+    """Return the candidates that no other beats in params, padded FLOPs and fitted error together.
+
+    The error is the estimated loss of the model where that is known, as a part of the largest one here, else the
+    squared relative error of the outputs.
+    """
+    factors = [fits.factors(layer, candidate.factorization) for candidate in candidates]
+    most = max((each.loss for each in factors if each.loss is not None), default=0.0)
     fitted = []
-    for candidate in candidates:
-        error = fits.factors(layer, candidate.factorization).output_error
-        fitted.append(candidate if error is None else dataclasses.replace(candidate, error_bound=error**2))
+    for candidate, each in zip(candidates, factors, strict=True):
+        error = None if each.output_error is None else each.output_error**2
+        error = each.loss / most if each.loss is not None and most > 0 else error
+        fitted.append(candidate if error is None else dataclasses.replace(candidate, error_bound=error))
     fitted.sort(key=lambda c: (c.cost.params, c.cost.padded_flops, c.error_bound, str(c.factorization)))
     front: list[Candidate] = []
     for candidate in fitted:
@@ -156,9 +172,10 @@ def _with_options(
             failures[str(shape)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
             continue
         weight_error, output_error = 0.0, 0.0 if fits.calibrated(layer) else None
+        loss = 0.0 if layer.name in fits.metrics else None
         if not shape.is_dense:
             factors = fits.factors(layer, shape)
-            weight_error, output_error = factors.weight_error, factors.output_error
+            weight_error, output_error, loss = factors.weight_error, factors.output_error, factors.loss
         corrected = fits.calibrated(layer) and not shape.is_dense
         added_bias = layer.outputs if corrected and not all(use.bias for use in layer.uses) else 0
         options.append(
@@ -172,6 +189,7 @@ def _with_options(
                 cold=_sum([m.cold for m in found]),
                 max_error=max(m.max_error for m in found),
                 schedules=tuple(kernel.schedule for kernel in measured),
+                loss=loss,
             )
         )
     funnel = result.funnel

@@ -73,6 +73,11 @@ class Evaluator:
         self._reporting = self._judged(inputs.reporting) if inputs.reporting is not None and reports else None
 
     @property
+    def builder(self) -> Builder:
+        """What builds the models that are scored."""
+        return self._builder
+
+    @property
     def refines(self) -> bool:
         """Whether more effort gives other factors."""
         return self._builder.corrections is not None

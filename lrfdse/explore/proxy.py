@@ -1,7 +1,8 @@
 """What a choice of one layer is taken to cost in accuracy: the errors that the knapsack adds up over layers.
 
 Errors of the weight and of the layer's output are known for every option. What a layer does to the network is measured
-at a few options a layer, all other layers dense, and a monotone curve over the output error says it for the others.
+at a few options a layer, all other layers dense, and a monotone curve says it for the others: over the estimated loss
+of the model where that is known (`LayerResult.rank_errors`), else over the output error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from lrfdse.errors import InputError
 from lrfdse.explore.cache import Cache, digest, source_digest
 from lrfdse.explore.events import Event, Listener
+from lrfdse.explore.losses import Divergences, loss_of
 from lrfdse.explore.plans import plan_of
 from lrfdse.explore.scores import Scores
 
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from lrfdse.explore.result import LayerResult, Option
     from lrfdse.explore.settings import Settings
 
-PROXIES = ("weight", "output", "fidelity", "score")
-"""Squared relative error of the weight; of the output (the default); measured loss of fidelity; of the metric."""
+PROXIES = ("loss", "output", "weight", "fidelity", "score")
+"""Measured divergence of the model's outputs (the default); squared relative error of the layer's output, or of its
+weight; measured loss of fidelity, or of the metric."""
 
 POINTS = 4
 """Options of one layer that are run on the network."""
@@ -32,6 +35,8 @@ POINTS = 4
 _SLOPE = 1e-4
 """Loss per squared relative output error that is added to what was measured: where no loss was seen, the smaller error
 is still to be preferred."""
+
+_UNSEEN = 1e-9
 
 Texts = Mapping[str, str]
 
@@ -55,7 +60,7 @@ def proxy_errors(
     Parameters
     ----------
     kind
-        One of `PROXIES`. "weight" and "output" run nothing.
+        One of `PROXIES` but "loss", see `loss_errors`. "weight" and "output" run nothing.
     layers
         The layers with their options.
     evaluate
@@ -88,17 +93,80 @@ def proxy_errors(
     return {result.layer.name: _fitted(kind, result, base, scores) for result in layers}
 
 
+def loss_errors(
+    layers: Sequence[LayerResult],
+    measure: Callable[[Sequence[Texts]], Sequence[float | None]],
+    cache: Cache,
+    key: tuple[object, ...] = (),
+    points: int = POINTS,
+) -> dict[str, dict[str, float]]:
+    """Return the predicted loss of the model with every option of every layer alone, by layer name and text.
+
+    Parameters
+    ----------
+    layers
+        The layers with their options.
+    measure
+        Returns the losses of plans of one compressed layer (`lrfdse.explore.losses.Divergences`); None where a plan
+        cannot be run. Called once at most, with the plans that the cache does not know.
+    cache, key, points
+        As for `proxy_errors`.
+
+    Notes
+    -----
+    Losses rise by a power of the error that is not known and differs from layer to layer, so the curve is straight
+    between points in the logarithms of both, and proportional to the error outside of them.
+    """
+    plans = [{result.layer.name: option.text} for result in layers for option in probes(result, points)]
+    keys = {_name(plan): digest("loss", *key, sorted(plan.items())) for plan in plans}
+    losses = {name: float(known) for name, own in keys.items() if (known := cache.get("sensitivity", own)) is not None}
+    if missing := [plan for plan in plans if _name(plan) not in losses]:
+        for plan, loss in zip(missing, measure(missing), strict=True):
+            if loss is not None:
+                losses[_name(plan)] = loss
+                cache.put("sensitivity", keys[_name(plan)], loss)
+    found = {}
+    for result in layers:
+        errors, name = result.rank_errors(), result.layer.name
+        measured = {text: losses[(name, text),] for text in errors if ((name, text),) in losses}
+        at = [errors[text] for text in measured]
+        # Nothing of such a layer could be run: its output error is all there is.
+        own = {option.text: option.error for option in result.options}
+        found[name] = power_curve(at, list(measured.values()), errors) if measured else own
+    return found
+
+
+def power_curve(at: Sequence[float], losses: Sequence[float], errors: Mapping[str, float]) -> dict[str, float]:
+    """Return losses at `errors` from some measured, non-decreasing and 0 at 0; straight between points in logarithms.
+
+    >>> found = power_curve([0.1, 0.4], [0.01, 0.16], {"dense": 0.0, "a": 0.05, "b": 0.2, "c": 0.8})
+    >>> {text: round(loss, 6) for text, loss in found.items()}
+    {'dense': 0.0, 'a': 0.005, 'b': 0.04, 'c': 0.32}
+    """
+    from lrfdse.search.monotone import MonotoneFit
+
+    fit = MonotoneFit.of(at, losses)
+    knots = np.array(fit.at)
+    # Runs in single precision do not see losses below this part of the error; the smaller error is still preferred.
+    slopes = np.maximum(np.array(fit.values) / knots, _UNSEEN)
+    found = {}
+    for text, error in errors.items():
+        slope = np.exp(np.interp(np.log(error), np.log(knots), np.log(slopes))) if error > 0 else 0.0
+        found[text] = float(error * slope)
+    return found
+
+
 def predicted_errors(
     settings: Settings, inputs: Inputs, layers: Sequence[LayerResult], evaluator: Evaluator, tell: Listener
 ) -> dict[str, dict[str, float]]:
     """Return the errors of `settings.proxy`; single layers are run here where the cache does not know them."""
 
-    def evaluate(plans: Sequence[Texts]) -> list[Scores | None]:
-        found: list[Scores | None] = []
+    def each(plans: Sequence[Texts], run: Callable[[Texts], Any]) -> list[Any]:
+        found: list[Any] = []
         for done, texts in enumerate(plans):
             tell(Event("sensitivity", ", ".join(texts), done, len(plans)))
             try:
-                found.append(evaluator.scores(plan_of(texts, layers), report=False))
+                found.append(run(texts))
             except InputError as error:
                 if not texts:
                     raise
@@ -107,8 +175,27 @@ def predicted_errors(
         tell(Event("sensitivity", "", len(plans), len(plans)))
         return found
 
-    key = (*scores_key(inputs, settings.space.method), settings.correct)
-    return proxy_errors(settings.proxy, layers, evaluate, Cache(settings.cache), key)
+    def evaluate(plans: Sequence[Texts]) -> list[Scores | None]:
+        return each(plans, lambda texts: evaluator.scores(plan_of(texts, layers), report=False))
+
+    cache = Cache(settings.cache)
+    if settings.proxy != "loss":
+        key = (*scores_key(inputs, settings.space.method), settings.correct)
+        return proxy_errors(settings.proxy, layers, evaluate, cache, key)
+    data = inputs.choosing if inputs.calib is None else inputs.calib
+    loss = loss_of(inputs.model, data, settings.metric)
+
+    def measure(plans: Sequence[Texts]) -> list[float | None]:
+        builder, lost = evaluator.builder, Divergences(inputs.model, data, loss)
+
+        def alone(texts: Texts) -> float:
+            chosen = {name: shape for name, shape in plan_of(texts, layers).choices if not shape.is_dense}
+            # By itself a layer is fitted as well as can be: there is nothing to correct.
+            return lost({name: builder.fits.factors(inputs.model.layer(name), f) for name, f in chosen.items()})
+
+        return each(plans, alone)
+
+    return loss_errors(layers, measure, cache, (*scores_key(inputs, settings.space.method), data.digest, loss))
 
 
 def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:
@@ -121,14 +208,16 @@ def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:
 
 
 def probes(result: LayerResult, points: int = POINTS) -> list[Option]:
-    """Return the options of a layer to run: of those that no other beats in params and output error, some.
+    """Return the options of a layer to run: of those that no other beats in params and `rank_errors`, some.
 
     They are spread evenly over the logarithm of params, the largest and the smallest among them.
     """
-    options = sorted((o for o in result.options if not o.factorization.is_dense), key=lambda o: (o.params, o.error))
+    errors = result.rank_errors()
+    options = (option for option in result.options if not option.factorization.is_dense)
     front: list[Option] = []
-    for option in options:
-        if option.error > 0 and (not front or option.error < front[-1].error):
+    for option in sorted(options, key=lambda o: (o.params, errors[o.text])):
+        error = errors[option.text]
+        if error > 0 and (not front or error < errors[front[-1].text]):
             front.append(option)
     if len(front) <= points:
         return front
@@ -178,15 +267,16 @@ def _fitted(
     def value(of: Scores) -> float:
         return of.fidelity if kind == "fidelity" or of.eval_accuracy is None else of.eval_accuracy
 
+    order = result.rank_errors()
     measured = []
     for option in result.options:
         found = scores.get(((result.layer.name, option.text),))
         if found is not None:
-            measured.append((option.error, value(base) - value(found)))
+            measured.append((order[option.text], value(base) - value(found)))
     if not measured:
         # Nothing of this layer could be run: its output error is all there is.
         return {option.text: option.error for option in result.options}
     fit = MonotoneFit.of([error for error, _ in measured], [loss for _, loss in measured])
-    errors = np.array([option.error for option in result.options])
-    losses = fit.predict(errors) + _SLOPE * errors
+    own = np.array([option.error for option in result.options])
+    losses = fit.predict(np.array([order[option.text] for option in result.options])) + _SLOPE * own
     return {option.text: float(loss) for option, loss in zip(result.options, losses, strict=True)}

@@ -10,6 +10,7 @@ from lrfdse.design import Cost, Design, Factorization, Funnel, Latency, Layer, M
 from lrfdse.explore.settings import Settings
 
 if TYPE_CHECKING:
+    from lrfdse.board.result import BoardRun
     from lrfdse.model import Untouched
 
 
@@ -30,6 +31,8 @@ class Option:
     """Largest deviation of the kernels' outputs from their references, relative to the largest element."""
     schedules: tuple[str, ...]
     """One text a use."""
+    loss: float | None = None
+    """Second-order estimate of what the model loses with this choice alone; see `lrfdse.design.Factors`."""
 
     @property
     def text(self) -> str:
@@ -38,7 +41,7 @@ class Option:
 
     @property
     def error(self) -> float:
-        """The additive proxy: squared relative output error where data were given, else squared weight error."""
+        """Squared relative output error where data were given, else squared weight error."""
         return (self.weight_error if self.output_error is None else self.output_error) ** 2
 
     def at(self, regime: Regime) -> Latency:
@@ -80,6 +83,8 @@ class LayerResult:
     """Of the weight."""
     whitened: Spectrum | None = None
     """Of the weight times a root of the covariance of its inputs; None without calibration data."""
+    activations: Spectrum | None = None
+    """Of a root of the covariance of its inputs; None without calibration data."""
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -90,6 +95,15 @@ class LayerResult:
     def dense(self) -> Factorization:
         """The layer as it is."""
         return Factorization.dense(*self.sizes)
+
+    def rank_errors(self) -> dict[str, float]:
+        """Return what orders the layer's options by harm, by text: estimated losses, else squared relative errors.
+
+        The numbers compare within the layer only.
+        """
+        losses = {option.text: option.loss for option in self.options}
+        known = {text: loss for text, loss in losses.items() if loss is not None}
+        return known if len(known) == len(losses) else {option.text: option.error for option in self.options}
 
     def option(self, factorization: Factorization) -> Option:
         """Return the option with that factorization."""
@@ -135,6 +149,8 @@ class Exploration:
     """End-to-end relative gap of the knapsack; 0 is exact."""
     study: str
     """Name of the study in which every design is a trial."""
+    boards: Mapping[str, BoardRun] = field(default_factory=dict)
+    """Design id to what a board took, for the kept designs where there is a board."""
 
     def design(self, identity: str) -> Design:
         """Return the design with that id."""

@@ -32,7 +32,9 @@ _UNIFORM_SHARE, _FIRST_SHARE, _SAMPLER_SHARE = 0.15, 0.25, 0.15
 """Of the budget: uniform SVD at most, plans spread over the whole front, and the sampler; the rest goes where designs
 lose about as much as is allowed."""
 _USEFUL_ERROR = 0.25
-"""Squared relative output error, averaged over layers, beyond which no model is worth a look."""
+"""Predicted error, averaged over layers, beyond which no model is worth a look, whatever predicts it."""
+_UNNOTICED = 3e-3
+"""Predicted error below which plans lose nothing that scores could tell: there, none is farther from another."""
 _WORTH_HAVING = 2.5
 """Multiples of the allowed loss up to which a plan is worth a closer look."""
 
@@ -103,9 +105,9 @@ def search_plans(
         ratios = _evenly(BASELINE_RATIOS, min(left(0), int(_UNIFORM_SHARE * budget)))
         trials.run(uniform(warm, "svd", ratios), "uniform-svd")
         first = min(left(0), int(_FIRST_SHARE * budget))
-        trials.run([front.texts(i) for i in spread(front, first)], "knapsack")
+        trials.run([front.texts(i) for i in spread(told_apart(front), first)], "knapsack")
         near = _near(front, trials.designs(), base, metric, settings)
-        trials.run([near.texts(i) for i in spread(near, left(_SAMPLER_SHARE))], "knapsack")
+        trials.run([near.texts(i) for i in spread(told_apart(near), left(_SAMPLER_SHARE))], "knapsack")
         notes = [] if sampler.whole_space else relaxed(trials, warm, base, metric, limits, left(0))
         trials.sample(sampler, left(0))
         # The study keeps the scores before; what is printed and written has those after.
@@ -273,6 +275,14 @@ def tables(
     return [
         LayerTable(result.layer.name, tuple(choice(result, option) for option in result.options)) for result in layers
     ]
+
+
+def told_apart(front: PlanFront) -> PlanFront:
+    """Return the front with errors that no score would notice counted as equal, as distances between plans need it.
+
+    Predicted losses reach over many decades, and most plans of a front may lie where nothing is lost.
+    """
+    return replace(front, error=np.maximum(front.error, _UNNOTICED))
 
 
 def _near(front: PlanFront, designs: Sequence[Design], base: Design, metric: Metric, settings: Settings) -> PlanFront:

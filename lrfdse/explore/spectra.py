@@ -36,6 +36,13 @@ def whitened_spectrum_of(layer: Layer, fits: Fits, cache: Cache) -> Spectrum | N
     return _cached(digest(layer.digest, fits.data_key(layer)), lambda: fitter.weight @ fitter.root, cache)
 
 
+def inputs_spectrum_of(layer: Layer, fits: Fits, cache: Cache) -> Spectrum | None:
+    """Return the spectrum of a root of the covariance of the layer's inputs; None without calibration data."""
+    if not fits.calibrated(layer):
+        return None
+    return _cached(digest("inputs", fits.data_key(layer)), lambda: fits.fitter(layer).root, cache)
+
+
 def _cached(key: str, matrix: Callable[[], Array], cache: Cache) -> Spectrum:
     key = digest(key, source_digest("factorize", "explore/spectra"))
     if (known := cache.get("spectrum", key)) is None:

@@ -83,7 +83,8 @@ class Fitter:
         if factorization.is_dense and not self._problem.is_cumulative:
             shift = None if self.moments is None else np.zeros(len(self.weight))
             core = self.weight.reshape(1, *self.weight.shape, 1)
-            return Factors(factorization, (core,), shift, 0.0, None if self.moments is None else 0.0)
+            error, loss = (None if known is None else 0.0 for known in (self.moments, self._metric))
+            return Factors(factorization, (core,), shift, 0.0, error, loss)
         if factorization.is_dense:
             target = self._problem.target(factorization)
             return self.measured(factorization, (target.reshape(1, *target.shape, 1),))
@@ -126,7 +127,9 @@ class Fitter:
             if whole <= _CONSTANT * float(np.vdot(moments.output_mean, moments.output_mean)):
                 left = whole = 0.0
         output_error = _ratio(math.sqrt(max(left, 0.0)), math.sqrt(max(whole, 0.0)))
-        return Factors(factorization, cores, shift, weight_error, output_error)
+        # The loss of a small change d of the outputs is d^T H d / 2.
+        loss = None if self._metric is None else self.loss(cores) / 2
+        return Factors(factorization, cores, shift, weight_error, output_error, loss)
 
     def loss(self, cores: tuple[Array, ...]) -> float:
         """Return ``trace(H D G D^T)`` of cores, absolute: ``D = T - What`` with T the best linear map on the data.
@@ -138,6 +141,11 @@ class Fitter:
         target = problem.cumulative.at(1.0) if problem.is_cumulative else self.weight
         difference = target - dense_weight(cores)[:outputs, :inputs]
         return OutputError(target, problem.covariance, target, problem.metric).of_difference(difference)
+
+    @property
+    def _metric(self) -> Array | None:
+        """The metric, where there are data that it can be used with."""
+        return None if self.moments is None else self._problem.metric
 
     @property
     def root(self) -> Array:

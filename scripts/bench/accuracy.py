@@ -52,10 +52,10 @@ def main() -> int:
     if options.quick:
         options.models, options.seeds = ["lenet300"], options.seeds[:1]
     started = time.monotonic()
+    units = [(name, seed) for name in ORDER if name in options.models for seed in options.seeds[: RUNS[name].seeds]]
     missing = [
         f"{name}-{seed}"
-        for seed in options.seeds
-        for name in options.models
+        for name, seed in units
         if name in TRAINED and not (options.trained / f"{name}-{seed}" / "about.json").is_file()
     ]
     if missing:
@@ -64,7 +64,6 @@ def main() -> int:
             f"{', '.join(missing)} not found in {options.trained}: make them with scripts/train_models.py "
             f"--output {options.trained}\n",
         )
-    units = [(name, seed) for name in ORDER if name in options.models for seed in options.seeds]
     rows, records = [], {}
     for unit in _finished(units, options):
         rows += unit["rows"]

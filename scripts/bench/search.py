@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What the search over plans gains: hypervolume against evaluated plans, written to results/search.md and .json.
 
-Five ways to spend the same budget of evaluated plans, on three models: plans spread over the knapsack's front, NSGA-II
-from nothing, the knapsack's plans for half of the budget and then NSGA-II or level switches (`evolution`) on from them,
-and plans at random. Every way begins with the original model. The per-layer tables are those of `lrfdse explore` for
-the target, so latency under the meter `model` is modelled. Scores are on the data that choose, of models whose layers
-were fitted one by one (`--no-correct`); a plan that several ways try is evaluated once.
+Six ways to spend the same budget of evaluated plans, on three models: plans spread over the knapsack's front by the
+proxy `loss` or by `output`, NSGA-II from nothing, the knapsack's plans (by `loss`) for half of the budget and then
+NSGA-II or level switches (`evolution`) on from them, and plans at random. Every way begins with the original model.
+The per-layer tables are those of `lrfdse explore` for the target, so latency under the meter `model` is modelled.
+Scores are on the data that choose, of models whose layers were fitted one by one (`--no-correct`); a plan that several
+ways try is evaluated once.
 
 The hypervolume is that of the designs found, over (log params, log latency, loss) between the original model and the
 least params and latency of any plan and a loss of `WORST_LOSS`; 1 would be the smallest and fastest plan without loss.
@@ -36,8 +37,9 @@ from lrfdse.explore.events import silent
 from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.options import study_layers
 from lrfdse.explore.plans import Builder, Evaluator, assemble, metric_of, plan_of, warm_params
+from lrfdse.explore.proxy import predicted_errors
 from lrfdse.explore.run import fits_of
-from lrfdse.explore.search import tables
+from lrfdse.explore.search import tables, told_apart
 from lrfdse.measure import open_meter
 from lrfdse.search import PlanFront, plans_by_regime, spread
 from lrfdse.search.samplers import Space, Told, open_sampler
@@ -45,7 +47,7 @@ from lrfdse.search.samplers import Space, Told, open_sampler
 TOP = Path(__file__).resolve().parents[2]
 RESULTS = TOP / "results"
 WORST_LOSS = 0.10
-WAYS = ("knapsack", "nsga2", "knapsack, nsga2", "knapsack, evolution", "random")
+WAYS = ("knapsack", "knapsack by output", "nsga2", "knapsack, nsga2", "knapsack, evolution", "random")
 
 
 class Task:
@@ -60,10 +62,15 @@ class Task:
         self._evaluator = Evaluator(builder, inputs)
         self._metric = metric_of(inputs)
         self._known: dict[tuple[str, ...], Design] = {}
-        warm, cold = tables(self._layers, "warm"), tables(self._layers, "cold")
+        self.fronts = {}
+        for proxy in ("output", "loss"):
+            chosen = dataclasses.replace(settings, proxy=proxy)
+            errors = predicted_errors(chosen, inputs, self._layers, self._evaluator, silent)
+            warm, cold = tables(self._layers, "warm", errors), tables(self._layers, "cold", errors)
+            most = max(1.0, 0.25 * len(self._layers))
+            self.fronts[proxy] = plans_by_regime(warm, cold, warm_params(settings.target), max_error=most)
+        # The samplers see the errors of the last: evolution takes the plan of the least sum.
         self.space = Space(tuple(warm))
-        error = max(1.0, 0.25 * len(self._layers))
-        self.front = plans_by_regime(warm, cold, warm_params(settings.target), max_error=error)
         self.base = self.design(tuple("dense" for _ in self.space.choices))
 
     def design(self, plan: tuple[str, ...]) -> Design:
@@ -83,7 +90,10 @@ class Task:
         """Return what a plan gains of what could be gained: in params, in latency, and in loss avoided."""
         design = self.design(plan)
         choices = [table.choices for table in self.space.tables]
-        least = (sum(min(c.params for c in each) for each in choices), float(min(self.front.latency_us)))
+        least = (
+            sum(min(c.params for c in each) for each in choices),
+            sum(min(c.latency_us for c in e) for e in choices),
+        )
         base = (self.base.params, self.base.latency.us)
         gained = [
             float(np.log(b / own) / np.log(b / low))
@@ -99,12 +109,12 @@ def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, .
     plans = [dense]
     yield dense
     first, _, then = way.partition(", ")
-    share = (budget // 2 if then else budget) if first == "knapsack" else 0
-    for plan in from_knapsack(task, share):
+    share = (budget // 2 if then else budget) if first.startswith("knapsack") else 0
+    for plan in from_knapsack(task, task.fronts["output" if first.endswith("output") else "loss"], share):
         if plan not in plans and len(plans) < budget:
             plans.append(plan)
             yield plan
-    if way == "knapsack":
+    if first.startswith("knapsack") and not then:
         return
     sampler = open_sampler(then or way)
     while (left := budget - len(plans)) > 0:
@@ -116,15 +126,15 @@ def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, .
         yield from new
 
 
-def from_knapsack(task: Task, count: int) -> Iterator[tuple[str, ...]]:
+def from_knapsack(task: Task, front: PlanFront, count: int) -> Iterator[tuple[str, ...]]:
     """Yield plans as `lrfdse explore` takes them: a quarter over the front, the others where losses are of use."""
-    front, worst = task.front, float(np.quantile(task.front.error, 0.1)) if count else 0.0
-    for i in spread(front, count // 4):
+    worst = float(np.quantile(front.error, 0.1)) if count else 0.0
+    for i in spread(told_apart(front), count // 4):
         yield (plan := plan_at(task, front, i))
         if task.point(plan)[2] >= 0:
             worst = max(worst, float(front.error[i]))
     near = front.taken(np.flatnonzero(front.error <= worst))
-    yield from (plan_at(task, near, i) for i in spread(near, count))
+    yield from (plan_at(task, near, i) for i in spread(told_apart(near), count))
 
 
 def plan_at(task: Task, front: PlanFront, i: int) -> tuple[str, ...]:
@@ -213,7 +223,7 @@ def one_model(name: str, options: argparse.Namespace) -> dict[str, Any]:
     task = Task(prepared(name, options.target, options.folder, options.folder / "cache"))
     curves: dict[str, list[list[float]]] = {}
     for way in WAYS:
-        seeds = range(1 if way == "knapsack" else options.seeds)
+        seeds = range(1 if way in WAYS[:2] else options.seeds)
         curves[way] = []
         for seed in seeds:
             points, curve = [], []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from lrfdse.design import Factorization
-from lrfdse.explore.correct import HELD_OUT, Corrector, mixed
+from lrfdse.explore.correct import HELD_OUT, MIXTURES, Corrector, mixed
 from lrfdse.explore.refine import Chain, Local, cores_of, refined
 from lrfdse.factorize import Fitter
 from lrfdse.factorize.chain import dense_weight
@@ -72,6 +72,7 @@ def test_correction_helps_on_data_it_has_not_seen(network, plan):
     corrector = Corrector(model, calib)
     one, more = corrector.correct(factors), corrector.correct(factors, sweeps=2)
     held = Dataset({"x": calib.inputs["x"][HELD_OUT - 1 :: HELD_OUT]}, None)
+    held = mixed(held, MIXTURES * held.count, seed=1)
     assert one.before == pytest.approx(loss(model, factors, held), rel=1e-3)
     assert one.after == pytest.approx(loss(model, one.factors, held), rel=1e-3)
     assert more.after == pytest.approx(loss(model, more.factors, held), rel=1e-3)

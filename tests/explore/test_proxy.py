@@ -11,7 +11,7 @@ import pytest
 from lrfdse.design import Cost, Factorization, Funnel, Latency, Layer, Use
 from lrfdse.errors import InputError
 from lrfdse.explore.cache import Cache
-from lrfdse.explore.proxy import PROXIES, probes, proxy_errors
+from lrfdse.explore.proxy import PROXIES, loss_errors, probes, proxy_errors
 from lrfdse.explore.result import LayerResult, Option
 from lrfdse.explore.scores import Scores
 
@@ -56,6 +56,21 @@ class Network:
         return Scores(0.9 - loss, None, 1.0 - 2 * loss, 0.0)
 
 
+class Steep:
+    """Loses a power of the output error, another one in each layer; counts what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, plans):
+        self.asked += [dict(plan) for plan in plans]
+        return [self.loss(*next(iter(plan.items()))) for plan in plans]
+
+    def loss(self, name, text):
+        error = next(o.error for o in LAYERS[0].options if o.text == text)
+        return {"a": 5 * error**2, "b": 0.01 * error**0.5}[name]
+
+
 @pytest.fixture
 def cache(tmp_path):
     return Cache(tmp_path)
@@ -81,6 +96,35 @@ def test_a_loss_proportional_to_the_output_error_is_found_at_every_option(kind, 
         assert errors[result.layer.name]["dense"] == 0
     assert network.asked[0] == {}
     assert [list(plan) for plan in network.asked[1:]] == [["a"]] * 4 + [["b"]] * 4
+
+
+def test_a_loss_that_is_a_power_of_the_output_error_is_found_at_every_option_between_those_run(cache):
+    network = Steep()
+    errors = loss_errors(LAYERS, network, cache)
+    for result in LAYERS:
+        for o in result.options:
+            assert errors[result.layer.name][o.text] == pytest.approx(network.loss(result.layer.name, o.text))
+    assert [list(plan) for plan in network.asked] == [["a"]] * 4 + [["b"]] * 4
+    again = Steep()
+    assert loss_errors(LAYERS, again, cache) == errors and again.asked == []
+    assert loss_errors(LAYERS, again, cache, ("other data",)) == errors and again.asked == network.asked
+
+
+def test_estimated_losses_go_before_output_errors(cache):
+    """They order the options otherwise: what is run is their front, and predictions rise with them."""
+    options = [LAYERS[0].options[0], *LAYERS[0].options[1:]]
+    options = [dataclasses.replace(o, loss=o.error**3 if o.params % 2 else 2 * o.error**3) for o in options]
+    result = dataclasses.replace(LAYERS[0], options=tuple(options))
+    assert result.rank_errors() == {o.text: o.loss for o in options}
+    half = dataclasses.replace(result, options=(*options[:-1], LAYERS[0].options[-1]))
+    assert half.rank_errors() == {o.text: o.error for o in half.options}
+    errors = loss_errors([result], lambda plans: [7 * result.rank_errors()[p["a"]] for p in plans], cache)["a"]
+    assert errors == pytest.approx({o.text: 7 * o.loss for o in options})
+
+
+def test_layers_that_cannot_be_run_keep_their_output_errors(cache):
+    errors = loss_errors(LAYERS, lambda plans: [None] * len(plans), cache)
+    assert errors["b"] == {o.text: o.error for o in LAYERS[1].options}
 
 
 def test_noise_never_makes_a_larger_error_look_better(cache):
@@ -133,10 +177,11 @@ def test_probes_are_on_the_front_and_span_it():
 
 def test_a_layer_that_is_kept_dense(cache):
     kept = dataclasses.replace(LAYERS[1], options=LAYERS[1].options[:1])
-    for kind in PROXIES:
+    for kind in set(PROXIES) - {"loss"}:
         assert proxy_errors(kind, [LAYERS[0], kept], Network(), cache)["b"] == {"dense": 0}
+    assert loss_errors([LAYERS[0], kept], Steep(), cache)["b"] == {"dense": 0}
 
 
 def test_no_such_proxy(cache):
-    with pytest.raises(InputError, match="--proxy takes weight, output, fidelity, score, but got 'rank'"):
+    with pytest.raises(InputError, match="--proxy takes loss, output, weight, fidelity, score, but got 'rank'"):
         proxy_errors("rank", LAYERS, Network(), cache)

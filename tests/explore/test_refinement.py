@@ -49,4 +49,4 @@ def test_measured_sensitivity_and_level_switches(deep_folder, small_space, tmp_p
 def test_no_such_proxy(deep_folder, small_space, tmp_path, capsys):
     options = ["--target", "host", "--space", str(small_space), "--output", str(tmp_path / "out")]
     assert run(["explore", str(deep_folder), *options, "--proxy", "rank"]) == 2
-    assert "--proxy takes weight, output, fidelity, score, but got 'rank'" in capsys.readouterr().err
+    assert "--proxy takes loss, output, weight, fidelity, score, but got 'rank'" in capsys.readouterr().err

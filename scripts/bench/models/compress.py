@@ -13,6 +13,7 @@ import numpy as np
 from lrfdse.design import Factorization, Factors, Layer, Moments, SearchSpace
 from lrfdse.explore.cache import Cache, digest, source_digest
 from lrfdse.explore.fits import Fits
+from lrfdse.explore.losses import Divergences
 from models.cases import Case
 from models.shapes import best_shapes
 
@@ -60,10 +61,18 @@ class Option:
     shape: Factorization
     weight_error: float
     output_error: float
+    loss: float | None = None
+    """Second-order estimate of what the model loses; None where the layer has no metric."""
 
     def error(self, data: bool) -> float:
-        """Return the squared relative error that a choice without or with calibration data goes by."""
-        return (self.output_error if data else self.weight_error) ** 2
+        """Return what the options of a layer are ordered by, without or with calibration data.
+
+        That is the squared relative error of the weight, or the estimated loss, or where there is none the squared
+        relative error of the output.
+        """
+        if not data:
+            return self.weight_error**2
+        return self.output_error**2 if self.loss is None else self.loss
 
 
 Plan = dict[str, Factorization]
@@ -106,7 +115,7 @@ class Compressor:
         self._options: dict[tuple[str, str, float], Option | None] = {}
         self.key = digest(
             source_digest("factorize", "model", "design", "space", "search"),
-            source_digest("explore/correct", "explore/refine"),
+            source_digest("explore/correct", "explore/refine", "explore/losses", "explore/proxy"),
             own_source(),
             case.model.sha256,
             self.calib.digest,
@@ -128,14 +137,21 @@ class Compressor:
     @functools.cached_property
     def _fits(self) -> dict[str, Fits]:
         """Fits by method."""
+        from lrfdse.explore.losses import layer_metrics, metrics_key
         from lrfdse.factorize import Fitter
 
-        model, key = self.case.model, self.calib.digest + self.case.model.sha256
+        case, data = self.case, self.calib
+        model, key = case.model, data.digest + case.model.sha256
+        metrics = layer_metrics(model, data, case.layers, case.loss, self._cache)
         return {
             method: Fits(
-                {name: Fitter(model.weight(name), self.moments[name], method) for name in self.case.layers},
+                {
+                    name: Fitter(model.weight(name), self.moments[name], method, metrics.get(name), name=name)
+                    for name in case.layers
+                },
                 key,
                 self._cache,
+                metrics_key(model, data, case.loss),
             )
             for method in sorted({family.method for family in FAMILIES.values()})
         }
@@ -178,7 +194,7 @@ class Compressor:
         """Return a shape's option."""
         factors = self.fits(family).factors(self.layer(name), shape)
         assert factors.output_error is not None
-        return Option(shape, factors.weight_error, factors.output_error)
+        return Option(shape, factors.weight_error, factors.output_error, factors.loss)
 
     def options(self, family: str, name: str) -> list[Option]:
         """Return the options that an allocation chooses from, the dense layer left out."""
@@ -206,17 +222,19 @@ class Compressor:
         family, ratio
             What the layers may take, and how much in all.
         errors
-            Layer to shape to the error that is summed; by default the squared relative output error, or the squared
+            Layer to shape to the error that is summed; by default the predicted loss of the model, or the squared
             relative weight error where the family does not know the data.
         """
         from lrfdse.search import Choice, LayerTable, plans
 
         tables = []
+        if errors is None and FAMILIES[family].data:
+            errors = {name: self.losses(name, self.options(family, name)) for name in self.case.layers}
         for name in self.case.layers:
             layer = self.layer(name)
             choices = [Choice("dense", layer.outputs * layer.inputs, 1.0, 0.0)]
             for option in self.options(family, name):
-                error = option.error(FAMILIES[family].data) if errors is None else errors[name].get(option.shape)
+                error = option.error(False) if errors is None else errors[name].get(option.shape)
                 if error is not None:
                     choices.append(Choice(str(option.shape), option.shape.params, 1.0, error))
             tables.append(LayerTable(name, tuple(choices)))
@@ -225,6 +243,33 @@ class Compressor:
             return None
         best = front.texts(int(np.argmin(front.error)))
         return {name: self.parsed(name, text) for name, text in best.items()}
+
+    def losses(self, name: str, options: Sequence[Option]) -> dict[Factorization, float]:
+        """Return what the model is predicted to lose with each option of a layer alone, as `--proxy loss` does."""
+        from lrfdse.explore.proxy import POINTS, power_curve
+
+        if name not in self._curves:
+            chosen = spread_out(front_of(self.options("any", name)), POINTS)
+            at = [option.error(True) for option in chosen]
+            self._curves[name] = at, [self._lost(name, option.shape) for option in chosen]
+        at, lost = self._curves[name]
+        found = power_curve(at, lost, {str(option.shape): option.error(True) for option in options})
+        return {option.shape: found[str(option.shape)] for option in options}
+
+    def _lost(self, name: str, shape: Factorization) -> float:
+        key = digest("accuracy", self.key, name, str(shape))
+        if (known := self._cache.get("sensitivity", key)) is None:
+            known = self._divergences(self.factors("any", {name: shape}))
+            self._cache.put("sensitivity", key, known)
+        return float(known)
+
+    @functools.cached_property
+    def _divergences(self) -> Divergences:
+        return Divergences(self.case.model, self.calib, self.case.loss)
+
+    @functools.cached_property
+    def _curves(self) -> dict[str, tuple[list[float], list[float]]]:
+        return {}
 
     def parsed(self, name: str, text: str) -> Factorization:
         """Read a layer's shape back."""
@@ -282,6 +327,21 @@ class Compressor:
     @functools.cached_property
     def _memory(self) -> dict[tuple[str, bool], dict[tuple[int, int], np.ndarray]]:
         return {}
+
+
+def front_of(options: Sequence[Option]) -> list[Option]:
+    """Return the options that no smaller one beats in the error that knows the data, parameters ascending."""
+    front: list[Option] = []
+    for option in sorted(options, key=lambda o: (o.shape.params, o.error(True), str(o.shape))):
+        if option.error(True) > 0 and (not front or option.error(True) < front[-1].error(True)):
+            front.append(option)
+    return front
+
+
+def spread_out(options: Sequence[Option], count: int) -> list[Option]:
+    """Return at most `count` of the options at equal distances, both ends among them."""
+    places = np.unique(np.linspace(0, len(options) - 1, min(count, len(options))).round().astype(int))
+    return [options[place] for place in places]
 
 
 def own_source() -> str:

@@ -26,6 +26,7 @@ def _alone(records: Sequence[Record]) -> list[str]:
         for each in record["measured"]:
             known = {f"effective rank of {name}": rank for name, rank in record["effective_ranks"].items()}
             known |= {"weight error": each["weight_error"], "output error": each["output_error"]}
+            known["estimated loss"] = float("nan") if each["loss"] is None else each["loss"]
             for group in (record["model"], "all models"):
                 points.setdefault(group, {}).setdefault(each["ratio"], []).append((known, each["deviation"]))
     table = []
@@ -35,7 +36,9 @@ def _alone(records: Sequence[Record]) -> list[str]:
                 losses = [loss for _, loss in found]
                 cells = [_spearman([known[name] for known, _ in found], losses) for name in found[0][0]]
                 table.append(
-                    f"| {group} | {ratio:g}x | {len(found)} | " + " | ".join(f"{c:+.2f}" for c in cells) + " |"
+                    f"| {group} | {ratio:g}x | {len(found)} | "
+                    + " | ".join("-" if c != c else f"{c:+.2f}" for c in cells)
+                    + " |"
                 )
     if not table:
         return []
@@ -46,7 +49,8 @@ def _alone(records: Sequence[Record]) -> list[str]:
         "Each layer alone is compressed by activation-aware SVD; the loss is the squared deviation of the model's",
         "outputs on validation data, relative to their variance. Spearman's correlation of that loss with what was",
         "known before running the model, over layers and seeds. Effective ranks are divided by the smaller side",
-        "(normalized); of *outputs*: of the weight times a root of the inputs' covariance.",
+        "(normalized); of *outputs*: of the weight times a root of the inputs' covariance. *Estimated loss* is the",
+        "second-order estimate, where the model's derivatives are within reach.",
         "",
         "| model | ratio | layers x seeds | " + " | ".join(names) + " |",
         "|---" * (3 + len(names)) + "|",
@@ -67,7 +71,9 @@ def _proxies(records: Sequence[Record]) -> list[str]:
         "## Which error an allocation should sum",
         "",
         "Test score (mean over seeds) of the plan that the knapsack chooses by each proxy from the same options a",
-        "layer, factors fitted to outputs, not corrected. Fidelity and score are measured with one layer compressed.",
+        "layer, factors fitted to outputs, not corrected. *Loss* is that of `--proxy loss`: divergences of outputs at",
+        "a few options of one layer alone, on calibration data. Fidelity and score are measured for every option, on",
+        "validation data.",
         "",
         "| model | ratio | " + " | ".join(PROXIES) + " |",
         "|---" * (2 + len(PROXIES)) + "|",
@@ -94,15 +100,16 @@ def _surrogate(records: Sequence[Record]) -> list[str]:
     lines = [
         "## How good the surrogate's choice is",
         "",
-        "All trains of two cores within the ratio, each fitted: how far the fitted output error of the surrogate's",
-        "first, and of the best of its first three, lies above the least.",
+        "All trains of two cores within the ratio, each fitted: how far the error of the surrogate's first, and of the",
+        "best of its first three and five, lies above the least. The error is the root of the estimated loss; where",
+        "there is none, the relative output error.",
         "",
-        "| model | seed | layer | ratio | shapes | least error | first | best of three |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | seed | layer | ratio | shapes | least error | first | best of three | best of five |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {r['model']} | {r['seed']} | {r['layer']} | {each['ratio']:g}x | {each['shapes']} | {each['best']:.4f} "
-        f"| +{each['first']:.1%} | +{each['first_three']:.1%} |"
+        f"| +{each['first']:.1%} | +{each['first_three']:.1%} | +{each['first_five']:.1%} |"
         for r in records
         for each in r["results"]
     ]
@@ -112,6 +119,6 @@ def _surrogate(records: Sequence[Record]) -> list[str]:
 def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy.stats import spearmanr
 
-    if len(set(one)) < 2 or len(set(other)) < 2:
+    if len(set(one)) < 2 or len(set(other)) < 2 or any(value != value for value in one):
         return float("nan")
     return float(spearmanr(one, other)[0])

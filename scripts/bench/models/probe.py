@@ -13,12 +13,12 @@ from lrfdse.explore.cache import digest
 from lrfdse.model import Runtime
 from models.cases import Outputs
 from models.columns import Runs
-from models.compress import Compressor, Option
+from models.compress import Compressor, Option, front_of, spread_out
 
 Record = dict[str, Any]
 Known = Callable[[str], bool]
 
-PROXIES = ("weight error", "output error", "fidelity", "score")
+PROXIES = ("weight error", "output error", "loss", "fidelity", "score")
 
 
 def deviation(outputs: Outputs, reference: Outputs) -> float:
@@ -76,8 +76,9 @@ def measure(compressor: Compressor, name: str, option: Option) -> tuple[float, f
 def proxies(compressor: Compressor, runs: Runs, known: Known) -> Iterator[Record]:
     """Yield what the plans score that an allocation by each error proxy chooses, from the same options.
 
-    Fidelity is the deviation of the model's outputs, score the drop of its score, both measured on the data that choose
-    with one layer compressed; the drop is made monotone in the deviation, because it is full of ties and noise.
+    Loss is that of `--proxy loss`, from a few options a layer on calibration data. Fidelity is the deviation of the
+    model's outputs, score the drop of its score, both measured for every option on the data that choose with one layer
+    compressed; the drop is made monotone in the deviation, because it is full of ties and noise.
     """
     case = compressor.case
     if len(case.layers) < 2:
@@ -87,7 +88,8 @@ def proxies(compressor: Compressor, runs: Runs, known: Known) -> Iterator[Record
         return
     tables: dict[str, dict[str, dict[Factorization, float]]] = {proxy: {} for proxy in PROXIES}
     for name in case.layers:
-        chosen = _spread(_front(compressor.options("any", name)), runs.alone)
+        chosen = spread_out(front_of(compressor.options("any", name)), runs.alone)
+        tables["loss"][name] = compressor.losses(name, chosen)
         measured = [measure(compressor, name, option) for option in chosen]
         drops = _monotone([loss for loss, _ in measured], [drop for _, drop in measured])
         for option, (loss, _), drop in zip(chosen, measured, drops, strict=True):
@@ -118,7 +120,7 @@ def surrogate(compressor: Compressor, known: Known, most: int = 40_000) -> Itera
         results = []
         for ratio in (8.0, 16.0):
             shapes = compressor.shapes("att2", name, ratio, 10_000)
-            fitted = [compressor.fitted("att2", name, shape).output_error for shape in shapes]
+            fitted = [compressor.fitted("att2", name, shape).error(True) ** 0.5 for shape in shapes]
             best = float(min(fitted))
             results.append(
                 {
@@ -127,25 +129,12 @@ def surrogate(compressor: Compressor, known: Known, most: int = 40_000) -> Itera
                     "best": best,
                     "first": fitted[0] / best - 1,
                     "first_three": min(fitted[:3]) / best - 1,
+                    "first_five": min(fitted[:5]) / best - 1,
                 }
             )
         yield {
             "kind": "surrogate", "key": key, "model": case.name, "seed": case.seed, "layer": name, "results": results,
         }  # fmt: skip
-
-
-def _front(options: list[Option]) -> list[Option]:
-    """Return the options that no smaller one beats in output error, parameters ascending."""
-    front: list[Option] = []
-    for option in sorted(options, key=lambda o: (o.shape.params, o.output_error, str(o.shape))):
-        if not front or option.output_error < front[-1].output_error:
-            front.append(option)
-    return front
-
-
-def _spread(options: list[Option], count: int) -> list[Option]:
-    places = np.unique(np.linspace(0, len(options) - 1, min(count, len(options))).round().astype(int))
-    return [options[place] for place in places]
 
 
 def _monotone(order: list[float], values: list[float]) -> list[float]:

@@ -56,7 +56,7 @@ def document(
         "and standard deviation over seeds (of training and of the calibration draw; for the last three models of the",
         "draw alone). Trains have exactly two or three cores, are no plain SVD and need fewer MACs than the dense",
         "layer; *any path* chooses among all kinds fitted to outputs. *Allocated*: the layers share the weights by the",
-        "knapsack on output error (on weight error where the kind knows only weights). *Corrected*: fitted in graph",
+        "knapsack on predicted loss (on weight error where the kind knows only weights). *Corrected*: fitted in graph",
         "order on what the compressed model feeds each layer, as far as that helps calibration samples held out; *in",
         "sweeps*: and then refined on the loss of the whole model. The bias is corrected everywhere.",
         f"Latency is modelled ({target}, the meter `model` of docs/meter.md), of all fully-connected layers of the",

@@ -1,0 +1,1 @@
+"""The parts of the kernels benchmark (scripts/bench/kernels.py)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lrfdse.cli.bench import bench, calibrate
 from lrfdse.cli.check import check
 from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report import report
@@ -30,6 +31,9 @@ app = typer.Typer(
 
 ModelArgument = Annotated[Path, typer.Argument(help="An ONNX file, or a folder with model.onnx and its data.")]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")]
+CalibOption = Annotated[
+    Path | None, typer.Option(help="Inputs to fit on (.npz), no labels needed.", show_default=False)
+]
 ShapeOption = Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")]
 SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -53,7 +57,7 @@ def _root(
 def explore(
     model: ModelArgument,
     target: TargetOption,
-    calib: Annotated[Path | None, typer.Option(help="Inputs to fit on (.npz), no labels needed.")] = None,
+    calib: CalibOption = None,
     eval_: Annotated[Path | None, typer.Option("--eval", help="Inputs and labels that choose designs (.npz).")] = None,
     test: Annotated[Path | None, typer.Option(help="Inputs and labels that accuracies are reported on.")] = None,
     metric: Annotated[
@@ -71,13 +75,14 @@ def explore(
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
     correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
-    proxy: Annotated[str, typer.Option(help="What predicts losses: weight, output, fidelity or score.")] = "output",
+    proxy: Annotated[str, typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.")] = "loss",
     budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     sampler: Annotated[str, typer.Option(help="nsga2, tpe, gp, evolution, random or exhaustive.")] = "nsga2",
     minutes: Annotated[float | None, typer.Option("--time", min=0, help="Minutes; then no new plan is begun.")] = None,
+    runner: Annotated[str | None, typer.Option(help="Time kept designs on a board, too: 'ssh user@board'.")] = None,
     study: Annotated[str | None, typer.Option(help="Optuna storage or journal; default: SQLite in the output.")] = None,
     study_name: Annotated[str | None, typer.Option(help="Default: a name of model, target and data.")] = None,
     artifacts: Annotated[Path | None, typer.Option(help="Files for workers; default: artifacts in the output.")] = None,
@@ -107,7 +112,7 @@ def explore(
         "sampler": sampler,
         "minutes": minutes,
     }
-    chosen |= {"study_name": study_name, "artifacts": artifacts}
+    chosen |= {"study_name": study_name, "artifacts": artifacts, "runner": runner}
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
     with listening(log_format) as listener:
@@ -124,6 +129,7 @@ def explore(
 def inspect(
     model: ModelArgument,
     target: TargetOption = "riscv64",
+    calib: CalibOption = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     space: SpaceOption = "default",
     cache: CacheOption = None,
@@ -136,14 +142,14 @@ def inspect(
     from lrfdse.explore import inspect as run
     from lrfdse.report import funnel_table, inspection_document, layer_table
 
-    settings = _settings(model, target, shape, space, cache, Data(), Path("."))
+    settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
     with listening(log_format) as listener:
         inspection = run(settings, listener)
     if as_json:
         typer.echo(json.dumps(inspection_document(inspection), indent=1))
         return
     console = console_of_stdout()
-    console.print(layer_table(inspection.layers))
+    console.print(layer_table(inspection.layers, detailed=True))
     console.print()
     console.print(funnel_table({result.layer.name: result.funnel for result in inspection.layers}))
     _print_untouched(console, inspection.untouched)
@@ -152,6 +158,8 @@ def inspect(
 app.command()(check)
 app.command()(worker)
 app.command()(report)
+app.command()(bench)
+app.command()(calibrate)
 
 
 @app.command()

@@ -24,7 +24,7 @@ _PATIENCE = 0.3
 _SHOW_CURSOR = "\x1b[?25h"
 """A progress bar hides it."""
 _RESUMABLE = ("explore", "worker")
-LONG = (*_RESUMABLE, "inspect", "export", "report")
+LONG = (*_RESUMABLE, "inspect", "export", "report", "bench")
 """Commands that may compute for long."""
 
 

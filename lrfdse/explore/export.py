@@ -29,7 +29,7 @@ def export(folder: Path, identity: str) -> Path:
     InputError
         The folder holds no usable ``front.json``, no such design, or the model is not the one that was explored.
     """
-    document = _document(folder)
+    document = read_front(folder)
     try:
         return _export(document, folder, identity)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
@@ -84,7 +84,14 @@ def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
     return target / "model.onnx"
 
 
-def _document(folder: Path) -> Mapping[str, Any]:
+def read_front(folder: Path) -> Mapping[str, Any]:
+    """Read the ``front.json`` of an output folder.
+
+    Raises
+    ------
+    InputError
+        It is missing, no JSON, of another schema version, or not whole.
+    """
     path = folder / "front.json"
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,7 @@
-"""Designs as files: the compressed model, and for every layer an object file, a C header and its weights."""
+"""Designs as files: the compressed model, for every layer an object file, a C header and its weights, and a program.
+
+The program, ``bench``, times the kernels on a board (docs/meter.md).
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.board.program import bench_kernel, build_program
 from lrfdse.design import Artifact, Design, Factorization, Factors, KernelSpec, Layer, Plan, Schedule, Target
+from lrfdse.errors import ToolError
 from lrfdse.explore.assembly import kernel_text
-from lrfdse.explore.events import Event, Listener
+from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.files import write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lrfdse.board.data import BenchKernel
     from lrfdse.explore.plans import Builder
     from lrfdse.explore.result import LayerResult
     from lrfdse.explore.settings import Settings
     from lrfdse.model import Model
+
+BENCH = "bench"
+"""Name of the program in a design's folder."""
 
 _ALIGNMENT = 64
 """Bytes: every array of a weights file starts on a multiple, a cache line on all targets that ship."""
@@ -35,20 +44,22 @@ def keep_designs(
     front: Sequence[Design],
     recommended: Design | None,
     tell: Listener,
+    compared: Sequence[Design] = (),
 ) -> list[str]:
     """Write the recommended design and at most `settings.keep` others of the front; return their ids, sorted.
 
-    The others are spread evenly over the front, its ends among them.
+    The others are spread evenly over the front, its ends among them. `compared` are written in any case.
     """
     others = [design for design in front if recommended is None or design.id != recommended.id]
     count = min(settings.keep, len(others))
     places = np.unique(np.linspace(0, len(others) - 1, count).round().astype(int)) if count else np.zeros(0, int)
-    kept = [*([] if recommended is None else [recommended]), *(others[place] for place in places)]
+    chosen = [*([] if recommended is None else [recommended]), *(others[place] for place in places), *compared]
+    kept = list({design.id: design for design in chosen}.values())
     for done, design in enumerate(kept):
         tell(Event("write", design.id, done, len(kept)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
         folder = settings.output / "designs" / design.id
-        write_design(folder, design.plan, schedules, builder, settings.target, design.refined)
+        write_design(folder, design.plan, schedules, builder, settings.target, design.refined, tell)
     tell(Event("write", "", len(kept), len(kept)))
     ids = sorted(design.id for design in kept)
     for old in (settings.output / "designs").glob("*/plan.json"):
@@ -65,24 +76,38 @@ def write_design(
     builder: Builder,
     target: Target,
     refined: bool = False,
+    tell: Listener = silent,
 ) -> None:
-    """Write ``kernels/``, ``kernels.txt`` and ``model.onnx`` of a plan; the model comes last: where it is, all is.
+    """Write ``kernels/``, ``kernels.txt``, ``bench`` and ``model.onnx`` of a plan; where the model is, all is.
 
-    With `refined` the factors are those that the whole effort was taken for.
+    With `refined` the factors are those that the whole effort was taken for. `tell` hears where there is no program.
     """
     factors = builder.factors(plan, refined)
-    names, texts = kernel_names(builder.model.layers), []
+    names, texts, timed = kernel_names(builder.model.layers), [], []
     for layer in builder.model.layers:
         shape = plan[layer.name]
         for place, (spec, bias) in enumerate(_kernels(layer, shape, builder.model, factors.get(layer.name))):
             name = names[layer.name][place]
             schedule = Schedule.parse(schedules[layer.name][place])
             cores = _cores(layer, builder.model, factors.get(layer.name))
-            artifact = _write_kernel(folder / "kernels", name, spec, schedule, cores, bias, target)
+            artifact, arrays = _write_kernel(folder / "kernels", name, spec, schedule, cores, bias, target)
             texts.append(kernel_text(name, artifact, target))
+            timed.append(bench_kernel(layer.name, place, artifact, arrays, cores, bias))
     write_atomically(folder / "kernels.txt", f"Kernels for {target.name}: {target.core}\n\n" + "\n".join(texts))
+    _write_program(folder / BENCH, timed, target, tell)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
     write_atomically(folder / "model.onnx", builder.model_of(plan, refined))
+
+
+def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, tell: Listener) -> None:
+    path.unlink(missing_ok=True)
+    try:
+        program = build_program(kernels, target, path.parent.name)
+    except ToolError as error:
+        tell(Event("note", f"design {path.parent.name} gets no program for a board: {error}"))
+        return
+    write_atomically(path, program)
+    path.chmod(0o755)
 
 
 def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:
@@ -123,7 +148,7 @@ def _write_kernel(
     cores: Sequence[NDArray[Any]],
     bias: NDArray[Any] | None,
     target: Target,
-) -> Artifact:
+) -> tuple[Artifact, list[NDArray[np.float32]]]:
     from lrfdse.kernels import c_header, compile_kernel, pack
 
     artifact = compile_kernel(spec, schedule, target, symbol_of(name))
@@ -132,7 +157,7 @@ def _write_kernel(
     write_atomically(folder / f"{name}.o", artifact.object_code)
     write_atomically(folder / f"{name}.h", _with_offsets(c_header(artifact), artifact, offsets))
     write_atomically(folder / f"{name}.weights.bin", content)
-    return artifact
+    return artifact, arrays
 
 
 def _unused(name: str, used: set[str]) -> str:

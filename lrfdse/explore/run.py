@@ -6,15 +6,17 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
+from lrfdse.errors import ToolError
+from lrfdse.explore.board import board_notes, measured_on, open_board
 from lrfdse.explore.cache import Cache
 from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.fits import Fits, open_fits
-from lrfdse.explore.inputs import open_inputs
+from lrfdse.explore.inputs import open_calibration, open_inputs
 from lrfdse.explore.keep import keep_designs
 from lrfdse.explore.log import failures_logged, logged
-from lrfdse.explore.options import inspect_layer, study_layers
+from lrfdse.explore.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans import Builder, Evaluator, metric_of, pareto
 from lrfdse.explore.result import Exploration, Inspection, LayerResult
 from lrfdse.explore.search import check_study, search_plans
@@ -48,7 +50,8 @@ def explore(
     InputError
         The model, the data or an option cannot be used as given.
     ToolError
-        A tool that the target needs is missing or failed.
+        A tool that the target needs is missing or failed, or a board; of a board that fails after the search, all else
+        has been written.
     """
     from lrfdse.measure import open_meter
 
@@ -59,6 +62,7 @@ def explore(
         inputs = open_inputs(settings)
         meter = open_meter(settings.meter, settings.target)
         check_study(settings, inputs, meter)
+        board = open_board(settings.runner, settings.target)
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", listen, facts) as tell:
         tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
         cache = Cache(settings.cache)
@@ -68,6 +72,10 @@ def explore(
         found = search_plans(settings, inputs, layers, meter, Evaluator(builder, inputs), tell, deadline)
         metric = metric_of(inputs)
         front = pareto(found.designs, metric)
+        # What a board is to be compared on.
+        compared = [] if board is None else [found.baseline, *([] if found.plain is None else [found.plain])]
+        kept = keep_designs(settings, builder, layers, front, found.recommended, tell, compared)
+        boards, failure = measured_on(board, folder, kept, settings.target, cache, tell)
         exploration = Exploration(
             settings=settings,
             model_sha256=inputs.model.sha256,
@@ -82,13 +90,21 @@ def explore(
             front=tuple(design.id for design in front),
             recommended=None if found.recommended is None else found.recommended.id,
             plain=None if found.plain is None else found.plain.id,
-            kept=tuple(keep_designs(settings, builder, layers, front, found.recommended, tell)),
-            notes=(*inputs.notes, *_notes(settings, meter.name, found.baseline.regime), *found.notes),
+            kept=tuple(kept),
+            notes=(
+                *inputs.notes,
+                *_notes(settings, meter.name, found.baseline.regime),
+                *board_notes(boards.values()),
+                *found.notes,
+            ),
             plan_gap=found.gap,
             study=found.study,
+            boards=boards,
         )
         if finish is not None:
             finish(exploration, tell)
+        if failure is not None:
+            raise ToolError(f"{failure}; all else was written: go on with `lrfdse bench {folder} --runner ...`")
         return exploration
 
 
@@ -101,23 +117,32 @@ def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:
 
 
 def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
-    """Look at the model's layers and count their designs; compile nothing, run nothing."""
+    """Look at the model's layers and count their designs; compile nothing.
+
+    The original model runs on the calibration data, where there are any: what its layers read tells more of their
+    compressibility than their weights.
+    """
     from lrfdse.model import load_model
 
     model, cache = load_model(settings.model, settings.shape), Cache(settings.cache)
+    calib = open_calibration(settings, model)
+    fits = fits_of(settings, model, calib, cache, listen, weighted=False)
     results = []
     for done, layer in enumerate(model.layers):
         listen(Event("count", layer.name, done, len(model.layers)))
-        results.append(inspect_layer(layer, model, settings, cache))
+        result = inspect_layer(layer, model, settings, cache)
+        results.append(result if result.kept_dense else with_data(result, fits, cache))
     return Inspection(settings, model.sha256, tuple(results), model.untouched)
 
 
-def fits_of(settings: Settings, model: Model, calib: Dataset | None, cache: Cache, tell: Listener) -> Fits:
+def fits_of(
+    settings: Settings, model: Model, calib: Dataset | None, cache: Cache, tell: Listener, weighted: bool = True
+) -> Fits:
     """Return the fits of every layer that is explored."""
     explored = [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
     if calib is not None and explored:
         tell(Event("calibrate", f"{calib.count} samples"))
-    return open_fits(settings, model, calib, explored, cache)
+    return open_fits(settings, model, calib, explored, cache, weighted)
 
 
 def _notes(settings: Settings, meter: str, regime: str) -> list[str]:

@@ -63,7 +63,7 @@ class Settings:
     """What designs are chosen by, a name of `lrfdse.explore.metrics`; None means top-1, without labels fidelity."""
     eval_samples: int | None = None
     """Samples drawn from the evaluation data to choose by; None means all."""
-    proxy: str = "output"
+    proxy: str = "loss"
     """What the knapsack adds up over layers, a name of `lrfdse.explore.proxy`."""
     correct: bool = True
     """Whether layers are fitted again to what the compressed layers before them feed them, and the best plans refined
@@ -76,6 +76,8 @@ class Settings:
     """What proposes plans around the knapsack's, a name of `lrfdse.search.samplers`."""
     minutes: float | None = None
     """After which no new plan is proposed; None means never."""
+    runner: str | None = None
+    """Command that runs a program on a board, see `lrfdse.board.runner`; None means that nothing is run there."""
     artifacts: Path | None = None
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
     cache: Path = field(default_factory=default_cache)

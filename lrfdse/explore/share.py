@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 SHARED = "shared"
 """User attribute of the study: role to artifact, SHA-256 and size."""
 _LOCAL = frozenset(
-    {"model", "data", "output", "cache", "study", "artifacts", "target_source", "space_source", "workers", "minutes"}
+    {
+        *("model", "data", "output", "cache", "study", "artifacts", "target_source", "space_source"),
+        *("workers", "minutes", "runner"),
+    }
 )
 """Settings that are another machine's own business."""
 _ROLES = ("calib", "eval", "test")

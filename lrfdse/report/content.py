@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.report.document import (
     ROLES,
     WORTH_SHOWING,
+    board_us,
     chosen_score,
     every_design,
     factorized,
@@ -21,7 +22,7 @@ from lrfdse.report.document import (
 from lrfdse.report.figures import COLOURS, MOST_LAYERS, least_drawn
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
 from lrfdse.report.usage import usage_of
-from lrfdse.report.wording import latency_text, loss_text, regime_text, sentence_of
+from lrfdse.report.wording import board_text, latency_text, loss_text, regime_text, sentence_of
 
 if TYPE_CHECKING:
     from lrfdse.report.document import DesignEntry, Document
@@ -54,6 +55,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "listed": [row for row in rows if row["shown"]],
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
         "dominated": [row for row in rows if row["role"] == "dominated"],
+        "has_board": any(row["board"] is not None for row in rows),
         "worth_showing": f"{100 * _worth_showing(document):g}",
         "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
         "counts": _counts(document),
@@ -146,6 +148,7 @@ def _row(design: DesignEntry, document: Document) -> dict[str, Any]:
         "high": us_text(design["latency_high_us"]),
         "latency_ratio": base["latency_us"] / design["latency_us"],
         "latency_times": times_text(base["latency_us"], design["latency_us"]).replace("x", "×"),
+        "board": _board(design, base),
         "score": reported_score(design),
         "change": reported_score(design) - reported_score(base),
         "points": points,
@@ -153,6 +156,17 @@ def _row(design: DesignEntry, document: Document) -> dict[str, Any]:
         "chosen_points": "" if original else _with_error(change, design["loss_standard_error"]),
         "plan": list(factorized(design).items()),
     }
+
+
+def _board(design: DesignEntry, base: DesignEntry) -> dict[str, Any] | None:
+    """Return what a board took for all layers, or None where it was not asked."""
+    if (found := board_us(design)) is None:
+        return None
+    us, low, high = found
+    original = board_us(base)
+    ratio = None if original is None else original[0] / us
+    times = "" if original is None else times_text(original[0], us).replace("x", "×")
+    return {"us": us, "text": us_text(us), "spread": f"{us_text(low)}..{us_text(high)}", "ratio": ratio, "times": times}
 
 
 def _with_error(change: float, error: float | None) -> str:
@@ -266,6 +280,7 @@ def _latency_facts(document: Document) -> list[tuple[str, str]]:
         ("covers", latency["covers"]),
         ("bracket", latency.get("bracket", "")),
         ("cache regime", regime_text(document)),
+        ("on the board", board_text(document)),
         ("check", "every kernel's output was compared with a float64 reference before its latency counted"),
     ]
     return [(name, text) for name, text in facts if text]

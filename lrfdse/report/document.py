@@ -109,6 +109,12 @@ def factorized(design: DesignEntry) -> dict[str, str]:
     return {name: text for name, text in design["plan"].items() if text != "dense"}
 
 
+def board_us(design: DesignEntry) -> tuple[float, float, float] | None:
+    """Return the median and the quartiles of what a board took for all layers, where it was asked."""
+    found = (design.get("board") or {}).get("whole_us")
+    return None if found is None else (float(found[0]), float(found[1]), float(found[2]))
+
+
 def loss_error(design: DesignEntry) -> float | None:
     """Return one standard error of the loss on the data that `reported_score` is of, a fraction, where it is known."""
     key = "loss_standard_error" if design["accuracy"] is None else "accuracy_loss_standard_error"

@@ -7,6 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.board.result import run_entry
 from lrfdse.explore.cache import noun_digest
 from lrfdse.explore.events import Listener, silent
 from lrfdse.files import write_atomically
@@ -127,6 +128,7 @@ def _design(design: Design, exploration: Exploration) -> dict[str, Any]:
         "refined": design.refined,
         "on_front": design.id in exploration.front,
         "model": kept if design.id in exploration.kept else None,
+        "board": run_entry(exploration.boards[design.id]) if design.id in exploration.boards else None,
     }
 
 
@@ -141,7 +143,11 @@ def _layer(result: LayerResult) -> dict[str, Any]:
         "params": layer.params,
         "share": round(result.share, 6),
         "effective_rank": round(result.effective_rank, 3),
-        "spectra": {"weight": _spectrum(result.spectrum), "whitened": _spectrum(result.whitened)},
+        "spectra": {
+            "weight": _spectrum(result.spectrum),
+            "whitened": _spectrum(result.whitened),
+            "inputs": _spectrum(result.activations),
+        },
         "kept_dense": result.kept_dense,
         "funnel": _funnel(result.funnel),
         "options": [
@@ -152,6 +158,7 @@ def _layer(result: LayerResult) -> dict[str, Any]:
                 "peak_activation_bytes": 4 * option.cost.peak,
                 "weight_error": _rounded(option.weight_error),
                 "output_error": None if option.output_error is None else _rounded(option.output_error),
+                "loss": None if option.loss is None else _rounded(option.loss),
                 "warm_us": [_rounded(x) for x in (option.warm.us, option.warm.low_us, option.warm.high_us)],
                 "cold_us": [_rounded(x) for x in (option.cold.us, option.cold.low_us, option.cold.high_us)],
                 "kernel_error": _rounded(option.max_error),

@@ -12,16 +12,24 @@ from lrfdse.report.numbers import count_text, times_text, us_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from lrfdse.board.result import BoardRun
     from lrfdse.design import Design, Funnel, Metric
     from lrfdse.explore import Exploration, LayerResult
+    from lrfdse.explore.result import Spectrum
 
 
-def layer_table(results: Iterable[LayerResult]) -> Table:
-    """Return the table of FC layers: sizes, shares, compressibility."""
+def layer_table(results: Iterable[LayerResult], detailed: bool = False) -> Table:
+    """Return the table of FC layers: sizes, shares, compressibility.
+
+    In detail, also the working memory, and the effective ranks of what the layers read and give where that is known.
+    """
     rows = list(results)
     total_flops = sum(row.layer.flops for row in rows) or 1
+    known = detailed and any(row.activations is not None for row in rows)
     table = Table(title="Fully-connected layers", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in ("layer", "in x out", "uses", "rows", "params", "share", "MACs", "share", "effective rank"):
+    more = ("working memory",) if detailed else ()
+    ranks = ("effective rank", *(("of inputs", "of outputs") if known else ()))
+    for name in ("layer", "in x out", "uses", "rows", "params", "share", "MACs", "share", *more, *ranks):
         table.add_column(name, justify="left" if name == "layer" else "right")
     table.add_column("")
     for row in rows:
@@ -35,10 +43,16 @@ def layer_table(results: Iterable[LayerResult]) -> Table:
             f"{row.share:.1%}",
             f"{layer.flops // 2:,}",
             f"{layer.flops / total_flops:.1%}",
+            *([f"{4 * row.dense.peak(layer.rows) / 1024:,.1f} KiB"] if detailed else []),
             f"{row.effective_rank:.0f} of {min(layer.inputs, layer.outputs)}",
+            *([_rank_of(row.activations), _rank_of(row.whitened)] if known else []),
             f"kept dense: {reason}" if reason else "",
         )
     return table
+
+
+def _rank_of(spectrum: Spectrum | None) -> str:
+    return "" if spectrum is None else f"{spectrum.effective_rank:.0f} of {spectrum.size}"
 
 
 def funnel_table(funnels: Mapping[str, Funnel]) -> Table:
@@ -67,7 +81,9 @@ def design_table(exploration: Exploration) -> Table:
         title=f"Designs for {exploration.settings.target.name}", title_justify="left", box=None, pad_edge=False
     )
     table.header_style = "bold"
-    for name in ("design", "params", "", "FLOPs", "", f"latency, {kind}", "", score, "", "plan"):
+    boards = exploration.boards
+    measured = ("on the board", "") if boards else ()
+    for name in ("design", "params", "", "FLOPs", "", f"latency, {kind}", "", *measured, score, "", "plan"):
         table.add_column(name, justify="left" if name in ("design", "plan") else "right", no_wrap=name != "plan")
     for design in shown(exploration):
         latency = design.latency
@@ -80,12 +96,22 @@ def design_table(exploration: Exploration) -> Table:
             times_text(base.flops, design.flops),
             f"{us_text(latency.us)} us [{us_text(latency.low_us)}..{us_text(latency.high_us)}]",
             times_text(base.latency.us, latency.us),
+            *(_on_the_board(boards.get(design.id), boards.get(base.id)) if boards else ()),
             f"{value:.2%}",
             "" if design.id == base.id else f"{100 * (value - reference):+.2f}{_within(design)}",
             _remark(design, exploration),
             style="bold" if design.id == exploration.recommended else None,
         )
     return table
+
+
+def _on_the_board(run: BoardRun | None, base: BoardRun | None) -> tuple[str, str]:
+    """Return what a board took for a design, with its quartiles, and by what factor it was faster than the original."""
+    if run is None or run.whole is None:
+        return "", ""
+    whole = run.whole
+    times = "" if base is None or base.whole is None else times_text(base.whole.us, whole.us)
+    return f"{us_text(whole.us)} us [{us_text(whole.low_us)}..{us_text(whole.high_us)}]", times
 
 
 def shown(exploration: Exploration) -> list[Design]:

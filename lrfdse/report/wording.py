@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lrfdse.report.document import chosen_score, loss_error, recommended_of, reported_score
+from lrfdse.board.result import board_line
+from lrfdse.report.document import chosen_score, every_design, loss_error, recommended_of, reported_score
 from lrfdse.report.numbers import us_text
 
 if TYPE_CHECKING:
@@ -67,6 +68,17 @@ def latency_text(document: Document) -> str:
     return (
         "Every latency here is measured: each kernel was compiled, compared with a reference, and timed in repeated "
         f"calls by wall clock on the machine that explored. {covers}"
+    )
+
+
+def board_text(document: Document) -> str:
+    """Return what the board's column is and which board it was; empty without one."""
+    boards = [design["board"] for design in every_design(document) if design.get("board")]
+    if not boards:
+        return ""
+    return (
+        "median and quartiles of wall clock over all layers, called one after another: "
+        f"{board_line(boards[0]['description'])}; each layer's times are in front.json and board.json"
     )
 
 

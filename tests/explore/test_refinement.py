@@ -34,15 +34,16 @@ def test_a_limit_that_plans_meet_needs_no_relaxation(deep_folder, small_space, s
 
 @pytest.mark.slow
 def test_measured_sensitivity_and_level_switches(deep_folder, small_space, tmp_path, shared_cache):
+    known = set((shared_cache / "sensitivity").rglob("*.json"))
     first = explore(
         deep_folder, small_space, shared_cache, tmp_path / "one", "--proxy", "score", "--sampler", "evolution"
     )
     assert any(design["origin"] == "evolution" for design in first["designs"])
-    kept = sorted((shared_cache / "sensitivity").rglob("*.json"))
+    kept = set((shared_cache / "sensitivity").rglob("*.json")) - known
     # The original and at most four options of each of three layers.
     assert 4 <= len(kept) <= 13
     again = explore(deep_folder, small_space, shared_cache, tmp_path / "two", "--proxy", "fidelity", "--max-drop", "5%")
-    assert sorted((shared_cache / "sensitivity").rglob("*.json")) == kept
+    assert set((shared_cache / "sensitivity").rglob("*.json")) == kept | known
     assert again["baseline"]["id"] == first["baseline"]["id"]
 
 

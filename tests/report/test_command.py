@@ -13,8 +13,11 @@ from lrfdse.cli.app import app
 from lrfdse.explore import Data, Limits, settings_for
 from lrfdse.report.command import command_of
 
-NEUTRAL = {"--study", "--study-name", "--artifacts", "--workers", "--cache", "--json", "--log-format", "--help"}
-"""Options of `explore` with no effect on the result."""
+NEUTRAL = {
+    *("--study", "--study-name", "--artifacts", "--workers", "--cache", "--json", "--log-format", "--help"),
+    "--runner",
+}
+"""Options of `explore` with no effect on what is explored."""
 
 
 @pytest.fixture

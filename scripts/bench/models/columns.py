@@ -43,7 +43,7 @@ class Runs:
     larger: bool = True
     """Whether there are rows with the larger calibration set, where there is one."""
     alone: int = 12
-    """Options of a layer that are run alone for the comparison of error proxies."""
+    """Options of a layer that are run alone for the comparison of error proxies; 0 for none."""
     seeds: int = 3
     """Most seeds. Of a model that is not trained here a seed changes the data alone."""
 
@@ -70,7 +70,7 @@ RUNS = {
         grid=(1.35, 2.0, 3.0, 4.0, 8.0),
         candidates=1,
         probes=(2.0, 4.0),
-        alone=4,
+        alone=0,
         sweeps=0,
         corrected_at=(2.0,),
         probe_all=False,

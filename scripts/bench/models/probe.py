@@ -81,7 +81,7 @@ def proxies(compressor: Compressor, runs: Runs, known: Known) -> Iterator[Record
     compressed; the drop is made monotone in the deviation, because it is full of ties and noise.
     """
     case = compressor.case
-    if len(case.layers) < 2:
+    if len(case.layers) < 2 or not runs.alone:
         return
     key = digest("proxies", compressor.key, runs.ratios, runs.alone)
     if known(key):

@@ -45,6 +45,7 @@ def document(
 ) -> tuple[str, dict[str, Any]]:
     """Return the page as Markdown, with "MACHINE" where the machine is told, and all numbers as JSON values."""
     groups = pooled(rows, timed)
+    seeds = ", ".join(f"{group.model} {len(group.seeds)}" for group in groups if group.family == "dense")
     lines = [
         "# Accuracy without training",
         "",
@@ -53,9 +54,10 @@ def document(
         "Ratio: weights of the compressed layers, dense over factorized; the 10-class heads stay dense. Factors are",
         "fitted on calibration data without labels (2048 training images; 200 rendered words; 240 documents), every",
         "choice is made on calibration and validation data, and every score is of test data that chose nothing: mean",
-        "and standard deviation over seeds (of training and of the calibration draw; for the last three models of the",
-        "draw alone). Trains have exactly two or three cores, are no plain SVD and need fewer MACs than the dense",
-        "layer; *any path* chooses among all kinds fitted to outputs. *Allocated*: the layers share the weights by the",
+        f"and standard deviation over seeds ({seeds}).",
+        "A seed is of training and of the calibration draw; of the draw alone for models that are not trained here.",
+        "Trains have exactly two or three cores, are no plain SVD and need fewer MACs than the dense layer; *any path*",
+        "chooses among all kinds fitted to outputs. *Allocated*: the layers share the weights by the",
         "knapsack on predicted loss (on weight error where the kind knows only weights). *Corrected*: fitted in graph",
         "order on what the compressed model feeds each layer, as far as that helps calibration samples held out; *in",
         "sweeps*: and then refined on the loss of the whole model. The bias is corrected everywhere.",

@@ -1,0 +1,70 @@
+"""What the model meter says of a kernel, in the terms that a target's assumptions turn into a latency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrfdse.design import KernelSpec, Latency, Regime, Schedule, Target
+from lrfdse.kernels import compile_kernel, example
+from lrfdse.measure import scheduling, trace
+from lrfdse.measure.disassemble import Disassembler
+from lrfdse.measure.mca import CoreModel
+from lrfdse.measure.memory import memory_cycles
+from lrfdse.measure.toolchain import require_tools
+from lrfdse.measure.trace import Traffic
+
+_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """One kernel under the model meter; no assumption on clock, bandwidth or latency is in it."""
+
+    compute_cycles: float
+    warm: Traffic
+    cold: Traffic
+
+    def traffic(self, regime: Regime) -> Traffic:
+        """Return the cache traffic in a regime."""
+        return self.warm if regime == "warm" else self.cold
+
+
+class Predictor:
+    """Runs kernels of one target under the emulator for their terms.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing or too old.
+    InputError
+        LLVM has no usable model of the target's core.
+    """
+
+    def __init__(self, target: Target) -> None:
+        require_tools(target, "model")
+        self._target = target
+        self._disassembler = Disassembler(target)
+        self._engine = scheduling.open_engine(CoreModel.of(target))
+
+    def terms(self, spec: KernelSpec, schedule: str) -> Terms:
+        """Compile a kernel, run it under the emulator and count.
+
+        Raises
+        ------
+        KernelError
+            It cannot be compiled or run.
+        """
+        artifact = compile_kernel(spec, Schedule.parse(schedule), self._target, "lrfdse_kernel")
+        arrays, expected = example(artifact, 0)
+        seen = trace.record(artifact, self._target, arrays, expected, _TIMEOUT)
+        core = scheduling.compute(seen, self._disassembler.sequences(seen), self._engine, str(spec))
+        return Terms(core.cycles, seen.warm, seen.cold)
+
+
+def predicted(terms: Terms, target: Target, regime: Regime) -> Latency:
+    """Return the modelled latency of a kernel under a target's assumptions, as the model meter gives it."""
+    memory = memory_cycles(terms.traffic(regime), target)
+    low, high = (
+        cycles / target.clock_mhz for cycles in (memory.low(terms.compute_cycles), memory.high(terms.compute_cycles))
+    )
+    return Latency((low + high) / 2, low, high)

@@ -1,0 +1,223 @@
+"""What a bench program said of a board and of every kernel, read strictly: it comes from another machine."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lrfdse.board.runner import Ended
+from lrfdse.design import Factorization, KernelSpec, Latency, Schedule
+from lrfdse.errors import InputError, ToolError
+
+TOLERANCE = 1e-4
+"""Largest deviation of an output from its reference, relative to the largest reference element."""
+
+_BEGIN = '{"lrfdse_bench":1,'
+_GROUPS = ("uname", "cpuinfo")
+_LARGEST = 2**53
+_LONGEST = 2000
+"""Characters of one text of a board's description."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRun:
+    """One kernel on a board: wall clock."""
+
+    layer: str
+    use: int
+    spec: KernelSpec
+    schedule: str
+    warm: Latency
+    """Median and quartiles of calls back to back, microseconds."""
+    cold: Latency
+    """Median and quartiles of single calls after the caches were emptied."""
+    max_error: float
+    """Largest deviation from the reference relative to the largest reference element."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRun:
+    """A design on a board."""
+
+    design: str
+    target: str
+    version: str
+    """Of the lrfdse that made the program."""
+    repeats: int
+    kernels: tuple[KernelRun, ...]
+    whole: Latency | None
+    """All kernels once, one after another, with what they leave of each other in the caches; None without kernels."""
+    board: Mapping[str, Any]
+    """The board's own description: texts, numbers, and objects of these."""
+
+
+def read_run(ended: Ended, command: str, design: str, target: str) -> BoardRun:
+    """Return what a program said, or raise what went wrong with it.
+
+    Parameters
+    ----------
+    ended
+        How its run ended.
+    command
+        What ran it, for messages.
+    design, target
+        What the program is of; the design is empty for a program without kernels.
+
+    Raises
+    ------
+    ToolError
+        The program did not run, a kernel computed wrong numbers or crashed, or what came back is not its document.
+    """
+    document = _document(ended.output)
+    if document is None:
+        lines = [line.strip() for line in ended.errors.splitlines() if line.strip()]
+        reason = lines[-1][:300] if lines else "it said nothing"
+        raise ToolError(f"--runner: `{command}` ended with status {ended.code} and no result: {reason}")
+    if "error" in document:
+        kernel = document.get("kernel")
+        names = [f"design {design}"] if design else []
+        names += [f"layer {one_line(str(kernel.get('layer')))!r}"] if isinstance(kernel, dict) else []
+        where = f"{', '.join(names)}: " if names else ""
+        raise ToolError(f"on the board: {where}{one_line(str(document['error']))}")
+    if ended.code:
+        raise ToolError(f"--runner: `{command}` ended with status {ended.code} after the program's result")
+    try:
+        run = _run(document)
+    except (LookupError, TypeError, ValueError, OverflowError, InputError) as error:
+        raise ToolError(f"--runner: `{command}` did not relay what the program printed ({error!r})") from error
+    if (run.design, run.target) != (design, target):
+        raise ToolError(f"--runner: `{command}` ran {run.design} for {run.target} instead of {design} for {target}")
+    return run
+
+
+def spec_of(entry: Mapping[str, Any]) -> tuple[KernelSpec, str]:
+    """Return the kernel and the schedule that an entry of a program's document, or of ``board.json``, is of.
+
+    Raises
+    ------
+    LookupError, TypeError, ValueError, InputError
+        The entry is not one.
+    """
+    outputs, inputs, rows = (_count(entry[key]) for key in ("outputs", "inputs", "rows"))
+    shape = Factorization.parse(_text(entry["factorization"]), outputs, inputs)
+    schedule = Schedule.parse(_text(entry["schedule"]))
+    return KernelSpec(outputs, inputs, shape, rows, bool(entry["bias"]), bool(entry["relu"])), str(schedule)
+
+
+def run_entry(run: BoardRun) -> dict[str, Any]:
+    """Return what ``front.json`` says of a design on a board."""
+    return {
+        "whole_us": None if run.whole is None else three_us(run.whole),
+        "layers": [
+            {
+                "layer": kernel.layer,
+                "use": kernel.use,
+                "factorization": str(kernel.spec.factorization),
+                "warm_us": three_us(kernel.warm),
+                "cold_us": three_us(kernel.cold),
+            }
+            for kernel in run.kernels
+        ],
+        "repeats": run.repeats,
+        "description": dict(run.board),
+    }
+
+
+def board_line(board: Mapping[str, Any]) -> str:
+    """Return a board's description in one line without anything that a terminal or a file would act on."""
+    system, processor = board.get("uname") or {}, board.get("cpuinfo") or {}
+    parts = [" ".join(str(system[key]) for key in ("sysname", "release", "machine", "nodename") if system.get(key))]
+    parts += [str(processor[key]) for key in ("Model", "model name", "uarch", "CPU part", "isa") if processor.get(key)]
+    if bits := board.get("vector_bits"):
+        parts.append(f"VLEN {bits}")
+    if governor := board.get("governor"):
+        parts.append(f"governor {governor}")
+    if isinstance(khz := board.get("frequency_khz"), (int, float)):
+        parts.append(f"{khz / 1000:g} MHz")
+    return one_line(", ".join(part for part in parts if part)) or "a board that says nothing of itself"
+
+
+def one_line(text: str) -> str:
+    """Return `text` without what a terminal or a file would act on, in one line."""
+    kept = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(kept.split())[:500]
+
+
+def three_us(latency: Latency) -> list[float]:
+    """Return median, low and high with seven significant digits."""
+    return [float(f"{value:.7g}") for value in (latency.us, latency.low_us, latency.high_us)]
+
+
+def _document(output: str) -> dict[str, Any] | None:
+    """Return the last line that is a program's document: login shells may print before it."""
+    for line in reversed(output.splitlines()):
+        if line.strip().startswith(_BEGIN):
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                return None
+            return found if isinstance(found, dict) else None
+    return None
+
+
+def _run(document: Mapping[str, Any]) -> BoardRun:
+    kernels = []
+    for entry in document["kernels"]:
+        spec, schedule = spec_of(entry)
+        error = float(entry["max_error"])
+        if not 0 <= error <= TOLERANCE:
+            raise ValueError(f"an error of {error}")
+        warm, cold = _latency(entry["warm_ns"]), _latency(entry["cold_ns"])
+        kernels.append(KernelRun(_text(entry["layer"]), int(entry["use"]), spec, schedule, warm, cold, error))
+    whole = _latency(document["all_ns"]) if kernels else None
+    return BoardRun(
+        design=_text(document["design"]),
+        target=_text(document["target"]),
+        version=_text(document["version"]),
+        repeats=_count(document["repeats"]),
+        kernels=tuple(kernels),
+        whole=whole,
+        board=_described(document["board"]),
+    )
+
+
+def _latency(values: Any) -> Latency:
+    """Read median and quartiles in nanoseconds."""
+    middle, low, high = (float(value) / 1e3 for value in values)
+    if not 0 <= low <= middle <= high < math.inf:
+        raise ValueError(f"{values} are no times")
+    return Latency(middle, low, high)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value[:_LONGEST]
+
+
+def _described(value: Any) -> dict[str, Any]:
+    """Return a description: texts, finite numbers, and two groups of such; refuse anything else."""
+    found: dict[str, Any] = {}
+    for name, part in dict(value).items():
+        if name in _GROUPS:
+            found[name] = {key: _plain(each) for key, each in dict(part).items()}
+        else:
+            found[name] = _plain(part)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:_LONGEST]
+    if value is None or (type(value) in (int, float) and abs(value) < _LARGEST):
+        return value
+    raise ValueError(f"{value!r} describes nothing")

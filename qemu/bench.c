@@ -1,0 +1,290 @@
+/* The program of a design that runs on a board: checks and times every kernel, and prints one JSON document.
+ *
+ * Linked with a design's kernels, a table that calls them, and one block of data (lrfdse/board/data.py): no C library,
+ * so one static file runs on any Linux of its instruction set. bench_system.c is the system below.
+ */
+#include "bench.h"
+
+enum { MAX_ARGUMENTS = 30, LINE = 64, MAX_CALLS = 1 << 20, MAX_REPEATS = 1001, FILL = 0xFF };
+enum { ROLE_INPUT, ROLE_WEIGHT, ROLE_BIAS, ROLE_OUTPUT, ROLE_WORK };
+
+#define MAGIC 0x3148434e4542464cull
+#define TOLERANCE 1e-4
+
+struct data {
+    uint64_t magic, kernels, head, head_bytes, arena_bytes, text_bytes, evict_bytes, vector_bits;
+};
+struct argument {
+    uint64_t role, floats, source, place;
+};
+struct kernel {
+    uint64_t text, text_bytes, expected, arguments;
+    struct argument argument[MAX_ARGUMENTS];
+};
+
+extern const unsigned char bench_data[];
+extern void (*const bench_calls[])(float *const *);
+
+static const struct data *data(void) { return (const struct data *)(const void *)bench_data; }
+static const struct kernel *kernel_of(size_t number) {
+    return (const struct kernel *)(const void *)(bench_data + sizeof(struct data)) + number;
+}
+static const char *at(uint64_t offset) { return (const char *)bench_data + (size_t)offset; }
+
+/* What runs now, for who reads why nothing was measured; -1 before the first kernel. */
+static volatile long running = -1;
+static char spare_text[4096];
+
+static void begin_document(void) {
+    restart_text();
+    say("{\"lrfdse_bench\":1,");
+    put(at(data()->head), (size_t)data()->head_bytes);
+}
+_Noreturn void fail(const char *why) {
+    begin_document();
+    say(",\"error\":");
+    say_quoted(why, length(why));
+    if (running >= 0) {
+        const struct kernel *now = kernel_of((size_t)running);
+        say(",\"kernel\":{");
+        put(at(now->text), (size_t)now->text_bytes);
+        say("}");
+    }
+    say("}\n");
+    leave(1);
+}
+
+static double repeats = 21, least_sample_ns = 2e6, wanted_core = -1, limit_seconds = 600;
+
+static float *(*arguments)[MAX_ARGUMENTS];
+static unsigned char *arena;
+
+static void call_once(size_t kernel) { bench_calls[kernel](arguments[kernel]); }
+static void call_all(size_t unused) {
+    (void)unused;
+    for (size_t k = 0; k < (size_t)data()->kernels; k++) call_once(k);
+}
+
+static double clock_cost(void) {
+    double least = 1e9;
+    for (int i = 0; i < 100; i++) {
+        double begin = now_ns(), took = now_ns() - begin;
+        if (took < least) least = took;
+    }
+    return least;
+}
+static double time_calls(void (*run)(size_t), size_t kernel, long calls) {
+    double begin = now_ns();
+    for (long i = 0; i < calls; i++) run(kernel);
+    return now_ns() - begin;
+}
+
+/* Write a buffer larger than every cache, line by line: what a kernel reads is gone from them. */
+static void evict(volatile unsigned char *buffer, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += LINE) buffer[i]++;
+}
+
+/* Read again what calling takes but is no part of the kernel: its entry in the table, its pointers, the clock. */
+static void prepare_call(size_t kernel) {
+    for (size_t a = 0; a < MAX_ARGUMENTS; a++) __asm__ volatile("" ::"r"(arguments[kernel][a]));
+    __asm__ volatile("" ::"r"(bench_calls[kernel]));
+    now_ns();
+}
+
+static double sample[MAX_REPEATS];
+
+static void say_quartiles(int count) {
+    for (int i = 1; i < count; i++) {
+        double value = sample[i];
+        int place = i;
+        for (; place > 0 && sample[place - 1] > value; place--) sample[place] = sample[place - 1];
+        sample[place] = value;
+    }
+    static const double shares[] = {0.5, 0.25, 0.75};
+    say("[");
+    for (int i = 0; i < 3; i++) {
+        double place = shares[i] * (count - 1);
+        int below = (int)place;
+        double above = below + 1 < count ? sample[below + 1] : sample[below];
+        double value = sample[below] + (place - below) * (above - sample[below]);
+        if (i) say(",");
+        say_tenths(value > 0 ? value : 0);
+    }
+    say("]");
+}
+
+static long say_warm(const char *name, void (*run)(size_t), size_t kernel, double cost) {
+    long calls = 1;
+    run(kernel);
+    while (calls < MAX_CALLS && time_calls(run, kernel, calls) < least_sample_ns) calls *= 2;
+    for (int i = 0; i < (int)repeats; i++) {
+        double took = time_calls(run, kernel, calls) - cost;
+        sample[i] = took / (double)calls;
+    }
+    say(name);
+    say_quartiles((int)repeats);
+    return calls;
+}
+
+static void say_cold(void (*run)(size_t), size_t kernel, double cost, unsigned char *buffer, size_t bytes) {
+    for (int i = 0; i < (int)repeats; i++) {
+        evict(buffer, bytes);
+        prepare_call(kernel);
+        sample[i] = time_calls(run, kernel, 1) - cost;
+    }
+    say(",\"cold_ns\":");
+    say_quartiles((int)repeats);
+}
+
+/* Lay every kernel's arrays out in memory, a guard of at least a line after each. */
+static void place_arrays(void) {
+    arena = memory((size_t)data()->arena_bytes);
+    memset(arena, FILL, (size_t)data()->arena_bytes);
+    arguments = memory(sizeof *arguments * ((size_t)data()->kernels + 1));
+    for (size_t k = 0; k < (size_t)data()->kernels; k++) {
+        const struct kernel *kernel = kernel_of(k);
+        for (size_t a = 0; a < (size_t)kernel->arguments; a++) {
+            const struct argument *argument = &kernel->argument[a];
+            float *place = (float *)(void *)(arena + (size_t)argument->place);
+            arguments[k][a] = place;
+            if (argument->role <= ROLE_BIAS) memcpy(place, at(argument->source), (size_t)argument->floats * 4);
+        }
+    }
+}
+
+/* Return the output's largest deviation relative to the largest expected element, or end the program. */
+static double check(size_t k) {
+    const struct kernel *kernel = kernel_of(k);
+    double scale = 0, worst = 0;
+    for (size_t a = 0; a < (size_t)kernel->arguments; a++) {
+        const struct argument *argument = &kernel->argument[a];
+        const unsigned char *place = arena + (size_t)argument->place;
+        size_t bytes = (size_t)argument->floats * 4, next = (bytes + 2 * LINE - 1) & ~(size_t)(LINE - 1);
+        for (size_t i = bytes; i < next; i++)
+            if (place[i] != FILL) fail("a kernel wrote beyond an array");
+        if (argument->role <= ROLE_BIAS) {
+            const unsigned char *source = (const unsigned char *)at(argument->source);
+            for (size_t i = 0; i < bytes; i++)
+                if (place[i] != source[i]) fail("a kernel changed its input or its weights");
+        }
+        if (argument->role == ROLE_OUTPUT) {
+            const double *expected = (const double *)(const void *)at(kernel->expected);
+            const float *found = (const float *)(const void *)place;
+            for (size_t i = 0; i < (size_t)argument->floats; i++) {
+                double size = expected[i] < 0 ? -expected[i] : expected[i];
+                double error = (double)found[i] - expected[i];
+                if (error < 0) error = -error;
+                if (size > scale) scale = size;
+                /* A NaN is the worst of all, and must stay. */
+                if (!(error <= worst)) worst = error;
+                if (worst != worst) fail("wrong output: not a number");
+            }
+        }
+    }
+    double relative = worst / (scale > 0 ? scale : 1);
+    if (!(relative <= TOLERANCE)) fail("wrong output: it deviates from the reference by more than 1e-4");
+    return relative;
+}
+
+/* Bits of a vector register where the kernels use RVV, else 0. */
+static double vector_bits(void) {
+#if defined(__riscv)
+    if (data()->vector_bits) {
+        long bytes;
+        __asm__ volatile("csrr %0, 0xc22" : "=r"(bytes));
+        if (bytes * 8 < (long)data()->vector_bits)
+            fail("vector registers are shorter than the kernels were compiled for");
+        return (double)bytes * 8;
+    }
+#endif
+    return 0;
+}
+
+static double option(const char *value, double least, double most) {
+    double found = value ? number_of(value, most) : -1;
+    for (const char *rest = value; rest && *rest; rest++)
+        if (*rest < '0' || *rest > '9') found = -1;
+    if (found < least) {
+        begin_document();
+        say(",\"error\":\"usage: bench [--repeats N] [--min-time MS] [--core N] [--limit SECONDS]\"}\n");
+        leave(2);
+    }
+    return found;
+}
+static int same(const char *one, const char *other) { return begins(one, other) && length(one) == length(other); }
+
+static void read_options(char **given) {
+    for (; *given; given += 2) {
+        if (same(*given, "--repeats")) repeats = option(given[1], 1, MAX_REPEATS);
+        else if (same(*given, "--min-time")) least_sample_ns = 1e6 * option(given[1], 0, 60000);
+        else if (same(*given, "--core")) wanted_core = option(given[1], 0, 8191);
+        else if (same(*given, "--limit")) limit_seconds = option(given[1], 1, 86400);
+        else option(NULL, 0, 0);
+    }
+}
+
+void bench_main(long *stack) {
+    begin_text(spare_text, sizeof spare_text);
+    catch_signals();
+    if (data()->magic != MAGIC) fail("the program is damaged");
+    begin_text(memory((size_t)data()->text_bytes), (size_t)data()->text_bytes);
+    read_options((char **)(stack + 1) + (*stack > 0));
+    end_after((long)limit_seconds);
+    long core = pin(wanted_core);
+    double bits = vector_bits();
+    size_t kernels = (size_t)data()->kernels;
+    place_arrays();
+
+    double cache = largest_cache(core < 0 ? 0 : core), evicted = 2 * cache;
+    if (evicted < (double)(uint32_t)data()->evict_bytes) evicted = (double)(uint32_t)data()->evict_bytes;
+    size_t evict_bytes = (size_t)(uint32_t)evicted;
+    unsigned char *buffer = memory(evict_bytes + LINE);
+    evict(buffer, evict_bytes);
+
+    double cost = clock_cost();
+    begin_document();
+    say(",\"repeats\":");
+    say_whole(repeats);
+    say(",\"min_time_ms\":");
+    say_whole(least_sample_ns / 1e6);
+    say(",\"kernels\":[");
+    for (size_t k = 0; k < kernels; k++) {
+        const struct kernel *kernel = kernel_of(k);
+        running = (long)k;
+        call_once(k);
+        double error = check(k);
+        say(k ? ",{" : "{");
+        put(at(kernel->text), (size_t)kernel->text_bytes);
+        long calls = say_warm(",\"warm_ns\":", call_once, k, cost);
+        say_cold(call_once, k, cost, buffer, evict_bytes);
+        say(",\"calls\":");
+        say_whole((double)calls);
+        say(",\"max_error\":");
+        say_whole(error * 1e12 + 0.5);
+        say("e-12}");
+        check(k);
+    }
+    say("]");
+    running = -1;
+    if (kernels) {
+        long calls = say_warm(",\"all_ns\":", call_all, 0, cost);
+        say(",\"all_calls\":");
+        say_whole((double)calls);
+        for (size_t k = 0; k < kernels; k++) check(k);
+    }
+    say(",\"board\":{");
+    say_board(core);
+    say(",\"vector_bits\":");
+    if (bits > 0) say_whole(bits);
+    else say("null");
+    say(",\"largest_cache_bytes\":");
+    if (cache > 0) say_whole(cache);
+    else say("null");
+    say(",\"evicted_bytes\":");
+    say_whole(evicted);
+    say(",\"clock_ns\":");
+    say_tenths(cost);
+    say("}}\n");
+    if (text_is_full()) fail("the document is longer than its room");
+    leave(0);
+}

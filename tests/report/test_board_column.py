@@ -1,0 +1,86 @@
+"""A board's numbers in the page: a column of their own, beside the modelled latency and never in it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from lxml import html
+
+from lrfdse.errors import InputError
+from lrfdse.report import report_html
+
+DESCRIPTION = {
+    "uname": {"sysname": "Linux", "release": "6.6", "machine": "riscv64", "nodename": "</script><b>board"},
+    "cpuinfo": {"isa": "rv64imafdcv"},
+    "governor": "performance",
+    "frequency_khz": 1600000,
+}
+
+
+def with_board(document, times):
+    """The document with what a board took for some of its designs, by id."""
+    found = copy.deepcopy(document)
+    for design in (found["baseline"], *found["designs"]):
+        us = times.get(design["id"])
+        entry = (
+            {"whole_us": [us, us - 1, us + 2], "layers": [], "repeats": 21, "description": DESCRIPTION} if us else None
+        )
+        design["board"] = entry
+    return found
+
+
+def tables(page):
+    """Head and rows, as lists of texts, of every table of designs."""
+    found = []
+    for table in html.fromstring(page).xpath("//section[@id='designs']//table"):
+        head = [" ".join(cell.text_content().split()) for cell in table.xpath("./thead/tr/th")]
+        rows = [
+            [" ".join(cell.text_content().split()) for cell in row.xpath("./th|./td")]
+            for row in table.xpath("./tbody/tr")
+        ]
+        found.append((head, rows))
+    return found
+
+
+def test_the_column_stands_beside_the_modelled_latency(document):
+    base, other = document["baseline"]["id"], document["recommended"]
+    page = report_html(with_board(document, {base: 400.0, other: 50.0}))
+    seen = {}
+    for head, rows in tables(page):
+        place = head.index("on the board (µs)")
+        assert head[place - 3].startswith("latency (µs), modelled")
+        assert head[place : place + 3] == ["on the board (µs)", "quartiles", "lower"]
+        for row in rows:
+            assert len(row) == len(head)
+            seen[row[0][1:]] = row[place : place + 3], row[place - 3]
+    assert seen[base][0] == ["400", "399..402", ""]
+    assert seen[other][0] == ["50.0", "49.0..52.0", "8.0×"]
+    assert {tuple(cells) for name, (cells, _) in seen.items() if name not in (base, other)} == {("", "", "")}
+    without = {row[0][1:]: row for head, rows in tables(report_html(document)) for row in rows}
+    for name, (_, modelled) in seen.items():
+        assert modelled in without[name]
+
+
+def test_the_board_is_described_and_cannot_write_into_the_page(document):
+    page = report_html(with_board(document, {document["recommended"]: 50.0}))
+    assert "</script><b>board" not in page
+    latency = html.fromstring(page).xpath("//section[@id='latency']")[0].text_content()
+    assert "Linux 6.6 riscv64 </script><b>board, rv64imafdcv, governor performance, 1600 MHz" in latency
+
+
+def test_without_a_board_there_is_no_column(document):
+    for found in (document, with_board(document, {})):
+        page = report_html(found)
+        assert "on the board" not in page
+
+
+@pytest.mark.parametrize("board", [7, {"whole_us": 3}, {"whole_us": [1, 2]}, {"whole_us": [1, 2, "x"]}, []])
+def test_a_damaged_board_is_one_clear_error_or_nothing(document, board):
+    found = copy.deepcopy(document)
+    found["designs"][0]["board"] = board
+    try:
+        assert "on the board (µs)" not in report_html(found)
+        assert not board
+    except InputError as error:
+        assert "\n" not in str(error)

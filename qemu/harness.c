@@ -50,6 +50,14 @@ static long system_call(long n, long a, long b, long c, long d, long e, long f) 
     __asm__ volatile("svc 0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory");
     return r0;
 }
+#elif defined(__x86_64__)
+enum { OPENAT = 257, READ = 0, EXIT = 60, MMAP = 9 };
+__asm__(".globl _start\n_start:\nleaq lrf_stack + 1048576(%rip), %rsp\ncall lrf_main\n");
+static long system_call(long n, long a, long b, long c, long d, long e, long f) {
+    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+    __asm__ volatile("syscall" : "+a"(n) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+    return n;
+}
 #else
 #error "no entry code for this instruction set"
 #endif

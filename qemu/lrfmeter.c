@@ -3,13 +3,13 @@
  * Between lrf_begin() and lrf_end() it records
  *   - straight-line runs: maximal address ranges executed in sequence between two taken branches, which do not depend
  *     on how QEMU cuts translation blocks (at vset instructions, page ends, 512 instructions);
- *   - how often each run follows each other run (edges), in the first region;
- *   - the instruction words of every block, and RVV's vtype at its entry;
+ *   - the sequence of runs in the first region, as nested loops;
+ *   - the instructions of every block as hexadecimal numbers, and RVV's vtype at its entry;
  *   - the traffic of a two-level write-allocate LRU cache, in every region.
  * The pair of markers may be passed several times; each pass is a region. The caches are emptied where region 1 begins,
  * so region 1 is the cold run and region 2 the warm one.
  *
- * Options (plugin.so,key=value,...): out=FILE  line=BYTES  l1=KIB:WAYS  llc=KIB:WAYS
+ * Options (plugin.so,key=value,...): out=FILE  line=BYTES  l1=KIB:WAYS  llc=KIB:WAYS  window=INSTRUCTIONS
  * The result is one JSON document. Guests must be single-threaded. QEMU's plugin interface is declared here rather than
  * included, because distributions do not package its header; LRF_API selects the interface version.
  */
@@ -56,17 +56,17 @@ extern unsigned qemu_plugin_mem_size_shift(MemInfo);
 
 EXPORT int qemu_plugin_version = LRF_API;
 
-static uint32_t instruction_word(const Insn *insn, size_t size) {
-    uint32_t word = 0;
-    size_t bytes = size > sizeof word ? sizeof word : size;
+enum { MAX_BYTES = 16 }; /* of one instruction */
+
+static void copy_instruction(const Insn *insn, uint8_t *bytes, size_t size) {
+    if (size > MAX_BYTES) abort();
 #if LRF_API <= 2
     extern const void *qemu_plugin_insn_data(const Insn *);
-    memcpy(&word, qemu_plugin_insn_data(insn), bytes);
+    memcpy(bytes, qemu_plugin_insn_data(insn), size);
 #else
     extern size_t qemu_plugin_insn_data(const Insn *, void *, size_t);
-    qemu_plugin_insn_data(insn, &word, bytes);
+    qemu_plugin_insn_data(insn, bytes, size);
 #endif
-    return word;
 }
 
 static void *allocate(size_t count, size_t size) {
@@ -77,7 +77,7 @@ static void *allocate(size_t count, size_t size) {
 
 /* ---- Caches */
 
-enum { STREAMS = 16, WINDOW = 8, MAX_REGIONS = 8 };
+enum { STREAMS = 16, AHEAD = 8, MAX_REGIONS = 8 };
 #define NO_LINE UINT64_MAX
 
 typedef struct {
@@ -86,6 +86,7 @@ typedef struct {
     unsigned sets, ways;
     uint64_t streams[STREAMS]; /* the latest misses, for the prefetch rule */
     unsigned oldest_stream;
+    uint64_t waited_at; /* what `executed` was at the latest miss that the core had to wait for */
 } Cache;
 
 typedef struct {
@@ -97,11 +98,14 @@ static Traffic traffic, traffic_at_begin, of_region[MAX_REGIONS];
 static unsigned line_shift = 6;
 static uint64_t last_line = NO_LINE;
 static bool last_was_store;
+static uint64_t executed; /* instructions, counted where their block begins */
+static uint64_t window;   /* instructions that an out-of-order core has in flight; 0 for an in-order one */
 
 static void cache_empty(Cache *cache) {
     memset(cache->lines, 0xff, sizeof *cache->lines * cache->sets * cache->ways);
     memset(cache->dirty, 0, (size_t)cache->sets * cache->ways);
     memset(cache->streams, 0xee, sizeof cache->streams);
+    cache->waited_at = executed - window;
 }
 
 static void cache_create(Cache *cache, unsigned kib, unsigned ways) {
@@ -132,10 +136,10 @@ static bool cache_access(Cache *cache, uint64_t line, bool store, uint64_t *disp
     return hit;
 }
 
-/* A miss at most WINDOW lines ahead of a recent miss counts as prefetched: it costs bandwidth, not latency. */
+/* A miss at most AHEAD lines ahead of a recent miss counts as prefetched: it costs bandwidth, not latency. */
 static bool is_prefetched(Cache *cache, uint64_t line) {
     for (unsigned i = 0; i < STREAMS; i++) {
-        if (line - cache->streams[i] - 1 < WINDOW) {
+        if (line - cache->streams[i] - 1 < AHEAD) {
             cache->streams[i] = line;
             return true;
         }
@@ -144,17 +148,25 @@ static bool is_prefetched(Cache *cache, uint64_t line) {
     return false;
 }
 
+/* An out-of-order core waits once for all misses that it has in flight together. */
+static bool is_overlapped(Cache *cache) {
+    if (executed - cache->waited_at < window) return true;
+    cache->waited_at = executed;
+    return false;
+}
+
 static void access_line(uint64_t line, bool store) {
     uint64_t from_l1 = NO_LINE, from_llc = NO_LINE;
     traffic.accesses++;
     if (cache_access(&l1, line, store, &from_l1)) return;
     traffic.l1_misses++;
-    traffic.l1_prefetched += is_prefetched(&l1, line);
+    /* While the last-level cache answers, an out-of-order core finds other work. */
+    traffic.l1_prefetched += is_prefetched(&l1, line) || window;
     if (from_l1 != NO_LINE && !cache_access(&llc, from_l1, true, &from_llc))
         traffic.llc_writebacks += from_llc != NO_LINE;
     if (cache_access(&llc, line, false, &from_llc)) return;
     traffic.llc_misses++;
-    traffic.llc_prefetched += is_prefetched(&llc, line);
+    traffic.llc_prefetched += is_prefetched(&llc, line) || is_overlapped(&llc);
     traffic.llc_writebacks += from_llc != NO_LINE;
 }
 
@@ -171,40 +183,119 @@ static void on_memory(unsigned cpu, MemInfo info, uint64_t address, void *unused
     }
 }
 
-/* ---- Blocks, runs and edges */
+/* ---- Blocks and runs */
 
 enum { BUCKETS = 4096, VTYPE_UNKNOWN = -1 };
 
 typedef struct Run Run;
 typedef struct Block Block;
-typedef struct Edge {
-    Run *to;
-    uint64_t count;
-    struct Edge *next;
-} Edge;
 struct Run {
     Block *first, *last;
-    Edge *edges; /* most recently taken first, as are the runs of a block: loops find theirs at once */
-    int id;      /* given when the run is part of a counted edge; else 0 */
+    int id; /* given when the run ends in the first region; else 0 */
     Run *next;
 };
 struct Block {
     uint64_t start, end;
     size_t count;
     int vtype;
-    uint32_t *words;
+    uint8_t (*bytes)[MAX_BYTES]; /* of each instruction */
     uint8_t *sizes;
-    Run *runs;
+    Run *runs; /* most recently executed first: loops find theirs at once */
     Block *next;
 };
 
 static Block *blocks[BUCKETS];
 static Block *run_first, *run_last;
 static uint64_t expected_start;
-static Run *previous_run;
 static int run_ids, region, vtype = VTYPE_UNKNOWN;
 static bool inside, is_riscv;
 static const char *out_path = "trace.json";
+
+/* ---- The sequence of runs as nested loops */
+
+enum { MAX_BODY = 256 }; /* items of a loop body; what repeats after more of them stays written out */
+
+/* A run, or a loop over items. */
+typedef struct Item {
+    int run; /* 0 for a loop */
+    uint64_t count, hash, body_hash;
+    size_t length;
+    struct Item *body;
+} Item;
+
+static Item *nest;
+static size_t nest_length, nest_capacity;
+
+static uint64_t mix(uint64_t hash, uint64_t value) {
+    hash = (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
+static uint64_t hash_of(const Item *items, size_t length) {
+    uint64_t hash = length;
+    for (size_t i = 0; i < length; i++) hash = mix(hash, items[i].hash);
+    return hash;
+}
+
+static void free_bodies(Item *items, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        free_bodies(items[i].body, items[i].length);
+        free(items[i].body);
+    }
+}
+
+static void count_pass(Item *loop) {
+    loop->count++;
+    loop->hash = mix(loop->body_hash, ~loop->count);
+}
+
+/* Take the last `length` items for one more pass of the loop before them, or for the second pass of a new loop. */
+static bool fold(size_t length) {
+    Item *last = nest + nest_length - length, *before = last - 1;
+    uint64_t end = last[length - 1].hash;
+    if (before->length == length && before->body[length - 1].hash == end && before->body_hash == hash_of(last, length)) {
+        free_bodies(last, length);
+        nest_length -= length;
+        count_pass(before);
+        return true;
+    }
+    if (nest_length < 2 * length || before->hash != end) return false;
+    Item *earlier = last - length;
+    uint64_t hash = hash_of(last, length);
+    if (hash != hash_of(earlier, length)) return false;
+    free_bodies(last, length);
+    Item made = {.count = 1, .body_hash = hash, .length = length, .body = allocate(length, sizeof made)};
+    memcpy(made.body, earlier, length * sizeof made);
+    count_pass(&made);
+    *earlier = made;
+    nest_length -= 2 * length - 1;
+    return true;
+}
+
+static void append_run(int run) {
+    if (nest_length == nest_capacity) {
+        nest_capacity = nest_capacity ? 2 * nest_capacity : 1024;
+        nest = realloc(nest, nest_capacity * sizeof *nest);
+        if (!nest) abort();
+    }
+    nest[nest_length++] = (Item){.run = run, .hash = mix(1, (uint64_t)run)};
+    for (size_t length = 1; length <= MAX_BODY && length < nest_length;) length = fold(length) ? 1 : length + 1;
+}
+
+static void write_items(FILE *out, const Item *items, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        if (i) fputc(',', out);
+        if (items[i].run) {
+            fprintf(out, "%d", items[i].run);
+            continue;
+        }
+        fprintf(out, "[%" PRIu64 ",", items[i].count);
+        write_items(out, items[i].body, items[i].length);
+        fputc(']', out);
+    }
+}
+
+/* ---- Execution */
 
 static Run *find_run(Block *first, Block *last) {
     for (Run **link = &first->runs, *run; (run = *link); link = &run->next) {
@@ -218,31 +309,17 @@ static Run *find_run(Block *first, Block *last) {
     return first->runs = run;
 }
 
-static Edge *find_edge(Run *from, Run *to) {
-    for (Edge **link = &from->edges, *edge; (edge = *link); link = &edge->next) {
-        if (edge->to != to) continue;
-        *link = edge->next;
-        edge->next = from->edges;
-        return from->edges = edge;
-    }
-    Edge *edge = allocate(1, sizeof *edge);
-    *edge = (Edge){.to = to, .next = from->edges};
-    return from->edges = edge;
-}
-
 static void finish_run(void) {
+    if (!inside || region != 1) return;
     Run *run = find_run(run_first, run_last);
-    if (inside && region == 1 && previous_run) {
-        if (!previous_run->id) previous_run->id = ++run_ids;
-        if (!run->id) run->id = ++run_ids;
-        find_edge(previous_run, run)->count++;
-    }
-    previous_run = run;
+    if (!run->id) run->id = ++run_ids;
+    append_run(run->id);
 }
 
 static void on_block(unsigned cpu, void *data) {
     (void)cpu;
     Block *block = data;
+    executed += block->count;
     if (block->start != expected_start) {
         if (run_first) finish_run();
         run_first = block;
@@ -254,7 +331,6 @@ static void on_block(unsigned cpu, void *data) {
 static void on_begin(unsigned cpu, void *unused) {
     (void)cpu, (void)unused;
     inside = true;
-    previous_run = NULL; /* what led here is not the kernel's */
     if (++region == 1) {
         cache_empty(&l1);
         cache_empty(&llc);
@@ -296,7 +372,7 @@ static Block *find_block(uint64_t start, size_t count) {
         if (block->start == start && block->count == count && block->vtype == vtype) return block;
     Block *block = allocate(1, sizeof *block);
     *block = (Block){.start = start, .end = start, .count = count, .vtype = vtype, .next = *bucket};
-    block->words = allocate(count, sizeof *block->words);
+    block->bytes = allocate(count, sizeof *block->bytes);
     block->sizes = allocate(count, 1);
     return *bucket = block;
 }
@@ -314,8 +390,9 @@ static void on_translate(PluginId id, TranslationBlock *tb) {
     for (size_t i = 0; i < count; i++) {
         Insn *insn = qemu_plugin_tb_get_insn(tb, i);
         size_t size = qemu_plugin_insn_size(insn);
-        uint32_t word = instruction_word(insn, size);
-        block->words[i] = word;
+        uint32_t word;
+        copy_instruction(insn, block->bytes[i], size);
+        memcpy(&word, block->bytes[i], sizeof word);
         block->sizes[i] = (uint8_t)size;
         block->end = qemu_plugin_insn_vaddr(insn) + size;
         if (is_riscv && (word & 0x707f) == 0x7057)
@@ -351,18 +428,14 @@ static void write_result(PluginId id, void *unused) {
         fprintf(out, "%s[%d,%" PRIu64 ",%" PRIu64 ",%d]", comma, run->id, block->start, run->last->end, block->vtype);
         comma = ",";
     }
-    fprintf(out, "],\n\"edges\":[");
-    comma = "";
-    EACH_BLOCK(block) for (Run *run = block->runs; run; run = run->next) for (Edge *e = run->edges; e; e = e->next) {
-        fprintf(out, "%s[%d,%d,%" PRIu64 "]", comma, run->id, e->to->id, e->count);
-        comma = ",";
-    }
+    fprintf(out, "],\n\"nest\":[");
+    write_items(out, nest, nest_length);
     fprintf(out, "],\n\"blocks\":[");
     comma = "";
     EACH_BLOCK(block) {
         fprintf(out, "%s\n[%" PRIu64 ",\"", comma, block->start);
-        for (size_t i = 0; i < block->count; i++)
-            fprintf(out, block->sizes[i] == 2 ? "%04x " : "%08x ", block->words[i]);
+        for (size_t i = 0; i < block->count; i++, fputc(' ', out))
+            for (int byte = block->sizes[i]; byte-- > 0;) fprintf(out, "%02x", block->bytes[i][byte]);
         fprintf(out, "\"]");
         comma = ",";
     }
@@ -378,7 +451,8 @@ EXPORT int qemu_plugin_install(PluginId id, const Info *info, int argc, char **a
         const char *option = argv[i];
         if (!strncmp(option, "out=", 4)) {
             out_path = strdup(option + 4);
-        } else if (sscanf(option, "line=%u", &line) != 1 && sscanf(option, "l1=%u:%u", &l1_kib, &l1_ways) != 2 &&
+        } else if (sscanf(option, "line=%u", &line) != 1 && sscanf(option, "window=%" SCNu64, &window) != 1 &&
+                   sscanf(option, "l1=%u:%u", &l1_kib, &l1_ways) != 2 &&
                    sscanf(option, "llc=%u:%u", &llc_kib, &llc_ways) != 2) {
             fprintf(stderr, "lrfmeter: unknown option %s\n", option);
             return -1;

@@ -56,15 +56,11 @@ class Predictor:
         """
         artifact = compile_kernel(spec, Schedule.parse(schedule), self._target, "lrfdse_kernel")
         arrays, expected = example(artifact, 0)
-        seen = trace.record(artifact, self._target, arrays, expected, _TIMEOUT)
+        seen = trace.record(artifact, self._target, arrays, expected, _TIMEOUT, self._engine.window)
         core = scheduling.compute(seen, self._disassembler.sequences(seen), self._engine, str(spec))
         return Terms(core.cycles, seen.warm, seen.cold)
 
 
 def predicted(terms: Terms, target: Target, regime: Regime) -> Latency:
     """Return the modelled latency of a kernel under a target's assumptions, as the model meter gives it."""
-    memory = memory_cycles(terms.traffic(regime), target)
-    low, high = (
-        cycles / target.clock_mhz for cycles in (memory.low(terms.compute_cycles), memory.high(terms.compute_cycles))
-    )
-    return Latency((low + high) / 2, low, high)
+    return memory_cycles(terms.traffic(regime), target).modelled(terms.compute_cycles, target.clock_mhz)

@@ -102,14 +102,14 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
         compiled = []
         for source in (*(data_folder("qemu") / name for name in _SOURCES), table):
             made = here / f"{source.stem}.o"
-            options = ("-target", _link(target), *build._COMMON, *build._FREESTANDING)
+            options = ("-target", _link(target), *build.COMMON, *build.FREESTANDING)
             # zig's own cache knows what a file includes.
-            build._run([zig, "cc", *options, str(source), "-o", str(made)], f"compiling {source.name}")
+            build.run_zig([zig, "cc", *options, str(source), "-o", str(made)], f"compiling {source.name}")
             compiled.append(made)
         names = f"--defsym=bench_data=_binary_{re.sub('[^A-Za-z0-9]', '_', str(block))}_start"
         parts = [*map(str, (*compiled, *objects)), "--format=binary", str(block)]
         command = [zig, "ld.lld", "-static", "--gc-sections", "--strip-all", names, *parts, "-o", str(program)]
-        build._run(command, f"linking the bench program of {design}")
+        build.run_zig(command, f"linking the bench program of {design}")
         return program.read_bytes()
 
 

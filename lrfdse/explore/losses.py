@@ -141,8 +141,8 @@ def told(scores: Array, loss: Loss) -> float:
     That is the mutual information of sample and class in nats, or half the variance, summed over positions; 1 where
     the scores are constant.
 
-    >>> told(np.array([[[40.0, 0.0]], [[0.0, 40.0]]]), "softmax") == float(np.log(2))
-    True
+    >>> round(told(np.array([[[40.0, 0.0]], [[0.0, 40.0]]]), "softmax"), 6)  # ln 2
+    0.693147
     """
     from lrfdse.model.sensitivity import divergences, softmax
 

@@ -14,9 +14,9 @@ from lrfdse.design import Artifact, Target
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.measure.toolchain import cache_folder, plugin_api, require_emulator, require_zig
 
-_COMMON = ("-O2", "-std=gnu11", "-fomit-frame-pointer")
+COMMON = ("-O2", "-std=gnu11", "-fomit-frame-pointer")
 _PLUGIN = ("-shared", "-fPIC", "-nostdlib")
-_FREESTANDING = ("-c", "-ffreestanding", "-fno-stack-protector", "-fno-sanitize=undefined")
+FREESTANDING = ("-c", "-ffreestanding", "-fno-stack-protector", "-fno-sanitize=undefined")
 
 
 def plugin(target: Target) -> Path:
@@ -26,18 +26,18 @@ def plugin(target: Target) -> Path:
     building its own start-up files the first time.
     """
     api = plugin_api(require_emulator(target).version)
-    return _compiled("lrfmeter.c", (*_COMMON, *_PLUGIN, f"-DLRF_API={api}"), ".so")
+    return _compiled("lrfmeter.c", (*COMMON, *_PLUGIN, f"-DLRF_API={api}"), ".so")
 
 
 def harness(target: Target, arguments: int) -> Path:
     """Return the emulator harness for kernels with so many arguments, compiled for `target`."""
-    options = ("-target", target.link, *_COMMON, *_FREESTANDING, *_call(arguments))
+    options = ("-target", target.link, *COMMON, *FREESTANDING, *_call(arguments))
     return _compiled("harness.c", options, ".o")
 
 
 def timer(arguments: int) -> Path:
     """Return the host meter's timing loops for kernels with so many arguments."""
-    return _compiled("timer.c", ("-c", "-fPIC", *_COMMON, "-fno-sanitize=undefined", *_call(arguments)), ".o")
+    return _compiled("timer.c", ("-c", "-fPIC", *COMMON, "-fno-sanitize=undefined", *_call(arguments)), ".o")
 
 
 def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = False) -> Path:
@@ -54,7 +54,7 @@ def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = Fals
     names = f"--defsym=lrf_kernel={artifact.symbol}"
     command = [require_zig().path, "ld.lld", *kind, names, str(support), str(kernel), "-o", str(program)]
     try:
-        _run(command, "linking")
+        run_zig(command, "linking")
     except ToolError as error:
         raise KernelError(f"{artifact.spec}: {error}") from error
     return program
@@ -86,14 +86,21 @@ def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
         made.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
             fresh = Path(scratch, made.name)
-            _run([zig.path, "cc", *options, str(text), "-o", str(fresh)], f"compiling {source}")
+            run_zig([zig.path, "cc", *options, str(text), "-o", str(fresh)], f"compiling {source}")
             fresh.replace(made)
     except OSError as error:
         raise ToolError(f"cannot write to the cache folder {made.parent}: {error} (set XDG_CACHE_HOME)") from error
     return made
 
 
-def _run(command: Sequence[str], what: str) -> None:
+def run_zig(command: Sequence[str], what: str) -> None:
+    """Run a command of zig's; `what` names the step in errors.
+
+    Raises
+    ------
+    ToolError
+        It cannot be run, or fails.
+    """
     zig_cache = str(cache_folder() / "zig")
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     try:

@@ -13,7 +13,7 @@ from lrfdse.errors import InputError, ToolError
 from lrfdse.measure.toolchain import require_llvm
 from lrfdse.measure.trace import Run, Trace
 
-_ARCHITECTURE = {"riscv64": "riscv64", "aarch64": "aarch64", "armv7": "armv7a"}
+_ARCHITECTURE = {"riscv64": "riscv64", "aarch64": "aarch64", "armv7": "armv7a", "x86_64": "x86_64"}
 _SEW_BITS = {8: 0, 16: 1, 32: 2, 64: 3}
 _LMUL_BITS = {"m1": 0, "m2": 1, "m4": 2, "m8": 3, "mf8": 5, "mf4": 6, "mf2": 7}
 _VSET = re.compile(r"vseti?vli .*\be(8|16|32|64), ?(mf?[1248])\b")

@@ -16,8 +16,13 @@ from lrfdse.measure.toolchain import require_llvm
 
 Isa = Literal["riscv64", "aarch64", "armv7", "x86_64"]
 
-_COMMENT = {"riscv64": "#", "aarch64": "//", "armv7": "@"}
-_ADDITION = {"riscv64": "addi a0, a0, 1", "aarch64": "add x0, x0, #1", "armv7": "add r0, r0, #1"}
+_COMMENT = {"riscv64": "#", "aarch64": "//", "armv7": "@", "x86_64": "#"}
+_ADDITION = {
+    "riscv64": "addi a0, a0, 1",
+    "aarch64": "add x0, x0, #1",
+    "armv7": "add r0, r0, #1",
+    "x86_64": "addq $1, %rax",
+}
 _SUMMARY = ("-instruction-info=false", "-resource-pressure=false")
 _TABLE_ITERATIONS = 12
 """Enough for alternative units to take turns, so that a unit's usage is the fraction that falls to it."""
@@ -77,8 +82,12 @@ class Mca:
             "-call-latency=1",
             "-skip-unsupported-instructions=any",
         ]
-        probe = self._run([*self._command, *_SUMMARY], [(Instruction(_ADDITION[core.isa]),)])
-        self.width = int(probe[0]["SummaryView"]["DispatchWidth"])
+        options = [option for option in self._command if option != "-json"]
+        said = self._output([*options, *_SUMMARY, "-retire-stats"], _ADDITION[core.isa])
+        self.width = _number("Dispatch Width", said)
+        """Instructions dispatched a cycle."""
+        self.window = _number("Total ROB Entries", said)
+        """Instructions that an out-of-order core has in flight; 0 for an in-order core."""
 
     def cycles(self, sequences: list[Sequence], iterations: int = 1) -> list[Cycles]:
         """Return cycles for `iterations` repetitions of each sequence, from one call."""
@@ -103,7 +112,18 @@ class Mca:
         lines: list[str] = []
         for i, sequence in enumerate(sequences):
             lines += [f"{comment} LLVM-MCA-BEGIN {i}", *_text(sequence, comment), f"{comment} LLVM-MCA-END"]
-        ended = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
+        printed = self._output(command, "\n".join(lines))
+        if not printed:
+            return [None] * len(sequences)
+        try:
+            found = {region["Name"]: region for region in json.loads(printed)["CodeRegions"]}
+        except (ValueError, KeyError, TypeError):
+            raise ToolError(f"{command[0]} printed no JSON of LLVM's llvm-mca: is it another program?") from None
+        return [found.get(str(i)) for i in range(len(sequences))]
+
+    def _output(self, command: list[str], text: str) -> str:
+        """Return what llvm-mca prints about `text`; nothing where it knows none of the instructions."""
+        ended = subprocess.run(command, input=text + "\n", capture_output=True, text=True, check=False)
         message = next((line for line in ended.stderr.splitlines() if "rror" in line), "")
         if re.search("not a recognized processor|unable to find instruction-level scheduling", ended.stderr):
             raise InputError(
@@ -111,14 +131,17 @@ class Mca:
                 "the target's `scheduling_model` must be a core that has one (docs/meter.md)"
             )
         if "no assembly instructions found" in ended.stderr:
-            return [None] * len(sequences)
+            return ""
         if ended.returncode:
             raise ToolError(f"llvm-mca failed for core model {self.core.name}: {message}")
-        try:
-            found = {region["Name"]: region for region in json.loads(ended.stdout)["CodeRegions"]}
-        except (ValueError, KeyError, TypeError):
-            raise ToolError(f"{command[0]} printed no JSON of LLVM's llvm-mca: is it another program?") from None
-        return [found.get(str(i)) for i in range(len(sequences))]
+        return ended.stdout
+
+
+def _number(name: str, text: str) -> int:
+    found = re.search(rf"^{name}: +(\d+)", text, re.MULTILINE)
+    if not found:
+        raise ToolError(f"llvm-mca printed no {name!r}: is it another program?")
+    return int(found[1])
 
 
 def _text(sequence: Sequence, comment: str) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrfdse.design import Target
+from lrfdse.design import Latency, Target
 from lrfdse.measure.trace import Traffic
 
 
@@ -24,6 +24,11 @@ class MemoryCycles:
     def high(self, compute: float) -> float:
         """Return cycles when nothing overlaps."""
         return compute + self.stream + self.latency
+
+    def modelled(self, compute: float, clock_mhz: float) -> Latency:
+        """Return the latency with its bracket: computing and streaming overlap, at worst they do not."""
+        low, high = self.low(compute) / clock_mhz, self.high(compute) / clock_mhz
+        return Latency(low, low, high)
 
 
 def memory_cycles(traffic: Traffic, target: Target) -> MemoryCycles:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Latency, Measurement, MeterName, Target
+from lrfdse.design import Artifact, Measurement, MeterName, Target
 from lrfdse.errors import InputError
 from lrfdse.measure import build, scheduling, trace
 from lrfdse.measure.disassemble import Disassembler
@@ -20,7 +20,7 @@ from lrfdse.measure.toolchain import require_emulator, require_llvm, require_too
 
 
 class ModelMeter:
-    """Deterministic cycles with a low/high bracket: compute and memory overlapped, or one after the other.
+    """Deterministic cycles: compute and memory overlapped, and as upper end of the bracket one after the other.
 
     Raises
     ------
@@ -50,14 +50,14 @@ class ModelMeter:
     ) -> Measurement:
         """Return the modelled latency of one call; see `Meter.measure`."""
         target = self._target
-        seen = trace.record(artifact, target, arrays, expected, self._timeout)
+        seen = trace.record(artifact, target, arrays, expected, self._timeout, self._engine.window)
         sequences = self._disassembler.sequences(seen)
         core = scheduling.compute(seen, sequences, self._engine, str(artifact.spec))
         cold, warm = memory_cycles(seen.cold, target), memory_cycles(seen.warm, target)
         return Measurement(
             meter="model",
-            warm=self._latency(warm.low(core.cycles), warm.high(core.cycles)),
-            cold=self._latency(cold.low(core.cycles), cold.high(core.cycles)),
+            warm=warm.modelled(core.cycles, target.clock_mhz),
+            cold=cold.modelled(core.cycles, target.clock_mhz),
             max_error=seen.max_error,
             details={
                 "engine": self._engine.name,
@@ -84,8 +84,3 @@ class ModelMeter:
         target = dataclasses.replace(self._target, summary="", provenance={})
         parts = [self.versions(), build.sources_digest("lrfmeter.c", "harness.c"), self._engine.name, repr(target)]
         return f"model:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
-
-    def _latency(self, low: float, high: float) -> Latency:
-        """Return the bracket's midpoint and ends, cycles to microseconds."""
-        low_us, high_us = low / self._target.clock_mhz, high / self._target.clock_mhz
-        return Latency((low_us + high_us) / 2, low_us, high_us)

@@ -83,6 +83,7 @@ def _without_zero(names: list[str]) -> tuple[str, ...]:
 
 
 _OFFSET = re.compile(r"-?\d+\(")
+_MASK = re.compile(r"v0\.t$|\.v[vxif]m .*v0$")
 
 
 def canonical(isa: str, instruction: Instruction) -> Instruction:
@@ -92,6 +93,8 @@ def canonical(isa: str, instruction: Instruction) -> Instruction:
     'flw ft0, 0(t0)'
     >>> canonical("riscv64", Instruction("vfmacc.vf v11, fa3, v4", 16)).text
     'vfmacc.vf v8, ft0, v16'
+    >>> canonical("riscv64", Instruction("vmerge.vvm v2, v4, v6, v0", 16)).text
+    'vmerge.vvm v8, v16, v24, v0'
     """
     if isa != "riscv64":
         return instruction
@@ -99,7 +102,7 @@ def canonical(isa: str, instruction: Instruction) -> Instruction:
 
     def rename(found: re.Match[str]) -> str:
         name = found[1]
-        if name in ("zero", "ra", "sp") or "v0.t" in found.string[found.start() :][:4]:
+        if name in ("zero", "ra", "sp") or (name == "v0" and _MASK.search(found.string)):
             return name
         kind = name[0]
         same_kind = sum(other[0] == kind or (kind in "ast" and other[0] in "ast") for other in seen)

@@ -1,16 +1,21 @@
-"""Compute cycles of a trace: executed runs and edges, weighted by what the core model says of each."""
+"""Compute cycles of a trace: the pieces of what was executed, weighted by what the core model says of each."""
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 from lrfdse.errors import InputError, KernelError
 from lrfdse.measure.disassemble import Instruction, Sequence
 from lrfdse.measure.mca import CoreModel, Mca
+from lrfdse.measure.nest import cut
 from lrfdse.measure.scoreboard import Scoreboard
 from lrfdse.measure.trace import Trace
+
+_IN_ORDER_CONTEXT = 64
+"""Instructions after which an in-order core's state no longer tells what came before."""
 
 MAX_SKIPPED = 1e-3
 """Share of executed instructions that the core model may not know."""
@@ -20,6 +25,8 @@ class Engine(Protocol):
     """A source of cycles for instruction sequences."""
 
     name: str
+    window: int
+    """Instructions that the core has in flight; 0 for an in-order core."""
 
     def loops(self, bodies: list[Sequence]) -> list[float]:
         """Return cycles of one iteration in the steady state, for each loop body."""
@@ -37,13 +44,14 @@ class McaCycles:
     name = "llvm-mca"
 
     def __init__(self, mca: Mca) -> None:
+        self.window = mca.window
         self._mca = mca
         self._known: dict[Sequence, int] = {}
 
     def loops(self, bodies: list[Sequence]) -> list[float]:
         """Return the slope between two numbers of iterations, fewer of them for long bodies."""
         cycles = [0.0] * len(bodies)
-        for shortest, longest, few, many in ((0, 64, 24, 56), (64, 192, 8, 20), (192, None, 4, 10)):
+        for shortest, longest, few, many in ((0, 64, 24, 56), (64, 192, 8, 20), (192, 512, 4, 10), (512, None, 2, 5)):
             chosen = [i for i, b in enumerate(bodies) if len(b) > shortest and (longest is None or len(b) <= longest)]
             sequences = [bodies[i] for i in chosen]
             for i, before, after in zip(
@@ -82,24 +90,19 @@ class Compute:
 def compute(trace: Trace, sequences: dict[int, Sequence], engine: Engine, kernel: str) -> Compute:
     """Return the compute cycles of a trace, all data in L1.
 
-    A run that follows itself is charged its steady-state cycles; a run that follows another, the cycles that it adds
-    to that one (to two repetitions of it where it is a loop).
+    A piece of code is charged the cycles that it adds to what was executed before it, a long loop its steady state.
 
     Raises
     ------
     KernelError
         More than `MAX_SKIPPED` of the executed instructions are unknown to the core model.
     """
-    loops = {a: count for a, b, count in trace.edges if a == b}
-    edges = [(a, b, count) for a, b, count in trace.edges if a != b]
-    pairs = [(sequences[a] * (2 if a in loops else 1), sequences[b]) for a, b, _ in edges]
-    per_loop = engine.loops([sequences[run] for run in loops])
-    per_edge = engine.edges(pairs)
-    cycles = sum(count * each for count, each in zip(loops.values(), per_loop, strict=True))
-    cycles += sum(count * each for (_, _, count), each in zip(edges, per_edge, strict=True))
-    executed = [(b, count) for _, b, count in trace.edges]
-    instructions = sum(count * len(sequences[run]) for run, count in executed)
-    skipped = sum(count * engine.unknown(sequences[run]) for run, count in executed)
+    pieces = cut(trace.nest, sequences, max(_IN_ORDER_CONTEXT, engine.window))
+    executed = [*pieces.loops.items(), *((sequence, count) for (_, sequence), count in pieces.pairs.items())]
+    each = [*engine.loops(list(pieces.loops)), *engine.edges(list(pieces.pairs))]
+    cycles = sum(count * one for (_, count), one in zip(executed, each, strict=True))
+    instructions = sum(count * len(sequence) for sequence, count in executed)
+    skipped = sum(count * engine.unknown(sequence) for sequence, count in executed)
     if skipped > MAX_SKIPPED * instructions:
         raise KernelError(
             f"{kernel}: at most {MAX_SKIPPED:.1%} of the executed instructions may be unknown to the core model, "
@@ -116,6 +119,7 @@ class SelfTest:
     """By issue width and by each half of the probe alone."""
     mca: float
     scoreboard: float
+    """Infinite where the scoreboard does not read the instruction set."""
 
     @property
     def engine(self) -> str | None:
@@ -156,9 +160,9 @@ def self_test(core: CoreModel) -> SelfTest:
         LLVM has no model of the core, or its latency of a vector FMA is a placeholder.
     """
     mca = Mca(core)
-    fma, addition, vector_fma = _PROBES[core.isa]
-    fmas = tuple(Instruction(fma.format(i)) for i in range(2, 10))
-    additions = tuple(Instruction(addition.format(i)) for i in range(2, 10))
+    fma, addition, vector_fma, first = _PROBES[core.isa]
+    fmas = tuple(Instruction(fma.format(i)) for i in range(first, first + 8))
+    additions = tuple(Instruction(addition.format(i)) for i in range(first, first + 8))
     both = tuple(instruction for pair in zip(fmas, additions, strict=True) for instruction in pair)
     fmas_alone, additions_alone, together = McaCycles(mca).loops([fmas, additions, both])
     if core.is_vector:
@@ -170,14 +174,15 @@ def self_test(core: CoreModel) -> SelfTest:
     return SelfTest(
         bound=max(fmas_alone, additions_alone, len(both) / mca.width),
         mca=together,
-        scoreboard=Scoreboard(mca).loops([both])[0],
+        scoreboard=math.inf if core.isa == "x86_64" else Scoreboard(mca).loops([both])[0],
     )
 
 
 _E32_M1 = 0b010_000
 _PROBES = {
-    "riscv64": ("fmadd.s fs{0}, ft0, ft1, fs{0}", "addi s{0}, s{0}, 1", "vfmacc.vf v8, ft0, v16"),
-    "aarch64": ("fmadd s{0}, s0, s1, s{0}", "add x{0}, x{0}, #1", "fmla v2.4s, v0.4s, v1.4s"),
-    "armv7": ("vmla.f32 s{0}, s0, s1", "add r{0}, r{0}, #1", "vmul.f32 q2, q0, q1"),
+    "riscv64": ("fmadd.s fs{0}, ft0, ft1, fs{0}", "addi s{0}, s{0}, 1", "vfmacc.vf v8, ft0, v16", 2),
+    "aarch64": ("fmadd s{0}, s0, s1, s{0}", "add x{0}, x{0}, #1", "fmla v2.4s, v0.4s, v1.4s", 2),
+    "armv7": ("vmla.f32 s{0}, s0, s1", "add r{0}, r{0}, #1", "vmul.f32 q2, q0, q1", 2),
+    "x86_64": ("vfmadd231ss %xmm0, %xmm1, %xmm{0}", "addq $1, %r{0}", "vfmadd231ps %ymm0, %ymm1, %ymm2", 8),
 }
-"""FMA, addition and vector FMA of each instruction set; the first two take registers 2 to 9."""
+"""FMA, addition and vector FMA of each instruction set; the first two take eight registers from the last number on."""

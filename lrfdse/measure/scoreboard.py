@@ -31,6 +31,8 @@ class Scoreboard:
 
     name = "scoreboard"
 
+    window = 0
+
     def __init__(self, mca: Mca) -> None:
         self._isa = mca.core.isa
         self._mca = mca
@@ -64,7 +66,7 @@ class Scoreboard:
         cycles = []
         for body in bodies:
             warm_up, timed = (_WARM_UP, _TIMED) if len(body) < _SHORTER_FROM else (2, 4)
-            before, after = self._issue(body, [warm_up, warm_up + timed])
+            before, after = self._issue([body * warm_up, body * timed])
             cycles.append((after - before) / timed)
         return cycles
 
@@ -73,20 +75,22 @@ class Scoreboard:
         self.learn(sequence for pair in pairs for sequence in pair)
         cycles = []
         for context, sequence in pairs:
-            (alone,), (both,) = self._issue(context, [1]), self._issue(context + sequence, [1])
+            alone, both = self._issue([context, sequence])
             cycles.append(float(both - alone))
         return cycles
 
-    def _issue(self, body: Sequence, marks: list[int]) -> list[int]:
-        """Return the cycle in which the last instruction issues, after each of the given numbers of repetitions."""
-        entries = [entry for instruction in body if (entry := self._entries[instruction])]
+    def _issue(self, parts: Iterable[Sequence]) -> list[int]:
+        """Return the cycle in which the last instruction of each part issues, the parts one after the other."""
         ready: dict[str, int] = {}
         free: dict[int, int] = {}
         width = self._mca.width
         now = issued = 0
         result = []
-        for repetition in range(1, marks[-1] + 1):
-            for latency, units, writes, reads, updates in entries:
+        for part in parts:
+            for instruction in part:
+                if (entry := self._entries[instruction]) is None:
+                    continue
+                latency, units, writes, reads, updates = entry
                 start = now
                 for name in reads:
                     if (at := ready.get(name, 0)) > start:
@@ -108,6 +112,5 @@ class Scoreboard:
                     ready[name] = start + latency
                 for name in updates:
                     ready[name] = start + 1
-            if repetition in marks:
-                result.append(now)
+            result.append(now)
         return result

@@ -17,6 +17,7 @@ from lrfdse.design import Artifact, Cache, Target
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.measure import build
 from lrfdse.measure.image import Image
+from lrfdse.measure.nest import Nest, parse_nest
 from lrfdse.measure.toolchain import require_emulator
 
 
@@ -33,7 +34,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one region moved through the two cache levels, in lines."""
+    """What one region moved through the two cache levels, in lines.
+
+    A miss counts as prefetched when nothing waits for it: a prefetcher can see it coming, or an out-of-order core has
+    other work meanwhile.
+    """
 
     accesses: int
     l1_misses: int
@@ -48,8 +53,8 @@ class Trace:
     """One kernel's execution between the markers."""
 
     runs: tuple[Run, ...]
-    edges: tuple[tuple[int, int, int], ...]
-    """(id of a run, id of the run that followed, how often), in one region."""
+    nest: Nest
+    """The runs of the cold region as they were executed."""
     code: dict[int, tuple[int, int]]
     """Address to (instruction word, bytes)."""
     cold: Traffic
@@ -63,11 +68,26 @@ def record(
     arrays: Sequence[NDArray[np.float32]],
     expected: NDArray[np.float64],
     timeout: float,
+    window: int = 0,
 ) -> Trace:
     """Run a kernel twice under the emulator, cold and warm, check its output, and return what it executed.
 
     The program gets an empty environment and the same file names every time, and has its own stack and fixed addresses,
     so a trace depends on the kernel alone.
+
+    Parameters
+    ----------
+    artifact
+        The kernel.
+    target
+        The machine; it must be an emulated one.
+    arrays, expected
+        See `lrfdse.measure.Meter.measure`.
+    timeout
+        Seconds after which the kernel counts as hung.
+    window
+        Instructions that an out-of-order core has in flight: misses to DRAM among so many are waited for once, and
+        what the last-level cache answers is not waited for. 0 for an in-order core.
 
     Raises
     ------
@@ -83,6 +103,7 @@ def record(
         "line": str(target.line),
         "l1": _cache(target.l1),
         "llc": _cache(target.last_level),
+        "window": str(window),
     }
     plugin = ",".join((str(build.plugin(target)), *(f"{key}={value}" for key, value in options.items())))
     emulator = [require_emulator(target).path, *target.emulator[1:]]
@@ -127,8 +148,7 @@ def parse(text: str, max_error: float = 0.0) -> Trace:
             code[address] = int(word, 16), len(word) // 2
             address += len(word) // 2
     runs = tuple(Run(i, start, end, vtype if vtype >= 0 else None) for i, start, end, vtype in sorted(document["runs"]))
-    edges = tuple(sorted((a, b, count) for a, b, count in document["edges"]))
-    return Trace(runs, edges, code, cold, warm, max_error)
+    return Trace(runs, parse_nest(document["nest"]), code, cold, warm, max_error)
 
 
 def _cache(cache: Cache) -> str:

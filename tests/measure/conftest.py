@@ -18,11 +18,15 @@ from lrfdse.measure.toolchain import require_zig
 CPU = {
     "riscv64": "generic_rv64+m+a+f+d+c+v+zvl256b",
     "riscv64-u74": "sifive_u74",
+    "riscv64-p670": "generic_rv64+m+a+f+d+c+v+zvl128b",
+    "riscv64-x280": "generic_rv64+m+a+f+d+c+v+zvl512b",
     "aarch64": "cortex_a72",
     "aarch64-a55": "cortex_a55",
     "armv7": "cortex_a7",
+    "x86-64-v3": "x86_64_v3",
     "host": "native",
 }
+BENCHMARK = Path(__file__).parents[2] / "scripts" / "bench" / "meterbench" / "x86-64-v3.toml"
 OUTPUTS, INPUTS = 16, 64
 
 Case = tuple[Artifact, list[NDArray[np.float32]], NDArray[np.float64]]
@@ -31,10 +35,10 @@ Compile = Callable[..., Artifact]
 
 @pytest.fixture(scope="session")
 def measured_target() -> Callable[[str], Target]:
-    """The shipped target of a name; "host" follows the machine that runs the tests."""
+    """The shipped target of a name, or the benchmark's; "host" follows the machine that runs the tests."""
 
     def load(name: str) -> Target:
-        target = load_target(name)
+        target = load_target(str(BENCHMARK) if name == BENCHMARK.stem else name)
         return dataclasses.replace(target, isa=platform.machine()) if target.is_native else target
 
     return load

@@ -8,7 +8,7 @@ import pytest
 from lrfdse.errors import InputError, KernelError
 from lrfdse.measure import open_meter
 
-TARGETS = ["riscv64", "riscv64-u74", "aarch64", "aarch64-a55", "armv7", "host"]
+TARGETS = ["riscv64", "riscv64-u74", "riscv64-p670", "aarch64", "aarch64-a55", "armv7", "x86-64-v3", "host"]
 every_target = pytest.mark.parametrize("name", TARGETS)
 
 
@@ -101,7 +101,7 @@ def test_modelled_numbers_repeat_exactly(name, meter, measured_target, matvec):
     assert meter.measure(*case) == meter.measure(*case)
 
 
-@pytest.mark.parametrize("name", ["riscv64", "armv7"])
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "host"])
 def test_modelled_numbers_do_not_depend_on_the_surroundings(name, measured_target, matvec, request):
     target = measured_target(name)
     case = matvec(target)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lrfdse.catalog import load_target
-from lrfdse.design import Cache
+from lrfdse.design import Cache, Latency
 from lrfdse.measure.memory import memory_cycles
 from lrfdse.measure.trace import Traffic, record
 
@@ -71,6 +71,21 @@ def test_far_apart_misses_are_not_prefetched(compile_c, target):
     assert 64 <= trace.cold.llc_misses - trace.cold.llc_prefetched <= 64 + AROUND
 
 
+def test_an_out_of_order_core_waits_once_for_misses_in_flight(compile_c, target):
+    """A loop body of six instructions or fewer reads two lines: with 16 in flight, at least four reads overlap."""
+    stride = SUM.replace("i++", "i += 1024")
+    w = np.full(64 * 1024, 0.5, dtype=np.float32)
+    artifact = compile_c(stride % w.size, target, (1, w.size, 1), ("-fno-unroll-loops", "-fno-vectorize"))
+    case = artifact, target, [np.zeros(1, np.float32), w], np.array([32.0])
+    waits = {}
+    for window in (0, 16, 100_000):
+        trace = record(*case, timeout=30, window=window)
+        waits[window] = trace.cold.llc_misses - trace.cold.llc_prefetched
+        assert (trace.cold.l1_prefetched == trace.cold.l1_misses) == (window > 0)
+    assert waits[100_000] == 1
+    assert 1 < waits[16] <= waits[0] // 2
+
+
 def test_written_lines_are_written_back(compile_c, target):
     source = "void kernel(float *x, float *w, float *y) { for (int i = 0; i < 32768; i++) y[i] = *x + *w; }"
     artifact = compile_c(source, target, (1, 1, 32768))
@@ -94,6 +109,7 @@ def test_bandwidth_of_the_busiest_level_and_latency_of_the_rest():
     assert (cost.stream, cost.latency) == (100 * 64 / 16, 10 * 20)
     assert (cost.low(1000), cost.high(1000)) == (1000 + 200, 1000 + 400 + 200)
     assert cost.low(100) == 400 + 200
+    assert cost.modelled(1000, 100.0) == Latency(12.0, 12.0, 16.0)
     misses = Traffic(
         accesses=500, l1_misses=100, l1_prefetched=90, llc_misses=100, llc_prefetched=94, llc_writebacks=20
     )

@@ -6,7 +6,7 @@ the model meter, with the plugin under qemu-x86_64 and LLVM's model of this mach
 interleaved rounds. For the targets without hardware the parts of the model are compared with each other, and with
 ``--rvsim`` its cycles with those of a simulator.
 
-Needs: pip install 'lrfdse[bench]' (and rvsim), apt-get install qemu-user llvm-22, an x86-64 core with AVX2 and FMA.
+Needs: pip install 'lrfdse[bench-meter]', apt-get install qemu-user llvm-22, an x86-64 core with AVX2 and FMA.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from machine import described, machine
 from meterbench import inorder, report, report_inorder, simulate
 from meterbench.cases import LAYERS, STREAMING, Case, cases
-from meterbench.compare import Row
+from meterbench.compare import Row, by_layer
 from meterbench.figure import scatter
 from meterbench.machine_target import Hierarchy, levels, machine_target
 from meterbench.native import Clocked, Native
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TOP / "results")
     options = parser.parse_args()
     if options.rvsim and not simulate.is_installed():
-        sys.exit("rvsim is not installed: run `pip install 'rvsim>=2.1,<3'`")
+        sys.exit("rvsim is not installed: run `pip install 'lrfdse[bench-meter]'`")
 
     target, model = machine_target(), None
     sizes = LAYERS[:1] + LAYERS[7:9] if options.quick else (*LAYERS, *STREAMING)
@@ -99,7 +99,7 @@ def main() -> None:
         *_METHOD,
         "## What came out",
         "",
-        f"{len(rows)} kernels of {len(report.by_layer(rows))} layers; warm calls.",
+        f"{len(rows)} kernels of {len(by_layer(rows))} layers; warm calls.",
         "",
         *report.summary(rows, hierarchy),
         "",
@@ -191,8 +191,8 @@ _CAUSES = [
     "  memory by the source, wait for the store to be forwarded, and the model does not (too fast).",
     "- LLVM's models hold fewer waiting instructions than real cores, whose queues in front of the schedulers they",
     "  leave out: long chains of which several could run side by side come out too slow.",
-    "- What the model takes for granted is a stack on which no spilled vector crosses a line. Callers give any multiple",
-    "  of 16, and then kernels that spill sums take up to three times as long (last column above).",
+    "- The model takes for granted that no spilled vector crosses a line. Callers give a stack at any multiple of 16,",
+    "  and then kernels that spill sums take up to three times as long (last column of this section's first table).",
     "- Computing and streaming of about equal length do not overlap perfectly (too fast by up to a fifth).",
     "- Weights larger than the second level: what the third delivers depends on the other tenants of the machine.",
     "",

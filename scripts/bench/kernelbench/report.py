@@ -65,7 +65,7 @@ def _title(target: Target) -> str:
 def _note(target: Target, peaks: Peaks | None) -> str:
     if not target.is_native:
         return (
-            f"{target.summary}. Latency is modelled: the midpoint of the meter's bracket (docs/meter.md), in "
+            f"{target.summary}. Latency is modelled (docs/meter.md), in "
             f"microseconds at {target.clock_mhz:g} MHz, with thousands of executed instructions."
         )
     assert peaks is not None

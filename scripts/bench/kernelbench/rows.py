@@ -17,7 +17,7 @@ class Row:
     """What one peer did on one case, or why there is no number."""
 
     us: float | None = None
-    """Warm: the median of the rounds, or the midpoint of the model's bracket."""
+    """Warm: the median of the rounds, or the modelled latency."""
     low_us: float | None = None
     high_us: float | None = None
     least_us: float | None = None

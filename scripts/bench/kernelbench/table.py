@@ -38,12 +38,6 @@ class Result:
         """How much of the bound our kernel reaches."""
         return self.bound.us / (self.ours or math.inf)
 
-    @property
-    def overlapped_share(self) -> float:
-        """The same where memory and arithmetic overlap, as the bound assumes: the low end of a modelled bracket."""
-        row = self.rows.get(OURS)
-        return self.bound.us / row.low_us if row and row.instructions and row.low_us else self.share
-
     def best(self, column: str) -> tuple[str, Row] | None:
         """Return the fastest row of a column with the variant's name, else one that says why there is none."""
         listed = _of_column(self.rows, column)
@@ -184,21 +178,14 @@ def _bounds(inside: Sequence[Result], outside: Sequence[Result]) -> list[str]:
         worst = min(listed, key=lambda r: r.share)
         text = f"- {what}: {geometric_mean(shares):.0%} in geometric mean over {len(listed)} cases, least "
         text += f"{min(shares):.0%} ({_layer(worst.case)} {worst.case.kind})"
-        modelled = any(row.instructions for r in listed for row in r.rows.values())
-        overlapped = [r.overlapped_share for r in listed]
-        if modelled:
-            text += f"; {geometric_mean(overlapped):.0%} at the low end of the bracket"
         if goal is None:
             return text + "."
-        reached = [sum(s >= goal for s in some) for some in (shares, overlapped)]
-        counts = f"{reached[0]} and {reached[1]}" if modelled else str(reached[0])
-        return f"{text}; {counts} of {len(listed)} reach the goal of {goal:.0%}."
+        return f"{text}; {sum(s >= goal for s in shares)} of {len(listed)} reach the goal of {goal:.0%}."
 
     compute = [r for r in inside if r.bound.by == "compute"]
     memory = [r for r in inside if r.bound.by == "memory"]
     return [
-        "How much of the bound our kernels reach. The bound lets memory and arithmetic overlap; a modelled latency is",
-        "the midpoint between that and no overlap, so both are given.",
+        "How much of the bound our kernels reach: FMAs at the peak rate, or weights through the memory.",
         "",
         described(compute, "bound by FMAs, weights in the last-level cache", COMPUTE_BOUND_SHARE),
         described(memory, "bound by the bandwidth of the last-level cache", None),
@@ -213,8 +200,7 @@ def _cases(results: Sequence[Result], columns: Sequence[str]) -> list[str]:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for r in results:
         ours = r.rows.get(OURS, Row(note="not run"))
-        span = f"{r.share:.0%}" + (f" to {r.overlapped_share:.0%}" if ours.instructions else "")
-        share = f"{span} {r.bound.by[0]}" if ours.us else ""
+        share = f"{r.share:.0%} {r.bound.by[0]}" if ours.us else ""
         cells = [
             _layer(r.case),
             f"{r.case.factorization}{_MARKS[r.place]}",

@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 """Of ``front.json`` (docs/front-json.md): new keys leave it, a key that goes or changes its meaning raises it."""
 
 _BRACKETS = {
-    "model": "low, the number itself, has memory traffic overlapped with computation, high has them one after the other",
+    "model": "low, the number itself: memory traffic overlaps with computation; high: it does not",
     "host": "low and high are the quartiles of repeated calls, the number is their median",
 }
 

@@ -5,11 +5,33 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.design import Artifact, KernelSpec, Schedule, Target
 from lrfdse.errors import KernelError
 from lrfdse.kernels.layout import tilings
+
+if TYPE_CHECKING:
+    from lrfdse.kernels.inner import Instructions
+
+_LLVM_OPTIONS = (
+    # Tiles need the registers that LLVM would otherwise spend on loads that it moves out of the loops over tiles:
+    # without alias information it cannot cross the stores at the end of a tile.
+    "-enable-tbaa:bool=false",
+    # The schedule unrolls.
+    "-unroll-full-max-count:uint=1",
+    "-unroll-allow-partial:bool=false",
+)
+_LLVM_OPTIONS_AHEAD = (
+    # Short loops, whose loads LLVM would all move to the front.
+    "-unroll-threshold-aggressive:uint=0",
+    "-unroll-threshold-default:uint=0",
+    # Scalars that lie side by side would be loaded as vectors and taken apart again.
+    "-vectorize-slp:bool=false",
+    # Loads are to lie among the arithmetic, not side by side.
+    "-misched-cluster:bool=false",
+)
+"""Where the code loads ahead (`Instructions.ahead`)."""
 
 
 def compile_kernel(spec: KernelSpec, schedule: Schedule, target: Target, symbol: str) -> Artifact:
@@ -44,7 +66,7 @@ def compile_kernel(spec: KernelSpec, schedule: Schedule, target: Target, symbol:
     tiles = tilings(spec, schedule)
     listed = arguments(spec, tiles)
     try:
-        buffers, body = function(spec, tiles, explicit_fma=target.isa == "armv7" and "+vfp4" in target.features)
+        buffers, body = function(spec, tiles, _instructions(target))
         machine = tvm_target(target)
         pointers = [tirx.Var(b.name, b.data.ty) for b in buffers]
         declared = [tirx.DeclBuffer(b, data=p) for b, p in zip(buffers, pointers, strict=True)]
@@ -63,6 +85,22 @@ def compile_kernel(spec: KernelSpec, schedule: Schedule, target: Target, symbol:
     return Artifact(spec, schedule, target.name, symbol, listed, object_code, _body(assembly, symbol))
 
 
+def _loads_ahead(target: Target) -> bool:
+    """Return whether operands are carried in registers: x86 takes them from memory, ARMv7 has too few registers."""
+    return target.isa in ("riscv64", "aarch64")
+
+
+def _instructions(target: Target) -> Instructions:
+    from lrfdse.kernels.inner import Instructions, Registers
+
+    rvv = target.isa == "riscv64" and target.lanes > 1
+    return Instructions(
+        explicit_fma=target.isa == "armv7" and "+vfp4" in target.features,
+        rvv=rvv,
+        ahead=Registers(target.vector_registers, rvv, target.lanes) if _loads_ahead(target) else None,
+    )
+
+
 def tvm_target(target: Target) -> Any:
     """Return `target` as TVM's: LLVM, one core."""
     import tvm
@@ -72,11 +110,11 @@ def tvm_target(target: Target) -> Any:
         "mtriple": target.triple,
         "mcpu": tvm.target.codegen.llvm_get_system_cpu() if target.cpu == "native" else target.cpu,
         "num-cores": 1,
-        # Tiles need the registers that LLVM would otherwise spend: on loads that it moves out of the loops over tiles
-        # (without alias information it cannot cross the stores at the end of a tile), and on operands of iterations
-        # that it unrolls beyond what the schedule says.
-        "cl-opt": ["-enable-tbaa:bool=false", "-unroll-full-max-count:uint=1", "-unroll-allow-partial:bool=false"],
+        "cl-opt": [*_LLVM_OPTIONS, *(_LLVM_OPTIONS_AHEAD if _loads_ahead(target) else ())],
     }
+    if target.isa == "riscv64":
+        # Sums across lanes in any order.
+        described["fast-math-reassoc"] = True
     if target.features:
         described["mattr"] = list(target.features)
     if target.abi:

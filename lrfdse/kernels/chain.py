@@ -9,6 +9,7 @@ from tvm import tirx
 from lrfdse.design import Argument, KernelSpec
 from lrfdse.errors import KernelError
 from lrfdse.kernels.emit import Epilogue, StepEmitter
+from lrfdse.kernels.inner import Instructions
 from lrfdse.kernels.layout import Tiling, step_cores
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store, zero
 
@@ -38,7 +39,7 @@ def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[Argument, ..
     return listed
 
 
-def function(spec: KernelSpec, tiles: tuple[Tiling, ...], explicit_fma: bool) -> tuple[list[Buffer], Stmt]:
+def function(spec: KernelSpec, tiles: tuple[Tiling, ...], instructions: Instructions) -> tuple[list[Buffer], Stmt]:
     """Return the buffers in the order of `arguments` and the body that reads and writes them."""
     # A caller's activations are only as aligned as a float.
     buffers = {a.name: tirx.decl_buffer((a.size,), "float32", a.name, data_alignment=4) for a in arguments(spec, tiles)}
@@ -56,7 +57,7 @@ def function(spec: KernelSpec, tiles: tuple[Tiling, ...], explicit_fma: bool) ->
         target = buffers["y"] if finish else buffers[f"work{place}"]
         place = 1 - place
         epilogue = Epilogue(target, bias if finish else None, tile.step.batch // spec.rows, finish and spec.relu)
-        body.append(StepEmitter(tile, source, buffers[f"w{core}"], epilogue, explicit_fma).statement())
+        body.append(StepEmitter(tile, source, buffers[f"w{core}"], epilogue, instructions).statement())
         source = target
     if pads_output:
         epilogue = Epilogue(buffers["y"], bias, 1, spec.relu)

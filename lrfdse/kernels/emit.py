@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
+from lrfdse.kernels.inner import InnerLoop, Instructions, Operands
 from lrfdse.kernels.layout import Span, Tiling
 from lrfdse.kernels.tir import (
     Buffer,
@@ -23,11 +24,11 @@ from lrfdse.kernels.tir import (
     named,
     over,
     part,
+    reduced,
     sequence,
-    splat,
     store,
-    total,
-    vector_type,
+    strided_load,
+    strided_store,
     zero,
 )
 
@@ -45,12 +46,16 @@ class Epilogue:
     """Positions along the batch axis after which the bias repeats: those of one row."""
     relu: bool
 
-    def store(self, value: Expr, index: Expr, bias_index: Expr, lanes: int) -> Stmt:
-        """Return the statement that finishes `value` and stores it from `index` on."""
+    def store(self, value: Expr, index: Expr, bias_index: Expr, lanes: int, stride: int = 1) -> Stmt:
+        """Return the statement that finishes `value` and stores it from `index` on, every `stride` elements."""
+        strided = stride > 1 and lanes > 1
         if self.bias is not None:
-            value = value + load(self.bias, bias_index, lanes)
+            bias = self.bias, bias_index
+            value = value + (strided_load(*bias, stride, lanes) if strided else load(*bias, lanes))
         if self.relu:
             value = tirx.Max(value, zero(lanes))
+        if strided:
+            return strided_store(self.output, value, index, stride, lanes)
         return store(self.output, value, index, lanes)
 
     def bias_position(self, position: Expr, batch: int) -> Expr:
@@ -90,8 +95,7 @@ class StepEmitter:
     data: Buffer
     weight: Buffer
     epilogue: Epilogue
-    explicit_fma: bool
-    """Whether an FMA must be asked for: LLVM does not fuse on 32-bit ARM by itself."""
+    instructions: Instructions
 
     def statement(self) -> Stmt:
         """Return the loops over all tiles."""
@@ -111,13 +115,14 @@ class StepEmitter:
         panel = self._panels_before(j.span) + j.block * (t.depth * width)
         weight_lanes, data_lanes = (1 if axis == "columns" else lanes), (1 if axis == "out" else lanes)
 
-        def operands(iteration: Expr, k: Expr) -> tuple[list[Expr], list[Expr]]:
+        def operands(iteration: Expr, k: Expr) -> Operands:
             at = panel + iteration * width
             weights = [load(self.weight, at + i * weight_lanes, weight_lanes) for i in range(len(j.starts))]
             origins = [batch * (step.inner * step.columns) + k * step.columns + column for batch, column in places]
-            return weights, [load(self.data, origin, data_lanes) for origin in origins]
+            return Operands(weights, [load(self.data, origin, data_lanes) for origin in origins])
 
-        sums, statements = self._accumulate(len(j.starts), len(places), operands)
+        loop = InnerLoop(t, self.instructions, self.weight, len(j.starts), len(places), operands)
+        sums, statements = loop.sums()
         for (i, row), (c, (batch, column)) in itertools.product(enumerate(j.starts), enumerate(places)):
             index = (batch * step.out + row) * step.columns + column
             bias = (self.epilogue.bias_position(batch, step.batch) * step.out + row) * step.columns + column
@@ -129,69 +134,13 @@ class StepEmitter:
         before = itertools.takewhile(lambda other: other != span, self.tiling.out)
         return sum(s.count * self.tiling.depth * self.tiling.panel_width(s) for s in before)
 
-    def _accumulate(
-        self, rows: int, columns: int, operands: Callable[[Expr, Expr], tuple[list[Expr], list[Expr]]]
-    ) -> tuple[list[list[Expr]], list[Stmt]]:
-        """Return the sums over the inner axis, and the statements that compute them."""
-        t = self.tiling
-        lanes, unroll = t.schedule.lanes, t.schedule.unroll
-        sets = [
-            [[tirx.decl_buffer((1,), vector_type(lanes), name="acc") for _ in range(columns)] for _ in range(rows)]
-            for _ in range(min(t.chains, t.depth))
-        ]
-        buffers = [buffer for chain in sets for row in chain for buffer in row]
-        statements = [tirx.AllocBuffer(b) for b in buffers] + [store(b, zero(lanes), 0) for b in buffers]
-
-        def loop(span: Span, done: int, first: int, count: int, width: int) -> Stmt:
-            def body(block: Expr) -> Stmt:
-                made: list[Stmt] = []
-                for u in range(width):
-                    number = first + block * width + u
-                    k = span.start + number * span.stride + span.offsets[0]
-                    made += self._iteration(sets[u % len(sets)], *operands(done + number, k))
-                return sequence(made)
-
-            return over(count, body)
-
-        done = 0
-        for span in t.inner:
-            bodies, rest = divmod(span.count, unroll)
-            if bodies:
-                statements.append(loop(span, done, 0, bodies, unroll))
-            if rest:
-                statements.append(loop(span, done, bodies * unroll, rest, 1))
-            done += span.count
-        sums = [[total([load(chain[i][c], 0) for chain in sets]) for c in range(columns)] for i in range(rows)]
-        return sums, statements
-
-    def _iteration(self, sums: list[list[Buffer]], weights: list[Expr], data: list[Expr]) -> list[Stmt]:
-        """Return one iteration of the inner loop: the outer product of weights and data added to the sums."""
-        axis, lanes = self.tiling.schedule.axis, self.tiling.schedule.lanes
-        weight_spread, data_spread = (lanes if axis == "columns" else 1), (lanes if axis == "out" else 1)
-        statements: list[Stmt] = []
-
-        def update(i: int, c: int, left: Expr, right: Expr) -> None:
-            before = load(sums[i][c], 0)
-            if self.explicit_fma:
-                after = tirx.call_llvm_pure_intrin(vector_type(lanes), "llvm.fma", left, right, before)
-            else:
-                after = before + left * right
-            statements.append(store(sums[i][c], after, 0))
-
-        # The shorter side stays in registers, the longer passes by one operand at a time.
-        if len(weights) <= len(data):
-            held = [splat(named(w, statements), weight_spread) for w in weights]
-            for c, value in enumerate(data):
-                passing = splat(named(value, statements), data_spread)
-                for i, w in enumerate(held):
-                    update(i, c, w, passing)
-        else:
-            held = [splat(named(d, statements), data_spread) for d in data]
-            for i, value in enumerate(weights):
-                passing = splat(named(value, statements), weight_spread)
-                for c, d in enumerate(held):
-                    update(i, c, passing, d)
-        return statements
+    def _across(self, value: Expr, into: list[Stmt]) -> Expr:
+        """Return the sum of a vector's elements; append to `into` the statements that compute it."""
+        lanes, registers = self.tiling.schedule.lanes, self.instructions.ahead
+        if registers is None or not self.instructions.rvv:
+            return folded(value, lanes, into)
+        # RVV's sum of a group takes longer than adding its registers first.
+        return named(reduced(folded(value, lanes, into, min(lanes, registers.lanes))), into)
 
     def _store(self, value: Expr, index: Expr, bias: Expr, valid: int) -> list[Stmt]:
         """Return the statements that store one accumulator, of whose lanes `valid` exist."""
@@ -199,12 +148,20 @@ class StepEmitter:
         axis, lanes = t.schedule.axis, t.schedule.lanes
         statements: list[Stmt] = []
         if axis == "inner":
-            one = folded(value, lanes, statements)
+            if self.instructions.rvv and self.instructions.ahead is not None:
+                one = named(
+                    reduced(folded(value, lanes, statements, min(lanes, self.instructions.ahead.lanes))), statements
+                )
+            else:
+                one = folded(value, lanes, statements)
             return [*statements, self.epilogue.store(one, index, bias, 1)]
         if lanes == 1 or axis == "columns" or (t.step.columns == 1 and valid == lanes):
             return [self.epilogue.store(value, index, bias, lanes)]
         held = named(value, statements)
         stride = t.step.columns
+        if stride > 1 and self.instructions.rvv:
+            whole = held if valid == lanes else part(held, 0, valid)
+            return [*statements, self.epilogue.store(whole, index, bias, valid, stride)]
         for first, size in [(lane, 1) for lane in range(valid)] if stride > 1 else _pieces(valid):
             at = first * stride
             statements.append(self.epilogue.store(part(held, first, size), index + at, bias + at, size))

@@ -41,6 +41,33 @@ def store(buffer: Buffer, value: Expr, index: Expr, lanes: int = 1) -> Stmt:
     return tirx.BufferStore(buffer, value, [ramp(index, lanes)])
 
 
+def strided_load(buffer: Buffer, index: Expr, stride: int, lanes: int) -> Expr:
+    """Return `lanes` elements of `buffer` that lie `stride` apart, by RVV's strided load."""
+    return tirx.call_llvm_intrin(
+        vector_type(lanes), "llvm.experimental.vp.strided.load", *_strided(buffer, index, stride, lanes)
+    )
+
+
+def strided_store(buffer: Buffer, value: Expr, index: Expr, stride: int, lanes: int) -> Stmt:
+    """Return the statement that writes `lanes` elements of `buffer` that lie `stride` apart, by RVV's strided store."""
+    where = _strided(buffer, index, stride, lanes)
+    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.experimental.vp.strided.store", value, *where))
+
+
+def _strided(buffer: Buffer, index: Expr, stride: int, lanes: int) -> tuple[Expr, ...]:
+    """Return first address, stride in bytes, mask and length."""
+    first = tirx.address_of(tirx.BufferLoad(buffer, [index]))
+    mask = tirx.Broadcast(tirx.IntImm("bool", 1), lanes)
+    return first, tirx.IntImm("int64", 4 * stride), mask, tirx.IntImm("int32", lanes)
+
+
+def prefetch(buffer: Buffer, index: Expr) -> Stmt:
+    """Return the statement that asks for an element of `buffer` to be in the first cache level."""
+    where = tirx.address_of(tirx.BufferLoad(buffer, [index]))
+    read, keep, data = (tirx.IntImm("int32", value) for value in (0, 3, 1))
+    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", where, read, keep, data))
+
+
 def splat(value: Expr, lanes: int) -> Expr:
     """Return `value` on every lane."""
     return value if lanes == 1 else tirx.Broadcast(value, lanes)
@@ -85,10 +112,15 @@ def total(values: Sequence[Expr]) -> Expr:
     return values[0]
 
 
-def folded(vector: Expr, lanes: int, into: list[Stmt]) -> Expr:
-    """Append to `into` the statements that add the halves of a vector until one element is left, and return that."""
+def reduced(vector: Expr) -> Expr:
+    """Return the sum of a vector's elements by one instruction of the machine."""
+    return tirx.call_llvm_pure_intrin("float32", "llvm.vector.reduce.fadd", zero(1), vector)
+
+
+def folded(vector: Expr, lanes: int, into: list[Stmt], left: int = 1) -> Expr:
+    """Append to `into` the statements that add the halves of a vector until `left` elements are left; return these."""
     held = named(vector, into)
-    while lanes > 1:
+    while lanes > left:
         lanes //= 2
         held = named(part(held, 0, lanes) + part(held, lanes, lanes), into)
     return held

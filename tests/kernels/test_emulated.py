@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrfdse.catalog import load_target, names
-from lrfdse.design import Artifact, Factorization, KernelSpec
+from lrfdse.design import Artifact, Factorization, KernelSpec, Schedule, StepSchedule
 from lrfdse.kernels import c_header, compile_kernel, example, schedules
 
 TARGETS = [name for name in names("targets") if not load_target(name).is_native]
@@ -22,6 +22,18 @@ LAYERS = [
     (30, 28, "tt:m=5x6,n=4x7,r=5", 2),
     (29, 27, "tt:m=3x2x5,n=2x7x2,r=5x4,lr", 2),
 ]
+
+LOOPS = [
+    (31, 45, "dense", 1, "out:8:2x1:u2"),
+    (31, 45, "dense", 3, "out:8:1x3:u8"),
+    (31, 45, "dense", 3, "out:4:7x2:u1"),
+    (7, 77, "dense", 2, "inner:8:3x2:u1"),
+    (7, 77, "dense", 1, "inner:4:2x1:u4"),
+    (30, 98, "tt:m=5x6,n=14x7,r=5", 1, "out:8:2x2:u1|out:4:1x3:u4"),
+    (30, 98, "tt:m=5x6,n=14x7,r=5", 1, "inner:4:5x1:u1|columns:4:5x2:u2"),
+    (30, 98, "tt:m=5x6,n=14x7,r=5", 2, "out:4:9x1:u1|columns:6:2x1:u4"),
+]
+"""Inner loops with and without operands loaded ahead, of one body or several, with and without a rest."""
 
 
 @pytest.mark.slow
@@ -35,6 +47,11 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
         spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True)
         for schedule in schedules(spec, machine, 3):
             artifacts.append(compile_kernel(spec, schedule, machine, f"kernel{len(artifacts)}"))
+    if machine.lanes > 1:
+        for outputs, inputs, text, rows, schedule in LOOPS:
+            spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True)
+            steps = Schedule(tuple(StepSchedule.parse(step) for step in schedule.split("|")))
+            artifacts.append(compile_kernel(spec, steps, machine, f"kernel{len(artifacts)}"))
     sources = []
     for artifact in artifacts:
         (tmp_path / f"{artifact.symbol}.h").write_text(c_header(artifact))

@@ -1,0 +1,249 @@
+"""The loop over the inner axis of one register tile: outer products of weights and data, added up in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from lrfdse.kernels.layout import Span, Tiling
+from lrfdse.kernels.tir import (
+    Buffer,
+    Expr,
+    Stmt,
+    load,
+    named,
+    over,
+    prefetch,
+    sequence,
+    splat,
+    store,
+    total,
+    vector_type,
+    zero,
+)
+
+_PIPELINED_FROM = 3
+"""Bodies of a loop from which loading ahead pays for the first and the last, which are outside of the loop then."""
+
+_SPARE = 8
+"""Registers that stay free where vectors and scalars share them."""
+
+_SCALARS = 24
+"""Registers for scalar operands where they have their own."""
+
+_LOAD = 2
+"""FMAs that take as long as the load of one vector."""
+
+_IN_FLIGHT = 8
+"""Vector registers of sums whose FMAs hide the latency of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """The registers of a core that is told in which order to load."""
+
+    vectors: int
+    """Vector registers, or all floating-point registers of a core without vectors."""
+    apart: bool
+    """Whether scalar operands lie in registers of their own."""
+    lanes: int
+    """Elements of one vector register."""
+
+    def group(self, lanes: int) -> int:
+        """Return the registers that a vector of `lanes` elements occupies; RVV groups are powers of two."""
+        return 1 << (-(-lanes // self.lanes) - 1).bit_length()
+
+    def bodies(self, lanes: int, sums: int, vectors: int, scalars: int) -> int:
+        """Return for how many iterations the operands fit, beside `sums` accumulators of `lanes` elements."""
+        group = self.group(lanes)
+        if not self.apart:
+            return max(0, (self.vectors - _SPARE - sums * group) // (vectors * group + scalars))
+        # Of the largest groups there are so few that the ends of a tile need one more.
+        groups = (self.vectors - 1) // group - (group == 4)
+        return max(0, min((groups - sums) // max(1, vectors), _SCALARS // max(1, scalars)))
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """What TIR does not say by itself."""
+
+    explicit_fma: bool
+    """Whether an FMA must be asked for: LLVM does not fuse on 32-bit ARM by itself."""
+    rvv: bool
+    """Whether vectors are stored with gaps, and summed across lanes, by one instruction."""
+    ahead: Registers | None
+    """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """What one iteration multiplies: expressions, or buffers of one element that hold them."""
+
+    weights: list[Expr]
+    data: list[Expr]
+    in_slots: bool = False
+
+    @property
+    def sides(self) -> tuple[list[Expr], list[Expr]]:
+        """Weights and data."""
+        return self.weights, self.data
+
+    @property
+    def all(self) -> list[Expr]:
+        """Weights, then data."""
+        return [*self.weights, *self.data]
+
+    def slots(self) -> Operands:
+        """Return a buffer for each operand; LLVM promotes them to registers."""
+        weights, data = ([tirx.decl_buffer((1,), v.ty.dtype, name="next") for v in side] for side in self.sides)
+        return Operands(weights, data, True)
+
+
+@dataclass(frozen=True, slots=True)
+class InnerLoop:
+    """Sums of `rows` x `columns` products over the inner axis of a tile."""
+
+    tiling: Tiling
+    instructions: Instructions
+    weight: Buffer
+    rows: int
+    columns: int
+    operands: Callable[[Expr, Expr], Operands]
+    """Operands by the number of an iteration and its place along the inner axis."""
+
+    def sums(self) -> tuple[list[list[Expr]], list[Stmt]]:
+        """Return the sums, and the statements that compute them."""
+        t = self.tiling
+        registers = self.instructions.ahead
+        unroll, chains, carried = self._shape(registers) if registers else (t.schedule.unroll, t.chains, 0)
+        ahead = registers is not None and (carried > 0 or registers.apart)
+        sets = [
+            [
+                [tirx.decl_buffer((1,), vector_type(t.schedule.lanes), name="acc") for _ in range(self.columns)]
+                for _ in range(self.rows)
+            ]
+            for _ in range(min(chains, t.depth))
+        ]
+        buffers = [buffer for chain in sets for row in chain for buffer in row]
+        statements = [tirx.AllocBuffer(b) for b in buffers]
+        if not ahead:
+            statements += [store(b, zero(t.schedule.lanes), 0) for b in buffers]
+        done = 0
+        for span in t.inner:
+            if ahead:
+                statements += self._ahead(sets, span, done, unroll, carried)
+            else:
+                statements += self._plain(sets, span, done, unroll)
+            done += span.count
+        held = [[total([load(s[i][c], 0) for s in sets]) for c in range(self.columns)] for i in range(self.rows)]
+        return held, statements
+
+    @property
+    def _vectors(self) -> int:
+        """Operands of one iteration that are vectors."""
+        axis = self.tiling.schedule.axis
+        return self.rows * (axis != "columns") + self.columns * (axis != "out")
+
+    def _shape(self, registers: Registers) -> tuple[int, int, int]:
+        """Return the iterations in one body, the accumulator sets, and the iterations whose operands are carried."""
+        s = self.tiling.schedule
+        products = self.rows * self.columns
+        chains = min(s.unroll, max(1, _IN_FLIGHT // (registers.group(s.lanes) * products)))
+        vectors = self._vectors
+        scalars = self.rows + self.columns - vectors
+        carried = registers.bodies(s.lanes, chains * products, vectors, scalars)
+        # Where loads take longer than FMAs, LLVM moves those of all iterations to the front of the body.
+        unroll = s.unroll if _LOAD * vectors <= products else min(s.unroll, max(1, carried))
+        return unroll, min(chains, unroll), min(carried, unroll)
+
+    def _at(self, span: Span, done: int, number: Expr) -> Operands:
+        return self.operands(done + number, span.start + number * span.stride + span.offsets[0])
+
+    def _plain(self, sets: list[list[list[Buffer]]], span: Span, done: int, unroll: int) -> list[Stmt]:
+        """Return loops that load what an iteration multiplies at its beginning."""
+
+        def loop(first: int, count: int, width: int) -> Stmt:
+            def body(block: Expr) -> Stmt:
+                made: list[Stmt] = []
+                for u in range(width):
+                    made += self._iteration(sets[u % len(sets)], self._at(span, done, first + block * width + u))
+                return sequence(made)
+
+            return over(count, body)
+
+        bodies, rest = divmod(span.count, unroll)
+        return ([loop(0, bodies, unroll)] if bodies else []) + ([loop(bodies * unroll, rest, 1)] if rest else [])
+
+    def _ahead(self, sets: list[list[list[Buffer]]], span: Span, done: int, unroll: int, carried: int) -> list[Stmt]:
+        """Return a loop that loads what the next body multiplies while it computes, its ends outside of it.
+
+        The first iterations multiply only, so that sums need no zeros.
+        """
+
+        def at(number: Expr) -> Operands:
+            return self._at(span, done, number)
+
+        def straight(first: Expr, count: int, slots: list[Operands], more: bool, fresh: bool = False) -> list[Stmt]:
+            made: list[Stmt] = []
+            for u in range(count):
+                now = slots[u] if u < len(slots) else at(first + u)
+                ahead = at(first + u + unroll) if more and u < len(slots) else None
+                made += self._iteration(sets[u % len(sets)], now, ahead, fresh and u < len(sets))
+            return made
+
+        bodies, rest = divmod(span.count, unroll)
+        if bodies < _PIPELINED_FROM:
+            return straight(0, span.count, [], False, done == 0)
+        slots = [at(u).slots() for u in range(carried)]
+        made = [tirx.AllocBuffer(slot) for operand in slots for slot in operand.all]
+        for u, operand in enumerate(slots):
+            made += [store(slot, value, 0) for slot, value in zip(operand.all, at(u).all, strict=True)]
+        made += straight(0, unroll, slots, True, done == 0)
+        # LLVM would move loads that it finds both before and at the end of a loop to the loop's beginning, but none
+        # across a prefetch, for which these cores have no instruction.
+        made.append(prefetch(self.weight, 0))
+        made.append(over(bodies - 2, lambda b: sequence(straight((b + 1) * unroll, unroll, slots, True))))
+        made += straight((bodies - 1) * unroll, unroll, slots, False)
+        return [*made, over(rest, lambda b: sequence(straight(bodies * unroll + b, 1, [], False)))] if rest else made
+
+    def _iteration(
+        self, sums: list[list[Buffer]], now: Operands, ahead: Operands | None = None, fresh: bool = False
+    ) -> list[Stmt]:
+        """Return one iteration: the outer product of weights and data added to the sums, or where `fresh`, stored.
+
+        Operands in slots are loaded for a later iteration, `ahead`, as soon as they are used.
+        """
+        axis, lanes = self.tiling.schedule.axis, self.tiling.schedule.lanes
+        spreads = lanes if axis == "columns" else 1, lanes if axis == "out" else 1
+        statements: list[Stmt] = []
+
+        def updated(total: Buffer, left: Expr, right: Expr) -> Expr:
+            if fresh:
+                return left * right
+            if self.instructions.explicit_fma:
+                return tirx.call_llvm_pure_intrin(vector_type(lanes), "llvm.fma", left, right, load(total, 0))
+            return load(total, 0) + left * right
+
+        def value(side: int, i: int) -> Expr:
+            operand = now.sides[side][i]
+            return splat(named(load(operand, 0) if now.in_slots else operand, statements), spreads[side])
+
+        def renew(side: int, i: int) -> None:
+            if ahead is not None:
+                statements.append(store(now.sides[side][i], ahead.sides[side][i], 0))
+
+        # The shorter side stays in registers, the longer passes by one operand at a time.
+        held, passing = (0, 1) if len(now.weights) <= len(now.data) else (1, 0)
+        stays = [value(held, i) for i in range(len(now.sides[held]))]
+        last = len(now.sides[passing]) - 1
+        for p in range(last + 1):
+            one = value(passing, p)
+            for h, other in enumerate(stays):
+                total = sums[h][p] if held == 0 else sums[p][h]
+                statements.append(store(total, updated(total, *((other, one) if held == 0 else (one, other))), 0))
+                if p == last:
+                    renew(held, h)
+            renew(passing, p)
+        return statements

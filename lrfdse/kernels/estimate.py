@@ -1,7 +1,9 @@
 """An analytic estimate of a scheduled step, in cycles: good enough to order schedules, not to report.
 
 The machine is the target's table: one FMA unit of `fma_per_cycle`, registers filled at the same rate from the first
-cache level, and a fixed FMA latency that enough independent accumulators must hide.
+cache level, and a fixed FMA latency that enough independent accumulators must hide. The constants of the vector
+extension of RISC-V are rounded from a least-squares fit to 157 scheduled steps without spills, each compiled and
+measured by the modelled core of target `riscv64`; good schedules weighed more, and so weighed the error is 5 % (RMS).
 """
 
 from __future__ import annotations
@@ -18,8 +20,14 @@ _FMA_LATENCY = 5.0
 _SHORT = 8
 """Inner iterations up to which a loop over them is straight code in the end."""
 
-_OVERLAP = 0.25
-"""Share of the shorter activities of a loop body that an in-order core fails to hide behind the longest."""
+_EXPOSED = 0.25
+"""Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other."""
+
+_EXPOSED_AHEAD = 0.13
+"""The same where operands are loaded one iteration ahead."""
+
+_AHEAD_LATENCY = 10.0
+"""Cycles from one loop body to the next that no operation can shorten, where operands are loaded ahead."""
 
 
 def group(lanes: int, target: Target) -> int:
@@ -37,6 +45,15 @@ def fits(tiling: Tiling, target: Target) -> bool:
     size, available = group(s.lanes, target), target.vector_registers
     rows, columns = s.out_tile, s.column_tile
     sums = rows * columns * tiling.chains
+    if target.isa == "riscv64":
+        # The operands of a whole loop body are in flight.
+        vectors = s.unroll * {"out": rows, "columns": columns, "inner": rows + columns}[s.axis]
+        scalars = s.unroll * {"out": columns, "columns": rows, "inner": 0}[s.axis]
+        if target.lanes == 1:
+            return sums + vectors + scalars <= available - 2
+        # Folding a group, and moving one, takes another; v0 is of no use in a group.
+        spare = 6 if s.axis == "inner" else (0, 0, 0, 4)[size - 1]
+        return (sums + vectors) * size <= available - spare and scalars <= 28
     scattered = s.axis == "out" and step.columns > 1 and s.lanes > 1
     if s.axis == "inner" or scattered or tiling.depth <= _SHORT:
         # Horizontal sums and scattered stores hold parts of several accumulators. LLVM makes short loops straight and
@@ -45,11 +62,6 @@ def fits(tiling: Tiling, target: Target) -> bool:
         return sums * size <= available // (4 if ahead else 2)
     if target.lanes == 1:
         return sums <= available // 2 and sums + (rows + columns) * min(s.unroll, 4) <= available - 5
-    if target.isa == "riscv64":
-        # Scalars live in the float registers. LLVM keeps the next vectors in flight, more of them on the longer side.
-        along, across = (columns, rows) if s.axis == "columns" else (rows, columns)
-        flying = min(along, 2) + (along > across)
-        return (sums + flying) * size <= available - (2 if size == 1 else 8)
     return sums + min(rows, columns) + 1 < available - (4 if available == 32 else 0)
 
 
@@ -65,22 +77,32 @@ def cycles(tiling: Tiling, target: Target) -> float:
 
 def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
     s, rows = t.schedule, len(out.offsets)
-    vector = group(s.lanes, target)
     slot = target.lanes / target.fma_per_cycle
-    fma = vector * slot
-    refill = 4 * target.lanes / target.last_level_bytes_per_cycle
-    streamed = vector * max(slot, refill if 4 * t.weight_size > 1024 * target.l1.kib else 0.0)
-    # RVV cores load a register group no faster than the next cache level delivers it, after a start-up.
-    near = vector * max(slot, refill) + 1 if target.isa == "riscv64" and target.lanes > 1 else vector * slot
-    weights = rows * (slot if s.axis == "columns" else max(near, streamed))
-    data = places * (slot if s.axis == "out" else near)
+    fma = group(s.lanes, target) * slot
+    weights, data = (0 if s.axis == "columns" else rows), (0 if s.axis == "out" else places)
+    scalars = {"out": places, "columns": rows, "inner": 0}[s.axis]
     arithmetic = rows * places * fma
-    waiting = (_FMA_LATENCY + fma - slot) / min(t.chains, s.unroll)
-    traffic = weights + data
-    longest = max(arithmetic, traffic, waiting)
-    hidden_badly = _OVERLAP * max(0.0, arithmetic + traffic - longest)
-    body = longest + hidden_badly + 2 * slot / s.unroll
+    sets = min(t.chains, s.unroll)
+    if target.isa == "riscv64" and target.lanes > 1:
+        traffic = (weights + data) * _rvv_load(t, target)
+        # Two instructions a cycle at best; a vector load takes another to form its address.
+        issue = 0.65 * min(1.0, slot) * (rows * places + scalars + 1.6 * (weights + data) + 8 / s.unroll)
+        longest = max(arithmetic, traffic, issue, (_AHEAD_LATENCY + fma - slot) / sets)
+        body = longest + _EXPOSED_AHEAD * min(arithmetic, traffic)
+    else:
+        near = group(s.lanes, target) * slot
+        refill = 4 * target.lanes / target.last_level_bytes_per_cycle if 4 * t.weight_size > 1024 * target.l1.kib else 0
+        traffic = weights * max(near, refill * group(s.lanes, target)) + data * near + scalars * slot
+        longest = max(arithmetic, traffic, (_FMA_LATENCY + fma - slot) / sets)
+        body = longest + _EXPOSED * max(0.0, arithmetic + traffic - longest) + 2 * slot / s.unroll
     return t.depth * body + _finish(t, target, rows * places, out.valid) * slot
+
+
+def _rvv_load(t: Tiling, target: Target) -> float:
+    """Return the cycles of a vector load: a group no faster than the next cache level delivers, one register slower."""
+    slot = target.lanes / target.fma_per_cycle
+    refill = 4 * target.lanes / target.last_level_bytes_per_cycle
+    return max(1.5, group(t.schedule.lanes, target)) * max(slot, refill)
 
 
 def _finish(t: Tiling, target: Target, sums: int, valid: int) -> float:
@@ -88,12 +110,16 @@ def _finish(t: Tiling, target: Target, sums: int, valid: int) -> float:
     s = t.schedule
     vector = group(s.lanes, target)
     fold = (t.chains - 1) * vector * sums
+    rvv = target.isa == "riscv64" and target.lanes > 1
     if s.axis == "inner":
-        return 10 + fold + sums * (vector + 2 * math.log2(max(s.lanes, 2)) + 2)
+        halving = 9 * vector + math.log2(s.lanes) if rvv else vector + 2 * math.log2(max(s.lanes, 2)) + 2
+        return 10 + fold + sums * (vector + halving)
     scattered = s.axis == "out" and t.step.columns > 1 and s.lanes > 1
     if scattered:
-        # Lanes leave a vector one by one, on RVV through a slide each.
-        stores = (5 if target.isa == "riscv64" else 3) * vector * valid
+        # RVV stores them one a cycle; elsewhere lanes leave a vector one by one.
+        stores = valid if rvv else 3 * vector * valid
+    elif rvv:
+        stores = 4 * vector
     else:
         stores = (2 if valid == s.lanes else 4) * vector
     return 10 + fold + sums * (vector + stores)

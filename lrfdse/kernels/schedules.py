@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 from lrfdse.design import KernelSpec, Schedule, Step, StepSchedule, Target
 from lrfdse.kernels.estimate import cycles, fits
@@ -15,43 +16,76 @@ _MOST_UNROLLED = 32
 _WORTH = 2.0
 """A variant estimated slower than the best by more than this factor is no alternative."""
 
+_DOUBT = 0.3
+"""Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much."""
+
+
+_WORTHWHILE = 0.01
+"""Share of a kernel's cycles that a change must promise to be tried."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """Another schedule for one step of a kernel."""
+
+    step: int
+    schedule: StepSchedule
+    promise: float
+    """Cycles that the change may gain at most, if the estimates of the step are as wrong as they get."""
+
 
 def schedules(spec: KernelSpec, target: Target, count: int = 4) -> list[Schedule]:
-    """Return up to `count` schedules of a kernel, the best estimate first.
+    """Return up to `count` schedules of a kernel, the best estimate of every step first.
 
     The estimate weighs padded MACs, loads for each FMA, accumulators against the FMA latency and the stores; a tile's
-    accumulators and operands fit the vector registers. The alternatives differ from the best in the vector axis, the
-    register group or the shape of the tile; the n-th schedule takes the n-th alternative of every step.
+    accumulators and operands fit the vector registers. Each of the others changes one step of the first, the change
+    that promises most before the others.
     """
-    ranked = {step: _alternatives(step, target, count) for step in set(spec.factorization.steps(spec.rows))}
-    steps = [ranked[step] for step in spec.factorization.steps(spec.rows)]
-    longest = max(len(choices) for choices in steps)
-    made = [Schedule(tuple(choices[min(i, len(choices) - 1)] for choices in steps)) for i in range(longest)]
-    return made[:count]
+    first, rest = changes(spec, target, count)
+    return [first, *(changed(first, change) for change in rest)][:count]
 
 
-def _alternatives(step: Step, target: Target, count: int) -> list[StepSchedule]:
+def changes(spec: KernelSpec, target: Target, count: int) -> tuple[Schedule, list[Change]]:
+    """Return the schedule of the best estimates, and changes of one step each, the most promising first.
+
+    At most `count` alternatives of a step are considered.
+    """
+    steps = spec.factorization.steps(spec.rows)
+    ranked = {step: _alternatives(step, target, count) for step in dict.fromkeys(steps)}
+    found = [
+        Change(i, s, _DOUBT * ranked[step][0][0] - (estimate - ranked[step][0][0]))
+        for i, step in enumerate(steps)
+        for estimate, s in ranked[step][1:]
+    ]
+    least = _WORTHWHILE * sum(ranked[step][0][0] for step in steps)
+    found = [change for change in found if change.promise > least]
+    found.sort(key=lambda change: (-change.promise, change.step, str(change.schedule)))
+    return Schedule(tuple(ranked[step][0][1] for step in steps)), found
+
+
+def changed(schedule: Schedule, change: Change) -> Schedule:
+    """Return `schedule` with one step changed."""
+    steps = list(schedule.steps)
+    steps[change.step] = change.schedule
+    return Schedule(tuple(steps))
+
+
+def _alternatives(step: Step, target: Target, count: int) -> list[tuple[float, StepSchedule]]:
+    """Return schedules of a step with their estimates: the best tile, and others that differ from those before."""
     ranked = sorted((cycles(Tiling.of(step, s), target), str(s), s) for s in _candidates(step, target))
     best = ranked[0][0]
-    worthy = [s for estimate, _, s in ranked if estimate <= _WORTH * best]
-    # One of each vector axis and length first, then other tiles of those.
-    kinds: dict[tuple[str, int], list[StepSchedule]] = {}
-    for s in worthy:
-        kinds.setdefault((s.axis, s.lanes), []).append(s)
-    chosen = [worthy[0]]
-    heads = [variants[0] for variants in kinds.values()]
-    others = [s for s in worthy if all(_differ(s, head) for head in heads)]
-    for s in [*heads, *others]:
-        if len(chosen) < count and s not in chosen:
-            chosen.append(s)
+    chosen: list[tuple[float, StepSchedule]] = []
+    for estimate, _, s in ranked:
+        if len(chosen) == count or estimate > _WORTH * best:
+            break
+        if _is_new(s, [other for _, other in chosen]):
+            chosen.append((estimate, s))
     return chosen
 
 
-def _differ(a: StepSchedule, b: StepSchedule) -> bool:
-    """Return whether two tiles are different enough to be worth measuring both."""
-    if (a.axis, a.lanes) != (b.axis, b.lanes):
-        return True
-    return abs(a.out_tile - b.out_tile) + abs(a.column_tile - b.column_tile) >= 2
+def _is_new(s: StepSchedule, chosen: Sequence[StepSchedule]) -> bool:
+    """Return whether a schedule is more than another unrolling of one that is chosen."""
+    return all(dataclasses.replace(other, unroll=s.unroll) != s for other in chosen)
 
 
 def _candidates(step: Step, target: Target) -> Iterator[StepSchedule]:

@@ -1,12 +1,12 @@
-"""Tuning: of the schedules that the estimate likes best, the one that measures best."""
+"""Tuning: from the schedule that the estimate likes best, one step changed at a time, to the one that measures best."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Artifact, KernelSpec, Measurement, Target
+from lrfdse.design import Artifact, KernelSpec, Measurement, Schedule, Target
 from lrfdse.errors import KernelError
-from lrfdse.kernels import compile_kernel, example, schedules, spills
+from lrfdse.kernels import changed, changes, compile_kernel, example
 
 if TYPE_CHECKING:
     from lrfdse.measure import Meter
@@ -14,20 +14,24 @@ if TYPE_CHECKING:
 SYMBOL = "lrfdse_kernel"
 """Name of the C function while a kernel is being measured."""
 
-_SPARE = 2
-"""Schedules compiled beyond those measured, so that one that spills can be replaced."""
+_ALTERNATIVES = 8
+"""Schedules considered for each step."""
+
+_FAILURES = 8
+"""Schedules that may fail before the kernel is given up."""
 
 _SEED = 0
 """Latency does not depend on the values; the example only has to be the same every time."""
 
 
 def best_kernel(
-    spec: KernelSpec, target: Target, meter: Meter, tries: int = 2, symbol: str = SYMBOL
+    spec: KernelSpec, target: Target, meter: Meter, tries: int = 4, symbol: str = SYMBOL
 ) -> tuple[Artifact, Measurement]:
-    """Compile a kernel in a few ways, measure them, and return the fastest with its measurement.
+    """Measure the schedule of the best estimates, then changes of one step each, and return the fastest kernel.
 
-    A schedule that spills registers is measured only where too few others do not. A schedule that does not compile,
-    crashes or computes wrong numbers is passed over.
+    A change that helps stays, and the following ones come on top of it. The meter decides on spilled registers, too:
+    outside of the inner loops they cost little. A schedule that does not compile, crashes or computes wrong numbers is
+    passed over. The choice depends on the kernel, the target and the meter alone.
 
     Parameters
     ----------
@@ -44,7 +48,8 @@ def best_kernel(
 
     Returns
     -------
-    The artifact with the least sum of warm and cold latency, and its measurement.
+    The artifact of the least latency, and its measurement. Warm latency counts twice as much as cold, relatively: a
+    layer is compressed so that its weights stay in a cache.
 
     Raises
     ------
@@ -52,31 +57,37 @@ def best_kernel(
         No schedule of the kernel works; the message holds every reason.
     """
     failures: list[str] = []
-    measured: list[tuple[Artifact, Measurement]] = []
-    spilled: list[Artifact] = []
+    best: tuple[Artifact, Measurement] | None = None
+    measured = 0
 
-    def measure(artifact: Artifact) -> None:
-        arrays, expected = example(artifact, _SEED)
-        try:
-            measured.append((artifact, meter.measure(artifact, arrays, expected)))
-        except KernelError as error:
-            failures.append(f"{artifact.schedule}: {error}")
-
-    for schedule in schedules(spec, target, tries + _SPARE):
-        if len(measured) == tries:
-            break
+    def attempt(schedule: Schedule) -> bool:
+        """Measure a schedule and return whether it is the best so far."""
+        nonlocal best, measured
         try:
             artifact = compile_kernel(spec, schedule, target, symbol)
+            arrays, expected = example(artifact, _SEED)
+            measurement = meter.measure(artifact, arrays, expected)
         except KernelError as error:
             failures.append(f"{schedule}: {error}")
-            continue
-        if spills(artifact):
-            spilled.append(artifact)
-        else:
-            measure(artifact)
-    for artifact in sorted(spilled, key=spills):
-        if len(measured) < tries:
-            measure(artifact)
-    if not measured:
+            return False
+        measured += 1
+        if best is not None and _latency(measurement) >= _latency(best[1]):
+            return False
+        best = artifact, measurement
+        return True
+
+    current, rest = changes(spec, target, _ALTERNATIVES)
+    attempt(current)
+    for change in rest:
+        if measured >= tries or len(failures) > _FAILURES:
+            break
+        trial = changed(current, change)
+        if attempt(trial):
+            current = trial
+    if best is None:
         raise KernelError(f"no schedule of {spec} works on {target.name}: {'; '.join(failures)}")
-    return min(measured, key=lambda pair: pair[1].warm.us + pair[1].cold.us)
+    return best
+
+
+def _latency(measurement: Measurement) -> float:
+    return measurement.warm.us**2 * measurement.cold.us

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lrfdse.catalog import load_target, names
 from lrfdse.design import Factorization, KernelSpec
-from lrfdse.kernels import lower_bound_cycles, schedules
+from lrfdse.kernels import changed, changes, lower_bound_cycles, schedules
 from lrfdse.kernels.layout import Tiling, cover, tilings
 
 TEXTS = ["dense", "svd:r=5", "svd:r=32", "tt:m=15x20,n=28x28,r=8", "tt:m=5x6x10,n=7x16x7,r=5x11,lr"]
@@ -39,6 +39,18 @@ def test_long_dot_products_of_few_rows_lie_along_the_inner_axis() -> None:
     spec = KernelSpec(300, 784, Factorization.svd(300, 784, 5), 1, True, False)
     first, second = schedules(spec, load_target("host"), 1)[0].steps
     assert (first.axis, second.axis) == ("inner", "out")
+
+
+def test_changes_are_of_one_step_each_and_the_most_promising_come_first() -> None:
+    spec = KernelSpec(300, 784, Factorization.parse(TEXTS[4], 300, 784), 5, True, False)
+    first, found = changes(spec, load_target("riscv64"), 8)
+    assert found
+    assert [c.promise for c in found] == sorted((c.promise for c in found), reverse=True)
+    assert min(c.promise for c in found) > 0
+    for change in found:
+        other = changed(first, change)
+        assert [i for i, (a, b) in enumerate(zip(first.steps, other.steps, strict=True)) if a != b] == [change.step]
+        assert len(tilings(spec, other)) == len(first.steps)
 
 
 def test_scalar_targets_get_scalar_schedules() -> None:

@@ -83,7 +83,9 @@ def _order(spec: KernelSpec) -> tuple[int, ...]:
 
 
 def _compile(text: str, target: Target) -> tuple[bytes, str]:
-    cpu = target.cpu.replace("-", "_") + "".join(feature.replace("-", "_") for feature in target.features)
+    cpu = target.cpu.replace("-", "_") + "".join(
+        feature[0] + feature[1:].replace("-", "_") for feature in target.features
+    )
     command = [require_zig().path, "cc", "-target", target.link, f"-mcpu={cpu}", *_FLAGS, *_NO_LIBRARY, "kernel.c"]
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)

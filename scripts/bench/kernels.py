@@ -76,6 +76,8 @@ def main() -> None:
     options = parser.parse_args()
     own = host_target()
     wanted = [load_target(name) for name in (QUICK_EMULATED if options.quick else EMULATED)] + [own]
+    if unknown := sorted(set(options.target or ()) - {target.name for target in wanted}):
+        sys.exit(f"no such target here: {', '.join(unknown)}; choose from {', '.join(t.name for t in wanted)}")
     wanted = [target for target in wanted if options.target is None or target.name in options.target]
     layers = named(options.layer) if options.layer else list(LAYERS)
     small = [layer for layer in layers if layer.name in QUICK]

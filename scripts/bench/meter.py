@@ -192,7 +192,7 @@ _CAUSES = [
     "- LLVM's models hold fewer waiting instructions than real cores, whose queues in front of the schedulers they",
     "  leave out: long chains of which several could run side by side come out too slow.",
     "- The model takes for granted that no spilled vector crosses a line. Callers give a stack at any multiple of 16,",
-    "  and then kernels that spill sums take up to three times as long (last column of this section's first table).",
+    "  and then kernels that spill take longer (last column of this section's first table).",
     "- Computing and streaming of about equal length do not overlap perfectly (too fast by up to a fifth).",
     "- Weights larger than the second level: what the third delivers depends on the other tenants of the machine.",
     "",

@@ -75,7 +75,7 @@ def fit_outputs(
     if error.metric is None or len(holders) > 1:
         return _descended(error, factorization, sweeps, gain, budget, also)
     root = np.asarray(np.linalg.cholesky(error.metric))
-    turned = OutputError.of(root.T @ error.weight, error.covariance)
+    turned = error.of_target(root.T @ error.weight)
     # TT-SVD of the target itself is no start of the turned problem, but the promise is to stay below it.
     plain = tt_svd(error.weight, factorization)
     also = [root.T @ dense_weight(plain), *(root.T @ weight for weight in also)]
@@ -92,7 +92,7 @@ def _descended(
     starts = [_carried(tt_svd(error.weight, factorization), factorization, shape), separable_start(error, shape)]
     starts += [_carried(tt_svd(weight, factorization), factorization, shape) for weight in also]
     if error.metric is not None:
-        plain = OutputError.of(error.weight, error.covariance)
+        plain = error.of_target(error.weight)
         starts.append(_descended(plain, shape, min(sweeps, 4), gain, budget, also))
     reached = [error(start) for start in starts]
     least = min(reached)

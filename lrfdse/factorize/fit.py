@@ -12,6 +12,8 @@ from lrfdse.design import Factorization, Factors
 from lrfdse.errors import InputError
 from lrfdse.factorize.als import SWEEPS, refit_core
 from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.difference import squared_difference
+from lrfdse.factorize.linalg import LARGE
 from lrfdse.factorize.methods import METHODS
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.problem import Problem
@@ -30,7 +32,7 @@ class Fitter:
     Parameters
     ----------
     weight
-        W, shape (M, N).
+        W, shape (M, N). Without moments one of `lrfdse.factorize.linalg.LARGE` elements is held in single precision.
     moments
         Of the layer's inputs; None when there are no calibration data. With `Moments.cross`, they are of the inputs
         that a compressed model feeds the layer, and the original outputs are what is fitted.
@@ -108,6 +110,9 @@ class Fitter:
     def measured(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
         """Return cores of any origin as factors, with the bias correction and the errors on this layer's data."""
         outputs, inputs = self.weight.shape
+        if self.moments is None and self.weight.size >= LARGE:
+            error = math.sqrt(squared_difference(self.weight, cores))
+            return Factors(factorization, cores, None, _ratio(error, float(np.linalg.norm(self.weight))), None)
         approximation = dense_weight(cores)[:outputs, :inputs]
         difference = self.weight - approximation
         weight_error = _ratio(float(np.linalg.norm(difference)), float(np.linalg.norm(self.weight)))
@@ -116,8 +121,7 @@ class Fitter:
             return Factors(factorization, cores, None, weight_error, None)
         covariance = self._problem.covariance
         if moments.cross is None:
-            left = _energy(difference, covariance)
-            whole = _energy(self.weight, covariance)
+            left, whole = self._output_energy(difference), self._output_energy(self.weight)
             shift = difference @ moments.mean
         else:
             assert moments.output_mean is not None and moments.output_variance is not None
@@ -141,6 +145,12 @@ class Fitter:
         target = problem.cumulative.at(1.0) if problem.is_cumulative else self.weight
         difference = target - dense_weight(cores)[:outputs, :inputs]
         return OutputError(target, problem.covariance, target, problem.metric).of_difference(difference)
+
+    def _output_energy(self, weight: Array) -> float:
+        if not self._problem.has_few_samples:
+            return _energy(weight, self._problem.covariance)
+        half = weight @ self._problem.root
+        return float(np.vdot(half, half))
 
     @property
     def _metric(self) -> Array | None:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from lrfdse.design import Array
 
 DIRECT_SIDE = 1536
 """Smaller side up to which the full SVD is computed."""
+
+LARGE = 1 << 24
+"""Elements from which a matrix is worked on in single precision, and nothing is done to it that its size forbids."""
+
+_GRAM_SIDE = 1536
+_GRAM_PART = 0.4
+"""Smaller side of a large matrix up to which, or part of a side below 4096 from which a rank is taken by the Gram
+matrix."""
+
+_MOST_GRAM_SIDE = 4096
+_CHUNK = 1 << 22
+"""Elements of a large matrix that are held in double precision at a time."""
+
+_NOISE = 1e-6
+"""Part of the largest singular value below which single precision holds none."""
 
 _CUT = 1e-13
 """Part of the largest eigenvalue below which one counts as zero."""
@@ -41,6 +58,62 @@ def leading_svd(matrix: Array, rank: int) -> tuple[Array, Array, Array]:
     return (basis @ u)[:, :rank], s[:rank], vt[:rank]
 
 
+def leading_split(matrix: NDArray[Any], rank: int) -> tuple[Array, Array]:
+    """Return ``U (rows, r)``, orthonormal, and ``U^T matrix (r, columns)`` of the best approximation of at most `rank`.
+
+    ``r = min(rank, rows, columns)``. From `LARGE` elements on it works in single precision: by the eigenvectors of the
+    Gram matrix of the smaller side, or by a randomized block power iteration. Directions that single precision cannot
+    tell from rounding are left zero.
+    """
+    rank = min(rank, *matrix.shape)
+    if matrix.size < LARGE:
+        u, s, vt = leading_svd(np.asarray(matrix, dtype=np.float64), rank)
+        return u, s[:, None] * vt
+    single = matrix.astype(np.float32, copy=False)
+    is_wide = single.shape[0] <= single.shape[1]
+    basis = leading_basis(single if is_wide else single.T, rank)
+    if is_wide:
+        return basis, basis.T @ single
+    image = single @ basis
+    norms = np.linalg.norm(image, axis=0)
+    norms[norms <= _NOISE * norms.max(initial=0.0)] = 0.0
+    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    return image * inverse, norms[:, None] * basis.T
+
+
+def leading_basis(single: NDArray[Any], rank: int) -> Array:
+    """Return the `rank` leading left singular vectors of a large wide matrix in single precision."""
+    import scipy.linalg
+
+    side = len(single)
+    if side <= _GRAM_SIDE or (side <= _MOST_GRAM_SIDE and rank > _GRAM_PART * side):
+        return left_vectors(single)[:, :rank]
+    block = min(rank + 16, side)
+    rng = np.random.default_rng(0)
+    basis = single @ rng.standard_normal((single.shape[1], block), dtype=np.float32)
+    for _ in range(2):
+        basis, _ = scipy.linalg.qr(basis, mode="economic", overwrite_a=True, check_finite=False)
+        basis = single @ (single.T @ basis)
+    basis, _ = scipy.linalg.qr(basis, mode="economic", overwrite_a=True, check_finite=False)
+    projected = basis.T @ single
+    _, vectors = np.linalg.eigh((projected @ projected.T).astype(np.float64))
+    return np.asarray(basis @ vectors[:, : -rank - 1 : -1].astype(np.float32))
+
+
+def left_vectors(matrix: NDArray[Any]) -> Array:
+    """Return all left singular vectors of a wide matrix, those of the largest values first, in single precision.
+
+    They are the eigenvectors of the Gram matrix, which is summed in double precision.
+    """
+    gram = np.zeros((len(matrix), len(matrix)))
+    step = max(1, _CHUNK // len(matrix))
+    for start in range(0, matrix.shape[1], step):
+        part = matrix[:, start : start + step].astype(np.float64)
+        gram += part @ part.T
+    vectors: Any = np.ascontiguousarray(np.linalg.eigh(gram)[1][:, ::-1], dtype=np.float32)
+    return vectors  # type: ignore[no-any-return]
+
+
 def square_root(moment: Array) -> Array:
     """Return ``S`` with ``S S^T = moment`` for a symmetric positive semidefinite matrix, singular ones included.
 
@@ -60,12 +133,17 @@ def shrunk(covariance: Array, samples: int) -> Array:
     The weight t falls with the number of samples and with how far C is from a multiple of the identity; it depends on
     nothing else. It is 1 where C says nothing beyond its scale.
     """
+    part, scale = shrinkage(covariance, samples)
+    return np.asarray((1 - part) * covariance + part * scale * np.eye(len(covariance)))
+
+
+def shrinkage(covariance: Array, samples: int) -> tuple[float, float]:
+    """Return t and ``tr C / N`` of `shrunk`."""
     size, trace = len(covariance), float(np.trace(covariance))
     squares = float(np.vdot(covariance, covariance))
     spread = (samples + 1 - 2 / size) * (squares - trace * trace / size)
     weight = (1 - 2 / size) * squares + trace * trace
-    part = min(weight / spread, 1.0) if spread > 0 else 1.0
-    return np.asarray((1 - part) * covariance + part * (trace / size) * np.eye(size))
+    return (min(weight / spread, 1.0) if spread > 0 else 1.0), trace / size
 
 
 def solve_semidefinite(matrix: Array, rows: Array) -> Array:

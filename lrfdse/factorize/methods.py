@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from lrfdse.factorize.als import fit_outputs
-from lrfdse.factorize.linalg import leading_svd
+from lrfdse.factorize.als import BUDGET, fit_outputs
+from lrfdse.factorize.linalg import leading_split, leading_svd
 from lrfdse.factorize.starts import diagonal_start, separable_start
-from lrfdse.factorize.tt import tt_svd
+from lrfdse.factorize.tt import balanced, tt_svd
 
 if TYPE_CHECKING:
     from lrfdse.design import Array, Factorization
     from lrfdse.factorize.problem import Problem
+
+
+LARGEST_SWEPT = 3e10
+"""Weights times inputs up to which alternating least squares may go on to its end."""
 
 
 class Method(Protocol):
@@ -44,8 +48,15 @@ class PlainSvd:
     needs_moments = False
 
     def fit(self, problem: Problem, factorization: Factorization) -> tuple[Array, ...]:
-        """Return the cores of TT-SVD."""
-        return tt_svd(problem.weight, factorization)
+        """Return the cores of TT-SVD; on the paths of the plain SVD of a large weight, of one SVD for all ranks."""
+        rank = factorization.ranks[0]
+        if not factorization.is_svd or problem.left_vectors is None or rank > min(problem.weight.shape):
+            return tt_svd(problem.weight, factorization)
+        u = problem.left_vectors[:, :rank]
+        left, right = np.zeros((factorization.outputs, rank)), np.zeros((rank, factorization.inputs))
+        left[: len(u)] = u
+        right[:, : problem.weight.shape[1]] = u.T @ problem.weight
+        return balanced(_as_svd(factorization, left, right))
 
 
 class WhitenedSvd:
@@ -86,7 +97,11 @@ class DiagonalSvd:
 
 
 class AlternatingLeastSquares:
-    """The least output error found: in closed form on the paths of the plain SVD, by alternating least squares else."""
+    """The least output error found: in closed form on the paths of the plain SVD, by alternating least squares else.
+
+    Beyond `LARGEST_SWEPT` it starts from the better of "svd" and "svd-whitened", and makes one sweep where samples are
+    few, else none.
+    """
 
     source = "docs/method.md section 7; cumulative targets after SAES-SVD (arXiv 2602.03051)"
     needs_moments = True
@@ -97,7 +112,15 @@ class AlternatingLeastSquares:
             return projected_svd(problem, factorization)
         also = [problem.weight] if problem.is_cumulative else []
         error = problem.error(factorization)
-        return fit_outputs(error, factorization, sweeps=problem.sweeps, budget=problem.budget, also=also)
+        sweeps = problem.sweeps
+        if problem.weight.size * problem.weight.shape[1] > LARGEST_SWEPT:
+            # A sweep takes minutes where the covariance has full rank.
+            sweeps = min(sweeps, 1 if problem.has_few_samples else 0)
+        budget = problem.budget
+        if budget is None and problem.has_few_samples:
+            # As for a layer of as many inputs as there are samples, twice for products there and back.
+            budget = max(BUDGET, 32.0 * error.weight.size * problem.root.shape[1])
+        return fit_outputs(error, factorization, sweeps=sweeps, budget=budget, also=also)
 
 
 _ALS = AlternatingLeastSquares()
@@ -125,6 +148,11 @@ def projected_svd(problem: Problem, factorization: Factorization) -> tuple[Array
     used = u if root is None else scipy.linalg.solve_triangular(root, u, lower=True, trans="T", check_finite=False)
     left[: len(u), : u.shape[1]] = used
     right[: u.shape[1], : turned.shape[1]] = u.T @ turned
+    return _as_svd(factorization, left, right)
+
+
+def _as_svd(factorization: Factorization, left: Array, right: Array) -> tuple[Array, ...]:
+    """Return ``left @ right`` as the two cores of a path of the plain SVD."""
     if factorization.out_modes[1] == 1 and factorization.in_modes[0] == 1:
         return left[None, :, None, :], right[:, None, :, None]
     return right.T[None, None], left.T[:, :, None, None]
@@ -140,6 +168,6 @@ def _principal(weight: Array, root: Array, rank: int) -> Array:
     u = u[:, s > (s[0] if len(s) else 0.0) * 1e-12]
     if (missing := rank - u.shape[1]) > 0:
         rest = weight - u @ (u.T @ weight)
-        u = np.hstack([u, leading_svd(rest, missing)[0]])
+        u = np.hstack([u, leading_split(rest, missing)[0]])
         u, _ = np.linalg.qr(u)
     return u

@@ -29,19 +29,35 @@ class OutputError:
         ``H T G``, shape (M, N).
     metric
         H, of the outputs, shape (M, M), positive definite; None is the identity.
+    root, lift
+        Where few samples were seen, ``G = S S^T + lift I`` with S of few columns, shape (N, K): products with G are
+        taken through it.
     """
 
     weight: Array
     covariance: Array
     product: Array
     metric: Array | None = None
+    root: Array | None = None
+    lift: float = 0.0
 
     @classmethod
-    def of(cls, weight: Array, covariance: Array, metric: Array | None = None) -> OutputError:
+    def of(
+        cls,
+        weight: Array,
+        covariance: Array,
+        metric: Array | None = None,
+        root: Array | None = None,
+        lift: float = 0.0,
+    ) -> OutputError:
         """Take the product once, for all fits of the layer."""
         weight = np.asarray(weight, dtype=np.float64)
-        product = weight @ covariance
-        return cls(weight, covariance, product if metric is None else metric @ product, metric)
+        product = weight @ covariance if root is None else (weight @ root) @ root.T + lift * weight
+        return cls(weight, covariance, product if metric is None else metric @ product, metric, root, lift)
+
+    def of_target(self, weight: Array) -> OutputError:
+        """Return the error of another target, without a metric."""
+        return OutputError.of(weight, self.covariance, None, self.root, self.lift)
 
     def padded(self, outputs: int, inputs: int) -> OutputError:
         """Return the error of the layer padded with zeros: outputs that are zero and inputs that never vary."""
@@ -59,7 +75,18 @@ class OutputError:
             np.pad(self.covariance, (added[1], added[1])),
             np.pad(self.product, added),
             metric,
+            None if self.root is None else np.pad(self.root, (added[1], (0, 0))),
+            self.lift,
         )
+
+    def weighed(self, rows: Array) -> Array:
+        """Return ``rows @ G``."""
+        if self.root is None:
+            return rows @ self.covariance
+        found: Array = (rows @ self.root) @ self.root.T
+        if self.lift:
+            found += self.lift * rows
+        return found
 
     @property
     def whole(self) -> float:
@@ -72,5 +99,8 @@ class OutputError:
 
     def of_difference(self, difference: Array) -> float:
         """Return the squared error of a train that differs so from the target, shape (M, N)."""
-        image = difference @ self.covariance
+        if self.root is not None and self.metric is None:
+            half = difference @ self.root
+            return float(np.vdot(half, half)) + self.lift * float(np.vdot(difference, difference))
+        image = self.weighed(difference)
         return max(float(np.vdot(image if self.metric is None else self.metric @ image, difference)), 0.0)

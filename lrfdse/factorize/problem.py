@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrfdse.errors import InputError
-from lrfdse.factorize.linalg import shrunk, square_root
+from lrfdse.factorize.linalg import LARGE, left_vectors, shrinkage, shrunk, square_root
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.target import Cumulative
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 DAMPING = 0.1
 """Part of a metric's mean eigenvalue that is added to all, so that its inverse stays small."""
+
+MOST_VECTORS = 4096
+"""Outputs up to which all left singular vectors of a weight are taken at once."""
+
+FEW_SAMPLES = 4
+"""Inputs for each sample from which a covariance is taken for one of low rank, where products with it cost ..."""
+
+_COSTLY = 1e9
+"""... at least so many multiplications."""
 
 _CONSTANT = 1e-13
 """Part of an input's second moment below which its variance counts as zero."""
@@ -36,6 +46,7 @@ class Problem:
     sweeps: int = 12
     budget: float | None = None
     name: str = ""
+    _left_vectors: Array | None = None
     _covariance: Array | None = None
     _root: Array | None = None
     _shrunk: Array | None = None
@@ -44,7 +55,9 @@ class Problem:
     _error: OutputError | None = None
 
     def __post_init__(self) -> None:
-        self.weight = np.asarray(self.weight, dtype=np.float64)
+        # Nothing but closed forms in single precision is made of a large weight without data.
+        is_single = self.moments is None and self.weight.size >= LARGE
+        self.weight = np.asarray(self.weight, dtype=np.float32 if is_single else np.float64)
         if self.weight.ndim != 2:
             raise ValueError(f"a weight of two axes must hold, but got shape {self.weight.shape}")
         where = f"layer {self.name!r}" if self.name else "the layer"
@@ -72,6 +85,14 @@ class Problem:
             self.metric = (self.metric + self.metric.T) / 2 if scale > 0 else None
 
     @property
+    def left_vectors(self) -> Array | None:
+        """All left singular vectors of a large weight, of no more outputs than inputs; None of any other weight."""
+        outputs, inputs = self.weight.shape
+        if self._left_vectors is None and self.weight.size >= LARGE and outputs <= min(inputs, MOST_VECTORS):
+            self._left_vectors = left_vectors(self.weight)
+        return self._left_vectors
+
+    @property
     def covariance(self) -> Array:
         """Of the inputs, as the calibration data have it."""
         if self._covariance is None:
@@ -90,6 +111,14 @@ class Problem:
         if self._root is None:
             self._root = square_root(self.covariance)
         return self._root
+
+    @property
+    def has_few_samples(self) -> bool:
+        """Whether products with the root take less than those with the covariance, and enough for that to matter."""
+        outputs, inputs = self.weight.shape
+        return (
+            self.moments is not None and FEW_SAMPLES * self.moments.count <= inputs and outputs * inputs**2 >= _COSTLY
+        )
 
     @property
     def damped_metric(self) -> Array | None:
@@ -130,10 +159,14 @@ class Problem:
         """Return the squared error that iterative fits minimise: with shrunk covariance and damped metric."""
         if self._error is not None:
             return self._error
+        assert self.moments is not None
         if self._shrunk is None:
-            assert self.moments is not None
             self._shrunk = shrunk(self.covariance, self.moments.count)
-        made = OutputError.of(self.target(factorization), self._shrunk, self.damped_metric)
+        root, lift = None, 0.0
+        if self.has_few_samples:
+            part, scale = shrinkage(self.covariance, self.moments.count)
+            root, lift = math.sqrt(1 - part) * self.root, part * scale
+        made = OutputError.of(self.target(factorization), self._shrunk, self.damped_metric, root, lift)
         if not self.is_cumulative:
             self._error = made
         return made

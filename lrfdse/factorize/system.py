@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.factorize.linalg import conjugate_gradients, solve_semidefinite
+from lrfdse.factorize.linalg import LARGE, conjugate_gradients, solve_semidefinite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 _DIRECT_UNKNOWNS = 5000
 _DIRECT_ELEMENTS = 32_000_000
 _LARGEST_ARRAY = 64_000_000
-_CG_STEPS = 8
+_CG_STEPS, _FEW_CG_STEPS = 8, 4
+"""Most steps of conjugate gradients for a core, and those of a large layer."""
 _CG_TOLERANCE = 1e-2
+_SLOWER = 4.0
+"""What an operation of the formed matrix takes at the sizes at which a covariance has a root: it moves large arrays."""
 _FLOOR = 1e-6
 """Part of their mean eigenvalue that the factors of a preconditioner are lifted by, so that they can be inverted."""
 
@@ -57,26 +60,32 @@ class CoreSystem:
         direct += 2.0 * middle * middle * (min((a * a + a) / 2, o * a) if self._p > 1 else 0)
         direct += self._unknowns**3 / 3 + 4 * rows * self._unknowns**2
         self._form, product = self._cheapest(o, t, size)
-        iterative = (_CG_STEPS + 1) * product
+        self._steps = _CG_STEPS if error.weight.size < LARGE else _FEW_CG_STEPS
+        iterative = (self._steps + 1) * product
         self._direct = (
             error.metric is None
             and self._unknowns <= _DIRECT_UNKNOWNS
             and middle * middle <= _DIRECT_ELEMENTS
-            and direct <= iterative
+            and (direct if error.root is None else _SLOWER * direct) <= iterative
         )
         self.operations = (direct if self._direct else iterative) + 2.0 * error.weight.size * self._a
 
     def _cheapest(self, o: int, t: int, size: int) -> tuple[str, float]:
         """Return how to apply the normal matrix, and what one product takes."""
+        root = self._error.root
         if self._error.metric is not None:
-            return "metric", 2.0 * self._error.weight.size * (size + len(self._error.weight))
+            width = size if root is None else 2 * root.shape[1]
+            return "metric", 2.0 * self._error.weight.size * (width + len(self._error.weight))
         forms = {"dense": o * t}
         if size * self._p * self._a * self._m * t <= _LARGEST_ARRAY:
             forms["left"] = self._a * t
         if size * self._q * self._b * self._m * o <= _LARGEST_ARRAY:
             forms["right"] = o * self._b
-        form = min(forms, key=forms.__getitem__)
-        return form, 2.0 * size * size * self._m * forms[form]
+        products = {form: 2.0 * size * size * self._m * columns for form, columns in forms.items()}
+        if root is not None:
+            products["dense"] = 4.0 * size * root.shape[1] * self._m * o * t
+        form = min(products, key=products.__getitem__)
+        return form, products[form]
 
     def step(self, core: Array) -> tuple[Array, float] | None:
         """Return what to add to the core and by how much that lowers the error, or None where nothing lowers it."""
@@ -89,7 +98,7 @@ class CoreSystem:
         else:
             apply = self._operator()
             residual = target - apply(core)
-            step, change = conjugate_gradients(apply, residual, _CG_STEPS, _CG_TOLERANCE, self._preconditioner())
+            step, change = conjugate_gradients(apply, residual, self._steps, _CG_TOLERANCE, self._preconditioner())
         gain = float(2 * np.vdot(residual, step) - np.vdot(change, step))
         if not gain > 0:
             return None
@@ -122,9 +131,9 @@ class CoreSystem:
 
     def _operator(self) -> Callable[[Array], Array]:
         """Return the product with the normal matrix, which is not formed."""
-        covariance, metric = self._error.covariance, self._error.metric
+        covariance = self._error.covariance
         if self._form in ("dense", "metric"):
-            return lambda core: _through_dense(covariance, metric, self._few_left, self._few_right, core)
+            return lambda core: _through_dense(self._error, self._few_left, self._few_right, core)
         p, n, q = self._p, self._n, self._q
         if self._form == "left":
             return _pairwise(covariance, self._few_left, self._few_right, n)
@@ -165,14 +174,14 @@ def projected(product: Array, left: Array, right: Array, m: int, n: int) -> Arra
     return np.asarray(np.tensordot(joined, right, axes=((2, 4), (1, 2))))
 
 
-def _through_dense(covariance: Array, metric: Array | None, left: Array, right: Array, core: Array) -> Array:
+def _through_dense(error: OutputError, left: Array, right: Array, core: Array) -> Array:
     """Return the normal matrix times a core, by way of the product of all parts; `right` is ``(t, q, b)``."""
     dense = np.tensordot(np.tensordot(left, core, axes=(2, 0)), right, axes=(4, 2))
     o, p, m, n, t, q = dense.shape
     dense = dense.transpose(0, 2, 4, 1, 3, 5).reshape(o * m * t, p * n * q)
-    image = dense @ covariance
-    if metric is not None:
-        image = metric @ image
+    image = error.weighed(dense)
+    if error.metric is not None:
+        image = error.metric @ image
     return projected(image, left, right.transpose(2, 0, 1), m, n)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.factorize.linalg import leading_svd
+from lrfdse.factorize.linalg import LARGE, leading_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from lrfdse.design import Array, Factorization
 
@@ -18,25 +20,27 @@ def tt_svd(weight: Array, factorization: Factorization) -> tuple[Array, ...]:
     """Return cores ``(r_{k-1}, m_k, n_k, r_k)`` of `weight`, shape (M, N), by successive truncated SVDs.
 
     A weight smaller than the factorization's sizes is padded with zeros. A rank above what a bond can carry leaves
-    zeros in the cores, so that their shapes are always those of the factorization.
+    zeros in the cores, so that their shapes are always those of the factorization. Large weights are worked on in
+    single precision (`lrfdse.factorize.linalg.leading_split`).
     """
     m, n, bonds = factorization.out_modes, factorization.in_modes, factorization.bonds
     d = len(m)
-    padded = np.zeros((factorization.outputs, factorization.inputs))
-    padded[: weight.shape[0], : weight.shape[1]] = weight
+    padded: NDArray[Any] = np.asarray(weight, dtype=np.float32 if weight.size >= LARGE else np.float64)
+    if weight.shape != (factorization.outputs, factorization.inputs):
+        added = zip((factorization.outputs, factorization.inputs), weight.shape, strict=True)
+        padded = np.pad(padded, [(0, wanted - size) for wanted, size in added])
     order = [axis for k in range(d) for axis in (k, d + k)]
     rest = padded.reshape(*m, *n).transpose(order)
     cores = []
     for k in range(d - 1):
-        unfolding = rest.reshape(bonds[k] * m[k] * n[k], -1)
-        u, s, vt = leading_svd(unfolding, bonds[k + 1])
+        u, found = leading_split(rest.reshape(bonds[k] * m[k] * n[k], -1), bonds[k + 1])
         core = np.zeros((len(u), bonds[k + 1]))
-        core[:, : len(s)] = u
-        carried = np.zeros((bonds[k + 1], vt.shape[1]))
-        carried[: len(s)] = s[:, None] * vt
+        core[:, : u.shape[1]] = u
+        carried = np.zeros((bonds[k + 1], found.shape[1]), found.dtype)
+        carried[: len(found)] = found
         cores.append(core.reshape(bonds[k], m[k], n[k], bonds[k + 1]))
         rest = carried
-    cores.append(rest.reshape(bonds[-2], m[-1], n[-1], 1))
+    cores.append(rest.reshape(bonds[-2], m[-1], n[-1], 1).astype(np.float64, copy=False))
     return balanced(cores)
 
 

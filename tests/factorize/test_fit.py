@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from lrfdse.design import Factorization, Moments
 from lrfdse.factorize import Fitter, apply_chain, dense_weight, linalg
+from lrfdse.factorize.difference import squared_difference
+from lrfdse.factorize.problem import Problem
 
 
 def bond_tails(weight, factorization):
@@ -160,3 +162,81 @@ def test_randomized_leading_svd_agrees_with_the_full_one(monkeypatch):
     u, s, vt = linalg.leading_svd(matrix, 8)
     np.testing.assert_allclose(s, exact, rtol=1e-6)
     assert np.linalg.norm(matrix - u * s @ vt) <= np.linalg.norm(matrix - matrix @ vt.T @ vt) + 1e-9
+
+
+def _trains(outputs, inputs):
+    return [
+        Factorization.svd(outputs, inputs, 5),
+        Factorization((4, outputs // 4), (inputs // 6, 6), (7,)),
+        Factorization((1, 4, outputs // 4), (6, 1, inputs // 6), (3, 9), "lr"),
+        Factorization((outputs, 1), (3, inputs // 3), (3,)),
+    ]
+
+
+def test_large_weights_are_fitted_in_single_precision_as_well_as_small_ones(monkeypatch):
+    weight = _decaying(48, 60)
+    exact = [Fitter(weight).fit(shape) for shape in _trains(48, 60)]
+    for module in ("linalg", "fit", "tt", "problem", "difference"):
+        monkeypatch.setattr(f"lrfdse.factorize.{module}.LARGE", 64)
+    for side in (1536, 8):
+        monkeypatch.setattr(linalg, "_GRAM_SIDE", side)
+        fitter = Fitter(weight.astype(np.float32))
+        assert fitter.weight.dtype == np.float32
+        for shape, best in zip(_trains(48, 60), exact, strict=True):
+            found = fitter.fit(shape)
+            error = np.linalg.norm(weight - dense_weight(found.cores)) / np.linalg.norm(weight)
+            assert found.weight_error == pytest.approx(error, rel=1e-3)
+            assert error <= 1.02 * best.weight_error + 1e-6
+            assert all(core.dtype == np.float64 for core in found.cores)
+
+
+def _decaying(rows, columns):
+    rng = np.random.default_rng(11)
+    left = rng.standard_normal((rows, rows)) * np.arange(1, rows + 1) ** -1.0
+    return left @ rng.standard_normal((rows, columns))
+
+
+@pytest.mark.parametrize("shape", [(48, 60), (47, 58), (33, 55)])
+def test_difference_is_that_of_the_dense_matrix(monkeypatch, shape):
+    rng = np.random.default_rng(12)
+    weight = rng.standard_normal(shape)
+    monkeypatch.setattr("lrfdse.factorize.difference._CHUNK", 50)
+    for train in _trains(48, 60):
+        cores = [rng.standard_normal(size) for size in train.core_shapes]
+        expected = float(np.sum((weight - dense_weight(cores)[: shape[0], : shape[1]]) ** 2))
+        assert squared_difference(weight, cores) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("metric", [False, True])
+def test_few_samples_stand_for_their_covariance(monkeypatch, metric):
+    rng = np.random.default_rng(13)
+    weight, x = rng.standard_normal((12, 40)), rng.standard_normal((8, 40)) + 1
+    moments = Moments(len(x), x.mean(axis=0), x.T @ x / len(x))
+    output_metric = np.diag(rng.uniform(0.5, 2.0, 12)) if metric else None
+    shape, difference = Factorization((3, 4), (8, 5), (4,)), rng.standard_normal((12, 40))
+    usual = Problem(weight, moments, output_metric)
+    assert usual.error(shape).root is None
+    fitted = Fitter(weight, moments, metric=output_metric).fit(shape)
+    monkeypatch.setattr("lrfdse.factorize.problem._COSTLY", 1)
+    few = Problem(weight, moments, output_metric)
+    assert few.error(shape).root.shape == (40, 7)
+    for size in ((12, 40), (14, 42)):
+        one, other = few.error(shape).padded(*size), usual.error(shape).padded(*size)
+        padded = np.pad(difference, [(0, size[0] - 12), (0, size[1] - 40)])
+        np.testing.assert_allclose(one.product, other.product, atol=1e-9)
+        np.testing.assert_allclose(one.weighed(padded), other.weighed(padded), atol=1e-9)
+        assert one.of_difference(padded) == pytest.approx(other.of_difference(padded), rel=1e-9)
+    assert Fitter(weight, moments, metric=output_metric).fit(shape).output_error == pytest.approx(
+        fitted.output_error, rel=0.1
+    )
+
+
+def test_layers_beyond_reach_of_sweeps_get_the_better_closed_form(monkeypatch):
+    rng = np.random.default_rng(14)
+    weight, x = rng.standard_normal((12, 40)), rng.standard_normal((90, 40)) * np.linspace(0.1, 3, 40)
+    moments = Moments(len(x), x.mean(axis=0), x.T @ x / len(x))
+    shape = Factorization((3, 4), (8, 5), (4,))
+    monkeypatch.setattr("lrfdse.factorize.methods.LARGEST_SWEPT", 100)
+    found = Fitter(weight, moments).fit(shape)
+    others = [Fitter(weight, moments, method).fit(shape).output_error for method in ("svd", "svd-whitened")]
+    assert found.output_error <= min(others) * 1.05

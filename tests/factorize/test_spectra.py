@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from lrfdse.design import Moments
 from lrfdse.factorize import spectra
+from lrfdse.factorize.grams import grams
+from lrfdse.factorize.quadrature import squared_spectrum
 from lrfdse.factorize.spectra import (
     bond_tails,
     effective_rank,
@@ -16,6 +18,7 @@ from lrfdse.factorize.spectra import (
     separated,
     unfolding,
     whitened_bond_tails,
+    work,
 )
 
 DIVISORS = {12: (1, 2, 3, 4, 6, 12), 18: (1, 2, 3, 6, 9, 18), 64: (1, 2, 4, 8, 16, 32, 64)}
@@ -65,23 +68,77 @@ def test_kronecker_product_has_rank_one_at_its_bond():
     assert bond_tails(weight, {(2, 6): 3}, 0)[2, 6][1] > 1e-3
 
 
-@pytest.mark.parametrize("decay", [0.3, 0.6, 1.0])
-def test_range_finder_is_close_to_exact_and_never_below(monkeypatch, decay):
-    rng = np.random.default_rng(3)
-    u, _ = np.linalg.qr(rng.standard_normal((240, 240)))
-    v, _ = np.linalg.qr(rng.standard_normal((240, 240)))
-    weight = (u * np.arange(1, 241) ** -decay) @ v
-    bonds = {(240, 1): 40, (60, 4): 30, (15, 16): 24}
-    exact = bond_tails(weight, bonds, 0)
+def _with_spectrum(values, columns, seed):
+    rng = np.random.default_rng(seed)
+    u, _ = np.linalg.qr(rng.standard_normal((len(values), len(values))))
+    v, _ = np.linalg.qr(rng.standard_normal((columns, len(values))))
+    return (u * values) @ v.T
+
+
+SPECTRA = {
+    "slow": np.arange(1, 1201) ** -0.3,
+    "power": np.arange(1, 1201) ** -1.0,
+    "steep on a floor": np.exp(-np.arange(1200) / 60) + 0.02,
+    "flat": np.ones(1200),
+    "two levels": np.where(np.arange(1200) < 250, 1.0, 0.1),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_density_of_a_spectrum_gives_its_tails(name):
+    values = SPECTRA[name]
+    matrix = _with_spectrum(values, 1400, 3)
+    squared = squared_spectrum(matrix.astype(np.float32), float((values**2).sum()), np.random.default_rng(0))
+    assert (np.diff(squared) <= 0).all()
+    exact = np.cumsum((values**2)[::-1])[::-1]
+    near = np.cumsum(squared[::-1])[::-1]
+    assert near[0] == pytest.approx(exact[0], rel=1e-3)
+    kept = exact > 1e-3 * exact[0]
+    off = np.abs(near[kept] / exact[kept] - 1)
+    # Beside a step of the spectrum the density is smoothed.
+    assert np.quantile(off, 0.5) < 0.02 and np.quantile(off, 0.9) < 0.05 and off.max() < 0.3
+    # Where a truncation discards almost nothing, that is seen.
+    assert (near[~kept] <= 2e-3 * exact[0]).all()
+
+
+def test_density_of_an_exactly_low_rank_matrix_ends_with_its_rank():
+    values = np.where(np.arange(900) < 40, 1.0, 0.0)
+    squared = squared_spectrum(_with_spectrum(values, 1000, 4).astype(np.float32), 40.0, np.random.default_rng(0))
+    np.testing.assert_allclose(squared[:40], 1.0, rtol=1e-4)
+    assert (squared[40:] == 0).all()
+
+
+def test_large_unfoldings_agree_with_exact_ones_and_depend_on_the_seed_alone(monkeypatch):
+    weight = np.random.default_rng(5).standard_normal((160, 8)) @ np.random.default_rng(6).standard_normal((8, 320))
+    weight += 0.3 * np.random.default_rng(7).standard_normal(weight.shape)
+    bonds = {(160, 1): 160, (16, 16): 200, (8, 32): 100, (40, 5): 200}
+    exact = bond_tails(weight, bonds)
     monkeypatch.setattr(spectra, "_GRAM_SIDE", 100)
-    near = bond_tails(weight, bonds, 0)
+    monkeypatch.setattr(spectra, "_PLAIN_SIDE", 100)
+    near, other = bond_tails(weight, bonds), bond_tails(weight, bonds, 1)
     for bond in bonds:
-        assert not np.array_equal(exact[bond], near[bond])
-        assert (near[bond] >= exact[bond] - 1e-6).all()
-        np.testing.assert_allclose(near[bond], exact[bond], rtol=0.015)
+        np.testing.assert_allclose(near[bond], exact[bond], atol=0.01)
         assert (np.diff(near[bond]) <= 0).all()
-    again, other = bond_tails(weight, bonds, 0), bond_tails(weight, bonds, 1)
-    assert np.array_equal(near[240, 1], again[240, 1]) and not np.array_equal(near[240, 1], other[240, 1])
+        assert np.array_equal(near[bond], bond_tails(weight, bonds)[bond])
+    assert not np.array_equal(near[160, 1], other[160, 1])
+
+
+def test_grams_are_those_of_every_unfolding():
+    weight = np.random.default_rng(8).standard_normal((12, 18))
+    bonds = list(itertools.product(DIVISORS[12], DIVISORS[18]))
+    found = dict(grams(weight, bonds))
+    assert set(found) == set(bonds)
+    for bond in bonds:
+        matrix = unfolding(weight, bond)
+        rows, columns = matrix.shape
+        np.testing.assert_allclose(found[bond], matrix @ matrix.T if rows <= columns else matrix.T @ matrix, atol=1e-12)
+
+
+def test_work_is_told_bond_by_bond():
+    told = []
+    bonds = {(4, 1): 2, (3, 2): 3, (2, 9): 4}
+    bond_tails(np.random.default_rng(9).standard_normal((12, 18)), bonds, tell=told.append)
+    assert sum(told) == pytest.approx(work((12, 18), bonds)) and len(told) == len(bonds)
 
 
 @pytest.mark.parametrize("gram_side", [1024, 10])

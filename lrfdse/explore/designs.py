@@ -12,6 +12,8 @@ from lrfdse.design import Candidate, Cost, Factorization, Funnel, Layer, SearchS
 from lrfdse.explore.cache import Cache, digest, source_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lrfdse.design import Array
     from lrfdse.explore.fits import Fits
 
@@ -39,26 +41,60 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Cache) ->
     return _funnel(known)
 
 
+def ignored(work: float) -> None:
+    """Listen to no work that is done."""
+
+
+def spectra_work(layer: Layer, space: SearchSpace) -> float:
+    """Return how much work the layer's spectra are where the cache has none, to compare layers by."""
+    from lrfdse.factorize.spectra import work
+    from lrfdse.space import bonds
+
+    return sum(work(sizes, bonds(*sizes, space)) for sizes in _sizes(layer, space))
+
+
+def prepare_spectra(
+    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Cache, tell: Callable[[float], None]
+) -> None:
+    """Fill the cache with the spectra that the layer's front needs; `tell` hears of work as `spectra_work` counts it.
+
+    Nothing is done where the front itself is known.
+    """
+    if cache.get("fronts", _front_key(layer, fits, space, target)) is None:
+        for sizes in _sizes(layer, space):
+            _tails(layer, fits, sizes, space, cache, tell)
+
+
 def surrogate_front(
-    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Cache
+    layer: Layer,
+    fits: Fits,
+    space: SearchSpace,
+    target: Target,
+    cache: Cache,
+    tell: Callable[[float], None] = ignored,
 ) -> tuple[list[Candidate], Funnel]:
     """Return the layer's Pareto front of (params, padded FLOPs, surrogate error) and the funnel down to it.
 
     The surrogate error is the TT-SVD bound from the spectra of the weight's unfoldings; with calibration data, the
-    unfoldings are whitened by the inputs' second moment, and the sum over bonds is no bound any more.
+    unfoldings are whitened by the inputs' second moment, and the sum over bonds is no bound any more. `tell` hears the
+    part that is done, spectra aside.
     """
-    from lrfdse.space import front, padded_size
+    from lrfdse.space import front
 
     counted = funnel_of(layer, space, target, cache)
-    code = source_digest("space", "factorize", "design")
-    key = digest(code, layer.digest, layer.rows, target.lanes, _shape_of(space), fits.data_key(layer), space.method)
+    key = _front_key(layer, fits, space, target)
     if (known := cache.get("fronts", key)) is None:
-        sizes = layer.outputs, layer.inputs
-        tails, padded_tails = _tails(layer, fits, sizes, space, cache), None
-        if space.pad_to_smooth and (padded := (padded_size(sizes[0]), padded_size(sizes[1]))) != sizes:
-            padded_tails = _tails(layer, fits, padded, space, cache)
+        own, *padded = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
         candidates, funnel = front(
-            *sizes, layer.rows, target.lanes, space, tails, padded_tails=padded_tails, counts=counted
+            layer.outputs,
+            layer.inputs,
+            layer.rows,
+            target.lanes,
+            space,
+            own,
+            padded_tails=padded[0] if padded else None,
+            counts=counted,
+            tell=tell,
         )
         designs = [[str(c.factorization), c.error_bound] for c in candidates]
         known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap, "designs": designs}
@@ -70,8 +106,27 @@ def surrogate_front(
     return found, _funnel(known)
 
 
+def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> str:
+    code = source_digest("space", "factorize", "design")
+    return digest(code, layer.digest, layer.rows, target.lanes, _shape_of(space), fits.data_key(layer), space.method)
+
+
+def _sizes(layer: Layer, space: SearchSpace) -> list[tuple[int, int]]:
+    """Return the layer's sizes, and those that it is padded to where the space pads."""
+    from lrfdse.space import padded_size
+
+    sizes = layer.outputs, layer.inputs
+    padded = padded_size(layer.outputs), padded_size(layer.inputs)
+    return [sizes, padded] if space.pad_to_smooth and padded != sizes else [sizes]
+
+
 def _tails(
-    layer: Layer, fits: Fits, sizes: tuple[int, int], space: SearchSpace, cache: Cache
+    layer: Layer,
+    fits: Fits,
+    sizes: tuple[int, int],
+    space: SearchSpace,
+    cache: Cache,
+    tell: Callable[[float], None],
 ) -> dict[tuple[int, int], Array]:
     """Return the discarded energy by bond and rank, for the weight padded with zeros to `sizes`."""
     from lrfdse.factorize import METHODS
@@ -85,9 +140,13 @@ def _tails(
     key = digest(source_digest("factorize"), layer.digest, sizes, sorted(wanted.items()), data)
     stored = cache.get_arrays("spectra", key)
     if stored is None:
-        padded = np.zeros(sizes)
-        padded[: layer.outputs, : layer.inputs] = fitter.weight
-        made = bond_tails(padded, wanted) if moments is None else whitened_bond_tails(padded, moments, wanted)
+        padded = fitter.weight
+        if sizes != padded.shape:
+            padded = np.pad(padded, [(0, size - own) for size, own in zip(sizes, padded.shape, strict=True)])
+        if moments is None:
+            made = bond_tails(padded, wanted, tell=tell)
+        else:
+            made = whitened_bond_tails(padded, moments, wanted, tell=tell)
         stored = {f"{a}x{b}": values for (a, b), values in made.items()}
         cache.put_arrays("spectra", key, stored)
     return {(int(a), int(b)): values for (a, b), values in ((name.split("x"), v) for name, v in stored.items())}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lrfdse.factorize import Fitter
     from lrfdse.model import Dataset, Model
 
-_STORED = 8_000_000
+_STORED = 32_000_000
 """Elements up to which cores are worth keeping on disk."""
 _MOST_INPUTS = 8192
 """Inputs up to which a layer's second moment is taken: it has that many rows and columns of float64."""
@@ -176,10 +176,29 @@ def open_fits(
         loss = loss_of(model, calib, settings.metric)
         metrics = layer_metrics(model, calib, wanted, loss, cache, settings.seed)
     fitters = {
-        name: Fitter(model.weight(name), seen.get(name), method, metrics.get(name), name=name) for name in explored
+        name: Fitter(_weight(model, name), seen.get(name), method, metrics.get(name), name=name) for name in explored
     }
     data_key = "" if calib is None else calib.digest + model.sha256
     return Fits(fitters, data_key, cache, _metric_key(settings, model, calib) if weighted else "")
+
+
+def blind_layers(model: Model, explored: Collection[str]) -> list[str]:
+    """Return the layers of too many inputs for calibration data to be of use to their fits."""
+    return [name for name in explored if model.layer(name).inputs > _MOST_INPUTS]
+
+
+def blind_note(names: Collection[str]) -> str:
+    """Say what it means that layers are fitted without data."""
+    return (
+        f"{', '.join(names)}: over {_MOST_INPUTS} inputs, so calibration data are not used: fitted to the weight "
+        "alone, without a corrected bias, and plans that compress it are not corrected for what it loses"
+    )
+
+
+def _weight(model: Model, name: str) -> Array:
+    """Return a layer's weight, without a copy in double precision where it is stored as it is used."""
+    stored = model.matrices[name]
+    return stored if stored.dtype == np.float32 and model.alphas[name] == 1.0 else model.weight(name)
 
 
 def _metric_key(settings: Settings, model: Model, calib: Dataset | None) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lrfdse.design import Candidate, Cost, Factorization, Funnel, KernelSpec, Latency, Layer
 from lrfdse.errors import ToolError
-from lrfdse.explore.designs import funnel_of, reason_to_keep_dense, surrogate_front
-from lrfdse.explore.events import Event, Listener
+from lrfdse.explore.designs import funnel_of, prepare_spectra, reason_to_keep_dense, spectra_work, surrogate_front
+from lrfdse.explore.events import Event, Listener, hundredths
 from lrfdse.explore.kernels import MeasuredKernel, measure_kernels
 from lrfdse.explore.result import LayerResult, Option
 from lrfdse.explore.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
@@ -28,6 +28,8 @@ _REFINED = 1_100_000
 """Weights up to which a fit is cheap enough to fit designs that may not be compiled ..."""
 _REFINEMENT = 3
 """... this many for each that is."""
+_FRONT_SHARE = 0.3
+"""Of the time that a layer's front takes with its fits, what is spent before the fits."""
 
 
 def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Cache) -> LayerResult:
@@ -64,21 +66,27 @@ def study_layers(
         The dense kernel of a layer fails on the target, so that nothing can be compared.
     """
     layers = model.layers
-    results: list[LayerResult] = []
-    candidates: dict[str, list[Candidate]] = {}
+    results = []
     for done, layer in enumerate(layers):
         tell(Event("layers", layer.name, done, len(layers)))
         result = inspect_layer(layer, model, settings, cache)
-        chosen: list[Candidate] = []
-        if result.kept_dense is None:
-            chosen, funnel = _candidates(layer, fits, settings, cache)
-            result = dataclasses.replace(with_data(result, fits, cache), funnel=funnel)
-        results.append(result)
-        candidates[layer.name] = [
-            _candidate(layer, Factorization.dense(layer.outputs, layer.inputs), settings),
-            *chosen,
-        ]
+        results.append(with_data(result, fits, cache) if result.kept_dense is None else result)
     tell(Event("layers", "", len(layers), len(layers)))
+    explored = [result.layer for result in results if result.kept_dense is None]
+    with hundredths("spectra", {layer.name: spectra_work(layer, settings.space) for layer in explored}, tell) as of:
+        for layer in explored:
+            with of(layer.name) as worked:
+                prepare_spectra(layer, fits, settings.space, settings.target, cache, worked)
+    candidates = {
+        layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), settings)] for layer in layers
+    }
+    with hundredths("fronts", {layer.name: 1.0 for layer in explored}, tell) as of:
+        for place, result in enumerate(results):
+            if result.kept_dense is None:
+                with of(result.layer.name) as worked:
+                    chosen, funnel = _candidates(result.layer, fits, settings, cache, worked)
+                candidates[result.layer.name] += chosen
+                results[place] = dataclasses.replace(result, funnel=funnel)
 
     specs = [
         spec
@@ -93,22 +101,38 @@ def study_layers(
         if kernel.measurement is None:
             raise ToolError(f"the dense kernel {spec} fails on {settings.target.name}: {kernel.failure}")
     kernels |= measure_kernels(specs, settings.target, meter, cache, settings.workers, tell)
-    complete = []
-    for done, result in enumerate(results):
-        tell(Event("fit", result.layer.name, done, len(results)))
-        complete.append(_with_options(result, candidates[result.layer.name], kernels, fits))
-    tell(Event("fit", "", len(results), len(results)))
+    complete, done, total = [], 0, sum(len(chosen) - 1 for chosen in candidates.values())
+    for result in results:
+        name = result.layer.name
+
+        def fitted(count: int, name: str = name, before: int = done) -> None:
+            tell(Event("fit", name, before + count, total))
+
+        complete.append(_with_options(result, candidates[name], kernels, fits, fitted))
+        done += len(candidates[name]) - 1
+    tell(Event("fit", "", total, total))
     return tuple(complete)
 
 
-def _candidates(layer: Layer, fits: Fits, settings: Settings, cache: Cache) -> tuple[list[Candidate], Funnel]:
+def _candidates(
+    layer: Layer, fits: Fits, settings: Settings, cache: Cache, tell: Callable[[float], None]
+) -> tuple[list[Candidate], Funnel]:
     """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space import thin
 
     space = settings.space
-    found, funnel = surrogate_front(layer, fits, space, settings.target, cache)
-    if fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED:
-        found = _fitted_front(layer, fits, thin(found, _REFINEMENT * space.max_compiled))
+    fitted = fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED
+    before, share = 0.0, _FRONT_SHARE if fitted else 1.0
+
+    def part(done: float) -> None:
+        nonlocal before
+        tell(share * (done - before))
+        before = done
+
+    found, funnel = surrogate_front(layer, fits, space, settings.target, cache, part)
+    if fitted:
+        some = thin(found, _REFINEMENT * space.max_compiled)
+        found = _fitted_front(layer, fits, some, lambda: tell((1 - share) / len(some)))
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
@@ -119,13 +143,18 @@ def _candidates(layer: Layer, fits: Fits, settings: Settings, cache: Cache) -> t
     return list(kept.values()), funnel
 
 
-def _fitted_front(layer: Layer, fits: Fits, candidates: Sequence[Candidate]) -> list[Candidate]:
+def _fitted_front(
+    layer: Layer, fits: Fits, candidates: Sequence[Candidate], tell: Callable[[], None]
+) -> list[Candidate]:
     """Return the candidates that no other beats in params, padded FLOPs and fitted error together.
 
     The error is the estimated loss of the model where that is known, as a part of the largest one here, else the
-    squared relative error of the outputs.
+    squared relative error of the outputs. `tell` is called after each fit.
     """
-    factors = [fits.factors(layer, candidate.factorization) for candidate in candidates]
+    factors = []
+    for candidate in candidates:
+        factors.append(fits.factors(layer, candidate.factorization))
+        tell()
     most = max((each.loss for each in factors if each.loss is not None), default=0.0)
     fitted = []
     for candidate, each in zip(candidates, factors, strict=True):
@@ -160,11 +189,14 @@ def _with_options(
     candidates: list[Candidate],
     kernels: Mapping[KernelSpec, MeasuredKernel],
     fits: Fits,
+    fitted: Callable[[int], None],
 ) -> LayerResult:
+    """Return the layer with its options; `fitted` is told how many candidates, the dense one aside, are behind."""
     layer = result.layer
     options: list[Option] = []
     failures: dict[str, str] = {}
-    for candidate in candidates:
+    for place, candidate in enumerate(candidates):
+        fitted(max(place - 1, 0))
         shape = candidate.factorization
         measured = [kernels[spec] for spec in _specs(layer, candidate, fits.calibrated(layer))]
         found = [kernel.measurement for kernel in measured if kernel.measurement is not None]

@@ -12,7 +12,7 @@ from lrfdse.explore.cache import Cache
 from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.events import Event, Listener, silent
-from lrfdse.explore.fits import Fits, open_fits
+from lrfdse.explore.fits import Fits, blind_layers, blind_note, open_fits
 from lrfdse.explore.inputs import open_calibration, open_inputs
 from lrfdse.explore.keep import keep_designs
 from lrfdse.explore.log import failures_logged, logged
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lrfdse.design import Design
+    from lrfdse.explore.inputs import Inputs
     from lrfdse.explore.settings import Settings
     from lrfdse.model import Dataset, Model
 
@@ -93,6 +94,7 @@ def explore(
             kept=tuple(kept),
             notes=(
                 *inputs.notes,
+                *_blind(settings, inputs),
                 *_notes(settings, meter.name, found.baseline.regime),
                 *board_notes(boards.values()),
                 *found.notes,
@@ -139,10 +141,20 @@ def fits_of(
     settings: Settings, model: Model, calib: Dataset | None, cache: Cache, tell: Listener, weighted: bool = True
 ) -> Fits:
     """Return the fits of every layer that is explored."""
-    explored = [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
+    explored = _explored(settings, model)
     if calib is not None and explored:
         tell(Event("calibrate", f"{calib.count} samples"))
     return open_fits(settings, model, calib, explored, cache, weighted)
+
+
+def _explored(settings: Settings, model: Model) -> list[str]:
+    return [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
+
+
+def _blind(settings: Settings, inputs: Inputs) -> list[str]:
+    """Return what is to be said of layers that calibration data are no use to."""
+    blind = blind_layers(inputs.model, _explored(settings, inputs.model))
+    return [blind_note(blind)] if inputs.calib is not None and blind else []
 
 
 def _notes(settings: Settings, meter: str, regime: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,9 @@ from lrfdse.space.programme import Limits, Programme, Side
 
 GAP = 0.03
 """Relative gap of fronts that are too large to be exact."""
+
+_GROWTH = 3.0
+"""What each further core multiplies the time by that a bond takes, roughly."""
 
 _EXACT_WORK = 1e9
 """Pairs of ranks over lattice edges (one direction) up to which the front is exact."""
@@ -33,6 +37,7 @@ def front(
     padded_tails: Tails | None = None,
     tolerance: float | None = None,
     counts: Funnel | None = None,
+    tell: Callable[[float], None] | None = None,
 ) -> tuple[list[Candidate], Funnel]:
     """Return the Pareto front of (params, padded FLOPs, error bound) over every design of the space.
 
@@ -60,6 +65,8 @@ def front(
         the number of ranks and edges asks for `GAP`.
     counts : Funnel, optional
         The stages of `count_designs`, to which the front is added.
+    tell : callable, optional
+        Told the part that is done, between 0 and 1, from time to time.
 
     Returns
     -------
@@ -96,7 +103,7 @@ def front(
     ]
     archive = _empty_archive(outputs * inputs, rows * (outputs + inputs), lanes, space.max_cores, limits, tolerance)
     _add_svd(archive, lattices[0], rows, lanes, limits)
-    _search(archive, programmes, space.max_cores)
+    _search(archive, programmes, space.max_cores, tell)
     points, origins = archive.front()
     found = []
     for error, origin in zip(points[:, 2].tolist(), origins.tolist(), strict=True):
@@ -172,7 +179,12 @@ def _add_svd(archive: Archive, lattice: _Lattice, rows: int, lanes: int, limits:
     archive.refresh()
 
 
-def _search(archive: Archive, programmes: list[Programme], max_cores: int) -> None:
+def _search(
+    archive: Archive, programmes: list[Programme], max_cores: int, tell: Callable[[float], None] | None
+) -> None:
+    nodes = sum(len(p.nodes) for p in programmes)
+    whole = nodes * sum(_GROWTH**cores for cores in range(2, max_cores + 1))
+    done = 0.0
     for cores in range(2, max_cores + 1):
         left, right = -(-cores // 2), cores // 2
         sides: tuple[tuple[Side, int], ...] = (("left", left), ("right", right))
@@ -187,6 +199,9 @@ def _search(archive: Archive, programmes: list[Programme], max_cores: int) -> No
             for node, bond in enumerate(p.nodes)
         )
         for _, node, index in centres:
+            done += _GROWTH**cores
+            if tell is not None:
+                tell(done / whole)
             programme = programmes[index]
             if cores == 2 and programme.nodes[node] in svd_bonds(programme.outputs, programme.inputs):
                 continue

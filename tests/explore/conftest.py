@@ -70,6 +70,12 @@ def deep_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def repeated_folder(tmp_path_factory):
+    """24 layers of two shapes in turn: 16 -> 24 -> 16 ..."""
+    return make_folder(tmp_path_factory.mktemp("repeated"), (16, 24) * 12 + (16,), seed=2)
+
+
+@pytest.fixture(scope="session")
 def small_space(tmp_path_factory):
     """A search space that is explored in seconds."""
     path = tmp_path_factory.mktemp("spaces") / "small.toml"

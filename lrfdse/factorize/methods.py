@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lrfdse.factorize.problem import Problem
 
 
-LARGEST_SWEPT = 3e10
+LARGEST_SWEPT = 1e11
 """Weights times inputs up to which alternating least squares may go on to its end."""
 
 

@@ -53,9 +53,9 @@ def main() -> int:
         command += ["--calib", str(folder / "calib.npz")]
     found = measured(command, folder / "out" / "log.jsonl", folder / "stderr.log")
     front = folder / "out" / "front.json"
-    document = json.loads(front.read_text(encoding="utf-8")) if front.is_file() else {"layers": [], "designs": []}
+    document = json.loads(front.read_text(encoding="utf-8")) if front.is_file() else {"layers": []}
     compiled = {each["name"]: len(each["options"]) - 1 for each in document["layers"]}
-    kept = {"sizes": sizes, "target": options.target, "compiled": compiled, "plans": len(document["designs"])}
+    kept = {"sizes": sizes, "target": options.target, "compiled": compiled, "plans": document.get("evaluated", 0)}
     write(name, found | kept | {"machine": machine("scipy", "onnxruntime", "apache-tvm")})
     return int(found["status"])
 

@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="six layers at one row, on X60 and host")
     parser.add_argument("--target", action="append", help="only this target (repeatable)")
     parser.add_argument("--layer", action="append", help="only this layer, by name (repeatable)")
+    parser.add_argument("--one-row", action="store_true", help="leave out the cases of eight rows")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that compile and emulate")
     parser.add_argument("--cache", type=Path, default=cache_folder() / "bench" / "kernels.jsonl", help="finished rows")
     parser.add_argument("--out", type=Path, default=TOP / "results")
@@ -104,16 +105,16 @@ def main() -> None:
             write(results, peaks, {}, "quick run", options.out)
             return
         results, variants = [], {}
+        every = [*cases(layers, 1), *(() if options.one_row else cases(small, MORE_ROWS))]
+        what = f"{len(layers)} layers" + (" at one row" if options.one_row else "")
         for target in wanted:
             chosen = best_variants(quick[own.name if target.is_native else QUICK_EMULATED[0]])
             variants[target.name] = [peer.variant for peer in chosen]
             known = quick.get(target.name, [])
-            rest = [
-                case for case in (*cases(layers, 1), *cases(small, MORE_ROWS)) if case not in {r.case for r in known}
-            ]
-            found = {r.case: r for r in (*known, *run(target, rest, chosen))}
-            results += [found[case] for case in (*cases(layers, 1), *cases(small, MORE_ROWS))]
-            write(results, peaks, variants, "full run", options.out)
+            done = {r.case for r in known}
+            found = {r.case: r for r in (*known, *run(target, [case for case in every if case not in done], chosen))}
+            results += [found[case] for case in every]
+            write(results, peaks, variants, what, options.out)
     finally:
         bench.close()
 

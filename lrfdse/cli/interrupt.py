@@ -76,6 +76,7 @@ def watch(say: Callable[[], str]) -> None:
     os.close(reading)
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    sys.unraisablehook = _pass_over_interrupts
     _die_of_the_second_interrupt()
 
     def leave() -> None:
@@ -84,6 +85,12 @@ def watch(say: Callable[[], str]) -> None:
         os.close(writing)
 
     os.register_at_fork(after_in_child=leave)
+
+
+def _pass_over_interrupts(unraisable: sys.UnraisableHookArgs) -> None:
+    """Print no traceback of an interrupt that arrives within a finalizer and is lost there: the guard acts on it."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
 
 
 def _guard(reading: int, process: int, say: Callable[[], str]) -> None:

@@ -133,3 +133,23 @@ def test_this_machine_has_the_signal_structure_that_is_assumed():
         assert (ended.stdout, ended.returncode) == ("one\n", -signal.SIGINT)
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupt_within_a_finalizer_prints_no_traceback():
+    program = """
+import signal, weakref
+from lrfdse.cli import interrupt
+
+class Held: ...
+
+interrupt.watch(lambda: "ended by the guard")
+held = Held()
+watched = weakref.ref(held, lambda gone: signal.raise_signal(signal.SIGINT))
+signal.signal(signal.SIGINT, signal.default_int_handler)
+del held
+watched = weakref.ref(other := Held(), lambda gone: 1 / 0)
+del other
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "KeyboardInterrupt" not in ended.stderr
+    assert "ZeroDivisionError" in ended.stderr, "other errors are told as ever"

@@ -19,7 +19,6 @@ _WORTH = 2.0
 _DOUBT = 0.3
 """Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much."""
 
-
 _WORTHWHILE = 0.01
 """Share of a kernel's cycles that a change must promise to be tried."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.design import Argument, Artifact, KernelSpec, Schedule, Target
+from lrfdse.kernels.layout import step_cores
 from lrfdse.measure.toolchain import require_zig
 
 _HEAD = """    for (long p = 0; p < {batch}; p++)
@@ -43,7 +44,7 @@ _NO_LIBRARY = ("-fno-sanitize=undefined", "-mllvm", "-disable-loop-idiom-all")
 def compile_loops(spec: KernelSpec, form: str, target: Target, symbol: str) -> Artifact:
     """Return the chain of `spec` as one of `FORMS`, with the cores as row-major step matrices."""
     f = spec.factorization
-    steps, order = f.steps(spec.rows), _order(spec)
+    steps, order = f.steps(spec.rows), step_cores(spec)
     body, source, work = [], "x", []
     for i, (core, step) in enumerate(zip(order, steps, strict=True)):
         into = "y" if i == len(steps) - 1 else f"work{i}"
@@ -66,7 +67,7 @@ def loop_arrays(spec: KernelSpec, seed: int) -> tuple[list[NDArray[np.float32]],
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((spec.rows, f.inputs)).astype(np.float32)
     cores = [(rng.standard_normal(s) * (s[2] * s[3]) ** -0.5).astype(np.float32) for s in f.core_shapes]
-    matrices = dict(zip(_order(spec), f.step_matrices([core.astype(np.float64) for core in cores]), strict=True))
+    matrices = dict(zip(step_cores(spec), f.step_matrices([core.astype(np.float64) for core in cores]), strict=True))
     dense = np.ones((1, 1, 1, 1))
     for core in cores:
         a, m, n, r = dense.shape[0], *core.shape[1:]
@@ -74,12 +75,6 @@ def loop_arrays(spec: KernelSpec, seed: int) -> tuple[list[NDArray[np.float32]],
         dense = joined.reshape(a, dense.shape[1] * m, dense.shape[2] * n, r)
     packed = [matrices[k].astype(np.float32).ravel() for k in range(len(cores))]
     return [x.ravel(), *packed], x.astype(np.float64) @ dense[0, :, :, 0].T
-
-
-def _order(spec: KernelSpec) -> tuple[int, ...]:
-    """Return the core that each step multiplies by."""
-    order = tuple(range(len(spec.factorization.core_shapes)))
-    return order[::-1] if spec.factorization.direction == "rl" else order
 
 
 def _compile(text: str, target: Target) -> tuple[bytes, str]:

@@ -542,7 +542,8 @@ class Artifact:
     arguments: tuple[Argument, ...]
     """In the order of the C parameters."""
     object_code: bytes
-    assembly: str
+    assembly: str = ""
+    """The same code as text; empty where it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def _write_kernel(
 ) -> tuple[Artifact, list[NDArray[np.float32]]]:
     from lrfdse.kernels import c_header, compile_kernel, pack
 
-    artifact = compile_kernel(spec, schedule, target, symbol_of(name))
+    artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
     arrays = pack(artifact, cores, bias)
     content, offsets = _packed(arrays)
     write_atomically(folder / f"{name}.o", artifact.object_code)

@@ -34,7 +34,9 @@ _LLVM_OPTIONS_AHEAD = (
 """Where the code loads ahead (`Instructions.ahead`)."""
 
 
-def compile_kernel(spec: KernelSpec, schedule: Schedule, target: Target, symbol: str) -> Artifact:
+def compile_kernel(
+    spec: KernelSpec, schedule: Schedule, target: Target, symbol: str, assembly: bool = False
+) -> Artifact:
     """Compile `spec` as ``void symbol(float *x, float *w0, ..., [float *bias,] float *y, [float *work0, ...])``.
 
     The object calls nothing and needs no runtime. `Artifact.arguments` gives the parameters; weights are in the order
@@ -50,6 +52,8 @@ def compile_kernel(spec: KernelSpec, schedule: Schedule, target: Target, symbol:
         The machine.
     symbol
         Name of the C function.
+    assembly
+        Whether `Artifact.assembly` is wanted, for which LLVM generates the code once more.
 
     Raises
     ------
@@ -78,11 +82,11 @@ def compile_kernel(spec: KernelSpec, schedule: Schedule, target: Target, symbol:
             path = Path(folder) / "kernel.o"
             library.write_to_file(str(path), "o")
             object_code = path.read_bytes()
-        assembly = library.inspect_source("asm")
+        listing = _body(library.inspect_source("asm"), symbol) if assembly else ""
     except (RuntimeError, ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise KernelError(f"TVM could not compile {spec} as {schedule} for {target.name}: {reason}") from error
-    return Artifact(spec, schedule, target.name, symbol, listed, object_code, _body(assembly, symbol))
+    return Artifact(spec, schedule, target.name, symbol, listed, object_code, listing)
 
 
 def _loads_ahead(target: Target) -> bool:

@@ -22,6 +22,14 @@ _SPILLS = (
 
 
 def spills(artifact: Artifact) -> int:
-    """Return how many instructions of the kernel move a vector or a float between a register and the stack."""
+    """Return how many instructions of the kernel move a vector or a float between a register and the stack.
+
+    Raises
+    ------
+    ValueError
+        The kernel was compiled without its assembly.
+    """
+    if not artifact.assembly:
+        raise ValueError(f"{artifact.symbol} was compiled without assembly, which holds the spills")
     pattern = re.compile("|".join(_SPILLS))
     return sum(1 for line in artifact.assembly.splitlines() if pattern.search(line))

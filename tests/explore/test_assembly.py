@@ -95,7 +95,7 @@ KNOWN = {
 @pytest.fixture(scope="module", params=names("targets"))
 def compiled(request):
     target = load_target(request.param)
-    return target, compile_kernel(SPEC, schedules(SPEC, target)[0], target, "lrf_fc1")
+    return target, compile_kernel(SPEC, schedules(SPEC, target)[0], target, "lrf_fc1", assembly=True)
 
 
 @pytest.mark.parametrize("isa", KNOWN)

@@ -26,7 +26,7 @@ LAYERS = {
 def chosen(text: str, target_name: str, rows: int = 1) -> Artifact:
     target = load_target(target_name)
     spec = KernelSpec(300, 784, Factorization.parse(text, 300, 784), rows, bias=True, relu=True)
-    return compile_kernel(spec, schedules(spec, target, 1)[0], target, "kernel")
+    return compile_kernel(spec, schedules(spec, target, 1)[0], target, "kernel", assembly=True)
 
 
 def instructions(artifact: Artifact) -> Counter[str]:
@@ -71,14 +71,15 @@ def test_rvv_code_is_fused_unordered_and_in_registers(layer, rows) -> None:
 def test_rvv_code_stores_scattered_outputs_by_one_instruction() -> None:
     spec = KernelSpec(80, 32, Factorization.parse("tt:m=16x5,n=4x8,r=6", 80, 32), 1, bias=True, relu=True)
     steps = Schedule((StepSchedule("out", 8, 2, 4, 1), StepSchedule("out", 8, 2, 5, 1)))
-    counts = instructions(compile_kernel(spec, steps, load_target("riscv64"), "kernel"))
+    counts = instructions(compile_kernel(spec, steps, load_target("riscv64"), "kernel", assembly=True))
     assert (counts["vsse32.v"], counts["vlse32.v"]) == (10, 10)
     assert sum(n for name, n in counts.items() if name.startswith("vslide")) < 10
 
 
 def test_rvv_code_sums_across_lanes_in_any_order() -> None:
     spec = KernelSpec(6, 200, Factorization.dense(6, 200), 1, bias=True, relu=True)
-    artifact = compile_kernel(spec, Schedule((StepSchedule("inner", 8, 6, 1, 1),)), load_target("riscv64"), "kernel")
+    schedule = Schedule((StepSchedule("inner", 8, 6, 1, 1),))
+    artifact = compile_kernel(spec, schedule, load_target("riscv64"), "kernel", assembly=True)
     assert instructions(artifact)["vfredusum.vs"] == 6
 
 
@@ -87,7 +88,7 @@ def test_loops_load_the_operands_of_the_next_iteration() -> None:
     machine = load_target("riscv64")
     spec = KernelSpec(8 * machine.lanes, 100, Factorization.dense(8 * machine.lanes, 100), 2, False, False)
     schedule = Schedule((StepSchedule("out", machine.lanes, 8, 2, 1),))
-    lines = compile_kernel(spec, schedule, machine, "kernel").assembly.splitlines()
+    lines = compile_kernel(spec, schedule, machine, "kernel", assembly=True).assembly.splitlines()
     fused = re.compile(r"\s+(vfmacc|vfmadd)\b")
     loaded = re.compile(r"\s+(vle32|flw)\b")
     back = next(
@@ -139,7 +140,8 @@ def test_code_does_not_grow_with_the_inner_axis() -> None:
     def lines(inputs: int) -> int:
         spec = KernelSpec(64, inputs, Factorization.dense(64, inputs), 1, True, True)
         schedule = Schedule((StepSchedule("out", 8, 4, 1, 4),))
-        return len(compile_kernel(spec, schedule, load_target("riscv64"), "kernel").assembly.splitlines())
+        artifact = compile_kernel(spec, schedule, load_target("riscv64"), "kernel", assembly=True)
+        return len(artifact.assembly.splitlines())
 
     assert lines(100_000) < 1.5 * lines(100)
 
@@ -171,6 +173,14 @@ def test_spills_are_recognised(line, spilled) -> None:
     spec = KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False)
     artifact = Artifact(spec, Schedule(()), "any", "kernel", (), b"", f"kernel:\n{line}\n\tret\n")
     assert spills(artifact) == spilled
+
+
+def test_assembly_is_made_on_request_and_of_the_same_code() -> None:
+    with_text = chosen("svd:r=8", "host")
+    without = compile_kernel(with_text.spec, with_text.schedule, load_target("host"), "kernel")
+    assert (without.object_code, without.assembly) == (with_text.object_code, "")
+    with pytest.raises(ValueError, match="without assembly"):
+        spills(without)
 
 
 @pytest.mark.parametrize("compiler", [["gcc", "-x", "c", "-std=c99"], ["g++", "-x", "c++"]])

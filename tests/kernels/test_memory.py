@@ -31,7 +31,7 @@ def test_the_buffers_of_a_kernel_are_the_counted_peak(text, rows):
     factorization = Factorization.parse(text, 48, 60)
     spec = KernelSpec(48, 60, factorization, rows, bias=True, relu=True)
     target = load_target("riscv64")
-    artifact = compile_kernel(spec, schedules(spec, target)[0], target, "kernel")
+    artifact = compile_kernel(spec, schedules(spec, target)[0], target, "kernel", assembly=True)
     size = {argument.name: argument.size for argument in artifact.arguments}
     work = sorted(name for name in size if name.startswith("work"))
     held = [size[name] for name in ("x", *work, "y")]

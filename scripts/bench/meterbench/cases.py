@@ -87,7 +87,7 @@ def cases(target: Target, layers: Sequence[Size], variants: int) -> Iterator[Cas
             if len(seen) == wanted:
                 break
             try:
-                artifact = compile_kernel(spec, schedule, target, SYMBOL)
+                artifact = compile_kernel(spec, schedule, target, SYMBOL, assembly=True)
             except KernelError:
                 continue
             if artifact.object_code not in seen:

@@ -79,7 +79,7 @@ def simulations() -> Iterator[Simulated]:
         for size in KERNELS:
             spec = spec_of(size)
             for schedule in _schedules(spec_of(size), target):
-                artifact = compile_kernel(spec, schedule, target, SYMBOL)
+                artifact = compile_kernel(spec, schedule, target, SYMBOL, assembly=True)
                 arrays, expected = example(artifact, 0)
                 modelled = meter.measure(artifact, arrays, expected)
                 cycles = {

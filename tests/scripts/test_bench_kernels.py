@@ -181,7 +181,7 @@ def test_a_runtime_is_timed_and_checked_and_a_broken_one_is_a_row(bench, small, 
         "broken": bench.host.Runtime("onnxruntime", b"no model"),
     }
     rows = bench.host.measure(peers, numbers, 60, rounds=3)
-    assert set(rows) == set(peers)
+    assert set(rows) == {"right", "wrong", "broken"}
     assert rows["right"].us > 0 and rows["right"].max_error < 1e-5
     assert rows["right"].least_us <= rows["right"].low_us <= rows["right"].us <= rows["right"].high_us
     assert rows["wrong"].us is None and "wrong output" in rows["wrong"].note
@@ -193,13 +193,16 @@ def test_the_bound_is_the_larger_of_arithmetic_and_memory(bench, small):
     assert bench.peaks.bound(small, target, None).us == small.macs / target.fma_per_cycle / target.clock_mhz
     large = bench.layers.Case(bench.layers.Layer("l", 1024, 1024), "dense", Factorization.dense(1024, 1024), 1)
     bound = bench.peaks.bound(large, target, None)
-    assert bound.by == "memory" and bench.peaks.place(large, target) == "outside"
+    assert bound.by == "memory" and bench.peaks.place(large, target, None) == "outside"
     assert bound.us == pytest.approx(4 * 1024**2 / target.dram_bytes_per_cycle / target.clock_mhz)
-    peaks = bench.peaks.Peaks(100.0, ((1 << 20, 100.0), (1 << 24, 4.0)))
+    peaks = bench.peaks.Peaks(100.0, ((1 << 20, 100.0), (1 << 24, 4.0)), 1 << 25)
     measured = bench.peaks.bound(large, load_target("host"), peaks)
     assert measured.by == "memory"
     assert measured.us == pytest.approx(4 * 1024**2 / 52.0 / 1e3)
-    slow = bench.peaks.Peaks(1.0, peaks.read_bytes_per_ns)
+    beyond = bench.peaks.Peaks(100.0, peaks.read_bytes_per_ns, 1 << 21)
+    assert bench.peaks.place(large, load_target("host"), beyond) == "outside"
+    assert bench.peaks.bound(large, load_target("host"), beyond).us == pytest.approx(4 * 1024**2 / 4.0 / 1e3)
+    slow = bench.peaks.Peaks(1.0, peaks.read_bytes_per_ns, 1 << 25)
     assert bench.peaks.bound(small, load_target("host"), slow) == bench.peaks.Bound(small.macs / 1e3, "compute")
 
 
@@ -208,8 +211,8 @@ def test_weights_that_fill_the_cache_are_neither_inside_nor_outside(bench, small
     edge = Factorization.parse("tt:m=2x512,n=512x2,r=64,lr", 1024, 1024)
     case = bench.layers.Case(bench.layers.Layer("e", 1024, 1024), "tt2", edge, 1)
     assert case.weight_bytes == 1024 * target.last_level.kib
-    assert bench.peaks.place(case, target) == "edge"
-    assert bench.peaks.place(small, target) == "inside"
+    assert bench.peaks.place(case, target, None) == "edge"
+    assert bench.peaks.place(small, target, None) == "inside"
 
 
 def test_finished_rows_outlive_a_run_that_was_cut_off(bench, tmp_path):

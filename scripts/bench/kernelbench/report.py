@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +23,7 @@ def write(
     """Write the tables and the numbers behind them."""
     facts = machine("apache-tvm", "onnxruntime", "ziglang") | _versions("iree-base-compiler", "ai-edge-litert")
     listed = [document(result) for result in results]
-    measured = {"fma_per_ns": peaks.fma_per_ns, "read_bytes_per_ns": peaks.read_bytes_per_ns} if peaks else None
+    measured = dataclasses.asdict(peaks) if peaks else None
     data = {"machine": facts, "run": about, "peaks": measured, "iree_variants": variants, "cases": listed}
     write_atomically(out / "kernels.json", json.dumps(data, indent=1) + "\n")
     lines = [*_HEAD, f"This table: {about}.", "", described(facts), ""]
@@ -69,10 +70,11 @@ def _note(target: Target, peaks: Peaks | None) -> str:
             f"microseconds at {target.clock_mhz:g} MHz, with thousands of executed instructions."
         )
     assert peaks is not None
-    rates = ", ".join(f"{size >> 10} KiB {rate:.0f}" for size, rate in peaks.read_bytes_per_ns[::3])
+    rates = ", ".join(f"{size >> 10} KiB {rate:.0f}" for size, rate in peaks.read_bytes_per_ns[1::3])
     return (
         "Median of rounds in which all peers of a case take turns on one core. Measured peaks: "
-        f"{peaks.fma_per_ns:.1f} FMA/ns; reads in byte/ns by size: {rates}."
+        f"{peaks.fma_per_ns:.1f} FMA/ns; reads in byte/ns by size: {rates}. "
+        f"Last-level cache: {peaks.last_level_bytes >> 20} MiB."
     )
 
 

@@ -83,7 +83,7 @@ class Bench:
                 rows[peer.name] = row
                 self._cache.put(keys[peer], {peer.name: row})
             ordered = {peer.name: rows[peer.name] for peer in keys}
-            results.append(Result(case, target.name, bound(case, target, None), place(case, target), ordered))
+            results.append(Result(case, target.name, bound(case, target, None), place(case, target, None), ordered))
             self._tell(target, i, len(listed), case, results[-1])
         return results
 
@@ -97,7 +97,8 @@ class Bench:
             if (rows := self._cache.get(key)) is None:
                 rows = self._timed(target, case, taking_part)
                 self._cache.put(key, rows)
-            results.append(Result(case, target.name, bound(case, target, peaks), place(case, target), rows))
+            where = place(case, target, peaks)
+            results.append(Result(case, target.name, bound(case, target, peaks), where, rows))
             self._tell(target, i, len(listed), case, results[-1])
         return results
 

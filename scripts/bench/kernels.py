@@ -106,7 +106,8 @@ def main() -> None:
             return
         results, variants = [], {}
         every = [*cases(layers, 1), *(() if options.one_row else cases(small, MORE_ROWS))]
-        what = f"{len(layers)} layers" + (" at one row" if options.one_row else "")
+        what = f"{len(layers)} layers at one row"
+        what += "" if options.one_row else f", {len(small)} of them at {MORE_ROWS} rows too"
         for target in wanted:
             chosen = best_variants(quick[own.name if target.is_native else QUICK_EMULATED[0]])
             variants[target.name] = [peer.variant for peer in chosen]

@@ -26,7 +26,7 @@ def write(
     measured = dataclasses.asdict(peaks) if peaks else None
     data = {"machine": facts, "run": about, "peaks": measured, "iree_variants": variants, "cases": listed}
     write_atomically(out / "kernels.json", json.dumps(data, indent=1) + "\n")
-    lines = [*_HEAD, f"This table: {about}.", "", described(facts), ""]
+    lines = [*_HEAD, f"This table: {about}.", *_variants(variants), "", described(facts), ""]
     for name in dict.fromkeys(result.target for result in results):
         target = load_target(name)
         goals = GOALS.get("host" if target.is_native else name, ())
@@ -52,11 +52,28 @@ _HEAD = [
     "  zig's clang.",
     "- IREE runtime (iree-benchmark-module, default flags), onnxruntime, LiteRT, NumPy: one thread, called as a user",
     "  calls them; a call of the last three goes through Python. The fastest of the forms that each was given.",
-    "- `(2.00x)`: twice as long as ours. `c` and `m` after a share: bound by FMAs or by memory. †: the weights exceed",
-    "  the last-level cache. ‡: they fit, but not with inputs and outputs: the case counts in no mean. –: no number,",
-    "  the reasons are at the end.",
+    "- `(2.00x)`: twice as long as ours. `c` and `m` after a share: bound by FMAs or by memory. In the memory's bound",
+    "  are the weights, not the results. †: the weights exceed the last-level cache; where by little, a",
+    "  part stays there from call to call, and a share may exceed 100 %. ‡: they fit, but not with inputs and outputs:",
+    "  the case counts in no mean. –: no number, the reasons are at the end.",
     "",
 ]
+
+
+def _variants(variants: dict[str, list[str]]) -> list[str]:
+    """Say which of IREE's variants take part where not all do."""
+    if not variants:
+        return []
+    targets: dict[str, list[str]] = {}
+    for name, chosen in variants.items():
+        targets.setdefault(", ".join(chosen), []).append(name)
+    return [
+        "",
+        "IREE took part with all variants in the layers of `--quick` at one row on riscv64 and on the host, elsewhere",
+        "with its default and the two variants that were best there:",
+        "",
+        *(f"- {', '.join(names)}: {chosen}" for chosen, names in targets.items()),
+    ]
 
 
 def _title(target: Target) -> str:

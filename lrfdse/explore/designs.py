@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lrfdse.design import Array
     from lrfdse.explore.fits import Fits
 
+_DIGITS = 12
+"""Decimals of a discarded part of the energy: the following ones depend on how many threads BLAS has, and designs of
+equal error would stand on the front for them."""
+
 
 def reason_to_keep_dense(layer: Layer, space: SearchSpace) -> str | None:
     """Say why the search space leaves the layer as it is, or None where it is explored."""
@@ -108,7 +112,9 @@ def surrogate_front(
 
 def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> str:
     code = source_digest("space", "factorize", "design")
-    return digest(code, layer.digest, layer.rows, target.lanes, _shape_of(space), fits.data_key(layer), space.method)
+    return digest(
+        code, layer.digest, layer.rows, target.lanes, _shape_of(space), fits.data_key(layer), space.method, _DIGITS
+    )
 
 
 def _sizes(layer: Layer, space: SearchSpace) -> list[tuple[int, int]]:
@@ -149,7 +155,8 @@ def _tails(
             made = whitened_bond_tails(padded, moments, wanted, tell=tell)
         stored = {f"{a}x{b}": values for (a, b), values in made.items()}
         cache.put_arrays("spectra", key, stored)
-    return {(int(a), int(b)): values for (a, b), values in ((name.split("x"), v) for name, v in stored.items())}
+    bonded = ((name.split("x"), values) for name, values in stored.items())
+    return {(int(a), int(b)): np.round(values, _DIGITS) for (a, b), values in bonded}
 
 
 def _funnel(known: dict[str, Any]) -> Funnel:

@@ -12,14 +12,16 @@ from lrfdse.explore.cache import Cache
 from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.events import Event, Listener, silent
+from lrfdse.explore.firmware import functions_of
 from lrfdse.explore.fits import Fits, blind_layers, blind_note, open_fits
 from lrfdse.explore.inputs import open_calibration, open_inputs
 from lrfdse.explore.keep import keep_designs
 from lrfdse.explore.log import failures_logged, logged
 from lrfdse.explore.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans import Builder, Evaluator, metric_of, pareto
-from lrfdse.explore.result import Exploration, Inspection, LayerResult
-from lrfdse.explore.search import check_study, search_plans
+from lrfdse.explore.result import Exploration, Inspection, LayerResult, StudyPlace
+from lrfdse.explore.search import check_study, search_plans, study_url
+from lrfdse.explore.share import store_of
 from lrfdse.files import sole_writer
 
 if TYPE_CHECKING:
@@ -100,8 +102,14 @@ def explore(
                 *found.notes,
             ),
             plan_gap=found.gap,
-            study=found.study,
+            study=StudyPlace(
+                url=study_url(settings),
+                name=found.study,
+                artifacts=store_of(settings),
+                shared=settings.study is not None or settings.artifacts is not None,
+            ),
             boards=boards,
+            kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers),
         )
         if finish is not None:
             finish(exploration, tell)

@@ -11,7 +11,7 @@ import typer
 
 from lrfdse.cli.app import app
 from lrfdse.explore import Data, Limits, settings_for
-from lrfdse.report.command import command_of
+from lrfdse.results.command import command_of
 
 NEUTRAL = {
     *("--study", "--study-name", "--artifacts", "--workers", "--cache", "--json", "--log-format", "--help"),

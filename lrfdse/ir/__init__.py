@@ -1,0 +1,1 @@
+"""The nouns that every package shares: frozen, slotted, and free of heavy imports."""

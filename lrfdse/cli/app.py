@@ -18,8 +18,9 @@ from lrfdse.cli.worker import worker
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrfdse.explore import Data, Exploration, Settings
-    from lrfdse.model import Untouched
+    from lrfdse.explore import Data, Settings
+    from lrfdse.results.document import Document
+    from lrfdse.results.layers import UntouchedPart
 
 app = typer.Typer(
     add_completion=False,
@@ -96,7 +97,8 @@ def explore(
     from lrfdse.errors import NoDesignError
     from lrfdse.explore import Data, Limits
     from lrfdse.explore import explore as run
-    from lrfdse.report import front_document, recommendation, write_reports
+    from lrfdse.report import recommendation, write_reports
+    from lrfdse.results.write import document_of, json_of
 
     limits = Limits(
         parse_drop(max_drop, "--max-drop"),
@@ -117,12 +119,14 @@ def explore(
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
     with listening(log_format) as listener:
         exploration = run(settings, listener, write_reports)
+    document = document_of(exploration)
     if as_json:
-        typer.echo(json.dumps(front_document(exploration), indent=1))
+        typer.echo(json_of(document))
     else:
-        _print_exploration(exploration)
-    if exploration.recommended is None:
-        raise NoDesignError(f"{recommendation(exploration)} The nearest designs are in {settings.output}/front.csv")
+        _print_document(document, settings.output)
+    if document.recommended is None:
+        reason = recommendation(document, settings.output)
+        raise NoDesignError(f"{reason} The nearest designs are in {settings.output}/front.csv")
 
 
 @app.command()
@@ -140,19 +144,20 @@ def inspect(
     from lrfdse.cli.progress import listening
     from lrfdse.explore import Data
     from lrfdse.explore import inspect as run
-    from lrfdse.report import funnel_table, inspection_document, layer_table
+    from lrfdse.report import funnel_table, layer_table
+    from lrfdse.results.write import inspection_of, json_of
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
     with listening(log_format) as listener:
-        inspection = run(settings, listener)
+        found = inspection_of(run(settings, listener))
     if as_json:
-        typer.echo(json.dumps(inspection_document(inspection), indent=1))
+        typer.echo(json_of(found))
         return
     console = console_of_stdout()
-    console.print(layer_table(inspection.layers, detailed=True))
+    console.print(layer_table(found.layers, detailed=True))
     console.print()
-    console.print(funnel_table({result.layer.name: result.funnel for result in inspection.layers}))
-    _print_untouched(console, inspection.untouched)
+    console.print(funnel_table(found.layers))
+    _print_untouched(console, found.untouched)
 
 
 app.command()(check)
@@ -213,26 +218,27 @@ def _settings(
     return settings_for(model, target, space, data, output, parse_shapes(shape), **given)
 
 
-def _print_exploration(exploration: Exploration) -> None:
-    from lrfdse.report import design_table, funnel_table, hidden, layer_table, recommendation, worth_showing
+def _print_document(document: Document, folder: Path) -> None:
+    from lrfdse.report import design_table, funnel_table, layer_table, recommendation
+    from lrfdse.results.roles import hidden, worth_showing
 
     console = console_of_stdout()
-    console.print(layer_table(exploration.layers))
+    console.print(layer_table(document.layers))
     console.print()
-    console.print(funnel_table({result.layer.name: result.funnel for result in exploration.layers}))
-    _print_untouched(console, exploration.untouched)
+    console.print(funnel_table(document.layers))
+    _print_untouched(console, document.untouched)
     console.print()
-    console.print(design_table(exploration))
-    if left := hidden(exploration):
-        points = f"{100 * worth_showing(exploration):g} points"
+    console.print(design_table(document))
+    if left := hidden(document):
+        points = f"{100 * worth_showing(document):g} points"
         console.print(f"{left} more designs of the front lose over {points}; front.csv has them all", highlight=False)
     console.print()
-    for note in exploration.notes:
+    for note in document.notes:
         console.print(f"Note: {note}", highlight=False)
-    console.print(recommendation(exploration), highlight=False, soft_wrap=True)
+    console.print(recommendation(document, folder), highlight=False, soft_wrap=True)
 
 
-def _print_untouched(console: Console, untouched: tuple[Untouched, ...]) -> None:
+def _print_untouched(console: Console, untouched: tuple[UntouchedPart, ...]) -> None:
     if untouched:
         console.print()
         console.print("Left untouched", style="bold")

@@ -77,7 +77,7 @@ def is_needed(field: dataclasses.Field[Any], partial: bool = False) -> bool:
 
 
 @functools.cache
-def hints_of(kind: type[Any]) -> dict[str, Any]:
+def hints_of(kind: Any) -> dict[str, Any]:
     """Return the types of a dataclass's fields by name."""
     return typing.get_type_hints(kind)
 
@@ -114,7 +114,7 @@ class _Codec:
             return value
         return _simple(kind, value, where)
 
-    def _object(self, kind: type[Any], value: Any, where: str) -> Any:
+    def _object(self, kind: Any, value: Any, where: str) -> Any:
         _check(isinstance(value, dict), "an object", value, where)
         fields = {key_of(field): field for field in dataclasses.fields(kind)}
         if not self.unknown and (more := sorted(set(value) - set(fields))):

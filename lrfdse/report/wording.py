@@ -1,69 +1,88 @@
-"""What reports say in sentences, from the content of ``front.json``."""
+"""What reports say in sentences."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from lrfdse.board.result import board_line
-from lrfdse.report.document import chosen_score, every_design, loss_error, recommended_of, reported_score
 from lrfdse.report.numbers import us_text
 
 if TYPE_CHECKING:
-    from lrfdse.report.document import Document
+    from pathlib import Path
+
+    from lrfdse.results.document import Document
 
 
 def limits_text(document: Document) -> str:
     """Return the limits in words: a loss of at most 1 point, at most 60,000 parameters."""
-    made = document["settings"]
-    parts = [f"a loss of at most {_points(made['max_drop'])} of {document['metric']}"]
-    if made["max_params"] is not None:
-        parts.append(f"at most {made['max_params']:,} parameters")
-    if made["max_latency_us"] is not None:
-        parts.append(f"a latency of at most {us_text(made['max_latency_us'])} µs")
+    limits, parts = document.settings.limits, []
+    if limits.max_drop is not None:
+        parts.append(f"a loss of at most {_points(limits.max_drop)} of {document.metric}")
+    if limits.max_params is not None:
+        parts.append(f"at most {limits.max_params:,} parameters")
+    if limits.max_latency_us is not None:
+        parts.append(f"a latency of at most {us_text(limits.max_latency_us)} µs")
+    if not parts:
+        return "none"
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def recommendation(document: Document, folder: Path) -> str:
+    """Return the sentences that end a run: which design, why, and where in the output folder it lies."""
+    design, base, metric = document.best, document.baseline, document.metric
+    if design is None:
+        return "No design satisfies the limits."
+    limit = f"{100 * (document.settings.limits.max_drop or 0.0):g} point(s)"
+    if design.id == base.id:
+        return f"No compressed design loses at most {limit} of {metric}: keep the original model."
+    return (
+        f"Recommended: {design.id}, {base.params / design.params:.1f}x fewer parameters and "
+        f"{base.charged.us / design.charged.us:.1f}x lower {document.meter.kind} latency of the fully-connected "
+        f"layers, chosen for a loss of at most {limit} of {metric} on the data that choose.\n"
+        f"{folder / 'designs' / design.id / 'model.onnx'}"
+    )
 
 
 def sentence_of(document: Document) -> str:
     """Return the result in a sentence: which design, and what it gains."""
-    design, base = recommended_of(document), document["baseline"]
+    design, base = document.best, document.baseline
     if design is None:
         return f"No design satisfies the limits: {limits_text(document)}."
-    if design["id"] == base["id"]:
+    if design.id == base.id:
         return f"No compressed design satisfies the limits ({limits_text(document)}): keep the original model."
     return (
-        f"Design {design['id']} is recommended: {_ratio(base['params'], design['params'], 'fewer', 'more')} parameters "
-        f"and {_ratio(base['latency_us'], design['latency_us'], 'lower', 'higher')} {document['latency']['kind']} "
+        f"Design {design.id} is recommended: {_ratio(base.params, design.params, 'fewer', 'more')} parameters "
+        f"and {_ratio(base.charged.us, design.charged.us, 'lower', 'higher')} {document.meter.kind} "
         "latency of the fully-connected layers than the original."
     )
 
 
 def loss_text(document: Document) -> str:
     """Return what the recommended design lost, on which data, and how sure that is; empty where there is none."""
-    design, base, metric = recommended_of(document), document["baseline"], document["metric"]
-    if design is None or design["id"] == base["id"]:
+    design, base, metric = document.best, document.baseline, document.metric
+    if design is None or design.id == base.id:
         return ""
     chosen = (
-        f"it {_change(chosen_score(base) - chosen_score(design))}{_within(design['loss_standard_error'])}; "
+        f"it {_change(base.chosen_score - design.chosen_score)}{_within(design.chosen_error)}; "
         f"the limit was {limits_text(document)}."
     )
-    if design["accuracy"] is None:
-        return f"On the data that chose it, its {metric} is {chosen_score(design):.2%}: {chosen}"
-    change = _change(reported_score(base) - reported_score(design))
+    if design.test_score is None:
+        return f"On the data that chose it, its {metric} is {design.chosen_score:.2%}: {chosen}"
+    change = _change(base.reported_score - design.reported_score)
     return (
-        f"On test data, which chose nothing, its {metric} is {reported_score(design):.2%} against "
-        f"{reported_score(base):.2%}: it {change}{_within(loss_error(design))}. On the data that chose it, {chosen}"
+        f"On test data, which chose nothing, its {metric} is {design.reported_score:.2%} against "
+        f"{base.reported_score:.2%}: it {change}{_within(design.loss_error)}. On the data that chose it, {chosen}"
     )
 
 
 def latency_text(document: Document) -> str:
     """Return how the latencies were obtained."""
-    made = document["settings"]
-    covers = f"Latency is {document['latency']['covers']}."
-    if document["latency"]["kind"] == "modelled":
+    covers = f"Latency is {document.latency.covers}."
+    if document.meter.kind == "modelled":
         return (
             "Every latency here is modelled, none is measured: each kernel was compiled, run in QEMU and compared with "
             f"a reference, and the cycles of the executed code were counted by LLVM's model of the core and a model of "
-            f"its caches, at {made['clock_mhz']:g} MHz. The emulator's own time is never used. {covers}"
+            f"its caches, at {document.target.clock_mhz:g} MHz. The emulator's own time is never used. {covers}"
         )
     return (
         "Every latency here is measured: each kernel was compiled, compared with a reference, and timed in repeated "
@@ -73,22 +92,22 @@ def latency_text(document: Document) -> str:
 
 def board_text(document: Document) -> str:
     """Return what the board's column is and which board it was; empty without one."""
-    boards = [design["board"] for design in every_design(document) if design.get("board")]
+    boards = [design.board for design in document.every_design() if design.board is not None]
     if not boards:
         return ""
     return (
         "median and quartiles of wall clock over all layers, called one after another: "
-        f"{board_line(boards[0]['description'])}; each layer's times are in front.json and board.json"
+        f"{board_line(boards[0].description)}; each layer's times are in front.json and board.json"
     )
 
 
 def regime_text(document: Document) -> str:
     """Return in which cache regime designs are charged."""
-    made = document["settings"]
-    cache = f"{made['last_level_kib']:,} KiB last-level cache" if "last_level_kib" in made else "last-level cache"
+    kib = document.target.last_level_kib
+    cache = "last-level cache" if kib is None else f"{kib:,} KiB last-level cache"
     return (
         f"designs whose weights fit the {cache} are charged warm, from the cache; others cold, from DRAM; "
-        f"the original is {document['baseline']['cache_regime']}"
+        f"the original is {document.baseline.cache_regime}"
     )
 
 

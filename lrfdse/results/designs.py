@@ -128,6 +128,11 @@ class DesignFacts:
         return self.chosen_score if self.test_score is None else self.test_score.value
 
     @property
+    def chosen_error(self) -> float | None:
+        """Standard error of the loss on the data that choose designs, a fraction; None where unknown."""
+        return None if self.eval_score is None else self.eval_score.loss_standard_error
+
+    @property
     def loss_error(self) -> float | None:
         """Standard error of the loss on the data that `reported_score` is of, a fraction; None where unknown."""
         score = self.eval_score if self.test_score is None else self.test_score

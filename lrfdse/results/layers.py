@@ -101,12 +101,12 @@ class Option:
     output_error: float | None
     """Relative error of the layer's output on calibration data; null without such data."""
     loss: float | None = None
-    """Second-order estimate of what the model loses a sample with this layer alone compressed, in nats (class scores) or
-    half squared units of the output; null where it is not known."""
+    """Second-order estimate of what the model loses a sample with this layer alone compressed, in nats (class scores)
+    or half squared units of the output; null where it is not known."""
     latency: Latencies
     kernel_error: float | None
-    """Largest deviation of the kernels' outputs from their references, relative to the largest element; null in documents
-    that do not say."""
+    """Largest deviation of the kernels' outputs from their references, relative to the largest element; null in
+    documents that do not say."""
     schedules: tuple[str, ...]
     """How each use's kernel is laid out in registers."""
 

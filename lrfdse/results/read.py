@@ -76,7 +76,7 @@ def document_of_plain(found: Any, source: str = FRONT, whole: bool = True) -> Do
             document = upgraded(from_plain(Document1, found, f"{source}:", partial=not whole, unknown=True))
         else:
             raise InputError(f"{source}: schema_version {version} is none that lrfdse ever wrote")
-        _check(document, source)
+        _check(document, source, whole)
     except InputError as error:
         raise InputError(f"{error}; explore again") from error
     return document
@@ -86,14 +86,17 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no number of JSON")
 
 
-def _check(document: Document, source: str) -> None:
+def _check(document: Document, source: str, whole: bool) -> None:
     """Refuse a document whose parts do not fit together."""
+    layers = [layer.name for layer in document.layers] if whole else []
     parts = {"designs": document.designs, "dominated": document.dominated}
     places = [("baseline", document.baseline)]
     places += [(f"{part}[{k}]", design) for part, designs in parts.items() for k, design in enumerate(designs)]
     for where, design in places:
         if design.latency.at(design.cache_regime) is None:
             raise InputError(f"{source}: {where}.latency.{design.cache_regime} is missing: the design's cache regime")
+        if missing := [name for name in layers if name not in design.plan]:
+            raise InputError(f"{source}: {where}.plan has no choice for layer {missing[0]!r}")
     known = {design.id for _, design in places}
     for key, identity in (("recommended", document.recommended), ("svd_at_equal_size", document.svd_at_equal_size)):
         if identity is not None and identity not in known:

@@ -16,6 +16,7 @@ from lrfdse.results.layers import Funnel, Spectra
 Three = tuple[float, float, float]
 """Value, low and high, in microseconds."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency1:
     """What latencies are."""
@@ -23,6 +24,7 @@ class Latency1:
     kind: Literal["modelled", "measured"]
     covers: str
     bracket: str = ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings1:
@@ -57,6 +59,7 @@ class Settings1:
     last_level_kib: int | None = None
     provenance: Mapping[str, str] = expected({})
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardKernel1:
     """One use of a layer on a board."""
@@ -67,6 +70,7 @@ class BoardKernel1:
     warm_us: Three
     cold_us: Three
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board1:
     """What a board took for a design."""
@@ -75,6 +79,7 @@ class Board1:
     layers: tuple[BoardKernel1, ...]
     repeats: int
     description: Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design1:
@@ -101,6 +106,7 @@ class Design1:
     model: str | None = expected(None)
     board: Board1 | None = None
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option1:
     """A measured factorization of a layer."""
@@ -116,6 +122,7 @@ class Option1:
     cold_us: Three
     kernel_error: float | None = None
     schedules: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer1:
@@ -135,6 +142,7 @@ class Layer1:
     options: tuple[Option1, ...] = expected(())
     failures: Mapping[str, str] = expected({})
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument1:
     """One pointer of a kernel's C function."""
@@ -142,6 +150,7 @@ class Argument1:
     name: str
     role: Literal["input", "weight", "bias", "output", "work"]
     floats: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel1:
@@ -154,6 +163,7 @@ class Kernel1:
     relu: bool
     arguments: tuple[Argument1, ...]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile1:
     """The model."""
@@ -161,6 +171,7 @@ class ModelFile1:
     name: str = ""
     path: str = expected("")
     sha256: str = expected("")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UntouchedPart1:
@@ -170,6 +181,7 @@ class UntouchedPart1:
     op: str
     params: int
     reason: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document1:

@@ -55,9 +55,7 @@ def upgraded(old: Document1) -> Document:
         meter=MeterFacts(name=old.meter, kind=kind, bracket="" if old.latency is None else old.latency.bracket),
         latency=LatencyFacts(covers="" if old.latency is None else old.latency.covers),
         metric=old.metric,
-        data=DataFiles(
-            calib=data("calib", made.calib), eval=data("eval", made.eval), test=data("test", made.test)
-        ),
+        data=DataFiles(calib=data("calib", made.calib), eval=data("eval", made.eval), test=data("test", made.test)),
         space=SpaceFacts(source=made.space, digest=made.space_digest, method=made.method),
         settings=_asked(made),
         versions=old.versions,

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from lrfdse.model import Untouched
 
 _STORAGE = FLOAT32
+_COVERS = "the sum over the model's fully-connected layers; the rest of the model is not in it"
 
 _METERS: Mapping[str, tuple[Kind, str, str]] = {
     "model": (
@@ -80,7 +81,7 @@ def document_of(exploration: found.Exploration) -> Document:
         ),
         target=_target(settings),
         meter=MeterFacts(name=exploration.meter, kind=kind, bracket=bracket, provenance=provenance),
-        latency=LatencyFacts(covers="the sum over the model's fully-connected layers; the rest of the model is not in it"),
+        latency=LatencyFacts(covers=_COVERS),
         metric=exploration.metric,
         data=_data(settings, exploration.data_sha256),
         space=_space(settings),
@@ -293,9 +294,7 @@ def _data(settings: Settings, digests: Mapping[str, str | None]) -> DataFiles:
 def _asked(settings: Settings) -> Asked:
     limits = settings.limits
     return Asked(
-        limits=Limits(
-            max_drop=limits.max_drop, max_params=limits.max_params, max_latency_us=limits.max_latency_us
-        ),
+        limits=Limits(max_drop=limits.max_drop, max_params=limits.max_params, max_latency_us=limits.max_latency_us),
         meter=settings.meter,
         seed=settings.seed,
         metric=settings.metric,

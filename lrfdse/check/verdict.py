@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lrfdse.check.result import Entry
+from lrfdse.results.asked import Kind
+from lrfdse.results.designs import DesignFacts
 
 Verdict = Literal["pass", "fail", "skip", "error"]
 
@@ -37,18 +38,15 @@ class Checked:
     meter: str
     """Empty where there is no result."""
     checks: tuple[Check, ...]
-    design: Entry | None = None
-    original: Entry | None = None
+    kind: Kind | None = None
+    """How latencies were obtained; None where there is no result."""
+    design: DesignFacts | None = None
+    original: DesignFacts | None = None
     input_error: bool = False
     """Whether the exploration failed because it was asked for something impossible."""
     notes: tuple[str, ...] = ()
     version: str = ""
     """Of lrfdse, that explored."""
-
-    @property
-    def kind(self) -> str:
-        """How latencies were obtained, as an adjective."""
-        return "modelled" if self.meter == "model" else "measured"
 
     @property
     def title(self) -> str:

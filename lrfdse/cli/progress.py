@@ -98,6 +98,6 @@ def _lines() -> Listener:
 
 def _one_line(text: str) -> str:
     """Return `text` without what a terminal or a CI log would act on: layers are named by users."""
-    from lrfdse.check.result import clean
+    from lrfdse.check.clean import clean
 
     return clean(text)

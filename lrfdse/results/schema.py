@@ -69,7 +69,7 @@ def _schema(kind: Any, definitions: dict[str, dict[str, Any]]) -> dict[str, Any]
         return {"anyOf": [_schema(given, definitions), {"type": "null"}]}
     if dataclasses.is_dataclass(kind):
         _define(typing.cast(type, kind), definitions)
-        return {"$ref": f"#/$defs/{kind.__name__}"}
+        return {"$ref": f"#/$defs/{typing.cast(type, kind).__name__}"}
     if origin is tuple and inner[-1] is Ellipsis:
         return {"type": "array", "items": _schema(inner[0], definitions)}
     if origin is tuple:

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from lrfdse.check import Limits, Request, check
 from lrfdse.check.regress import check_regressions
-from lrfdse.check.result import Entry, Result
+from lrfdse.design import Latency
 from lrfdse.errors import InputError
+from lrfdse.results.asked import Asked, MeterFacts, ModelFile, TargetFacts
+from lrfdse.results.designs import DesignFacts
+from lrfdse.results.document import Document
+from lrfdse.results.layers import Latencies
 
 
 def verdicts(checked):
@@ -137,12 +141,21 @@ positive = st.floats(0.001, 1e6)
 
 
 def entry(us, low, high):
-    return Entry("x", 10, 10, us, low, high, None, None, None, None, None)
+    latency = Latencies(warm=Latency(us, low, high))
+    return DesignFacts(id="x", params=10, weight_bytes=40, flops=10, cache_regime="warm", latency=latency)
 
 
-def result(meter="model"):
-    none = entry(1.0, 1.0, 1.0)
-    return Result(None, "m", "", "t", "d", meter, "accuracy", None, none, {}, (), None, None, None, {})
+def result(kind="modelled"):
+    return Document(
+        model=ModelFile(),
+        target=TargetFacts(name="t"),
+        meter=MeterFacts(name="m", kind=kind),
+        metric="accuracy",
+        settings=Asked(),
+        recommended=None,
+        baseline=entry(1.0, 1.0, 1.0),
+        designs=(),
+    )
 
 
 @given(positive, positive, positive, positive, st.floats(0, 1), st.floats(0, 1))
@@ -160,7 +173,7 @@ def test_what_regresses_is_slower_wherever_in_the_bracket_the_core_lies(a, b, c,
 @given(positive, positive, st.booleans())
 def test_a_run_never_regresses_against_itself(a, b, modelled):
     low, high = sorted((a, b))
-    same, run = entry((low + high) / 2, low, high), result("model" if modelled else "host")
+    same, run = entry((low + high) / 2, low, high), result("modelled" if modelled else "measured")
     assert {each.verdict for each in check_regressions(run, same, run, same, 0.0)} <= {"pass", "skip"}
 
 
@@ -296,7 +309,7 @@ def put(path, value):
     [
         (("versions",), [1], "versions"),
         (("baseline", "params"), 10**400, "params"),
-        (["schema_version"], 99, "newer lrfdse"),
+        (["schema_version"], 99, "or a newer one"),
         (["schema_version"], "1", "schema_version"),
         (["target"], None, "target"),
         (["designs"], {}, "designs"),

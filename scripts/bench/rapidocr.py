@@ -27,6 +27,8 @@ import numpy as np
 from machine import described, machine
 from numpy.typing import NDArray
 
+from lrfdse.results.read import read_document
+
 HEIGHT, WIDTH = 48, 320
 SHAPE = f"x=1x3x{HEIGHT}x{WIDTH}"
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
@@ -111,31 +113,31 @@ def render(words: list[str], seed: int) -> NDArray[np.float32]:
 
 def report(model: Path, found: Path, words: list[str], images: NDArray[np.float32], seconds: float) -> None:
     """Print the designs of an exploration, and write them to ``results/rapidocr.md`` and ``.json``."""
-    front = json.loads((found / "front.json").read_text(encoding="utf-8"))
+    front = read_document(found)
     rows = []
-    designs = {design["id"]: design for design in (front["baseline"], *front["designs"])}
-    for design in sorted(designs.values(), key=lambda design: -design["latency_us"]):
-        original = design["id"] == front["baseline"]["id"]
-        kept = model if original else found / design["model"] if design["model"] else None
+    designs = {design.id: design for design in (front.baseline, *front.designs)}
+    for design in sorted(designs.values(), key=lambda design: -design.charged.us):
+        original = design.id == front.baseline.id
+        kept = model if original else found / design.model if design.model else None
         rows.append(
             {
-                "design": design["id"] + (" (original)" if original else ""),
-                "params": design["params"],
-                "flops": design["flops"],
-                "latency_us": design["latency_us"],
-                "fidelity": design["fidelity"],
+                "design": design.id + (" (original)" if original else ""),
+                "params": design.params,
+                "flops": design.flops,
+                "latency_us": design.charged.us,
+                "fidelity": design.fidelity,
                 "words_read": words_read(kept, words, images) if kept else None,
-                "head": design["plan"][front["layers"][-1]["name"]],
+                "head": str(design.plan[front.layers[-1].name]),
             }
         )
-    about = machine("onnxruntime", "apache-tvm") | {"meter": front["meter"], "seconds": round(seconds)}
+    about = machine("onnxruntime", "apache-tvm") | {"meter": front.meter.name, "seconds": round(seconds)}
     lines = [
-        f"# {model.name} on {front['target']}",
+        f"# {model.name} on {front.target.name}",
         "",
-        f"Written by `scripts/bench/rapidocr.py`: {len(front['layers'])} fully-connected layers, explored end to end",
+        f"Written by `scripts/bench/rapidocr.py`: {len(front.layers)} fully-connected layers, explored end to end",
         "with no setting but the input's shape. Latency is of these layers, by the meter",
-        f"`{front['meter']}` (`model` is modelled). Fidelity is taken on the rendered images that choose; the share of",
-        "words read without a mistake on",
+        f"`{front.meter.name}` (`model` is modelled). Fidelity is taken on the rendered images that choose; the share",
+        "of words read without a mistake on",
         f"{len(words)} others, for the designs that were kept.",
         "",
         described(about),

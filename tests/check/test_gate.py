@@ -315,7 +315,7 @@ def put(path, value):
         (["designs"], {}, "designs"),
         (["designs", 0], 3, r"designs\[0\]"),
         (["designs", 0, "params"], "many", r"designs\[0\]\.params"),
-        (["designs", 0, "latency_us"], float("nan"), "finite"),
+        (["designs", 0, "latency_us"], float("nan"), "NaN is no number"),
         (["designs", 0, "latency_us"], True, "finite"),
         (["recommended"], "nobody", "recommended"),
         (["settings"], [], "settings"),

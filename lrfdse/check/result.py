@@ -59,10 +59,6 @@ class Result:
     target_digest: str
     meter: str
     metric: str
-    verified: bool
-    """Whether designs were scored on evaluation data; else scores are of random inputs, and entries hold none."""
-    accept_unverified: bool
-    """Whether the exploration was to recommend a design all the same."""
     recommended: str | None
     original: Entry
     designs: Mapping[str, Entry]
@@ -72,6 +68,10 @@ class Result:
     max_params: int | None
     max_latency_us: float | None
     versions: Mapping[str, str]
+    verified: bool = True
+    """Whether designs were scored on evaluation data; else scores are of random inputs, and entries hold none."""
+    accept_unverified: bool = False
+    """Whether the exploration was to recommend a design all the same."""
 
     @property
     def is_modelled(self) -> bool:

@@ -220,6 +220,7 @@ def explored(tmp_path_factory):
     output = folder / "out put"
     options = ["--target", "host", "--calib", str(folder / "calib.npz"), "--space", str(folder / "space.toml")]
     options += ["--budget", "12", "--max-drop", "60%", "--keep", "1", "--cache", str(folder / "cache")]
+    options += ["--accept-unverified"]
     assert run(["explore", str(folder / "net.onnx"), "--output", str(output), *options]) == 0
     return output
 

@@ -191,8 +191,8 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
         marker["line"] = {"width": 0.8, "color": "rgba(255,255,255,0.8)"}
         if role == "dominated":
             marker["line"] = {"width": 1.2, "color": COLOURS[role]}
-        elif coloured:
-            marker |= {"color": [_value(d, "score", document) for d in listed], "coloraxis": "coloraxis"}
+        elif coloured and None not in (values := [_value(design, "score", document) for design in listed]):
+            marker |= {"color": values, "coloraxis": "coloraxis"}
             marker["line"] = {"width": 1.0, "color": _LINE}
         if role == "recommended":
             marker["line"] = {"width": 1.4, "color": COLOURS[role] if coloured else "rgba(255,255,255,0.9)"}

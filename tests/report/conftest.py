@@ -175,6 +175,17 @@ def untested(document):
 
 
 @pytest.fixture
+def unverified(untested):
+    """The same from random inputs: nothing is recommended, and designs have output errors."""
+    made = copy.deepcopy(untested)
+    made |= {"verified": False, "classes_hit": 1, "recommended": None, "svd_at_equal_params": None}
+    for k, design in enumerate((*made["designs"], *made["dominated"])):
+        design["output_error"] = 0.125 * (k + 1)
+    made["baseline"]["output_error"] = 0.0
+    return made
+
+
+@pytest.fixture
 def folder_of(tmp_path):
     """Write a document as the front.json of a folder and return the folder."""
 

@@ -77,7 +77,9 @@ def explore(
         front = pareto(found.designs, metric, inputs.verified)
         # What a board is to be compared on.
         compared = [] if board is None else [found.baseline, *([] if found.plain is None else [found.plain])]
-        kept = keep_designs(settings, builder, layers, front, found.recommended, tell, compared)
+        # Who is to choose from the trade-off has the original already.
+        spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
+        kept = keep_designs(settings, builder, layers, spread, found.recommended, tell, compared)
         boards, failure = measured_on(board, folder, kept, settings.target, cache, tell)
         exploration = Exploration(
             settings=settings,

@@ -222,7 +222,8 @@ def way_on(exploration: Exploration) -> str:
         return f"No files of designs were kept (--keep 0): {export}."
     return (
         f"To go on: try the {len(exploration.kept)} designs of the trade-off in {folder}/designs "
-        f"({', '.join(exploration.kept)}), or run the same command with --eval, which compiles nothing again; {export}."
+        f"({', '.join(exploration.kept)}), or run the same command with --eval: what was compiled is used again; "
+        f"{export}."
     )
 
 

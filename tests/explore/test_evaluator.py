@@ -15,6 +15,7 @@ from lrfdse.explore import settings_for
 from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.plans import Evaluator, metric_of
+from lrfdse.explore.trials import Job
 
 
 def outputs_of(content, x):
@@ -98,6 +99,7 @@ def noted(scores):
         *("abcdef01", Plan(()), 1, 2, Latency(1.0, 1.0, 1.0), "warm"),
         *(scores.eval_accuracy, scores.accuracy, scores.fidelity, scores.standard_error, "knapsack"),
         eval_interval=scores.eval_interval,
+        output_error=scores.output_error,
     )
 
 
@@ -133,6 +135,16 @@ def test_fidelity_on_real_inputs_says_how_many_classes_they_hit_and_its_interval
     assert f"the 200 samples fall into {len(set(before))} of 6 classes" in note
     assert f"with a 95 % interval of {wilson.low:.2%} to {wilson.high:.2%}" in note
     assert inputs.verified
+
+
+def test_progress_names_no_fidelity_of_random_inputs(small_folder, content, spoiled, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    for folder, metric, key in ((tmp_path, "fidelity", "output error"), (small_folder, "accuracy", "accuracy")):
+        _, evaluator = opened(folder)
+        design = noted(scores := evaluator.scores_of(spoiled))
+        value = scores.output_error if key == "output error" else scores.eval_accuracy
+        job = Job(settings_for(folder, "host"), (), metric, evaluator)
+        assert job.quality(design) == f"{key} {value:.4f}"
 
 
 def test_labels_need_no_note(small_folder, content):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lrfdse.check.limits import chosen_loss
 from lrfdse.check.verdict import Checked
 
 
@@ -37,7 +36,7 @@ def benchmark_json(checked: Checked) -> str:
             "extra": f"{extra}\noriginal {original.params}",
         },
     ]
-    if (lost := chosen_loss(design, original)) is not None:
+    if (lost := checked.lost) is not None:
         entries.append(
             {
                 "name": f"{place}: loss",

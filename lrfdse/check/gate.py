@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrfdse.check.clean import clean
-from lrfdse.check.limits import Limits, check_limits, recorded_limits
+from lrfdse.check.limits import UNMEASURED, Limits, check_limits, chosen_loss, recorded_limits
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
 from lrfdse.check.verdict import Check, Checked
 from lrfdse.errors import InputError
@@ -33,6 +34,8 @@ class Request:
     """By what fraction latency and parameters may exceed the baseline's."""
     update_baseline: bool = False
     """Whether the baseline becomes the current run, where no limit is broken."""
+    strict: bool = False
+    """Whether what was skipped because nobody measured it fails."""
 
 
 def check(request: Request) -> Checked:
@@ -57,13 +60,18 @@ def check(request: Request) -> Checked:
     limits = recorded_limits(document) if request.limits.is_empty else request.limits
     baseline = _baseline(request, document, file)
     design = _design(document, request.design, file)
-    if design is None:
+    if design is None and document.is_refused:
+        checks = [Check("design", "skip", reason=f"no design is recommended: {UNMEASURED}", unmeasured=True)]
+        checks += _skipped(limits, request, "no design is recommended; name one with --design", unmeasured=True)
+    elif design is None:
         checks = [Check("design", "fail", "one within the exploration's limits", "none", "nothing satisfies them")]
         checks += _skipped(limits, request, "no design is recommended; name one with --design")
     else:
         checks = check_limits(document, design, limits)
         if request.baseline is not None:
             checks += _against(request, document, design, baseline)
+    if request.strict:
+        checks = [dataclasses.replace(c, verdict="fail") if c.unmeasured else c for c in checks]
     notes = [changed_versions(document, baseline)] if baseline is not None else []
     if request.update_baseline and request.baseline is not None:
         notes.append(_updated(request.baseline, file, any(check.verdict == "fail" for check in checks)))
@@ -76,6 +84,7 @@ def check(request: Request) -> Checked:
         kind=document.meter.kind,
         design=design,
         original=document.baseline,
+        lost=None if design is None else chosen_loss(document, design),
         notes=tuple(note for note in notes if note),
         version=clean(document.versions.get("lrfdse", "")),
     )
@@ -150,6 +159,6 @@ def _no_result(request: Request, run: LastRun) -> Checked:
     )
 
 
-def _skipped(limits: Limits, request: Request, reason: str) -> list[Check]:
+def _skipped(limits: Limits, request: Request, reason: str, unmeasured: bool = False) -> list[Check]:
     names = [*limits.names, *(REGRESSIONS if request.baseline is not None else ())]
-    return [Check(name, "skip", reason=reason) for name in names]
+    return [Check(name, "skip", reason=reason, unmeasured=unmeasured) for name in names]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from lrfdse.check.limits import chosen_loss, points
+from lrfdse.check.limits import points
 from lrfdse.check.verdict import Check, Checked
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -60,8 +60,8 @@ def _properties(checked: Checked) -> dict[str, str]:
             "params": str(design.params),
             "flops": str(design.flops),
         }
-        if checked.original is not None and (lost := chosen_loss(design, checked.original)) is not None:
-            found["loss_points"] = points(lost.value)
+        if checked.lost is not None:
+            found["loss_points"] = points(checked.lost.value)
     return {name: value for name, value in found.items() if value}
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrfdse.check.clean import clean
-from lrfdse.check.verdict import Check
+from lrfdse.check.verdict import Check, Loss
 from lrfdse.design import Latency
 from lrfdse.results.designs import DesignFacts, Score
 from lrfdse.results.document import Document
+
+UNMEASURED = "the exploration had no evaluation data, so no loss was measured; explore with --eval"
 
 _SLACK = 1e-9
 """As in the recommendation: a loss of exactly the limit is within it, however it was rounded."""
@@ -35,18 +37,9 @@ class Limits:
         return [name for name, limit in asked.items() if limit is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What a design lost against the original model; fractions."""
-
-    value: float
-    standard_error: float | None
-    """None where it is not known."""
-
-
-def chosen_loss(design: DesignFacts, original: DesignFacts) -> Loss | None:
-    """Return what a design loses on the data that chose; None where one of the two was not scored."""
-    return _lost(design.eval_score, original.eval_score)
+def chosen_loss(document: Document, design: DesignFacts) -> Loss | None:
+    """Return what a design loses on the data that chose; None where nobody measured it."""
+    return _lost(design.eval_score, document.baseline.eval_score) if document.verified else None
 
 
 def recorded_limits(document: Document) -> Limits:
@@ -85,7 +78,9 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
 def _check_loss(document: Document, design: DesignFacts, most: float) -> Check:
     metric, original = clean(document.metric), document.baseline
     limit = f"at most {points(most)} points of {metric}"
-    if (lost := chosen_loss(design, original)) is None:
+    if not document.verified:
+        return Check("loss", "skip", limit, reason=UNMEASURED, unmeasured=True)
+    if (lost := chosen_loss(document, design)) is None:
         return Check("loss", "skip", limit, reason=f"front.json holds no {metric} of the design")
     broken = not lost.value <= most + _SLACK
     reason = f"{points(lost.value)} points lost on the data that chose, over {points(most)}" if broken else ""

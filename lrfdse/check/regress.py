@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from lrfdse.check.clean import clean
-from lrfdse.check.limits import chosen_loss, latency_text, loss_text, number, points
+from lrfdse.check.limits import UNMEASURED, chosen_loss, latency_text, loss_text, number, points
 from lrfdse.check.verdict import Check
 from lrfdse.errors import InputError
 from lrfdse.results.designs import DesignFacts
@@ -133,10 +133,14 @@ def _params(design: DesignFacts, before: DesignFacts, most: float) -> Check:
 
 def _loss(document: Document, design: DesignFacts, baseline: Document, before: DesignFacts) -> Check:
     name = REGRESSIONS[2]
+    if not document.verified:
+        return Check(name, "skip", reason=UNMEASURED, unmeasured=True)
+    if not baseline.verified:
+        return Check(name, "skip", reason="the baseline had no evaluation data: no loss was measured", unmeasured=True)
     if document.metric != baseline.metric:
         reason = clean(f"scored by {document.metric}, the baseline by {baseline.metric}")
         return Check(name, "skip", reason=reason)
-    now, then = chosen_loss(design, document.baseline), chosen_loss(before, baseline.baseline)
+    now, then = chosen_loss(document, design), chosen_loss(baseline, before)
     if now is None or then is None:
         which = "the baseline" if then is None else "this run"
         return Check(name, "skip", reason=clean(f"{which} holds no {document.metric}"))

@@ -25,6 +25,17 @@ class Check:
     """Why it failed or was skipped; else what the reader should know, or nothing."""
     measurement: float | None = None
     unit: str = ""
+    unmeasured: bool = False
+    """Whether it was skipped because nobody measured what it is about: under ``--strict`` that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a design lost against the original model; fractions."""
+
+    value: float
+    standard_error: float | None
+    """None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,8 @@ class Checked:
     """How latencies were obtained; None where there is no result."""
     design: DesignFacts | None = None
     original: DesignFacts | None = None
+    lost: Loss | None = None
+    """What the design loses on the data that chose; None where nobody measured it."""
     input_error: bool = False
     """Whether the exploration failed because it was asked for something impossible."""
     notes: tuple[str, ...] = ()
@@ -55,8 +68,8 @@ class Checked:
 
     @property
     def exit_code(self) -> int:
-        """0 where all is well, 1 where a limit is broken, 2 or 4 where there is no result to check."""
-        if self.design is None and not self.of("fail"):
+        """0 where nothing is broken, 1 where a limit is broken, 2 or 4 where there is no result to check."""
+        if self.original is None and not self.of("fail"):
             return 2 if self.input_error else 4
         return 1 if self.of("fail") else 4 if self.of("error") else 0
 

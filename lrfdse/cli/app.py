@@ -78,6 +78,9 @@ def explore(
     correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
     proxy: Annotated[str, typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.")] = "loss",
     budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
+    accept_unverified: Annotated[
+        bool, typer.Option("--accept-unverified", help="Recommend a design without --eval, on random inputs.")
+    ] = False,
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
@@ -114,6 +117,7 @@ def explore(
         "sampler": sampler,
         "minutes": minutes,
     }
+    chosen |= {"accept_unverified": accept_unverified}
     chosen |= {"study_name": study_name, "artifacts": artifacts, "runner": runner}
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
@@ -126,7 +130,8 @@ def explore(
         _print_document(document, settings.output)
     if document.recommended is None:
         reason = recommendation(document, settings.output)
-        raise NoDesignError(f"{reason} The nearest designs are in {settings.output}/front.csv")
+        near = "" if document.is_refused else f" The nearest designs are in {settings.output}/front.csv"
+        raise NoDesignError(f"{reason}{near}")
 
 
 @app.command()
@@ -219,8 +224,7 @@ def _settings(
 
 
 def _print_document(document: Document, folder: Path) -> None:
-    from lrfdse.report import design_table, funnel_table, layer_table, recommendation
-    from lrfdse.results.roles import hidden, worth_showing
+    from lrfdse.report import design_table, funnel_table, hidden_text, layer_table, recommendation, way_on
 
     console = console_of_stdout()
     console.print(layer_table(document.layers))
@@ -229,13 +233,14 @@ def _print_document(document: Document, folder: Path) -> None:
     _print_untouched(console, document.untouched)
     console.print()
     console.print(design_table(document))
-    if left := hidden(document):
-        points = f"{100 * worth_showing(document):g} points"
-        console.print(f"{left} more designs of the front lose over {points}; front.csv has them all", highlight=False)
+    if left := hidden_text(document):
+        console.print(left, highlight=False)
     console.print()
     for note in document.notes:
         console.print(f"Note: {note}", highlight=False)
-    console.print(recommendation(document, folder), highlight=False, soft_wrap=True)
+    # Why nothing is recommended is the error that follows.
+    end = way_on(document, folder) if document.is_refused else recommendation(document, folder)
+    console.print(end, highlight=False, soft_wrap=True)
 
 
 def _print_untouched(console: Console, untouched: tuple[UntouchedPart, ...]) -> None:

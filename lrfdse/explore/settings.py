@@ -76,6 +76,8 @@ class Settings:
     """What proposes plans around the knapsack's, a name of `lrfdse.search.samplers`."""
     minutes: float | None = None
     """After which no new plan is proposed; None means never."""
+    accept_unverified: bool = False
+    """Whether a design may be recommended though no evaluation data say what it loses."""
     runner: str | None = None
     """Command that runs a program on a board, see `lrfdse.board.runner`; None means that nothing is run there."""
     artifacts: Path | None = None

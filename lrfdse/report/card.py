@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.report.markdown import code, plain
 from lrfdse.report.numbers import points_text, times_text, us_text
-from lrfdse.results.roles import role_of
+from lrfdse.results.roles import role_of, shown_value
 
 if TYPE_CHECKING:
     from lrfdse.design import Latency
@@ -63,13 +63,13 @@ def _costs(document: Document, design: DesignFacts) -> list[tuple[str, str, str,
             _bracket(base.charged),
             _factor(base.charged.us, design.charged.us),
         ),
-        (
-            f"{metric} (%), {where}",
-            _score(design),
-            _score(base),
-            _change(design.reported_score - base.reported_score, design.loss_error),
-        ),
     ]
+    if not document.verified:
+        errors = (shown_value(each, document) for each in (design, base))
+        texts = ["unknown" if error is None else f"{100 * error:.2f}" for error in errors]
+        return [*rows, ("output error (%), on random inputs", texts[0], texts[1], "loss not measured")]
+    change = _change(design.reported_score - base.reported_score, design.loss_error)
+    rows.append((f"{metric} (%), {where}", _score(design), _score(base), change))
     if tested:
         change = _change(design.chosen_score - base.chosen_score, design.chosen_error)
         scores = (f"{100 * each.chosen_score:.2f}" for each in (design, base))

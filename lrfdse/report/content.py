@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.figures import COLOURS, MOST_LAYERS, least_drawn
+from lrfdse.report.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
 from lrfdse.report.usage import usage_of
-from lrfdse.report.wording import board_text, latency_text, loss_text, regime_text, sentence_of
-from lrfdse.results.roles import ROLES, loses_little, role_of, worth_showing
+from lrfdse.report.wording import board_text, latency_text, loss_text, regime_text, sentence_of, weakness
+from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
     from lrfdse.design import Latency
@@ -34,7 +34,9 @@ def content_of(document: Document) -> dict[str, Any]:
         "core": document.target.core,
         "clock": f"{document.target.clock_mhz:g}",
         "kind": document.meter.kind,
-        "metric": document.metric,
+        "metric": shown_name(document),
+        "change": "points" if document.verified else "loss",
+        "judged_on": "the data that choose" if document.verified else "random inputs",
         "has_test": document.baseline.test_score is not None,
         "sentence": sentence_of(document),
         "loss": loss_text(document),
@@ -45,7 +47,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
         "dominated": [row for row in rows if row["role"] == "dominated"],
         "has_board": any(row["board"] is not None for row in rows),
-        "worth_showing": f"{100 * worth_showing(document):g}",
+        "weakness": weakness(document),
         "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
         "counts": _counts(document),
         "score_source": _score_source(document),
@@ -92,13 +94,14 @@ def _facts(document: Document) -> list[dict[str, Any]]:
             [_of(base.charged.us, design.charged.us, "lower", f"{us_text(base.charged.us)} µs"), f"bracket {bracket}"],
         ),
         ("FLOPs", f"{design.flops:,}", "", [_of(base.flops, design.flops, "fewer", f"{base.flops:,}")]),
-        (
-            document.metric.capitalize(),
-            f"{100 * score:.2f}",
-            "%",
-            [f"{_with_error(score - before, design.loss_error)} points from {before:.2%}", *_source_of(design)],
-        ),
     ]
+    if document.verified:
+        lines = [f"{_with_error(score - before, design.loss_error)} points from {before:.2%}", *_source_of(design)]
+        facts.append((document.metric.capitalize(), f"{100 * score:.2f}", "%", lines))
+    else:
+        error = shown_value(design, document)
+        text, unit = ("unknown", "") if error is None else (f"{100 * error:.2f}", "%")
+        facts.append(("Output error", text, unit, ["on random inputs", "the loss was not measured"]))
     return [{"name": name, "value": value, "unit": unit, "lines": lines} for name, value, unit, lines in facts]
 
 
@@ -121,10 +124,13 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
     original = design.id == base.id
     error, change = design.loss_error, design.chosen_score - base.chosen_score
     points = "" if original else _with_error(design.reported_score - base.reported_score, error)
+    if not document.verified:
+        points = "" if original else "not measured"
+    value = shown_value(design, document)
     return {
         "id": design.id,
         "role": role,
-        "shown": role in ROLES[:3] or (role != "dominated" and loses_little(design, document)),
+        "shown": role in ROLES[:3] or (role != "dominated" and is_worth_showing(design, document)),
         "mark": _MARKS[role],
         "params": design.params,
         "params_ratio": base.params / design.params,
@@ -137,8 +143,9 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
         "latency_ratio": base.charged.us / design.charged.us,
         "latency_times": times_text(base.charged.us, design.charged.us).replace("x", "×"),
         "board": _board(design, base),
-        "score": design.reported_score,
-        "change": design.reported_score - base.reported_score,
+        "score": -1 if value is None else value,
+        "score_text": "unknown" if value is None else f"{100 * value:.2f}",
+        "change": design.reported_score - base.reported_score if document.verified else 0,
         "points": points,
         "chosen_change": change,
         "chosen_points": "" if original else _with_error(change, design.chosen_error),
@@ -161,10 +168,6 @@ def _with_error(change: float, error: float | None) -> str:
     return points_text(change) + ("" if error is None else f" ± {100 * error:.2f}")
 
 
-def _worth_showing(document: Document) -> float:
-    return worth_showing(document)
-
-
 def _tested(document: Document) -> bool:
     return document.baseline.test_score is not None
 
@@ -173,10 +176,13 @@ def _counts(document: Document) -> str:
     every = document.every_design()
     front = sum(bool(design.on_front) for design in every)
     evaluated = len(every) if document.evaluated is None else document.evaluated
-    return f"{evaluated} designs were run on the data; {front} are on the front of parameters, latency and score."
+    data, third = ("the data", "score") if document.verified else ("random inputs", "output error")
+    return f"{evaluated} designs were run on {data}; {front} are on the front of parameters, latency and {third}."
 
 
 def _score_source(document: Document) -> str:
+    if not document.verified:
+        return "Losses are not measured. The output error is relative to what the original gives for the same inputs."
     metric = document.metric
     errors = "Differences from the original are in points, ± one standard error."
     if _tested(document):
@@ -185,6 +191,8 @@ def _score_source(document: Document) -> str:
 
 
 def _score_bars(document: Document) -> str:
+    if not document.verified:
+        return "On random inputs."
     text = "On test data." if _tested(document) else "On the data that choose."
     if any(design.loss_error is not None for design in document.every_design()):
         text += " Vertical bars are one standard error of the loss."

@@ -24,8 +24,8 @@ from lrfdse.report.card import design_card
 from lrfdse.report.figures import funnel_figure, pareto_figure
 from lrfdse.report.markdown import code, plain, table
 from lrfdse.report.numbers import us_text
-from lrfdse.report.wording import limits_text
-from lrfdse.results.roles import role_of
+from lrfdse.report.wording import limits_text, sentence_of
+from lrfdse.results.roles import role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
     import optuna
@@ -130,8 +130,10 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         Design id to the number of its trial.
     """
     best, evaluated = document.best, document.evaluated
-    kind, metric = document.meter.kind, plain(document.metric)
+    kind, metric, shown = document.meter.kind, plain(document.metric), plain(shown_name(document))
     listed = [design for design in (document.baseline, *document.designs) if design.id in trials]
+    data = "the data that choose designs" if document.verified else "random inputs, which measure no loss"
+    none = f"Nothing satisfies the limits ({limits_text(document)})."
     rows = [_row(design, document, trials) for design in {design.id: design for design in listed}.values()]
     lines = [
         f"## {plain(document.title)} on {plain(document.target.name)}",
@@ -140,10 +142,10 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         f"for {plain(document.target.core)}: {len(trials) if evaluated is None else evaluated} plans evaluated. "
         "Every trial is a plan: a factorization for each layer. "
         f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
-        f"their parameters; **score** is {metric} on the data that choose designs, a fraction.",
+        f"their parameters; **score** is {metric} on {data}, a fraction.",
         "",
         *(
-            [f"Nothing satisfies the limits ({limits_text(document)})."]
+            [sentence_of(document) if document.is_refused else none]
             if best is None
             else [f"**Recommended:** {code(best.id)}{_trial(best, trials)}", "", design_card(document, best)]
         ),
@@ -153,7 +155,7 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         "Their trials have a card as note; those marked \\* have the compressed model and a summary of the kernels' "
         "machine code as artifacts. The study's first page has a Pareto plot and the funnel, below the history.",
         "",
-        *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{metric} (%):"], rows),
+        *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{shown} (%):"], rows),
         "",
         "### Notes",
         "",
@@ -187,13 +189,14 @@ def _broken(command: str) -> list[str]:
 
 
 def _row(design: DesignFacts, document: Document, trials: Mapping[str, int]) -> tuple[str, ...]:
+    value = shown_value(design, document)
     return (
         str(trials[design.id]),
         code(design.id) + (" \\*" if design.model else ""),
         role_of(design, document),
         f"{design.params:,}",
         us_text(design.charged.us),
-        f"{100 * design.reported_score:.2f}",
+        "unknown" if value is None else f"{100 * value:.2f}",
     )
 
 

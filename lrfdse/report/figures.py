@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
-from lrfdse.results.roles import ROLES, role_of, worth_showing
+from lrfdse.results.roles import ROLES, drawn_range, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -62,9 +62,10 @@ def pareto_figure(document: Document) -> go.Figure:
     """Return parameters against latency, coloured by score: every evaluated design."""
     figure = _scatter(document, "latency_us", "params", "Parameters against latency", coloured=True)
     bar = {"thickness": 10, "outlinewidth": 0, "len": 0.9, "title": {"text": f"{_score_name(document)} (%)"}}
-    figure.update_layout(coloraxis={"colorscale": _SCALE, "colorbar": bar})
-    if (least := least_drawn(document)) is not None:
-        figure.update_layout(coloraxis={"cmin": _percent(least), "cmax": _percent(_best(document))})
+    # Of errors the small ones are good.
+    figure.update_layout(coloraxis={"colorscale": _SCALE, "colorbar": bar, "reversescale": not document.verified})
+    if (ends := drawn_range(document)) is not None:
+        figure.update_layout(coloraxis={"cmin": _percent(ends[0]), "cmax": _percent(ends[1])})
     return figure
 
 
@@ -73,21 +74,10 @@ def score_figure(document: Document, against: str) -> go.Figure:
     what = {"latency_us": "latency", "params": "parameters"}[against]
     title = f"{_score_name(document).capitalize()} against {what}"
     figure = _scatter(document, against, "score", title, coloured=False)
-    if (least := least_drawn(document)) is not None:
-        best = _best(document)
-        edge = 0.04 * (best - least)
-        figure.update_yaxes(range=[_percent(least - edge), _percent(best + edge)])
+    if (ends := drawn_range(document)) is not None:
+        edge = 0.04 * (ends[1] - ends[0])
+        figure.update_yaxes(range=[_percent(ends[0] - edge), _percent(ends[1] + edge)])
     return figure
-
-
-def least_drawn(document: Document) -> float | None:
-    """Return the score at which plots begin, where designs that nobody could want would squeeze the rest together."""
-    least = _best(document) - 2 * worth_showing(document)
-    return least if any(design.reported_score < least for design in document.every_design()) else None
-
-
-def _best(document: Document) -> float:
-    return max(design.reported_score for design in document.every_design())
 
 
 def funnel_figure(document: Document) -> go.Figure:
@@ -190,14 +180,14 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
         marker["line"] = {"width": 0.8, "color": "rgba(255,255,255,0.8)"}
         if role == "dominated":
             marker["line"] = {"width": 1.2, "color": COLOURS[role]}
-        elif coloured:
-            marker |= {"color": [_percent(d.reported_score) for d in listed], "coloraxis": "coloraxis"}
+        elif coloured and None not in (values := [_value(design, "score", document) for design in listed]):
+            marker |= {"color": values, "coloraxis": "coloraxis"}
             marker["line"] = {"width": 1.0, "color": _LINE}
         if role == "recommended":
             marker["line"] = {"width": 1.4, "color": COLOURS[role] if coloured else "rgba(255,255,255,0.9)"}
         figure.add_scatter(
-            x=[_value(design, x) for design in listed],
-            y=[_value(design, y) for design in listed],
+            x=[_value(design, x, document) for design in listed],
+            y=[_value(design, y, document) for design in listed],
             error_x=None if role == "dominated" else _error(listed, x, document),
             error_y=None if role == "dominated" else _error(listed, y, document),
             mode="markers",
@@ -243,10 +233,13 @@ def hover_text(design: DesignFacts, document: Document) -> str:
         f"parameters {design.params:,} {_against(base.params, design.params)}",
         f"latency {us_text(design.charged.us)} µs {bracket} {document.meter.kind} "
         f"{_against(base.charged.us, design.charged.us)}",
-        f"{score} {design.reported_score:.2%} {_interval(design)}",
     ]
-    error = design.loss_error
-    if design.id != base.id:
+    value, error = shown_value(design, document), design.loss_error
+    if not document.verified:
+        lines.append(f"{score} {'unknown' if value is None else f'{value:.2%}'}, loss not measured")
+    else:
+        lines.append(f"{score} {value:.2%} {_interval(design)}")
+    if design.id != base.id and document.verified:
         change = points_text(design.reported_score - base.reported_score)
         lines.append(f"{change}{'' if error is None else f' ± {100 * error:.2f}'} points from the original")
     if design.test_score is not None:
@@ -272,12 +265,11 @@ def _against(before: float, after: float) -> str:
     return f"({text.replace('x', '×')})" if text else ""
 
 
-def _value(design: DesignFacts, key: str) -> float:
-    return {
-        "score": _percent(design.reported_score),
-        "latency_us": design.charged.us,
-        "params": design.params,
-    }[key]
+def _value(design: DesignFacts, key: str, document: Document) -> float | None:
+    if key == "score":
+        value = shown_value(design, document)
+        return None if value is None else _percent(value)
+    return {"latency_us": design.charged.us, "params": float(design.params)}[key]
 
 
 def _error(designs: Sequence[DesignFacts], key: str, document: Document) -> dict[str, Any] | None:
@@ -287,7 +279,7 @@ def _error(designs: Sequence[DesignFacts], key: str, document: Document) -> dict
         above = [design.charged.high_us - design.charged.us for design in designs]
         below = [design.charged.us - design.charged.low_us for design in designs]
         return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
-    if key == "score" and any(design.loss_error is not None for design in designs):
+    if key == "score" and document.verified and any(design.loss_error is not None for design in designs):
         return {"type": "data", "array": [_percent(design.loss_error or 0.0) for design in designs], **look}
     return None
 
@@ -319,7 +311,7 @@ def _style(figure: go.Figure, title: str, x: str, y: str) -> None:
 
 
 def _score_name(document: Document) -> str:
-    return html.escape(document.metric)
+    return html.escape(shown_name(document))
 
 
 def _percent(fraction: float) -> float:

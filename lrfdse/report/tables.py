@@ -73,7 +73,10 @@ def funnel_table(layers: Sequence[LayerFacts]) -> Table:
 
 
 def design_table(document: Document) -> Table:
-    """Return the designs worth reading, each against the original: the front and the baselines."""
+    """Return the designs worth reading, each against the original: the front and the baselines.
+
+    Where scores are of random inputs they are not shown: output errors are, and that losses are not measured.
+    """
     base, designs = document.baseline, shown(document)
     score = "accuracy" if base.test_score is not None and document.metric == "fidelity" else document.metric
     table = Table(title=f"Designs for {document.target.name}", title_justify="left", box=None, pad_edge=False)
@@ -81,11 +84,11 @@ def design_table(document: Document) -> Table:
     on_board = any(design.board is not None for design in document.every_design())
     measured = ("on the board", "") if on_board else ()
     latency = f"latency, {document.meter.kind}"
-    for name in ("design", "params", "", "FLOPs", "", latency, "", *measured, score, "", "plan"):
+    quality = (score, "") if document.verified else ("output error", "loss")
+    for name in ("design", "params", "", "FLOPs", "", latency, "", *measured, *quality, "plan"):
         table.add_column(name, justify="left" if name in ("design", "plan") else "right", no_wrap=name != "plan")
     for design in designs:
         best = design.id == document.recommended
-        change = design.reported_score - base.reported_score
         table.add_row(
             f"{'>' if best else ' '} {design.id}",
             f"{design.params:,}",
@@ -95,8 +98,7 @@ def design_table(document: Document) -> Table:
             _bracket(design.charged),
             times_text(base.charged.us, design.charged.us),
             *(_on_the_board(design, base) if on_board else ()),
-            f"{design.reported_score:.2%}",
-            "" if design.id == base.id else f"{100 * change:+.2f}{_within(design)}",
+            *_quality(design, document),
             _remark(design, document),
             style="bold" if best else None,
         )
@@ -113,6 +115,16 @@ def _on_the_board(design: DesignFacts, base: DesignFacts) -> tuple[str, str]:
     if took is None:
         return "", ""
     return _bracket(took), "" if original is None else times_text(original.us, took.us)
+
+
+def _quality(design: DesignFacts, document: Document) -> tuple[str, str]:
+    """Return the score and its change, or where nobody measured losses the output error, and that."""
+    base = document.baseline
+    if not document.verified:
+        error = "unknown" if design.output_error is None else f"{design.output_error:.2%}"
+        return error, "" if design.id == base.id else "not measured"
+    change = "" if design.id == base.id else f"{100 * (design.reported_score - base.reported_score):+.2f}"
+    return f"{design.reported_score:.2%}", change + (_within(design) if change else "")
 
 
 def _within(design: DesignFacts) -> str:

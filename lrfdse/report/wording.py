@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from lrfdse.board.result import board_line
 from lrfdse.report.numbers import us_text
+from lrfdse.results.roles import WORST_SHOWN, hidden, worth_showing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +19,8 @@ def limits_text(document: Document) -> str:
     """Return the limits in words: a loss of at most 1 point, at most 60,000 parameters."""
     limits, parts = document.settings.limits, []
     if limits.max_drop is not None:
-        parts.append(f"a loss of at most {_points(limits.max_drop)} of {document.metric}")
+        data = "" if document.verified else " on random inputs"
+        parts.append(f"a loss of at most {_points(limits.max_drop)} of {document.metric}{data}")
     if limits.max_params is not None:
         parts.append(f"at most {limits.max_params:,} parameters")
     if limits.max_latency_us is not None:
@@ -28,24 +31,58 @@ def limits_text(document: Document) -> str:
 
 
 def recommendation(document: Document, folder: Path) -> str:
-    """Return the sentences that end a run: which design, why, and where in the output folder it lies."""
+    """Return the sentences that end a run: which design, why, and where it lies; or why there is none."""
     design, base, metric = document.best, document.baseline, document.metric
+    if document.is_refused:
+        return (
+            "No design is recommended, because nothing says what one loses: give --eval DATA.npz (inputs with labels, "
+            "or real inputs alone), or --accept-unverified to have one chosen on random inputs."
+        )
     if design is None:
         return "No design satisfies the limits."
     limit = f"{100 * (document.settings.limits.max_drop or 0.0):g} point(s)"
+    data = "the data that choose" if document.verified else "random inputs, which nothing verifies"
     if design.id == base.id:
-        return f"No compressed design loses at most {limit} of {metric}: keep the original model."
+        where = "" if document.verified else f" on {data}"
+        return f"No compressed design loses at most {limit} of {metric}{where}: keep the original model."
     return (
         f"Recommended: {design.id}, {base.params / design.params:.1f}x fewer parameters and "
         f"{base.charged.us / design.charged.us:.1f}x lower {document.meter.kind} latency of the fully-connected "
-        f"layers, chosen for a loss of at most {limit} of {metric} on the data that choose.\n"
+        f"layers, chosen for a loss of at most {limit} of {metric} on {data}.\n"
         f"{folder / 'designs' / design.id / 'model.onnx'}"
     )
+
+
+def way_on(document: Document, folder: Path) -> str:
+    """Return what can be done with an exploration that recommends nothing for want of evaluation data."""
+    export = f"`lrfdse export {shlex.quote(str(folder))} ID` makes any design of front.json"
+    kept = sorted(design.id for design in document.every_design() if design.model)
+    if not kept:
+        return f"No files of designs were kept (--keep 0): {export}."
+    return (
+        f"To go on: try the {len(kept)} designs of the trade-off in {folder}/designs ({', '.join(kept)}), or run the "
+        f"same command with --eval: what was compiled is used again; {export}."
+    )
+
+
+def weakness(document: Document) -> str:
+    """Return what the designs have in common that are left to the files."""
+    if document.verified:
+        return f"lose over {100 * worth_showing(document):g} points"
+    return f"have an output error over {WORST_SHOWN:.0%}"
+
+
+def hidden_text(document: Document) -> str:
+    """Return what is said of the designs that the table leaves out; empty where there are none."""
+    count = hidden(document)
+    return f"{count} more designs of the front {weakness(document)}; front.csv has them all" if count else ""
 
 
 def sentence_of(document: Document) -> str:
     """Return the result in a sentence: which design, and what it gains."""
     design, base = document.best, document.baseline
+    if document.is_refused:
+        return "No design is recommended, because nothing says what one loses: there was no evaluation data."
     if design is None:
         return f"No design satisfies the limits: {limits_text(document)}."
     if design.id == base.id:
@@ -54,12 +91,17 @@ def sentence_of(document: Document) -> str:
         f"Design {design.id} is recommended: {_ratio(base.params, design.params, 'fewer', 'more')} parameters "
         f"and {_ratio(base.charged.us, design.charged.us, 'lower', 'higher')} {document.meter.kind} "
         "latency of the fully-connected layers than the original."
+        + ("" if document.verified else " Nobody verified it: it was chosen on random inputs.")
     )
 
 
 def loss_text(document: Document) -> str:
     """Return what the recommended design lost, on which data, and how sure that is; empty where there is none."""
     design, base, metric = document.best, document.baseline, document.metric
+    if not document.verified:
+        return (
+            "Losses are not measured: the output errors are those on random inputs, and real ones may tell otherwise."
+        )
     if design is None or design.id == base.id:
         return ""
     chosen = (

@@ -36,7 +36,9 @@ def front_csv(document: Document) -> str:
     text = io.StringIO()
     layers = [layer.name for layer in document.layers]
     columns = ["id", "params", "weight_bytes", "flops", "latency_us", "latency_low_us", "latency_high_us", "warm_us"]
-    columns += ["cold_us", "accuracy", "eval_accuracy", "fidelity", "origin", "on_front"]
+    columns += ["cold_us", "accuracy", "eval_accuracy", "fidelity", "output_error", "origin", "on_front"]
+    # A table that travels alone cannot say that scores are of random inputs.
+    hidden = not document.verified
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, *layers])
     for design in document.designs:
@@ -48,8 +50,9 @@ def front_csv(document: Document) -> str:
                 *(charged.us, charged.low_us, charged.high_us),
                 *(None if latency is None else latency.us for latency in (warm, cold)),
                 None if tested is None else tested.value,
-                None if chosen is None or document.metric == "fidelity" else chosen.value,
-                *(design.fidelity, design.origin, design.on_front),
+                None if chosen is None or hidden or document.metric == "fidelity" else chosen.value,
+                None if hidden else design.fidelity,
+                *(design.output_error, design.origin, design.on_front),
                 *(str(design.plan[name]) for name in layers),
             ]
         )

@@ -132,5 +132,7 @@ class Asked:
     """After how many minutes no new plan was begun; null means never."""
     budget: int | None = expected(None)
     """Most plans that were evaluated; null in documents that do not say."""
+    accept_unverified: bool = expected(False)
+    """Whether a design was to be recommended without evaluation data, too."""
     keep: int | None = expected(None)
     """Most designs that were written out beside the recommended one; null in documents that do not say."""

@@ -86,9 +86,12 @@ class DesignFacts:
     latency: Latencies
     """Of all fully-connected layers; known at least in the cache regime of the design."""
     fidelity: float | None = expected(None)
-    """Agreement with the original on the data that choose."""
+    """Agreement with the original on the data that choose, random inputs where the document is not verified."""
+    output_error: float | None = expected(None)
+    """Relative error of the model's first output on the same data, in Frobenius norm; null where that output is whole
+    numbers or not finite, and in documents that do not say."""
     eval_score: Score | None = expected(None)
-    """The metric on the data that choose; null where it is unknown."""
+    """The metric on the same data; null where it is unknown."""
     test_score: Score | None = expected(None)
     """The metric on the test data, which choose nothing; null without such data."""
     plan: Mapping[str, Choice] = expected({})
@@ -98,7 +101,8 @@ class DesignFacts:
     refined: bool = expected(False)
     """Whether its factors were refined by the outputs of the whole model."""
     on_front: bool = expected(False)
-    """Whether no other design is as good in parameters, latency and score."""
+    """Whether no other design is as good in parameters, latency and score; where the document is not verified, in
+    parameters, latency and output error."""
     model: str | None = expected(None)
     """Path of its ONNX file; null where that was not kept."""
     board: BoardFacts | None = expected(None)

@@ -32,6 +32,10 @@ class Document:
     latency: LatencyFacts = expected(LatencyFacts())
     metric: str
     """What designs are chosen by: "accuracy", "fidelity" or the name of another metric."""
+    verified: bool = expected(True)
+    """Whether the data that choose are the user's; else scores are of random inputs, and no loss was measured."""
+    classes_hit: int | None = expected(None)
+    """Classes that the original puts the data that choose into; null where its output is no class scores."""
     data: DataFiles = expected(DataFiles())
     space: SpaceFacts = expected(SpaceFacts())
     settings: Asked
@@ -42,7 +46,7 @@ class Document:
     notes: tuple[str, ...] = expected(())
     """What a reader must know about these numbers."""
     recommended: str | None
-    """Id of the recommended design; null where nothing satisfies the limits."""
+    """Id of the recommended design; null where nothing satisfies the limits, or nobody measured what designs lose."""
     svd_at_equal_size: str | None = expected(None)
     """Id of the best SVD design at no more parameters than the recommended one; null where there is none."""
     baseline: DesignFacts
@@ -77,8 +81,13 @@ class Document:
 
     @property
     def best(self) -> DesignFacts | None:
-        """The recommended design; None where nothing satisfies the limits."""
+        """The recommended design; None where there is none."""
         return None if self.recommended is None else self.design(self.recommended)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing is recommended because nobody measured what designs lose, whatever the limits."""
+        return self.recommended is None and not (self.verified or self.settings.accept_unverified)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

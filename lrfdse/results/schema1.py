@@ -37,7 +37,8 @@ class Settings1:
     method: str = ""
     correct: bool = False
     calib: str | None = expected(None)
-    eval: str | None = expected(None)
+    eval: str | None = expected("")
+    """Empty where a file that was cut down does not say."""
     test: str | None = expected(None)
     shape: Mapping[str, tuple[int, ...]] = expected({})
     meter: str = "auto"
@@ -49,6 +50,7 @@ class Settings1:
     minutes: float | None = None
     budget: int | None = expected(None)
     keep: int | None = None
+    accept_unverified: bool = False
     max_drop: float | None = expected(None)
     max_params: int | None = expected(None)
     max_latency_us: float | None = expected(None)
@@ -101,6 +103,7 @@ class Design1:
     accuracy_loss_standard_error: float | None = None
     plan: Mapping[str, str] = expected({})
     origin: str = expected("")
+    output_error: float | None = None
     refined: bool = False
     on_front: bool = expected(False)
     model: str | None = expected(None)
@@ -194,6 +197,8 @@ class Document1:
     meter: str
     latency: Latency1 | None = expected(None)
     metric: str
+    verified: bool | None = None
+    classes_hit: int | None = None
     versions: Mapping[str, str] = expected({})
     command: str | None = None
     settings: Settings1

@@ -55,7 +55,12 @@ def upgraded(old: Document1) -> Document:
         meter=MeterFacts(name=old.meter, kind=kind, bracket="" if old.latency is None else old.latency.bracket),
         latency=LatencyFacts(covers="" if old.latency is None else old.latency.covers),
         metric=old.metric,
-        data=DataFiles(calib=data("calib", made.calib), eval=data("eval", made.eval), test=data("test", made.test)),
+        # Files from before the key say it by the data that the exploration was given.
+        verified=made.eval is not None if old.verified is None else old.verified,
+        classes_hit=old.classes_hit,
+        data=DataFiles(
+            calib=data("calib", made.calib), eval=data("eval", made.eval or None), test=data("test", made.test)
+        ),
         space=SpaceFacts(source=made.space, digest=made.space_digest, method=made.method),
         settings=_asked(made),
         versions=old.versions,
@@ -89,6 +94,7 @@ def _asked(made: Settings1) -> Asked:
         sampler=made.sampler,
         minutes=made.minutes,
         budget=made.budget,
+        accept_unverified=made.accept_unverified,
         keep=made.keep,
     )
 
@@ -112,6 +118,7 @@ def _design(old: Design1, metric: str, options: Mapping[tuple[str, str], Latenci
         cache_regime=old.cache_regime,
         latency=Latencies(warm=warm, cold=cold),
         fidelity=old.fidelity,
+        output_error=old.output_error,
         eval_score=chosen,
         test_score=tested,
         plan={name: Choice(factorization=text, storage=_STORAGE) for name, text in old.plan.items()},

@@ -83,6 +83,8 @@ def document_of(exploration: found.Exploration) -> Document:
         meter=MeterFacts(name=exploration.meter, kind=kind, bracket=bracket, provenance=provenance),
         latency=LatencyFacts(covers=_COVERS),
         metric=exploration.metric,
+        verified=exploration.verified,
+        classes_hit=exploration.classes_hit,
         data=_data(settings, exploration.data_sha256),
         space=_space(settings),
         settings=_asked(settings),
@@ -171,6 +173,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
             cold=_sum([part.cold for part in parts]),
         ),
         fidelity=design.fidelity,
+        output_error=None if design.output_error is None else _rounded(design.output_error),
         eval_score=None if chosen is None else _score(chosen, design.eval_interval, design.standard_error),
         test_score=reported,
         plan={name: _choice(str(shape)) for name, shape in design.plan.choices},
@@ -305,6 +308,7 @@ def _asked(settings: Settings) -> Asked:
         sampler=settings.sampler,
         minutes=settings.minutes,
         budget=settings.budget,
+        accept_unverified=settings.accept_unverified,
         keep=settings.keep,
     )
 

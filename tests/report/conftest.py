@@ -39,6 +39,7 @@ def entry(identity, params, us, accuracy, plan, **more):
         "cache_regime": "warm",
         "latency": {"warm": bracket(us), "cold": bracket(2 * us)},
         "fidelity": 0.97,
+        "output_error": None,
         "eval_score": {
             "value": accuracy + 0.005,
             "interval": [accuracy - 0.01, accuracy + 0.015],
@@ -145,6 +146,8 @@ def make(first="fc1", second="fc2"):
         "meter": {"name": "model", "kind": "modelled", "bracket": "low and high", "provenance": "counted cycles"},
         "latency": {"unit": "us", "covers": "the sum over layers"},
         "metric": "accuracy",
+        "verified": True,
+        "classes_hit": 8,
         "data": {
             "calib": {"path": "../calib.npz", "sha256": "1" * 64},
             "eval": {"path": "../eval.npz", "sha256": "2" * 64},
@@ -163,6 +166,7 @@ def make(first="fc1", second="fc2"):
             "sampler": "nsga2",
             "minutes": None,
             "budget": 60,
+            "accept_unverified": False,
             "keep": 8,
         },
         "versions": {"lrfdse": "0.1.0", "qemu": "7.2"},
@@ -216,6 +220,17 @@ def untested(document):
 
 
 @pytest.fixture
+def unverified(untested):
+    """The same from random inputs: nothing is recommended, and designs have output errors."""
+    made = copy.deepcopy(untested)
+    made |= {"verified": False, "classes_hit": 1, "recommended": None, "svd_at_equal_size": None}
+    for k, design in enumerate((*made["designs"], *made["dominated"])):
+        design["output_error"] = 0.125 * (k + 1)
+    made["baseline"]["output_error"] = 0.0
+    return made
+
+
+@pytest.fixture
 def folder_of(tmp_path):
     """Write a document as the front.json of a folder and return the folder."""
 
@@ -261,6 +276,7 @@ def explored(tmp_path_factory):
     output = folder / "out put"
     options = ["--target", "host", "--calib", str(folder / "calib.npz"), "--space", str(folder / "space.toml")]
     options += ["--budget", "12", "--max-drop", "60%", "--keep", "1", "--cache", str(folder / "cache")]
+    options += ["--accept-unverified"]
     assert run(["explore", str(folder / "net.onnx"), "--output", str(output), *options]) == 0
     return output
 

@@ -165,6 +165,28 @@ def test_when_nothing_is_recommended(document, choice, read):
     assert "In firmware" not in words
 
 
+def test_losses_that_nobody_measured_are_not_shown(unverified, read):
+    page = Page(report_html(read(unverified)))
+    assert "No design is recommended, because nothing says what one loses" in page.words
+    assert "not measured" in page.words and "12.50" in page.words
+    assert "97.00" not in page.words and "fidelity" not in page.words.lower()
+
+
+def test_what_was_accepted_unverified_is_said(unverified, read):
+    unverified["recommended"] = "aaaaaaaa"
+    unverified["settings"]["accept_unverified"] = True
+    words = Page(report_html(read(unverified))).words
+    assert "Design aaaaaaaa is recommended" in words and "Nobody verified it" in words
+    assert "97.00" not in words and "Output error" in words
+
+
+def test_output_errors_that_are_not_known_are_said(unverified, read):
+    for design in (unverified["baseline"], *unverified["designs"], *unverified["dominated"]):
+        design["output_error"] = None
+    words = Page(report_html(read(unverified))).words
+    assert "unknown" in words and "97.00" not in words
+
+
 def test_a_model_with_many_layers_folds_its_plans(document, read):
     plan = {f"layer{k}": {"factorization": "svd:r=2", "storage": "float32"} for k in range(30)}
     document["designs"][1]["plan"] |= plan

@@ -11,14 +11,18 @@ Metadata are read, and objects imported, when somebody asks for them: a registry
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import importlib
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from lrfdse.errors import InputError, ToolError
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import EntryPoint, EntryPoints
 
 T = TypeVar("T")
 
@@ -83,6 +87,25 @@ class Registry(Generic[T]):
             return "registered in this process"
         return "" if name in self._builtins else ", ".join(map(_distribution, self._plugins.get(name, ())))
 
+    def identity(self, name: str) -> str:
+        """Return what stands for the object in the key of a stored result that depends on it.
+
+        For lrfdse's own, whose code is in such keys anyway, that is the name; for others the name, the distribution,
+        and a digest of all Python files of the package that holds the object. An object that has no file, such as a
+        notebook's, is another one in every process.
+
+        Raises
+        ------
+        InputError
+            There is none of this name, or more than one.
+        ToolError
+            The plug-in that offers it cannot be imported.
+        """
+        value = self.get(name)
+        if name in self._builtins:
+            return name
+        return f"{name}@{self.origin(name)}:{_source_digest(getattr(value, '__module__', type(value).__module__))}"
+
     def register(self, name: str, value: T) -> contextlib.AbstractContextManager[object]:
         """Add an object to this process, for tests and notebooks; child processes do not know it.
 
@@ -119,10 +142,8 @@ class Registry(Generic[T]):
     def _plugins(self) -> dict[str, tuple[EntryPoint, ...]]:
         """What installed distributions offer; their metadata are read once."""
         if self._found is None:
-            from importlib.metadata import entry_points
-
             found: dict[str, tuple[EntryPoint, ...]] = {}
-            for entry in entry_points(group=self.group):
+            for entry in _entry_points(tuple(sys.path)).select(group=self.group):
                 found[entry.name] = (*found.get(entry.name, ()), entry)
             self._found = found
         return self._found
@@ -158,3 +179,31 @@ class Registry(Generic[T]):
 
 def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+
+
+@functools.lru_cache(maxsize=1)
+def _entry_points(_path: tuple[str, ...]) -> EntryPoints:
+    """Return what all distributions on Python's path offer, read once for all registries: it takes milliseconds."""
+    from importlib.metadata import entry_points
+
+    # Python 3.11 gives another class here, which selects alike.
+    return cast("EntryPoints", entry_points())
+
+
+def _source_digest(module: str) -> str:
+    """Return a digest of every Python file of the top-level package that `module` is in."""
+    top = sys.modules[module.partition(".")[0]]
+    files = sorted(file for folder in getattr(top, "__path__", ()) for file in Path(folder).rglob("*.py"))
+    if not files and getattr(top, "__file__", None):
+        files = [Path(str(top.__file__))]
+    if not files:
+        return _process()
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:16]
+
+
+@functools.cache
+def _process() -> str:
+    """Return a text that no other process has."""
+    import uuid
+
+    return uuid.uuid4().hex[:16]

@@ -125,6 +125,37 @@ def test_what_is_installed_cannot_be_shadowed(install):
         registry.register("fast", 1)
 
 
+def test_a_plug_ins_identity_changes_with_any_file_of_its_package(install, monkeypatch):
+    folder = install("gamma_solvers", {"fast": "gamma_code.core:Fast"})
+    (folder / "gamma_code").mkdir()
+    (folder / "gamma_code" / "__init__.py").touch()
+    (folder / "gamma_code" / "core.py").write_text("class Fast: ...")
+    registry = solvers(zero=0)
+    before = registry.identity("fast")
+    assert before.startswith("fast@gamma_solvers 1.5:")
+    assert registry.identity("fast") == before
+    (folder / "gamma_code" / "more.py").write_text("X = 1")
+    assert registry.identity("fast") != before
+    assert registry.identity("zero") == "zero"
+    monkeypatch.delitem(sys.modules, "gamma_code")
+    monkeypatch.delitem(sys.modules, "gamma_code.core")
+
+
+def test_an_object_without_a_file_is_another_one_in_every_process():
+    code = (
+        "from lrfdse.base.registry import Registry\n"
+        "class Mine: ...\n"
+        "registry = Registry('g', 'solver', {})\n"
+        "registry.register('mine', Mine())\n"
+        "assert registry.identity('mine') == registry.identity('mine')\n"
+        "print(registry.identity('mine'))"
+    )
+    command = [sys.executable, "-c", code]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first.startswith("mine@registered in this process:")
+    assert first != second
+
+
 def test_a_registry_imports_nothing_until_it_is_asked():
     code = (
         "import sys; from lrfdse.base.registry import Registry\n"

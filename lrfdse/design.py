@@ -555,14 +555,16 @@ class Latency:
     high_us: float
 
 
-MeterName = Literal["host", "board", "model"]
+MeterKind = Literal["measured", "modelled"]
+"""Whether a latency was measured on the target's hardware, or modelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """The latency of one kernel on one target, with its provenance and its numerical check."""
 
-    meter: MeterName
+    meter: str
+    """Name of the meter."""
     warm: Latency
     cold: Latency
     max_error: float

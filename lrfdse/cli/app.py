@@ -180,9 +180,8 @@ def targets(as_json: JsonOption = False) -> None:
     for name in ("target", "core", "latency", "lanes", "last-level cache", "what it stands for"):
         table.add_column(name)
     for t in found:
-        table.add_row(
-            t.name, t.core, METERS.get(auto_meter(t)).kind, str(t.lanes), f"{t.last_level.kib} KiB", t.summary
-        )
+        kind = METERS.get(auto_meter(t)).kind
+        table.add_row(t.name, t.core, kind, str(t.lanes), f"{t.last_level.kib} KiB", t.summary)
     console_of_stdout().print(table)
 
 

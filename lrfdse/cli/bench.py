@@ -33,7 +33,7 @@ def bench(
 ) -> None:
     """Run the kept designs of DIR on a board, write DIR/board.json, and add what it took to the reports."""
     from lrfdse.board.result import board_line
-    from lrfdse.board.runner import Runner
+    from lrfdse.board.transport import open_transport
     from lrfdse.cli.progress import listening
     from lrfdse.cli.terminal import console
     from lrfdse.explore.board import RECORD, BenchOptions
@@ -41,7 +41,7 @@ def bench(
     from lrfdse.explore.settings import default_cache
     from lrfdse.report.html import write_again
 
-    way = Runner(runner)
+    way = open_transport(runner)
     with listening() as listener:
         options = BenchOptions(repeats, min_time, core, timeout)
         document, runs = run(folder, way, options, cache or default_cache(), listener)

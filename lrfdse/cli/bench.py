@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 def bench(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
-    runner: Annotated[str, typer.Option(help="What runs a program on the board: 'ssh user@board'.")],
+    runner: Annotated[
+        str,
+        typer.Option(
+            help="What runs a program on the board: 'ssh user@board' or RUNNER:TEXT (command{lrfdse.runners})."
+        ),
+    ],
     repeats: Annotated[int | None, typer.Option(min=1, max=1001, help="Samples of each kernel; default: 21.")] = None,
     min_time: Annotated[
         int | None, typer.Option(min=0, max=60000, help="Least milliseconds of a warm sample; default: 2.")

@@ -84,8 +84,8 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
     Raises
     ------
     InputError
-        The file cannot be used (see `lrfdse.formats.Format.read`), it has no fully-connected layer, a layer's rows depend on sizes that
-        `shape` does not fix, `shape` does not fit, or a weight holds NaN or Inf.
+        The file cannot be used (see `lrfdse.formats.Format.read`), it has no fully-connected layer, a layer's rows
+        depend on sizes that `shape` does not fix, `shape` does not fit, or a weight holds NaN or Inf.
     """
     path = Path(path)
     proto, sha256 = format_of(path).read(path)

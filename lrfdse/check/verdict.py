@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lrfdse.results.asked import Kind
+from lrfdse.design import MeterKind
 from lrfdse.results.designs import DesignFacts
 
 Verdict = Literal["pass", "fail", "skip", "error"]
@@ -49,7 +49,7 @@ class Checked:
     meter: str
     """Empty where there is no result."""
     checks: tuple[Check, ...]
-    kind: Kind | None = None
+    kind: MeterKind | None = None
     """How latencies were obtained; None where there is no result."""
     design: DesignFacts | None = None
     original: DesignFacts | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import ToolError
 from lrfdse.explore.board import board_notes, measured_on, open_board
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lrfdse.design import Design
     from lrfdse.explore.inputs import Inputs
     from lrfdse.explore.settings import Settings
+    from lrfdse.measure import Meter
     from lrfdse.model import Dataset, Model
 
 
@@ -88,7 +89,10 @@ def explore(
             model_sha256=inputs.model.sha256,
             data_sha256=inputs.digests,
             meter=meter.name,
-            versions=_versions() | meter.versions(),
+            meter_kind=meter.kind,
+            procedure=meter.procedure,
+            bracket=meter.bracket,
+            versions=_versions() | meter.versions() | _plugins(settings, meter),
             layers=tuple(_on_front(result, front) for result in layers),
             untouched=inputs.model.untouched,
             metric=metric,
@@ -102,7 +106,7 @@ def explore(
                 *evidence_notes(inputs, found.recommended or found.baseline, classes),
                 *inputs.notes,
                 *_blind(settings, inputs),
-                *_notes(settings, meter.name, found.baseline.regime),
+                *_notes(settings, meter, found.baseline.regime),
                 *board_notes(boards.values()),
                 *found.notes,
             ),
@@ -172,13 +176,13 @@ def _blind(settings: Settings, inputs: Inputs) -> list[str]:
     return [blind_note(blind)] if inputs.calib is not None and blind else []
 
 
-def _notes(settings: Settings, meter: str, regime: str) -> list[str]:
+def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:
     target = settings.target
     notes = ["latency is the sum over the fully-connected layers; the rest of the model is not in it"]
-    if meter == "model":
+    if meter.kind == "modelled":
         notes.append(
-            f"latency is modelled for {target.core} at {target.clock_mhz:g} MHz from the code that QEMU executed "
-            "(docs/meter.md), not measured; the bracket is memory traffic overlapped with computation, or not"
+            f"latency is modelled for {target.core} at {target.clock_mhz:g} MHz {meter.procedure}, not measured; "
+            f"in the bracket, {meter.bracket}"
         )
     if regime == "cold":
         notes.append(
@@ -186,6 +190,23 @@ def _notes(settings: Settings, meter: str, regime: str) -> list[str]:
             "designs that fit are charged from the cache"
         )
     return notes
+
+
+def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:
+    """Return the distribution and version of every plug-in that had a part in the numbers, by what it gave."""
+    from lrfdse.base.registry import Registry
+    from lrfdse.explore.metrics import DEFAULT, METRICS
+    from lrfdse.factorize import METHODS
+    from lrfdse.measure import METERS
+    from lrfdse.search.samplers import SAMPLERS
+
+    used: tuple[tuple[Registry[Any], str], ...] = (
+        (METERS, meter.name),
+        (METHODS, settings.space.method),
+        (SAMPLERS, settings.sampler),
+        (METRICS, settings.metric or DEFAULT),
+    )
+    return {f"{registry.what} {name}": origin for registry, name in used if (origin := registry.origin(name))}
 
 
 def _versions() -> dict[str, str]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from lrfdse.design import SearchSpace, Target
 
@@ -51,7 +50,8 @@ class Settings:
     output: Path
     data: Data = Data()
     shape: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    meter: Literal["auto", "host", "model"] = "auto"
+    meter: str = "auto"
+    """What obtains latencies, a name of `lrfdse.measure.METERS`; "auto" lets the target decide."""
     limits: Limits = Limits()
     budget: int = 60
     """Plans evaluated on data, baselines included."""
@@ -79,7 +79,7 @@ class Settings:
     accept_unverified: bool = False
     """Whether a design may be recommended though no evaluation data say what it loses."""
     runner: str | None = None
-    """Command that runs a program on a board, see `lrfdse.board.runner`; None means that nothing is run there."""
+    """What runs a program on a board, see `lrfdse.board.transport.open_transport`; None means that nothing does."""
     artifacts: Path | None = None
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
     cache: Path = field(default_factory=default_cache)

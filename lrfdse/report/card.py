@@ -27,9 +27,8 @@ def design_card(document: Document, design: DesignFacts) -> str:
     """
     target, kind = document.target, document.meter.kind
     regime = {"warm": "weights in the last-level cache", "cold": "weights from DRAM"}[design.cache_regime]
-    machine = (
-        "the machine that explored" if document.meter.name == "host" else f"{target.core}, {target.clock_mhz:g} MHz"
-    )
+    # A measured number does not depend on the clock that the target's file names.
+    machine = target.core if kind == "measured" else f"{target.core}, {target.clock_mhz:g} MHz"
     lines = [
         f"### {code(design.id)} {role_of(design, document)}",
         "",

@@ -119,16 +119,14 @@ def loss_text(document: Document) -> str:
 
 def latency_text(document: Document) -> str:
     """Return how the latencies were obtained."""
-    covers = f"Latency is {document.latency.covers}."
-    if document.meter.kind == "modelled":
-        return (
-            "Every latency here is modelled, none is measured: each kernel was compiled, run in QEMU and compared with "
-            f"a reference, and the cycles of the executed code were counted by LLVM's model of the core and a model of "
-            f"its caches, at {document.target.clock_mhz:g} MHz. The emulator's own time is never used. {covers}"
-        )
+    meter = document.meter
+    said = "modelled, none is measured" if meter.kind == "modelled" else "measured"
+    at = f" at {document.target.clock_mhz:g} MHz" if meter.kind == "modelled" else ""
+    # A document of an earlier version does not tell the procedure.
+    procedure = meter.procedure or f"by the meter {meter.name}"
     return (
-        "Every latency here is measured: each kernel was compiled, compared with a reference, and timed in repeated "
-        f"calls by wall clock on the machine that explored. {covers}"
+        f"Every latency here is {said}: each kernel was compiled and compared with a reference, and its latency "
+        f"{meter.kind}{at} {procedure}. Latency is {document.latency.covers}."
     )
 
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lrfdse.design import MeterKind
 from lrfdse.explore.plain import expected
-
-Kind = Literal["modelled", "measured"]
-"""How a latency was obtained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +69,13 @@ class MeterFacts:
     """The meter that the latencies of designs come from."""
 
     name: str
-    kind: Kind
+    kind: MeterKind
+    """Whether latencies were measured on the target's hardware, or modelled."""
     bracket: str = expected("")
     """What the low and the high end of every latency mean."""
-    provenance: str = expected("")
-    """How it obtains a latency."""
+    procedure: str = expected("")
+    """How it obtains a latency, as the end of a sentence that begins "the latency is modelled"; empty in documents that
+    do not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

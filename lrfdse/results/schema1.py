@@ -22,7 +22,8 @@ class Latency1:
     """What latencies are."""
 
     kind: Literal["modelled", "measured"]
-    covers: str
+    covers: str = expected("")
+    procedure: str = ""
     bracket: str = ""
 
 

@@ -20,7 +20,7 @@ from lrfdse.results.asked import (
 from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, KernelArgument, KernelFunction, Score
 from lrfdse.results.document import Document
 from lrfdse.results.layers import Choice, Failure, Latencies, LayerFacts, Option, Spectra, UntouchedPart
-from lrfdse.results.schema1 import Board1, Design1, Document1, Kernel1, Layer1, Option1, Settings1
+from lrfdse.results.schema1 import Board1, Design1, Document1, Kernel1, Latency1, Layer1, Option1, Settings1
 
 _STORAGE = str(FLOAT32)
 """All that version 1 knows."""
@@ -31,7 +31,7 @@ def upgraded(old: Document1) -> Document:
     """Return the document of today that says what a file of version 1 said."""
     made, layers = old.settings, tuple(_layer(layer) for layer in old.layers)
     options = {(layer.name, option.factorization): option.latency for layer in layers for option in layer.options}
-    kind = old.latency.kind if old.latency is not None else "modelled" if old.meter == "model" else "measured"
+    latency = old.latency or Latency1(kind="modelled" if old.meter == "model" else "measured")
 
     def designs(entries: Sequence[Design1]) -> tuple[DesignFacts, ...]:
         return tuple(_design(entry, old.metric, options) for entry in entries)
@@ -52,8 +52,8 @@ def upgraded(old: Document1) -> Document:
             last_level_kib=made.last_level_kib,
             provenance=made.provenance,
         ),
-        meter=MeterFacts(name=old.meter, kind=kind, bracket="" if old.latency is None else old.latency.bracket),
-        latency=LatencyFacts(covers="" if old.latency is None else old.latency.covers),
+        meter=MeterFacts(name=old.meter, kind=latency.kind, bracket=latency.bracket, procedure=latency.procedure),
+        latency=LatencyFacts(covers=latency.covers),
         metric=old.metric,
         # Files from before the key say it by the data that the exploration was given.
         verified=made.eval is not None if old.verified is None else old.verified,

@@ -16,7 +16,6 @@ from lrfdse.results.asked import (
     Asked,
     DataFile,
     DataFiles,
-    Kind,
     LatencyFacts,
     Limits,
     MeterFacts,
@@ -52,19 +51,6 @@ if TYPE_CHECKING:
 _STORAGE = FLOAT32
 _COVERS = "the sum over the model's fully-connected layers; the rest of the model is not in it"
 
-_METERS: Mapping[str, tuple[Kind, str, str]] = {
-    "model": (
-        "modelled",
-        "low, the number itself: memory traffic overlaps with computation; high: it does not",
-        "cycles of the code that QEMU executed, by LLVM's scheduling model of the core and a model of its caches",
-    ),
-    "host": (
-        "measured",
-        "low and high are the quartiles of repeated calls, the number is their median",
-        "wall clock of repeated calls on the machine that explored",
-    ),
-}
-
 
 def document_of(exploration: found.Exploration) -> Document:
     """Return the document of an exploration; it holds no time of day, so equal explorations give equal documents."""
@@ -72,7 +58,6 @@ def document_of(exploration: found.Exploration) -> Document:
     designs = {design.id: _design(design, exploration) for design in (exploration.baseline, *exploration.designs)}
     listed = [design.id for design in exploration.designs if _is_listed(design, exploration)]
     left = [design.id for design in exploration.designs if design.id not in {*listed, exploration.baseline.id}]
-    kind, bracket, provenance = _METERS[exploration.meter]
     return Document(
         model=ModelFile(
             name=_name(settings.model),
@@ -80,7 +65,12 @@ def document_of(exploration: found.Exploration) -> Document:
             sha256=exploration.model_sha256,
         ),
         target=_target(settings),
-        meter=MeterFacts(name=exploration.meter, kind=kind, bracket=bracket, provenance=provenance),
+        meter=MeterFacts(
+            name=exploration.meter,
+            kind=exploration.meter_kind,
+            bracket=exploration.bracket,
+            procedure=exploration.procedure,
+        ),
         latency=LatencyFacts(covers=_COVERS),
         metric=exploration.metric,
         verified=exploration.verified,

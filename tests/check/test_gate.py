@@ -110,7 +110,7 @@ def test_a_modelled_latency_regresses_where_both_ends_do(after, verdict, front):
 
 
 def measured(document):
-    document["meter"] = "host"
+    document["meter"], document["latency"]["kind"] = "host", "measured"
     document["versions"]["machine"] = "board 1"
 
 

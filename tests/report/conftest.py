@@ -143,7 +143,7 @@ def make(first="fc1", second="fc2"):
             "last_level_kib": 512,
             "provenance": {"clock_mhz": "published: 1.6 GHz"},
         },
-        "meter": {"name": "model", "kind": "modelled", "bracket": "low and high", "provenance": "counted cycles"},
+        "meter": {"name": "model", "kind": "modelled", "bracket": "low and high", "procedure": "by counted cycles"},
         "latency": {"unit": "us", "covers": "the sum over layers"},
         "metric": "accuracy",
         "verified": True,

@@ -1,0 +1,1 @@
+"""Contract suites for plug-ins: subclass one in your tests, give its fixtures, and pytest runs what lrfdse needs."""

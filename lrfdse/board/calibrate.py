@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from lrfdse.board.prediction import predicted
 from lrfdse.board.record import Kernel, Point, Record, fixed_digest
-from lrfdse.design import Regime, Target
+from lrfdse.design import Regime
 from lrfdse.errors import InputError
+from lrfdse.targets.target import Target
 
 PARAMETERS = ("clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
 FEWEST = 6

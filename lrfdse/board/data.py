@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, KernelSpec, Role, Target
+from lrfdse.design import Artifact, KernelSpec, Role
 from lrfdse.errors import InputError
+from lrfdse.targets.target import Target
 
 _MAGIC = 0x3148434E4542464C
 _MAX_ARGUMENTS = 30
@@ -94,7 +95,7 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
             source = store(next(given).astype("<f4").tobytes())[0] if role <= _ROLES.index("bias") else 0
             record[4 + 4 * number : 8 + 4 * number] = role, argument.size, source, place
             place = -(-(place + 4 * argument.size + _LINE) // _LINE) * _LINE
-    vector_bits = 32 * target.lanes if target.isa == "riscv64" and target.lanes > 1 else 0
+    vector_bits = 32 * target.lanes if target.vectors.length_varies else 0
     evicted = _EVICT_FACTOR * 1024 * target.last_level.kib
     header = np.array([_MAGIC, len(kernels), *head_place, place + _LINE, room, evicted, vector_bits], dtype="<u8")
     content[: header.nbytes] = header.tobytes()

@@ -14,6 +14,7 @@ from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report import report
 from lrfdse.cli.terminal import console as console_of_stdout
 from lrfdse.cli.worker import worker
+from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,7 +129,7 @@ def explore(
 @app.command()
 def inspect(
     model: ModelArgument,
-    target: TargetOption = "riscv64",
+    target: TargetOption = DEFAULT_TARGET,
     calib: CalibOption = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     space: SpaceOption = "default",
@@ -165,7 +166,7 @@ app.command()(calibrate)
 @app.command()
 def targets(as_json: JsonOption = False) -> None:
     """List the targets that ship; a TOML file of the same form adds one."""
-    from lrfdse.catalog import load_target, names
+    from lrfdse.targets.catalog import load_target, names
 
     found = [load_target(name) for name in names("targets")]
     if as_json:

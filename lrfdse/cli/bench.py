@@ -67,8 +67,8 @@ def calibrate(
     from lrfdse.board.calibrate import calibrate as fit
     from lrfdse.board.record import read_record
     from lrfdse.board.target_file import check_target_path, write_target
-    from lrfdse.catalog import load_target
     from lrfdse.cli.terminal import console
+    from lrfdse.targets.catalog import load_target
 
     output = output or Path(f"{Path(target).stem if target.endswith('.toml') else target}-board.toml")
     check_target_path(output)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
-from lrfdse.design import KernelSpec, Target
+from lrfdse.design import KernelSpec
 from lrfdse.errors import InputError, ToolError
 from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.keep import BENCH
 from lrfdse.files import sole_writer, write_atomically
+from lrfdse.targets import isa
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.board.prediction import Terms
@@ -180,8 +182,8 @@ def bench(
     ToolError
         The board cannot be reached, or a kernel crashed or computed wrong numbers there.
     """
-    from lrfdse.catalog import load_target
     from lrfdse.explore.export import read_front
+    from lrfdse.targets.catalog import load_target
 
     document = dict(read_front(folder))
     try:
@@ -230,7 +232,8 @@ def _terms(
     from lrfdse.board.prediction import Predictor, Terms
     from lrfdse.measure.trace import Traffic
 
-    code = digest(noun_digest(target), version("apache-tvm"), source_digest("kernels", "board", "design"), meter)
+    sources = source_digest("kernels", "board", "design", "targets", "targets/isa")
+    code = digest(noun_digest(target), isa.REGISTRY.identity(target.isa), version("apache-tvm"), sources, meter)
     wanted = list(dict.fromkeys((kernel.spec, kernel.schedule) for run in runs for kernel in run.kernels))
     predictor: Predictor | None = None
     found = {}

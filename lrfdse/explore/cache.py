@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import SearchSpace, Target
+from lrfdse.design import SearchSpace
 from lrfdse.files import write_atomically
+from lrfdse.targets.target import Target
 
 
 def digest(*parts: object) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.design import Candidate, Cost, Factorization, Funnel, Layer, SearchSpace, Target
+from lrfdse.design import Candidate, Cost, Factorization, Funnel, Layer, SearchSpace
 from lrfdse.explore.cache import Cache, digest, source_digest
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrfdse.board.program import bench_kernel, build_program
-from lrfdse.design import Artifact, Design, Factorization, Factors, KernelSpec, Layer, Plan, Schedule, Target
+from lrfdse.design import Artifact, Design, Factorization, Factors, KernelSpec, Layer, Plan, Schedule
 from lrfdse.errors import ToolError
 from lrfdse.explore.assembly import kernel_text
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.files import write_atomically
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

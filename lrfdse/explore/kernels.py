@@ -11,11 +11,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.design import KernelSpec, Latency, Measurement, MeterName, Target
+from lrfdse.design import KernelSpec, Latency, Measurement, MeterName
 from lrfdse.errors import KernelError
 from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.processes import end_all, end_with_parent, interrupts_held
+from lrfdse.targets import isa
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.measure import Meter
@@ -127,7 +129,8 @@ def _compile_key(target: Target) -> str:
     """Return what the choice and the code of a kernel depend on beside its spec: the target, TVM, and the generator."""
     from importlib.metadata import version
 
-    return digest(noun_digest(target), version("apache-tvm"), source_digest("kernels", "tune", "design"))
+    code = source_digest("kernels", "tune", "design", "targets", "targets/isa")
+    return digest(noun_digest(target), isa.REGISTRY.identity(target.isa), version("apache-tvm"), code)
 
 
 def _from_json(known: dict[str, Any]) -> MeasuredKernel:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Design, Factorization, Factors, Latency, Metric, Plan, Regime, Target
+from lrfdse.design import Design, Factorization, Factors, Latency, Metric, Plan, Regime
 from lrfdse.explore.metrics import fidelity_grade
 from lrfdse.explore.scores import Scores, paired_error
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.explore.corrections import Corrections

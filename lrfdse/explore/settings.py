@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lrfdse.design import SearchSpace, Target
+from lrfdse.design import SearchSpace
+from lrfdse.targets.target import Target
 
 
 def default_cache() -> Path:

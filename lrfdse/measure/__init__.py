@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lrfdse.design import Artifact, Measurement, MeterName, Target
+    from lrfdse.design import Artifact, Measurement, MeterName
+    from lrfdse.targets.target import Target
 
 __all__ = ["Meter", "Missing", "missing_tools", "open_meter", "require_tools"]
 

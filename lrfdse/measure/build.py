@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrfdse.catalog import data_folder
-from lrfdse.design import Artifact, Target
+from lrfdse.design import Artifact
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.measure.toolchain import cache_folder, plugin_api, require_emulator, require_zig
+from lrfdse.targets import isa
+from lrfdse.targets.catalog import data_folder
+from lrfdse.targets.target import Target
 
 COMMON = ("-O2", "-std=gnu11", "-fomit-frame-pointer")
 _PLUGIN = ("-shared", "-fPIC", "-nostdlib")
@@ -61,9 +63,11 @@ def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = Fals
 
 
 def sources_digest(*names: str) -> str:
-    """Return the SHA-256 of this package's Python and of C sources of qemu/: no cached number outlives their change."""
+    """Return the SHA-256 of the Python that makes numbers and of C of qemu/: no cached number outlives their change."""
     digest = hashlib.sha256()
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), *(data_folder("qemu") / name for name in names)):
+    folders = (Path(__file__).parent, Path(isa.__file__).parent)
+    python = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    for path in (*python, *(data_folder("qemu") / name for name in names)):
         content = path.read_bytes()
         digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

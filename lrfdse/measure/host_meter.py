@@ -19,18 +19,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Latency, Measurement, MeterName, Target
+from lrfdse.design import Artifact, Latency, Measurement, MeterName
 from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
 from lrfdse.measure import build
 from lrfdse.measure.image import Image
 from lrfdse.measure.toolchain import cache_folder, require_tools, require_zig
+from lrfdse.targets.target import Target
 
 _WARM_SAMPLES, _COLD_SAMPLES = 31, 15
 _SAMPLE_NS = 200_000
 """A warm sample repeats the call until it takes about so long: far above the clock's resolution."""
 _EVICT_FACTOR = 2
 """How much larger than the last-level cache the buffer is that is streamed through before a cold call."""
-_MACHINE = {"riscv64": "riscv64", "aarch64": "aarch64", "x86_64": "x86_64", "armv7": "armv7l"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class HostMeter:
             raise InputError(
                 f"target {target.name} runs under {target.emulator[0]}: the host meter needs a native target"
             )
-        if _MACHINE[target.isa] != platform.machine() or sys.platform != "linux":
+        if target.instruction_set.machine != platform.machine() or sys.platform != "linux":
             raise DeviceError(
                 f"target {target.name} is {target.isa} under Linux, but this machine is {platform.machine()} under "
                 f"{platform.system()}"

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Measurement, MeterName, Target
+from lrfdse.design import Artifact, Measurement, MeterName
 from lrfdse.errors import InputError
 from lrfdse.measure import build, scheduling, trace
 from lrfdse.measure.disassemble import Disassembler
 from lrfdse.measure.mca import CoreModel
 from lrfdse.measure.memory import memory_cycles
 from lrfdse.measure.toolchain import require_emulator, require_llvm, require_tools, require_zig
+from lrfdse.targets import isa
+from lrfdse.targets.target import Target
 
 
 class ModelMeter:
@@ -82,5 +84,6 @@ class ModelMeter:
     def key(self) -> str:
         """Return everything that a number depends on besides the kernel, as one digest."""
         target = dataclasses.replace(self._target, summary="", provenance={})
-        parts = [self.versions(), build.sources_digest("lrfmeter.c", "harness.c"), self._engine.name, repr(target)]
+        code = build.sources_digest("lrfmeter.c", "harness.c")
+        parts = [self.versions(), code, self._engine.name, repr(target), isa.REGISTRY.identity(target.isa)]
         return f"model:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"

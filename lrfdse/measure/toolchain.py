@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lrfdse.design import Target
 from lrfdse.errors import ToolError
+from lrfdse.targets.target import Target
 
 LLVM_MAJOR = 22
 """The oldest LLVM whose scheduling models the shipped targets name (SpacemiT X60 among them)."""

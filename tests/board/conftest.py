@@ -15,9 +15,10 @@ import pytest
 
 from lrfdse.board.data import BenchKernel
 from lrfdse.board.program import bench_kernel, build_program
-from lrfdse.catalog import load_target
-from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule, Target
+from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule
 from lrfdse.measure.toolchain import require_zig
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 
 SHAPES = (
     (60, 84, "svd:r=5", 1, True, True),

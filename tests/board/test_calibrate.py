@@ -14,9 +14,9 @@ import pytest
 from lrfdse.board.calibrate import FEWEST, calibrate
 from lrfdse.board.record import fixed_digest, read_record
 from lrfdse.board.target_file import write_target
-from lrfdse.catalog import data_folder, load_target
 from lrfdse.cli import run
 from lrfdse.errors import InputError
+from lrfdse.targets.catalog import data_folder, load_target
 
 CLOCK, LAST_LEVEL, DRAM = "clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle"
 TRUTH = {CLOCK: 1320.0, LAST_LEVEL: 9.5, DRAM: 1.8}

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.board.program import MOST_BYTES, build_program, reference
-from lrfdse.catalog import data_folder, load_target
 from lrfdse.design import Factorization, KernelSpec
 from lrfdse.errors import InputError, ToolError
+from lrfdse.targets.catalog import data_folder, load_target
 
 QUICK = ("--repeats", "3", "--min-time", "0")
 HOSTILE = ('"},{"layer": "x', "a\\", "\n\r\t\0\x1f\x7f</script>%s%n", "\ud800é漢" + "long" * 3000)

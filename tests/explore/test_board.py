@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.catalog import load_target
 from lrfdse.cli import run
 from lrfdse.explore import board, keep
 from lrfdse.report.document import read_document
+from lrfdse.targets.catalog import load_target
 
 pytestmark = pytest.mark.slow
 

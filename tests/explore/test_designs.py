@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_search_space, load_target
 from lrfdse.design import Layer, Use
 from lrfdse.explore.cache import Cache
 from lrfdse.explore.designs import surrogate_front
 from lrfdse.explore.fits import Fits
 from lrfdse.factorize import Fitter, spectra
+from lrfdse.targets.catalog import load_search_space, load_target
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -10,12 +10,12 @@ import types
 
 import pytest
 
-from lrfdse.catalog import load_target
 from lrfdse.cli import run
 from lrfdse.design import Factorization, KernelSpec, Latency, Measurement
 from lrfdse.errors import KernelError
 from lrfdse.explore import kernels, options
 from lrfdse.explore.cache import Cache
+from lrfdse.targets.catalog import load_target
 
 
 class BrokenMeter:

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_target, names
 from lrfdse.design import Artifact, Factorization, KernelSpec, Schedule, StepSchedule
 from lrfdse.kernels import c_header, compile_kernel, example, schedules
+from lrfdse.targets.catalog import load_target, names
 
 TARGETS = [name for name in names("targets") if not load_target(name).is_native]
 

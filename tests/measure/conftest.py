@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule, Target
+from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule
 from lrfdse.measure.toolchain import require_zig
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 
 CPU = {
     "riscv64": "generic_rv64+m+a+f+d+c+v+zvl256b",

@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Cache, Latency
+from lrfdse.design import Latency
 from lrfdse.measure.memory import memory_cycles
 from lrfdse.measure.trace import Traffic, record
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import CacheLevel
 
 SUM = """
 void kernel(float *x, float *w, float *y) {
@@ -31,7 +32,7 @@ def _traced(compile_c, target, kib):
 
 @pytest.fixture
 def target():
-    return dataclasses.replace(load_target("aarch64"), l1=Cache(16, 4), last_level=Cache(64, 8))
+    return dataclasses.replace(load_target("aarch64"), l1=CacheLevel(16, 4), last_level=CacheLevel(64, 8))
 
 
 AROUND = 8

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.catalog import data_folder
-from lrfdse.design import Cache
 from lrfdse.errors import DeviceError, InputError, ToolError
 from lrfdse.measure import build, missing_tools, open_meter, require_tools
 from lrfdse.measure.toolchain import find_llvm
+from lrfdse.targets.catalog import data_folder
+from lrfdse.targets.target import CacheLevel
 
 
 def test_auto_follows_the_target(measured_target):
@@ -114,7 +114,7 @@ def test_the_models_key_follows_every_number_of_the_target(measured_target):
         "fma_per_cycle": 1.0,
         "dram_latency": 3.0,
         "clock_mhz": 1.0,
-        "l1": Cache(16, 2),
+        "l1": CacheLevel(16, 2),
         "abi": "lp64",
     }
     others = {open_meter("model", dataclasses.replace(target, **{name: to})).key() for name, to in changes.items()}

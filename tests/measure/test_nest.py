@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrfdse.measure import build
-from lrfdse.measure.disassemble import Instruction
 from lrfdse.measure.image import Image
 from lrfdse.measure.nest import Loop, cut, flatten
 from lrfdse.measure.toolchain import require_emulator
 from lrfdse.measure.trace import record
+from lrfdse.targets.isa.code import Instruction
 
 NESTED = """
 void kernel(float *x, float *w, float *y) {

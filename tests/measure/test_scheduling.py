@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from lrfdse.catalog import load_target, names
 from lrfdse.errors import KernelError
 from lrfdse.measure import scheduling
-from lrfdse.measure.disassemble import Disassembler, Instruction
+from lrfdse.measure.disassemble import Disassembler
 from lrfdse.measure.mca import CoreModel, Mca
 from lrfdse.measure.nest import flatten
 from lrfdse.measure.scheduling import McaCycles, SelfTest, compute, open_engine, self_test
 from lrfdse.measure.scoreboard import Scoreboard
 from lrfdse.measure.trace import parse, record
+from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.isa.code import Instruction
 
 VTYPE = {"m1": 0b010_000, "m2": 0b010_001, "m4": 0b010_010}
 

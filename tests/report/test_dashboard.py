@@ -19,13 +19,13 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lrfdse.catalog import load_target
 from lrfdse.design import SearchSpace
 from lrfdse.explore import Settings
 from lrfdse.report import design_card, funnel_figure
 from lrfdse.report.dashboard import dress, dress_study, study_card
 from lrfdse.search.opening import join_study, open_study
 from lrfdse.search.storage import open_storage
+from lrfdse.targets.catalog import load_target
 
 dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
 

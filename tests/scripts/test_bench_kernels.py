@@ -13,10 +13,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lrfdse.catalog import load_target
 from lrfdse.design import Factorization
 from lrfdse.kernels import compile_kernel, example, pack, schedules
 from lrfdse.measure.toolchain import find_zig
+from lrfdse.targets.catalog import load_target
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 MODULES = (

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_target
 from lrfdse.design import Factorization, KernelSpec
 from lrfdse.measure import open_meter
 from lrfdse.measure.toolchain import find_llvm, find_zig
+from lrfdse.targets.catalog import load_target
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 MODULES = ("cases", "compare", "loops", "predict", "simulate")

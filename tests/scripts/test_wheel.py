@@ -13,7 +13,7 @@ TOP = Path(__file__).resolve().parents[2]
 
 PROBE = """
 import json, lrfdse
-from lrfdse import catalog
+from lrfdse.targets import catalog
 kinds = ("targets", "search_spaces", "qemu")
 print(json.dumps({"at": lrfdse.__file__, **{kind: str(catalog.data_folder(kind)) for kind in kinds}}))
 for name in catalog.names("targets"): catalog.load_target(name)

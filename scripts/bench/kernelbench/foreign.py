@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelbench.layers import Case
-from lrfdse.design import Argument, Artifact, Schedule, Target
+from lrfdse.design import Argument, Artifact, Schedule
 from lrfdse.measure.toolchain import require_zig
+from lrfdse.targets.target import Target
 
 SYMBOL = "bench_kernel"
 SIGNATURE = f"void {SYMBOL}(const float *restrict x, const float *restrict w, float *restrict y, float *restrict work)"

@@ -32,8 +32,9 @@ from kernelbench.forms import onnx_model
 from kernelbench.iree_schedule import Buffer, Dispatch, Program, UnsupportedError, read
 from kernelbench.layers import Case
 from kernelbench.once import output_of
-from lrfdse.design import Argument, Artifact, Schedule, Target
+from lrfdse.design import Argument, Artifact, Schedule
 from lrfdse.measure.toolchain import find_llvm
+from lrfdse.targets.target import Target
 
 FLAGS = {
     "default": (),

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from kernelbench.foreign import Built, NotAvailableError, Singles, TooSlowError
-from lrfdse.design import Target
 from lrfdse.measure import build, host_meter, image
 from lrfdse.measure.toolchain import require_emulator
+from lrfdse.targets.target import Target
 
 
 def output_of(built: Built, target: Target, timeout: float) -> Singles:

@@ -14,9 +14,9 @@ import numpy as np
 
 from kernelbench.foreign import compiler_command, run
 from kernelbench.layers import Case
-from lrfdse.design import Target
 from lrfdse.kernels import lower_bound_cycles
 from lrfdse.measure import host_meter
+from lrfdse.targets.target import Target
 
 _SIZES = tuple(1 << k for k in range(14, 28))
 _REPEATS = 40

@@ -30,10 +30,10 @@ from kernelbench.host import Runtime
 from kernelbench.layers import Case
 from kernelbench.litert_model import LITERT_FORMS, litert_model
 from kernelbench.rows import Row, failed, key_of, source_digest, too_slow
-from lrfdse.catalog import load_target
-from lrfdse.design import Target
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.measure import Meter, open_meter
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 
 ROW_SECONDS = 60.0
 """What takes longer is too slow."""
@@ -128,7 +128,7 @@ def peer_key(peer: Peer, target: Target) -> str:
 
             parts += [
                 version("apache-tvm"),
-                package_digest("kernels", "tune", "design"),
+                package_digest("kernels", "tune", "design", "targets", "targets/isa"),
                 source_digest(*_MODULES["ours"]),
             ]
         case "IREE" | "IREE runtime":

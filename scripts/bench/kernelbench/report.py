@@ -12,9 +12,9 @@ from machine import described, machine
 
 from kernelbench.peaks import Peaks
 from kernelbench.table import GOALS, Result, document, reasons, target_section
-from lrfdse.catalog import load_target
-from lrfdse.design import Target
 from lrfdse.files import write_atomically
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 
 
 def write(

@@ -29,9 +29,9 @@ from kernelbench.peers import (
 )
 from kernelbench.rows import Row, RowCache, failed, key_of, source_digest
 from kernelbench.table import IREE_BEST, Result
-from lrfdse.catalog import load_target
-from lrfdse.design import Target
 from lrfdse.explore.processes import end_with_parent
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 
 
 @functools.lru_cache(maxsize=1)

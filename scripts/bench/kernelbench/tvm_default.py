@@ -30,7 +30,7 @@ from kernelbench.foreign import (
 )
 from kernelbench.forms import onnx_model
 from kernelbench.layers import Case
-from lrfdse.design import Target
+from lrfdse.targets.target import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Axis, Factorization, KernelSpec, Schedule, Step, StepSchedule, Target
+from lrfdse.design import Artifact, Axis, Factorization, KernelSpec, Schedule, Step, StepSchedule
 from lrfdse.errors import KernelError
 from lrfdse.kernels import compile_kernel, example, schedules, spills
+from lrfdse.targets.target import Target
 from meterbench.loops import FORMS, compile_loops, loop_arrays
 
 SYMBOL = "lrfdse_kernel"
@@ -92,10 +93,10 @@ def cases(target: Target, layers: Sequence[Size], variants: int) -> Iterator[Cas
                 continue
             if artifact.object_code not in seen:
                 seen.add(artifact.object_code)
-                yield Case(name_of(size), str(schedule), artifact, *example(artifact, _SEED), spills(artifact))
+                yield Case(name_of(size), str(schedule), artifact, *example(artifact, _SEED), spills(artifact, target))
         for form in FORMS if size not in STREAMING else ():
             artifact = compile_loops(spec, form, target, SYMBOL)
-            yield Case(name_of(size), f"C {form}", artifact, *loop_arrays(spec, _SEED), spills(artifact))
+            yield Case(name_of(size), f"C {form}", artifact, *loop_arrays(spec, _SEED), spills(artifact, target))
 
 
 def _schedules(spec: KernelSpec, target: Target) -> Iterator[Schedule]:

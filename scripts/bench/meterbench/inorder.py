@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from lrfdse.catalog import load_target, names
-from lrfdse.design import Target
 from lrfdse.errors import KernelError
 from lrfdse.kernels import compile_kernel, example, schedules
 from lrfdse.measure import scheduling
-from lrfdse.measure.disassemble import Disassembler, Sequence
+from lrfdse.measure.disassemble import Disassembler
 from lrfdse.measure.mca import CoreModel, Mca
 from lrfdse.measure.nest import flatten
 from lrfdse.measure.scheduling import McaCycles, SelfTest, self_test
 from lrfdse.measure.scoreboard import Scoreboard
 from lrfdse.measure.trace import record
+from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.isa.code import Sequence
+from lrfdse.targets.target import Target
 from meterbench.cases import SYMBOL, Size, name_of, spec_of
 
 KERNELS: tuple[Size, ...] = (

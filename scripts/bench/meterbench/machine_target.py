@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Cache, Target
 from lrfdse.errors import ToolError
 from lrfdse.measure.toolchain import require_llvm
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import CacheLevel, Target
 from meterbench.native import Memory
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -73,10 +73,10 @@ class Hierarchy:
         sizes = [first.kib // 2]
         while sizes[-1] < 8 * third.kib:
             sizes.append(2 * sizes[-1])
-        shared = replace(target, l1=Cache(first.kib, first.ways))
+        shared = replace(target, l1=CacheLevel(first.kib, first.ways))
         return cls(
-            replace(shared, last_level=Cache(second.kib, second.ways)),
-            replace(shared, last_level=Cache(third.kib, third.ways)),
+            replace(shared, last_level=CacheLevel(second.kib, second.ways)),
+            replace(shared, last_level=CacheLevel(third.kib, third.ways)),
             tuple(measure(kib) for kib in sizes),
             third.kib,
         )

@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lrfdse.design import Regime, Target
+from lrfdse.design import Regime
 from lrfdse.measure import scheduling
-from lrfdse.measure.disassemble import Disassembler, Sequence
+from lrfdse.measure.disassemble import Disassembler
 from lrfdse.measure.mca import CoreModel, Mca
 from lrfdse.measure.memory import MemoryCycles, memory_cycles
 from lrfdse.measure.nest import Loop, Nest, flatten
 from lrfdse.measure.trace import Trace, Traffic, record
+from lrfdse.targets.isa.code import Sequence
+from lrfdse.targets.target import Target
 from meterbench.cases import Case
 from meterbench.machine_target import Hierarchy
 

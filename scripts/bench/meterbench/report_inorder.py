@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lrfdse.catalog import load_target
 from lrfdse.measure.scheduling import SelfTest
+from lrfdse.targets.catalog import load_target
 from meterbench.inorder import Engines, Whole
 from meterbench.simulate import PREFETCHERS, TARGETS, Simulated
 

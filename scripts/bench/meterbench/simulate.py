@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Artifact, Measurement, Schedule, StepSchedule, Target
+from lrfdse.design import Artifact, Measurement, Schedule, StepSchedule
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.kernels import compile_kernel, example, schedules, spills
 from lrfdse.measure import open_meter
 from lrfdse.measure.image import Image
 from lrfdse.measure.toolchain import require_zig
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 from meterbench.cases import SYMBOL, Size, name_of, spec_of
 
 TARGETS = {
@@ -87,7 +88,7 @@ def simulations() -> Iterator[Simulated]:
                 }
                 widest = max(step.lanes for step in schedule.steps)
                 group = max(1, widest // target.lanes)
-                yield Simulated(name, name_of(size), str(schedule), group, spills(artifact), modelled, cycles)
+                yield Simulated(name, name_of(size), str(schedule), group, spills(artifact, target), modelled, cycles)
 
 
 def _schedules(spec: Any, target: Target) -> list[Schedule]:

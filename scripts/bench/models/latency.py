@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrfdse.catalog import load_target
 from lrfdse.design import Factorization, KernelSpec, Layer
 from lrfdse.explore.cache import Cache
 from lrfdse.explore.events import Event
 from lrfdse.explore.kernels import MeasuredKernel, measure_kernels
 from lrfdse.explore.plans import regime_of
 from lrfdse.measure import open_meter
+from lrfdse.targets.catalog import load_target
 from models.cases import open_case
 from models.columns import Row
 

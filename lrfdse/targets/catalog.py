@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lrfdse.design import METHODS, Cache, SearchSpace, Target
+from lrfdse.design import METHODS, SearchSpace
 from lrfdse.errors import InputError
+from lrfdse.targets import isa
+from lrfdse.targets.target import CacheLevel, Target
 
-_Noun = TypeVar("_Noun", Target, SearchSpace, Cache)
+_Noun = TypeVar("_Noun", Target, SearchSpace, CacheLevel)
 
 _SECTIONS = ("compile", "vector", "run", "core", "memory")
 """Tables of a target file; they only group the fields for the reader."""
@@ -25,8 +27,9 @@ _LATENCIES = ("last_level_latency", "dram_latency")
 
 def data_folder(name: str) -> Path:
     """Return the folder `name` ("targets", "search_spaces", "qemu") of the installed package or of the checkout."""
-    installed = Path(__file__).parent / "_data" / name
-    return installed if installed.is_dir() else Path(__file__).parent.parent / name
+    package = Path(__file__).parent.parent
+    installed = package / "_data" / name
+    return installed if installed.is_dir() else package.parent / name
 
 
 def names(kind: str) -> list[str]:
@@ -41,6 +44,8 @@ def load_target(name_or_path: str) -> Target:
     ------
     InputError
         The name is unknown (the message holds the nearest ones), or the file is not a valid target.
+    ToolError
+        The plug-in that offers the target's instruction set cannot be imported.
     """
     path = _find(name_or_path, "targets", "target")
     table = _read(path)
@@ -48,6 +53,9 @@ def load_target(name_or_path: str) -> Target:
     for section in _SECTIONS:
         flat |= _table(table.get(section, {}), f"{path}: key {section!r}")
     target = _make(Target, {"name": path.stem, **flat}, str(path))
+    if target.isa not in isa.names():
+        raise InputError(f"{path}: isa {target.isa!r} is unknown: {', '.join(isa.names())} or a plug-in's")
+    isa.instruction_set(target.isa)
     rates = ("clock_mhz", "fma_per_cycle", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
     rules = {
         "`lanes` must be a power of two": _is_power_of_two(target.lanes),
@@ -59,7 +67,7 @@ def load_target(name_or_path: str) -> Target:
         **{f"`{name} >= 0` must hold": 0 <= getattr(target, name) < math.inf for name in _LATENCIES},
     }
     for name in ("l1", "last_level"):
-        cache: Cache = getattr(target, name)
+        cache: CacheLevel = getattr(target, name)
         rules[f"`{name}.kib >= 1` must hold"] = cache.kib >= 1
         rules[f"`{name}.ways >= 1` must hold"] = cache.ways >= 1
     _check(rules, path)
@@ -145,8 +153,8 @@ def _table(value: Any, where: str) -> dict[str, Any]:
 def _checked(value: Any, hint: Any, where: str) -> Any:
     """Return `value` as the field's type, lists as tuples; refuse what does not fit."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Cache:
-        return _make(Cache, _table(value, where), where)
+    if hint is CacheLevel:
+        return _make(CacheLevel, _table(value, where), where)
     if origin is Mapping:
         return {key: _checked(item, parts[1], f"{where}: key {key!r}") for key, item in _table(value, where).items()}
     if origin is typing.Literal:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from lrfdse.catalog import data_folder, load_search_space, load_target, names
 from lrfdse.errors import InputError
+from lrfdse.targets.catalog import data_folder, load_search_space, load_target, names
 
 PROVEN = ("clock_mhz", "fma_per_cycle", "last_level", "l1", "dram_bytes_per_cycle", "last_level_bytes_per_cycle")
 

@@ -1,25 +1,11 @@
-"""Which registers an instruction reads and writes: what an in-order scoreboard needs to know of its text."""
+"""Registers that RISC-V instructions read and write, from the text that LLVM prints."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from itertools import chain
-from typing import Literal
 
-from lrfdse.measure.arm_registers import aarch64_registers, armv7_registers
-from lrfdse.measure.disassemble import Instruction, Registers
-
-
-def registers(isa: Literal["riscv64", "aarch64", "armv7", "x86_64"], instruction: Instruction) -> Registers:
-    """Return what `instruction` reads and writes."""
-    readers: dict[str, Callable[[Instruction], Registers]] = {
-        "riscv64": riscv_registers,
-        "aarch64": aarch64_registers,
-        "armv7": armv7_registers,
-    }
-    return readers[isa](instruction)
-
+from lrfdse.targets.isa.code import Instruction, Registers
 
 _NAME = re.compile(r"\b(zero|ra|sp|gp|tp|[as]\d+|t[0-6]|f[ast]\d+|v\d+)\b")
 _NO_RESULT = re.compile(
@@ -86,18 +72,16 @@ _OFFSET = re.compile(r"-?\d+\(")
 _MASK = re.compile(r"v0\.t$|\.v[vxif]m .*v0$")
 
 
-def canonical(isa: str, instruction: Instruction) -> Instruction:
+def canonical(instruction: Instruction) -> Instruction:
     """Return an instruction of the same cost under which a scheduling table is kept: fewer texts, smaller tables.
 
-    >>> canonical("riscv64", Instruction("flw fa5, 124(a3)")).text
+    >>> canonical(Instruction("flw fa5, 124(a3)")).text
     'flw ft0, 0(t0)'
-    >>> canonical("riscv64", Instruction("vfmacc.vf v11, fa3, v4", 16)).text
+    >>> canonical(Instruction("vfmacc.vf v11, fa3, v4", 16)).text
     'vfmacc.vf v8, ft0, v16'
-    >>> canonical("riscv64", Instruction("vmerge.vvm v2, v4, v6, v0", 16)).text
+    >>> canonical(Instruction("vmerge.vvm v2, v4, v6, v0", 16)).text
     'vmerge.vvm v8, v16, v24, v0'
     """
-    if isa != "riscv64":
-        return instruction
     seen: dict[str, str] = {}
 
     def rename(found: re.Match[str]) -> str:

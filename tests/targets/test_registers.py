@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.measure.disassemble import Instruction
-from lrfdse.measure.registers import canonical, registers
+from lrfdse.targets.isa import instruction_set
+from lrfdse.targets.isa.code import Instruction
 
 M1, M2, M4, MF2 = 0b010_000, 0b010_001, 0b010_010, 0b010_111
 
 
 def _check(isa, text, writes, reads, updates="", vtype=None):
-    found = registers(isa, Instruction(text, vtype))
+    found = instruction_set(isa).registers(Instruction(text, vtype))
     assert set(found.writes) == set(writes.split()), text
     assert set(found.reads) == set(reads.split()), text
     assert set(found.updates) == set(updates.split()), text
@@ -155,13 +155,14 @@ def test_armv7(text, writes, reads, updates):
 
 
 def test_canonical_texts_keep_what_costs_depend_on():
+    canonical = instruction_set("riscv64").canonical
     same = [
         ("flw fa5, 124(a3)", "flw ft2, -4(s11)"),
         ("vle32.v v4, (a0)", "vle32.v v28, (s1)"),
         ("add a0, a1, a2", "add s1, t0, a7"),
     ]
     for one, other in same:
-        assert canonical("riscv64", Instruction(one)) == canonical("riscv64", Instruction(other))
+        assert canonical(Instruction(one)) == canonical(Instruction(other))
     different = [
         ("add a0, a1, a2", "add a0, a1, zero"),
         ("vadd.vv v8, v9, v10", "vadd.vv v8, v9, v10, v0.t"),
@@ -169,7 +170,5 @@ def test_canonical_texts_keep_what_costs_depend_on():
         ("vfmacc.vv v8, v9, v10", "vfmacc.vv v8, v9, v9"),
     ]
     for one, other in different:
-        assert canonical("riscv64", Instruction(one)) != canonical("riscv64", Instruction(other))
-    assert canonical("riscv64", Instruction("vle32.v v8, (a0)", M1)) != canonical(
-        "riscv64", Instruction("vle32.v v8, (a0)", M2)
-    )
+        assert canonical(Instruction(one)) != canonical(Instruction(other))
+    assert canonical(Instruction("vle32.v v8, (a0)", M1)) != canonical(Instruction("vle32.v v8, (a0)", M2))

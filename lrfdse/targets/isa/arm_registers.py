@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lrfdse.measure.disassemble import Instruction, Registers
+from lrfdse.targets.isa.code import Instruction, Registers
 
 _A64_NAME = re.compile(r"\b(?:([xw])(\d+|zr)|(w?sp)|[vqdshb](\d+)(?:\.\w+)?)\b")
 _A64_ACCUMULATES = re.compile(

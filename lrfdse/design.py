@@ -417,10 +417,6 @@ class Schedule:
         return cls(tuple(StepSchedule.parse(part) for part in text.split("|")))
 
 
-METHODS = ("auto", "als", "svd", "svd-whitened", "asvd")
-"""Names of the methods in `lrfdse.factorize`."""
-
-
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
     """What the exploration may try. Read from ``search_spaces/*.toml``."""
@@ -454,7 +450,8 @@ class SearchSpace:
     max_compiled: int = 40
     """Designs of one layer that are compiled, spread over the surrogate front."""
     method: str = "auto"
-    """How factors are fitted, one of `METHODS`: "svd" knows only the weights, the others the calibration data too."""
+    """How factors are fitted, a name of `lrfdse.factorize.METHODS`: "svd" knows only the weights, the other built-in
+    ones the calibration data too."""
 
     def ratio(self, weights: int) -> float:
         """Return the least compression asked of a layer of so many weights."""
@@ -498,14 +495,16 @@ class Latency:
     high_us: float
 
 
-MeterName = Literal["host", "board", "model"]
+MeterKind = Literal["measured", "modelled"]
+"""Whether a latency was measured on the target's hardware, or modelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """The latency of one kernel on one target, with its provenance and its numerical check."""
 
-    meter: MeterName
+    meter: str
+    """Name of the meter."""
     warm: Latency
     cold: Latency
     max_error: float

@@ -10,7 +10,7 @@ from lrfdse.measure import scheduling, trace
 from lrfdse.measure.disassemble import Disassembler
 from lrfdse.measure.mca import CoreModel
 from lrfdse.measure.memory import memory_cycles
-from lrfdse.measure.toolchain import require_tools
+from lrfdse.measure.toolchain import MODELLING, require_tools
 from lrfdse.measure.trace import Traffic
 from lrfdse.targets.target import Target
 
@@ -42,7 +42,7 @@ class Predictor:
     """
 
     def __init__(self, target: Target) -> None:
-        require_tools(target, "model")
+        require_tools(target, MODELLING)
         self._target = target
         self._disassembler = Disassembler(target)
         self._engine = scheduling.open_engine(CoreModel.of(target))

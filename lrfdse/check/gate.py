@@ -71,6 +71,7 @@ def check(request: Request) -> Checked:
         model=result.model,
         target=result.target,
         meter=result.meter,
+        kind=result.kind,
         checks=tuple(checks),
         design=design,
         original=result.original,

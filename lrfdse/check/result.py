@@ -58,6 +58,8 @@ class Result:
     target: str
     target_digest: str
     meter: str
+    kind: str
+    """How latencies were obtained: "measured" or "modelled"."""
     metric: str
     recommended: str | None
     original: Entry
@@ -72,7 +74,7 @@ class Result:
     @property
     def is_modelled(self) -> bool:
         """Whether latencies are modelled, not measured."""
-        return self.meter == "model"
+        return self.kind == "modelled"
 
     def loss(self, design: Entry) -> Score | None:
         """Return what `design` loses against the original model, or None where one of them was not scored."""
@@ -149,6 +151,7 @@ class _Reader:
             target=clean(self._part(document, "target", str, "")),
             target_digest=str(settings.get("target_digest", "")),
             meter=clean(self._part(document, "meter", str, "")),
+            kind=clean(self._part(self._part(document, "latency", dict, ""), "kind", str, "latency.")),
             metric=clean(metric),
             recommended=recommended,
             original=original,

@@ -44,11 +44,8 @@ class Checked:
     notes: tuple[str, ...] = ()
     version: str = ""
     """Of lrfdse, that explored."""
-
-    @property
-    def kind(self) -> str:
-        """How latencies were obtained, as an adjective."""
-        return "modelled" if self.meter == "model" else "measured"
+    kind: str = ""
+    """How latencies were obtained, "measured" or "modelled"; empty where there is no result."""
 
     @property
     def title(self) -> str:

@@ -175,11 +175,13 @@ def targets(as_json: JsonOption = False) -> None:
         return
     from rich.table import Table
 
+    from lrfdse.measure import METERS, auto_meter
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("target", "core", "latency", "lanes", "last-level cache", "what it stands for"):
         table.add_column(name)
     for t in found:
-        kind = "measured" if t.is_native else "modelled"
+        kind = METERS.get(auto_meter(t)).kind
         table.add_row(t.name, t.core, kind, str(t.lanes), f"{t.last_level.kib} KiB", t.summary)
     console_of_stdout().print(table)
 

@@ -59,12 +59,15 @@ class Corrections:
             Whether the plan is worth the whole effort: where that is cheap enough, all layers are then refined by the
             whole model's outputs.
         """
+        from lrfdse.factorize import METHODS
+
         known = [self._fits.calibrated(self._model.layer(name)) for name in factors]
         if not factors or not all(known):
             return factors
         sweeps = SWEEPS if refined and self.always else 0
         code = source_digest("factorize", "model", "design", "explore/correct", "explore/refine", "explore/losses")
-        data = (self._model.sha256, self._calib.digest, self._settings.space.method, self._settings.seed)
+        method = METHODS.identity(self._settings.space.method)
+        data = (self._model.sha256, self._calib.digest, method, self._settings.seed)
         key = digest(code, data, self._loss(), sorted(plan.texts().items()), sweeps)
         stored = self._cache.get_arrays("corrections", key)
         if stored is None:
@@ -102,6 +105,6 @@ def open_corrections(
     """Return the corrections of an exploration, or None where there are no data or the method does not look at them."""
     from lrfdse.factorize import METHODS
 
-    if calib is None or not settings.correct or not METHODS[settings.space.method].needs_moments:
+    if calib is None or not settings.correct or not METHODS.get(settings.space.method).needs_moments:
         return None
     return Corrections(settings, model, calib, fits, cache)

@@ -112,10 +112,10 @@ def surrogate_front(
 
 
 def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> str:
-    code = source_digest("space", "factorize", "design")
-    return digest(
-        code, layer.digest, layer.rows, target.lanes, _shape_of(space), fits.data_key(layer), space.method, _DIGITS
-    )
+    from lrfdse.factorize import METHODS
+
+    code, method = source_digest("space", "factorize", "design"), METHODS.identity(space.method)
+    return digest(code, layer.digest, layer.rows, target.lanes, _shape_of(space), fits.data_key(layer), method, _DIGITS)
 
 
 def _sizes(layer: Layer, space: SearchSpace) -> list[tuple[int, int]]:
@@ -142,7 +142,7 @@ def _tails(
 
     wanted = bonds(*sizes, space)
     fitter = fits.fitter(layer)
-    moments = fitter.moments if METHODS[space.method].needs_moments else None
+    moments = fitter.moments if METHODS.get(space.method).needs_moments else None
     data = () if moments is None else fits.data_key(layer)
     key = digest(source_digest("factorize"), layer.digest, sizes, sorted(wanted.items()), data)
     stored = cache.get_arrays("spectra", key)

@@ -79,7 +79,9 @@ class Fits:
         return unpacked(factorization, arrays)
 
     def _key(self, layer: Layer, factorization: Factorization) -> str:
-        code, method = source_digest("factorize", "design"), self._method(layer)
+        from lrfdse.factorize import METHODS
+
+        code, method = source_digest("factorize", "design"), METHODS.identity(self._method(layer))
         return digest(code, layer.digest, self.data_key(layer), self._metric_key, method, str(factorization))
 
     def _method(self, layer: Layer) -> str:
@@ -172,7 +174,7 @@ def open_fits(
     wanted = [name for name in explored if model.layer(name).inputs <= _MOST_INPUTS]
     seen = {} if calib is None or not wanted else moments(model, calib, wanted)
     metrics: dict[str, Array] = {}
-    if weighted and calib is not None and METHODS[method].needs_moments:
+    if weighted and calib is not None and METHODS.get(method).needs_moments:
         loss = loss_of(model, calib, settings.metric)
         metrics = layer_metrics(model, calib, wanted, loss, cache, settings.seed)
     fitters = {
@@ -204,7 +206,7 @@ def _weight(model: Model, name: str) -> Array:
 def _metric_key(settings: Settings, model: Model, calib: Dataset | None) -> str:
     from lrfdse.factorize import METHODS
 
-    if calib is None or not METHODS[settings.space.method].needs_moments:
+    if calib is None or not METHODS.get(settings.space.method).needs_moments:
         return ""
     return metrics_key(model, calib, loss_of(model, calib, settings.metric), settings.seed)
 

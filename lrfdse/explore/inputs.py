@@ -13,6 +13,7 @@ from lrfdse.explore.settings import Data, Settings
 from lrfdse.targets.catalog import load_search_space, load_target
 
 if TYPE_CHECKING:
+    from lrfdse.design import SearchSpace
     from lrfdse.explore.metrics import Scorer
     from lrfdse.model import Dataset, Model
 
@@ -75,18 +76,28 @@ def settings_for(
         data = dataclasses.replace(
             data, **{role: path for role, path in there.items() if path.is_file() and getattr(data, role) is None}
         )
-    machine = load_target(target)
+    machine, searched = load_target(target), load_search_space(space)
+    _check_method(searched, space)
     return Settings(
         model=model,
         target=machine,
         target_source=target,
-        space=load_search_space(space),
+        space=searched,
         space_source=space,
         output=Path("results") / f"{name}-{machine.name}" if output is None else output,
         data=data,
         shape=shape or {},
         **more,
     )
+
+
+def _check_method(space: SearchSpace, source: str) -> None:
+    from lrfdse.factorize import METHODS
+
+    try:
+        METHODS.get(space.method)
+    except InputError as error:
+        raise InputError(f"search space {source}: {error}") from error
 
 
 def open_calibration(settings: Settings, model: Model) -> Dataset | None:

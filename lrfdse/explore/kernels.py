@@ -11,11 +11,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.design import KernelSpec, Latency, Measurement, MeterName
+from lrfdse.design import KernelSpec, Latency, Measurement
 from lrfdse.errors import KernelError
 from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.processes import end_all, end_with_parent, interrupts_held
+from lrfdse.measure import METERS, open_meter
 from lrfdse.targets import isa
 from lrfdse.targets.target import Target
 
@@ -37,14 +38,15 @@ def measure_kernels(
 ) -> dict[KernelSpec, MeasuredKernel]:
     """Return every spec's measurement; what the cache knows costs nothing, what fails is marked and passed over.
 
-    The host meter reads a wall clock, so it gets one process and the machine to itself.
+    An exclusive meter, such as one that reads a wall clock, gets one process and the machine to itself.
     """
     wanted = list(dict.fromkeys(specs))
-    compiler, name = _compile_key(target), meter.name
-    keys = {spec: digest("kernel", str(spec), compiler, meter.key()) for spec in wanted}
+    name = meter.name
+    depends = _compile_key(target), METERS.identity(name), meter.key()
+    keys = {spec: digest("kernel", str(spec), *depends) for spec in wanted}
     found = {spec: _from_json(known) for spec in wanted if (known := cache.get("kernels", keys[spec])) is not None}
     tell(Event("kernels", "", len(found), len(wanted)))
-    processes = 1 if name == "host" else workers
+    processes = 1 if meter.exclusive else workers
     while rest := [spec for spec in wanted if spec not in found]:
         try:
             for spec, kernel in _measured(rest, min(processes, len(rest)), target, name):
@@ -63,7 +65,7 @@ def measure_kernels(
 
 
 def _measured(
-    specs: list[KernelSpec], processes: int, target: Target, meter: MeterName
+    specs: list[KernelSpec], processes: int, target: Target, meter: str
 ) -> Iterator[tuple[KernelSpec, MeasuredKernel]]:
     """Yield every kernel as it is done; with one process, in order.
 
@@ -92,20 +94,18 @@ _worker: dict[str, Any] = {}
 """What a worker process opens once: its target and its meter."""
 
 
-def _pool(workers: int, target: Target, meter: MeterName) -> ProcessPoolExecutor:
+def _pool(workers: int, target: Target, meter: str) -> ProcessPoolExecutor:
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(target, meter))
 
 
-def _start_worker(target: Target, meter: MeterName) -> None:
-    from lrfdse.measure import open_meter
-
+def _start_worker(target: Target, meter: str) -> None:
     # SystemExit lets them clean up behind themselves.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     end_with_parent()
-    _worker.update(target=target, meter=open_meter("host" if meter == "host" else "model", target))
+    _worker.update(target=target, name=meter)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
@@ -118,6 +118,9 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 def _measure(spec: KernelSpec) -> MeasuredKernel:
     from lrfdse.tune import best_kernel
 
+    # Opened here, not at the process's start: an error there would reach the parent as a process that died.
+    if "meter" not in _worker:
+        _worker["meter"] = open_meter(_worker["name"], _worker["target"])
     try:
         artifact, measurement = best_kernel(spec, _worker["target"], _worker["meter"])
     except KernelError as error:
@@ -135,8 +138,7 @@ def _compile_key(target: Target) -> str:
 
 def _from_json(known: dict[str, Any]) -> MeasuredKernel:
     stored = known["measurement"]
-    name: MeterName = stored["meter"]
     measurement = Measurement(
-        name, Latency(**stored["warm"]), Latency(**stored["cold"]), stored["max_error"], stored["details"]
+        stored["meter"], Latency(**stored["warm"]), Latency(**stored["cold"]), stored["max_error"], stored["details"]
     )
     return MeasuredKernel(known["schedule"], measurement, "")

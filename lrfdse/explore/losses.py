@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.explore.cache import Cache, digest, source_digest
+from lrfdse.explore.metrics import compares_numbers
 
 if TYPE_CHECKING:
     from lrfdse.design import Array, Factors
@@ -46,7 +47,7 @@ def loss_of(model: Model, data: Dataset, metric: str | None) -> Loss:
     runtime = Runtime()
     name = scored_output(model.content, runtime)
     classes = is_scores(runtime.run(model.content, data.head(1))[name])
-    return "softmax" if classes and metric not in ("mse", "cosine") else "squared"
+    return "softmax" if classes and not compares_numbers(metric) else "squared"
 
 
 def layer_metrics(

@@ -1,4 +1,4 @@
-"""What designs are chosen by: the built-in metrics, and a function of the user's own."""
+"""What designs are chosen by: the registered metrics, and a function of the user's own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.base.registry import Registry
 from lrfdse.errors import InputError
 from lrfdse.explore.scores import Grade
 
@@ -25,8 +26,22 @@ if TYPE_CHECKING:
 
 Outputs = Mapping[str, NDArray[Any]]
 
-METRICS = ("top1", "top5", "mse", "cosine", "exact")
-"""The built-in metrics; any other name is ``module:function``."""
+GradeOutputs = Callable[[Outputs, "Dataset", Outputs], Grade]
+"""From a model's outputs, the data and the original model's outputs to a grade."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityMetric:
+    """What is registered as a metric: how it grades outputs, and what it takes labels and outputs for."""
+
+    grade: GradeOutputs
+    needs_classes: bool = False
+    """Whether its labels are class numbers; else they may be targets of any kind."""
+    compares_numbers: bool = False
+    """Whether it compares outputs as numbers, so that fits keep their squared error small even where the outputs look
+    like scores of classes."""
+    reported: tuple[str, str] | None = None
+    """What reports call it with labels and without; None for the name under which it is registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +52,12 @@ class Scorer:
     """As reports print it: "accuracy" for top-1 with labels, "fidelity" for top-1 without, else the metric's name."""
     key: str
     """Part of the study's identity: the name, and for a function of the user's own a digest of its source."""
-    function: Callable[[Outputs, Dataset, Outputs], Grade]
+    function: GradeOutputs
 
     @property
     def is_own(self) -> bool:
         """Whether it is a function of the user's own."""
-        return ":" in self.name
+        return _is_own(self.name)
 
     def grade(self, outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:
         """Grade a model's outputs on `data`, where the original model's are `reference`.
@@ -56,14 +71,19 @@ class Scorer:
 
 
 def check_metric(metric: str | None) -> None:
-    """Raise `InputError` where the name is neither a built-in metric nor ``module:function``."""
-    if metric is not None and metric not in METRICS and not _OWN.fullmatch(metric):
-        raise InputError(f"--metric takes {', '.join(METRICS)} or MODULE:FUNCTION, but got {metric!r}")
+    """Raise `InputError` where the name is neither one of `METRICS` nor ``module:function``."""
+    if metric is not None and not _OWN.fullmatch(metric) and metric not in METRICS.names():
+        raise InputError(f"--metric takes {', '.join(METRICS.names())} or MODULE:FUNCTION, but got {metric!r}")
 
 
 def needs_classes(metric: str | None) -> bool:
     """Return whether the metric's labels are class numbers; else they may be targets of any kind."""
-    return metric in (None, "top1", "top5", "exact")
+    return metric is None or (not _is_own(metric) and METRICS.get(metric).needs_classes)
+
+
+def compares_numbers(metric: str | None) -> bool:
+    """Return whether the metric compares outputs as numbers, whatever they look like."""
+    return metric is not None and not _is_own(metric) and METRICS.get(metric).compares_numbers
 
 
 def open_scorer(metric: str | None, labelled: bool) -> Scorer:
@@ -92,7 +112,7 @@ def open_scorer(metric: str | None, labelled: bool) -> Scorer:
     Parameters
     ----------
     metric
-        A name; None for the default.
+        A name of `METRICS`, a plug-in's among them, or ``module:function``; None for the default.
     labelled
         Whether the data that choose have labels.
 
@@ -100,12 +120,17 @@ def open_scorer(metric: str | None, labelled: bool) -> Scorer:
     ------
     InputError
         There is no such metric, or the user's module cannot be imported.
+    ToolError
+        The plug-in that offers it is broken.
     """
     check_metric(metric)
-    if metric in (None, "top1"):
-        return Scorer("accuracy", "accuracy", _top1) if labelled else Scorer("fidelity", "fidelity", _top1)
-    if metric in METRICS:
-        return Scorer(metric, metric, {"top5": _top5, "exact": _exact, "mse": _mse, "cosine": _cosine}[metric])
+    metric = metric or DEFAULT
+    if not _is_own(metric):
+        found = METRICS.get(metric)
+        if found.reported is not None:
+            name = found.reported[0 if labelled else 1]
+            return Scorer(name, name, found.grade)
+        return Scorer(metric, METRICS.identity(metric), found.grade)
     function, source = _load(metric)
     return Scorer(metric, f"{metric}@{source}", lambda outputs, data, _: _own(metric, function, outputs, data))
 
@@ -168,6 +193,27 @@ def _targets(data: Dataset, reference: Outputs) -> NDArray[Any]:
     if data.labels is not None and fits_targets(reference, data.labels):
         return data.labels
     return next(iter(reference.values()))
+
+
+DEFAULT = "top1"
+
+METRICS: Registry[QualityMetric] = Registry(
+    "lrfdse.metrics",
+    "metric",
+    {
+        DEFAULT: QualityMetric(_top1, needs_classes=True, reported=("accuracy", "fidelity")),
+        "top5": QualityMetric(_top5, needs_classes=True),
+        "mse": QualityMetric(_mse, compares_numbers=True),
+        "cosine": QualityMetric(_cosine, compares_numbers=True),
+        "exact": QualityMetric(_exact, needs_classes=True),
+    },
+)
+"""The metrics by name; a plug-in adds one under the entry-point group "lrfdse.metrics"."""
+
+
+def _is_own(metric: str) -> bool:
+    """Return whether it is a function of the user's own, ``module:function``."""
+    return ":" in metric
 
 
 _OWN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

@@ -202,9 +202,11 @@ def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:
     """Return what scores of plans depend on: model, data, metric, fitting method and code."""
     from importlib.metadata import version
 
+    from lrfdse.factorize import METHODS
+
     code = source_digest("factorize", "model", "design", "explore")
     data = sorted(inputs.digests.items())
-    return (inputs.model.sha256, data, inputs.scorer.key, method, code, version("onnxruntime"))
+    return (inputs.model.sha256, data, inputs.scorer.key, METHODS.identity(method), code, version("onnxruntime"))
 
 
 def probes(result: LayerResult, points: int = POINTS) -> list[Option]:

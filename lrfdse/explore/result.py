@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Cost, Design, Factorization, Funnel, Latency, Layer, MeterName, Metric, Regime
+from lrfdse.design import Cost, Design, Factorization, Funnel, Latency, Layer, MeterKind, Metric, Regime
 from lrfdse.explore.settings import Settings
 
 if TYPE_CHECKING:
@@ -128,7 +128,14 @@ class Exploration:
     model_sha256: str
     data_sha256: Mapping[str, str | None]
     """Of the data that fit ("calib"), choose ("eval") and report ("test")."""
-    meter: MeterName
+    meter: str
+    """Name of the meter."""
+    meter_kind: MeterKind
+    """Whether it measures or models."""
+    procedure: str
+    """How the meter obtains a latency, as the end of a sentence that begins "the latency is modelled"."""
+    bracket: str
+    """What the lower and the upper end of a latency are, as a clause."""
     versions: Mapping[str, str]
     layers: tuple[LayerResult, ...]
     untouched: tuple[Untouched, ...]

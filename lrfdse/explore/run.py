@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lrfdse.design import Design
     from lrfdse.explore.inputs import Inputs
     from lrfdse.explore.settings import Settings
+    from lrfdse.measure import Meter
     from lrfdse.model import Dataset, Model
 
 
@@ -82,6 +83,9 @@ def explore(
             model_sha256=inputs.model.sha256,
             data_sha256=inputs.digests,
             meter=meter.name,
+            meter_kind=meter.kind,
+            procedure=meter.procedure,
+            bracket=meter.bracket,
             versions=_versions() | meter.versions(),
             layers=tuple(_on_front(result, front) for result in layers),
             untouched=inputs.model.untouched,
@@ -95,7 +99,7 @@ def explore(
             notes=(
                 *inputs.notes,
                 *_blind(settings, inputs),
-                *_notes(settings, meter.name, found.baseline.regime),
+                *_notes(settings, meter, found.baseline.regime),
                 *board_notes(boards.values()),
                 *found.notes,
             ),
@@ -157,13 +161,13 @@ def _blind(settings: Settings, inputs: Inputs) -> list[str]:
     return [blind_note(blind)] if inputs.calib is not None and blind else []
 
 
-def _notes(settings: Settings, meter: str, regime: str) -> list[str]:
+def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:
     target = settings.target
     notes = ["latency is the sum over the fully-connected layers; the rest of the model is not in it"]
-    if meter == "model":
+    if meter.kind == "modelled":
         notes.append(
-            f"latency is modelled for {target.core} at {target.clock_mhz:g} MHz from the code that QEMU executed "
-            "(docs/meter.md), not measured; the bracket is memory traffic overlapped with computation, or not"
+            f"latency is modelled for {target.core} at {target.clock_mhz:g} MHz {meter.procedure}, not measured; "
+            f"of the bracket, {meter.bracket}"
         )
     if regime == "cold":
         notes.append(

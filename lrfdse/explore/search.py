@@ -201,6 +201,8 @@ def _name(settings: Settings, inputs: Inputs, identity: Mapping[str, str]) -> st
 
 def _identity(settings: Settings, inputs: Inputs, meter: Meter) -> dict[str, str]:
     """Return what all trials of a study have in common."""
+    from lrfdse.factorize import METHODS
+
     data = [None if part is None else part.digest for part in (inputs.calib, inputs.choosing, inputs.reporting)]
     return {
         "model": inputs.model.sha256,
@@ -208,7 +210,7 @@ def _identity(settings: Settings, inputs: Inputs, meter: Meter) -> dict[str, str
         "meter": meter.key(),
         "score": inputs.scorer.key,
         "data": digest(data),
-        "method": settings.space.method,
+        "method": METHODS.identity(settings.space.method),
         "correction": "yes" if settings.correct else "no",
         "seed": str(settings.seed),
         **code_identity(),

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from lrfdse.design import SearchSpace
 from lrfdse.targets.target import Target
@@ -52,7 +51,8 @@ class Settings:
     output: Path
     data: Data = Data()
     shape: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    meter: Literal["auto", "host", "model"] = "auto"
+    meter: str = "auto"
+    """What obtains latencies, a name of `lrfdse.measure.METERS`; "auto" lets the target decide."""
     limits: Limits = Limits()
     budget: int = 60
     """Plans evaluated on data, baselines included."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.design import Factorization, Factors
-from lrfdse.errors import InputError
 from lrfdse.factorize.als import SWEEPS, refit_core
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.difference import squared_difference
@@ -75,8 +74,7 @@ class Fitter:
     _problem: Problem = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"a fitting method among {', '.join(METHODS)} must hold, but got {self.method!r}")
+        METHODS.get(self.method)
         self._problem = Problem(self.weight, self.moments, self.metric, self.beta, self.sweeps, self.budget, self.name)
         self.weight = self._problem.weight
 
@@ -90,9 +88,9 @@ class Fitter:
         if factorization.is_dense:
             target = self._problem.target(factorization)
             return self.measured(factorization, (target.reshape(1, *target.shape, 1),))
-        method = METHODS[self.method]
+        method = METHODS.get(self.method)
         if method.needs_moments and self.moments is None:
-            method = METHODS["svd"]
+            method = METHODS.get("svd")
         return self.measured(factorization, method.fit(self._problem, factorization))
 
     def refit(self, factors: Factors, core: int = 0) -> Factors:

@@ -1,17 +1,17 @@
 """The methods that fit a factorization, behind one protocol.
 
 Each takes a `Problem` and a factorization of at least two cores and returns cores of its `core_shapes`. To add one,
-write a class with the protocol's three members, add it to `METHODS`, and the contract tests run over it.
+write a class with the protocol's three members and add an object of it to `METHODS`, or offer it from a package of your
+own under the entry-point group "lrfdse.methods"; `lrfdse.testing.methods` tests what every method must do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from lrfdse.base.registry import Registry
 from lrfdse.factorize.als import BUDGET, fit_outputs
 from lrfdse.factorize.linalg import leading_split, leading_svd
 from lrfdse.factorize.starts import diagonal_start, separable_start
@@ -125,10 +125,12 @@ class AlternatingLeastSquares:
 
 _ALS = AlternatingLeastSquares()
 
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {"auto": _ALS, "als": _ALS, "svd": PlainSvd(), "svd-whitened": WhitenedSvd(), "asvd": DiagonalSvd()}
+METHODS: Registry[Method] = Registry(
+    "lrfdse.methods",
+    "fitting method",
+    {"auto": _ALS, "als": _ALS, "svd": PlainSvd(), "svd-whitened": WhitenedSvd(), "asvd": DiagonalSvd()},
 )
-"""By name; "auto" is the best that is known."""
+"""The fitting methods by name; "auto" is the best that is known."""
 
 
 def projected_svd(problem: Problem, factorization: Factorization) -> tuple[Array, ...]:

@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from lrfdse.errors import InputError
+from lrfdse.base.registry import Registry
+from lrfdse.errors import ToolError
 from lrfdse.measure.toolchain import Missing, missing_tools, require_tools
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lrfdse.design import Artifact, Measurement, MeterName
+    from lrfdse.design import Artifact, Measurement, MeterKind
     from lrfdse.targets.target import Target
 
-__all__ = ["Meter", "Missing", "missing_tools", "open_meter", "require_tools"]
+__all__ = ["METERS", "Meter", "Missing", "auto_meter", "missing_tools", "open_meter", "require_tools"]
 
 
 class Meter(Protocol):
-    """Obtains the latency of kernels on one target."""
+    """Obtains the latency of kernels on one target.
 
-    name: MeterName
+    Parameters
+    ----------
+    target
+        The machine whose kernels are measured.
+    timeout
+        Seconds after which a kernel counts as hung.
+
+    Raises
+    ------
+    InputError
+        Meter and target do not fit.
+    ToolError
+        A tool is missing or too old; the message names the command that installs it.
+    """
+
+    name: ClassVar[str]
+    """The name under which it is registered."""
+    kind: ClassVar[MeterKind]
+    """"measured" where the target's own hardware ran the kernel, else "modelled"."""
+    procedure: ClassVar[str]
+    """How a latency is obtained, as the end of a sentence that begins "the latency is modelled"."""
+    bracket: ClassVar[str]
+    """What the lower and the upper end of a latency are, as a clause."""
+    exclusive: ClassVar[bool]
+    """Whether it needs the machine to itself: kernels are then measured one after another."""
+    tools: ClassVar[tuple[str, ...]]
+    """The programs that it runs, see `missing_tools`."""
+
+    def __init__(self, target: Target, timeout: float) -> None: ...
 
     def measure(
         self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]
@@ -55,13 +84,26 @@ class Meter(Protocol):
         """Return everything that a number depends on besides the kernel, as a digest: part of every cache key."""
 
 
-def open_meter(name: Literal["auto", "host", "model"], target: Target, *, timeout: float = 60.0) -> Meter:
-    """Return a meter for `target`; "auto" is the model for emulated targets and the wall clock for native ones.
+METERS: Registry[type[Meter]] = Registry(
+    "lrfdse.meters",
+    "meter",
+    {"host": "lrfdse.measure.host_meter:HostMeter", "model": "lrfdse.measure.model_meter:ModelMeter"},
+)
+"""The classes of meters by name; a plug-in adds one under the entry-point group "lrfdse.meters"."""
+
+
+def auto_meter(target: Target) -> str:
+    """Return the name of the meter that "auto" stands for: the wall clock for native targets, else the model."""
+    return "host" if target.is_native else "model"
+
+
+def open_meter(name: str, target: Target, *, timeout: float = 60.0) -> Meter:
+    """Return a meter for `target`.
 
     Parameters
     ----------
     name
-        The meter.
+        A name of `METERS`, or "auto" (see `auto_meter`).
     target
         The machine whose kernels are measured.
     timeout
@@ -70,18 +112,12 @@ def open_meter(name: Literal["auto", "host", "model"], target: Target, *, timeou
     Raises
     ------
     InputError
-        Meter and target do not fit, or LLVM has no usable model of the target's core.
+        There is no such meter, meter and target do not fit, or LLVM has no usable model of the target's core.
     ToolError
-        A tool is missing or too old; the message names the command that installs it.
+        A tool is missing or too old, the message names the command that installs it; or a plug-in is broken.
     """
-    if name == "auto":
-        name = "host" if target.is_native else "model"
-    if name == "host":
-        from lrfdse.measure.host_meter import HostMeter
-
-        return HostMeter(target, timeout)
-    if name == "model":
-        from lrfdse.measure.model_meter import ModelMeter
-
-        return ModelMeter(target, timeout)
-    raise InputError(f'meter in ("auto", "host", "model") must hold, but got {name!r}')
+    name = auto_meter(target) if name == "auto" else name
+    meter = METERS.get(name)(target, timeout)
+    if meter.name != name:
+        raise ToolError(f"meter {name!r} calls itself {meter.name!r}: the plug-in must use one name")
+    return meter

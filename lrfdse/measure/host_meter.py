@@ -15,11 +15,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Latency, Measurement, MeterName
+from lrfdse.design import Artifact, Latency, Measurement, MeterKind
 from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
 from lrfdse.measure import build
 from lrfdse.measure.image import Image
@@ -54,7 +55,12 @@ class HostMeter:
         The target is another machine than the one at hand.
     """
 
-    name: MeterName = "host"
+    name = "host"
+    kind: ClassVar[MeterKind] = "measured"
+    procedure = "in repeated calls by wall clock on the machine that explored"
+    bracket = "low and high are the quartiles of repeated calls, the number is their median"
+    exclusive = True
+    tools = ("zig",)
 
     def __init__(self, target: Target, timeout: float) -> None:
         if not target.is_native:
@@ -66,7 +72,7 @@ class HostMeter:
                 f"target {target.name} is {target.isa} under Linux, but this machine is {platform.machine()} under "
                 f"{platform.system()}"
             )
-        require_tools(target, "host")
+        require_tools(target, self.tools)
         self._target = target
         self._timeout = timeout
 
@@ -85,7 +91,7 @@ class HostMeter:
             error = image.check(here / "image")
         warm, cold = np.asarray(samples.warm_ns), np.asarray(samples.cold_ns)
         return Measurement(
-            meter="host",
+            meter=self.name,
             warm=_latency(warm),
             cold=_latency(cold),
             max_error=error,

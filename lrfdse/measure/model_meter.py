@@ -6,17 +6,18 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Measurement, MeterName
+from lrfdse.design import Artifact, Measurement, MeterKind
 from lrfdse.errors import InputError
 from lrfdse.measure import build, scheduling, trace
 from lrfdse.measure.disassemble import Disassembler
 from lrfdse.measure.mca import CoreModel
 from lrfdse.measure.memory import memory_cycles
-from lrfdse.measure.toolchain import require_emulator, require_llvm, require_tools, require_zig
+from lrfdse.measure.toolchain import MODELLING, require_emulator, require_llvm, require_tools, require_zig
 from lrfdse.targets import isa
 from lrfdse.targets.target import Target
 
@@ -32,7 +33,15 @@ class ModelMeter:
         The target is native, or LLVM has no usable model of its core.
     """
 
-    name: MeterName = "model"
+    name = "model"
+    kind: ClassVar[MeterKind] = "modelled"
+    procedure = (
+        "from the code that QEMU executed, by LLVM's model of the core and a model of its caches, never from the "
+        "emulator's own time (docs/meter.md)"
+    )
+    bracket = "low, the number itself: memory traffic overlaps with computation; high: it does not"
+    exclusive = False
+    tools = MODELLING
 
     def __init__(self, target: Target, timeout: float) -> None:
         if target.is_native:
@@ -41,7 +50,7 @@ class ModelMeter:
             )
         if not target.scheduling_model:
             raise InputError(f"target {target.name} names no scheduling_model: the model meter cannot be used")
-        require_tools(target, "model")
+        require_tools(target, self.tools)
         self._target = target
         self._timeout = timeout
         self._disassembler = Disassembler(target)
@@ -57,7 +66,7 @@ class ModelMeter:
         core = scheduling.compute(seen, sequences, self._engine, str(artifact.spec))
         cold, warm = memory_cycles(seen.cold, target), memory_cycles(seen.warm, target)
         return Measurement(
-            meter="model",
+            meter=self.name,
             warm=warm.modelled(core.cycles, target.clock_mhz),
             cold=cold.modelled(core.cycles, target.clock_mhz),
             max_error=seen.max_error,

@@ -8,9 +8,9 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from lrfdse.errors import ToolError
 from lrfdse.targets.target import Target
@@ -21,6 +21,10 @@ LLVM_MAJOR = 22
 _NEWEST_LLVM_TRIED = 30
 
 
+MODELLING = ("zig", "qemu", "llvm-mc", "llvm-mca")
+"""The programs that a modelled latency takes; see `missing_tools`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """A program that is not there, or too old."""
@@ -28,10 +32,10 @@ class Missing:
     program: str
     problem: str
     command: str
-    """What installs it."""
+    """The command that installs it; empty where none is known."""
 
     def __str__(self) -> str:
-        return f"{self.program} {self.problem}: run `{self.command}`"
+        return f"{self.program} {self.problem}" + (f": run `{self.command}`" if self.command else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +46,49 @@ class Tool:
     version: str
 
 
-def missing_tools(target: Target, meter: Literal["host", "model"]) -> list[Missing]:
-    """Return what measuring kernels of `target` with `meter` lacks on this machine; empty when all is there."""
-    missing = []
-    if find_zig() is None:
-        missing.append(Missing("zig", "is not installed", "pip install 'ziglang>=0.15,<0.18'"))
-    if meter == "host":
-        return missing
-    if target.emulator and find_emulator(target) is None:
-        missing.append(Missing(target.emulator[0], "is not installed", "sudo apt-get install qemu-user"))
-    for program in ("llvm-mc", "llvm-mca"):
-        if find_llvm(program) is None:
-            older = shutil.which(program)
-            problem = f"{_llvm_version(older) or 'of unknown version'} is too old" if older else "is not installed"
-            missing.append(Missing(program, f"{problem}, {LLVM_MAJOR} or newer is needed", _LLVM_COMMAND))
-    return missing
+def missing_tools(target: Target, tools: Iterable[str]) -> list[Missing]:
+    """Return which of `tools` this machine lacks; empty when all are there.
+
+    Parameters
+    ----------
+    target
+        The target whose kernels are to be measured.
+    tools
+        Names of programs: "zig", "qemu" (the target's emulator, where it has one), "llvm-mc" and "llvm-mca" (of a
+        version that is new enough); any other must be on the path.
+    """
+    return [missing for tool in tools if (missing := _missing(target, tool)) is not None]
 
 
+def _missing(target: Target, tool: str) -> Missing | None:
+    if tool == "zig":
+        return None if find_zig() else Missing(tool, "is not installed", "pip install 'ziglang>=0.15,<0.18'")
+    if tool == "qemu":
+        if not target.emulator or find_emulator(target):
+            return None
+        return Missing(target.emulator[0], "is not installed", "sudo apt-get install qemu-user")
+    if tool not in _LLVM_PROGRAMS:
+        return None if shutil.which(tool) else Missing(tool, "is not installed", "")
+    if find_llvm(tool):
+        return None
+    older = shutil.which(tool)
+    problem = f"{_llvm_version(older) or 'of unknown version'} is too old" if older else "is not installed"
+    return Missing(tool, f"{problem}, {LLVM_MAJOR} or newer is needed", _LLVM_COMMAND)
+
+
+_LLVM_PROGRAMS = ("llvm-mc", "llvm-mca")
 _LLVM_COMMAND = f"sudo apt-get install llvm-{LLVM_MAJOR}"
 
 
-def require_tools(target: Target, meter: Literal["host", "model"]) -> None:
-    """Do nothing when all tools are there.
+def require_tools(target: Target, tools: Iterable[str]) -> None:
+    """Do nothing when all of `tools` are there (see `missing_tools`).
 
     Raises
     ------
     ToolError
         Something is missing or too old; the message names each program and the command that installs it.
     """
-    if missing := missing_tools(target, meter):
+    if missing := missing_tools(target, tools):
         raise ToolError(f"cannot measure for target {target.name}: " + "; ".join(map(str, missing)))
 
 

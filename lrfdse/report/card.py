@@ -24,9 +24,8 @@ def design_card(document: Document, design: DesignEntry) -> str:
     """
     made, kind = document["settings"], document["latency"]["kind"]
     regime = {"warm": "weights in the last-level cache", "cold": "weights from DRAM"}[design["cache_regime"]]
-    machine = (
-        "the machine that explored" if document["meter"] == "host" else f"{made['core']}, {made['clock_mhz']:g} MHz"
-    )
+    # A measured number does not depend on the clock that the target's file names.
+    machine = made["core"] if kind == "measured" else f"{made['core']}, {made['clock_mhz']:g} MHz"
     lines = [
         f"### {code(design['id'])} {role_of(design, document)}",
         "",

@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 """Of ``front.json`` (docs/front-json.md): new keys leave it, a key that goes or changes its meaning raises it."""
 
-_BRACKETS = {
-    "model": "low, the number itself: memory traffic overlaps with computation; high: it does not",
-    "host": "low and high are the quartiles of repeated calls, the number is their median",
-}
-
 
 def front_document(exploration: Exploration) -> dict[str, Any]:
     """Return the content of ``front.json``; it holds no time of day, so equal explorations give equal documents."""
@@ -47,9 +42,10 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
         "meter": exploration.meter,
         "latency": {
             "unit": "us",
-            "kind": "modelled" if exploration.meter == "model" else "measured",
+            "kind": exploration.meter_kind,
             "covers": "the sum over the model's fully-connected layers; the rest of the model is not in it",
-            "bracket": _BRACKETS.get(exploration.meter, "low and high are the spread of repeated calls"),
+            "procedure": exploration.procedure,
+            "bracket": exploration.bracket,
         },
         "metric": exploration.metric,
         "versions": dict(exploration.versions),

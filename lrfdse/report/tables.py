@@ -75,7 +75,7 @@ def funnel_table(funnels: Mapping[str, Funnel]) -> Table:
 def design_table(exploration: Exploration) -> Table:
     """Return the designs worth reading, each against the original: the front and the baselines."""
     base = exploration.baseline
-    kind = "modelled" if exploration.meter == "model" else "measured"
+    kind = exploration.meter_kind
     score = "accuracy" if base.accuracy is not None and exploration.metric == "fidelity" else exploration.metric
     table = Table(
         title=f"Designs for {exploration.settings.target.name}", title_justify="left", box=None, pad_edge=False
@@ -166,7 +166,7 @@ def recommendation(exploration: Exploration) -> str:
     return (
         f"Recommended: {design.id}, {base.params / design.params:.1f}x fewer parameters and "
         f"{base.latency.us / design.latency.us:.1f}x lower "
-        f"{'modelled' if exploration.meter == 'model' else 'measured'} latency of the fully-connected layers, "
+        f"{exploration.meter_kind} latency of the fully-connected layers, "
         f"chosen for a loss of at most {limit} of {exploration.metric} on the data that choose.\n{path}"
     )
 

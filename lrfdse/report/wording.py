@@ -57,17 +57,15 @@ def loss_text(document: Document) -> str:
 
 def latency_text(document: Document) -> str:
     """Return how the latencies were obtained."""
-    made = document["settings"]
-    covers = f"Latency is {document['latency']['covers']}."
-    if document["latency"]["kind"] == "modelled":
-        return (
-            "Every latency here is modelled, none is measured: each kernel was compiled, run in QEMU and compared with "
-            f"a reference, and the cycles of the executed code were counted by LLVM's model of the core and a model of "
-            f"its caches, at {made['clock_mhz']:g} MHz. The emulator's own time is never used. {covers}"
-        )
+    latency, clock = document["latency"], document["settings"]["clock_mhz"]
+    modelled = latency["kind"] == "modelled"
+    said = "modelled, none is measured" if modelled else "measured"
+    # A document of an earlier version does not tell the procedure.
+    procedure = latency.get("procedure", f"by the meter {document['meter']}")
+    at = f" at {clock:g} MHz" if modelled else ""
     return (
-        "Every latency here is measured: each kernel was compiled, compared with a reference, and timed in repeated "
-        f"calls by wall clock on the machine that explored. {covers}"
+        f"Every latency here is {said}: each kernel was compiled and compared with a reference, and its latency "
+        f"{latency['kind']}{at} {procedure}. Latency is {latency['covers']}."
     )
 
 

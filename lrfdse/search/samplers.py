@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from lrfdse.errors import InputError, ToolError
+from lrfdse.base.registry import Registry
+from lrfdse.errors import ToolError
 from lrfdse.search.queue import Plan
 from lrfdse.search.tables import LayerTable
 
@@ -79,6 +80,7 @@ class Sampler:
     """A way to propose plans."""
 
     name: str
+    """The name under which it is registered; designs say it as their origin."""
     propose: Propose
     batch: int | None = _BATCH
     """Plans proposed at once; None where they do not depend on what was evaluated."""
@@ -97,11 +99,9 @@ def open_sampler(name: str) -> Sampler:
     InputError
         There is none.
     ToolError
-        It needs a package that is not installed.
+        It needs a package that is not installed, or the plug-in that offers it is broken.
     """
-    if name not in SAMPLERS:
-        raise InputError(f"--sampler {name}: no such sampler; there are {', '.join(SAMPLERS)}")
-    sampler = SAMPLERS[name]
+    sampler = SAMPLERS.get(name)
     if sampler.needs and importlib.util.find_spec(sampler.needs) is None:
         raise ToolError(f"--sampler {name} needs {sampler.package}: pip install {sampler.package}")
     return sampler
@@ -227,14 +227,19 @@ def _gp(seed: int) -> BaseSampler:
     return GPSampler(seed=seed, n_startup_trials=_STARTUP, deterministic_objective=True)
 
 
-SAMPLERS: Mapping[str, Sampler] = {
-    sampler.name: sampler
-    for sampler in (
-        Sampler("nsga2", _by_optuna(_nsga2, asks=True)),
-        Sampler("tpe", _by_optuna(_tpe)),
-        Sampler("gp", _by_optuna(_gp), needs="torch", package="torch"),
-        Sampler("evolution", _evolution),
-        Sampler("random", _random, batch=None),
-        Sampler("exhaustive", _exhaustive, batch=None, whole_space=True),
-    )
-}
+SAMPLERS: Registry[Sampler] = Registry(
+    "lrfdse.samplers",
+    "sampler",
+    {
+        sampler.name: sampler
+        for sampler in (
+            Sampler("nsga2", _by_optuna(_nsga2, asks=True)),
+            Sampler("tpe", _by_optuna(_tpe)),
+            Sampler("gp", _by_optuna(_gp), needs="torch", package="torch"),
+            Sampler("evolution", _evolution),
+            Sampler("random", _random, batch=None),
+            Sampler("exhaustive", _exhaustive, batch=None, whole_space=True),
+        )
+    },
+)
+"""The samplers by name; a plug-in adds one under the entry-point group "lrfdse.samplers"."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lrfdse.design import METHODS, SearchSpace
+from lrfdse.design import SearchSpace
 from lrfdse.errors import InputError
 from lrfdse.targets import isa
 from lrfdse.targets.target import CacheLevel, Target
@@ -77,6 +77,8 @@ def load_target(name_or_path: str) -> Target:
 def load_search_space(name_or_path: str) -> SearchSpace:
     """Read a search space by name, or from a TOML file of the user's own; every key has a default.
 
+    Whether its fitting method exists is for whoever fits to say: a plug-in may bring it.
+
     Raises
     ------
     InputError
@@ -92,7 +94,6 @@ def load_search_space(name_or_path: str) -> SearchSpace:
         "`min_ratio_large >= 1` must hold": 1 <= space.min_ratio_large < math.inf,
         "`min_size >= 0` must hold": space.min_size >= 0,
         "`max_compiled >= 1` must hold": space.max_compiled >= 1,
-        f"`method` must be one of {', '.join(METHODS)}": space.method in METHODS,
         '`directions` must be "rl", "lr" or both': bool(space.directions),
     }
     _check(rules, path)

@@ -12,6 +12,7 @@ DOCUMENT = {
     "model": {"path": "../../nets/lenet/model.onnx", "sha256": "ab" * 32},
     "target": "riscv64",
     "meter": "model",
+    "latency": {"kind": "modelled"},
     "metric": "accuracy",
     "versions": {"lrfdse": "0.1.0", "llvm": "22.1.8"},
     "settings": {"target_digest": "d1", "max_drop": 0.01, "max_params": None, "max_latency_us": None},

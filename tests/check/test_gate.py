@@ -105,7 +105,7 @@ def test_a_modelled_latency_regresses_where_both_ends_do(after, verdict, front):
 
 
 def measured(document):
-    document["meter"] = "host"
+    document["meter"], document["latency"]["kind"] = "host", "measured"
     document["versions"]["machine"] = "board 1"
 
 
@@ -140,9 +140,9 @@ def entry(us, low, high):
     return Entry("x", 10, 10, us, low, high, None, None, None, None, None)
 
 
-def result(meter="model"):
+def result(kind="modelled"):
     none = entry(1.0, 1.0, 1.0)
-    return Result(None, "m", "", "t", "d", meter, "accuracy", None, none, {}, (), None, None, None, {})
+    return Result(None, "m", "", "t", "d", "some", kind, "accuracy", None, none, {}, (), None, None, None, {})
 
 
 @given(positive, positive, positive, positive, st.floats(0, 1), st.floats(0, 1))
@@ -160,7 +160,7 @@ def test_what_regresses_is_slower_wherever_in_the_bracket_the_core_lies(a, b, c,
 @given(positive, positive, st.booleans())
 def test_a_run_never_regresses_against_itself(a, b, modelled):
     low, high = sorted((a, b))
-    same, run = entry((low + high) / 2, low, high), result("model" if modelled else "host")
+    same, run = entry((low + high) / 2, low, high), result("modelled" if modelled else "measured")
     assert {each.verdict for each in check_regressions(run, same, run, same, 0.0)} <= {"pass", "skip"}
 
 

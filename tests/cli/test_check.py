@@ -32,6 +32,7 @@ def folder(tmp_path, monkeypatch):
         "model": {"path": "../[bold]x/model.onnx", "sha256": ""},
         "target": "riscv64",
         "meter": "model",
+        "latency": {"kind": "modelled"},
         "metric": "accuracy",
         "settings": {"max_drop": 0.01},
         "baseline": {**DESIGN, "id": "bb", "params": 100_000},

@@ -47,7 +47,7 @@ def test_a_worker_that_dies_costs_its_own_kernel_only(monkeypatch, tmp_path):
     monkeypatch.setattr(kernels, "_start_worker", print)
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: really_get_context("fork"))
     specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 7)]
-    meter = types.SimpleNamespace(name="model", key=lambda: "key")
+    meter = types.SimpleNamespace(name="model", exclusive=False, key=lambda: "key")
     cache = Cache(tmp_path)
     found = kernels.measure_kernels(specs, load_target("riscv64"), meter, cache, 2, lambda event: None)
     assert {spec.factorization.ranks[0] for spec in specs if found[spec].measurement is None} == {3}

@@ -94,7 +94,7 @@ def test_metrics_with_class_labels(metric, expected):
     assert scorer.name == ("accuracy" if metric in (None, "top1") else metric)
 
 
-@pytest.mark.parametrize("metric", [None, *METRICS])
+@pytest.mark.parametrize("metric", [None, *METRICS.names()])
 def test_without_labels_the_original_model_is_the_measure(metric):
     scorer = open_scorer(metric, labelled=False)
     data = Dataset(INPUTS, None)

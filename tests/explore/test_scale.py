@@ -20,6 +20,7 @@ from lrfdse.model import load_model
 
 class FakeMeter:
     name = "model"
+    exclusive = False
 
     def key(self):
         return "fake"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lrfdse.errors import DeviceError, InputError, ToolError
-from lrfdse.measure import build, missing_tools, open_meter, require_tools
+from lrfdse.measure import METERS, build, missing_tools, open_meter, require_tools
 from lrfdse.measure.toolchain import find_llvm
 from lrfdse.targets.catalog import data_folder
 from lrfdse.targets.target import CacheLevel
@@ -25,7 +25,7 @@ def test_a_meter_that_does_not_fit_is_refused(measured_target):
         open_meter("host", measured_target("riscv64"))
     with pytest.raises(InputError, match="host meter"):
         open_meter("model", measured_target("host"))
-    with pytest.raises(InputError, match="must hold"):
+    with pytest.raises(InputError, match="unknown meter 'qemu': choose from host, model"):
         open_meter("qemu", measured_target("riscv64"))
     with pytest.raises(DeviceError, match="this machine is"):
         open_meter("host", dataclasses.replace(measured_target("host"), isa="armv7"))
@@ -55,7 +55,7 @@ def empty_path(tmp_path, monkeypatch):
 
 def test_missing_tools_are_named_with_the_command_that_installs_them(measured_target, empty_path):
     target = measured_target("riscv64")
-    found = {missing.program: missing.command for missing in missing_tools(target, "model")}
+    found = {missing.program: missing.command for missing in missing_tools(target, METERS.get("model").tools)}
     assert found == {
         "qemu-riscv64": "sudo apt-get install qemu-user",
         "llvm-mc": "sudo apt-get install llvm-22",
@@ -63,7 +63,7 @@ def test_missing_tools_are_named_with_the_command_that_installs_them(measured_ta
     }
     with pytest.raises(ToolError, match="qemu-riscv64 is not installed: run `sudo apt-get install qemu-user`"):
         open_meter("model", target)
-    assert missing_tools(measured_target("host"), "host") == []
+    assert missing_tools(measured_target("host"), METERS.get("host").tools) == []
 
 
 def test_a_tool_that_is_too_old_is_named_with_its_version(measured_target, empty_path):
@@ -72,7 +72,7 @@ def test_a_tool_that_is_too_old_is_named_with_its_version(measured_target, empty
         path.write_text("#!/bin/sh\necho 'Debian LLVM version 14.0.6'\n")
         path.chmod(0o755)
     with pytest.raises(ToolError, match=r"llvm-mca 14\.0\.6 is too old, 22 or newer is needed"):
-        require_tools(measured_target("aarch64"), "model")
+        require_tools(measured_target("aarch64"), METERS.get("model").tools)
 
 
 def test_a_newer_llvm_under_its_plain_name_is_taken(empty_path):

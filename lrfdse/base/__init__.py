@@ -1,0 +1,1 @@
+"""What every package stands on: files, stored results, processes and registries; none of it knows the subject."""

@@ -93,12 +93,13 @@ class InstructionSetContract:
 
     def test_canonical_instructions_are_of_the_same_class(self, isa: InstructionSet, target: Target) -> None:
         """What a scheduling table is kept under is of the same class, runs alike, and stays as it is."""
-        for instruction in _probe(isa, target):
+        probe = _probe(isa, target)
+        for instruction in probe:
             kept = isa.canonical(instruction)
             assert isa.class_of(kept.text) == isa.class_of(instruction.text)
             assert kept.vtype == instruction.vtype
             assert isa.canonical(kept) == kept
-            assert _assembled([kept.text], isa, target) == 1
+        assert _assembled([isa.canonical(instruction).text for instruction in probe], isa, target) == len(probe)
 
     def test_sequences_keep_the_text_and_hints_are_lines(self, isa: InstructionSet, target: Target) -> None:
         """Sequences hold all instructions in their order, and LLVM takes hints to llvm-mca for comments."""
@@ -119,15 +120,15 @@ class InstructionSetContract:
         assert test.bound > 0
         assert test.engine is not None, test
 
-    def test_kernels_compile_without_spills(self, isa: InstructionSet, target: Target) -> None:
-        """The best schedules compile, spill nothing, multiply by FMAs, and end with a return."""
+    def test_kernels_compile(self, isa: InstructionSet, target: Target) -> None:
+        """The best schedules compile to FMAs and branches without comments; that of a dense layer spills nothing."""
         from lrfdse.explore.assembly import instructions, mix
         from lrfdse.kernels import spills
 
         for artifact in _kernels(target):
             code = instructions(artifact.assembly, isa)
             counts = mix(code, isa)
-            assert spills(artifact, target) == 0, artifact.spec
+            assert artifact.spec.factorization.ranks or spills(artifact, target) == 0, artifact.spec
             assert counts.get(VECTOR_FMA if target.lanes > 1 else SCALAR_FMA, 0) > 0, artifact.spec
             assert any(isa.class_of(text) == BRANCH for text in code), artifact.spec
             assert not any(isa.comment in text for text in code), artifact.spec

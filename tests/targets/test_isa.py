@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,8 @@ from lrfdse.measure.mca import CoreModel
 from lrfdse.measure.scheduling import self_test
 from lrfdse.targets.catalog import data_folder, load_target
 from lrfdse.targets.isa import REGISTRY, instruction_set, names
+from lrfdse.targets.isa.classes import INTEGER
+from lrfdse.targets.isa.code import Instruction, Registers
 from lrfdse.testing.isa import InstructionSetContract
 
 PACKAGE = Path(lrfdse.__file__).parent
@@ -55,6 +61,30 @@ class TestX86(InstructionSetContract):
         return load_target("host")
 
 
+@pytest.mark.parametrize(
+    ("change", "method"),
+    [
+        ({"name": "riscv"}, "it_is_found_by_its_own_name"),
+        ({"comment": "&"}, "llvm_reads_its_text"),
+        ({"llvm": "aarch64"}, "llvm_reads_its_text"),
+        ({"classes": ((INTEGER, "."),)}, "instructions_of_the_probe_have_their_classes"),
+        ({"spills": ("nothing",)}, "every_pattern_of_spills_is_met_and_arithmetic_is_none"),
+        ({"spills": ("v|f",)}, "every_pattern_of_spills_is_met_and_arithmetic_is_none"),
+        ({"registers": lambda instruction: Registers(("a0",), ("a0",))}, "the_probe_is_of_independent_chains"),
+        ({"canonical": lambda instruction: Instruction("nop")}, "canonical_instructions_are_of_the_same_class"),
+        ({"sequence": lambda texts, vtype: ()}, "sequences_keep_the_text_and_hints_are_lines"),
+        ({"hints": lambda sequence: ("two\nlines",)}, "sequences_keep_the_text_and_hints_are_lines"),
+        ({"zig": "aarch64-linux-musl"}, "zig_links_what_llvm_compiles"),
+    ],
+)
+def test_the_contract_refuses_what_is_wrong(change, method):
+    contract, target = TestRiscv64(), load_target("riscv64")
+    given = {"isa": dataclasses.replace(instruction_set("riscv64"), **change), "target": target}
+    checked = getattr(contract, f"test_{method}")
+    with pytest.raises(AssertionError):
+        checked(**{name: given[name] for name in inspect.signature(checked).parameters})
+
+
 @pytest.fixture
 def fifth():
     """Another name for RISC-V, as a plug-in would add it; everything else of it is what RISC-V's object says."""
@@ -88,6 +118,28 @@ def test_a_fifth_set_is_one_object_and_a_target_file(fifth, tmp_path):
     assert kernel_text("fc1", made, target) == kernel_text("fc1", usual, known)
     assert self_test(CoreModel.of(target)) == self_test(CoreModel.of(known))
     assert program_data([], target, {}) == program_data([], known, {})
+
+
+def test_a_plug_in_brings_a_set_with_one_module(tmp_path):
+    info = tmp_path / "kestrel-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kestrel\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lrfdse.instruction_sets]\nkestrel64 = kestrel:KESTREL64\n")
+    (tmp_path / "kestrel.py").write_text(
+        "import dataclasses\nfrom lrfdse.targets.isa.riscv64 import RISCV64\n"
+        "KESTREL64 = dataclasses.replace(RISCV64, name='kestrel64', comment=';')\n"
+    )
+    code = (
+        "import sys; from lrfdse.targets.catalog import load_target\n"
+        "print(load_target(sys.argv[1]).instruction_set.comment)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(_target_file(tmp_path, "kestrel64"))],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PACKAGE.parent}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.stdout, ran.stderr) == (";\n", "")
 
 
 def _target_file(folder, isa):

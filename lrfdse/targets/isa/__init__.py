@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from lrfdse.base.registry import Registry
+from lrfdse.targets.isa.aarch64 import AARCH64
+from lrfdse.targets.isa.armv7 import ARMV7
 from lrfdse.targets.isa.description import InstructionSet, Probe, Vectors
+from lrfdse.targets.isa.riscv64 import RISCV64
+from lrfdse.targets.isa.x86_64 import X86_64
 
 __all__ = ["REGISTRY", "InstructionSet", "Probe", "Vectors", "instruction_set", "names"]
 
 REGISTRY = Registry[InstructionSet](
     "lrfdse.instruction_sets",
     "instruction set",
-    builtins={
-        "riscv64": "lrfdse.targets.isa.riscv64:RISCV64",
-        "aarch64": "lrfdse.targets.isa.aarch64:AARCH64",
-        "armv7": "lrfdse.targets.isa.armv7:ARMV7",
-        "x86_64": "lrfdse.targets.isa.x86_64:X86_64",
-    },
+    # The objects, not where they are: what decides a stored result is found by following names.
+    builtins={one.name: one for one in (RISCV64, AARCH64, ARMV7, X86_64)},
 )
 """Instruction sets by the name that the key `isa` of a target gives."""
 

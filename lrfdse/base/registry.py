@@ -148,7 +148,7 @@ class Registry(Generic[T]):
         """What installed distributions offer; their metadata are read once."""
         if self._found is None:
             found: dict[str, tuple[EntryPoint, ...]] = {}
-            for entry in _entry_points(tuple(sys.path)).select(group=self.group):
+            for entry in _offers(self.group):
                 found[entry.name] = (*found.get(entry.name, ()), entry)
             self._found = found
         return self._found
@@ -180,6 +180,15 @@ class Registry(Generic[T]):
                 f"{self.what} {entry.name!r} of {_distribution(entry)} cannot be loaded from {entry.value}: "
                 f"{type(error).__name__}: {text}"
             ) from error
+
+
+def installed(group: str) -> tuple[str, ...]:
+    """Return the names that plug-ins offer under an entry-point group, sorted; nothing is imported."""
+    return tuple(sorted({entry.name for entry in _offers(group)}))
+
+
+def _offers(group: str) -> EntryPoints:
+    return _entry_points(tuple(sys.path)).select(group=group)
 
 
 def _distribution(entry: EntryPoint) -> str:

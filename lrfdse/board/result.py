@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lrfdse.board.runner import Ended
+from lrfdse.board.transport import Ended
 from lrfdse.design import Factorization, KernelSpec, Latency, Schedule
 from lrfdse.errors import InputError, ToolError
 

@@ -10,27 +10,16 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from lrfdse.board.transport import Ended
 from lrfdse.errors import InputError, ToolError
 
 _MOST_OUTPUT = 16 << 20
 _BEGINS = 1.0
 """Seconds within which a thread begins."""
 _PROGRAM, _ARGUMENTS = "{program}", "{arguments}"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a program on a board ended, or the command that was to run it."""
-
-    code: int
-    output: str
-    """What it wrote to standard output."""
-    errors: str
-    """What it, or the command, wrote to standard error."""
 
 
 class Runner:

@@ -10,6 +10,7 @@ import typer
 
 from lrfdse.cli.bench import bench, calibrate
 from lrfdse.cli.check import check
+from lrfdse.cli.names import NamingCommand
 from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report import report
 from lrfdse.cli.terminal import console as console_of_stdout
@@ -54,7 +55,7 @@ def _root(
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=NamingCommand)
 def explore(
     model: ModelArgument,
     target: TargetOption,
@@ -63,14 +64,16 @@ def explore(
     test: Annotated[Path | None, typer.Option(help="Inputs and labels that accuracies are reported on.")] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="top1, top5, mse, cosine, exact or MODULE:FUNCTION."),
+        typer.Option(help="top1, top5, mse, cosine, exact{lrfdse.metrics} or MODULE:FUNCTION."),
     ] = None,
     eval_samples: Annotated[
         int | None, typer.Option(min=1, help="Samples of --eval that choose; default: all.")
     ] = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     space: SpaceOption = "default",
-    meter: Annotated[str, typer.Option(help="auto, host (wall clock) or model (modelled cycles).")] = "auto",
+    meter: Annotated[
+        str, typer.Option(help="auto, host (wall clock), model (modelled cycles){lrfdse.meters}.")
+    ] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.")] = None,
     max_drop: Annotated[str, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = "1%",
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
@@ -81,9 +84,16 @@ def explore(
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    sampler: Annotated[str, typer.Option(help="nsga2, tpe, gp, evolution, random or exhaustive.")] = "nsga2",
+    sampler: Annotated[
+        str, typer.Option(help="nsga2, tpe, gp, evolution, random, exhaustive{lrfdse.samplers}.")
+    ] = "nsga2",
     minutes: Annotated[float | None, typer.Option("--time", min=0, help="Minutes; then no new plan is begun.")] = None,
-    runner: Annotated[str | None, typer.Option(help="Time kept designs on a board, too: 'ssh user@board'.")] = None,
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            help="Time kept designs on a board, too: 'ssh user@board' or RUNNER:TEXT (command{lrfdse.runners})."
+        ),
+    ] = None,
     study: Annotated[str | None, typer.Option(help="Optuna storage or journal; default: SQLite in the output.")] = None,
     study_name: Annotated[str | None, typer.Option(help="Default: a name of model, target and data.")] = None,
     artifacts: Annotated[Path | None, typer.Option(help="Files for workers; default: artifacts in the output.")] = None,
@@ -159,7 +169,7 @@ def inspect(
 app.command()(check)
 app.command()(worker)
 app.command()(report)
-app.command()(bench)
+app.command(cls=NamingCommand)(bench)
 app.command()(calibrate)
 
 

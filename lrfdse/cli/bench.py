@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 def bench(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
-    runner: Annotated[str, typer.Option(help="What runs a program on the board: 'ssh user@board'.")],
+    runner: Annotated[
+        str,
+        typer.Option(
+            help="What runs a program on the board: 'ssh user@board' or RUNNER:TEXT (command{lrfdse.runners})."
+        ),
+    ],
     repeats: Annotated[int | None, typer.Option(min=1, max=1001, help="Samples of each kernel; default: 21.")] = None,
     min_time: Annotated[
         int | None, typer.Option(min=0, max=60000, help="Least milliseconds of a warm sample; default: 2.")
@@ -33,7 +38,7 @@ def bench(
 ) -> None:
     """Run the kept designs of DIR on a board, write DIR/board.json, and add what it took to the reports."""
     from lrfdse.board.result import board_line
-    from lrfdse.board.runner import Runner
+    from lrfdse.board.transport import open_transport
     from lrfdse.cli.progress import listening
     from lrfdse.cli.terminal import console
     from lrfdse.explore.board import RECORD, BenchOptions
@@ -41,7 +46,7 @@ def bench(
     from lrfdse.explore.settings import default_cache
     from lrfdse.report.html import write_again
 
-    way = Runner(runner)
+    way = open_transport(runner)
     with listening() as listener:
         options = BenchOptions(repeats, min_time, core, timeout)
         document, runs = run(folder, way, options, cache or default_cache(), listener)

@@ -23,7 +23,7 @@ from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.board.prediction import Terms
-    from lrfdse.board.runner import Runner
+    from lrfdse.board.transport import Transport
 
 RECORD = "board.json"
 """Name of the record in the output folder."""
@@ -54,27 +54,27 @@ class BenchOptions:
         return [word for name, value in given.items() if value is not None for word in (name, str(value))]
 
 
-def open_board(template: str | None, target: Target) -> Runner | None:
+def open_board(template: str | None, target: Target) -> Transport | None:
     """Return the way to a board after it was gone once, or None without a template: a search is long.
 
     Raises
     ------
     InputError
-        The template is no command.
+        The template is no command, and names no runner.
     ToolError
         The board cannot be reached, or does not run programs for `target`.
     """
     if template is None:
         return None
-    from lrfdse.board.runner import Runner
+    from lrfdse.board.transport import open_transport
 
-    runner = Runner(template)
+    runner = open_transport(template)
     describe_board(runner, target)
     return runner
 
 
 def measured_on(
-    runner: Runner | None, folder: Path, ids: Sequence[str], target: Target, cache: Cache, tell: Listener
+    runner: Transport | None, folder: Path, ids: Sequence[str], target: Target, cache: Cache, tell: Listener
 ) -> tuple[dict[str, BoardRun], ToolError | None]:
     """Return what a board took for designs, ``board.json`` written; or what failed, and nothing written."""
     if runner is None:
@@ -99,7 +99,7 @@ def board_notes(runs: Iterable[BoardRun]) -> list[str]:
     ]
 
 
-def describe_board(runner: Runner, target: Target) -> Mapping[str, Any]:
+def describe_board(runner: Transport, target: Target) -> Mapping[str, Any]:
     """Run a program without kernels on the board and return the board's description.
 
     Raises
@@ -118,7 +118,7 @@ def describe_board(runner: Runner, target: Target) -> Mapping[str, Any]:
 
 
 def run_designs(
-    folder: Path, ids: Sequence[str], runner: Runner, target: Target, options: BenchOptions, tell: Listener
+    folder: Path, ids: Sequence[str], runner: Transport, target: Target, options: BenchOptions, tell: Listener
 ) -> list[BoardRun]:
     """Run the programs of designs of an output folder, one after another.
 
@@ -167,7 +167,7 @@ def write_record(
 
 
 def bench(
-    folder: Path, runner: Runner, options: BenchOptions, cache: Path, listen: Listener = silent
+    folder: Path, runner: Transport, options: BenchOptions, cache: Path, listen: Listener = silent
 ) -> tuple[dict[str, Any], list[BoardRun]]:
     """Run the kept designs of a finished exploration on a board; write ``board.json`` and add to ``front.json``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import ToolError
 from lrfdse.explore.board import board_notes, measured_on, open_board
@@ -86,7 +86,7 @@ def explore(
             meter_kind=meter.kind,
             procedure=meter.procedure,
             bracket=meter.bracket,
-            versions=_versions() | meter.versions(),
+            versions=_versions() | meter.versions() | _plugins(settings, meter),
             layers=tuple(_on_front(result, front) for result in layers),
             untouched=inputs.model.untouched,
             metric=metric,
@@ -175,6 +175,23 @@ def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:
             "designs that fit are charged from the cache"
         )
     return notes
+
+
+def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:
+    """Return the distribution and version of every plug-in that had a part in the numbers, by what it gave."""
+    from lrfdse.base.registry import Registry
+    from lrfdse.explore.metrics import DEFAULT, METRICS
+    from lrfdse.factorize import METHODS
+    from lrfdse.measure import METERS
+    from lrfdse.search.samplers import SAMPLERS
+
+    used: tuple[tuple[Registry[Any], str], ...] = (
+        (METERS, meter.name),
+        (METHODS, settings.space.method),
+        (SAMPLERS, settings.sampler),
+        (METRICS, settings.metric or DEFAULT),
+    )
+    return {f"{registry.what} {name}": origin for registry, name in used if (origin := registry.origin(name))}
 
 
 def _versions() -> dict[str, str]:

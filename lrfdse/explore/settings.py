@@ -78,7 +78,7 @@ class Settings:
     minutes: float | None = None
     """After which no new plan is proposed; None means never."""
     runner: str | None = None
-    """Command that runs a program on a board, see `lrfdse.board.runner`; None means that nothing is run there."""
+    """What runs a program on a board, see `lrfdse.board.transport.open_transport`; None means that nothing does."""
     artifacts: Path | None = None
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
     cache: Path = field(default_factory=default_cache)

@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from lrfdse.errors import InputError
+from lrfdse.files import write_atomically
 
 OLDEST_OPSET = 7
 """Add and Gemm broadcast as they do today from opset 7, which is also the oldest that onnxruntime supports."""
@@ -52,6 +53,21 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     except (onnx.checker.ValidationError, ValueError) as error:
         raise InputError(f"{path}: not a valid ONNX model: {one_line(error)}") from error
     return proto, digest.hexdigest()
+
+
+class OnnxFormat:
+    """ONNX files, the format "onnx" of `lrfdse.formats.FORMATS`."""
+
+    def read(self, path: Path) -> tuple[onnx.ModelProto, str]:
+        """Read a model, external data included, and check it; see `read_model`."""
+        return read_model(path)
+
+    def write(self, model: onnx.ModelProto, path: Path) -> None:
+        """Write a model, every tensor inside the file, by atomic rename."""
+        write_atomically(path, model.SerializeToString())
+
+
+ONNX = OnnxFormat()
 
 
 def default_opset(proto: onnx.ModelProto) -> int:

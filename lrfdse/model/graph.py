@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from lrfdse.design import Layer, Use
 from lrfdse.errors import InputError
+from lrfdse.formats import format_of
 from lrfdse.model.constants import stored, trace
-from lrfdse.model.files import one_line, read_model
+from lrfdse.model.files import one_line
 from lrfdse.model.find import Product, Site, Untouched, find_products, fused, node_name
 from lrfdse.model.names import layer_name
 from lrfdse.model.shapes import Port, Sizes, infer, is_known, ports, shape_option
@@ -70,7 +71,7 @@ class Model:
 
 
 def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = None) -> Model:
-    """Read an ONNX model and find its fully-connected layers.
+    """Read a model, by the format that its name ends in, and find its fully-connected layers.
 
     Parameters
     ----------
@@ -83,11 +84,11 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
     Raises
     ------
     InputError
-        The file cannot be used (see `read_model`), it has no fully-connected layer, a layer's rows depend on sizes that
-        `shape` does not fix, `shape` does not fit, or a weight holds NaN or Inf.
+        The file cannot be used (see `lrfdse.formats.Format.read`), it has no fully-connected layer, a layer's rows
+        depend on sizes that `shape` does not fix, `shape` does not fit, or a weight holds NaN or Inf.
     """
     path = Path(path)
-    proto, sha256 = read_model(path)
+    proto, sha256 = format_of(path).read(path)
     try:
         model = ir.from_proto(proto)
     except Exception as error:

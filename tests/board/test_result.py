@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
-from lrfdse.board.runner import Ended
+from lrfdse.board.transport import Ended
 from lrfdse.errors import ToolError
 
 KERNEL = {

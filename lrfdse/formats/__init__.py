@@ -1,0 +1,71 @@
+"""The files that models come in: a format reads one into an ONNX graph, and writes a graph back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lrfdse.base.registry import Registry
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["DEFAULT", "FORMATS", "Format", "format_of"]
+
+DEFAULT = "onnx"
+"""The format of files whose suffix is no format's name."""
+
+
+class Format(Protocol):
+    """One kind of model file."""
+
+    def read(self, path: Path) -> tuple[onnx.ModelProto, str]:
+        """Read a model and check it.
+
+        Parameters
+        ----------
+        path
+            The model's file.
+
+        Returns
+        -------
+        tuple
+            The model as ONNX with every tensor inside it, and the SHA-256 (64 hexadecimal digits) of all bytes that
+            were read: it stands for the model in the keys of stored results.
+
+        Raises
+        ------
+        InputError
+            The file is missing, of another format, damaged, or holds what cannot be used; the message begins with the
+            path and is one line.
+        """
+
+    def write(self, model: onnx.ModelProto, path: Path) -> None:
+        """Write a model, the whole file or none of it.
+
+        Parameters
+        ----------
+        model
+            What `read` gives, or a compressed form of it.
+        path
+            The file to write; its folder exists.
+        """
+
+
+FORMATS: Registry[Format] = Registry("lrfdse.formats", "model format", {DEFAULT: "lrfdse.model.files:ONNX"})
+"""The model formats by name, which is the suffix of their files without its dot, in lower case; a format of several
+suffixes stands here several times. A plug-in adds one under the entry-point group "lrfdse.formats"."""
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of the file's suffix, else ONNX, whose files may be called anything.
+
+    Raises
+    ------
+    InputError
+        Two plug-ins offer a format of this suffix.
+    ToolError
+        The plug-in that offers it is broken.
+    """
+    suffix = path.suffix.lower().removeprefix(".")
+    return FORMATS.get(suffix if suffix in FORMATS.names() else DEFAULT)

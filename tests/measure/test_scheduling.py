@@ -171,3 +171,8 @@ def test_instructions_that_the_model_does_not_know_are_refused():
     trace = parse(_document(10))
     with pytest.raises(KernelError, match=r"50\.0% are"):
         compute(trace, Disassembler(target).sequences(trace), open_engine(CoreModel.of(target)), "kernel")
+
+
+def test_the_scoreboard_reads_only_sets_with_in_order_cores(measured_target):
+    with pytest.raises(ValueError, match="x86_64 has no reader of registers"):
+        Scoreboard(Mca(CoreModel.of(measured_target("x86-64-v3"))))

@@ -15,6 +15,11 @@ class CacheLevel:
     kib: int
     ways: int
 
+    def __repr__(self) -> str:
+        # Digests of targets in results and board records hold this text: under another name they would not be found
+        # to be of the target that was explored.
+        return f"Cache(kib={self.kib}, ways={self.ways})"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

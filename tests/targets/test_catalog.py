@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
+from lrfdse.board.record import fixed_digest
 from lrfdse.errors import InputError
+from lrfdse.explore.cache import noun_digest
 from lrfdse.targets.catalog import data_folder, load_search_space, load_target, names
+from lrfdse.targets.target import CacheLevel, Target
 
 PROVEN = ("clock_mhz", "fma_per_cycle", "last_level", "l1", "dram_bytes_per_cycle", "last_level_bytes_per_cycle")
 
@@ -19,6 +23,17 @@ def test_every_shipped_target_loads_and_says_where_its_numbers_come_from(name):
     assert set(PROVEN) <= set(target.provenance)
     assert all(text.startswith(("published: ", "assumed: ", "assumed")) for text in target.provenance.values())
     assert target.lanes == 1 or target.lanes & (target.lanes - 1) == 0
+
+
+def test_digests_of_a_target_in_earlier_results_are_still_its_own():
+    """They were made of the text of its fields; a fixed target's, not a file's, whose numbers may change."""
+    numbers = {f.name: 1 for f in dataclasses.fields(Target)}
+    texts = ("name", "isa", "triple", "cpu", "abi", "link", "core", "scheduling_model")
+    levels = {"l1": CacheLevel(32, 8), "last_level": CacheLevel(512, 16)}
+    lists = {"features": ("+v",), "groups": (1, 2), "emulator": ("qemu",)}
+    target = Target(**numbers | dict.fromkeys(texts, "x") | levels | lists)
+    assert noun_digest(target) == "8c4f71d1210f560e8160e1308fa668eb"
+    assert fixed_digest(target) == "f1e243fcf8634ca3c352bf654a7ea602"
 
 
 @pytest.mark.parametrize("name", names("search_spaces"))

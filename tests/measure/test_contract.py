@@ -14,7 +14,7 @@ every_target = pytest.mark.parametrize("name", TARGETS)
 
 @pytest.fixture
 def meter(name, measured_target):
-    return open_meter("auto", measured_target(name), timeout=20)
+    return open_meter("auto", measured_target(name), timeout=600)
 
 
 @every_target

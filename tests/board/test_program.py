@@ -161,6 +161,16 @@ def test_a_board_without_the_vectors_is_told_in_words(features, error, make_kern
     assert error in answer.document["error"]
 
 
+def test_a_board_with_longer_vectors_runs_the_kernels(make_kernels, run_program):
+    """As docs/kernels.md says: a part of them is used."""
+    target = load_target("riscv64")
+    program = build_program(make_kernels(target), target, "0123abcd")
+    longer = ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=512,elen=64,vext_spec=v1.0")
+    answer = run_program(program, target, *QUICK, emulator=longer)
+    assert answer.code == 0
+    assert answer.document["board"]["vector_bits"] == 512
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--repeats",), *(("--repeats", value) for value in ("0", "1002", "3x", "")), ("--min-time", "-1"), ("-h",)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -136,17 +137,22 @@ def test_a_kernel_without_end_is_ended_by_the_limit_and_named(name, compile_c, r
     assert answer.document["kernel"]["layer"] == 'a "layer"'
 
 
-def test_what_is_written_before_cold_calls_follows_the_target_and_no_emulator(compile_c, run_program):
-    """One and the same machine tells of its caches, whatever the target's are."""
-    target, told, found = load_target("riscv64-u74"), [], []
-    for kib in (1, 512, 1 << 14):
-        small = dataclasses.replace(target, last_level=dataclasses.replace(target.last_level, kib=kib))
-        board = run_program(compile_c("", small), small, *QUICK).document["board"]
-        told.append(board["largest_cache_bytes"])
-        found.append(board["evicted_bytes"])
-        assert 2 * 1024 * kib <= found[-1] <= 16 * 1024 * kib
-        assert found[-1] == evicted_bytes(small, told[-1])
-    assert len(set(told)) == 1
+@pytest.mark.parametrize("kib", [1, 512, 1 << 14])
+@pytest.mark.parametrize(("told", "size"), [("480M", 480 << 20), ("1024K", 1 << 20), ("nothing", None)])
+def test_what_is_written_before_cold_calls_follows_the_target(told, size, kib, compile_c, run_program, tmp_path):
+    """The emulator shows the program files of a machine that tells of a huge cache, of a small one, or of none."""
+    target = load_target("riscv64-u74")
+    target = dataclasses.replace(target, last_level=dataclasses.replace(target.last_level, kib=kib))
+    for core in os.sched_getaffinity(0):
+        folder = tmp_path / f"root/sys/devices/system/cpu/cpu{core}/cache"
+        for number, text in enumerate(("32K", told, *("none" for _ in range(8)))):
+            (folder / f"index{number}").mkdir(parents=True)
+            (folder / f"index{number}/size").write_text("none" if told == "nothing" else text)
+    emulator = (target.emulator[0], "-L", str(tmp_path / "root"), *target.emulator[1:])
+    board = run_program(compile_c("", target), target, *QUICK, emulator=emulator).document["board"]
+    assert board["largest_cache_bytes"] == size
+    assert board["evicted_bytes"] == evicted_bytes(target, size)
+    assert 2 * 1024 * kib <= board["evicted_bytes"] <= 16 * 1024 * kib
 
 
 @pytest.mark.parametrize(

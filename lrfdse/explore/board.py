@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
 from lrfdse.design import KernelSpec
 from lrfdse.errors import InputError, ToolError
+from lrfdse.eviction import eviction_note
 from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.keep import BENCH
@@ -93,9 +94,10 @@ def board_notes(runs: Iterable[BoardRun]) -> list[str]:
     first = next(iter(runs), None)
     if first is None:
         return []
+    note = eviction_note(first.board.get("largest_cache_bytes"), first.board.get("evicted_bytes"))
     return [
         f"{_NOTE}wall clock over the fully-connected layers, called one after another, median and quartiles of "
-        f"{first.repeats} samples; {board_line(first.board)}"
+        f"{first.repeats} samples; {board_line(first.board)}" + (f"; {note}" if note else "")
     ]
 
 

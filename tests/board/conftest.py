@@ -67,7 +67,7 @@ def run_program(tmp_path):
         path.write_bytes(program)
         path.chmod(0o755)
         command = [*(target.emulator if emulator is None else emulator), str(path), *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
         assert ended.stdout.count("\n") == 1, ended
         return Answer(ended.returncode, json.loads(ended.stdout))
 

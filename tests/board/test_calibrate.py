@@ -164,6 +164,10 @@ def test_a_clock_that_stands_for_a_bandwidth_keeps_its_value(record):
     [
         ({}, "do not tell one frequency"),
         ({"governor": "ondemand", "frequency_khz": 1600000}, "governor was ondemand"),
+        (
+            {"frequency_khz": 1600000, "largest_cache_bytes": 64 << 20, "evicted_bytes": 8 << 20},
+            "a board tells of a cache of 64 MiB by its own account, but 8 MiB were written",
+        ),
     ],
 )
 def test_what_is_not_known_of_the_board_is_said(board, said, record):

@@ -11,8 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
 from lrfdse.catalog import load_target
+
 from lrfdse.design import Factorization, KernelSpec
 from lrfdse.errors import InputError
 from lrfdse.explore.cache import Cache

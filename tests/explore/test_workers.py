@@ -191,7 +191,7 @@ def test_two_explorations_share_a_study(arguments, alone, tmp_path):
         ]
         started.append(subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True))
     for process in started:
-        _, error = process.communicate(timeout=300)
+        _, error = process.communicate(timeout=600)
         assert process.returncode == 0, error
     assert [front(output) for output in outputs] == [alone, alone]
     counts = collections.Counter(tuple(sorted(t.params.items())) for t in trials(study, "COMPLETE"))

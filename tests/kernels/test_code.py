@@ -187,7 +187,7 @@ def test_assembly_is_made_on_request_and_of_the_same_code() -> None:
 @pytest.mark.parametrize("compiler", [["gcc", "-x", "c", "-std=c99"], ["g++", "-x", "c++"]])
 def test_the_header_compiles_and_declares_every_argument(tmp_path, compiler) -> None:
     artifact = chosen("tt:m=15x20,n=28x28,r=8", "host")
-    header = c_header(artifact)
+    header = c_header(artifact, load_target("host"))
     path = tmp_path / "kernel.h"
     path.write_text(header, encoding="utf-8")
     use = f'#include "{path}"\nint main(void) {{ {artifact.symbol}({", ".join("0" for _ in artifact.arguments)}); }}\n'

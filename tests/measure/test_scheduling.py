@@ -132,7 +132,7 @@ def test_a_core_that_fails_both_engines_has_none(monkeypatch):
 def test_the_pieces_add_up_to_the_whole_trace(name, deviation, matvec, measured_target):
     """One kernel as a single sequence of all its executed instructions, against the pieces it is cut into."""
     target = measured_target(name)
-    trace = record(*_case(matvec, target), timeout=30)
+    trace = record(*_case(matvec, target), timeout=600)
     sequences = Disassembler(target).sequences(trace)
     engine = open_engine(CoreModel.of(target))
     decomposed = compute(trace, sequences, engine, "kernel")
@@ -146,7 +146,7 @@ def test_the_pieces_add_up_to_the_whole_trace(name, deviation, matvec, measured_
 @pytest.mark.parametrize("core", ["cortex-a55", "cortex-a510"])
 def test_both_engines_agree_on_in_order_cores_that_pass_the_probe(core, matvec):
     target = load_target("aarch64-a55")
-    trace = record(*_case(matvec, target), timeout=30)
+    trace = record(*_case(matvec, target), timeout=600)
     sequences = Disassembler(target).sequences(trace)
     mca = Mca(replace(CoreModel.of(target), name=core))
     by_mca, by_scoreboard = (compute(trace, sequences, e, "kernel").cycles for e in (McaCycles(mca), Scoreboard(mca)))

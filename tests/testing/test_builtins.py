@@ -7,8 +7,8 @@ import platform
 from pathlib import Path
 
 import pytest
-
 from lrfdse.catalog import load_target
+
 from lrfdse.explore.metrics import METRICS
 from lrfdse.factorize import METHODS
 from lrfdse.search.samplers import SAMPLERS

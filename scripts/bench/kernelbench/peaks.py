@@ -14,8 +14,8 @@ import numpy as np
 
 from kernelbench.foreign import compiler_command, run
 from kernelbench.layers import Case
+from lrfdse.eviction import largest_cache
 from lrfdse.kernels import lower_bound_cycles
-from lrfdse.measure import host_meter
 from lrfdse.targets.target import Target
 
 _SIZES = tuple(1 << k for k in range(14, 28))
@@ -23,6 +23,8 @@ _REPEATS = 40
 _FMA_ITERATIONS = 100_000
 _READ_BYTES = 1 << 29
 _LINE = 64
+_UNTOLD = 16 << 20
+"""Bytes of the last-level cache where Linux does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def measure_peaks(target: Target) -> Peaks:
     for size in _SIZES:
         count = ctypes.c_long(max(1, _READ_BYTES // size // _REPEATS))
         rates.append((size, max(read(where, ctypes.c_long(size // 4), count, out) for _ in range(_REPEATS))))
-    return Peaks(rate, tuple(rates), host_meter._largest_cache())
+    return Peaks(rate, tuple(rates), largest_cache() or _UNTOLD)
 
 
 def bound(case: Case, target: Target, peaks: Peaks | None) -> Bound:

@@ -29,9 +29,9 @@ from kernelbench.rows import RowCache
 from kernelbench.running import Bench
 from kernelbench.table import Result, geometric_mean
 
+from lrfdse.base.folders import cache_folder
 from lrfdse.catalog import load_target
 from lrfdse.design import Target
-from lrfdse.measure.toolchain import cache_folder
 
 TOP = Path(__file__).resolve().parents[2]
 EMULATED = ("riscv64", "riscv64-p670", "riscv64-x280", "aarch64", "aarch64-a55")

@@ -95,9 +95,10 @@ def result_key(kind: str, **parts: object) -> str:
 
 
 def forget() -> None:
-    """Read the package's files again from now on, for whoever edits code while a process runs."""
+    """Read the package's files and versions again from now on, for whoever edits code while a process runs."""
     _SOURCES.forget()
     _code_key.cache_clear()
+    _version.cache_clear()
 
 
 _SOURCES = Sources(

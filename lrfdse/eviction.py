@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lrfdse.design import Target
+from lrfdse.targets.target import Target
 
 EVICT_FACTOR = 2
 """How much larger than the largest cache the buffer is that is written: once over its size, an LRU cache keeps nothing

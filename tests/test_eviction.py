@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from lrfdse.catalog import load_target
 
 from lrfdse.eviction import evicted_bytes, eviction_bounds, eviction_note, largest_cache
+from lrfdse.targets.catalog import load_target
 
 MIB = 1 << 20
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse import __version__
+from lrfdse.base.folders import data_folder
 from lrfdse.board.data import BenchKernel, program_data
 from lrfdse.design import Artifact, KernelSpec
 from lrfdse.errors import ToolError
 from lrfdse.measure import build
 from lrfdse.measure.toolchain import require_zig
-from lrfdse.targets.catalog import data_folder
 from lrfdse.targets.target import Target
 
 MOST_BYTES = 512 << 20

@@ -7,19 +7,20 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.base.store import Store
 from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
 from lrfdse.design import KernelSpec
 from lrfdse.errors import InputError, ToolError
 from lrfdse.eviction import eviction_note
-from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.keep import BENCH
 from lrfdse.files import sole_writer, write_atomically
 from lrfdse.targets import isa
+from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def open_board(template: str | None, target: Target) -> Transport | None:
 
 
 def measured_on(
-    runner: Transport | None, folder: Path, ids: Sequence[str], target: Target, cache: Cache, tell: Listener
+    runner: Transport | None, folder: Path, ids: Sequence[str], target: Target, cache: Store, tell: Listener
 ) -> tuple[dict[str, BoardRun], ToolError | None]:
     """Return what a board took for designs, ``board.json`` written; or what failed, and nothing written."""
     if runner is None:
@@ -145,7 +146,7 @@ def run_designs(
 
 
 def write_record(
-    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Cache, tell: Listener
+    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Store, tell: Listener
 ) -> dict[str, Any]:
     """Write ``board.json`` of at least one run and return its content.
 
@@ -205,7 +206,7 @@ def bench(
         )
     with sole_writer(folder):
         runs = run_designs(folder, ids, runner, target, options, listen)
-        write_record(folder, runs, target, Cache(cache), listen)
+        write_record(folder, runs, target, Store(cache), listen)
         told = {run.design: run_entry(run) for run in runs}
         notes = [note for note in document.get("notes", ()) if not str(note).startswith(_NOTE)]
         document["notes"] = [*notes, *board_notes(runs)]
@@ -228,20 +229,24 @@ def _check_kernels(run: BoardRun, program: bytes, command: str) -> None:
 
 
 def _terms(
-    runs: Sequence[BoardRun], target: Target, meter: str, cache: Cache, tell: Listener
+    runs: Sequence[BoardRun], target: Target, meter: str, cache: Store, tell: Listener
 ) -> dict[tuple[KernelSpec, str], Terms]:
     """Return what the model meter counts of every kernel, each once; what the cache knows costs nothing."""
     from lrfdse.board.prediction import Predictor, Terms
     from lrfdse.measure.trace import Traffic
 
-    sources = source_digest("kernels", "board", "design", "targets", "targets/isa")
-    code = digest(noun_digest(target), isa.REGISTRY.identity(target.isa), version("apache-tvm"), sources, meter)
+    common = {
+        "code": code_key(Predictor),
+        "target": noun_digest(target),
+        "isa": isa.REGISTRY.identity(target.isa),
+        "meter": meter,
+    }
     wanted = list(dict.fromkeys((kernel.spec, kernel.schedule) for run in runs for kernel in run.kernels))
     predictor: Predictor | None = None
     found = {}
     for done, (spec, schedule) in enumerate(wanted):
         tell(Event("predict", str(spec), done, len(wanted)))
-        key = digest("terms", str(spec), schedule, code)
+        key = result_key("terms", spec=str(spec), schedule=schedule, **common)
         if (stored := cache.get("terms", key)) is None:
             predictor = predictor or Predictor(target)
             stored = dataclasses.asdict(predictor.terms(spec, schedule))

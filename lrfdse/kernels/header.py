@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
-from lrfdse.design import Artifact, KernelSpec, Target
+from lrfdse.design import Artifact, KernelSpec
 from lrfdse.kernels.layout import step_cores, tilings
 from lrfdse.kernels.needs import needs_of, supported_function, supported_name
+from lrfdse.targets.target import Target
 
 _PACKING = {
     "out": "[panel][inner][tile * lanes]: the rows of a panel side by side for each inner index",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lrfdse.design import Target
+from lrfdse.targets.target import Target
 
 _TRAPS = "an illegal instruction ends the program"
 

@@ -8,12 +8,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.board.result import run_entry
-from lrfdse.explore.cache import noun_digest
 from lrfdse.explore.events import Listener, silent
 from lrfdse.files import write_atomically
 from lrfdse.report.command import command_of
 from lrfdse.report.firmware import recommended_kernels
 from lrfdse.report.paths import relative, source
+from lrfdse.targets.catalog import noun_digest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,7 +29,7 @@ from models.probe import alone, proxies, summary, surrogate
 from models.report import document, smallest_rows
 from models.store import Store
 
-from lrfdse.explore.cache import Cache
+from lrfdse.base.store import Store as Cache
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 ORDER = ("conv512", "mlp1024", "minilm", "rapidocr", "lenet300", "rapidocr-head")

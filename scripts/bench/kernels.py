@@ -29,7 +29,7 @@ from kernelbench.rows import RowCache
 from kernelbench.running import Bench
 from kernelbench.table import Result, geometric_mean
 
-from lrfdse.measure.toolchain import cache_folder
+from lrfdse.base.folders import cache_folder
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrfdse.base.folders import data_folder
 from lrfdse.board.calibrate import FEWEST, calibrate
 from lrfdse.board.record import fixed_digest, read_record
 from lrfdse.board.target_file import write_target
 from lrfdse.cli import run
 from lrfdse.errors import InputError
-from lrfdse.targets.catalog import data_folder, load_target
+from lrfdse.targets.catalog import load_target
 
 CLOCK, LAST_LEVEL, DRAM = "clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle"
 TRUTH = {CLOCK: 1320.0, LAST_LEVEL: 9.5, DRAM: 1.8}

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.base.folders import data_folder
 from lrfdse.board.program import MOST_BYTES, build_program, reference
 from lrfdse.design import Factorization, KernelSpec
 from lrfdse.errors import InputError, ToolError
 from lrfdse.eviction import evicted_bytes
-from lrfdse.targets.catalog import data_folder, load_target
+from lrfdse.targets.catalog import load_target
 
 QUICK = ("--repeats", "3", "--min-time", "0")
 HOSTILE = ('"},{"layer": "x', "a\\", "\n\r\t\0\x1f\x7f</script>%s%n", "\ud800é漢" + "long" * 3000)

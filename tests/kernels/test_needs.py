@@ -9,12 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from lrfdse.catalog import load_target, names
 
-from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule, Target
+from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule
 from lrfdse.kernels import c_header
 from lrfdse.kernels.needs import needs_of
 from lrfdse.measure.toolchain import require_zig
+from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.target import Target
 
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wundef", "-pedantic", "-Werror")
 LANGUAGES = {

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
+from lrfdse.base.folders import data_folder
 from lrfdse.board.record import fixed_digest
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import noun_digest
-from lrfdse.targets.catalog import data_folder, load_search_space, load_target, names
+from lrfdse.targets.catalog import load_search_space, load_target, names, noun_digest
 from lrfdse.targets.target import CacheLevel, Target
 
 PROVEN = ("clock_mhz", "fma_per_cycle", "last_level", "l1", "dram_bytes_per_cycle", "last_level_bytes_per_cycle")

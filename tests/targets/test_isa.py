@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import lrfdse
+from lrfdse.base.folders import data_folder
 from lrfdse.board.data import program_data
 from lrfdse.design import Factorization, KernelSpec
 from lrfdse.errors import InputError
@@ -20,7 +21,7 @@ from lrfdse.explore.assembly import kernel_text
 from lrfdse.kernels import compile_kernel, schedules
 from lrfdse.measure.mca import CoreModel
 from lrfdse.measure.scheduling import self_test
-from lrfdse.targets.catalog import data_folder, load_target
+from lrfdse.targets.catalog import load_target
 from lrfdse.targets.isa import REGISTRY, instruction_set, names
 from lrfdse.targets.isa.classes import INTEGER
 from lrfdse.targets.isa.code import Instruction, Registers

@@ -124,13 +124,10 @@ def peer_key(peer: Peer, target: Target) -> str:
     parts: list[str] = [peer.name]
     match peer.group:
         case "ours" | "ours, 256-bit":
-            from lrfdse.explore.cache import source_digest as package_digest
+            from lrfdse.base.keys import code_key
+            from lrfdse.tune import best_kernel
 
-            parts += [
-                version("apache-tvm"),
-                package_digest("kernels", "tune", "design", "targets", "targets/isa"),
-                source_digest(*_MODULES["ours"]),
-            ]
+            parts += [code_key(best_kernel).digest, source_digest(*_MODULES["ours"])]
         case "IREE" | "IREE runtime":
             parts += [_version("iree-base-compiler"), _version("iree-base-runtime"), source_digest(*_MODULES["iree"])]
         case "TVM":

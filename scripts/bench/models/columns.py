@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lrfdse.explore.cache import Cache, digest
+from lrfdse.base.keys import digest
+from lrfdse.base.store import Store
 from models.cases import Case
 from models.compress import FAMILIES, GRID, Compressor, Plan
 from models.correct import Corrections
@@ -165,7 +166,7 @@ def jobs(case: Case, runs: Runs) -> list[Job]:
 
 
 def make_rows(
-    case: Case, runs: Runs, cache: Cache, known: Callable[[str], bool], seconds: Callable[[], float] = time.process_time
+    case: Case, runs: Runs, cache: Store, known: Callable[[str], bool], seconds: Callable[[], float] = time.process_time
 ) -> Iterator[Row]:
     """Yield the rows of a case that are not known by their key."""
     families = tuple(name for name in runs.families if not FAMILIES[name].parts)

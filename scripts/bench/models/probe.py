@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lrfdse.base.keys import digest
 from lrfdse.design import Factorization
-from lrfdse.explore.cache import digest
 from lrfdse.model import Runtime
 from models.cases import Outputs
 from models.columns import Runs

@@ -559,6 +559,9 @@ class Design:
     """95 % interval of `accuracy`."""
     accuracy_error: float | None = None
     """Standard error of the loss on the test data; a fraction."""
+    output_error: float | None = None
+    """Relative error of the model's first output on the data that choose (random inputs where none were given), in
+    Frobenius norm; None where that output is whole numbers or not finite."""
 
     def score(self, metric: Metric) -> float:
         """Return the score on the data that choose: `fidelity` where that is the metric, else `eval_accuracy`."""

@@ -70,6 +70,10 @@ class Result:
     max_params: int | None
     max_latency_us: float | None
     versions: Mapping[str, str]
+    verified: bool = True
+    """Whether designs were scored on evaluation data; else scores are of random inputs, and entries hold none."""
+    accept_unverified: bool = False
+    """Whether the exploration was to recommend a design all the same."""
 
     @property
     def is_modelled(self) -> bool:
@@ -131,13 +135,13 @@ class _Reader:
     def result(self) -> Result:
         document = self._document
         settings = self._part(document, "settings", dict, "")
-        metric = self._part(document, "metric", str, "")
+        metric, verified = self._part(document, "metric", str, ""), self._verified(settings)
         entries = [
-            self._entry(value, metric, f"{part}[{k}].")
+            self._entry(value, metric, f"{part}[{k}].", verified)
             for part in ("designs", "dominated")
             for k, value in enumerate(self._part({part: [], **document}, part, list, ""))
         ]
-        original = self._entry(self._part(document, "baseline", dict, ""), metric, "baseline.")
+        original = self._entry(self._part(document, "baseline", dict, ""), metric, "baseline.", verified)
         known = {entry.id: entry for entry in (original, *entries)}
         recommended = self._optional(document, "recommended", str, "")
         if recommended is not None and recommended not in known:
@@ -153,6 +157,8 @@ class _Reader:
             meter=clean(self._part(document, "meter", str, "")),
             kind=clean(self._part(self._part(document, "latency", dict, ""), "kind", str, "latency.")),
             metric=clean(metric),
+            verified=verified,
+            accept_unverified=settings.get("accept_unverified") is True,
             recommended=recommended,
             original=original,
             designs=known,
@@ -163,10 +169,23 @@ class _Reader:
             versions={clean(str(k)): clean(str(v)) for k, v in versions.items()},
         )
 
-    def _entry(self, value: Any, metric: str, where: str) -> Entry:
+    def _verified(self, settings: dict[str, Any]) -> bool:
+        """Return what the document says; one from before that key says it by the data that it was given."""
+        known = self._document.get("verified")
+        if known is None:
+            return settings.get("eval", "") is not None
+        if not isinstance(known, bool):
+            raise self._wrong("verified", "true or false", known)
+        return known
+
+    def _entry(self, value: Any, metric: str, where: str, verified: bool) -> Entry:
         if not isinstance(value, dict):
             raise self._wrong(where.rstrip("."), "an object", value)
         chosen = "fidelity" if metric == "fidelity" else "eval_accuracy"
+
+        def score(key: str) -> float | None:
+            return self._optional_number(value, key, where) if verified else None
+
         return Entry(
             id=clean(self._part(value, "id", str, where)),
             params=int(self._number(value, "params", where)),
@@ -174,10 +193,10 @@ class _Reader:
             us=self._number(value, "latency_us", where),
             low_us=self._number(value, "latency_low_us", where),
             high_us=self._number(value, "latency_high_us", where),
-            score=self._optional_number(value, chosen, where),
-            standard_error=self._optional_number(value, "loss_standard_error", where),
-            accuracy=self._optional_number(value, "accuracy", where),
-            accuracy_error=self._optional_number(value, "accuracy_loss_standard_error", where),
+            score=score(chosen),
+            standard_error=score("loss_standard_error"),
+            accuracy=score("accuracy"),
+            accuracy_error=score("accuracy_loss_standard_error"),
             model=self._optional(value, "model", str, where),
         )
 

@@ -81,6 +81,9 @@ def explore(
     correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
     proxy: Annotated[str, typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.")] = "loss",
     budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
+    accept_unverified: Annotated[
+        bool, typer.Option("--accept-unverified", help="Recommend a design without --eval, on random inputs.")
+    ] = False,
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
@@ -108,7 +111,7 @@ def explore(
     from lrfdse.errors import NoDesignError
     from lrfdse.explore import Data, Limits
     from lrfdse.explore import explore as run
-    from lrfdse.report import front_document, recommendation, write_reports
+    from lrfdse.report import front_document, is_refused, recommendation, write_reports
 
     limits = Limits(
         parse_drop(max_drop, "--max-drop"),
@@ -124,6 +127,7 @@ def explore(
         "sampler": sampler,
         "minutes": minutes,
     }
+    chosen |= {"accept_unverified": accept_unverified}
     chosen |= {"study_name": study_name, "artifacts": artifacts, "runner": runner}
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
@@ -133,6 +137,8 @@ def explore(
         typer.echo(json.dumps(front_document(exploration), indent=1))
     else:
         _print_exploration(exploration)
+    if is_refused(exploration):
+        raise NoDesignError(recommendation(exploration))
     if exploration.recommended is None:
         raise NoDesignError(f"{recommendation(exploration)} The nearest designs are in {settings.output}/front.csv")
 
@@ -229,7 +235,15 @@ def _settings(
 
 
 def _print_exploration(exploration: Exploration) -> None:
-    from lrfdse.report import design_table, funnel_table, hidden, layer_table, recommendation, worth_showing
+    from lrfdse.report import (
+        design_table,
+        funnel_table,
+        hidden_text,
+        is_refused,
+        layer_table,
+        recommendation,
+        way_on,
+    )
 
     console = console_of_stdout()
     console.print(layer_table(exploration.layers))
@@ -238,13 +252,14 @@ def _print_exploration(exploration: Exploration) -> None:
     _print_untouched(console, exploration.untouched)
     console.print()
     console.print(design_table(exploration))
-    if left := hidden(exploration):
-        points = f"{100 * worth_showing(exploration):g} points"
-        console.print(f"{left} more designs of the front lose over {points}; front.csv has them all", highlight=False)
+    if left := hidden_text(exploration):
+        console.print(left, highlight=False)
     console.print()
     for note in exploration.notes:
         console.print(f"Note: {note}", highlight=False)
-    console.print(recommendation(exploration), highlight=False, soft_wrap=True)
+    # Why nothing is recommended is the error that follows.
+    end = way_on(exploration) if is_refused(exploration) else recommendation(exploration)
+    console.print(end, highlight=False, soft_wrap=True)
 
 
 def _print_untouched(console: Console, untouched: tuple[Untouched, ...]) -> None:

@@ -21,6 +21,7 @@ def check(
     baseline: Annotated[Path | None, typer.Option(help="An earlier run's front.json or folder.")] = None,
     max_regression: Annotated[str | None, typer.Option(help="Growth over the baseline; default 5%.")] = None,
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Make this run the baseline.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where nobody measured what a limit is on.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     benchmark_json: Annotated[Path | None, typer.Option(help="Write github-action-benchmark's JSON.")] = None,
     github: Annotated[
@@ -44,6 +45,7 @@ def check(
         baseline,
         0.05 if max_regression is None else parse_growth(max_regression, "--max-regression"),
         update_baseline,
+        strict,
     )
     checked = run(request)
     _write(checked, junit, benchmark_json)

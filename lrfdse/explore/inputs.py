@@ -31,6 +31,8 @@ class Inputs:
     scorer: Scorer
     """The metric."""
     notes: tuple[str, ...]
+    verified: bool = True
+    """Whether the data that choose are the user's; else they are random inputs, on which no loss means anything."""
 
     @property
     def digests(self) -> dict[str, str | None]:
@@ -136,10 +138,6 @@ def open_inputs(settings: Settings) -> Inputs:
         )
     if choosing is None:
         choosing = random_data(model.inputs, _RANDOM_SAMPLES, settings.seed)
-        notes.append(
-            "no evaluation data: fidelity is the agreement with the original model on random inputs, which proves "
-            "little about real ones; give --eval (and --test) for accuracies that mean something"
-        )
     elif reporting is None and choosing.labels is not None:
         choosing, reporting = choosing.split()
         notes.append("no test data: one half of the evaluation data chose the designs, the other half reported")
@@ -151,13 +149,6 @@ def open_inputs(settings: Settings) -> Inputs:
         choosing = choosing.draw(settings.eval_samples, settings.seed)
     if calib is None:
         notes.append("no calibration data: factorizations know only the weights; give --calib for better ones")
-    if choosing.labels is None:
-        if scorer.name == "fidelity":
-            notes.append(
-                "no labels: fidelity is the agreement with the original model on the data that chose, not accuracy"
-            )
-        elif not scorer.is_own:
-            notes.append(f"no labels: {scorer.name} compares with what the original model gives")
-    elif reporting is not None and reporting.labels is None:
+    if choosing.labels is not None and reporting is not None and reporting.labels is None:
         raise InputError(f"{data.test}: holds no labels, so no accuracy can be reported on it; add an array `labels`")
-    return Inputs(model, calib, choosing, reporting, scorer, tuple(notes))
+    return Inputs(model, calib, choosing, reporting, scorer, tuple(notes), verified=data.eval is not None)

@@ -97,6 +97,8 @@ class Evaluator:
 
     def scores_of(self, model: bytes, report: bool = True) -> Scores:
         """Run a version of the original model, as ONNX; see `scores`."""
+        from lrfdse.model.evaluate import output_error
+
         outputs = self._runtime.run(model, self._choosing.data)
         kept = fidelity_grade(outputs, self._choosing.reference)
         chosen = kept if self._by_fidelity else self._choosing.grade(outputs)
@@ -112,7 +114,15 @@ class Evaluator:
             eval_interval=chosen.interval,
             accuracy_interval=None if reported is None else reported.interval,
             accuracy_error=error,
+            output_error=output_error(outputs, self._choosing.reference),
         )
+
+    @property
+    def classes_hit(self) -> tuple[int, int] | None:
+        """How many classes the original model puts the data that choose into, and of how many; None without classes."""
+        from lrfdse.model.evaluate import classes_hit
+
+        return classes_hit(self._choosing.reference)
 
     @property
     def _by_fidelity(self) -> bool:
@@ -191,6 +201,7 @@ def assemble(
         eval_interval=scores.eval_interval,
         accuracy_interval=scores.accuracy_interval,
         accuracy_error=scores.accuracy_error,
+        output_error=scores.output_error,
         refined=refined,
     )
 
@@ -200,26 +211,41 @@ def metric_of(inputs: Inputs) -> Metric:
     return inputs.scorer.name
 
 
-def pareto(designs: Sequence[Design], metric: Metric) -> list[Design]:
-    """Return the designs that no other beats in params, latency and score together, by latency; of equals, one."""
-    ordered = sorted(designs, key=lambda d: (d.latency.us, d.params, -d.score(metric), d.id))
+def pareto(designs: Sequence[Design], metric: Metric, verified: bool = True) -> list[Design]:
+    """Return the designs that no other beats in params, latency and score together, by latency; of equals, one.
+
+    Scores on random inputs tell designs apart poorly: without `verified`, a smaller output error is better, where the
+    model's output has one.
+    """
+    by_error = not verified and any(design.output_error is not None for design in designs)
+
+    def worth(design: Design) -> float:
+        if not by_error:
+            return design.score(metric)
+        return -math.inf if design.output_error is None else -design.output_error
+
+    ordered = sorted(designs, key=lambda d: (d.latency.us, d.params, -worth(d), d.id))
     front: list[Design] = []
     for design in ordered:
-        score = design.score(metric)
-        if not any(kept.params <= design.params and kept.score(metric) >= score for kept in front):
+        if not any(kept.params <= design.params and worth(kept) >= worth(design) for kept in front):
             front.append(design)
     return front
 
 
 def worth_refining(
-    designs: Sequence[Design], baseline: Design, metric: Metric, limits: Limits, count: int = 4
+    designs: Sequence[Design],
+    baseline: Design,
+    metric: Metric,
+    limits: Limits,
+    count: int = 4,
+    verified: bool = True,
 ) -> list[Design]:
     """Return the designs that could become the recommended one: the `count` best that lose little enough.
 
     Refinement lowers losses, so that those within `_REFINABLE` times the limit compete, by the geometric mean of
-    parameters and latency, and with them what would be recommended as it is.
+    parameters and latency, and with them what would be recommended as it is. For `verified` see `pareto`.
     """
-    front = pareto(designs, metric)
+    front = pareto(designs, metric, verified)
     now = recommend(front, baseline, metric, limits)
     near = [
         design

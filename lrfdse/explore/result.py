@@ -144,8 +144,10 @@ class Exploration:
     designs: tuple[Design, ...]
     """Every evaluated design, by latency."""
     front: tuple[str, ...]
-    """Ids of the designs that no other beats in parameters, latency and score together."""
+    """Ids of the designs that no other beats in parameters, latency and score together; where scores are of random
+    inputs, the output error takes the place of the score."""
     recommended: str | None
+    """Id of a design; None where nothing satisfies the limits, or nobody measured what designs lose."""
     plain: str | None
     """Id of the best SVD design at no more parameters than the recommended one."""
     kept: tuple[str, ...]
@@ -158,6 +160,10 @@ class Exploration:
     """Name of the study in which every design is a trial."""
     boards: Mapping[str, BoardRun] = field(default_factory=dict)
     """Design id to what a board took, for the kept designs where there is a board."""
+    verified: bool = True
+    """Whether scores are of evaluation data that the user gave; else of random inputs, and no loss is measured."""
+    classes_hit: int | None = None
+    """Classes that the original model puts the data that choose into; None where its output is no class scores."""
 
     def design(self, identity: str) -> Design:
         """Return the design with that id."""

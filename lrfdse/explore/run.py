@@ -12,6 +12,7 @@ from lrfdse.explore.board import board_notes, measured_on, open_board
 from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.events import Event, Listener, silent
+from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.fits import Fits, blind_layers, blind_note, open_fits
 from lrfdse.explore.inputs import open_calibration, open_inputs
 from lrfdse.explore.keep import keep_designs
@@ -71,12 +72,15 @@ def explore(
         fits = fits_of(settings, inputs.model, inputs.calib, cache, tell)
         builder = Builder(inputs.model, fits, open_corrections(settings, inputs.model, inputs.calib, fits, cache))
         layers = study_layers(settings, inputs.model, builder.fits, meter, cache, tell)
-        found = search_plans(settings, inputs, layers, meter, Evaluator(builder, inputs), tell, deadline)
-        metric = metric_of(inputs)
-        front = pareto(found.designs, metric)
+        evaluator = Evaluator(builder, inputs)
+        found = search_plans(settings, inputs, layers, meter, evaluator, tell, deadline)
+        metric, classes = metric_of(inputs), evaluator.classes_hit
+        front = pareto(found.designs, metric, inputs.verified)
         # What a board is to be compared on.
         compared = [] if board is None else [found.baseline, *([] if found.plain is None else [found.plain])]
-        kept = keep_designs(settings, builder, layers, front, found.recommended, tell, compared)
+        # Who is to choose from the trade-off has the original already.
+        spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
+        kept = keep_designs(settings, builder, layers, spread, found.recommended, tell, compared)
         boards, failure = measured_on(board, folder, kept, settings.target, cache, tell)
         exploration = Exploration(
             settings=settings,
@@ -97,6 +101,7 @@ def explore(
             plain=None if found.plain is None else found.plain.id,
             kept=tuple(kept),
             notes=(
+                *evidence_notes(inputs, found.recommended or found.baseline, classes),
                 *inputs.notes,
                 *_blind(settings, inputs),
                 *_notes(settings, meter, found.baseline.regime),
@@ -106,6 +111,8 @@ def explore(
             plan_gap=found.gap,
             study=found.study,
             boards=boards,
+            verified=inputs.verified,
+            classes_hit=None if classes is None else classes[0],
         )
         if finish is not None:
             finish(exploration, tell)

@@ -93,6 +93,8 @@ class Scores:
     """95 % interval of `accuracy`."""
     accuracy_error: float | None = None
     """Standard error of the loss on the test data."""
+    output_error: float | None = None
+    """Relative error of the first output on the data that choose; None where that is no finite number."""
 
     def facts(self) -> dict[str, Any]:
         """Return the scores as JSON values."""
@@ -113,4 +115,5 @@ class Scores:
             ends(facts.get("eval_interval")),
             ends(facts.get("accuracy_interval")),
             facts.get("accuracy_error"),
+            facts.get("output_error"),
         )

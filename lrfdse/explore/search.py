@@ -69,7 +69,8 @@ def search_plans(
     First the dense model and uniform SVD, then plans spread over the knapsack's front, then plans of that part of the
     front whose loss is near the allowed one; where all of them lose too much, the best of them relaxed layer by layer;
     then what the study's sampler proposes; last, SVD at no more parameters than the recommended design. From `deadline`
-    (`time.monotonic`) on nothing new is proposed.
+    (`time.monotonic`) on nothing new is proposed. Without the user's evaluation data no design is recommended, unless
+    `settings.accept_unverified`.
 
     Raises
     ------
@@ -95,12 +96,17 @@ def search_plans(
         max_error=max(1.0, _USEFUL_ERROR * len(layers)),
     )
     metric = metric_of(inputs)
+    # What nobody measured is not recommended; then there is nothing to relax or to take the whole effort for, either.
+    may_recommend = inputs.verified or settings.accept_unverified
     with _trials(settings, inputs, layers, meter, evaluator, space, tell, deadline) as trials:
 
         def left(reserved: float) -> int:
             # One place is kept for the comparison with SVD at the end, which is no plan of its own where all are tried.
             last = 0 if sampler.whole_space else 1
             return max(0, budget - last - len(trials.designs()) - int(reserved * budget))
+
+        def best() -> Design | None:
+            return recommend(pareto(trials.designs(), metric, inputs.verified), base, metric, limits)
 
         base = trials.baseline()
         ratios = _evenly(BASELINE_RATIOS, min(left(0), int(_UNIFORM_SHARE * budget)))
@@ -109,12 +115,16 @@ def search_plans(
         trials.run([front.texts(i) for i in spread(told_apart(front), first)], "knapsack")
         near = _near(front, trials.designs(), base, metric, settings)
         trials.run([near.texts(i) for i in spread(told_apart(near), left(_SAMPLER_SHARE))], "knapsack")
-        notes = [] if sampler.whole_space else relaxed(trials, warm, base, metric, limits, left(0))
+        notes = []
+        if may_recommend and not sampler.whole_space:
+            where = "" if inputs.verified else " (on random inputs)"
+            notes = [f"{note}{where}" for note in relaxed(trials, warm, base, metric, limits, left(0))]
         trials.sample(sampler, left(0))
-        # The study keeps the scores before; what is printed and written has those after.
-        trials.refine(worth_refining(trials.designs(), base, metric, limits))
-        chosen = recommend(pareto(trials.designs(), metric), base, metric, limits)
-        plain = None
+        chosen = plain = None
+        if may_recommend:
+            # The study keeps the scores before; what is printed and written has those after.
+            trials.refine(worth_refining(trials.designs(), base, metric, limits, verified=inputs.verified))
+            chosen = best()
         if chosen is not None and chosen.id != base.id:
             texts = _best_svd(warm, cold, fits_cache, chosen.params)
             if texts and (len(trials.designs()) < budget or trials.has(texts)):
@@ -122,7 +132,7 @@ def search_plans(
             if plain is not None:
                 plain = trials.refine([plain])[0]
                 # It may be better than what it was to be compared with.
-                chosen = recommend(pareto(trials.designs(), metric), base, metric, limits) or chosen
+                chosen = best() or chosen
                 plain = None if plain.id == chosen.id else plain
         if trials.out_of_time:
             notes.append(

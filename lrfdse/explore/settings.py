@@ -73,6 +73,8 @@ class Settings:
     """What proposes plans around the knapsack's, a name of `lrfdse.search.samplers`."""
     minutes: float | None = None
     """After which no new plan is proposed; None means never."""
+    accept_unverified: bool = False
+    """Whether a design may be recommended though no evaluation data say what it loses."""
     runner: str | None = None
     """What runs a program on a board, see `lrfdse.board.transport.open_transport`; None means that nothing does."""
     artifacts: Path | None = None

@@ -42,6 +42,12 @@ class Job:
     metric: Metric
     evaluator: Evaluator
 
+    def quality(self, design: Design) -> str:
+        """Return a design's score in words; without evaluation data its output error, as scores say nothing then."""
+        if self.settings.data.eval is not None:
+            return f"{self.metric} {design.score(self.metric):.4f}"
+        return "output error unknown" if design.output_error is None else f"output error {design.output_error:.4f}"
+
 
 def evaluate(queue: Queue, proposal: Proposal, job: Job, base: float | None) -> Design:
     """Evaluate a plan that was taken from the queue, and tell its result.
@@ -236,7 +242,7 @@ class Trials:
             return
         seconds = time.monotonic() - began
         self._helpers.start_if_worth(seconds * (self._job.settings.budget - len(self._designs)))
-        self._progress(f"{design.id} {self._job.metric} {design.score(self._job.metric):.4f} ({proposal.origin})")
+        self._progress(f"{design.id} {self._job.quality(design)} ({proposal.origin})")
 
     def _reclaim(self, left: Sequence[Plan]) -> None:
         """Fail the trials of processes that are gone, so that they are queued again; not a plan that kills them all."""

@@ -173,10 +173,7 @@ def agreements(outputs: Outputs, reference: Outputs, name: str | None = None) ->
     InputError
         The two have different shapes, or the reference holds NaN.
     """
-    key, expected = _named(reference, name)
-    array = outputs[key]
-    if array.shape != expected.shape:
-        raise InputError(f"output {key!r} has shape {array.shape}, but {expected.shape} in the reference")
+    key, array, expected = _pair(outputs, reference, name)
     if expected.dtype.kind in "biu":
         return shares(np.asarray(array == expected))
     if np.isnan(expected).any():
@@ -184,6 +181,57 @@ def agreements(outputs: Outputs, reference: Outputs, name: str | None = None) ->
     if is_scores(expected):
         return shares(np.asarray(_classes(array) == _classes(expected)))
     return explained(outputs, expected, key)
+
+
+def output_error(outputs: Outputs, reference: Outputs, name: str | None = None) -> float | None:
+    """Return the relative error of a model's output, ``|y - y0| / |y0|`` in Frobenius norm over all samples.
+
+    Returns
+    -------
+    float or None
+        None where the output is whole numbers, where it or the reference is not finite, or where the reference is zero
+        everywhere and the output is not.
+
+    Raises
+    ------
+    InputError
+        The two have different shapes, or there is no such output.
+    """
+    _, array, expected = _pair(outputs, reference, name)
+    if expected.dtype.kind in "biu":
+        return None
+    wanted = expected.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        error, size = float(np.linalg.norm(array.astype(np.float64) - wanted)), float(np.linalg.norm(wanted))
+    if not (np.isfinite(error) and np.isfinite(size)):
+        return None
+    if error == 0:
+        return 0.0
+    return error / size if size > 0 else None
+
+
+def classes_hit(outputs: Outputs, name: str | None = None) -> tuple[int, int] | None:
+    """Return how many different classes the samples fall into, and how many there are; None without class scores.
+
+    Raises
+    ------
+    InputError
+        There is no such output.
+    """
+    array = _named(outputs, name)[1]
+    if not is_scores(array):
+        return None
+    found = np.unique(_classes(array))
+    return int(np.count_nonzero(found >= 0)), int(array.shape[-1])
+
+
+def _pair(outputs: Outputs, reference: Outputs, name: str | None) -> tuple[str, NDArray[Any], NDArray[Any]]:
+    """Return an output's name, its values, and those of the reference."""
+    key, expected = _named(reference, name)
+    array = outputs[key]
+    if array.shape != expected.shape:
+        raise InputError(f"output {key!r} has shape {array.shape}, but {expected.shape} in the reference")
+    return key, array, expected
 
 
 def _named(outputs: Outputs, name: str | None) -> tuple[str, NDArray[Any]]:

@@ -5,7 +5,15 @@ from lrfdse.report.document import read_document
 from lrfdse.report.figures import funnel_figure, pareto_figure, score_figure, spectra_figure
 from lrfdse.report.front import front_document, inspection_document, write_reports
 from lrfdse.report.html import report_html, write_again
-from lrfdse.report.tables import design_table, funnel_table, hidden, layer_table, recommendation, worth_showing
+from lrfdse.report.tables import (
+    design_table,
+    funnel_table,
+    hidden_text,
+    is_refused,
+    layer_table,
+    recommendation,
+    way_on,
+)
 
 __all__ = [
     "design_card",
@@ -13,8 +21,9 @@ __all__ = [
     "front_document",
     "funnel_figure",
     "funnel_table",
-    "hidden",
+    "hidden_text",
     "inspection_document",
+    "is_refused",
     "layer_table",
     "pareto_figure",
     "read_document",
@@ -22,7 +31,7 @@ __all__ = [
     "report_html",
     "score_figure",
     "spectra_figure",
-    "worth_showing",
+    "way_on",
     "write_again",
     "write_reports",
 ]

@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from lrfdse.report.document import (
     ROLES,
+    WORST_SHOWN,
     WORTH_SHOWING,
     board_us,
     chosen_score,
     every_design,
     factorized,
+    is_verified,
+    is_worth_showing,
+    least_drawn,
     loss_error,
     recommended_of,
     reported_interval,
     reported_score,
     role_of,
+    shown_name,
+    shown_value,
     title_of,
 )
-from lrfdse.report.figures import COLOURS, MOST_LAYERS, least_drawn
+from lrfdse.report.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
 from lrfdse.report.usage import usage_of
 from lrfdse.report.wording import board_text, latency_text, loss_text, regime_text, sentence_of
@@ -45,7 +51,9 @@ def content_of(document: Document) -> dict[str, Any]:
         "core": made["core"],
         "clock": f"{made['clock_mhz']:g}",
         "kind": document["latency"]["kind"],
-        "metric": document["metric"],
+        "metric": shown_name(document),
+        "change": "points" if is_verified(document) else "loss",
+        "judged_on": "the data that choose" if is_verified(document) else "random inputs",
         "has_test": document["baseline"]["accuracy"] is not None,
         "sentence": sentence_of(document),
         "loss": loss_text(document),
@@ -56,7 +64,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
         "dominated": [row for row in rows if row["role"] == "dominated"],
         "has_board": any(row["board"] is not None for row in rows),
-        "worth_showing": f"{100 * _worth_showing(document):g}",
+        "weakness": _weakness(document),
         "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
         "counts": _counts(document),
         "score_source": _score_source(document),
@@ -103,13 +111,14 @@ def _facts(document: Document) -> list[dict[str, Any]]:
             [_of(base, design, "latency_us", "lower", f"{us_text(base['latency_us'])} µs"), f"bracket {bracket}"],
         ),
         ("FLOPs", f"{design['flops']:,}", "", [_of(base, design, "flops", "fewer", f"{base['flops']:,}")]),
-        (
-            document["metric"].capitalize(),
-            f"{100 * score:.2f}",
-            "%",
-            [f"{_with_error(score - before, loss_error(design))} points from {before:.2%}", *_source_of(design)],
-        ),
     ]
+    if is_verified(document):
+        lines = [f"{_with_error(score - before, loss_error(design))} points from {before:.2%}", *_source_of(design)]
+        facts.append((document["metric"].capitalize(), f"{100 * score:.2f}", "%", lines))
+    else:
+        error = shown_value(design, document)
+        text, unit = ("unknown", "") if error is None else (f"{100 * error:.2f}", "%")
+        facts.append(("Output error", text, unit, ["on random inputs", "the loss was not measured"]))
     return [{"name": name, "value": value, "unit": unit, "lines": lines} for name, value, unit, lines in facts]
 
 
@@ -132,11 +141,13 @@ def _row(design: DesignEntry, document: Document) -> dict[str, Any]:
     original = design["id"] == base["id"]
     error, change = loss_error(design), chosen_score(design) - chosen_score(base)
     points = "" if original else _with_error(reported_score(design) - reported_score(base), error)
+    if not (verified := is_verified(document)):
+        points = "" if original else "not measured"
+    shown = shown_value(design, document)
     return {
         "id": design["id"],
         "role": role,
-        "shown": role in ROLES[:3]
-        or (role != "dominated" and chosen_score(design) >= chosen_score(base) - _worth_showing(document)),
+        "shown": role in ROLES[:3] or (role != "dominated" and is_worth_showing(design, document)),
         "mark": _MARKS[role],
         "params": design["params"],
         "params_ratio": base["params"] / design["params"],
@@ -149,8 +160,9 @@ def _row(design: DesignEntry, document: Document) -> dict[str, Any]:
         "latency_ratio": base["latency_us"] / design["latency_us"],
         "latency_times": times_text(base["latency_us"], design["latency_us"]).replace("x", "×"),
         "board": _board(design, base),
-        "score": reported_score(design),
-        "change": reported_score(design) - reported_score(base),
+        "score": -1 if shown is None else shown,
+        "score_text": "unknown" if shown is None else f"{100 * shown:.2f}",
+        "change": reported_score(design) - reported_score(base) if verified else 0,
         "points": points,
         "chosen_change": change,
         "chosen_points": "" if original else _with_error(change, design["loss_standard_error"]),
@@ -173,8 +185,11 @@ def _with_error(change: float, error: float | None) -> str:
     return points_text(change) + ("" if error is None else f" ± {100 * error:.2f}")
 
 
-def _worth_showing(document: Document) -> float:
-    return float(max(WORTH_SHOWING, document["settings"]["max_drop"]))
+def _weakness(document: Document) -> str:
+    """Return what the designs have in common that are folded away."""
+    if is_verified(document):
+        return f"lose over {100 * max(WORTH_SHOWING, document['settings']['max_drop']):g} points"
+    return f"have an output error over {WORST_SHOWN:.0%}"
 
 
 def _tested(document: Document) -> bool:
@@ -185,10 +200,13 @@ def _counts(document: Document) -> str:
     every = every_design(document)
     front = sum(bool(design["on_front"]) for design in every)
     evaluated = document.get("evaluated", len(every))
-    return f"{evaluated} designs were run on the data; {front} are on the front of parameters, latency and score."
+    data, third = ("the data", "score") if is_verified(document) else ("random inputs", "output error")
+    return f"{evaluated} designs were run on {data}; {front} are on the front of parameters, latency and {third}."
 
 
 def _score_source(document: Document) -> str:
+    if not is_verified(document):
+        return "Losses are not measured. The output error is relative to what the original gives for the same inputs."
     metric = document["metric"]
     errors = "Differences from the original are in points, ± one standard error."
     if _tested(document):
@@ -197,6 +215,8 @@ def _score_source(document: Document) -> str:
 
 
 def _score_bars(document: Document) -> str:
+    if not is_verified(document):
+        return "On random inputs."
     text = "On test data." if _tested(document) else "On the data that choose."
     if any(loss_error(design) is not None for design in every_design(document)):
         text += " Vertical bars are one standard error of the loss."

@@ -23,10 +23,19 @@ from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.search import study_url
 from lrfdse.explore.share import store_of
 from lrfdse.report.card import design_card
-from lrfdse.report.document import every_design, recommended_of, reported_score, role_of, title_of
+from lrfdse.report.document import (
+    every_design,
+    is_verified,
+    recommended_of,
+    role_of,
+    shown_name,
+    shown_value,
+    title_of,
+)
 from lrfdse.report.figures import funnel_figure, pareto_figure
 from lrfdse.report.markdown import code, plain, table
 from lrfdse.report.numbers import us_text
+from lrfdse.report.wording import is_refused, sentence_of
 
 if TYPE_CHECKING:
     import optuna
@@ -124,8 +133,10 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         Design id to the number of its trial.
     """
     made, best = document["settings"], recommended_of(document)
-    kind, metric = document["latency"]["kind"], plain(document["metric"])
+    kind, metric, shown = document["latency"]["kind"], plain(document["metric"]), plain(shown_name(document))
     listed = [design for design in (document["baseline"], *document["designs"]) if design["id"] in trials]
+    data = "the data that choose designs" if is_verified(document) else "random inputs, which measure no loss"
+    none = f"Nothing satisfies the limits (a loss of at most {100 * made['max_drop']:g} points)."
     rows = [_row(design, document, trials) for design in {design["id"]: design for design in listed}.values()]
     lines = [
         f"## {plain(title_of(document))} on {plain(document['target'])}",
@@ -134,10 +145,10 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         f"for {plain(made['core'])}: {document.get('evaluated', len(trials))} plans evaluated. "
         "Every trial is a plan: a factorization for each layer. "
         f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
-        f"their parameters; **score** is {metric} on the data that choose designs, a fraction.",
+        f"their parameters; **score** is {metric} on {data}, a fraction.",
         "",
         *(
-            [f"Nothing satisfies the limits (a loss of at most {100 * made['max_drop']:g} points)."]
+            [sentence_of(document) if is_refused(document) else none]
             if best is None
             else [f"**Recommended:** {code(best['id'])}{_trial(best, trials)}", "", design_card(document, best)]
         ),
@@ -147,7 +158,7 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         "Their trials have a card as note; those marked \\* have the compressed model and a summary of the kernels' "
         "machine code as artifacts. The study's first page has a Pareto plot and the funnel, below the history.",
         "",
-        *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{metric} (%):"], rows),
+        *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{shown} (%):"], rows),
         "",
         "### Notes",
         "",
@@ -181,13 +192,14 @@ def _broken(command: str) -> list[str]:
 
 
 def _row(design: DesignEntry, document: Document, trials: Mapping[str, int]) -> tuple[str, ...]:
+    value = shown_value(design, document)
     return (
         str(trials[design["id"]]),
         code(design["id"]) + (" \\*" if design["model"] else ""),
         role_of(design, document),
         f"{design['params']:,}",
         us_text(design["latency_us"]),
-        f"{100 * reported_score(design):.2f}",
+        "unknown" if value is None else f"{100 * value:.2f}",
     )
 
 

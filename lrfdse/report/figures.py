@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from lrfdse.report.document import (
     ROLES,
-    WORTH_SHOWING,
     chosen_score,
+    drawn_range,
     every_design,
     factorized,
+    is_verified,
     loss_error,
     reported_interval,
     reported_score,
     role_of,
+    shown_name,
+    shown_value,
 )
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
 
@@ -70,9 +73,10 @@ def pareto_figure(document: Document) -> go.Figure:
     """Return parameters against latency, coloured by score: every evaluated design."""
     figure = _scatter(document, "latency_us", "params", "Parameters against latency", coloured=True)
     bar = {"thickness": 10, "outlinewidth": 0, "len": 0.9, "title": {"text": f"{_score_name(document)} (%)"}}
-    figure.update_layout(coloraxis={"colorscale": _SCALE, "colorbar": bar})
-    if (least := least_drawn(document)) is not None:
-        figure.update_layout(coloraxis={"cmin": _percent(least), "cmax": _percent(_best(document))})
+    # Of errors the small ones are good.
+    figure.update_layout(coloraxis={"colorscale": _SCALE, "colorbar": bar, "reversescale": not is_verified(document)})
+    if (ends := drawn_range(document)) is not None:
+        figure.update_layout(coloraxis={"cmin": _percent(ends[0]), "cmax": _percent(ends[1])})
     return figure
 
 
@@ -81,21 +85,10 @@ def score_figure(document: Document, against: str) -> go.Figure:
     what = {"latency_us": "latency", "params": "parameters"}[against]
     title = f"{_score_name(document).capitalize()} against {what}"
     figure = _scatter(document, against, "score", title, coloured=False)
-    if (least := least_drawn(document)) is not None:
-        best = _best(document)
-        edge = 0.04 * (best - least)
-        figure.update_yaxes(range=[_percent(least - edge), _percent(best + edge)])
+    if (ends := drawn_range(document)) is not None:
+        edge = 0.04 * (ends[1] - ends[0])
+        figure.update_yaxes(range=[_percent(ends[0] - edge), _percent(ends[1] + edge)])
     return figure
-
-
-def least_drawn(document: Document) -> float | None:
-    """Return the score at which plots begin, where designs that nobody could want would squeeze the rest together."""
-    least = _best(document) - 2 * max(WORTH_SHOWING, document["settings"]["max_drop"])
-    return least if any(reported_score(design) < least for design in every_design(document)) else None
-
-
-def _best(document: Document) -> float:
-    return max(reported_score(design) for design in every_design(document))
 
 
 def funnel_figure(document: Document) -> go.Figure:
@@ -198,14 +191,14 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
         marker["line"] = {"width": 0.8, "color": "rgba(255,255,255,0.8)"}
         if role == "dominated":
             marker["line"] = {"width": 1.2, "color": COLOURS[role]}
-        elif coloured:
-            marker |= {"color": [_percent(reported_score(d)) for d in listed], "coloraxis": "coloraxis"}
+        elif coloured and None not in (values := [_value(design, "score", document) for design in listed]):
+            marker |= {"color": values, "coloraxis": "coloraxis"}
             marker["line"] = {"width": 1.0, "color": _LINE}
         if role == "recommended":
             marker["line"] = {"width": 1.4, "color": COLOURS[role] if coloured else "rgba(255,255,255,0.9)"}
         figure.add_scatter(
-            x=[_value(design, x) for design in listed],
-            y=[_value(design, y) for design in listed],
+            x=[_value(design, x, document) for design in listed],
+            y=[_value(design, y, document) for design in listed],
             error_x=None if role == "dominated" else _error(listed, x, document),
             error_y=None if role == "dominated" else _error(listed, y, document),
             mode="markers",
@@ -251,10 +244,13 @@ def hover_text(design: DesignEntry, document: Document) -> str:
         f"parameters {design['params']:,} {_against(base['params'], design['params'])}",
         f"latency {us_text(design['latency_us'])} µs {bracket} {document['latency']['kind']} "
         f"{_against(base['latency_us'], design['latency_us'])}",
-        f"{score} {reported_score(design):.2%} {_interval(design)}",
     ]
-    error = loss_error(design)
-    if design["id"] != base["id"]:
+    value, error = shown_value(design, document), loss_error(design)
+    if not is_verified(document):
+        lines.append(f"{score} {'unknown' if value is None else f'{value:.2%}'}, loss not measured")
+    else:
+        lines.append(f"{score} {value:.2%} {_interval(design)}")
+    if design["id"] != base["id"] and is_verified(document):
         change = points_text(reported_score(design) - reported_score(base))
         lines.append(f"{change}{'' if error is None else f' ± {100 * error:.2f}'} points from the original")
     if design["accuracy"] is not None:
@@ -280,8 +276,11 @@ def _against(before: float, after: float) -> str:
     return f"({text.replace('x', '×')})" if text else ""
 
 
-def _value(design: DesignEntry, key: str) -> float:
-    return _percent(reported_score(design)) if key == "score" else design[key]
+def _value(design: DesignEntry, key: str, document: Document) -> float | None:
+    if key != "score":
+        return float(design[key])
+    value = shown_value(design, document)
+    return None if value is None else _percent(value)
 
 
 def _error(designs: Sequence[DesignEntry], key: str, document: Document) -> dict[str, Any] | None:
@@ -291,7 +290,7 @@ def _error(designs: Sequence[DesignEntry], key: str, document: Document) -> dict
         above = [design["latency_high_us"] - design["latency_us"] for design in designs]
         below = [design["latency_us"] - design["latency_low_us"] for design in designs]
         return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
-    if key == "score" and any(loss_error(design) is not None for design in designs):
+    if key == "score" and is_verified(document) and any(loss_error(design) is not None for design in designs):
         return {"type": "data", "array": [_percent(loss_error(design) or 0.0) for design in designs], **look}
     return None
 
@@ -323,7 +322,7 @@ def _style(figure: go.Figure, title: str, x: str, y: str) -> None:
 
 
 def _score_name(document: Document) -> str:
-    return html.escape(document["metric"])
+    return html.escape(shown_name(document))
 
 
 def _percent(fraction: float) -> float:

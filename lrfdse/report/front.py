@@ -48,6 +48,8 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
             "bracket": exploration.bracket,
         },
         "metric": exploration.metric,
+        "verified": exploration.verified,
+        "classes_hit": exploration.classes_hit,
         "versions": dict(exploration.versions),
         "command": command_of(settings),
         "settings": _settings(settings),
@@ -115,6 +117,7 @@ def _design(design: Design, exploration: Exploration) -> dict[str, Any]:
         "accuracy": design.accuracy,
         "eval_accuracy": design.eval_accuracy,
         "fidelity": design.fidelity,
+        "output_error": None if design.output_error is None else _rounded(design.output_error),
         "loss_standard_error": _rounded(design.standard_error),
         "eval_interval": _interval(design.eval_interval),
         "accuracy_interval": _interval(design.accuracy_interval),
@@ -210,6 +213,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "minutes": settings.minutes,
         "budget": settings.budget,
         "keep": settings.keep,
+        "accept_unverified": settings.accept_unverified,
         "max_drop": settings.limits.max_drop,
         "max_params": settings.limits.max_params,
         "max_latency_us": settings.limits.max_latency_us,
@@ -226,11 +230,14 @@ def _csv(document: dict[str, Any]) -> str:
     text = io.StringIO()
     layers = [layer["name"] for layer in document["layers"]]
     columns = ["id", "params", "flops", "latency_us", "latency_low_us", "latency_high_us", "accuracy", "eval_accuracy"]
-    columns += ["fidelity", "origin", "on_front"]
+    columns += ["fidelity", "output_error", "origin", "on_front"]
+    # A table that travels alone cannot say that these are of random inputs.
+    hidden = () if document["verified"] else ("eval_accuracy", "fidelity")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, *layers])
     for design in document["designs"]:
-        writer.writerow([*(design[column] for column in columns), *(design["plan"][name] for name in layers)])
+        costs = (None if column in hidden else design[column] for column in columns)
+        writer.writerow([*costs, *(design["plan"][name] for name in layers)])
     return text.getvalue()
 
 

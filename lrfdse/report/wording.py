@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lrfdse.board.result import board_line
-from lrfdse.report.document import chosen_score, every_design, loss_error, recommended_of, reported_score
+from lrfdse.report.document import (
+    chosen_score,
+    every_design,
+    is_verified,
+    loss_error,
+    recommended_of,
+    reported_score,
+)
 from lrfdse.report.numbers import us_text
 
 if TYPE_CHECKING:
@@ -16,6 +23,8 @@ def limits_text(document: Document) -> str:
     """Return the limits in words: a loss of at most 1 point, at most 60,000 parameters."""
     made = document["settings"]
     parts = [f"a loss of at most {_points(made['max_drop'])} of {document['metric']}"]
+    if not is_verified(document):
+        parts[0] += " on random inputs"
     if made["max_params"] is not None:
         parts.append(f"at most {made['max_params']:,} parameters")
     if made["max_latency_us"] is not None:
@@ -26,6 +35,8 @@ def limits_text(document: Document) -> str:
 def sentence_of(document: Document) -> str:
     """Return the result in a sentence: which design, and what it gains."""
     design, base = recommended_of(document), document["baseline"]
+    if is_refused(document):
+        return "No design is recommended, because nothing says what one loses: there was no evaluation data."
     if design is None:
         return f"No design satisfies the limits: {limits_text(document)}."
     if design["id"] == base["id"]:
@@ -34,12 +45,24 @@ def sentence_of(document: Document) -> str:
         f"Design {design['id']} is recommended: {_ratio(base['params'], design['params'], 'fewer', 'more')} parameters "
         f"and {_ratio(base['latency_us'], design['latency_us'], 'lower', 'higher')} {document['latency']['kind']} "
         "latency of the fully-connected layers than the original."
+        + ("" if is_verified(document) else " Nobody verified it: it was chosen on random inputs.")
+    )
+
+
+def is_refused(document: Document) -> bool:
+    """Return whether no design is recommended because nobody measured what designs lose."""
+    return recommended_of(document) is None and not (
+        is_verified(document) or document["settings"].get("accept_unverified", False)
     )
 
 
 def loss_text(document: Document) -> str:
     """Return what the recommended design lost, on which data, and how sure that is; empty where there is none."""
     design, base, metric = recommended_of(document), document["baseline"], document["metric"]
+    if not is_verified(document):
+        return (
+            "Losses are not measured: the output errors are those on random inputs, and real ones may tell otherwise."
+        )
     if design is None or design["id"] == base["id"]:
         return ""
     chosen = (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lrfdse.errors import InputError
 from lrfdse.model.evaluate import (
     agreements,
+    classes_hit,
     cosines,
     decision_count,
     decisions,
@@ -19,6 +20,7 @@ from lrfdse.model.evaluate import (
     explained,
     fits_targets,
     hits,
+    output_error,
     shares,
 )
 
@@ -120,3 +122,33 @@ def test_agreements_are_one_a_sample():
     other = {"y": scores["y"] + rng.standard_normal((5, 4, 6))}
     expected = [np.mean([other["y"][i, p].argmax() == scores["y"][i, p].argmax() for p in range(4)]) for i in range(5)]
     assert agreements(other, scores).tolist() == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.booleans())
+def test_output_errors_and_classes_against_loops(seed, samples, positions):
+    rng = np.random.default_rng(seed)
+    shape = (samples, 3, 4) if positions else (samples, 4)
+    before, after = rng.standard_normal((2, *shape)).astype(np.float32)
+    pairs = [(float(a), float(b)) for a, b in zip(before.ravel(), after.ravel(), strict=True)]
+    wanted = math.sqrt(sum((b - a) ** 2 for a, b in pairs) / sum(a**2 for a, _ in pairs))
+    assert output_error({"y": after}, {"y": before}) == pytest.approx(wanted, rel=1e-12)
+    assert output_error({"y": before}, {"y": before}) == 0
+    rows = before.reshape(-1, 4).tolist()
+    assert classes_hit({"y": before}) == (len({row.index(max(row)) for row in rows}), 4)
+
+
+def test_outputs_that_have_no_relative_error():
+    whole = {"y": np.array([[1, 2]])}
+    assert output_error(whole, whole) is None
+    assert classes_hit(whole) is None
+    numbers = {"y": np.ones((2, 3), np.float32)}
+    assert output_error({"y": np.full((2, 3), np.nan, np.float32)}, numbers) is None
+    assert output_error({"y": np.full((2, 3), np.inf, np.float32)}, numbers) is None
+    assert output_error(numbers, {"y": np.zeros((2, 3), np.float32)}) is None
+    with pytest.raises(InputError, match="has shape"):
+        output_error({"y": np.ones((2, 4))}, numbers)
+
+
+def test_a_sample_of_nan_falls_into_no_class():
+    assert classes_hit({"y": np.array([[0.0, 1.0], [np.nan, 1.0], [0.5, 2.0]])}) == (1, 2)

@@ -374,3 +374,10 @@ def test_kept_kernels_are_summed_up(explored):
         found = re.search(rf"symbol        {kernel['symbol']}\n.*\n  machine code  ([\d,]+) bytes", text)
         size = (explored / "designs" / front["recommended"] / "kernels" / f"{kernel['name']}.o").stat().st_size
         assert 0 < int(found[1].replace(",", "")) < size
+
+
+def test_the_note_of_a_study_that_nobody_verified(unverified):
+    card = study_card(unverified, {"aaaaaaaa": 7, "bbbbbbbb": 2})
+    assert "No design is recommended, because nothing says what one loses" in card
+    assert "random inputs, which measure no loss" in card
+    assert "output error (%)" in card and "97.00" not in card

@@ -21,6 +21,18 @@ def test_every_evaluated_design_is_a_point(document):
     assert points(score_figure(document, "params")) == expected
 
 
+def test_where_losses_are_not_measured_output_errors_are_drawn(unverified):
+    errors = {d["id"]: d["output_error"] for d in (unverified["baseline"], *every(unverified))}
+    drawn = [y for _, y in points(score_figure(unverified, "params"))]
+    assert sorted(drawn) == sorted(100 * error for error in errors.values())
+    figure = score_figure(unverified, "params")
+    assert figure.layout.yaxis.title.text == "output error (%)" and figure.layout.yaxis.range is None
+    assert "loss not measured" in figure.data[0].hovertext[0] and "97.00%" not in figure.data[0].hovertext[0]
+    assert not any(trace.error_y.array for trace in figure.data)
+    unverified["designs"][0]["output_error"] = 30.0
+    assert score_figure(unverified, "params").layout.yaxis.range == (-4, 104)
+
+
 def test_shapes_tell_the_kinds_apart(document):
     for figure in (pareto_figure(document), score_figure(document, "latency_us")):
         shapes = {trace.name: trace.marker.symbol for trace in figure.data}

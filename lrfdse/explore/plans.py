@@ -13,6 +13,8 @@ from lrfdse.explore.metrics import fidelity_grade
 from lrfdse.explore.scores import Scores, paired_error
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from lrfdse.explore.corrections import Corrections
     from lrfdse.explore.fits import Fits
     from lrfdse.explore.inputs import Inputs
@@ -52,8 +54,8 @@ class Builder:
             return factors
         return self.corrections.factors(plan, factors, refined)
 
-    def model_of(self, plan: Plan, refined: bool = False) -> bytes:
-        """Return the compressed model as ONNX; see `factors`."""
+    def model_of(self, plan: Plan, refined: bool = False) -> ir.Model:
+        """Return the compressed model; see `factors`."""
         from lrfdse.model import rewrite
 
         return rewrite(self.model, self.factors(plan, refined))
@@ -94,8 +96,8 @@ class Evaluator:
         """
         return self.scores_of(self._builder.model_of(plan, refined), report)
 
-    def scores_of(self, model: bytes, report: bool = True) -> Scores:
-        """Run a version of the original model, as ONNX; see `scores`."""
+    def scores_of(self, model: ir.Model | bytes, report: bool = True) -> Scores:
+        """Run a version of the original model, or the bytes of its file; see `scores`."""
         outputs = self._runtime.run(model, self._choosing.data)
         kept = fidelity_grade(outputs, self._choosing.reference)
         chosen = kept if self._by_fidelity else self._choosing.grade(outputs)
@@ -118,7 +120,7 @@ class Evaluator:
         return self._inputs.scorer.name == "fidelity"
 
     def _judged(self, data: Dataset) -> _Judged:
-        reference = self._runtime.run(self._inputs.model.content, data)
+        reference = self._runtime.run(self._inputs.model.original, data)
         scorer = self._inputs.scorer
         return _Judged(data, reference, scorer.grade(reference, data, reference), scorer)
 

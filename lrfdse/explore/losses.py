@@ -107,7 +107,8 @@ class Divergences:
         flops = sum(2 * layer.params * layer.rows * len(layer.uses) for layer in model.layers)
         self._model, self._loss = model, loss
         self._data = spread(data, int(min(max(_FLOPS / max(flops, 1), _LEAST), _MOST)))
-        self._runtime = Runtime()
+        # Every version of the model is run once.
+        self._runtime = Runtime(sessions=0)
         self._output = scored_output(model.original)
         self._reference = self._scores(model.original)
         self._whole = told(self._reference, loss)

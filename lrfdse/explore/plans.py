@@ -69,7 +69,8 @@ class Evaluator:
 
         self._builder = builder
         self._inputs = inputs
-        self._runtime = Runtime()
+        # No plan's model comes back after it has run on the data that choose and on those that report.
+        self._runtime = Runtime(sessions=1)
         self._choosing = self._judged(inputs.choosing)
         reports = inputs.reporting is not None and (inputs.reporting.labels is not None or not self._by_fidelity)
         self._reporting = self._judged(inputs.reporting) if inputs.reporting is not None and reports else None

@@ -29,8 +29,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     Raises
     ------
     InputError
-        The file is missing, empty, no ONNX model, cut short, of an opset before 7, larger than 2 GiB, or its external
-        data are missing, too short, or outside the model's folder.
+        The file is missing, empty, no ONNX model, cut short, of an opset before 7, larger than 2 GiB, or holds sparse
+        initializers; or its external data are missing, too short, or outside the model's folder.
     """
     content = _content(path)
     try:
@@ -46,6 +46,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
         )
     digest = hashlib.sha256(content)
     _inline_external_data(proto, path, digest)
+    if sparse := [tensor.values.name for tensor in proto.graph.sparse_initializer]:
+        raise InputError(f"{path}: tensor {sparse[0]!r} is stored sparsely: store it as a dense initializer")
     if proto.ByteSize() > _PROTOBUF_LIMIT:
         raise InputError(f"{path}: models of at most 2 GiB can be explored, but got {proto.ByteSize() / 2**30:.1f} GiB")
     try:

@@ -22,7 +22,7 @@ Arrays = dict[str, NDArray[Any]]
 SESSIONS = 16
 """Sessions that a runtime keeps: about as many as correcting a plan of two layers with two sweeps opens (14)."""
 
-SESSION_BYTES = 1 << 27
+SESSION_BYTES = 1 << 26
 """Bytes of all serialized models whose sessions a runtime keeps; onnxruntime holds about twice that. The session of a
 larger model (BERT-base has 438 MB) lives as long as who asked for it, because another one may be opened beside it."""
 
@@ -33,8 +33,8 @@ _TRIAL = 3
 class Runtime:
     """Onnxruntime on one core of the CPU, so that sums do not depend on how many cores a machine has.
 
-    Sessions are kept for models of the same content, outputs included, and those used least recently are dropped.
-    Nothing is shared between two runtimes: whoever runs many versions of a model holds one for as long as that takes.
+    Sessions are kept by what a model holds, its outputs included, and those used least recently are dropped. Nothing is
+    shared between two runtimes: who runs many versions of a model holds one runtime for as long as that takes.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import onnx.printer
+import onnx.reference
 import onnx_ir as ir
 import pytest
 
@@ -54,6 +55,35 @@ def check(before, made, after):
     stored = model.graph.initializers
     for name, value in made.graph.initializers.items():
         assert name not in stored or value.const_value is stored[name].const_value, "tensors are shared, not copied"
+
+
+CLONED = {
+    "a function": """g (float[n, 3] x) => (float[n, 3] y) { a = my.twice (x)  y = Relu (a) }
+        <domain: "my", opset_import: ["" : 17]> twice (u) => (v) { w = Identity (u)  v = Add (u, w) }""",
+    "a body that reads values around it": """g (float[n, 3] x, int64 k, bool c) => (float[n, 3] y)
+        <float[3] w = {1, 2, 3}>
+        { b = Relu (x)
+          y = Loop (k, c, x) <body = l (int64 i, bool d, float[n, 3] s) => (bool e, float[n, 3] q)
+            { e = Identity (d)  p = Add (s, b)  q = Mul (p, w) }> }""",
+    "an input left out": "g (float[n, 3] x) => (float[n, 3] y) <float hi = {0.5}> { y = Clip (x, , hi) }",
+    "an output that nothing reads": "g (float[n, 3] x) => (float[n, 3] y) <float r = {0}> { y, m = Dropout (x, r) }",
+    "branches": BRANCHES,
+}
+
+
+@pytest.mark.parametrize("text", CLONED.values(), ids=CLONED)
+def test_clones_are_written_as_what_they_were_made_from(text):
+    """What passes rest on: a clone holds all that its model does, and what happens to it stays with it."""
+    model = ir.from_proto(onnx.parser.parse_model(HEAD.replace("17]", '17, "my" : 1]') + text))
+    before, clone = serialized(model), model.clone()
+    assert serialized(clone) == before
+    x = np.array([[-1.0, 0.25, 2.0]], np.float32)
+    feeds = {"x": x, "k": np.array(2), "c": np.array(True), "t": np.array(True)}
+    feeds = {value.name: feeds[value.name] for value in model.graph.inputs}
+    wanted = onnx.reference.ReferenceEvaluator(onnx.load_from_string(before)).run(None, feeds)
+    np.testing.assert_allclose(Runtime().call(Runtime().session(clone), feeds)["y"], wanted[0])
+    Behind("y", "y", np.dtype(np.float32))(clone)
+    assert serialized(model) == before != serialized(clone)
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,15 @@ def test_what_is_written_is_checked(mlp):
     next(node for node in version.graph if node.op_type == "Relu").op_type = "Rulu"
     with pytest.raises(onnx.checker.ValidationError, match="Rulu"):
         file_content(version)
+
+
+def test_sparse_initializers_are_refused(make):
+    """`onnx_ir` would drop them without a word."""
+    path = make("g (float[n, 6] x) => (float[n, 6] y) { y = MatMul (x, w) }")
+    model = onnx.load(path)
+    values = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
+    places = onnx.helper.make_tensor("places", onnx.TensorProto.INT64, [2], [3, 7])
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [6, 6]))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="'w' is stored sparsely: store it as a dense initializer"):
+        load_model(path)

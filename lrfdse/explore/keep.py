@@ -84,6 +84,8 @@ def write_design(
 
     With `refined` the factors are those that the whole effort was taken for. `tell` hears where there is no program.
     """
+    from lrfdse.model.files import file_content
+
     factors = builder.factors(plan, refined)
     names, texts, timed = kernel_names(builder.model.layers), [], []
     for layer in builder.model.layers:
@@ -99,7 +101,7 @@ def write_design(
     write_atomically(folder / "kernels.txt", head + "\n".join(texts))
     _write_program(folder / BENCH, timed, target, tell)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
-    write_atomically(folder / "model.onnx", builder.model_of(plan, refined))
+    write_atomically(folder / "model.onnx", file_content(builder.model_of(plan, refined)))
 
 
 def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, tell: Listener) -> None:

@@ -11,6 +11,8 @@ from lrfdse.base.keys import code_key, digest, result_key
 from lrfdse.explore.metrics import compares_numbers
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from lrfdse.base.store import Store
     from lrfdse.design import Array, Factors
     from lrfdse.model import Dataset, Model
@@ -45,9 +47,8 @@ def loss_of(model: Model, data: Dataset, metric: str | None) -> Loss:
     from lrfdse.model.evaluate import is_scores
     from lrfdse.model.sensitivity import scored_output
 
-    runtime = Runtime()
-    name = scored_output(model.content, runtime)
-    classes = is_scores(runtime.run(model.content, data.head(1))[name])
+    name = scored_output(model.original)
+    classes = is_scores(Runtime().run(model.original, data.head(1))[name])
     return "softmax" if classes and not compares_numbers(metric) else "squared"
 
 
@@ -109,9 +110,10 @@ class Divergences:
         flops = sum(layer.flops for layer in model.layers)
         self._model, self._loss = model, loss
         self._data = spread(data, int(min(max(_FLOPS / max(flops, 1), _LEAST), _MOST)))
-        self._runtime = Runtime()
-        self._output = scored_output(model.content, self._runtime)
-        self._reference = self._scores(model.content)
+        # Every version of the model is run once.
+        self._runtime = Runtime(sessions=0)
+        self._output = scored_output(model.original)
+        self._reference = self._scores(model.original)
         self._whole = told(self._reference, loss)
 
     def __call__(self, factors: Mapping[str, Factors]) -> float:
@@ -132,10 +134,10 @@ class Divergences:
             raise InputError("the outputs of the compressed model are not finite")
         return found / self._whole
 
-    def _scores(self, content: bytes) -> Array:
+    def _scores(self, version: ir.Model) -> Array:
         from lrfdse.model.sensitivity import scores_of
 
-        return scores_of(self._runtime.run(content, self._data)[self._output], self._loss)
+        return scores_of(self._runtime.run(version, self._data)[self._output], self._loss)
 
 
 def told(scores: Array, loss: Loss) -> float:

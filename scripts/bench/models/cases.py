@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from rapidocr import HEIGHT, WIDTH, alphabet_of, decoded, recogniser, render, vocabulary
 
-from lrfdse.model import Dataset, Model, Runtime, load_data, load_model, top1
+from lrfdse.model import Dataset, Model, Runtime, hits, load_data, load_model
 from models import minilm
 from models.tail import split
 
@@ -97,7 +97,7 @@ def _trained(name: str, seed: int, place: Path) -> Case:
     def scored(part: str) -> Part:
         labels = parts[part].labels
         assert labels is not None
-        return Part(part, parts[part], lambda outputs, _: 100 * top1(outputs, labels))
+        return Part(part, parts[part], lambda outputs, _: 100 * float(hits(outputs, labels).mean()))
 
     layers = tuple(layer.name for layer in model.layers if min(layer.outputs, layer.inputs) >= 64)
     case = Case(

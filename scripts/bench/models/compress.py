@@ -289,8 +289,9 @@ class Compressor:
     def content(self, factors: Mapping[str, Factors]) -> bytes:
         """Return the compressed model."""
         from lrfdse.model import rewrite
+        from lrfdse.model.files import file_content
 
-        return rewrite(self.case.model, factors)
+        return file_content(rewrite(self.case.model, factors))
 
     def costs(self, plan: Plan) -> dict[str, int]:
         """Return weights and MACs of the compressed layers, and of all fully-connected layers."""

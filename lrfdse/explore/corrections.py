@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.explore.fits import Fits, packed, unpacked
 from lrfdse.explore.losses import loss_of
+from lrfdse.explore.metrics import compares_numbers
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
@@ -108,7 +109,7 @@ class Corrections:
     def _loss(self) -> Loss:
         """Return what a model's outputs are compared by; see `loss_of`."""
         if self._compared is None:
-            self._compared = loss_of(self._model, self._calib, self._settings.metric)
+            self._compared = loss_of(self._model, self._calib, compares_numbers(self._settings.metric))
         return self._compared
 
 

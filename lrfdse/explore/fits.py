@@ -11,6 +11,7 @@ from lrfdse.base.keys import code_key, digest, result_key
 from lrfdse.design import Factorization, Factors, Layer
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.losses import layer_metrics, loss_of, metrics_key
+from lrfdse.explore.metrics import compares_numbers
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
@@ -183,7 +184,7 @@ def open_fits(
     seen = {} if calib is None or not wanted else moments(model, calib, wanted)
     metrics: dict[str, Array] = {}
     if weighted and calib is not None and METHODS.get(method).needs_moments:
-        loss = loss_of(model, calib, settings.metric)
+        loss = loss_of(model, calib, compares_numbers(settings.metric))
         metrics = layer_metrics(model, calib, wanted, loss, cache, settings.seed)
     fitters = {
         name: Fitter(_weight(model, name), seen.get(name), method, metrics.get(name), name=name) for name in explored
@@ -222,7 +223,7 @@ def _metric_key(settings: Settings, model: Model, calib: Dataset | None) -> str:
 
     if calib is None or not METHODS.get(settings.space.method).needs_moments:
         return ""
-    return metrics_key(model, calib, loss_of(model, calib, settings.metric), settings.seed)
+    return metrics_key(model, calib, loss_of(model, calib, compares_numbers(settings.metric)), settings.seed)
 
 
 def packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]:

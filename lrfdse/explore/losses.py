@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.base.keys import code_key, digest, result_key
-from lrfdse.explore.metrics import compares_numbers
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -31,7 +30,7 @@ _LEAST, _MOST = 32, 512
 """Samples that losses are measured on: as many as cost so many FLOPs in FC layers, between these."""
 
 
-def loss_of(model: Model, data: Dataset, metric: str | None) -> Loss:
+def loss_of(model: Model, data: Dataset, numbers: bool) -> Loss:
     """Return what the model's outputs are compared by: as distributions over classes, or as numbers.
 
     Parameters
@@ -40,8 +39,8 @@ def loss_of(model: Model, data: Dataset, metric: str | None) -> Loss:
         The original model.
     data
         Of which one sample is run.
-    metric
-        The metric that designs are chosen by, as `Settings.metric`.
+    numbers
+        Whether outputs are compared as numbers even where they look like class scores.
     """
     from lrfdse.model import Runtime
     from lrfdse.model.evaluate import is_scores
@@ -49,7 +48,7 @@ def loss_of(model: Model, data: Dataset, metric: str | None) -> Loss:
 
     name = scored_output(model.original)
     classes = is_scores(Runtime().run(model.original, data.head(1))[name])
-    return "softmax" if classes and not compares_numbers(metric) else "squared"
+    return "softmax" if classes and not numbers else "squared"
 
 
 def layer_metrics(

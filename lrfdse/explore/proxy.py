@@ -17,6 +17,7 @@ from lrfdse.base.store import Store
 from lrfdse.errors import InputError
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.losses import Divergences, loss_of
+from lrfdse.explore.metrics import compares_numbers
 from lrfdse.explore.plans import plan_of
 from lrfdse.explore.scores import Scores
 
@@ -187,7 +188,7 @@ def predicted_errors(
         key = (score_code().digest, *scores_key(inputs, settings.space.method), settings.correct)
         return proxy_errors(settings.proxy, layers, evaluate, cache, key)
     data = inputs.choosing if inputs.calib is None else inputs.calib
-    loss = loss_of(inputs.model, data, settings.metric)
+    loss = loss_of(inputs.model, data, compares_numbers(settings.metric))
 
     def measure(plans: Sequence[Texts]) -> list[float | None]:
         builder, lost = evaluator.builder, Divergences(inputs.model, data, loss)

@@ -82,7 +82,7 @@ def stages(folder):
     inputs, store, target = open_inputs(settings), Asking(folder), load_target("riscv64")
     model, calib, space = inputs.model, inputs.calib, settings.space
     layer, shape, latency = model.layers[0], Factorization.svd(16, 16, 4), Latency(1.0, 1.0, 1.0)
-    seen, loss = moments(model, calib, [layer.name])[layer.name], losses.loss_of(model, calib, None)
+    seen, loss = moments(model, calib, [layer.name])[layer.name], losses.loss_of(model, calib, False)
     fitter = Fitter(model.weight(layer.name), seen, "auto", name=layer.name)
 
     def fits():

@@ -167,7 +167,7 @@ def test_a_layer_that_matters_little_is_compressed_first(tmp_path):
     path.write_bytes(model.SerializeToString())
     x, z = (rng.normal(size=(400, 16)).astype(np.float32) for _ in range(2))
     original, data = load_model(path), Dataset({"x": x, "z": z}, None)
-    assert loss_of(original, data, "mse") == "squared"
+    assert loss_of(original, data, True) == "squared"
     metrics = layer_metrics(original, data, ["u", "v"], "squared", Store(tmp_path / "cache"))
     seen = moments(original, data, ["u", "v"])
     options = {}

@@ -82,6 +82,7 @@ class Corrections:
     def _key(self, plan: Plan, sweeps: int) -> str:
         from lrfdse.explore.correct import Corrector
         from lrfdse.explore.fits import open_fits
+        from lrfdse.factorize import METHODS
         from lrfdse.model import load_model
 
         return result_key(
@@ -89,7 +90,7 @@ class Corrections:
             code=code_key(Corrector, open_fits, load_model),
             model=self._model.sha256,
             data=self._calib.digest,
-            method=self._settings.space.method,
+            method=METHODS.identity(self._settings.space.method),
             seed=self._settings.seed,
             loss=self._loss(),
             plan=sorted(plan.texts().items()),

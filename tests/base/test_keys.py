@@ -51,7 +51,7 @@ EDITS = {
     "lrfdse/explore/refine.py:refined": {"corrections"} | SCORED,
     "lrfdse/explore/fits.py:packed": FITTED,
     "lrfdse/model/rewrite.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
-    "lrfdse/explore/metrics.py:_top5": SCORED,
+    "lrfdse/explore/metrics.py:_top5": {"corrections", "sensitivity by loss"} | SCORED,
     "lrfdse/explore/scores.py:paired_error": SCORED,
     "lrfdse/explore/losses.py:told": {"sensitivity by loss"},
     "lrfdse/kernels/emit.py:StepEmitter._store": {"kernels", "terms"},

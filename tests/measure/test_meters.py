@@ -73,6 +73,19 @@ def test_a_tool_that_is_too_old_is_named_with_its_version(measured_target, empty
         require_tools(measured_target("aarch64"), METERS.get("model").tools)
 
 
+def test_any_other_tool_must_be_on_the_path(measured_target, empty_path):
+    target = measured_target("riscv64")
+    assert [str(missing) for missing in missing_tools(target, ("spike",))] == ["spike is not installed"]
+    (empty_path / "spike").write_text("#!/bin/sh\n")
+    (empty_path / "spike").chmod(0o755)
+    assert missing_tools(target, ("spike",)) == []
+
+
+def test_a_meter_must_go_by_the_name_it_is_registered_under(measured_target):
+    with METERS.register("other", METERS.get("model")), pytest.raises(ToolError, match="'other' calls itself 'model'"):
+        open_meter("other", measured_target("riscv64"))
+
+
 def test_a_newer_llvm_under_its_plain_name_is_taken(empty_path):
     path = empty_path / "llvm-mca"
     path.write_text("#!/bin/sh\necho '  LLVM version 24.1.0'\n")

@@ -142,6 +142,9 @@ def test_modelled_and_measured_are_said(document):
     words = Page(report_html(document)).words
     assert "Every latency here is modelled, none is measured" in words
     assert "latency (µs), modelled" in words
+    assert "its latency modelled at 1600 MHz by the meter model." in words
+    document["latency"]["procedure"] = "by adding & multiplying"
+    assert "its latency modelled at 1600 MHz by adding & multiplying." in Page(report_html(document)).words
     document["meter"], document["latency"]["kind"] = "host", "measured"
     words = Page(report_html(document)).words
     assert "Every latency here is measured" in words

@@ -2,95 +2,48 @@
 
 from __future__ import annotations
 
-import random
+import subprocess
+import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from lrfdse.board.transport import RUNNERS, Ended
-from lrfdse.explore.metrics import METRICS, QualityMetric
-from lrfdse.explore.scores import Grade
-from lrfdse.factorize import METHODS
-from lrfdse.search.samplers import SAMPLERS, Sampler
-from lrfdse.testing import methods, metrics, runners, samplers
-
-pytest_plugins = ["pytester"]
-
-
-class Zeros:
-    """Gives cores of zeros, whatever the weight is."""
-
-    source = "nowhere, it is a fault"
-    needs_moments = False
-
-    def fit(self, problem, factorization):
-        return tuple(np.zeros(shape) for shape in factorization.core_shapes)
+FAULTS = {
+    "trusting": "a_kernel_that_computes_wrong_numbers_gets_none",
+    "restless": "its_key_repeats",
+    "zeros": "full_rank_gives_the_weight_itself",
+    "noisy": "equal_problems_have_equal_fits",
+    "forgetful": "the_whole_space_is_proposed_once_each",
+    "moody": "plans_depend_on_the_arguments_alone",
+    "misnamed": "it_says_what_it_is",
+    "lower": "the_best_is_one_and_other_outputs_have_less",
+    "deaf:": "output_errors_and_exit_code_come_back",
+}
 
 
-class Noisy:
-    """Gives other cores each time."""
-
-    source = "nowhere, it is a fault"
-    needs_moments = False
-    draw = np.random.default_rng(0)
-
-    def fit(self, problem, factorization):
-        found = METHODS.get("svd").fit(problem, factorization)
-        return tuple(core * (1 + 1e-12 * self.draw.standard_normal()) for core in found)
-
-
-def forgetful(space, told, known, seed, count):
-    return list(space.plans())[:count]
-
-
-def moody(space, told, known, seed, count):
-    left = [plan for plan in space.plans() if plan not in known]
-    return random.SystemRandom().sample(left, min(count, len(left)))
-
-
-def lower_is_better(outputs, data, reference):
-    return Grade(float(np.abs(outputs["y"] - reference["y"]).mean()))
-
-
-class Deaf:
-    """Loses arguments and exit codes."""
-
-    name = "deaf"
-
-    def __init__(self, text):
-        pass
-
-    def run(self, program, arguments=(), timeout=600.0):
-        return Ended(0, RUNNERS.get("command")("{program}").run(program, timeout=timeout).output, "")
-
-
-FAULTS = [
-    (METHODS, Zeros(), methods.MethodContract, "name", "full_rank_gives_the_weight_itself"),
-    (METHODS, Noisy(), methods.MethodContract, "name", "equal_problems_have_equal_fits"),
-    (SAMPLERS, Sampler("faulty", forgetful), samplers.SamplerContract, "name", "the_whole_space_is_proposed_once_each"),
-    (SAMPLERS, Sampler("faulty", moody), samplers.SamplerContract, "name", "plans_depend_on_the_arguments_alone"),
-    (SAMPLERS, Sampler("other", moody), samplers.SamplerContract, "name", "it_says_what_it_is"),
-    (METRICS, QualityMetric(lower_is_better), metrics.MetricContract, "name", "the_best_is_one"),
-    (RUNNERS, Deaf, runners.RunnerContract, "text", "output_errors_and_exit_code_come_back"),
-    (RUNNERS, Deaf, runners.RunnerContract, "text", "arguments_reach_the_program_in_order"),
-]
-
-
-@pytest.mark.parametrize(("registry", "faulty", "contract", "fixture", "broken"), FAULTS)
-def test_a_fault_is_found(registry, faulty, contract, fixture, broken, pytester):
-    value = "faulty:" if fixture == "text" else "faulty"
-    pytester.makepyfile(
-        f"""
-        import pytest
-        from {contract.__module__} import {contract.__name__}
-
-        class TestFaulty({contract.__name__}):
-            @pytest.fixture
-            def {fixture}(self):
-                return {value!r}
-        """
+@pytest.fixture(scope="module")
+def failed():
+    """The lines of pytest's summary on what failed of `faulty.py`, in a process of its own."""
+    chosen = " or ".join({*FAULTS.values(), "arguments_reach_the_program_in_order"})
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rf", "--tb=no", "-k", chosen]
+    ran = subprocess.run(
+        [*command, str(Path(__file__).with_name("faulty.py"))], capture_output=True, text=True, check=False
     )
-    with registry.register("faulty", faulty):
-        found = pytester.inline_run("-p", "no:cacheprovider", "-q")
-    failed = {report.nodeid for report in found.getreports("pytest_runtest_logreport") if report.failed}
-    assert any(broken in node for node in failed), failed
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    return [line for line in ran.stdout.splitlines() if line.startswith("FAILED")]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found(fault, failed):
+    assert any(f"::test_{FAULTS[fault]}[" in line and fault in line for line in failed), failed
+
+
+def test_arguments_that_are_lost_are_found(failed):
+    assert any("::test_arguments_reach_the_program_in_order[deaf:]" in line for line in failed), failed
+
+
+def test_what_is_not_at_fault_passes(failed):
+    """A meter that is wrong in one way is right in the others, so a contract does not fail for any reason at all."""
+    assert not any("its_key_repeats" in line and "trusting" in line for line in failed)
+    assert not any("wrong_numbers" in line and "restless" in line for line in failed)
+    assert not any("the_whole_space" in line and "moody" in line for line in failed)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import RESULTS
+from benchmarks.results import RESULTS, TOP
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """The environment in which BLAS takes one thread; read when a process imports NumPy."""
@@ -37,5 +37,5 @@ def apart(name: str, *arguments: str) -> Any:
     A process of its own has a peak memory of its own.
     """
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
+    done = subprocess.run(command, cwd=TOP, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
     return json.loads(done.stdout)

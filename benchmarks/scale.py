@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import described, machine
+from benchmarks.mlp import write_mlp
 from benchmarks.program import LRFDSE, ONE_THREAD, parser
 from benchmarks.results import RAW, page, table
 from lrfdse.files import write_atomically
@@ -63,26 +64,9 @@ def main() -> int:
 
 
 def write_model(path: Path, sizes: tuple[int, ...]) -> Path:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
     rng = np.random.default_rng(0)
-    nodes, stored, before = [], [], "x"
-    for k, (n, m) in enumerate(itertools.pairwise(sizes), 1):
-        last = k == len(sizes) - 1
-        after = "scores" if last else f"fc{k}"
-        stored.append(numpy_helper.from_array(weight(m, n, rng), f"fc{k}.weight"))
-        stored.append(numpy_helper.from_array(np.zeros(m, np.float32), f"fc{k}.bias"))
-        nodes.append(helper.make_node("Gemm", [before, f"fc{k}.weight", f"fc{k}.bias"], [after], f"fc{k}", transB=1))
-        before = after
-        if not last:
-            nodes.append(helper.make_node("Relu", [after], [f"relu{k}"]))
-            before = f"relu{k}"
-    value = helper.make_tensor_value_info
-    ports = [value("x", TensorProto.FLOAT, ["n", sizes[0]])], [value("scores", TensorProto.FLOAT, ["n", sizes[-1]])]
-    graph = helper.make_graph(nodes, "layers", *ports, stored)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    layers = [(weight(m, n, rng), np.zeros(m, np.float32)) for n, m in itertools.pairwise(sizes)]
+    return write_mlp(path, "layers", "x", layers)
 
 
 def weight(outputs: int, inputs: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import described, machine
+from benchmarks.mlp import write_mlp
 from benchmarks.program import parser
 from benchmarks.results import RAW, TOP, table, write
 from lrfdse.design import Design
@@ -157,8 +158,6 @@ def hypervolume(points: list[tuple[float, float, float]]) -> float:
 
 def digits(folder: Path) -> Path:
     """Train a classifier of scikit-learn's digits and write it with its data."""
-    import onnx
-    from onnx import helper, numpy_helper
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier
 
@@ -169,30 +168,9 @@ def digits(folder: Path) -> Path:
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = (images[order] / 16).astype(np.float32), labels[order]
     trained = MLPClassifier((256, 128), max_iter=60, random_state=0).fit(images[:1000], labels[:1000])
-    nodes, stored, before = [], [], "image"
-    for k, (weight, bias) in enumerate(zip(trained.coefs_, trained.intercepts_, strict=True), 1):
-        stored += [
-            numpy_helper.from_array(weight.T.astype(np.float32).copy(), f"fc{k}.weight"),
-            numpy_helper.from_array(bias.astype(np.float32), f"fc{k}.bias"),
-        ]
-        last = k == len(trained.coefs_)
-        after = "scores" if last else f"fc{k}"
-        nodes.append(helper.make_node("Gemm", [before, f"fc{k}.weight", f"fc{k}.bias"], [after], f"fc{k}", transB=1))
-        before = after
-        if not last:
-            nodes.append(helper.make_node("Relu", [before], [f"relu{k}"]))
-            before = f"relu{k}"
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "digits",
-        [value("image", onnx.TensorProto.FLOAT, ["n", 64])],
-        [value("scores", onnx.TensorProto.FLOAT, ["n", 10])],
-        stored,
-    )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx"
-    )
+    pairs = zip(trained.coefs_, trained.intercepts_, strict=True)
+    layers = [(weight.T.astype(np.float32), bias.astype(np.float32)) for weight, bias in pairs]
+    write_mlp(folder / "model.onnx", "digits", "image", layers)
     np.savez_compressed(folder / "calib.npz", image=images[:1000])
     np.savez_compressed(folder / "eval.npz", image=images[1000:1400], labels=labels[1000:1400])
     np.savez_compressed(folder / "test.npz", image=images[1400:], labels=labels[1400:])

@@ -14,7 +14,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.accuracy import bert, columns, pooled, probe, report, shapes, tail
-from benchmarks.records import Records
 from lrfdse.design import Factorization
 from lrfdse.model import Dataset, Runtime
 
@@ -175,19 +174,6 @@ def test_head_and_tail_together_are_the_model():
 
 def test_a_model_that_begins_with_the_layer_is_not_cut():
     assert tail.split(branched(), ["a"]) is None
-
-
-def test_records_survive_a_torn_line(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    records = Records(path)
-    records.put({"key": "a", "value": 1})
-    records.put({"key": "b", "value": 2})
-    path.write_bytes(path.read_bytes()[:-5])
-    records = Records(path)
-    assert records.ask("a") and not records.ask("b")
-    records.put({"key": "b", "value": 3})
-    records = Records(path)
-    assert records.ask("b") and records.asked() == [{"key": "b", "value": 3}]
 
 
 def test_monotone_fit_is_the_closest_one():

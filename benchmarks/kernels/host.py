@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -21,7 +20,8 @@ from benchmarks.kernels.arrays import Arrays
 from benchmarks.kernels.foreign import Built
 from benchmarks.kernels.rows import Row, failed, too_slow
 from lrfdse.errors import KernelError
-from lrfdse.measure import build, host_meter
+from lrfdse.measure.build import link, timer
+from lrfdse.measure.host_meter import _alone
 from lrfdse.measure.image import TOLERANCE, Image
 
 ROUNDS = 15
@@ -62,6 +62,7 @@ def measure(peers: dict[str, Built | Runtime], numbers: Arrays, timeout: float, 
                 jobs[peer] = _prepared(peer, peers.pop(peer), numbers, folder / str(i), images)
             except KernelError as error:
                 rows[peer] = failed(str(error))
+        # The lock that lrfdse's own timing takes.
         with _alone():
             while jobs:
                 results, culprit, reason = _run(list(jobs.values()), folder, timeout * len(jobs), rounds)
@@ -84,7 +85,7 @@ def _prepared(
         path.write_bytes(made.model)
         return {"name": peer, "kind": made.kind, "model": str(path), **(made.programs or {})}
     image = Image(made.artifact, made.given, numbers.expected)
-    library = build.link(made.artifact, build.timer(len(made.artifact.arguments)), folder, shared=True)
+    library = link(made.artifact, timer(len(made.artifact.arguments)), folder, shared=True)
     image.write(folder / "image")
     images[peer] = image, folder / "image"
     return {"name": peer, "kind": "native", "library": str(library), "image": str(folder / "image")}
@@ -128,13 +129,6 @@ def _row(result: dict[str, Any], image: tuple[Image, Path] | None) -> Row:
         return failed(f"wrong output: relative error {error:.3g}")
     least, low, median, high = (float(v) / 1e3 for v in np.quantile(result["ns"], [0, 0.25, 0.5, 0.75]))
     return Row(us=median, low_us=low, high_us=high, least_us=least, max_error=error)
-
-
-@contextlib.contextmanager
-def _alone() -> Any:
-    """Hold the lock that lrfdse's own timing takes."""
-    with host_meter._alone():
-        yield
 
 
 def _memory_folder() -> str | None:

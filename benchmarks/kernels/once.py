@@ -11,7 +11,9 @@ import numpy as np
 
 from benchmarks.kernels.foreign import Built, NotAvailableError, Singles, TooSlowError
 from lrfdse.design import Target
-from lrfdse.measure import build, host_meter, image
+from lrfdse.measure.build import harness, link, timer
+from lrfdse.measure.host_meter import _RUNNER
+from lrfdse.measure.image import Image
 from lrfdse.measure.toolchain import require_emulator
 
 
@@ -29,12 +31,12 @@ def output_of(built: Built, target: Target, timeout: float) -> Singles:
     index, output = next((i, a) for i, a in enumerate(artifact.arguments) if a.role == "output")
     with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as folder:
         here = Path(folder)
-        image.Image(artifact, built.given, np.zeros(output.size)).write(here / "image")
+        Image(artifact, built.given, np.zeros(output.size)).write(here / "image")
         if target.is_native:
-            library = build.link(artifact, build.timer(len(artifact.arguments)), here, shared=True)
-            command = [sys.executable, "-I", "-S", str(host_meter._RUNNER), str(library), "image", "1", "0", "0", "64"]
+            library = link(artifact, timer(len(artifact.arguments)), here, shared=True)
+            command = [sys.executable, "-I", "-S", str(_RUNNER), str(library), "image", "1", "0", "0", "64"]
         else:
-            build.link(artifact, build.harness(target, len(artifact.arguments)), here)
+            link(artifact, harness(target, len(artifact.arguments)), here)
             command = [require_emulator(target).path, *target.emulator[1:], "program"]
         try:
             done = subprocess.run(command, cwd=here, capture_output=True, timeout=timeout, check=False)

@@ -16,7 +16,7 @@ from benchmarks.kernels.foreign import compiler_command, run
 from benchmarks.kernels.layers import Case
 from lrfdse.design import Target
 from lrfdse.kernels import lower_bound_cycles
-from lrfdse.measure import host_meter
+from lrfdse.measure.host_meter import _largest_cache
 
 _SIZES = tuple(1 << k for k in range(14, 28))
 _REPEATS = 40
@@ -79,7 +79,7 @@ def measure_peaks(target: Target) -> Peaks:
     for size in _SIZES:
         count = ctypes.c_long(max(1, _READ_BYTES // size // _REPEATS))
         rates.append((size, max(read(where, ctypes.c_long(size // 4), count, out) for _ in range(_REPEATS))))
-    return Peaks(rate, tuple(rates), host_meter._largest_cache())
+    return Peaks(rate, tuple(rates), _largest_cache())
 
 
 def bound(case: Case, target: Target, peaks: Peaks | None) -> Bound:

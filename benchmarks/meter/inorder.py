@@ -10,11 +10,10 @@ from lrfdse.catalog import load_target, names
 from lrfdse.design import Target
 from lrfdse.errors import KernelError
 from lrfdse.kernels import compile_kernel, example, schedules
-from lrfdse.measure import scheduling
 from lrfdse.measure.disassemble import Disassembler, Sequence
 from lrfdse.measure.mca import CoreModel, Mca
 from lrfdse.measure.nest import flatten
-from lrfdse.measure.scheduling import McaCycles, SelfTest, self_test
+from lrfdse.measure.scheduling import Engine, McaCycles, SelfTest, compute, open_engine, self_test
 from lrfdse.measure.scoreboard import Scoreboard
 from lrfdse.measure.trace import record
 
@@ -68,7 +67,7 @@ def probes() -> dict[str, tuple[str, SelfTest]]:
 def whole_traces() -> Iterator[Whole]:
     """Compare the pieces with the whole trace, on every emulated target."""
     for target in emulated():
-        engine = scheduling.open_engine(CoreModel.of(target))
+        engine = open_engine(CoreModel.of(target))
         for size in KERNELS:
             try:
                 runs, sequences, cycles, instructions = _traced(target, size, engine)
@@ -92,10 +91,10 @@ def both_engines() -> Iterator[Engines]:
             yield Engines(core, name_of(size), *cycles)
 
 
-def _traced(target: Target, size: Size, engine: scheduling.Engine) -> tuple[list[int], dict[int, Sequence], float, int]:
+def _traced(target: Target, size: Size, engine: Engine) -> tuple[list[int], dict[int, Sequence], float, int]:
     spec = spec_of(size)
     artifact = compile_kernel(spec, schedules(spec, target, 1)[0], target, SYMBOL)
     trace = record(artifact, target, *example(artifact, 0), 600.0, engine.window)
     sequences = Disassembler(target).sequences(trace)
-    core = scheduling.compute(trace, sequences, engine, name_of(size))
+    core = compute(trace, sequences, engine, name_of(size))
     return flatten(trace.nest), sequences, core.cycles, core.instructions

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.meter.cases import Case
 from lrfdse.errors import ToolError
-from lrfdse.measure import build
+from lrfdse.measure.build import link
 from lrfdse.measure.image import Image
 from lrfdse.measure.toolchain import require_zig
 
@@ -124,7 +124,7 @@ def _load(case: Case, here: Path) -> ctypes.CDLL:
         options = ("-c", "-fPIC", "-O2", "-mavx2", "-std=gnu11", "-fno-sanitize=undefined")
         source = str(Path(__file__).with_name("native.c"))
         subprocess.run([require_zig().path, "cc", *options, *call, source, "-o", str(support)], check=True)
-    library = ctypes.CDLL(str(build.link(case.artifact, support, here, shared=True)))
+    library = ctypes.CDLL(str(link(case.artifact, support, here, shared=True)))
     for name in ("bench_calls", "bench_cold", "bench_additions", "bench_read", "bench_chase"):
         getattr(library, name).restype = ctypes.c_double
         getattr(library, name).argtypes = []

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from benchmarks.meter.cases import Case
 from benchmarks.meter.machine_target import Hierarchy
 from lrfdse.design import Regime, Target
-from lrfdse.measure import scheduling
 from lrfdse.measure.disassemble import Disassembler, Sequence
 from lrfdse.measure.mca import CoreModel, Mca
 from lrfdse.measure.memory import MemoryCycles, memory_cycles
 from lrfdse.measure.nest import Loop, Nest, flatten
+from lrfdse.measure.scheduling import compute, open_engine
 from lrfdse.measure.trace import Trace, Traffic, record
 
 _TIMEOUT = 600.0
@@ -78,7 +78,7 @@ class Model:
         self._disassembler = Disassembler(target)
         self._mca = Mca(CoreModel.of(target))
         self._fma_per_cycle = target.fma_per_cycle
-        self.engine = scheduling.open_engine(CoreModel.of(target))
+        self.engine = open_engine(CoreModel.of(target))
 
     def predict(self, case: Case, hierarchy: Hierarchy) -> Prediction:
         """Run a case under the emulator and return what the model says of it."""
@@ -92,7 +92,7 @@ class Model:
         far, patient_far = traced(hierarchy.far, window), traced(hierarchy.far, 0)
         near, patient_near = (traced(hierarchy.near, window), traced(hierarchy.near, 0)) if fits else (far, patient_far)
         sequences = self._disassembler.sequences(near)
-        core = scheduling.compute(near, sequences, self.engine, case.variant)
+        core = compute(near, sequences, self.engine, case.variant)
         stream = memory_cycles(near.warm, hierarchy.warm(kib)).stream
         return Prediction(
             compute=core.cycles,

@@ -32,9 +32,9 @@ from benchmarks.machine import described, machine
 from benchmarks.mlp import write_mlp
 from benchmarks.program import parser
 from benchmarks.results import RAW, TOP, table, write
+from lrfdse.base.store import Store
 from lrfdse.design import Design
 from lrfdse.explore import Data, Settings, settings_for
-from lrfdse.explore.cache import Cache
 from lrfdse.explore.events import silent
 from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.options import study_layers
@@ -54,7 +54,7 @@ class Task:
     """A model with its tables, and what is known of its plans."""
 
     def __init__(self, settings: Settings) -> None:
-        inputs, cache = open_inputs(settings), Cache(settings.cache)
+        inputs, cache = open_inputs(settings), Store(settings.cache)
         builder = Builder(inputs.model, fits_of(settings, inputs.model, inputs.calib, cache, silent))
         meter = open_meter(settings.meter, settings.target)
         self._target = settings.target

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lrfdse.base.folders import data_folder
+from lrfdse.base.keys import digest
 from lrfdse.design import METHODS, Cache, SearchSpace, Target
 from lrfdse.errors import InputError
 
@@ -23,15 +25,15 @@ _SECTIONS = ("compile", "vector", "run", "core", "memory")
 _LATENCIES = ("last_level_latency", "dram_latency")
 
 
-def data_folder(name: str) -> Path:
-    """Return the folder `name` ("targets", "search_spaces", "qemu") of the installed package or of the checkout."""
-    installed = Path(__file__).parent / "_data" / name
-    return installed if installed.is_dir() else Path(__file__).parent.parent / name
-
-
 def names(kind: str) -> list[str]:
     """Return the names that ship for "targets" or "search_spaces", sorted."""
     return sorted(path.stem for path in data_folder(kind).glob("*.toml"))
+
+
+def noun_digest(noun: Target | SearchSpace) -> str:
+    """Return a name for everything that a target or search space says that has an effect."""
+    told = {"summary", "provenance"}
+    return digest([(f.name, getattr(noun, f.name)) for f in dataclasses.fields(noun) if f.name not in told])
 
 
 def load_target(name_or_path: str) -> Target:

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from lrfdse.catalog import data_folder, load_search_space, load_target, names
+from lrfdse.base.folders import data_folder
+from lrfdse.catalog import load_search_space, load_target, names
 from lrfdse.errors import InputError
 
 PROVEN = ("clock_mhz", "fma_per_cycle", "last_level", "l1", "dram_bytes_per_cycle", "last_level_bytes_per_cycle")

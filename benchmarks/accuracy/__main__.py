@@ -26,8 +26,8 @@ from benchmarks.machine import machine
 from benchmarks.program import ONE_THREAD, parser
 from benchmarks.records import Record
 from benchmarks.results import write
-from lrfdse.explore.cache import Cache
-from lrfdse.measure.toolchain import cache_folder
+from lrfdse.base.folders import cache_folder
+from lrfdse.base.store import Store
 
 ORDER = ("conv512", "mlp1024", "minilm", "rapidocr", "lenet300", "rapidocr-head")
 """Longest first, so that processes end together."""
@@ -70,7 +70,7 @@ def main() -> int:
         shown = {name: (1.0, *_runs(name, options).ratios) for name in options.models}
         first = [row for row in rows if row.seed == options.seeds[0] and row.ratio in shown[row.model]]
         first += [row for row in smallest_rows(rows) if row not in first]
-        timed = latencies(first, options.trained, options.target, Cache(options.cache), options.jobs)
+        timed = latencies(first, options.trained, options.target, Store(options.cache), options.jobs)
     about = machine("onnxruntime", "apache-tvm", "scipy") | {
         "seeds": len(options.seeds),
         "processor_minutes_of_rows": round(sum(row.seconds for row in rows) / 60, 1),

@@ -11,7 +11,8 @@ from typing import Any
 from benchmarks.accuracy.cases import Case
 from benchmarks.accuracy.compress import FAMILIES, GRID, Compressor, Plan
 from benchmarks.accuracy.correct import Corrections
-from lrfdse.explore.cache import Cache, digest
+from lrfdse.base.keys import digest
+from lrfdse.base.store import Store
 
 MAIN = (2.0, 4.0, 8.0, 16.0, 32.0)
 CORRECTED = ("asvd", "att2", "att3", "any")
@@ -165,7 +166,7 @@ def jobs(case: Case, runs: Runs) -> list[Job]:
 
 
 def make_rows(
-    case: Case, runs: Runs, cache: Cache, known: Callable[[str], bool], seconds: Callable[[], float] = time.process_time
+    case: Case, runs: Runs, cache: Store, known: Callable[[str], bool], seconds: Callable[[], float] = time.process_time
 ) -> Iterator[Row]:
     """Yield the rows of a case that are not known by their key."""
     families = tuple(name for name in runs.families if not FAMILIES[name].parts)

@@ -12,9 +12,10 @@ import numpy as np
 
 from benchmarks.accuracy.cases import Case
 from benchmarks.accuracy.shapes import best_shapes
+from lrfdse.base.keys import code_key, digest
+from lrfdse.base.store import Store
 from lrfdse.design import Factorization, Factors, Layer, Moments, SearchSpace
-from lrfdse.explore.cache import Cache, digest, source_digest
-from lrfdse.explore.fits import Fits
+from lrfdse.explore.fits import Fits, open_fits
 from lrfdse.explore.losses import Divergences
 
 _STEPS = (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 96.0)
@@ -100,7 +101,7 @@ class Compressor:
     def __init__(
         self,
         case: Case,
-        cache: Cache,
+        cache: Store,
         more: bool = False,
         candidates: int = 3,
         grid: Sequence[float] = GRID,
@@ -114,8 +115,7 @@ class Compressor:
         self._families = families
         self._options: dict[tuple[str, str, float], Option | None] = {}
         self.key = digest(
-            source_digest("factorize", "model", "design", "space", "search"),
-            source_digest("explore/correct", "explore/refine", "explore/losses", "explore/proxy"),
+            _package_code(),
             own_source(),
             case.model.sha256,
             self.calib.digest,
@@ -314,7 +314,7 @@ class Compressor:
             return self._memory[known]
         wanted = bonds(layer.outputs, layer.inputs, _SPACE)
         seen = self.calib.digest if data else ""
-        key = digest("accuracy", source_digest("factorize", "space"), layer.digest, name, seen, GRID[0])
+        key = digest("accuracy", _spectra_code(), layer.digest, name, seen, GRID[0])
         if (stored := self._cache.get_arrays("spectra", key)) is None:
             weight = self.case.model.weight(name)
             made = whitened_bond_tails(weight, self.moments[name], wanted) if data else bond_tails(weight, wanted)
@@ -342,6 +342,25 @@ def spread_out(options: Sequence[Option], count: int) -> list[Option]:
     """Return at most `count` of the options at equal distances, both ends among them."""
     places = np.unique(np.linspace(0, len(options) - 1, min(count, len(options))).round().astype(int))
     return [options[place] for place in places]
+
+
+def _package_code() -> str:
+    """Return what rows owe to lrfdse's code."""
+    from lrfdse.explore.correct import Corrector
+    from lrfdse.explore.proxy import power_curve, probes
+    from lrfdse.model import load_model
+    from lrfdse.search import plans
+    from lrfdse.space import bonds, rank_bound
+
+    return code_key(open_fits, Corrector, Divergences, power_curve, probes, load_model, plans, bonds, rank_bound).digest
+
+
+def _spectra_code() -> str:
+    from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
+    from lrfdse.model import load_model, moments
+    from lrfdse.space import bonds
+
+    return code_key(bond_tails, whitened_bond_tails, moments, load_model, bonds).digest
 
 
 def own_source() -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.accuracy.cases import open_case
 from benchmarks.accuracy.columns import Row
+from lrfdse.base.store import Store
 from lrfdse.catalog import load_target
 from lrfdse.design import Factorization, KernelSpec, Layer
-from lrfdse.explore.cache import Cache
 from lrfdse.explore.events import Event
 from lrfdse.explore.kernels import MeasuredKernel, measure_kernels
 from lrfdse.explore.plans import regime_of
@@ -19,7 +19,7 @@ Latencies = dict[str, dict[str, float]]
 """Row key to layer name to microseconds; "" is their sum."""
 
 
-def latencies(rows: Sequence[Row], trained: Path, target_name: str, cache: Cache, jobs: int) -> Latencies:
+def latencies(rows: Sequence[Row], trained: Path, target_name: str, cache: Store, jobs: int) -> Latencies:
     """Return the latency of every row's fully-connected layers, in the cache regime of the plan as a whole.
 
     A row of which a kernel fails is left out.

@@ -11,8 +11,8 @@ from benchmarks.accuracy.cases import Outputs
 from benchmarks.accuracy.columns import Runs
 from benchmarks.accuracy.compress import Compressor, Option, front_of, spread_out
 from benchmarks.records import Record
+from lrfdse.base.keys import digest
 from lrfdse.design import Factorization
-from lrfdse.explore.cache import digest
 from lrfdse.model import Runtime
 
 Known = Callable[[str], bool]

@@ -11,7 +11,7 @@ from benchmarks.accuracy.columns import Row, Runs, make_rows
 from benchmarks.accuracy.compress import Compressor
 from benchmarks.accuracy.probe import alone, proxies, surrogate
 from benchmarks.records import Record, Records
-from lrfdse.explore.cache import Cache
+from lrfdse.base.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def run_unit(name: str, seed: int, trained: Path, cache: Path, runs: Runs, quick
     start = time.process_time()
     case = open_case(name, seed, trained)
     known = Records(cache / "accuracy" / f"{name}-{seed}{'-quick' if quick else ''}.jsonl")
-    kept = Cache(cache)
+    kept = Store(cache)
     for row in make_rows(case, runs, kept, known.ask):
         print(f"{name}-{seed} {row.ratio:g}x {row.title}: {row.scores} ({row.seconds:.1f} s)", flush=True)
         known.put({"kind": "row", **row.to_json()})

@@ -27,9 +27,9 @@ from benchmarks.kernels.rows import RowCache
 from benchmarks.kernels.running import Bench, best_variants
 from benchmarks.kernels.table import Result
 from benchmarks.program import parser
+from lrfdse.base.folders import cache_folder
 from lrfdse.catalog import load_target
 from lrfdse.design import Target
-from lrfdse.measure.toolchain import cache_folder
 
 EMULATED = ("riscv64", "riscv64-p670", "riscv64-x280", "aarch64", "aarch64-a55")
 QUICK_EMULATED = ("riscv64",)

@@ -120,13 +120,10 @@ def peer_key(peer: Peer, target: Target) -> str:
     parts: list[str] = [peer.name]
     match peer.group:
         case "ours" | "ours, 256-bit":
-            from lrfdse.explore.cache import source_digest as package_digest
+            from lrfdse.base.keys import code_key
+            from lrfdse.tune import best_kernel
 
-            parts += [
-                str(installed("apache-tvm")),
-                package_digest("kernels", "tune", "design"),
-                source_digest(*_MODULES["ours"]),
-            ]
+            parts += [code_key(best_kernel).digest, source_digest(*_MODULES["ours"])]
         case "IREE" | "IREE runtime":
             parts += [str(installed(f"iree-base-{part}")) for part in ("compiler", "runtime")]
             parts.append(source_digest(*_MODULES["iree"]))

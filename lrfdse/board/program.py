@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse import __version__
+from lrfdse.base.folders import data_folder
 from lrfdse.board.data import BenchKernel, program_data
-from lrfdse.catalog import data_folder
 from lrfdse.design import Artifact, KernelSpec, Target
 from lrfdse.errors import ToolError
 from lrfdse.measure import build

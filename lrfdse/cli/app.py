@@ -91,6 +91,7 @@ def explore(
     as_json: JsonOption = False,
 ) -> None:
     """Find the Pareto-optimal compressed versions of MODEL for a target."""
+    from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
@@ -115,7 +116,7 @@ def explore(
     chosen |= {"study_name": study_name, "artifacts": artifacts, "runner": runner}
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
-    with listening(log_format) as listener:
+    with cache_folder_at(cache), listening(log_format) as listener:
         exploration = run(settings, listener, write_reports)
     if as_json:
         typer.echo(json.dumps(front_document(exploration), indent=1))
@@ -137,13 +138,14 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
+    from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.explore import Data
     from lrfdse.explore import inspect as run
     from lrfdse.report import funnel_table, inspection_document, layer_table
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
-    with listening(log_format) as listener:
+    with cache_folder_at(cache), listening(log_format) as listener:
         inspection = run(settings, listener)
     if as_json:
         typer.echo(json.dumps(inspection_document(inspection), indent=1))

@@ -7,14 +7,15 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.base.store import Store
 from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
+from lrfdse.catalog import noun_digest
 from lrfdse.design import KernelSpec, Target
 from lrfdse.errors import InputError, ToolError
-from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.keep import BENCH
 from lrfdse.files import sole_writer, write_atomically
@@ -72,7 +73,7 @@ def open_board(template: str | None, target: Target) -> Runner | None:
 
 
 def measured_on(
-    runner: Runner | None, folder: Path, ids: Sequence[str], target: Target, cache: Cache, tell: Listener
+    runner: Runner | None, folder: Path, ids: Sequence[str], target: Target, cache: Store, tell: Listener
 ) -> tuple[dict[str, BoardRun], ToolError | None]:
     """Return what a board took for designs, ``board.json`` written; or what failed, and nothing written."""
     if runner is None:
@@ -141,7 +142,7 @@ def run_designs(
 
 
 def write_record(
-    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Cache, tell: Listener
+    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Store, tell: Listener
 ) -> dict[str, Any]:
     """Write ``board.json`` of at least one run and return its content.
 
@@ -201,7 +202,7 @@ def bench(
         )
     with sole_writer(folder):
         runs = run_designs(folder, ids, runner, target, options, listen)
-        write_record(folder, runs, target, Cache(cache), listen)
+        write_record(folder, runs, target, Store(cache), listen)
         told = {run.design: run_entry(run) for run in runs}
         notes = [note for note in document.get("notes", ()) if not str(note).startswith(_NOTE)]
         document["notes"] = [*notes, *board_notes(runs)]
@@ -224,19 +225,19 @@ def _check_kernels(run: BoardRun, program: bytes, command: str) -> None:
 
 
 def _terms(
-    runs: Sequence[BoardRun], target: Target, meter: str, cache: Cache, tell: Listener
+    runs: Sequence[BoardRun], target: Target, meter: str, cache: Store, tell: Listener
 ) -> dict[tuple[KernelSpec, str], Terms]:
     """Return what the model meter counts of every kernel, each once; what the cache knows costs nothing."""
     from lrfdse.board.prediction import Predictor, Terms
     from lrfdse.measure.trace import Traffic
 
-    code = digest(noun_digest(target), version("apache-tvm"), source_digest("kernels", "board", "design"), meter)
+    common = {"code": code_key(Predictor), "target": noun_digest(target), "meter": meter}
     wanted = list(dict.fromkeys((kernel.spec, kernel.schedule) for run in runs for kernel in run.kernels))
     predictor: Predictor | None = None
     found = {}
     for done, (spec, schedule) in enumerate(wanted):
         tell(Event("predict", str(spec), done, len(wanted)))
-        key = digest("terms", str(spec), schedule, code)
+        key = result_key("terms", spec=str(spec), schedule=schedule, **common)
         if (stored := cache.get("terms", key)) is None:
             predictor = predictor or Predictor(target)
             stored = dataclasses.asdict(predictor.terms(spec, schedule))

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lrfdse.base.store import Store
+from lrfdse.catalog import noun_digest
 from lrfdse.design import Factorization, Plan
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import Cache, noun_digest
 from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.events import silent
 from lrfdse.explore.inputs import settings_for
@@ -72,7 +73,7 @@ def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
         if now != then:
             raise InputError(f"{what} that was explored (its digest differs); explore again")
     with sole_writer(folder):
-        cache = Cache(settings.cache)
+        cache = Store(settings.cache)
         fits = fits_of(settings, model, calib, cache, silent)
         builder = Builder(model, fits, open_corrections(settings, model, calib, fits, cache))
         sizes = {layer.name: (layer.outputs, layer.inputs) for layer in model.layers}

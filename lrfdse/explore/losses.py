@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.explore.cache import Cache, digest, source_digest
+from lrfdse.base.keys import code_key, digest, result_key
 
 if TYPE_CHECKING:
+    from lrfdse.base.store import Store
     from lrfdse.design import Array, Factors
     from lrfdse.model import Dataset, Model
     from lrfdse.model.sensitivity import Loss
@@ -50,7 +51,7 @@ def loss_of(model: Model, data: Dataset, metric: str | None) -> Loss:
 
 
 def layer_metrics(
-    model: Model, calib: Dataset, names: Sequence[str], loss: Loss, cache: Cache, seed: int = 0
+    model: Model, calib: Dataset, names: Sequence[str], loss: Loss, cache: Store, seed: int = 0
 ) -> dict[str, Array]:
     """Return the metric of the outputs of each layer whose derivatives are within reach, from the cache where known.
 
@@ -67,7 +68,7 @@ def layer_metrics(
         layer = model.layer(name)
         if layer.outputs > MOST_OUTPUTS:
             continue
-        own = digest(key, name)
+        own = result_key("metrics", of=key, layer=name)
         if (stored := cache.get_arrays("metrics", own)) is None:
             data = data or mixed(calib, calib.count, seed)
             made = output_metrics(
@@ -82,8 +83,9 @@ def layer_metrics(
 
 def metrics_key(model: Model, calib: Dataset, loss: Loss, seed: int = 0) -> str:
     """Return a name for what `layer_metrics` returns, without computing it."""
-    code = source_digest("model", "design", "explore/losses", "explore/correct")
-    return digest("metrics", code, model.sha256, calib.digest, loss, seed)
+    from lrfdse.model import load_model
+
+    return digest("metrics", code_key(layer_metrics, load_model).digest, model.sha256, calib.digest, loss, seed)
 
 
 class Divergences:
@@ -103,7 +105,7 @@ class Divergences:
         from lrfdse.model import Runtime
         from lrfdse.model.sensitivity import scored_output, spread
 
-        flops = sum(2 * layer.params * layer.rows * len(layer.uses) for layer in model.layers)
+        flops = sum(layer.flops for layer in model.layers)
         self._model, self._loss = model, loss
         self._data = spread(data, int(min(max(_FLOPS / max(flops, 1), _LEAST), _MOST)))
         self._runtime = Runtime()

@@ -8,12 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from lrfdse.base.folders import cache_folder
 from lrfdse.design import SearchSpace, Target
-
-
-def default_cache() -> Path:
-    """Return the folder of everything that can be computed again: ``$XDG_CACHE_HOME/lrfdse`` or ``~/.cache/lrfdse``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lrfdse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +76,5 @@ class Settings:
     """Command that runs a program on a board, see `lrfdse.board.runner`; None means that nothing is run there."""
     artifacts: Path | None = None
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
-    cache: Path = field(default_factory=default_cache)
+    cache: Path = field(default_factory=cache_folder)
+    """Where results lie that can be computed again; what zig built lies in `lrfdse.base.folders.cache_folder`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -19,11 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.base.folders import cache_folder
+from lrfdse.base.keys import code_key, result_key
 from lrfdse.design import Artifact, Latency, Measurement, MeterName, Target
 from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
 from lrfdse.measure import build
 from lrfdse.measure.image import Image
-from lrfdse.measure.toolchain import cache_folder, require_tools, require_zig
+from lrfdse.measure.toolchain import require_tools, require_zig
 
 _WARM_SAMPLES, _COLD_SAMPLES = 31, 15
 _SAMPLE_NS = 200_000
@@ -105,8 +106,8 @@ class HostMeter:
 
     def key(self) -> str:
         """Return everything that a number depends on besides the kernel, as one digest."""
-        parts = [self.versions(), build.sources_digest("timer.c"), self._evicted()]
-        return f"host:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
+        tools, code = sorted(self.versions().items()), code_key(HostMeter)
+        return f"host:{result_key('meter', code=code, tools=tools, evicted=self._evicted())}"
 
     def _evicted(self) -> int:
         """Return the bytes that are streamed through before a cold call, by the caches that the machine really has."""
@@ -148,7 +149,7 @@ def _alone() -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "host.lock").open("w")
     except OSError as error:
-        raise ToolError(f"cannot write to the cache folder {folder}: {error} (set XDG_CACHE_HOME)") from error
+        raise ToolError(f"cannot write to the cache folder {folder}: {error}; name another with --cache") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -137,12 +136,6 @@ def plugin_api(qemu_version: str) -> int:
     if release < (9, 0):
         return 1
     return {(9, 0): 2, (9, 1): 3}.get(release, 4)
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder for lrfdse; nothing is created."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base if base and Path(base).is_absolute() else "~/.cache").expanduser() / "lrfdse"
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.board.result import run_entry
-from lrfdse.explore.cache import noun_digest
+from lrfdse.catalog import noun_digest
 from lrfdse.explore.events import Listener, silent
 from lrfdse.files import write_atomically
 from lrfdse.report.command import command_of

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrfdse.base.folders import data_folder
 from lrfdse.board.calibrate import FEWEST, calibrate
 from lrfdse.board.record import fixed_digest, read_record
 from lrfdse.board.target_file import write_target
-from lrfdse.catalog import data_folder, load_target
+from lrfdse.catalog import load_target
 from lrfdse.cli import run
 from lrfdse.errors import InputError
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.base.folders import data_folder
 from lrfdse.board.program import MOST_BYTES, build_program, reference
-from lrfdse.catalog import data_folder, load_target
+from lrfdse.catalog import load_target
 from lrfdse.design import Factorization, KernelSpec
 from lrfdse.errors import InputError, ToolError
 

@@ -10,12 +10,12 @@ import types
 
 import pytest
 
+from lrfdse.base.store import Store
 from lrfdse.catalog import load_target
 from lrfdse.cli import run
 from lrfdse.design import Factorization, KernelSpec, Latency, Measurement
 from lrfdse.errors import KernelError
 from lrfdse.explore import kernels, options
-from lrfdse.explore.cache import Cache
 
 
 class BrokenMeter:
@@ -48,7 +48,7 @@ def test_a_worker_that_dies_costs_its_own_kernel_only(monkeypatch, tmp_path):
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: really_get_context("fork"))
     specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 7)]
     meter = types.SimpleNamespace(name="model", key=lambda: "key")
-    cache = Cache(tmp_path)
+    cache = Store(tmp_path)
     found = kernels.measure_kernels(specs, load_target("riscv64"), meter, cache, 2, lambda event: None)
     assert {spec.factorization.ranks[0] for spec in specs if found[spec].measurement is None} == {3}
     assert "died" in found[specs[2]].failure

@@ -10,9 +10,9 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from lrfdse.base.store import Store
 from lrfdse.design import Factorization
 from lrfdse.explore import settings_for
-from lrfdse.explore.cache import Cache
 from lrfdse.explore.fits import found_fits, open_fits, packed, unpacked
 from lrfdse.explore.losses import Divergences, layer_metrics, loss_of, metrics_key, told
 from lrfdse.explore.proxy import power_curve
@@ -166,7 +166,7 @@ def test_a_layer_that_matters_little_is_compressed_first(tmp_path):
     x, z = (rng.normal(size=(400, 16)).astype(np.float32) for _ in range(2))
     original, data = load_model(path), Dataset({"x": x, "z": z}, None)
     assert loss_of(original, data, "mse") == "squared"
-    metrics = layer_metrics(original, data, ["u", "v"], "squared", Cache(tmp_path / "cache"))
+    metrics = layer_metrics(original, data, ["u", "v"], "squared", Store(tmp_path / "cache"))
     seen = moments(original, data, ["u", "v"])
     options = {}
     for name in ("u", "v"):
@@ -212,7 +212,7 @@ def test_fits_with_a_metric_are_kept_under_keys_of_their_own(chain, tmp_path):
     shape, names = Factorization.svd(16, 20, 3), ["w1", "w2"]
     classes = settings_of(tmp_path, tmp_path / "cache")
     numbers = dataclasses.replace(classes, metric="mse")
-    cache = Cache(tmp_path / "cache")
+    cache = Store(tmp_path / "cache")
     layer = model.layer("w2")
     one, other = (open_fits(s, model, data, names, cache).factors(layer, shape) for s in (classes, numbers))
     assert one.loss is not None and other.loss is not None
@@ -231,14 +231,14 @@ def test_fits_with_a_metric_are_kept_under_keys_of_their_own(chain, tmp_path):
 
 def test_weights_alone_have_no_losses(chain, tmp_path):
     model, _, *_ = chain
-    fits = open_fits(settings_of(tmp_path, tmp_path), model, None, ["w2"], Cache(tmp_path))
+    fits = open_fits(settings_of(tmp_path, tmp_path), model, None, ["w2"], Store(tmp_path))
     assert fits.metrics == {}
     assert fits.factors(model.layer("w2"), Factorization.svd(16, 20, 3)).loss is None
 
 
 def test_metrics_are_computed_once(chain, tmp_path, monkeypatch):
     model, data, *_ = chain
-    cache = Cache(tmp_path / "cache")
+    cache = Store(tmp_path / "cache")
     first = layer_metrics(model, data, ["w1"], "softmax", cache)
     monkeypatch.setattr("lrfdse.model.sensitivity.output_metrics", None)
     np.testing.assert_array_equal(layer_metrics(model, data, ["w1"], "softmax", cache)["w1"], first["w1"])

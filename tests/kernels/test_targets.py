@@ -6,7 +6,8 @@ import tomllib
 
 import pytest
 
-from lrfdse.catalog import data_folder, load_target, names
+from lrfdse.base.folders import data_folder
+from lrfdse.catalog import load_target, names
 from lrfdse.kernels.build import tvm_target
 
 REQUIRED = {"riscv64", "riscv64-u74", "aarch64", "aarch64-a55", "armv7", "host"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.catalog import data_folder
+from lrfdse.base.folders import data_folder
 from lrfdse.design import Cache
 from lrfdse.errors import DeviceError, InputError, ToolError
 from lrfdse.measure import build, missing_tools, open_meter, require_tools

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import hashlib
 import io
 import json
 import zipfile
@@ -16,39 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import SearchSpace, Target
 from lrfdse.files import write_atomically
 
 
-def digest(*parts: object) -> str:
-    """Return a name for everything that a result depends on, given as values with an unambiguous `repr`.
-
-    >>> digest("a", 1) == digest("a", 1), digest("a", 1) == digest("a1")
-    (True, False)
-    """
-    return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()[:32]
-
-
-def noun_digest(noun: Target | SearchSpace) -> str:
-    """Return a name for everything that a target or search space says that has an effect."""
-    told = {"summary", "provenance"}
-    return digest([(f.name, getattr(noun, f.name)) for f in dataclasses.fields(noun) if f.name not in told])
-
-
-@functools.cache
-def source_digest(*packages: str) -> str:
-    """Return a name for the code of packages or modules of lrfdse: results of other code are other results."""
-    code = hashlib.sha256()
-    root = Path(__file__).parent.parent
-    for package in packages:
-        module = root / f"{package}.py"
-        for path in [module] if module.is_file() else sorted((root / package).glob("*.py")):
-            code.update(path.read_bytes())
-    return code.hexdigest()[:16]
-
-
 @dataclass(frozen=True, slots=True)
-class Cache:
+class Store:
     """A folder of small JSON and NumPy files; a file that cannot be read counts as absent."""
 
     folder: Path

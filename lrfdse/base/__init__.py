@@ -1,0 +1,1 @@
+"""The ground that everything stands on: folders, stored results and their keys."""

@@ -179,7 +179,7 @@ def digits(folder: Path) -> Path:
 
 def prepared(name: str, target: str, folder: Path, cache: Path) -> Settings:
     if name == "rapidocr":
-        from benchmarks.rapidocr import SHAPE, recogniser, render, vocabulary
+        from benchmarks.recogniser import SHAPE, recogniser, render, vocabulary
         from lrfdse.cli.values import parse_shapes
 
         words, files = vocabulary(132, 0), {}

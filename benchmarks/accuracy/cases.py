@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import minilm
 from benchmarks.accuracy.tail import split
-from benchmarks.rapidocr import HEIGHT, WIDTH, alphabet_of, decoded, recogniser, render, vocabulary
+from benchmarks.recogniser import HEIGHT, WIDTH, alphabet_of, decoded, recogniser, render, vocabulary
 from lrfdse.model import Dataset, Model, Runtime, load_data, load_model, top1
 
 Outputs = Mapping[str, NDArray[Any]]

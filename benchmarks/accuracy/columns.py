@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.accuracy.cases import Case
-from benchmarks.accuracy.compress import FAMILIES, GRID, Compressor, Plan
+from benchmarks.accuracy.compress import GRID, Compressor
 from benchmarks.accuracy.correct import Corrections
+from benchmarks.accuracy.families import FAMILIES, Plan
 from lrfdse.base.keys import digest
 from lrfdse.base.store import Store
 

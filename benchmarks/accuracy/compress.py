@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.accuracy.cases import Case
+from benchmarks.accuracy.families import FAMILIES, Option, Plan
 from benchmarks.accuracy.shapes import best_shapes
-from lrfdse.base.keys import code_key, digest
+from benchmarks.keys import code
+from lrfdse.base.keys import digest
 from lrfdse.base.store import Store
 from lrfdse.design import Factorization, Factors, Layer, Moments, SearchSpace
-from lrfdse.explore.fits import Fits, open_fits
+from lrfdse.explore.fits import Fits
 from lrfdse.explore.losses import Divergences
 
 _STEPS = (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 96.0)
@@ -23,60 +23,6 @@ GRID = (1.35, *_STEPS)
 """Ratios at which every layer has an option for the allocation."""
 
 _SPACE = SearchSpace(max_cores=3, min_ratio=GRID[0], min_ratio_large=GRID[0], rank_step=1)
-
-
-@dataclass(frozen=True)
-class Family:
-    """A kind of factorization."""
-
-    title: str
-    cores: int = 0
-    """Exactly so many; 0 for plain SVD."""
-    method: str = "auto"
-    """One of `lrfdse.factorize.METHODS`."""
-    parts: tuple[str, ...] = ()
-    """Other families whose options this one takes together."""
-
-    @property
-    def data(self) -> bool:
-        """Whether factors are fitted to outputs on calibration data; else to the weight."""
-        return self.method != "svd"
-
-
-FAMILIES = {
-    "svd": Family("SVD", method="svd"),
-    "dsvd": Family("SVD, inputs scaled (ASVD)", method="asvd"),
-    "asvd": Family("activation-aware SVD"),
-    "tt2": Family("TT-SVD d=2", 2, method="svd"),
-    "tt3": Family("TT-SVD d=3", 3, method="svd"),
-    "att2": Family("activation-aware TT d=2", 2),
-    "att3": Family("activation-aware TT d=3", 3),
-    "any": Family("activation-aware, any path", parts=("asvd", "att2", "att3")),
-}
-
-
-@dataclass(frozen=True)
-class Option:
-    """A shape of one layer with its fitted errors."""
-
-    shape: Factorization
-    weight_error: float
-    output_error: float
-    loss: float | None = None
-    """Second-order estimate of what the model loses; None where the layer has no metric."""
-
-    def error(self, data: bool) -> float:
-        """Return what the options of a layer are ordered by, without or with calibration data.
-
-        That is the squared relative error of the weight, or the estimated loss, or where there is none the squared
-        relative error of the output.
-        """
-        if not data:
-            return self.weight_error**2
-        return self.output_error**2 if self.loss is None else self.loss
-
-
-Plan = dict[str, Factorization]
 
 
 class Compressor:
@@ -115,8 +61,7 @@ class Compressor:
         self._families = families
         self._options: dict[tuple[str, str, float], Option | None] = {}
         self.key = digest(
-            _package_code(),
-            own_source(),
+            rows_code(),
             case.model.sha256,
             self.calib.digest,
             case.choosing.data.digest,
@@ -344,15 +289,12 @@ def spread_out(options: Sequence[Option], count: int) -> list[Option]:
     return [options[place] for place in places]
 
 
-def _package_code() -> str:
-    """Return what rows owe to lrfdse's code."""
-    from lrfdse.explore.correct import Corrector
-    from lrfdse.explore.proxy import power_curve, probes
-    from lrfdse.model import load_model
-    from lrfdse.search import plans
-    from lrfdse.space import bonds, rank_bound
+def rows_code() -> str:
+    """Return a name for the code that decides what a plan costs and scores."""
+    from benchmarks.accuracy.cases import open_case
+    from benchmarks.accuracy.correct import Corrections
 
-    return code_key(open_fits, Corrector, Divergences, power_curve, probes, load_model, plans, bonds, rank_bound).digest
+    return code(Compressor, Corrections, open_case)
 
 
 def _spectra_code() -> str:
@@ -360,12 +302,4 @@ def _spectra_code() -> str:
     from lrfdse.model import load_model, moments
     from lrfdse.space import bonds
 
-    return code_key(bond_tails, whitened_bond_tails, moments, load_model, bonds).digest
-
-
-def own_source() -> str:
-    """Return a digest of the benchmark's own code that decides numbers."""
-    here = Path(__file__).parent
-    return digest(
-        *[(here / name).read_bytes() for name in ("compress.py", "correct.py", "shapes.py", "cases.py", "tail.py")]
-    )
+    return code(bond_tails, whitened_bond_tails, moments, load_model, bonds)

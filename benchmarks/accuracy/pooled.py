@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.accuracy.columns import Row
-from benchmarks.accuracy.compress import FAMILIES
+from benchmarks.accuracy.families import FAMILIES
 from benchmarks.accuracy.latency import Latencies
 
 

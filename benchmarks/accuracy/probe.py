@@ -9,7 +9,9 @@ import numpy as np
 
 from benchmarks.accuracy.cases import Outputs
 from benchmarks.accuracy.columns import Runs
-from benchmarks.accuracy.compress import Compressor, Option, front_of, spread_out
+from benchmarks.accuracy.compress import Compressor, front_of, spread_out
+from benchmarks.accuracy.families import Option
+from benchmarks.keys import code
 from benchmarks.records import Record
 from lrfdse.base.keys import digest
 from lrfdse.design import Factorization
@@ -38,7 +40,7 @@ def alone(compressor: Compressor, runs: Runs, known: Known) -> Iterator[Record]:
 
     case = compressor.case
     for name in case.layers:
-        key = digest("alone", compressor.key, name, runs.probes)
+        key = digest("alone", code(alone), compressor.key, name, runs.probes)
         if known(key):
             continue
         root = compressor.fits("asvd").fitter(compressor.layer(name)).root
@@ -82,7 +84,7 @@ def proxies(compressor: Compressor, runs: Runs, known: Known) -> Iterator[Record
     case = compressor.case
     if len(case.layers) < 2 or not runs.alone:
         return
-    key = digest("proxies", compressor.key, runs.ratios, runs.alone)
+    key = digest("proxies", code(proxies), compressor.key, runs.ratios, runs.alone)
     if known(key):
         return
     tables: dict[str, dict[str, dict[Factorization, float]]] = {proxy: {} for proxy in PROXIES}
@@ -113,7 +115,7 @@ def surrogate(compressor: Compressor, known: Known, most: int = 40_000) -> Itera
     case = compressor.case
     for name in case.layers:
         layer = compressor.layer(name)
-        key = digest("surrogate", compressor.key, name)
+        key = digest("surrogate", code(surrogate), compressor.key, name)
         if layer.outputs * layer.inputs > most or known(key):
             continue
         results = []

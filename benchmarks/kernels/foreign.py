@@ -11,7 +11,7 @@ import resource
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,17 @@ class Built:
 
     artifact: Artifact
     given: tuple[Singles, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A peer that is called through a runtime of its own."""
+
+    kind: str
+    """"onnxruntime", "litert", "numpy" or "iree"."""
+    model: bytes
+    """What the runtime loads."""
+    programs: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.kernels.arrays import Arrays
-from benchmarks.kernels.foreign import Built
+from benchmarks.kernels.foreign import Built, Runtime
 from benchmarks.kernels.rows import Row, failed, too_slow
 from lrfdse.errors import KernelError
 from lrfdse.measure.build import link, timer
@@ -28,17 +26,6 @@ ROUNDS = 15
 SAMPLE_NS = 300_000
 RUNNER = Path(__file__).with_name("host_runner.py")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """A peer that is called through a runtime of its own."""
-
-    kind: str
-    """"onnxruntime", "litert", "numpy" or "iree"."""
-    model: bytes
-    """What the runtime loads."""
-    programs: Mapping[str, str] | None = None
 
 
 def measure(peers: dict[str, Built | Runtime], numbers: Arrays, timeout: float, rounds: int = ROUNDS) -> dict[str, Row]:

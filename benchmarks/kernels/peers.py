@@ -8,16 +8,18 @@ import io
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.kernels import iree, loops, tvm_default
-from benchmarks.kernels.arrays import Arrays
+from benchmarks.kernels.arrays import Arrays, arrays
 from benchmarks.kernels.foreign import (
     Built,
     NotAvailableError,
+    Runtime,
     TooSlowError,
     compile_c,
     foreign,
@@ -25,13 +27,13 @@ from benchmarks.kernels.foreign import (
     run,
 )
 from benchmarks.kernels.forms import FORMS, onnx_model
-from benchmarks.kernels.host import Runtime
 from benchmarks.kernels.layers import Case
 from benchmarks.kernels.litert_model import LITERT_FORMS, litert_model
-from benchmarks.kernels.rows import Row, failed, key_of, source_digest, too_slow
+from benchmarks.kernels.rows import Row, failed, key_of, too_slow
+from benchmarks.keys import code
 from benchmarks.machine import installed
 from lrfdse.catalog import load_target
-from lrfdse.design import Target
+from lrfdse.design import Measurement, Target
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.measure import Meter, open_meter
 
@@ -42,14 +44,6 @@ _FAST = ("-O3", "-ffast-math")
 _POLLY = ("-mllvm", "-polly", "-mllvm", "-polly-process-unprofitable")
 _CLANG = "clang-19"
 _PLUTO = ("--pet", "--noparallel", "--nounrolljam")
-_MODULES = {
-    "ours": ("arrays", "layers"),
-    "iree": ("iree", "iree_schedule", "forms", "foreign", "once", "arrays", "layers"),
-    "tvm": ("tvm_default", "forms", "foreign", "arrays", "layers"),
-    "loops": ("loops", "foreign", "arrays", "layers"),
-    "runtime": ("forms", "litert_model", "host_runner", "arrays", "layers"),
-}
-"""The modules of this package that a peer's number depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,37 +110,27 @@ def _without(package: str, command: str) -> str | None:
 
 
 def peer_key(peer: Peer, target: Target) -> str:
-    """Return what a peer's number depends on beside case, target and meter: versions and sources."""
-    parts: list[str] = [peer.name]
-    match peer.group:
-        case "ours" | "ours, 256-bit":
-            from lrfdse.base.keys import code_key
-            from lrfdse.tune import best_kernel
-
-            parts += [code_key(best_kernel).digest, source_digest(*_MODULES["ours"])]
-        case "IREE" | "IREE runtime":
-            parts += [str(installed(f"iree-base-{part}")) for part in ("compiler", "runtime")]
-            parts.append(source_digest(*_MODULES["iree"]))
-        case "TVM":
-            parts += [str(installed("apache-tvm")), source_digest(*_MODULES["tvm"])]
-        case "clang" | "plain C" | "Polly" | "Pluto":
-            parts += [str(installed("ziglang")), str(shutil.which(_CLANG)), source_digest(*_MODULES["loops"])]
-            parts.append(str(missing(peer)))
-        case _:
-            package = {"onnxruntime": "onnxruntime", "LiteRT": "ai-edge-litert", "NumPy": "numpy"}[peer.group]
-            parts += [str(installed(package)), source_digest(*_MODULES["runtime"])]
-    return key_of(*parts, target)
+    """Return what a peer's number depends on beside case and meter: code, the programs that build it, the target."""
+    if peer in (OURS, OURS_NARROW):
+        return key_of(peer.name, code(build_ours, arrays), target)
+    programs = installed("ziglang"), shutil.which(_CLANG) if peer.group == "Polly" else None, missing(peer)
+    return key_of(peer.name, *programs, code(_BUILDERS[peer.group], arrays, _made, _measured), target)
 
 
 def build(peer: Peer, case: Case, numbers: Arrays, target: Target) -> Built | Runtime | Row:
-    """Build a case; a row where there is nothing to measure.
-
-    Our own kernels are tuned on the target while they are built.
-    """
+    """Build a case; a row where there is nothing to measure."""
     if why := missing(peer):
         return failed(f"not available: {why}")
+    return _made(_BUILDERS[peer.group], peer, case, numbers, target)
+
+
+Builder = Callable[[str, Case, Arrays, Target], Built | Runtime]
+"""Takes a peer's variant, the case with its numbers, and the target."""
+
+
+def _made(builder: Builder, peer: Peer, case: Case, numbers: Arrays, target: Target) -> Built | Runtime | Row:
     try:
-        return _build(peer, case, numbers, target)
+        return builder(peer.variant, case, numbers, target)
     except NotAvailableError as error:
         return failed(f"not available: {error}")
     except TooSlowError as error:
@@ -155,34 +139,64 @@ def build(peer: Peer, case: Case, numbers: Arrays, target: Target) -> Built | Ru
         return failed(str(error))
 
 
-def _build(peer: Peer, case: Case, numbers: Arrays, target: Target) -> Built | Runtime:
-    form, _, flags = peer.variant.partition(" ")
-    match peer.group:
-        case "IREE":
-            return iree.build_direct(case, numbers, form, flags, target, ROW_SECONDS)
-        case "TVM":
-            return tvm_default.build_default(case, numbers, form, target)
-        case "clang":
-            return _compiled(loops.paper(case, numbers), case, numbers, target, None)
-        case "plain C":
-            return _compiled(loops.plain(case, numbers), case, numbers, target, None)
-        case "Polly":
-            return _compiled(loops.paper(case, numbers), case, numbers, target, _CLANG, *_POLLY)
-        case "Pluto":
-            return _compiled(_pluto(loops.paper(case, numbers), f"--{peer.variant}"), case, numbers, target, None)
-        case "onnxruntime":
-            return Runtime("onnxruntime", onnx_model(case, numbers, form).SerializeToString())
-        case "LiteRT":
-            return Runtime("litert", litert_model(case, numbers, form))
-        case "NumPy":
-            return Runtime("numpy", _numpy_model(case, numbers))
-        case "IREE runtime":
-            with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as folder:
-                module = iree.compile_module(case, numbers, form, flags, target, Path(folder)).read_bytes()
-            beside = Path(sys.executable).parent
-            programs = {"benchmark": str(beside / "iree-benchmark-module"), "run": str(beside / "iree-run-module")}
-            return Runtime("iree", module, programs)
-    raise ValueError(peer.name)
+def _iree(variant: str, case: Case, numbers: Arrays, target: Target) -> Built:
+    form, flags = variant.split(" ")
+    return iree.build_direct(case, numbers, form, flags, target, ROW_SECONDS)
+
+
+def _iree_runtime(variant: str, case: Case, numbers: Arrays, target: Target) -> Runtime:
+    form, flags = variant.split(" ")
+    with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as folder:
+        module = iree.compile_module(case, numbers, form, flags, target, Path(folder)).read_bytes()
+    beside = Path(sys.executable).parent
+    programs = {"benchmark": str(beside / "iree-benchmark-module"), "run": str(beside / "iree-run-module")}
+    return Runtime("iree", module, programs)
+
+
+def _tvm(variant: str, case: Case, numbers: Arrays, target: Target) -> Built:
+    return tvm_default.build_default(case, numbers, variant, target)
+
+
+def _clang(variant: str, case: Case, numbers: Arrays, target: Target) -> Built:
+    return _compiled(loops.paper(case, numbers), case, numbers, target, None)
+
+
+def _polly(variant: str, case: Case, numbers: Arrays, target: Target) -> Built:
+    return _compiled(loops.paper(case, numbers), case, numbers, target, _CLANG, *_POLLY)
+
+
+def _pluto(variant: str, case: Case, numbers: Arrays, target: Target) -> Built:
+    return _compiled(_rewritten(loops.paper(case, numbers), f"--{variant}"), case, numbers, target, None)
+
+
+def _plain_c(variant: str, case: Case, numbers: Arrays, target: Target) -> Built:
+    return _compiled(loops.plain(case, numbers), case, numbers, target, None)
+
+
+def _onnxruntime(variant: str, case: Case, numbers: Arrays, target: Target) -> Runtime:
+    return Runtime("onnxruntime", onnx_model(case, numbers, variant).SerializeToString())
+
+
+def _litert(variant: str, case: Case, numbers: Arrays, target: Target) -> Runtime:
+    return Runtime("litert", litert_model(case, numbers, variant))
+
+
+def _numpy(variant: str, case: Case, numbers: Arrays, target: Target) -> Runtime:
+    return Runtime("numpy", numpy_model(case, numbers))
+
+
+_BUILDERS: dict[str, Builder] = {
+    "IREE": _iree,
+    "IREE runtime": _iree_runtime,
+    "TVM": _tvm,
+    "clang": _clang,
+    "Polly": _polly,
+    "Pluto": _pluto,
+    "plain C": _plain_c,
+    "onnxruntime": _onnxruntime,
+    "LiteRT": _litert,
+    "NumPy": _numpy,
+}
 
 
 def _compiled(
@@ -192,7 +206,7 @@ def _compiled(
     return foreign(case, target, joined([code], target), numbers.x, source.weights, source.work)
 
 
-def _pluto(source: loops.Source, tiling: str) -> loops.Source:
+def _rewritten(source: loops.Source, tiling: str) -> loops.Source:
     """Return loops as Pluto rewrites them, one function at a time: it takes one static control part a file."""
     rewritten = []
     for function in source.functions:
@@ -204,7 +218,8 @@ def _pluto(source: loops.Source, tiling: str) -> loops.Source:
     return dataclasses.replace(source, functions=tuple(rewritten))
 
 
-def _numpy_model(case: Case, numbers: Arrays) -> bytes:
+def numpy_model(case: Case, numbers: Arrays) -> bytes:
+    """Return the weights of a chain of matrix products, in the order of its steps, as an npz file."""
     steps = case.factorization.steps(case.rows)
     matrices = case.factorization.step_matrices(list(numbers.cores))
     file = io.BytesIO()
@@ -235,6 +250,10 @@ def measure_emulated(peer: Peer, case: Case, numbers: Arrays, target: Target) ->
     if isinstance(made, Row):
         return made
     assert isinstance(made, Built)
+    return _measured(made, case, numbers, target)
+
+
+def _measured(made: Built, case: Case, numbers: Arrays, target: Target) -> Row:
     try:
         measured = meter_of(target).measure(made.artifact, made.given, numbers.expected)
     except KernelError as error:
@@ -243,10 +262,7 @@ def measure_emulated(peer: Peer, case: Case, numbers: Arrays, target: Target) ->
     return _modelled(measured, "")
 
 
-def _modelled(measured: object, note: str) -> Row:
-    from lrfdse.design import Measurement
-
-    assert isinstance(measured, Measurement)
+def _modelled(measured: Measurement, note: str) -> Row:
     warm, seen = measured.warm, measured.details
     count = seen.get("instructions")
     return Row(

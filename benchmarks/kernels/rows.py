@@ -59,11 +59,3 @@ class RowCache:
 def key_of(*parts: object) -> str:
     """Return a digest of everything that a row depends on."""
     return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()
-
-
-def source_digest(*modules: str) -> str:
-    """Return the digest of modules of this package."""
-    digest = hashlib.sha256()
-    for name in sorted(modules):
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    return digest.hexdigest()[:16]

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from benchmarks.kernels import host
 from benchmarks.kernels.arrays import Arrays, arrays
-from benchmarks.kernels.foreign import Built
+from benchmarks.kernels.foreign import Built, Runtime
 from benchmarks.kernels.layers import Case
 from benchmarks.kernels.peaks import Peaks, bound, place
 from benchmarks.kernels.peers import (
@@ -30,8 +30,9 @@ from benchmarks.kernels.peers import (
     peer_key,
     peers,
 )
-from benchmarks.kernels.rows import Row, RowCache, failed, key_of, source_digest
+from benchmarks.kernels.rows import Row, RowCache, failed, key_of
 from benchmarks.kernels.table import IREE_BEST, Result, geometric_mean
+from benchmarks.keys import code
 from lrfdse.catalog import load_target
 from lrfdse.design import Target
 from lrfdse.explore.processes import end_with_parent
@@ -52,7 +53,7 @@ def emulated_row(peer: Peer, case: Case, target: str) -> Row:
     return measure_emulated(peer, case, numbers_of(case), load_target(target))
 
 
-def built(peer: Peer, case: Case, target: str) -> Built | host.Runtime | Row:
+def built(peer: Peer, case: Case, target: str) -> Built | Runtime | Row:
     """Return one peer of a case of the host; runs in a worker process."""
     return build(peer, case, numbers_of(case), load_target(target))
 
@@ -95,7 +96,7 @@ class Bench:
 
     def host(self, target: Target, listed: Sequence[Case], direct: tuple[Peer, ...], peaks: Peaks) -> list[Result]:
         """Return every case's rows on the machine at hand, the peers of a case in turns."""
-        meter = key_of(meter_of(target).key(), source_digest("host", "host_runner"))
+        meter = key_of(meter_of(target).key(), code(host.measure))
         taking_part = peers(target, direct)
         results = []
         for i, case in enumerate(listed):
@@ -110,7 +111,7 @@ class Bench:
 
     def _timed(self, target: Target, case: Case, taking_part: Sequence[Peer]) -> dict[str, Row]:
         rows: dict[str, Row] = {}
-        made: dict[str, Built | host.Runtime] = {}
+        made: dict[str, Built | Runtime] = {}
         notes: dict[str, str] = {}
         ours = {OURS: target, OURS_NARROW: load_target("host")}
         tasks = {peer: functools.partial(built, peer, case, target.name) for peer in taking_part if peer not in ours}

@@ -150,11 +150,11 @@ def test_a_runtime_is_timed_and_checked_and_a_broken_one_is_a_row(small, monkeyp
     monkeypatch.setattr(host, "SAMPLE_NS", 1000)
     numbers = arrays.arrays(small)
     wrong = arrays.Arrays(numbers.x, tuple(2 * core for core in numbers.cores), numbers.expected)
-    model = peers._numpy_model
+    model = peers.numpy_model
     taking_part = {
-        "right": host.Runtime("numpy", model(small, numbers)),
-        "wrong": host.Runtime("numpy", model(small, wrong)),
-        "broken": host.Runtime("onnxruntime", b"no model"),
+        "right": foreign.Runtime("numpy", model(small, numbers)),
+        "wrong": foreign.Runtime("numpy", model(small, wrong)),
+        "broken": foreign.Runtime("onnxruntime", b"no model"),
     }
     found = host.measure(taking_part, numbers, 60, rounds=3)
     assert set(found) == {"right", "wrong", "broken"}

@@ -61,6 +61,11 @@ class Sources:
         self.without = frozenset(without)
         self._modules: dict[str, Module] = {}
 
+    def forget(self) -> None:
+        """Read the files that have changed again."""
+        kept = {name: made for name, made in self._modules.items() if self._path(name) == made.path}
+        self._modules = {name: made for name, made in kept.items() if made.path.read_bytes() == made.source}
+
     def closure(self, wanted: Iterable[tuple[str, str | None]]) -> Closure:
         """Return what is reached from definitions.
 
@@ -148,9 +153,10 @@ class _Walk:
     def _follow_all(self, module: Module, place: int) -> None:
         part = read_part(module.parts[place])
         references = [(name, None) for name in part.names] + list(part.attributes)
-        if part.is_compound:
-            # What it imports is bound in the whole module.
-            references += [(name, None) for name in part.imports]
+        # An import that the statement itself makes no use of happens all the same; one under a top-level `if` or `try`
+        # is bound in the whole module.
+        used = part.names | {name for name, _ in part.attributes}
+        references += [(name, None) for name in part.imports if part.is_compound or name not in used]
         for name, attribute in references:
             for own in module.by_name.get(name, ()):
                 self._reach(module, own)

@@ -102,20 +102,27 @@ def result_key(kind: str, **parts: object) -> str:
 
 
 def forget() -> None:
-    """Read the package's files again from now on, for whoever edits code while a process runs."""
-    _sources.cache_clear()
+    """Read the package's files and versions again from now on, for whoever edits code while a process runs."""
+    for sources in _SOURCES.values():
+        sources.forget()
     _code_key.cache_clear()
+    _version.cache_clear()
 
 
-@functools.cache
+_SOURCES: dict[tuple[Path, ...], Sources] = {}
+"""By the packages beside lrfdse."""
+
+
 def _sources(beside: tuple[Path, ...]) -> Sources:
-    return Sources(
-        Path(__file__).parents[1],
-        data=(data_folder("qemu"),),
-        # How results are named and kept, and who hears of the work, decides none of them.
-        without=("lrfdse.base.closure", "lrfdse.base.keys", "lrfdse.base.store", "lrfdse.explore.events"),
-        beside=beside,
-    )
+    if beside not in _SOURCES:
+        _SOURCES[beside] = Sources(
+            Path(__file__).parents[1],
+            data=(data_folder("qemu"),),
+            # How results are named and kept, and who hears of the work, decides none of them.
+            without=("lrfdse.base.closure", "lrfdse.base.keys", "lrfdse.base.store", "lrfdse.explore.events"),
+            beside=beside,
+        )
+    return _SOURCES[beside]
 
 
 def _place(thing: Callable[..., Any] | types.ModuleType) -> tuple[str, str | None]:

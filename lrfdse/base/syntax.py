@@ -53,6 +53,7 @@ class Module:
 
     name: str
     path: Path
+    source: bytes
     parts: list[Part] = field(default_factory=list)
     by_name: dict[str, list[int]] = field(default_factory=dict)
     """Name to the statements that bind it."""
@@ -79,8 +80,8 @@ def parse_module(name: str, path: Path) -> Module:
     SyntaxError
         The file cannot be parsed, or imports ``*``.
     """
-    made = Module(name, path)
-    for statement in _runtime(ast.parse(path.read_bytes(), str(path)).body):
+    made = Module(name, path, path.read_bytes())
+    for statement in _runtime(ast.parse(made.source, str(path)).body):
         _enter(made, statement)
     return made
 

@@ -44,6 +44,10 @@ def document(explored):
     return json.loads((explored / "front.json").read_text())
 
 
+def test_the_cache_option_moves_all_that_can_be_made_again(explored, shared_cache):
+    assert {"built", "zig", "kernels", "fits", "fronts"} <= {path.name for path in shared_cache.iterdir()}
+
+
 def accuracy(model, data):
     session = onnxruntime.InferenceSession(str(model))
     return float((session.run(None, {"x": data["x"]})[0].argmax(axis=1) == data["labels"]).mean())

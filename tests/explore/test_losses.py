@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import onnx.parser
@@ -13,13 +14,14 @@ from onnx import numpy_helper
 from lrfdse.base.store import Store
 from lrfdse.design import Factorization
 from lrfdse.explore import settings_for
+from lrfdse.explore.corrections import Corrections
 from lrfdse.explore.fits import found_fits, open_fits, packed, unpacked
 from lrfdse.explore.losses import Divergences, layer_metrics, loss_of, metrics_key, told
 from lrfdse.explore.proxy import power_curve
 from lrfdse.explore.search import told_apart
 from lrfdse.factorize import Fitter
 from lrfdse.factorize.chain import dense_weight
-from lrfdse.model import Dataset, load_model, moments
+from lrfdse.model import Dataset, Runtime, load_model, moments
 from lrfdse.search import Choice, LayerTable, plans, spread
 
 SIZES = (24, 20, 16, 5)
@@ -285,3 +287,36 @@ def test_plans_that_lose_nothing_anyone_notices_are_equally_far():
     # The smallest of the plans that lose nothing stands for them, and not the dense model.
     assert seen.texts(spread(seen, 1)[0]) == {"a": "svd:r=2"}
     assert front.texts(spread(front, 1)[0]) == {"a": "dense"}
+
+
+def tied(path, size, rows):
+    """Write a model that applies one weight twice, and return it."""
+    text = f"""g (float[n, {rows}, {size}] x) => (float[n, {rows}, {size}] y) {{
+        a = MatMul (x, w)  h = Relu (a)  y = MatMul (h, w) }}"""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
+    weight = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32) / size
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    path.write_bytes(model.SerializeToString())
+    return load_model(path)
+
+
+def test_a_shared_weight_counts_once_a_use_where_samples_are_chosen(tmp_path, monkeypatch):
+    size, rows = 512, 16
+    model = tied(tmp_path / "model.onnx", size, rows)
+    (layer,) = model.layers
+    assert [use.rows for use in layer.uses] == [rows, rows]
+    flops, ran = 2 * (2 * size * size * rows), []
+    run = Runtime.run
+    monkeypatch.setattr(Runtime, "run", lambda self, content, data: ran.append(data.count) or run(self, content, data))
+    data = Dataset({"x": np.zeros((300, rows, size), np.float32)}, None)
+    Divergences(model, data, "squared")
+    assert ran == [int(4e9 / flops)]
+
+
+@pytest.mark.parametrize(("samples", "cheap"), [(700_000, True), (800_000, False)])
+def test_a_shared_weight_counts_once_a_use_where_corrections_are_priced(samples, cheap, tmp_path):
+    # 64 x 64, two uses of 8 rows, 2 FLOPs a multiply-accumulate: 131,072 FLOPs a sample, of 1e11 that are cheap.
+    model = tied(tmp_path / "model.onnx", 64, 8)
+    settings = settings_of(tmp_path, tmp_path)
+    found = Corrections(settings, model, SimpleNamespace(count=samples), None, Store(tmp_path))
+    assert found.always is cheap

@@ -314,6 +314,22 @@ def test_other_choices_get_their_own_study(place: Place) -> None:
     assert len(opened(place).finished()) == 1
 
 
+def test_a_refusal_names_the_parts_that_differ(file: Place) -> None:
+    code = {"lrfdse.model.moments": "aa", "numpy": "2.1", "scipy": "1.16"}
+    open_study(file.url, file.name, CHOICES, identity={**IDENTITY, "code": code}).close()
+    check_study(file.url, file.name, {**IDENTITY, "code": dict(code)})
+    with pytest.raises(InputError, match=r"of another code, which differs in lrfdse\.model\.moments, scipy: choose"):
+        check_study(file.url, file.name, {**IDENTITY, "code": {**code, "lrfdse.model.moments": "ab", "scipy": "1.17"}})
+    more = {f"part{k}": "" for k in range(9)}
+    with pytest.raises(InputError, match="differs in part0, part1, part2, part3, part4, part5 and 3 more: choose"):
+        check_study(file.url, file.name, {**IDENTITY, "code": {**code, **more}})
+    with pytest.raises(InputError, match="of code 'aa', but this run has code 'bb'"):
+        open_study(file.url, "plain", CHOICES, identity={**IDENTITY, "code": "aa"}).close()
+        check_study(file.url, "plain", {**IDENTITY, "code": "bb"})
+    with pytest.raises(InputError, match="another code, which differs in all parts"):
+        check_study(file.url, "plain", {**IDENTITY, "code": code})
+
+
 def test_foreign_studies_are_refused(place: Place) -> None:
     optuna.create_study(study_name=place.name, storage=open_storage(place.url))
     for use in (opened, joined):

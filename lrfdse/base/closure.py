@@ -177,6 +177,8 @@ class _Walk:
                 self._libraries.add(top)
             return f"{target.module}:{target.name}"
         found = self._resolved(target)
+        if found.module.partition(".")[0] not in self._sources.packages:
+            return self._follow(found, attribute)
         if found.module in self._sources.without:
             return found.module
         if found.name is None:
@@ -184,8 +186,6 @@ class _Walk:
                 self._whole(found.module)
                 return found.module
             return self._follow(Import(found.module, attribute), None)
-        if found.module.partition(".")[0] not in self._sources.packages:
-            return self._follow(found, attribute)
         module = self._sources.module(found.module)
         for place in (*module.by_name[found.name], *module.always):
             self._reach(module, place)

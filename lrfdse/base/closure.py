@@ -27,7 +27,7 @@ class Closure:
 
 
 class Sources:
-    """The modules of one package, each read when it is first reached.
+    """The modules of a package, and of those beside it that use it, each read when it is first reached.
 
     A closure starts at definitions and follows every name in them, annotations, decorators and imports inside
     functions included, over the definitions that the names stand for, in whatever module. Imports under
@@ -49,11 +49,14 @@ class Sources:
         Folders of files that are not Python and decide results.
     without
         Modules that decide no result: they are not followed.
+    beside
+        Folders of other packages, whose code is followed alike.
     """
 
-    def __init__(self, folder: Path, data: Iterable[Path] = (), without: Iterable[str] = ()) -> None:
-        self.package = folder.name
-        self._folder = folder
+    def __init__(
+        self, folder: Path, data: Iterable[Path] = (), without: Iterable[str] = (), beside: Iterable[Path] = ()
+    ) -> None:
+        self.packages = {each.name: each.parent for each in (folder, *beside)}
         self._data = tuple(data)
         self.without = frozenset(without)
         self._modules: dict[str, Module] = {}
@@ -94,7 +97,7 @@ class Sources:
         if name not in self._modules:
             path = self._path(name)
             if path is None:
-                raise ModuleNotFoundError(f"{name}: no such module in {self._folder.parent}", name=name)
+                raise ModuleNotFoundError(f"{name}: no such module in {self._parent(name)}", name=name)
             self._modules[name] = parse_module(name, path)
         return self._modules[name]
 
@@ -113,8 +116,11 @@ class Sources:
         return next((path for path in places if path.is_file()), None)
 
     def _path(self, name: str) -> Path | None:
-        base = self._folder.parent.joinpath(*name.split("."))
+        base = self._parent(name).joinpath(*name.split("."))
         return next((p for p in (base / "__init__.py", base.with_name(f"{base.name}.py")) if p.is_file()), None)
+
+    def _parent(self, name: str) -> Path:
+        return self.packages[name.partition(".")[0]]
 
 
 class _Walk:
@@ -166,11 +172,13 @@ class _Walk:
 
     def _follow(self, target: Import, attribute: str | None) -> str:
         """Reach what an import stands for, of a module only the attribute where there is one, and return its name."""
-        if (top := target.module.partition(".")[0]) != self._sources.package:
+        if (top := target.module.partition(".")[0]) not in self._sources.packages:
             if top not in sys.stdlib_module_names:
                 self._libraries.add(top)
             return f"{target.module}:{target.name}"
         found = self._resolved(target)
+        if found.module.partition(".")[0] not in self._sources.packages:
+            return self._follow(found, attribute)
         if found.module in self._sources.without:
             return found.module
         if found.name is None:
@@ -178,8 +186,6 @@ class _Walk:
                 self._whole(found.module)
                 return found.module
             return self._follow(Import(found.module, attribute), None)
-        if found.module.partition(".")[0] != self._sources.package:
-            return self._follow(found, attribute)
         module = self._sources.module(found.module)
         for place in (*module.by_name[found.name], *module.always):
             self._reach(module, place)
@@ -188,7 +194,7 @@ class _Walk:
     def _resolved(self, target: Import) -> Import:
         """Return where a name is defined: a module of the package or a definition in one, or what it is elsewhere."""
         seen = {target}
-        while target.name is not None and target.module.partition(".")[0] == self._sources.package:
+        while target.name is not None and target.module.partition(".")[0] in self._sources.packages:
             module = self._sources.module(target.module)
             if target.name in module.by_name:
                 return target

@@ -8,7 +8,7 @@ import importlib.metadata
 import logging
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def differences(one: Mapping[str, object], other: Mapping[str, object]) -> tuple
     return tuple(sorted(key for key in {*one, *other} if one.get(key, missing) != other.get(key, missing)))
 
 
-def code_key(*things: Callable[..., Any] | types.ModuleType) -> CodeKey:
+def code_key(*things: Callable[..., Any] | types.ModuleType, beside: Iterable[Path] = ()) -> CodeKey:
     """Return what results of functions, classes or modules of lrfdse owe to code.
 
     That is the syntax trees, without comments and docstrings, of all that they reach (`lrfdse.base.closure.Sources`),
@@ -66,12 +66,19 @@ def code_key(*things: Callable[..., Any] | types.ModuleType) -> CodeKey:
 
     It is computed once a process. Every entry is logged by "lrfdse.keys" at level DEBUG.
 
+    Parameters
+    ----------
+    things
+        Functions, classes and modules of lrfdse or of a package in `beside`.
+    beside
+        Folders of packages that use lrfdse, whose code is followed alike; of other packages the version counts.
+
     Raises
     ------
     ModuleNotFoundError, AttributeError, SyntaxError
         Reached code imports what is not there, or cannot be parsed.
     """
-    return _code_key(tuple(sorted({_place(thing) for thing in things}, key=repr)))
+    return _code_key(tuple(sorted({_place(thing) for thing in things}, key=repr)), tuple(sorted(beside)))
 
 
 def result_key(kind: str, **parts: object) -> str:
@@ -96,17 +103,26 @@ def result_key(kind: str, **parts: object) -> str:
 
 def forget() -> None:
     """Read the package's files and versions again from now on, for whoever edits code while a process runs."""
-    _SOURCES.forget()
+    for sources in _SOURCES.values():
+        sources.forget()
     _code_key.cache_clear()
     _version.cache_clear()
 
 
-_SOURCES = Sources(
-    Path(__file__).parents[1],
-    data=(data_folder("qemu"),),
-    # How results are named and kept, and who hears of the work, decides none of them.
-    without=("lrfdse.base.closure", "lrfdse.base.keys", "lrfdse.base.store", "lrfdse.explore.events"),
-)
+_SOURCES: dict[tuple[Path, ...], Sources] = {}
+"""By the packages beside lrfdse."""
+
+
+def _sources(beside: tuple[Path, ...]) -> Sources:
+    if beside not in _SOURCES:
+        _SOURCES[beside] = Sources(
+            Path(__file__).parents[1],
+            data=(data_folder("qemu"),),
+            # How results are named and kept, and who hears of the work, decides none of them.
+            without=("lrfdse.base.closure", "lrfdse.base.keys", "lrfdse.base.store", "lrfdse.explore.events"),
+            beside=beside,
+        )
+    return _SOURCES[beside]
 
 
 def _place(thing: Callable[..., Any] | types.ModuleType) -> tuple[str, str | None]:
@@ -116,10 +132,11 @@ def _place(thing: Callable[..., Any] | types.ModuleType) -> tuple[str, str | Non
 
 
 @functools.cache
-def _code_key(places: tuple[tuple[str, str | None], ...]) -> CodeKey:
-    if strangers := [module for module, _ in places if module.partition(".")[0] != _SOURCES.package]:
-        raise ModuleNotFoundError(f"{strangers[0]}: no module of {_SOURCES.package}", name=strangers[0])
-    found = _SOURCES.closure(places)
+def _code_key(places: tuple[tuple[str, str | None], ...], beside: tuple[Path, ...]) -> CodeKey:
+    sources = _sources(beside)
+    if strangers := [module for module, _ in places if module.partition(".")[0] not in sources.packages]:
+        raise ModuleNotFoundError(f"{strangers[0]}: no module of {', '.join(sources.packages)}", name=strangers[0])
+    found = sources.closure(places)
     versions = {name: _version(name) for name in found.libraries}
     python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     entries = {**found.modules, **found.files, **versions, **python}

@@ -207,6 +207,12 @@ def test_relative_imports_and_whole_modules(house):
     assert found != other
 
 
+@pytest.mark.parametrize("use", ["np", "np.sum(x)"])
+def test_a_library_by_way_of_another_module(use, house):
+    found = house("lazy", "return x", f"from house.parts.used import np\n    return {use}", ("house.lazy", "late"))
+    assert (sorted(found.modules), found.libraries) == (["house.lazy"], {"numpy"})
+
+
 def test_modules_that_are_left_out_are_not_followed(house, tmp_path):
     house()
     found = Sources(tmp_path / "house", without=["house.plugins", "house.parts.used"]).closure(

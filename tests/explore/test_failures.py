@@ -109,5 +109,5 @@ def test_an_exclusive_meter_has_one_process(tmp_path, monkeypatch, exclusive, pr
     meter = types.SimpleNamespace(name="model", exclusive=exclusive, key=lambda: "key")
     specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 6)]
     with pytest.raises(Opened) as caught:
-        kernels.measure_kernels(specs, load_target("riscv64"), meter, Cache(tmp_path), 3, silent)
+        kernels.measure_kernels(specs, load_target("riscv64"), meter, Store(tmp_path), 3, silent)
     assert caught.value.args == (processes,)

@@ -27,7 +27,7 @@ CPU = {
     "x86-64-v3": "x86_64_v3",
     "host": "native",
 }
-BENCHMARK = Path(__file__).parents[2] / "scripts" / "bench" / "meterbench" / "x86-64-v3.toml"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "meter" / "x86-64-v3.toml"
 OUTPUTS, INPUTS = 16, 64
 
 Case = tuple[Artifact, list[NDArray[np.float32]], NDArray[np.float64]]

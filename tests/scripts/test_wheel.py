@@ -43,6 +43,7 @@ def test_wheel_holds_targets_search_spaces_and_qemu_sources(tmp_path: Path) -> N
         assert folder.is_relative_to(tmp_path), kind
         assert _files(folder) == _files(TOP / kind), kind
     assert _files(tmp_path / "installed" / "lrfdse") >= _files(TOP / "lrfdse")
+    assert {path.name for path in (tmp_path / "installed").iterdir() if path.suffix != ".dist-info"} == {"lrfdse"}
 
 
 def _files(folder: Path) -> set[str]:

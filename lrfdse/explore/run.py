@@ -167,7 +167,7 @@ def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:
     if meter.kind == "modelled":
         notes.append(
             f"latency is modelled for {target.core} at {target.clock_mhz:g} MHz {meter.procedure}, not measured; "
-            f"of the bracket, {meter.bracket}"
+            f"in the bracket, {meter.bracket}"
         )
     if regime == "cold":
         notes.append(

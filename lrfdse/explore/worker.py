@@ -116,6 +116,7 @@ def work(
             store = artifacts or _store_beside(url)
             settings, layers = fetch(queue, store, cache or default_cache())
             _check_metric(settings, metric)
+            _check_method(settings, queue.facts().get("method"))
             listen(Event("note", f"study {queue.name}: {len(layers)} layers, target {settings.target.name}"))
             return _serve(queue, _job(settings, layers, queue.facts().get("score")), idle, trials, listen)
         finally:
@@ -237,6 +238,18 @@ def _check_metric(settings: Settings, allowed: str | None) -> None:
         raise InputError(
             f"the study is scored by {settings.metric}, which is no part of lrfdse: put it on this machine and let it "
             f"run with --metric {settings.metric}"
+        )
+
+
+def _check_method(settings: Settings, there: Any) -> None:
+    """Refuse a fitting method whose code is not that of whoever explores: a plug-in may differ between machines."""
+    from lrfdse.factorize import METHODS
+
+    here = METHODS.identity(settings.space.method)
+    if there is not None and here != there:
+        raise InputError(
+            f"the study's fitting method is {there}, but this machine has {here}: install the same version of the "
+            "plug-in on both"
         )
 
 

@@ -36,8 +36,8 @@ class ModelMeter:
     name = "model"
     kind: ClassVar[MeterKind] = "modelled"
     procedure = (
-        "from the code that QEMU executed, by LLVM's model of the core and a model of its caches, never from the "
-        "emulator's own time (docs/meter.md)"
+        "from the code that QEMU executed, by LLVM's model of the core and a model of its caches, never by the "
+        "emulator's clock (docs/meter.md)"
     )
     bracket = "low, the number itself: memory traffic overlaps with computation; high: it does not"
     exclusive = False

@@ -1,1 +1,1 @@
-"""Contracts: test classes that the author of a plug-in subclasses, one module a kind of plug-in."""
+"""Contract suites for plug-ins: subclass one in your tests, give its fixtures, and pytest runs what lrfdse needs."""

@@ -156,6 +156,22 @@ def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only(cut):
     workers._check_metric(settings, "mine:score")
 
 
+def test_a_plug_ins_method_must_be_that_of_whoever_explores():
+    from lrfdse.design import SearchSpace
+    from lrfdse.errors import InputError
+    from lrfdse.explore.settings import Settings
+    from lrfdse.factorize import METHODS
+
+    settings = object.__new__(Settings)
+    object.__setattr__(settings, "space", SearchSpace(method="mine"))
+    with METHODS.register("mine", METHODS.get("svd")):
+        workers._check_method(settings, METHODS.identity("mine"))
+        with pytest.raises(InputError, match=r"is mine@mine-plugin 1\.0:abc, but this machine has mine@registered"):
+            workers._check_method(settings, "mine@mine-plugin 1.0:abc")
+    with pytest.raises(InputError, match="unknown fitting method 'mine'"):
+        workers._check_method(settings, "mine@mine-plugin 1.0:abc")
+
+
 def test_no_study_is_one_line(tmp_path, capsys):
     options = ["--study", str(tmp_path / "x.journal"), "--study-name", "demo", "--idle", "0"]
     assert run(["worker", *options]) == 2

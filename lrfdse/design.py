@@ -418,63 +418,6 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Cache:
-    """One cache level."""
-
-    kib: int
-    ways: int
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A machine as data: what the compiler, the emulator and the meters need to know. Read from ``targets/*.toml``."""
-
-    name: str
-    summary: str
-    isa: Literal["riscv64", "aarch64", "armv7", "x86_64"]
-    triple: str
-    cpu: str
-    """LLVM's ``-mcpu`` for code generation; "native" means the machine that compiles."""
-    features: tuple[str, ...]
-    """LLVM's ``-mattr``, each with its sign."""
-    abi: str | None
-    """LLVM's target ABI (RISC-V) or float ABI (ARM), where there is a choice."""
-    lanes: int
-    """float32 lanes of one vector register; 1 means scalar code."""
-    vector_registers: int
-    groups: tuple[int, ...]
-    """Register groups that one operation may use (LMUL); (1,) outside RVV."""
-    emulator: tuple[str, ...]
-    """QEMU user-mode command, program first; empty for a native target."""
-    link: str
-    """Zig's ``-target`` for static programs; empty for a native target."""
-    core: str
-    """The core in words."""
-    clock_mhz: float
-    scheduling_model: str
-    """LLVM's ``-mcpu`` whose scheduling model stands for the core; empty where the target is only measured."""
-    fma_per_cycle: float
-    """float32 FMAs a cycle at peak."""
-    line: int
-    """Cache line in bytes."""
-    l1: Cache
-    last_level: Cache
-    last_level_bytes_per_cycle: float
-    dram_bytes_per_cycle: float
-    last_level_latency: float
-    """Cycles from the last-level cache to a register."""
-    dram_latency: float
-    """Cycles from DRAM to a register."""
-    provenance: Mapping[str, str]
-    """Field name to "published: ..." or "assumed: ..."."""
-
-    @property
-    def is_native(self) -> bool:
-        """Whether kernels run on the machine at hand, without an emulator."""
-        return not self.emulator
-
-
-@dataclass(frozen=True, slots=True)
 class SearchSpace:
     """What the exploration may try. Read from ``search_spaces/*.toml``."""
 

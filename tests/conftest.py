@@ -69,7 +69,7 @@ def postgres() -> Iterator[Postgres]:
     subprocess.run(program("initdb", *data, *options), check=True, capture_output=True, cwd=folder)
     switches = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
     server = program("pg_ctl", *data, "-w", "-l", str(folder / "log"), "-o", " ".join(["-p", str(port), *switches]))
-    subprocess.run([*server, "start"], check=True, capture_output=True, cwd=folder, timeout=60)
+    subprocess.run([*server, "start"], check=True, capture_output=True, cwd=folder, timeout=600)
     try:
         yield Postgres(f"postgresql://lrfdse:{password}@127.0.0.1:{port}/postgres", port)
     finally:

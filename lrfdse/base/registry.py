@@ -91,8 +91,9 @@ class Registry(Generic[T]):
         """Return what stands for the object in the key of a stored result that depends on it.
 
         For lrfdse's own, whose code is in such keys anyway, that is the name; for others the name, the distribution,
-        and a digest of all Python files of the package that holds the object. An object that has no file, such as a
-        notebook's, is another one in every process.
+        and a digest of all Python files of the package that offers the object. One that was registered in this process
+        is another one in every process, unless it is a class or function with a file: they alone know where they were
+        made.
 
         Raises
         ------
@@ -104,7 +105,11 @@ class Registry(Generic[T]):
         value = self.get(name)
         if name in self._builtins:
             return name
-        return f"{name}@{self.origin(name)}:{_source_digest(getattr(value, '__module__', type(value).__module__))}"
+        if offers := self._plugins.get(name):
+            code = _source_digest(offers[0].module)
+        else:
+            code = _source_digest(value.__module__) if hasattr(value, "__qualname__") else _process()
+        return f"{name}@{self.origin(name)}:{code}"
 
     def register(self, name: str, value: T) -> contextlib.AbstractContextManager[object]:
         """Add an object to this process, for tests and notebooks; child processes do not know it.

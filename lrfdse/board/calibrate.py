@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from lrfdse.board.prediction import predicted
 from lrfdse.board.record import Kernel, Point, Record, fixed_digest
-from lrfdse.design import Regime, Target
+from lrfdse.design import Regime
 from lrfdse.errors import InputError
+from lrfdse.eviction import eviction_note
+from lrfdse.targets.target import Target
 
 PARAMETERS = ("clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
 FEWEST = 6
@@ -131,7 +133,10 @@ def calibrate(records: Sequence[Record], target: Target) -> Calibration:
         Residual(point.layer, point.kernel, point.regime, point.measured_us, float(b), float(a))
         for point, b, a in zip(points, before, after, strict=True)
     )
-    clock, notes = _clock([record.board for record in records])
+    boards = [record.board for record in records]
+    clock, notes = _clock(boards)
+    told = {eviction_note(board.get("largest_cache_bytes"), board.get("evicted_bytes")) for board in boards}
+    notes += [f"a board tells of {note}" for note in sorted(filter(None, told))]
     after_error = problem.median_error(after)
     if after_error > _UNEXPLAINED:
         notes.append(

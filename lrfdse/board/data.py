@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, KernelSpec, Role, Target
+from lrfdse.design import Artifact, KernelSpec, Role
 from lrfdse.errors import InputError
+from lrfdse.eviction import EVICT_FACTOR, eviction_bounds
+from lrfdse.targets.target import Target
 
 _MAGIC = 0x3148434E4542464C
+_HEADER_WORDS = 10
 _MAX_ARGUMENTS = 30
 _LINE = 64
 _ROLES: tuple[Role, ...] = ("input", "weight", "bias", "output", "work")
@@ -20,7 +23,6 @@ _TEXT_ROOM = 1 << 16
 """Bytes for what the program says of the board."""
 _KERNEL_ROOM = 256
 """Bytes for the numbers of one kernel."""
-_EVICT_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
     kernels
         In the order of the layers.
     target
-        The machine; its last-level cache is the least that is emptied before a cold call.
+        The machine; its last-level cache bounds what is written before a cold call, see `lrfdse.eviction`.
     head
         What the program says of itself.
 
@@ -72,7 +74,7 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
         Arrays do not fit a kernel's arguments.
     """
     records = np.zeros((len(kernels), 4 + 4 * _MAX_ARGUMENTS), dtype="<u8")
-    content, place = bytearray(8 * 8 + records.nbytes), 0
+    content, place = bytearray(8 * _HEADER_WORDS + records.nbytes), 0
 
     def store(part: bytes) -> tuple[int, int]:
         content.extend(bytes(-len(content) % _LINE))
@@ -94,9 +96,10 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
             source = store(next(given).astype("<f4").tobytes())[0] if role <= _ROLES.index("bias") else 0
             record[4 + 4 * number : 8 + 4 * number] = role, argument.size, source, place
             place = -(-(place + 4 * argument.size + _LINE) // _LINE) * _LINE
-    vector_bits = 32 * target.lanes if target.isa == "riscv64" and target.lanes > 1 else 0
-    evicted = _EVICT_FACTOR * 1024 * target.last_level.kib
-    header = np.array([_MAGIC, len(kernels), *head_place, place + _LINE, room, evicted, vector_bits], dtype="<u8")
+    vector_bits = 32 * target.lanes if target.vectors.length_varies else 0
+    sizes = place + _LINE, room, vector_bits
+    evict = EVICT_FACTOR, *eviction_bounds(target)
+    header = np.array([_MAGIC, len(kernels), *head_place, *sizes, *evict], dtype="<u8")
     content[: header.nbytes] = header.tobytes()
     content[header.nbytes : header.nbytes + records.nbytes] = records.tobytes()
     return content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrfdse.design import KernelSpec, Latency, Regime, Schedule, Target
+from lrfdse.design import KernelSpec, Latency, Regime, Schedule
 from lrfdse.kernels import compile_kernel, example
 from lrfdse.measure import scheduling, trace
 from lrfdse.measure.disassemble import Disassembler
@@ -12,6 +12,7 @@ from lrfdse.measure.mca import CoreModel
 from lrfdse.measure.memory import memory_cycles
 from lrfdse.measure.toolchain import MODELLING, require_tools
 from lrfdse.measure.trace import Traffic
+from lrfdse.targets.target import Target
 
 _TIMEOUT = 600.0
 

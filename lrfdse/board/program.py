@@ -11,23 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse import __version__
+from lrfdse.base.folders import data_folder
 from lrfdse.board.data import BenchKernel, program_data
-from lrfdse.catalog import data_folder
-from lrfdse.design import Artifact, KernelSpec, Target
+from lrfdse.design import Artifact, KernelSpec
 from lrfdse.errors import ToolError
 from lrfdse.measure import build
 from lrfdse.measure.toolchain import require_zig
+from lrfdse.targets.target import Target
 
 MOST_BYTES = 512 << 20
 """A design with more data than this gets no program: the board would need twice as much memory."""
 
-_NATIVE_LINK = {
-    "riscv64": "riscv64-linux-musl",
-    "aarch64": "aarch64-linux-musl",
-    "armv7": "arm-linux-musleabihf",
-    "x86_64": "x86_64-linux-musl",
-}
-"""Zig's names for targets that name none because they run on the machine at hand."""
 _SOURCES = ("bench.c", "bench_system.c")
 _SEED = 0
 """Latency does not depend on the input; it only has to be the same every time."""
@@ -91,6 +85,7 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
         raise ToolError(f"{size >> 20} MiB of weights, but a bench program holds at most {MOST_BYTES >> 20} MiB")
     data = program_data(kernels, target, head)
     zig = require_zig().path
+    link = target.link or target.instruction_set.zig
     with tempfile.TemporaryDirectory(prefix="lrfdse-") as folder:
         here = Path(folder)
         block, table, program = here / "data", here / "table.c", here / "program"
@@ -102,7 +97,7 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
         compiled = []
         for source in (*(data_folder("qemu") / name for name in _SOURCES), table):
             made = here / f"{source.stem}.o"
-            options = ("-target", _link(target), *build.COMMON, *build.FREESTANDING)
+            options = ("-target", link, *build.COMMON, *build.FREESTANDING)
             # zig's own cache knows what a file includes.
             build.run_zig([zig, "cc", *options, str(source), "-o", str(made)], f"compiling {source.name}")
             compiled.append(made)
@@ -111,10 +106,6 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
         command = [zig, "ld.lld", "-static", "--gc-sections", "--strip-all", names, *parts, "-o", str(program)]
         build.run_zig(command, f"linking the bench program of {design}")
         return program.read_bytes()
-
-
-def _link(target: Target) -> str:
-    return target.link or _NATIVE_LINK[target.isa]
 
 
 def _table(kernels: Sequence[BenchKernel]) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 
 from lrfdse.board.prediction import Terms, predicted
 from lrfdse.board.result import TOLERANCE, BoardRun, KernelRun, spec_of, three_us
-from lrfdse.design import KernelSpec, Regime, Target
+from lrfdse.design import KernelSpec, Regime
 from lrfdse.errors import InputError
 from lrfdse.measure.trace import Traffic
+from lrfdse.targets.target import Target
 
 SCHEMA_VERSION = 1
 ASSUMPTIONS = (

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.folders import data_folder
 from lrfdse.board.calibrate import Calibration, Fitted
 from lrfdse.board.record import Record
 from lrfdse.board.result import board_line, one_line
-from lrfdse.catalog import data_folder, load_target
 from lrfdse.errors import InputError, ToolError
 from lrfdse.files import write_atomically
+from lrfdse.targets.catalog import load_target
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument

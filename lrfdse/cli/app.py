@@ -15,6 +15,7 @@ from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report import report
 from lrfdse.cli.terminal import console as console_of_stdout
 from lrfdse.cli.worker import worker
+from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,6 +106,7 @@ def explore(
     as_json: JsonOption = False,
 ) -> None:
     """Find the Pareto-optimal compressed versions of MODEL for a target."""
+    from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
@@ -131,7 +133,7 @@ def explore(
     chosen |= {"study_name": study_name, "artifacts": artifacts, "runner": runner}
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
-    with listening(log_format) as listener:
+    with cache_folder_at(cache), listening(log_format) as listener:
         exploration = run(settings, listener, write_reports)
     document = document_of(exploration)
     if as_json:
@@ -147,7 +149,7 @@ def explore(
 @app.command()
 def inspect(
     model: ModelArgument,
-    target: TargetOption = "riscv64",
+    target: TargetOption = DEFAULT_TARGET,
     calib: CalibOption = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     space: SpaceOption = "default",
@@ -156,6 +158,7 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
+    from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.explore import Data
     from lrfdse.explore import inspect as run
@@ -163,7 +166,7 @@ def inspect(
     from lrfdse.results.write import inspection_of, json_of
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
-    with listening(log_format) as listener:
+    with cache_folder_at(cache), listening(log_format) as listener:
         found = inspection_of(run(settings, listener))
     if as_json:
         typer.echo(json_of(found))
@@ -185,7 +188,7 @@ app.command()(calibrate)
 @app.command()
 def targets(as_json: JsonOption = False) -> None:
     """List the targets that ship; a TOML file of the same form adds one."""
-    from lrfdse.catalog import load_target, names
+    from lrfdse.targets.catalog import load_target, names
 
     found = [load_target(name) for name in names("targets")]
     if as_json:

@@ -7,17 +7,21 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.base.store import Store
 from lrfdse.board.result import BoardRun, board_line, read_run
-from lrfdse.design import KernelSpec, Target
+from lrfdse.design import KernelSpec
 from lrfdse.errors import InputError, ToolError
-from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
+from lrfdse.eviction import eviction_note
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.keep import BENCH
 from lrfdse.files import sole_writer, write_atomically
+from lrfdse.targets import isa
+from lrfdse.targets.catalog import noun_digest
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.board.prediction import Terms
@@ -74,7 +78,7 @@ def open_board(template: str | None, target: Target) -> Transport | None:
 
 
 def measured_on(
-    runner: Transport | None, folder: Path, ids: Sequence[str], target: Target, cache: Cache, tell: Listener
+    runner: Transport | None, folder: Path, ids: Sequence[str], target: Target, cache: Store, tell: Listener
 ) -> tuple[dict[str, BoardRun], ToolError | None]:
     """Return what a board took for designs, ``board.json`` written; or what failed, and nothing written."""
     if runner is None:
@@ -93,9 +97,10 @@ def board_notes(runs: Iterable[BoardRun]) -> list[str]:
     first = next(iter(runs), None)
     if first is None:
         return []
+    note = eviction_note(first.board.get("largest_cache_bytes"), first.board.get("evicted_bytes"))
     return [
         f"{_NOTE}wall clock over the fully-connected layers, called one after another, median and quartiles of "
-        f"{first.repeats} samples; {board_line(first.board)}"
+        f"{first.repeats} samples; {board_line(first.board)}" + (f"; {note}" if note else "")
     ]
 
 
@@ -143,7 +148,7 @@ def run_designs(
 
 
 def write_record(
-    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Cache, tell: Listener
+    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Store, tell: Listener
 ) -> dict[str, Any]:
     """Write ``board.json`` of at least one run and return its content.
 
@@ -182,9 +187,9 @@ def bench(
     ToolError
         The board cannot be reached, or a kernel crashed or computed wrong numbers there.
     """
-    from lrfdse.catalog import load_target
     from lrfdse.results.read import read_document
     from lrfdse.results.write import board_of, write_document
+    from lrfdse.targets.catalog import load_target
 
     document = read_document(folder)
     source = document.target.source or document.target.name
@@ -199,7 +204,7 @@ def bench(
         )
     with sole_writer(folder):
         runs = run_designs(folder, ids, runner, target, options, listen)
-        write_record(folder, runs, target, Cache(cache), listen)
+        write_record(folder, runs, target, Store(cache), listen)
         told = {run.design: board_of(run) for run in runs}
 
         def measured(design: DesignFacts) -> DesignFacts:
@@ -229,19 +234,24 @@ def _check_kernels(run: BoardRun, program: bytes, command: str) -> None:
 
 
 def _terms(
-    runs: Sequence[BoardRun], target: Target, meter: str, cache: Cache, tell: Listener
+    runs: Sequence[BoardRun], target: Target, meter: str, cache: Store, tell: Listener
 ) -> dict[tuple[KernelSpec, str], Terms]:
     """Return what the model meter counts of every kernel, each once; what the cache knows costs nothing."""
     from lrfdse.board.prediction import Predictor, Terms
     from lrfdse.measure.trace import Traffic
 
-    code = digest(noun_digest(target), version("apache-tvm"), source_digest("kernels", "board", "design"), meter)
+    common = {
+        "code": code_key(Predictor),
+        "target": noun_digest(target),
+        "isa": isa.REGISTRY.identity(target.isa),
+        "meter": meter,
+    }
     wanted = list(dict.fromkeys((kernel.spec, kernel.schedule) for run in runs for kernel in run.kernels))
     predictor: Predictor | None = None
     found = {}
     for done, (spec, schedule) in enumerate(wanted):
         tell(Event("predict", str(spec), done, len(wanted)))
-        key = digest("terms", str(spec), schedule, code)
+        key = result_key("terms", spec=str(spec), schedule=schedule, **common)
         if (stored := cache.get("terms", key)) is None:
             predictor = predictor or Predictor(target)
             stored = dataclasses.asdict(predictor.terms(spec, schedule))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from lrfdse.explore.refine import Local, refined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
 
     from lrfdse.design import Array, Factors, Moments
     from lrfdse.model import Dataset, Model
@@ -94,7 +97,7 @@ class Corrector:
 
         self._model, self._loss, self._method, self._beta = model, loss, method, beta
         self._runtime = runtime or Runtime()
-        self._output = output or scored_output(model.content, self._runtime)
+        self._output = output or scored_output(model.original)
         held = np.arange(calib.count) % HELD_OUT == HELD_OUT - 1
         if not held.any():
             held[-1:] = calib.count > 1
@@ -106,7 +109,7 @@ class Corrector:
         self._measures = metrics is None
         self._seed = seed
         self._mixed = mixed(self._fitted, MIXTURES * self._fitted.count, seed)
-        self._reference = self._scores(model.content, self._held)
+        self._reference = self._scores(model.original, self._held)
         self._moments: dict[str, Moments] = {}
         self._first: dict[tuple[str, str, bool], Factors] = {}
 
@@ -140,7 +143,7 @@ class Corrector:
         sites = self._model.sites
         self._measure([name for name in chosen if name not in self._metrics])
         groups = levels(
-            self._model.content,
+            self._model.original,
             {name: [site.source for site in sites[name]] for name in chosen},
             {name: [site.output for site in sites[name]] for name in chosen},
         )
@@ -204,8 +207,8 @@ class Corrector:
         from lrfdse.factorize import Fitter
         from lrfdse.model import moments, rewrite
 
-        content = rewrite(self._model, current)
-        seen = moments(self._model, self._fitted, group, self._runtime, content=content, cross=True)
+        version = rewrite(self._model, current)
+        seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
         for name in group:
             fitter = Fitter(
@@ -237,14 +240,13 @@ class Corrector:
         if len(sites) > 1:
             return None
         (site,), outputs = sites, model.layer(name).outputs
-        content = rewrite(model, current)
-        size, fixed = runtime.batch(runtime.session(content), self._mixed, 256)
-        if fixed or size == 1:
+        if (size := self._batch) == 1:
             return None
+        version = rewrite(model, current)
         data = self._mixed
         wanted = list(dict.fromkeys([site.source, site.output, self._output]))
-        one = self._read(content, wanted, data.head(2))
-        tail = Tail(content, site, self._output, self._loss, one[site.output].dtype, runtime, together=True)
+        one = self._read(version, wanted, data.head(2))
+        tail = Tail(version, site, self._output, self._loss, one[site.output].dtype, runtime, together=True)
         rows, classes = one[site.output].size // 2 // outputs, scores_of(one[self._output], self._loss)[0].size
         if tail.direct:
             most = _DIRECT // (rows * outputs)
@@ -256,8 +258,8 @@ class Corrector:
         if rows == 1 and most < self._fitted.count:
             return None
         data = spread(data, most)
-        arrays = self._read(content, wanted, data)
-        original = self._read(model.content, [site.source, self._output], data)
+        arrays = self._read(version, wanted, data)
+        original = self._read(model.original, [site.source, self._output], data)
         inputs = input_rows(arrays[site.source], site, name).astype(np.float32)
         weight = model.weight(name).astype(np.float32)
         targets = input_rows(original[site.source], site, name).astype(np.float32) @ weight.T
@@ -298,6 +300,12 @@ class Corrector:
             evaluate,
         )
 
+    @functools.cached_property
+    def _batch(self) -> int:
+        """Samples and mixtures that the model, in whatever form, takes in one run; 1 where it fixes that number."""
+        size, fixed = self._runtime.batch(self._runtime.session(self._model.original), self._mixed, 256)
+        return 1 if fixed else size
+
     def _judged(self, factors: Mapping[str, Factors]) -> Array:
         """Return the loss on each held-out sample and mixture."""
         from lrfdse.model import rewrite
@@ -307,17 +315,17 @@ class Corrector:
         found = divergences(scores, self._reference, self._loss)
         return np.nan_to_num(found, nan=_BROKEN, posinf=_BROKEN)
 
-    def _scores(self, content: bytes, data: Dataset) -> Array:
+    def _scores(self, version: ir.Model, data: Dataset) -> Array:
         from lrfdse.model.sensitivity import scores_of
 
-        return scores_of(self._read(content, [self._output], data)[self._output], self._loss)
+        return scores_of(self._read(version, [self._output], data)[self._output], self._loss)
 
-    def _read(self, content: bytes, names: Sequence[str], data: Dataset) -> Arrays:
+    def _read(self, version: ir.Model, names: Sequence[str], data: Dataset) -> Arrays:
         from lrfdse.model.cut import read_out
 
         given = {name: data.inputs[name] for name in names if name in data.inputs}
         asked = [name for name in names if name not in given]
-        return self._runtime.run(read_out(content, asked), data, 256, asked) | given
+        return self._runtime.run(read_out(version, asked), data, 256, asked) | given
 
 
 def mixed(data: Dataset, count: int, seed: int) -> Dataset:

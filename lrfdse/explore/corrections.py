@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lrfdse.explore.cache import Cache, digest, source_digest
+from lrfdse.base.keys import code_key, result_key
 from lrfdse.explore.fits import Fits, packed, unpacked
 from lrfdse.explore.losses import loss_of
+from lrfdse.explore.metrics import compares_numbers
 
 if TYPE_CHECKING:
+    from lrfdse.base.store import Store
     from lrfdse.design import Factors, Plan
     from lrfdse.explore.correct import Corrector
     from lrfdse.explore.settings import Settings
@@ -38,11 +40,11 @@ class Corrections:
         Where results are kept.
     """
 
-    def __init__(self, settings: Settings, model: Model, calib: Dataset, fits: Fits, cache: Cache) -> None:
+    def __init__(self, settings: Settings, model: Model, calib: Dataset, fits: Fits, cache: Store) -> None:
         self._settings, self._model, self._calib, self._fits, self._cache = settings, model, calib, fits, cache
         self._corrector: Corrector | None = None
         self._compared: Loss | None = None
-        flops = sum(2 * layer.params * layer.rows * len(layer.uses) for layer in model.layers)
+        flops = sum(layer.flops for layer in model.layers)
         self.always = flops * calib.count * len(model.layers) <= _CHEAP
         """Whether a correction is cheap enough to be made of every plan that is scored."""
 
@@ -59,16 +61,11 @@ class Corrections:
             Whether the plan is worth the whole effort: where that is cheap enough, all layers are then refined by the
             whole model's outputs.
         """
-        from lrfdse.factorize import METHODS
-
         known = [self._fits.calibrated(self._model.layer(name)) for name in factors]
         if not factors or not all(known):
             return factors
         sweeps = SWEEPS if refined and self.always else 0
-        code = source_digest("factorize", "model", "design", "explore/correct", "explore/refine", "explore/losses")
-        method = METHODS.identity(self._settings.space.method)
-        data = (self._model.sha256, self._calib.digest, method, self._settings.seed)
-        key = digest(code, data, self._loss(), sorted(plan.texts().items()), sweeps)
+        key = self._key(plan, sweeps)
         stored = self._cache.get_arrays("corrections", key)
         if stored is None:
             found = self._open().correct(factors, sweeps).factors
@@ -81,6 +78,24 @@ class Corrections:
             )
             for k, (name, each) in enumerate(factors.items())
         }
+
+    def _key(self, plan: Plan, sweeps: int) -> str:
+        from lrfdse.explore.correct import Corrector
+        from lrfdse.explore.fits import open_fits
+        from lrfdse.factorize import METHODS
+        from lrfdse.model import load_model
+
+        return result_key(
+            "corrections",
+            code=code_key(Corrector, open_fits, load_model),
+            model=self._model.sha256,
+            data=self._calib.digest,
+            method=METHODS.identity(self._settings.space.method),
+            seed=self._settings.seed,
+            loss=self._loss(),
+            plan=sorted(plan.texts().items()),
+            sweeps=sweeps,
+        )
 
     def _open(self) -> Corrector:
         from lrfdse.explore.correct import Corrector
@@ -95,12 +110,12 @@ class Corrections:
     def _loss(self) -> Loss:
         """Return what a model's outputs are compared by; see `loss_of`."""
         if self._compared is None:
-            self._compared = loss_of(self._model, self._calib, self._settings.metric)
+            self._compared = loss_of(self._model, self._calib, compares_numbers(self._settings.metric))
         return self._compared
 
 
 def open_corrections(
-    settings: Settings, model: Model, calib: Dataset | None, fits: Fits, cache: Cache
+    settings: Settings, model: Model, calib: Dataset | None, fits: Fits, cache: Store
 ) -> Corrections | None:
     """Return the corrections of an exploration, or None where there are no data or the method does not look at them."""
     from lrfdse.factorize import METHODS

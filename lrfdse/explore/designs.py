@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.design import Candidate, Cost, Factorization, Funnel, Layer, SearchSpace, Target
-from lrfdse.explore.cache import Cache, digest, source_digest
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.design import Candidate, Cost, Factorization, Funnel, Layer, SearchSpace
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from lrfdse.design import Array
+    from lrfdse.base.store import Store
+    from lrfdse.design import Array, Moments
     from lrfdse.explore.fits import Fits
 
 _DIGITS = 12
@@ -33,11 +35,17 @@ def reason_to_keep_dense(layer: Layer, space: SearchSpace) -> str | None:
     return None
 
 
-def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Cache) -> Funnel:
+def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Store) -> Funnel:
     """Count the layer's designs after each filter, without looking at its weight."""
     from lrfdse.space import count_designs
 
-    key = digest(source_digest("space"), layer.outputs, layer.inputs, target.lanes, _shape_of(space))
+    key = result_key(
+        "counts",
+        code=code_key(count_designs),
+        sizes=(layer.outputs, layer.inputs),
+        lanes=target.lanes,
+        space=_shape_of(space),
+    )
     if (known := cache.get("counts", key)) is None:
         funnel = count_designs(layer.outputs, layer.inputs, space, target.lanes)
         known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap}
@@ -58,7 +66,7 @@ def spectra_work(layer: Layer, space: SearchSpace) -> float:
 
 
 def prepare_spectra(
-    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Cache, tell: Callable[[float], None]
+    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store, tell: Callable[[float], None]
 ) -> None:
     """Fill the cache with the spectra that the layer's front needs; `tell` hears of work as `spectra_work` counts it.
 
@@ -74,7 +82,7 @@ def surrogate_front(
     fits: Fits,
     space: SearchSpace,
     target: Target,
-    cache: Cache,
+    cache: Store,
     tell: Callable[[float], None] = ignored,
 ) -> tuple[list[Candidate], Funnel]:
     """Return the layer's Pareto front of (params, padded FLOPs, surrogate error) and the funnel down to it.
@@ -112,9 +120,18 @@ def surrogate_front(
 
 def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> str:
     from lrfdse.factorize import METHODS
+    from lrfdse.space import count_designs, front
 
-    code, method = source_digest("space", "factorize", "design"), METHODS.identity(space.method)
-    return digest(code, layer.digest, layer.rows, target.lanes, _shape_of(space), fits.data_key(layer), method, _DIGITS)
+    return result_key(
+        "fronts",
+        code=code_key(front, count_designs, _energy, _rounded),
+        layer=layer.digest,
+        rows=layer.rows,
+        lanes=target.lanes,
+        space=_shape_of(space),
+        data=fits.data_key(layer) if _is_whitened(layer, fits, space) else (),
+        method=METHODS.identity(space.method),
+    )
 
 
 def _sizes(layer: Layer, space: SearchSpace) -> list[tuple[int, int]]:
@@ -131,32 +148,57 @@ def _tails(
     fits: Fits,
     sizes: tuple[int, int],
     space: SearchSpace,
-    cache: Cache,
+    cache: Store,
     tell: Callable[[float], None],
 ) -> dict[tuple[int, int], Array]:
     """Return the discarded energy by bond and rank, for the weight padded with zeros to `sizes`."""
-    from lrfdse.factorize import METHODS
-    from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
     from lrfdse.space import bonds
 
-    wanted = bonds(*sizes, space)
-    fitter = fits.fitter(layer)
-    moments = fitter.moments if METHODS.get(space.method).needs_moments else None
-    data = () if moments is None else fits.data_key(layer)
-    key = digest(source_digest("factorize"), layer.digest, sizes, sorted(wanted.items()), data)
+    wanted, whitened = bonds(*sizes, space), _is_whitened(layer, fits, space)
+    key = result_key(
+        "spectra",
+        code=code_key(_energy),
+        layer=layer.digest,
+        sizes=sizes,
+        bonds=sorted(wanted.items()),
+        data=fits.data_key(layer) if whitened else (),
+    )
     stored = cache.get_arrays("spectra", key)
     if stored is None:
-        padded = fitter.weight
-        if sizes != padded.shape:
-            padded = np.pad(padded, [(0, size - own) for size, own in zip(sizes, padded.shape, strict=True)])
-        if moments is None:
-            made = bond_tails(padded, wanted, tell=tell)
-        else:
-            made = whitened_bond_tails(padded, moments, wanted, tell=tell)
+        fitter = fits.fitter(layer)
+        made = _energy(fitter.weight, fitter.moments if whitened else None, sizes, wanted, tell)
         stored = {f"{a}x{b}": values for (a, b), values in made.items()}
         cache.put_arrays("spectra", key, stored)
     bonded = ((name.split("x"), values) for name, values in stored.items())
-    return {(int(a), int(b)): np.round(values, _DIGITS) for (a, b), values in bonded}
+    return {(int(a), int(b)): _rounded(values) for (a, b), values in bonded}
+
+
+def _is_whitened(layer: Layer, fits: Fits, space: SearchSpace) -> bool:
+    """Return whether the layer's spectra are those of the weight as its inputs see it."""
+    from lrfdse.factorize import METHODS
+
+    return METHODS.get(space.method).needs_moments and fits.calibrated(layer)
+
+
+def _energy(
+    weight: Array,
+    moments: Moments | None,
+    sizes: tuple[int, int],
+    wanted: Mapping[tuple[int, int], int],
+    tell: Callable[[float], None],
+) -> dict[tuple[int, int], Array]:
+    """Return the discarded energy by bond and rank, for `weight` padded with zeros to `sizes`."""
+    from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
+
+    if sizes != weight.shape:
+        weight = np.pad(weight, [(0, size - own) for size, own in zip(sizes, weight.shape, strict=True)])
+    if moments is None:
+        return bond_tails(weight, wanted, tell=tell)
+    return whitened_bond_tails(weight, moments, wanted, tell=tell)
+
+
+def _rounded(energy: Array) -> Array:
+    return np.round(energy, _DIGITS)
 
 
 def _funnel(known: dict[str, Any]) -> Funnel:

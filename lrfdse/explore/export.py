@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.store import Store
 from lrfdse.design import Factorization, Plan
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import Cache, noun_digest
 from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.events import silent
 from lrfdse.explore.inputs import settings_for
@@ -17,6 +17,7 @@ from lrfdse.explore.plans import Builder
 from lrfdse.explore.run import fits_of
 from lrfdse.explore.settings import Data
 from lrfdse.files import sole_writer
+from lrfdse.targets.catalog import noun_digest
 
 if TYPE_CHECKING:
     from lrfdse.results.designs import DesignFacts
@@ -92,7 +93,7 @@ def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
         plan.append((layer.name, Factorization.parse(choice.factorization, layer.outputs, layer.inputs)))
         schedules[layer.name] = option.schedules
     with sole_writer(folder):
-        cache = Cache(settings.cache)
+        cache = Store(settings.cache)
         fits = fits_of(settings, model, calib, cache, silent)
         builder = Builder(model, fits, open_corrections(settings, model, calib, fits, cache))
         target = folder / "designs" / design.id

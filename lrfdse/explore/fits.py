@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lrfdse.base.keys import code_key, digest, result_key
 from lrfdse.design import Factorization, Factors, Layer
-from lrfdse.explore.cache import Cache, digest, source_digest
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.losses import layer_metrics, loss_of, metrics_key
+from lrfdse.explore.metrics import compares_numbers
 
 if TYPE_CHECKING:
+    from lrfdse.base.store import Store
     from lrfdse.design import Array
     from lrfdse.explore.settings import Settings
     from lrfdse.factorize import Fitter
@@ -42,7 +44,7 @@ class Fits:
         Names the metrics that the fitters weight outputs by; "" where they do not.
     """
 
-    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Cache, metric_key: str = "") -> None:
+    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Store, metric_key: str = "") -> None:
         self._fitters = fitters
         self._data_key = data_key
         self._cache = cache
@@ -79,10 +81,17 @@ class Fits:
         return unpacked(factorization, arrays)
 
     def _key(self, layer: Layer, factorization: Factorization) -> str:
-        from lrfdse.factorize import METHODS
+        from lrfdse.factorize import METHODS, Fitter
 
-        code, method = source_digest("factorize", "design"), METHODS.identity(self._method(layer))
-        return digest(code, layer.digest, self.data_key(layer), self._metric_key, method, str(factorization))
+        return result_key(
+            "fits",
+            code=code_key(Fitter, packed),
+            layer=layer.digest,
+            data=self.data_key(layer),
+            metric=self._metric_key,
+            method=METHODS.identity(self._method(layer)),
+            factorization=str(factorization),
+        )
 
     def _method(self, layer: Layer) -> str:
         return self.fitter(layer).method
@@ -111,7 +120,7 @@ class FoundFits(Fits):
         calibrated: Collection[str],
         method: str,
         data_key: str,
-        cache: Cache,
+        cache: Store,
         metric_key: str = "",
     ) -> None:
         super().__init__({}, data_key, cache, metric_key)
@@ -144,7 +153,7 @@ class FoundFits(Fits):
 
 
 def found_fits(
-    settings: Settings, model: Model, calib: Dataset | None, calibrated: Collection[str], cache: Cache
+    settings: Settings, model: Model, calib: Dataset | None, calibrated: Collection[str], cache: Store
 ) -> FoundFits:
     """Return fits for who evaluates plans that another run has made options for."""
     explored = [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
@@ -152,14 +161,14 @@ def found_fits(
         lambda: open_fits(settings, model, calib, explored, cache),
         calibrated,
         settings.space.method,
-        "" if calib is None else calib.digest + model.sha256,
+        data_key(model, calib),
         cache,
         _metric_key(settings, model, calib),
     )
 
 
 def open_fits(
-    settings: Settings, model: Model, calib: Dataset | None, explored: list[str], cache: Cache, weighted: bool = True
+    settings: Settings, model: Model, calib: Dataset | None, explored: list[str], cache: Store, weighted: bool = True
 ) -> Fits:
     """Return the fits of the layers named in `explored`.
 
@@ -175,13 +184,19 @@ def open_fits(
     seen = {} if calib is None or not wanted else moments(model, calib, wanted)
     metrics: dict[str, Array] = {}
     if weighted and calib is not None and METHODS.get(method).needs_moments:
-        loss = loss_of(model, calib, settings.metric)
+        loss = loss_of(model, calib, compares_numbers(settings.metric))
         metrics = layer_metrics(model, calib, wanted, loss, cache, settings.seed)
     fitters = {
         name: Fitter(_weight(model, name), seen.get(name), method, metrics.get(name), name=name) for name in explored
     }
-    data_key = "" if calib is None else calib.digest + model.sha256
-    return Fits(fitters, data_key, cache, _metric_key(settings, model, calib) if weighted else "")
+    return Fits(fitters, data_key(model, calib), cache, _metric_key(settings, model, calib) if weighted else "")
+
+
+def data_key(model: Model, calib: Dataset | None) -> str:
+    """Return a name for what layers read on the calibration data: these, the model, and the code that runs it."""
+    from lrfdse.model import load_model, moments
+
+    return "" if calib is None else digest(code_key(moments, load_model).digest, calib.digest, model.sha256)
 
 
 def blind_layers(model: Model, explored: Collection[str]) -> list[str]:
@@ -208,7 +223,7 @@ def _metric_key(settings: Settings, model: Model, calib: Dataset | None) -> str:
 
     if calib is None or not METHODS.get(settings.space.method).needs_moments:
         return ""
-    return metrics_key(model, calib, loss_of(model, calib, settings.metric), settings.seed)
+    return metrics_key(model, calib, loss_of(model, calib, compares_numbers(settings.metric)), settings.seed)
 
 
 def packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]:

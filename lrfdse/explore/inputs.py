@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.catalog import load_search_space, load_target
 from lrfdse.errors import InputError
 from lrfdse.explore.settings import Data, Settings
+from lrfdse.targets.catalog import load_search_space, load_target
 
 if TYPE_CHECKING:
     from lrfdse.design import SearchSpace

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrfdse.board.program import bench_kernel, build_program
-from lrfdse.design import Artifact, Design, Factorization, Factors, KernelSpec, Layer, Plan, Schedule, Target
+from lrfdse.design import Artifact, Design, Factorization, Factors, KernelSpec, Layer, Plan, Schedule
 from lrfdse.errors import ToolError
 from lrfdse.explore.assembly import kernel_text
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.files import write_atomically
+from lrfdse.kernels.needs import needs_of, supported_name
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,6 +84,8 @@ def write_design(
 
     With `refined` the factors are those that the whole effort was taken for. `tell` hears where there is no program.
     """
+    from lrfdse.model.files import file_content
+
     factors = builder.factors(plan, refined)
     names, texts, timed = kernel_names(builder.model.layers), [], []
     for layer in builder.model.layers:
@@ -93,10 +97,11 @@ def write_design(
             artifact, arrays = _write_kernel(folder / "kernels", name, spec, schedule, cores, bias, target)
             texts.append(kernel_text(name, artifact, target))
             timed.append(bench_kernel(layer.name, place, artifact, arrays, cores, bias))
-    write_atomically(folder / "kernels.txt", f"Kernels for {target.name}: {target.core}\n\n" + "\n".join(texts))
+    head = f"Kernels for {target.name}: {target.core}\nNeeds {needs_of(target).words}\n\n"
+    write_atomically(folder / "kernels.txt", head + "\n".join(texts))
     _write_program(folder / BENCH, timed, target, tell)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
-    write_atomically(folder / "model.onnx", builder.model_of(plan, refined))
+    write_atomically(folder / "model.onnx", file_content(builder.model_of(plan, refined)))
 
 
 def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, tell: Listener) -> None:
@@ -155,16 +160,16 @@ def _write_kernel(
     arrays = pack(artifact, cores, bias)
     content, offsets = _packed(arrays)
     write_atomically(folder / f"{name}.o", artifact.object_code)
-    write_atomically(folder / f"{name}.h", _with_offsets(c_header(artifact), artifact, offsets))
+    write_atomically(folder / f"{name}.h", _with_offsets(c_header(artifact, target), artifact, offsets))
     write_atomically(folder / f"{name}.weights.bin", content)
     return artifact, arrays
 
 
 def _unused(name: str, used: set[str]) -> str:
-    """Return `name`, or a longer one where another kernel of the design has its symbol already."""
-    while symbol_of(name) in used:
+    """Return `name`, or a longer one where another kernel's header declares its symbol, or what its own would."""
+    while not used.isdisjoint(declared := {symbol_of(name), supported_name(symbol_of(name))}):
         name += "_"
-    used.add(symbol_of(name))
+    used |= declared
     return name
 
 

@@ -11,14 +11,18 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.design import KernelSpec, Latency, Measurement, Target
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.design import KernelSpec, Latency, Measurement
 from lrfdse.errors import KernelError
-from lrfdse.explore.cache import Cache, digest, noun_digest, source_digest
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.processes import end_all, end_with_parent, interrupts_held
 from lrfdse.measure import METERS, open_meter
+from lrfdse.targets import isa
+from lrfdse.targets.catalog import noun_digest
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
+    from lrfdse.base.store import Store
     from lrfdse.measure import Meter
 
 
@@ -32,16 +36,14 @@ class MeasuredKernel:
 
 
 def measure_kernels(
-    specs: Iterable[KernelSpec], target: Target, meter: Meter, cache: Cache, workers: int, tell: Listener
+    specs: Iterable[KernelSpec], target: Target, meter: Meter, cache: Store, workers: int, tell: Listener
 ) -> dict[KernelSpec, MeasuredKernel]:
     """Return every spec's measurement; what the cache knows costs nothing, what fails is marked and passed over.
 
     An exclusive meter, such as one that reads a wall clock, gets one process and the machine to itself.
     """
     wanted = list(dict.fromkeys(specs))
-    name = meter.name
-    depends = _compile_key(target), METERS.identity(name), meter.key()
-    keys = {spec: digest("kernel", str(spec), *depends) for spec in wanted}
+    keys, name = _keys(wanted, target, meter), meter.name
     found = {spec: _from_json(known) for spec in wanted if (known := cache.get("kernels", keys[spec])) is not None}
     tell(Event("kernels", "", len(found), len(wanted)))
     processes = 1 if meter.exclusive else workers
@@ -126,11 +128,16 @@ def _measure(spec: KernelSpec) -> MeasuredKernel:
     return MeasuredKernel(str(artifact.schedule), measurement)
 
 
-def _compile_key(target: Target) -> str:
-    """Return what the choice and the code of a kernel depend on beside its spec: the target, TVM, and the generator."""
-    from importlib.metadata import version
+def _keys(specs: Iterable[KernelSpec], target: Target, meter: Meter) -> dict[KernelSpec, str]:
+    from lrfdse.tune import best_kernel
 
-    return digest(noun_digest(target), version("apache-tvm"), source_digest("kernels", "tune", "design"))
+    common = {
+        "code": code_key(best_kernel),
+        "target": noun_digest(target),
+        "isa": isa.REGISTRY.identity(target.isa),
+        "meter": (METERS.identity(meter.name), meter.key()),
+    }
+    return {spec: result_key("kernels", spec=str(spec), **common) for spec in specs}
 
 
 def _from_json(known: dict[str, Any]) -> MeasuredKernel:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.explore.cache import Cache, digest, source_digest
-from lrfdse.explore.metrics import compares_numbers
+from lrfdse.base.keys import code_key, digest, result_key
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from lrfdse.base.store import Store
     from lrfdse.design import Array, Factors
     from lrfdse.model import Dataset, Model
     from lrfdse.model.sensitivity import Loss
@@ -28,7 +30,7 @@ _LEAST, _MOST = 32, 512
 """Samples that losses are measured on: as many as cost so many FLOPs in FC layers, between these."""
 
 
-def loss_of(model: Model, data: Dataset, metric: str | None) -> Loss:
+def loss_of(model: Model, data: Dataset, numbers: bool) -> Loss:
     """Return what the model's outputs are compared by: as distributions over classes, or as numbers.
 
     Parameters
@@ -37,21 +39,20 @@ def loss_of(model: Model, data: Dataset, metric: str | None) -> Loss:
         The original model.
     data
         Of which one sample is run.
-    metric
-        The metric that designs are chosen by, as `Settings.metric`.
+    numbers
+        Whether outputs are compared as numbers even where they look like class scores.
     """
     from lrfdse.model import Runtime
     from lrfdse.model.evaluate import is_scores
     from lrfdse.model.sensitivity import scored_output
 
-    runtime = Runtime()
-    name = scored_output(model.content, runtime)
-    classes = is_scores(runtime.run(model.content, data.head(1))[name])
-    return "softmax" if classes and not compares_numbers(metric) else "squared"
+    name = scored_output(model.original)
+    classes = is_scores(Runtime().run(model.original, data.head(1))[name])
+    return "softmax" if classes and not numbers else "squared"
 
 
 def layer_metrics(
-    model: Model, calib: Dataset, names: Sequence[str], loss: Loss, cache: Cache, seed: int = 0
+    model: Model, calib: Dataset, names: Sequence[str], loss: Loss, cache: Store, seed: int = 0
 ) -> dict[str, Array]:
     """Return the metric of the outputs of each layer whose derivatives are within reach, from the cache where known.
 
@@ -68,7 +69,7 @@ def layer_metrics(
         layer = model.layer(name)
         if layer.outputs > MOST_OUTPUTS:
             continue
-        own = digest(key, name)
+        own = result_key("metrics", of=key, layer=name)
         if (stored := cache.get_arrays("metrics", own)) is None:
             data = data or mixed(calib, calib.count, seed)
             made = output_metrics(
@@ -83,8 +84,9 @@ def layer_metrics(
 
 def metrics_key(model: Model, calib: Dataset, loss: Loss, seed: int = 0) -> str:
     """Return a name for what `layer_metrics` returns, without computing it."""
-    code = source_digest("model", "design", "explore/losses", "explore/correct")
-    return digest("metrics", code, model.sha256, calib.digest, loss, seed)
+    from lrfdse.model import load_model
+
+    return digest("metrics", code_key(layer_metrics, load_model).digest, model.sha256, calib.digest, loss, seed)
 
 
 class Divergences:
@@ -104,12 +106,13 @@ class Divergences:
         from lrfdse.model import Runtime
         from lrfdse.model.sensitivity import scored_output, spread
 
-        flops = sum(2 * layer.params * layer.rows * len(layer.uses) for layer in model.layers)
+        flops = sum(layer.flops for layer in model.layers)
         self._model, self._loss = model, loss
         self._data = spread(data, int(min(max(_FLOPS / max(flops, 1), _LEAST), _MOST)))
-        self._runtime = Runtime()
-        self._output = scored_output(model.content, self._runtime)
-        self._reference = self._scores(model.content)
+        # Every version of the model is run once.
+        self._runtime = Runtime(sessions=0)
+        self._output = scored_output(model.original)
+        self._reference = self._scores(model.original)
         self._whole = told(self._reference, loss)
 
     def __call__(self, factors: Mapping[str, Factors]) -> float:
@@ -130,10 +133,10 @@ class Divergences:
             raise InputError("the outputs of the compressed model are not finite")
         return found / self._whole
 
-    def _scores(self, content: bytes) -> Array:
+    def _scores(self, version: ir.Model) -> Array:
         from lrfdse.model.sensitivity import scores_of
 
-        return scores_of(self._runtime.run(content, self._data)[self._output], self._loss)
+        return scores_of(self._runtime.run(version, self._data)[self._output], self._loss)
 
 
 def told(scores: Array, loss: Loss) -> float:

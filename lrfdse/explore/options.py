@@ -15,7 +15,7 @@ from lrfdse.explore.result import LayerResult, Option
 from lrfdse.explore.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 
 if TYPE_CHECKING:
-    from lrfdse.explore.cache import Cache
+    from lrfdse.base.store import Store
     from lrfdse.explore.fits import Fits
     from lrfdse.explore.settings import Settings
     from lrfdse.measure import Meter
@@ -32,7 +32,7 @@ _FRONT_SHARE = 0.3
 """Of the time that a layer's front takes with its fits, what is spent before the fits."""
 
 
-def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Cache) -> LayerResult:
+def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Store) -> LayerResult:
     """Return what can be said of a layer before anything is factorized."""
     reason = reason_to_keep_dense(layer, settings.space)
     spectrum = spectrum_of(layer, lambda: model.weight(layer.name), cache)
@@ -46,7 +46,7 @@ def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Cache) 
     )
 
 
-def with_data(result: LayerResult, fits: Fits, cache: Cache) -> LayerResult:
+def with_data(result: LayerResult, fits: Fits, cache: Store) -> LayerResult:
     """Return the layer with the spectra that calibration data give it."""
     return dataclasses.replace(
         result,
@@ -56,7 +56,7 @@ def with_data(result: LayerResult, fits: Fits, cache: Cache) -> LayerResult:
 
 
 def study_layers(
-    settings: Settings, model: Model, fits: Fits, meter: Meter, cache: Cache, tell: Listener
+    settings: Settings, model: Model, fits: Fits, meter: Meter, cache: Store, tell: Listener
 ) -> tuple[LayerResult, ...]:
     """Return every FC layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -115,7 +115,7 @@ def study_layers(
 
 
 def _candidates(
-    layer: Layer, fits: Fits, settings: Settings, cache: Cache, tell: Callable[[float], None]
+    layer: Layer, fits: Fits, settings: Settings, cache: Store, tell: Callable[[float], None]
 ) -> tuple[list[Candidate], Funnel]:
     """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space import thin

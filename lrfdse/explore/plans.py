@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Design, Factorization, Factors, Latency, Metric, Plan, Regime, Target
+from lrfdse.design import Design, Factorization, Factors, Latency, Metric, Plan, Regime
 from lrfdse.explore.metrics import fidelity_grade
 from lrfdse.explore.scores import Scores, paired_error
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from lrfdse.explore.corrections import Corrections
     from lrfdse.explore.fits import Fits
     from lrfdse.explore.inputs import Inputs
@@ -52,8 +55,8 @@ class Builder:
             return factors
         return self.corrections.factors(plan, factors, refined)
 
-    def model_of(self, plan: Plan, refined: bool = False) -> bytes:
-        """Return the compressed model as ONNX; see `factors`."""
+    def model_of(self, plan: Plan, refined: bool = False) -> ir.Model:
+        """Return the compressed model; see `factors`."""
         from lrfdse.model import rewrite
 
         return rewrite(self.model, self.factors(plan, refined))
@@ -67,7 +70,8 @@ class Evaluator:
 
         self._builder = builder
         self._inputs = inputs
-        self._runtime = Runtime()
+        # No plan's model comes back after it has run on the data that choose and on those that report.
+        self._runtime = Runtime(sessions=1)
         self._choosing = self._judged(inputs.choosing)
         reports = inputs.reporting is not None and (inputs.reporting.labels is not None or not self._by_fidelity)
         self._reporting = self._judged(inputs.reporting) if inputs.reporting is not None and reports else None
@@ -94,8 +98,8 @@ class Evaluator:
         """
         return self.scores_of(self._builder.model_of(plan, refined), report)
 
-    def scores_of(self, model: bytes, report: bool = True) -> Scores:
-        """Run a version of the original model, as ONNX; see `scores`."""
+    def scores_of(self, model: ir.Model | bytes, report: bool = True) -> Scores:
+        """Run a version of the original model, or the bytes of its file; see `scores`."""
         from lrfdse.model.evaluate import output_error
 
         outputs = self._runtime.run(model, self._choosing.data)
@@ -128,7 +132,7 @@ class Evaluator:
         return self._inputs.scorer.name == "fidelity"
 
     def _judged(self, data: Dataset) -> _Judged:
-        reference = self._runtime.run(self._inputs.model.content, data)
+        reference = self._runtime.run(self._inputs.model.original, data)
         scorer = self._inputs.scorer
         return _Judged(data, reference, scorer.grade(reference, data, reference), scorer)
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.base.store import Store
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import Cache, digest, source_digest
 from lrfdse.explore.events import Event, Listener
 from lrfdse.explore.losses import Divergences, loss_of
+from lrfdse.explore.metrics import compares_numbers
 from lrfdse.explore.plans import plan_of
 from lrfdse.explore.scores import Scores
 
@@ -51,7 +53,7 @@ def proxy_errors(
     kind: str,
     layers: Sequence[LayerResult],
     evaluate: Callable[[Sequence[Texts]], Sequence[Scores | None]],
-    cache: Cache,
+    cache: Store,
     key: tuple[object, ...] = (),
     points: int = POINTS,
 ) -> dict[str, dict[str, float]]:
@@ -96,7 +98,7 @@ def proxy_errors(
 def loss_errors(
     layers: Sequence[LayerResult],
     measure: Callable[[Sequence[Texts]], Sequence[float | None]],
-    cache: Cache,
+    cache: Store,
     key: tuple[object, ...] = (),
     points: int = POINTS,
 ) -> dict[str, dict[str, float]]:
@@ -118,7 +120,7 @@ def loss_errors(
     between points in the logarithms of both, and proportional to the error outside of them.
     """
     plans = [{result.layer.name: option.text} for result in layers for option in probes(result, points)]
-    keys = {_name(plan): digest("loss", *key, sorted(plan.items())) for plan in plans}
+    keys = {_name(plan): result_key("sensitivity", of="loss", by=key, plan=sorted(plan.items())) for plan in plans}
     losses = {name: float(known) for name, own in keys.items() if (known := cache.get("sensitivity", own)) is not None}
     if missing := [plan for plan in plans if _name(plan) not in losses]:
         for plan, loss in zip(missing, measure(missing), strict=True):
@@ -160,6 +162,9 @@ def predicted_errors(
     settings: Settings, inputs: Inputs, layers: Sequence[LayerResult], evaluator: Evaluator, tell: Listener
 ) -> dict[str, dict[str, float]]:
     """Return the errors of `settings.proxy`; single layers are run here where the cache does not know them."""
+    from lrfdse.explore.fits import open_fits
+    from lrfdse.explore.identity import score_code
+    from lrfdse.model import load_model
 
     def each(plans: Sequence[Texts], run: Callable[[Texts], Any]) -> list[Any]:
         found: list[Any] = []
@@ -178,12 +183,12 @@ def predicted_errors(
     def evaluate(plans: Sequence[Texts]) -> list[Scores | None]:
         return each(plans, lambda texts: evaluator.scores(plan_of(texts, layers), report=False))
 
-    cache = Cache(settings.cache)
+    cache = Store(settings.cache)
     if settings.proxy != "loss":
-        key = (*scores_key(inputs, settings.space.method), settings.correct)
+        key = (score_code().digest, *scores_key(inputs, settings.space.method), settings.correct)
         return proxy_errors(settings.proxy, layers, evaluate, cache, key)
     data = inputs.choosing if inputs.calib is None else inputs.calib
-    loss = loss_of(inputs.model, data, settings.metric)
+    loss = loss_of(inputs.model, data, compares_numbers(settings.metric))
 
     def measure(plans: Sequence[Texts]) -> list[float | None]:
         builder, lost = evaluator.builder, Divergences(inputs.model, data, loss)
@@ -195,18 +200,15 @@ def predicted_errors(
 
         return each(plans, alone)
 
-    return loss_errors(layers, measure, cache, (*scores_key(inputs, settings.space.method), data.digest, loss))
+    code = code_key(Divergences, open_fits, load_model).digest
+    return loss_errors(layers, measure, cache, (code, *scores_key(inputs, settings.space.method), data.digest, loss))
 
 
 def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:
-    """Return what scores of plans depend on: model, data, metric, fitting method and code."""
-    from importlib.metadata import version
-
+    """Return what scores of plans depend on beside code: model, data, metric and fitting method."""
     from lrfdse.factorize import METHODS
 
-    code = source_digest("factorize", "model", "design", "explore")
-    data = sorted(inputs.digests.items())
-    return (inputs.model.sha256, data, inputs.scorer.key, METHODS.identity(method), code, version("onnxruntime"))
+    return (inputs.model.sha256, sorted(inputs.digests.items()), inputs.scorer.key, METHODS.identity(method))
 
 
 def probes(result: LayerResult, points: int = POINTS) -> list[Option]:
@@ -232,11 +234,11 @@ def probes(result: LayerResult, points: int = POINTS) -> list[Option]:
 def _scored(
     plans: Sequence[dict[str, str]],
     evaluate: Callable[[Sequence[Texts]], Sequence[Scores | None]],
-    cache: Cache,
+    cache: Store,
     key: tuple[object, ...],
 ) -> dict[tuple[tuple[str, str], ...], Scores | None]:
     """Return the scores of plans, from the cache where it has them."""
-    keys = {_name(plan): digest("sensitivity", *key, sorted(plan.items())) for plan in plans}
+    keys = {_name(plan): result_key("sensitivity", of="score", by=key, plan=sorted(plan.items())) for plan in plans}
     found: dict[tuple[tuple[str, str], ...], Scores | None] = {}
     for plan in plans:
         if (known := _read(cache.get("sensitivity", keys[_name(plan)]))) is not None:

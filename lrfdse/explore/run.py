@@ -6,9 +6,9 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.store import Store
 from lrfdse.errors import ToolError
 from lrfdse.explore.board import board_notes, measured_on, open_board
-from lrfdse.explore.cache import Cache
 from lrfdse.explore.corrections import open_corrections
 from lrfdse.explore.designs import reason_to_keep_dense
 from lrfdse.explore.events import Event, Listener, silent
@@ -70,7 +70,7 @@ def explore(
         board = open_board(settings.runner, settings.target)
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", listen, facts) as tell:
         tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
-        cache = Cache(settings.cache)
+        cache = Store(settings.cache)
         fits = fits_of(settings, inputs.model, inputs.calib, cache, tell)
         builder = Builder(inputs.model, fits, open_corrections(settings, inputs.model, inputs.calib, fits, cache))
         layers = study_layers(settings, inputs.model, builder.fits, meter, cache, tell)
@@ -145,7 +145,7 @@ def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
     """
     from lrfdse.model import load_model
 
-    model, cache = load_model(settings.model, settings.shape), Cache(settings.cache)
+    model, cache = load_model(settings.model, settings.shape), Store(settings.cache)
     calib = open_calibration(settings, model)
     fits = fits_of(settings, model, calib, cache, listen, weighted=False)
     results = []
@@ -157,7 +157,7 @@ def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
 
 
 def fits_of(
-    settings: Settings, model: Model, calib: Dataset | None, cache: Cache, tell: Listener, weighted: bool = True
+    settings: Settings, model: Model, calib: Dataset | None, cache: Store, tell: Listener, weighted: bool = True
 ) -> Fits:
     """Return the fits of every layer that is explored."""
     explored = _explored(settings, model)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.base.keys import digest
 from lrfdse.design import Design, Metric, Regime
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import digest, source_digest
 from lrfdse.explore.events import Event, Listener
+from lrfdse.explore.identity import code_identity
 from lrfdse.explore.options import BASELINE_RATIOS
 from lrfdse.explore.plans import Evaluator, metric_of, pareto, recommend, warm_params, worth_refining
 from lrfdse.explore.proxy import predicted_errors
@@ -204,12 +205,12 @@ def _open(settings: Settings, inputs: Inputs, space: Space, meter: Meter) -> Stu
     )
 
 
-def _name(settings: Settings, inputs: Inputs, identity: Mapping[str, str]) -> str:
+def _name(settings: Settings, inputs: Inputs, identity: Mapping[str, Any]) -> str:
     default = f"lrfdse/{inputs.model.sha256[:8]}/{settings.target.name}/{digest(*identity.values())[:8]}"
     return settings.study_name or default
 
 
-def _identity(settings: Settings, inputs: Inputs, meter: Meter) -> dict[str, str]:
+def _identity(settings: Settings, inputs: Inputs, meter: Meter) -> dict[str, Any]:
     """Return what all trials of a study have in common."""
     from lrfdse.factorize import METHODS
 
@@ -225,16 +226,6 @@ def _identity(settings: Settings, inputs: Inputs, meter: Meter) -> dict[str, str
         "seed": str(settings.seed),
         **code_identity(),
     }
-
-
-def code_identity() -> dict[str, str]:
-    """Return what results depend on beside the inputs: all who evaluate plans of a study must have the same."""
-    from importlib.metadata import version
-
-    from lrfdse import __version__
-
-    code = source_digest("factorize", "model", "design", "explore")
-    return {"lrfdse": __version__, "code": code, "onnxruntime": version("onnxruntime")}
 
 
 def _check_size(sampler: Sampler, space: Space, budget: int) -> None:

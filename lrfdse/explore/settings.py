@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrfdse.design import SearchSpace, Target
-
-
-def default_cache() -> Path:
-    """Return the folder of everything that can be computed again: ``$XDG_CACHE_HOME/lrfdse`` or ``~/.cache/lrfdse``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lrfdse"
+from lrfdse.base.folders import cache_folder
+from lrfdse.design import SearchSpace
+from lrfdse.targets.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +79,5 @@ class Settings:
     """What runs a program on a board, see `lrfdse.board.transport.open_transport`; None means that nothing does."""
     artifacts: Path | None = None
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
-    cache: Path = field(default_factory=default_cache)
+    cache: Path = field(default_factory=cache_folder)
+    """Where results lie that can be computed again; what zig built lies in `lrfdse.base.folders.cache_folder`."""

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.explore.cache import Cache, digest, source_digest
+from lrfdse.base.keys import code_key, result_key
 from lrfdse.explore.result import Spectrum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lrfdse.base.store import Store
     from lrfdse.design import Array, Layer
     from lrfdse.explore.fits import Fits
 
@@ -20,31 +21,36 @@ _FLOOR = 1e-6
 """Of the largest singular value: smaller ones, from a Gram matrix in float64, are mostly rounding."""
 
 
-def spectrum_of(layer: Layer, weight: Callable[[], Array], cache: Cache) -> Spectrum:
+def spectrum_of(layer: Layer, weight: Callable[[], Array], cache: Store) -> Spectrum:
     """Return the spectrum of the layer's weight."""
-    return _cached(digest(layer.digest), weight, cache)
+    return _cached(result_key("spectrum", of="weight", code=code_key(spectrum), layer=layer.digest), weight, cache)
 
 
-def whitened_spectrum_of(layer: Layer, fits: Fits, cache: Cache) -> Spectrum | None:
+def whitened_spectrum_of(layer: Layer, fits: Fits, cache: Store) -> Spectrum | None:
     """Return the spectrum of ``W S`` with ``S S^T`` the covariance of the inputs; None without calibration data.
 
     The squared values beyond a rank are the output error of the best matrix of that rank (docs/method.md).
     """
     if not fits.calibrated(layer):
         return None
-    fitter = fits.fitter(layer)
-    return _cached(digest(layer.digest, fits.data_key(layer)), lambda: fitter.weight @ fitter.root, cache)
+    from lrfdse.factorize import Fitter
+
+    fitter, code = fits.fitter(layer), code_key(whitened_spectrum_of, Fitter)
+    key = result_key("spectrum", of="whitened", code=code, layer=layer.digest, data=fits.data_key(layer))
+    return _cached(key, lambda: fitter.weight @ fitter.root, cache)
 
 
-def inputs_spectrum_of(layer: Layer, fits: Fits, cache: Cache) -> Spectrum | None:
+def inputs_spectrum_of(layer: Layer, fits: Fits, cache: Store) -> Spectrum | None:
     """Return the spectrum of a root of the covariance of the layer's inputs; None without calibration data."""
     if not fits.calibrated(layer):
         return None
-    return _cached(digest("inputs", fits.data_key(layer)), lambda: fits.fitter(layer).root, cache)
+    from lrfdse.factorize import Fitter
+
+    key = result_key("spectrum", of="inputs", code=code_key(inputs_spectrum_of, Fitter), data=fits.data_key(layer))
+    return _cached(key, lambda: fits.fitter(layer).root, cache)
 
 
-def _cached(key: str, matrix: Callable[[], Array], cache: Cache) -> Spectrum:
-    key = digest(key, source_digest("factorize", "explore/spectra"))
+def _cached(key: str, matrix: Callable[[], Array], cache: Store) -> Spectrum:
     if (known := cache.get("spectrum", key)) is None:
         found = spectrum(matrix())
         known = [found.size, found.effective_rank, found.ranks, found.values, found.errors]

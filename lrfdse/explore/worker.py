@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.store import Store
 from lrfdse.errors import InputError, LrfdseError
-from lrfdse.explore.cache import Cache
 from lrfdse.explore.events import Event, Listener, silent
 from lrfdse.explore.processes import end_all, end_with_parent, interrupts_held
 
@@ -105,7 +105,7 @@ def work(
     ToolError
         The storage cannot be reached.
     """
-    from lrfdse.explore.settings import default_cache
+    from lrfdse.base.folders import cache_folder
     from lrfdse.explore.share import fetch
     from lrfdse.search.storage import storage_errors
 
@@ -114,7 +114,7 @@ def work(
         try:
             _check_code(queue)
             store = artifacts or _store_beside(url)
-            settings, layers = fetch(queue, store, cache or default_cache())
+            settings, layers = fetch(queue, store, cache or cache_folder())
             _check_metric(settings, metric)
             _check_method(settings, queue.facts().get("method"))
             listen(Event("note", f"study {queue.name}: {len(layers)} layers, target {settings.target.name}"))
@@ -193,7 +193,7 @@ def _job(settings: Settings, layers: tuple[LayerResult, ...], score: Any = None)
     calibrated = {
         result.layer.name for result in layers if any(option.output_error is not None for option in result.options)
     }
-    cache = Cache(settings.cache)
+    cache = Store(settings.cache)
     fits = found_fits(settings, inputs.model, inputs.calib, calibrated, cache)
     corrections = open_corrections(settings, inputs.model, inputs.calib, fits, cache)
     return Job(settings, layers, metric_of(inputs), Evaluator(Builder(inputs.model, fits, corrections), inputs))
@@ -220,16 +220,20 @@ def _help(settings: Settings, layers: tuple[LayerResult, ...], url: str, name: s
 
 def _check_code(queue: Queue) -> None:
     """Refuse a study of other code: its scores would not be comparable."""
-    from lrfdse.explore.search import code_identity
+    from lrfdse.explore.identity import code_identity
+    from lrfdse.search.opening import differing
 
     here, there = code_identity(), queue.facts()
-    names = {"lrfdse": "lrfdse", "code": "source digest", "onnxruntime": "onnxruntime"}
-    for key, what in names.items():
-        if there.get(key) != here[key]:
-            raise InputError(
-                f"study {queue.name!r} is explored with {what} {there.get(key)}, but this machine has {here[key]}: "
-                "install the same version of lrfdse and onnxruntime on both"
-            )
+    if there.get("lrfdse") != here["lrfdse"]:
+        raise InputError(
+            f"study {queue.name!r} is explored with lrfdse {there.get('lrfdse')}, but this machine has "
+            f"{here['lrfdse']}: install the same version on both"
+        )
+    if parts := differing(there.get("code"), here["code"]):
+        raise InputError(
+            f"study {queue.name!r} is explored with other code or libraries than this machine has ({parts}): "
+            "install the same versions on both"
+        )
 
 
 def _check_metric(settings: Settings, allowed: str | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lrfdse.design import KernelSpec, Regime, Target
+from lrfdse.design import KernelSpec, Regime
+from lrfdse.targets.target import Target
 
 
 def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> float:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lrfdse.design import Artifact, Measurement, MeterKind, Target
+    from lrfdse.design import Artifact, Measurement, MeterKind
+    from lrfdse.targets.target import Target
 
 __all__ = ["METERS", "Meter", "Missing", "auto_meter", "missing_tools", "open_meter", "require_tools"]
 

@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrfdse.catalog import data_folder
-from lrfdse.design import Artifact, Target
+from lrfdse.base.folders import cache_folder, data_folder
+from lrfdse.design import Artifact
 from lrfdse.errors import KernelError, ToolError
-from lrfdse.measure.toolchain import cache_folder, plugin_api, require_emulator, require_zig
+from lrfdse.measure.toolchain import plugin_api, require_emulator, require_zig
+from lrfdse.targets.target import Target
 
 COMMON = ("-O2", "-std=gnu11", "-fomit-frame-pointer")
 _PLUGIN = ("-shared", "-fPIC", "-nostdlib")
@@ -60,15 +61,6 @@ def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = Fals
     return program
 
 
-def sources_digest(*names: str) -> str:
-    """Return the SHA-256 of this package's Python and of C sources of qemu/: no cached number outlives their change."""
-    digest = hashlib.sha256()
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), *(data_folder("qemu") / name for name in names)):
-        content = path.read_bytes()
-        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
-
-
 def _call(arguments: int) -> tuple[str, str]:
     names = ",".join(f"argument[{i}]" for i in range(arguments))
     return f"-DLRF_PARAMETERS={','.join(['float *'] * arguments)}", f"-DLRF_ARGUMENTS={names}"
@@ -89,7 +81,9 @@ def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
             run_zig([zig.path, "cc", *options, str(text), "-o", str(fresh)], f"compiling {source}")
             fresh.replace(made)
     except OSError as error:
-        raise ToolError(f"cannot write to the cache folder {made.parent}: {error} (set XDG_CACHE_HOME)") from error
+        raise ToolError(
+            f"cannot write to the cache folder {made.parent}: {error}; name another with --cache"
+        ) from error
     return made
 
 

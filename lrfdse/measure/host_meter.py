@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -20,18 +19,19 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Latency, Measurement, MeterKind, Target
+from lrfdse.base.folders import cache_folder
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.design import Artifact, Latency, Measurement, MeterKind
 from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
+from lrfdse.eviction import evicted_bytes, largest_cache
 from lrfdse.measure import build
 from lrfdse.measure.image import Image
-from lrfdse.measure.toolchain import cache_folder, require_tools, require_zig
+from lrfdse.measure.toolchain import require_tools, require_zig
+from lrfdse.targets.target import Target
 
 _WARM_SAMPLES, _COLD_SAMPLES = 31, 15
 _SAMPLE_NS = 200_000
 """A warm sample repeats the call until it takes about so long: far above the clock's resolution."""
-_EVICT_FACTOR = 2
-"""How much larger than the last-level cache the buffer is that is streamed through before a cold call."""
-_MACHINE = {"riscv64": "riscv64", "aarch64": "aarch64", "x86_64": "x86_64", "armv7": "armv7l"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class HostMeter:
             raise InputError(
                 f"target {target.name} runs under {target.emulator[0]}: the host meter needs a native target"
             )
-        if _MACHINE[target.isa] != platform.machine() or sys.platform != "linux":
+        if target.instruction_set.machine != platform.machine() or sys.platform != "linux":
             raise DeviceError(
                 f"target {target.name} is {target.isa} under Linux, but this machine is {platform.machine()} under "
                 f"{platform.system()}"
@@ -100,6 +100,8 @@ class HostMeter:
                 "calls_per_sample": samples.calls,
                 "warm_samples": len(warm),
                 "cold_samples": len(cold),
+                "largest_cache_bytes": largest_cache() or 0,
+                "evicted_bytes": self._evicted(),
                 "warm_spread": round(float(np.subtract(*np.quantile(warm, [0.75, 0.25])) / np.median(warm)), 4),
                 "cold_spread": round(float(np.subtract(*np.quantile(cold, [0.75, 0.25])) / np.median(cold)), 4),
             },
@@ -111,12 +113,12 @@ class HostMeter:
 
     def key(self) -> str:
         """Return everything that a number depends on besides the kernel, as one digest."""
-        parts = [self.versions(), build.sources_digest("timer.c"), self._evicted()]
-        return f"host:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
+        tools, code = sorted(self.versions().items()), code_key(HostMeter)
+        return f"host:{result_key('meter', code=code, tools=tools, evicted=self._evicted())}"
 
     def _evicted(self) -> int:
-        """Return the bytes that are streamed through before a cold call, by the caches that the machine really has."""
-        return _EVICT_FACTOR * max(1024 * self._target.last_level.kib, _largest_cache())
+        """Return the bytes that are written before a cold call."""
+        return evicted_bytes(self._target, largest_cache())
 
     def _time(self, artifact: Artifact, library: Path, image: Path) -> _Samples:
         command = [
@@ -154,7 +156,7 @@ def _alone() -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "host.lock").open("w")
     except OSError as error:
-        raise ToolError(f"cannot write to the cache folder {folder}: {error} (set XDG_CACHE_HOME)") from error
+        raise ToolError(f"cannot write to the cache folder {folder}: {error}; name another with --cache") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -164,16 +166,6 @@ def _latency(samples: NDArray[np.float64]) -> Latency:
     """Return median and quartiles, nanoseconds to microseconds."""
     low, median, high = (float(value) / 1e3 for value in np.quantile(samples, [0.25, 0.5, 0.75]))
     return Latency(median, low, high)
-
-
-def _largest_cache() -> int:
-    """Return the bytes of the machine's largest cache, 16 MiB where Linux does not say."""
-    sizes = [path.read_text(encoding="ascii").strip() for path in _CACHES.glob("index*/size")]
-    return max((int(size[:-1]) * _UNITS[size[-1]] for size in sizes if size[-1:] in _UNITS), default=16 << 20)
-
-
-_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-_UNITS = {"K": 1 << 10, "M": 1 << 20}
 
 
 def _machine() -> str:

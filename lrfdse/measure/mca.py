@@ -7,22 +7,14 @@ import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from lrfdse.design import Target
 from lrfdse.errors import InputError, ToolError
-from lrfdse.measure.disassemble import Instruction, Sequence, architecture, lmul, sew
 from lrfdse.measure.toolchain import require_llvm
+from lrfdse.targets.isa import instruction_set
+from lrfdse.targets.isa.code import Instruction, Sequence
+from lrfdse.targets.target import Target
 
-Isa = Literal["riscv64", "aarch64", "armv7", "x86_64"]
-
-_COMMENT = {"riscv64": "#", "aarch64": "//", "armv7": "@", "x86_64": "#"}
-_ADDITION = {
-    "riscv64": "addi a0, a0, 1",
-    "aarch64": "add x0, x0, #1",
-    "armv7": "add r0, r0, #1",
-    "x86_64": "addq $1, %rax",
-}
 _SUMMARY = ("-instruction-info=false", "-resource-pressure=false")
 _TABLE_ITERATIONS = 12
 """Enough for alternative units to take turns, so that a unit's usage is the fraction that falls to it."""
@@ -50,7 +42,7 @@ class Cost:
 class CoreModel:
     """One of LLVM's scheduling models, for code with the given features."""
 
-    isa: Isa
+    isa: str
     name: str
     features: tuple[str, ...]
     is_vector: bool
@@ -73,9 +65,10 @@ class Mca:
     def __init__(self, core: CoreModel) -> None:
         self._tool = require_llvm("llvm-mca")
         self.core = core
+        self._instruction_set = instruction_set(core.isa)
         self._command = [
             self._tool.path,
-            f"-mtriple={architecture(core.isa)}",
+            f"-mtriple={self._instruction_set.llvm}",
             f"-mcpu={core.name}",
             f"-mattr={','.join(core.features)}",
             "-json",
@@ -83,7 +76,8 @@ class Mca:
             "-skip-unsupported-instructions=any",
         ]
         options = [option for option in self._command if option != "-json"]
-        said = self._output([*options, *_SUMMARY, "-retire-stats"], _ADDITION[core.isa])
+        probe = self._instruction_set.probe
+        said = self._output([*options, *_SUMMARY, "-retire-stats"], probe.addition.format(probe.first))
         self.width = _number("Dispatch Width", said)
         """Instructions dispatched a cycle."""
         self.window = _number("Total ROB Entries", said)
@@ -108,10 +102,10 @@ class Mca:
     def _run(self, command: list[str], sequences: list[Sequence]) -> list[Any]:
         if not sequences:
             return []
-        comment = _COMMENT[self.core.isa]
+        comment = self._instruction_set.comment
         lines: list[str] = []
         for i, sequence in enumerate(sequences):
-            lines += [f"{comment} LLVM-MCA-BEGIN {i}", *_text(sequence, comment), f"{comment} LLVM-MCA-END"]
+            lines += [f"{comment} LLVM-MCA-BEGIN {i}", *self._text(sequence), f"{comment} LLVM-MCA-END"]
         printed = self._output(command, "\n".join(lines))
         if not printed:
             return [None] * len(sequences)
@@ -120,6 +114,13 @@ class Mca:
         except (ValueError, KeyError, TypeError):
             raise ToolError(f"{command[0]} printed no JSON of LLVM's llvm-mca: is it another program?") from None
         return [found.get(str(i)) for i in range(len(sequences))]
+
+    def _text(self, sequence: Sequence) -> Iterable[str]:
+        """Yield what llvm-mca has to know of a sequence, and its instructions."""
+        for hint in self._instruction_set.hints(sequence):
+            yield f"{self._instruction_set.comment} {hint}"
+        for instruction in sequence:
+            yield instruction.text
 
     def _output(self, command: list[str], text: str) -> str:
         """Return what llvm-mca prints about `text`; nothing where it knows none of the instructions."""
@@ -142,16 +143,6 @@ def _number(name: str, text: str) -> int:
     if not found:
         raise ToolError(f"llvm-mca printed no {name!r}: is it another program?")
     return int(found[1])
-
-
-def _text(sequence: Sequence, comment: str) -> Iterable[str]:
-    """Yield a sequence's text; llvm-mca takes the worst LMUL unless the first vtype is given before the code."""
-    first = next((instruction.vtype for instruction in sequence if instruction.vtype is not None), None)
-    if first is not None:
-        yield f"{comment} LLVM-MCA-RISCV-LMUL {lmul(first)}"
-        yield f"{comment} LLVM-MCA-RISCV-SEW {sew(first)}"
-    for instruction in sequence:
-        yield instruction.text
 
 
 def _cost(region: dict[str, Any]) -> Cost:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrfdse.design import Latency, Target
+from lrfdse.design import Latency
 from lrfdse.measure.trace import Traffic
+from lrfdse.targets.target import Target
 
 
 @dataclass(frozen=True, slots=True)

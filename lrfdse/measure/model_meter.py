@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Measurement, MeterKind, Target
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.design import Artifact, Measurement, MeterKind
 from lrfdse.errors import InputError
-from lrfdse.measure import build, scheduling, trace
+from lrfdse.measure import scheduling, trace
 from lrfdse.measure.disassemble import Disassembler
 from lrfdse.measure.mca import CoreModel
 from lrfdse.measure.memory import memory_cycles
 from lrfdse.measure.toolchain import MODELLING, require_emulator, require_llvm, require_tools, require_zig
+from lrfdse.targets import isa
+from lrfdse.targets.target import Target
 
 
 class ModelMeter:
@@ -91,5 +92,7 @@ class ModelMeter:
     def key(self) -> str:
         """Return everything that a number depends on besides the kernel, as one digest."""
         target = dataclasses.replace(self._target, summary="", provenance={})
-        parts = [self.versions(), build.sources_digest("lrfmeter.c", "harness.c"), self._engine.name, repr(target)]
-        return f"model:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
+        tools, code = sorted(self.versions().items()), code_key(ModelMeter)
+        sets = isa.REGISTRY.identity(target.isa)
+        key = result_key("meter", code=code, tools=tools, engine=self._engine.name, target=target, isa=sets)
+        return f"model:{key}"

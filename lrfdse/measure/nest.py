@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrfdse.measure.disassemble import Sequence
+    from lrfdse.targets.isa.code import Sequence
 
 
 @dataclass(frozen=True, slots=True)

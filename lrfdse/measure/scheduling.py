@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lrfdse.errors import InputError, KernelError
-from lrfdse.measure.disassemble import Instruction, Sequence
 from lrfdse.measure.mca import CoreModel, Mca
 from lrfdse.measure.nest import cut
 from lrfdse.measure.scoreboard import Scoreboard
 from lrfdse.measure.trace import Trace
+from lrfdse.targets.isa import instruction_set
+from lrfdse.targets.isa.code import Instruction, Sequence
 
 _IN_ORDER_CONTEXT = 64
 """Instructions after which an in-order core's state no longer tells what came before."""
@@ -160,13 +161,14 @@ def self_test(core: CoreModel) -> SelfTest:
         LLVM has no model of the core, or its latency of a vector FMA is a placeholder.
     """
     mca = Mca(core)
-    fma, addition, vector_fma, first = _PROBES[core.isa]
-    fmas = tuple(Instruction(fma.format(i)) for i in range(first, first + 8))
-    additions = tuple(Instruction(addition.format(i)) for i in range(first, first + 8))
+    described = instruction_set(core.isa)
+    probe = described.probe
+    fmas = tuple(Instruction(probe.fma.format(i)) for i in range(probe.first, probe.first + 8))
+    additions = tuple(Instruction(probe.addition.format(i)) for i in range(probe.first, probe.first + 8))
     both = tuple(instruction for pair in zip(fmas, additions, strict=True) for instruction in pair)
     fmas_alone, additions_alone, together = McaCycles(mca).loops([fmas, additions, both])
     if core.is_vector:
-        (cost,) = mca.table([Instruction(vector_fma, _E32_M1 if core.isa == "riscv64" else None)])
+        (cost,) = mca.table([probe.vector])
         if cost is None or cost.latency < 2:
             raise InputError(
                 f"LLVM's model of {core.name} lacks the latency of vector FMAs: it cannot stand for the core"
@@ -174,15 +176,5 @@ def self_test(core: CoreModel) -> SelfTest:
     return SelfTest(
         bound=max(fmas_alone, additions_alone, len(both) / mca.width),
         mca=together,
-        scoreboard=math.inf if core.isa == "x86_64" else Scoreboard(mca).loops([both])[0],
+        scoreboard=math.inf if described.registers is None else Scoreboard(mca).loops([both])[0],
     )
-
-
-_E32_M1 = 0b010_000
-_PROBES = {
-    "riscv64": ("fmadd.s fs{0}, ft0, ft1, fs{0}", "addi s{0}, s{0}, 1", "vfmacc.vf v8, ft0, v16", 2),
-    "aarch64": ("fmadd s{0}, s0, s1, s{0}", "add x{0}, x{0}, #1", "fmla v2.4s, v0.4s, v1.4s", 2),
-    "armv7": ("vmla.f32 s{0}, s0, s1", "add r{0}, r{0}, #1", "vmul.f32 q2, q0, q1", 2),
-    "x86_64": ("vfmadd231ss %xmm0, %xmm1, %xmm{0}", "addq $1, %r{0}", "vfmadd231ps %ymm0, %ymm1, %ymm2", 8),
-}
-"""FMA, addition and vector FMA of each instruction set; the first two take eight registers from the last number on."""

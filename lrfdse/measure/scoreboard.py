@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lrfdse.measure.disassemble import Instruction, Sequence
 from lrfdse.measure.mca import Cost, Mca
-from lrfdse.measure.registers import canonical, registers
+from lrfdse.targets.isa import instruction_set
+from lrfdse.targets.isa.code import Instruction, Sequence
 
 _WARM_UP, _TIMED = 4, 8
 """Repetitions of a loop before and while its cycles are taken."""
@@ -27,6 +27,11 @@ class Scoreboard:
     """Issues in order, up to the core's width a cycle, as soon as operands and units are free.
 
     Instructions that LLVM's model does not know are skipped and counted (`unknown`).
+
+    Raises
+    ------
+    ValueError
+        The instruction set has no reader of registers: all its cores are out of order.
     """
 
     name = "scoreboard"
@@ -34,7 +39,11 @@ class Scoreboard:
     window = 0
 
     def __init__(self, mca: Mca) -> None:
-        self._isa = mca.core.isa
+        described = instruction_set(mca.core.isa)
+        if described.registers is None:
+            raise ValueError(f"{described.name} has no reader of registers, which an in-order model needs")
+        self._registers = described.registers
+        self._canonical = described.canonical
         self._mca = mca
         self._costs: dict[Instruction, Cost | None] = {}
         self._entries: dict[Instruction, _Entry | None] = {}
@@ -42,7 +51,7 @@ class Scoreboard:
     def learn(self, sequences: Iterable[Sequence]) -> None:
         """Look up every instruction that is new, in one call of llvm-mca."""
         fresh = {instruction for sequence in sequences for instruction in sequence} - self._entries.keys()
-        plain = {instruction: canonical(self._isa, instruction) for instruction in fresh}
+        plain = {instruction: self._canonical(instruction) for instruction in fresh}
         missing = sorted(
             set(plain.values()) - self._costs.keys(),
             key=lambda instruction: (instruction.text, -1 if instruction.vtype is None else instruction.vtype),
@@ -53,7 +62,7 @@ class Scoreboard:
             if cost is None:
                 self._entries[instruction] = None
                 continue
-            used = registers(self._isa, instruction)
+            used = self._registers(instruction)
             self._entries[instruction] = _Entry(cost.latency, cost.units, used.writes, used.reads, used.updates)
 
     def unknown(self, sequence: Sequence) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -12,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrfdse.design import Target
 from lrfdse.errors import ToolError
+from lrfdse.targets.target import Target
 
 LLVM_MAJOR = 22
 """The oldest LLVM whose scheduling models the shipped targets name (SpacemiT X60 among them)."""
@@ -155,12 +154,6 @@ def plugin_api(qemu_version: str) -> int:
     if release < (9, 0):
         return 1
     return {(9, 0): 2, (9, 1): 3}.get(release, 4)
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder for lrfdse; nothing is created."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base if base and Path(base).is_absolute() else "~/.cache").expanduser() / "lrfdse"
 
 
 @functools.cache

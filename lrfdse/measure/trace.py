@@ -13,23 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Cache, Target
+from lrfdse.design import Artifact
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.measure import build
 from lrfdse.measure.image import Image
 from lrfdse.measure.nest import Nest, parse_nest
 from lrfdse.measure.toolchain import require_emulator
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A maximal address range that was executed in sequence."""
-
-    id: int
-    start: int
-    end: int
-    vtype: int | None
-    """RVV's vtype at entry; None outside RVV, or where it is not known."""
+from lrfdse.targets.isa.code import Run
+from lrfdse.targets.target import CacheLevel, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +142,7 @@ def parse(text: str, max_error: float = 0.0) -> Trace:
     return Trace(runs, parse_nest(document["nest"]), code, cold, warm, max_error)
 
 
-def _cache(cache: Cache) -> str:
+def _cache(cache: CacheLevel) -> str:
     return f"{cache.kib}:{cache.ways}"
 
 

@@ -1,7 +1,7 @@
 """ONNX models: their fully-connected layers found and replaced, run on data, and judged."""
 
 from lrfdse.model.data import Dataset, load_data, random_data
-from lrfdse.model.evaluate import fidelity, hits, top1
+from lrfdse.model.evaluate import hits
 from lrfdse.model.find import Site, Untouched
 from lrfdse.model.graph import Model, load_model
 from lrfdse.model.moments import moments
@@ -16,12 +16,10 @@ __all__ = [
     "Runtime",
     "Site",
     "Untouched",
-    "fidelity",
     "hits",
     "load_data",
     "load_model",
     "moments",
     "random_data",
     "rewrite",
-    "top1",
 ]

@@ -23,11 +23,6 @@ FLOOR = -1.0
 """The explained variance of a sample whose output is NaN or Inf, and the least that a model is given."""
 
 
-def top1(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None) -> float:
-    """Return the share of labels that are the class of highest score; for arguments and errors see `hits`."""
-    return float(np.mean(hits(outputs, labels, name)))
-
-
 def hits(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None, best: int = 1) -> NDArray[np.bool_]:
     """Return, in the shape of the labels, where the label is one of the `best` classes of highest score.
 
@@ -154,11 +149,6 @@ def cosines(outputs: Outputs, targets: NDArray[Any], name: str | None = None) ->
 def fits_targets(outputs: Outputs, targets: NDArray[Any], name: str | None = None) -> bool:
     """Return whether an output has the shape of the targets, axes of size 1 aside."""
     return _core_shape(_named(outputs, name)[1]) == _core_shape(targets)
-
-
-def fidelity(outputs: Outputs, reference: Outputs, name: str | None = None) -> float:
-    """Return the agreement of a model with a reference on the same samples, between 0 and 1; see `agreements`."""
-    return min(1.0, max(0.0, float(np.mean(agreements(outputs, reference, name)))))
 
 
 def agreements(outputs: Outputs, reference: Outputs, name: str | None = None) -> Values:

@@ -1,4 +1,4 @@
-"""Model files: reading them with their external data and refusing what cannot be used."""
+"""Model files: reading them with their external data and refusing what cannot be used; the bytes of new ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from lrfdse.errors import InputError
@@ -29,8 +30,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     Raises
     ------
     InputError
-        The file is missing, empty, no ONNX model, cut short, of an opset before 7, larger than 2 GiB, or its external
-        data are missing, too short, or outside the model's folder.
+        The file is missing, empty, no ONNX model, cut short, of an opset before 7, larger than 2 GiB, or holds sparse
+        initializers; or its external data are missing, too short, or outside the model's folder.
     """
     content = _content(path)
     try:
@@ -46,6 +47,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
         )
     digest = hashlib.sha256(content)
     _inline_external_data(proto, path, digest)
+    if sparse := [tensor.values.name for tensor in proto.graph.sparse_initializer]:
+        raise InputError(f"{path}: tensor {sparse[0]!r} is stored sparsely: store it as a dense initializer")
     if proto.ByteSize() > _PROTOBUF_LIMIT:
         raise InputError(f"{path}: models of at most 2 GiB can be explored, but got {proto.ByteSize() / 2**30:.1f} GiB")
     try:
@@ -73,6 +76,24 @@ ONNX = OnnxFormat()
 def default_opset(proto: onnx.ModelProto) -> int:
     """Return the version of the standard operator set that the model imports, 0 when it imports none."""
     return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+def serialized(model: ir.Model) -> bytes:
+    """Return a model as ONNX protobuf, unchecked; equal models have equal bytes."""
+    return bytes(ir.to_proto(model).SerializeToString())
+
+
+def file_content(model: ir.Model) -> bytes:
+    """Return the bytes of a file for a user: the model as ONNX protobuf that ONNX's checker accepts.
+
+    Raises
+    ------
+    onnx.checker.ValidationError
+        The model is not valid, which is a defect of the pass that made it.
+    """
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString())
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
@@ -139,8 +160,6 @@ def _inside(folder: Path, location: str, where: str) -> Path:
 def _byte_size(tensor: onnx.TensorProto, where: str) -> int:
     if tensor.data_type == onnx.TensorProto.STRING:
         raise InputError(f"{where}: texts cannot be external")
-    import onnx_ir as ir
-
     try:
         bits = ir.DataType(tensor.data_type).bitwidth
     except (ValueError, TypeError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.design import Moments
@@ -74,7 +75,7 @@ def moments(
     layers: Sequence[str] | None = None,
     runtime: Runtime | None = None,
     batch: int = 64,
-    content: bytes | None = None,
+    version: ir.Model | None = None,
     cross: bool = False,
 ) -> dict[str, Moments]:
     """Return the moments of the inputs of layers, pooled over uses, samples and positions.
@@ -91,14 +92,14 @@ def moments(
     layers
         Names of layers; all by default.
     runtime
-        How to run the model; one thread by default.
+        What runs the models; one of this call's own by default.
     batch
         Samples a run, where the model leaves that open.
-    content
+    version
         A rewritten form of the model to run in its place, to see what the layers read there.
     cross
-        Run the original model beside `content`, and tie what the layers read in `content` to what their products give
-        in the original: `Moments.cross`, `Moments.output_mean` and `Moments.output_variance`.
+        Run the original model beside `version`, and tie what the layers read there to what their products give in the
+        original: `Moments.cross`, `Moments.output_mean` and `Moments.output_variance`.
 
     Raises
     ------
@@ -106,20 +107,20 @@ def moments(
         The model cannot be run on the data, or a layer reads NaN or Inf.
     """
     runtime = runtime or Runtime()
-    content = content or model.content
     names = [layer.name for layer in model.layers] if layers is None else list(layers)
     sums = {name: _Sum(model.layer(name).inputs) for name in names}
     targets = {name: _Targets(model.weight(name)) for name in names} if cross else {}
     wanted = sorted({site.source for name in names for site in model.sites[name]} - set(dataset.inputs))
-    size, fixed = runtime.batch(runtime.session(content), dataset, batch)
-    session = runtime.session(read_out(content, wanted)) if wanted else None
-    original = runtime.session(read_out(model.content, wanted)) if cross and wanted else None
+    # Rewriting keeps open sizes open and fixed ones fixed: every form of a model takes the batches of the original.
+    size, fixed = runtime.batch(runtime.session(model.original), dataset, batch)
+    session = runtime.session(read_out(version or model.original, wanted)) if wanted else None
+    beside = runtime.session(read_out(model.original, wanted)) if cross and wanted else None
     for feeds, count in batches(dataset, size, pad=fixed):
         # The samples that fill up a last batch would count twice; alone, they are all there is.
         if count < size and fixed and dataset.count > size:
             continue
         arrays = _read(runtime, session, feeds, wanted)
-        untouched = _read(runtime, original, feeds, wanted) if cross else arrays
+        untouched = _read(runtime, beside, feeds, wanted) if cross else arrays
         for name in names:
             for site in model.sites[name]:
                 rows = input_rows(arrays[site.source], site, name)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -14,7 +13,6 @@ from lrfdse.design import Factorization, Factors, Layer
 from lrfdse.errors import InputError
 from lrfdse.model.constants import trace
 from lrfdse.model.emit import Emitter, drop_unused, replace
-from lrfdse.model.files import one_line
 from lrfdse.model.find import Site
 from lrfdse.model.graph import Model
 
@@ -22,13 +20,62 @@ METADATA_PREFIX = "lrfdse."
 """Metadata keys ``lrfdse.<layer>`` hold the text of the layer's factorization."""
 
 
-def rewrite(model: Model, factors: Mapping[str, Factors]) -> bytes:
-    """Return the model as ONNX protobuf with layers replaced by their factors.
+class ReplaceLayers(ir.passes.InPlacePass):
+    """Puts factors in the place of layers of the model given.
 
     The two-factor form becomes two products; any other chain becomes reshapes and products, step by step as
     `Factorization.steps` has them. Opset, IR version, element types, names of inputs and outputs, and open sizes
     stay as they are. Layers that are not named, or whose factorization is dense, stay too. Padded inputs and outputs of
     a factorization are added and cut off around the chain. Weights that nothing reads any more are removed.
+
+    Parameters
+    ----------
+    model
+        Says where the layers stand. The pass takes clones of `Model.original`.
+    factors
+        Layer name to its fitted factors.
+    """
+
+    def __init__(self, model: Model, factors: Mapping[str, Factors]) -> None:
+        self._model, self._factors = model, factors
+
+    def requires(self, model: ir.Model) -> None:
+        """Raise `ir.passes.PreconditionError` where a layer's place is not in the graph, as after an earlier pass."""
+        made = {value.name for node in model.graph for value in node.outputs}
+        for name in self._factors:
+            if gone := [site.output for site in self._model.sites.get(name, ()) if site.output not in made]:
+                raise ir.passes.PreconditionError(f"the main graph has no value {gone[0]!r}, made by layer {name!r}")
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Change the model; the result says whether anything is other than before.
+
+        Raises
+        ------
+        InputError
+            A name is no layer of the model, factors do not fit their layer, or their values leave the graph's element
+            type. The model may then be half changed.
+        """
+        for name, chosen in self._factors.items():
+            layer = self._model.layer(name)
+            _check(layer, chosen)
+            model.metadata_props[METADATA_PREFIX + name] = str(chosen.factorization)
+            if not chosen.factorization.is_dense:
+                _replace_layer(model, layer, self._model.sites[name], chosen)
+        return ir.passes.PassResult(model, modified=bool(self._factors))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raise `ir.passes.PostconditionError` where inputs that a caller feeds, or outputs, have other names."""
+        before = self._model.original.graph
+        outputs = [[value.name for value in graph.outputs] for graph in (before, model.graph)]
+        inputs = [[v.name for v in graph.inputs if v.name not in graph.initializers] for graph in (before, model.graph)]
+        if outputs[0] != outputs[1] or inputs[0] != inputs[1]:
+            raise ir.passes.PostconditionError("the rewritten model has other inputs or outputs than the original")
+
+
+def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
+    """Return the model with layers replaced by their factors; see `ReplaceLayers`.
+
+    The original stays as it is, and tensors that both have are stored once.
 
     Parameters
     ----------
@@ -42,19 +89,7 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> bytes:
     InputError
         A name is no layer of the model, factors do not fit their layer, or their values leave the graph's element type.
     """
-    graph_model = ir.from_proto(onnx.ModelProto.FromString(model.content))
-    for name, chosen in factors.items():
-        layer = model.layer(name)
-        _check(layer, chosen)
-        graph_model.metadata_props[METADATA_PREFIX + name] = str(chosen.factorization)
-        if not chosen.factorization.is_dense:
-            _replace_layer(graph_model, layer, model.sites[name], chosen)
-    proto = ir.to_proto(graph_model)
-    try:
-        onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise InputError(f"{model.path}: the rewritten model is not valid: {one_line(error)}") from error
-    return bytes(proto.SerializeToString())
+    return ir.passes.functionalize(ReplaceLayers(model, factors))(model.original).model
 
 
 def _check(layer: Layer, chosen: Factors) -> None:

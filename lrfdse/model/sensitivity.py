@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -71,7 +70,7 @@ class Tail:
 
     Parameters
     ----------
-    content
+    model
         The model, or a rewritten form of it.
     site
         The use.
@@ -89,7 +88,7 @@ class Tail:
 
     def __init__(
         self,
-        content: bytes,
+        model: ir.Model,
         site: Site,
         output: str,
         loss: Loss,
@@ -97,7 +96,7 @@ class Tail:
         runtime: Runtime,
         together: bool,
     ) -> None:
-        part = behind(content, site.output, output, dtype)
+        part = behind(model, site.output, output, dtype)
         self._runtime = runtime
         self._session = runtime.session(part)
         self._inputs = {port.name for port in self._session.get_inputs()} - {PROBE}
@@ -148,7 +147,6 @@ def output_metrics(
     loss: Loss = "softmax",
     samples: int = 256,
     budget: float = 3e11,
-    content: bytes | None = None,
     output: str | None = None,
     seed: int = 0,
 ) -> dict[str, Array]:
@@ -169,7 +167,7 @@ def output_metrics(
     layers
         Names of layers; all by default.
     runtime
-        How to run models; one thread by default.
+        What runs the models; one of this call's own by default.
     loss
         "softmax" for class scores, be they logits or probabilities; "squared" for other outputs.
     samples
@@ -177,8 +175,6 @@ def output_metrics(
     budget
         MACs, estimated from the weights behind a layer, that its metric may cost. Fewer samples are looked at, down to
         32; a layer that costs more even so has no metric.
-    content
-        A rewritten form of the model, to see the sensitivity there.
     output
         The output that counts; the first of floating point by default.
     seed
@@ -195,17 +191,17 @@ def output_metrics(
     InputError
         The model cannot be run on the data, or there is no such output.
     """
-    runtime, content = runtime or Runtime(), content or model.content
+    runtime, original = runtime or Runtime(), model.original
     names = [layer.name for layer in model.layers] if layers is None else list(layers)
     rng = np.random.default_rng(seed)
-    output = output or scored_output(content, runtime)
+    output = output or scored_output(original)
     few = spread(dataset, samples)
-    size, fixed = runtime.batch(runtime.session(content), few, 64)
+    size, fixed = runtime.batch(runtime.session(original), few, 64)
     found: dict[str, Array] = {}
     for name in names:
         total = np.zeros((model.layer(name).outputs,) * 2)
         for site in model.sites[name]:
-            part = _metric(content, site, output, loss, few, runtime, (size, fixed), budget, rng)
+            part = _metric(original, site, output, loss, few, runtime, (size, fixed), budget, rng)
             if part is None:
                 break
             total += part
@@ -216,7 +212,7 @@ def output_metrics(
 
 
 def _metric(
-    content: bytes,
+    model: ir.Model,
     site: Site,
     output: str,
     loss: Loss,
@@ -227,7 +223,7 @@ def _metric(
     rng: np.random.Generator,
 ) -> Array | None:
     size, fixed = batch
-    session = runtime.session(read_out(content, list(dict.fromkeys([site.output, output]))))
+    session = runtime.session(read_out(model, list(dict.fromkeys([site.output, output]))))
     tail: Tail | None = None
     total: Array | float = 0.0
     seen, most = 0, dataset.count
@@ -237,7 +233,7 @@ def _metric(
         arrays = runtime.call(session, _needed(session, feeds), [site.output, output])
         values, scores = arrays[site.output], scores_of(arrays[output], loss)[:count]
         if tail is None:
-            tail = Tail(content, site, output, loss, values.dtype, runtime, together=not fixed and size > 1)
+            tail = Tail(model, site, output, loss, values.dtype, runtime, together=not fixed and size > 1)
             units = values.shape[site.out_axis]
             rows = max(1, values[0].size // units)
             if not tail.direct:
@@ -278,7 +274,7 @@ def _pulled_back(slope: NDArray[np.float32], scores: Array, loss: Loss) -> Array
     return np.asarray(flat.T @ flat - mean.T @ mean)
 
 
-def scored_output(content: bytes, runtime: Runtime) -> str:
+def scored_output(model: ir.Model) -> str:
     """Return the name of the first output of floating point.
 
     Raises
@@ -286,9 +282,10 @@ def scored_output(content: bytes, runtime: Runtime) -> str:
     InputError
         There is none.
     """
-    for port in runtime.session(content).get_outputs():
-        if port.type in ("tensor(float)", "tensor(double)", "tensor(float16)"):
-            return str(port.name)
+    for value in model.graph.outputs:
+        is_tensor = isinstance(value.type, ir.TensorType)
+        if is_tensor and value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16):
+            return str(value.name)
     raise InputError("the model has no output of floating point to compare its versions by")
 
 
@@ -306,9 +303,9 @@ def _needed(session: Any, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     return {name: array for name, array in feeds.items() if name in taken}
 
 
-def _looked_over(part: bytes, site: Site, loss: Loss) -> tuple[bool, int]:
+def _looked_over(part: ir.Model, site: Site, loss: Loss) -> tuple[bool, int]:
     """Return whether a layer's outputs are the scores up to constants, and how many weights stand behind it."""
-    graph = ir.from_proto(onnx.ModelProto.FromString(part)).graph
+    graph = part.graph
     weights = sum(value.const_value.size for value in graph.initializers.values() if value.const_value is not None)
     constants = (node for node in graph if node.op_type == "Constant" and node.attributes)
     weights += sum(c.array().size for node in constants if (c := trace(node.outputs[0])) is not None)

@@ -39,7 +39,10 @@ def python_snippet(model: str) -> str:
 
 
 def c_snippet(kernel: KernelFunction) -> str:
-    """Return C that calls a kernel: its buffers, its weights by the header's offsets, one call."""
+    """Return C that calls a kernel: its buffers, its weights by the header's offsets, one call.
+
+    The call is made only on a machine that has what the kernel was compiled for.
+    """
     name, symbol, listed = kernel.name, kernel.symbol, kernel.arguments
     buffers = [a for a in listed if a.role in ("input", "output", "work")]
     comments = {"input": "in", "output": "out", "work": "scratch"}
@@ -52,9 +55,12 @@ def c_snippet(kernel: KernelFunction) -> str:
         "",
         *(f"{_declared(symbol, a):{width}} /* {comments[a.role]} */" for a in buffers),
         "",
-        f"void run_{symbol}(void)",
+        f"int run_{symbol}(void)",
         "{",
+        f"    if (!{symbol}_supported())",
+        "        return -1; /* this machine lacks what the kernel was compiled for: its numbers could be wrong */",
         f"    {symbol}({_call(symbol, listed)});",
+        "    return 0;",
         "}",
     ]
     return "\n".join(lines)

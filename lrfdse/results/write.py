@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.design import Latency
-from lrfdse.explore.cache import noun_digest
 from lrfdse.explore.plain import to_plain
 from lrfdse.files import write_atomically
 from lrfdse.ir.storage import FLOAT32
@@ -40,6 +39,7 @@ from lrfdse.results.layers import (
 )
 from lrfdse.results.paths import relative, source
 from lrfdse.results.read import FRONT
+from lrfdse.targets.catalog import noun_digest
 
 if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun

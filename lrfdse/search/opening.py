@@ -6,8 +6,9 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from lrfdse.base.keys import differences
 from lrfdse.errors import InputError
 from lrfdse.search.queue import Queue
 from lrfdse.search.storage import close_storage, is_absent, open_storage, storage_errors
@@ -20,6 +21,8 @@ _DIRECTIONS: list[Literal["minimize", "maximize"]] = ["minimize", "minimize", "m
 """Of `METRICS`."""
 GRACE = 60.0
 """Seconds without a sign of life after which a process on another machine counts as gone."""
+_NAMED = 6
+"""Entries that a refusal names."""
 
 
 def open_study(
@@ -27,7 +30,7 @@ def open_study(
     name: str,
     choices: Mapping[str, Sequence[str]],
     *,
-    identity: Mapping[str, str],
+    identity: Mapping[str, Any],
     grace: float = GRACE,
     sole: bool = False,
 ) -> Study:
@@ -42,7 +45,8 @@ def open_study(
     choices
         Layer name to factorization texts, in a stable order.
     identity
-        What must not differ between runs that share the study: model digest, target, meter, score.
+        What must not differ between runs that share the study: model digest, target, meter, score. Of a mapping, a
+        refusal names the entries that differ.
     grace
         Seconds without a sign of life after which a trial of another machine counts as abandoned. On this machine it
         does as soon as its process is gone.
@@ -89,7 +93,7 @@ def open_study(
     return study
 
 
-def check_study(url: str, name: str, identity: Mapping[str, str]) -> None:
+def check_study(url: str, name: str, identity: Mapping[str, Any]) -> None:
     """Refuse a storage that cannot be used and a study of that name that is of something else; make nothing.
 
     Raises
@@ -147,6 +151,21 @@ def join_study(url: str, name: str | None, *, grace: float = GRACE) -> Queue | N
         return Queue(made, storage, made.user_attrs["layers"], grace)
 
 
+def differing(known: object, wanted: Mapping[str, Any]) -> str:
+    """Name the first entries of two mappings that differ, "" where none does.
+
+    >>> differing({"numpy": "2.1", "scipy": "1.16"}, {"numpy": "2.2", "scipy": "1.16"})
+    'numpy'
+    >>> differing("of an older version", {"numpy": "2.2"})
+    'all parts'
+    """
+    if not isinstance(known, Mapping):
+        return "all parts"
+    names = differences(known, wanted)
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + rest
+
+
 def _is_ours(study: optuna.Study) -> bool:
     """Return whether lrfdse made a study; one that is still empty may be a run's that was killed at once."""
     known = study.user_attrs
@@ -155,13 +174,19 @@ def _is_ours(study: optuna.Study) -> bool:
     return [d.name.lower() for d in study.directions] == _DIRECTIONS and not study.get_trials(deepcopy=False)
 
 
-def _refuse_other(study: optuna.Study, identity: Mapping[str, str]) -> None:
+def _refuse_other(study: optuna.Study, identity: Mapping[str, Any]) -> None:
     """Raise `InputError` where a study is not ours, or of another model, target or other part of the identity."""
     name, known = study.study_name, study.user_attrs
     if not _is_ours(study):
         raise InputError(f"study {name!r} was not made by lrfdse: choose another --study-name or another --study")
     for key, value in identity.items():
-        if key in known and known[key] != value:
+        if isinstance(value, Mapping):
+            if key in known and (parts := differing(known[key], value)):
+                raise InputError(
+                    f"study {name!r} is of another {key}, which differs in {parts}: "
+                    "choose another --study-name or another --study"
+                )
+        elif key in known and known[key] != value:
             raise InputError(
                 f"study {name!r} is of {key} {known[key]!r}, but this run has {key} {value!r}: "
                 "choose another --study-name or another --study"

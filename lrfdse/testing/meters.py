@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Factorization, KernelSpec, Target
+from lrfdse.design import Artifact, Factorization, KernelSpec
 from lrfdse.errors import InputError, KernelError
 from lrfdse.measure import METERS, Meter, open_meter
+from lrfdse.targets.target import Target
 
 Case = tuple[Artifact, list[NDArray[np.float32]], NDArray[np.float64]]
 

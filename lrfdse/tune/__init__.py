@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Artifact, KernelSpec, Measurement, Schedule, Target
+from lrfdse.design import Artifact, KernelSpec, Measurement, Schedule
 from lrfdse.errors import KernelError
 from lrfdse.kernels import changed, changes, compile_kernel, example
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.measure import Meter

@@ -15,9 +15,10 @@ import pytest
 
 from lrfdse.board.data import BenchKernel
 from lrfdse.board.program import bench_kernel, build_program
-from lrfdse.catalog import load_target
-from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule, Target
+from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule
 from lrfdse.measure.toolchain import require_zig
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 
 SHAPES = (
     (60, 84, "svd:r=5", 1, True, True),
@@ -66,7 +67,7 @@ def run_program(tmp_path):
         path.write_bytes(program)
         path.chmod(0o755)
         command = [*(target.emulator if emulator is None else emulator), str(path), *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
         assert ended.stdout.count("\n") == 1, ended
         return Answer(ended.returncode, json.loads(ended.stdout))
 

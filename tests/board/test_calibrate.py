@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrfdse.base.folders import data_folder
 from lrfdse.board.calibrate import FEWEST, calibrate
 from lrfdse.board.record import fixed_digest, read_record
 from lrfdse.board.target_file import write_target
-from lrfdse.catalog import data_folder, load_target
 from lrfdse.cli import run
 from lrfdse.errors import InputError
+from lrfdse.targets.catalog import load_target
 
 CLOCK, LAST_LEVEL, DRAM = "clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle"
 TRUTH = {CLOCK: 1320.0, LAST_LEVEL: 9.5, DRAM: 1.8}
@@ -164,6 +165,10 @@ def test_a_clock_that_stands_for_a_bandwidth_keeps_its_value(record):
     [
         ({}, "do not tell one frequency"),
         ({"governor": "ondemand", "frequency_khz": 1600000}, "governor was ondemand"),
+        (
+            {"frequency_khz": 1600000, "largest_cache_bytes": 64 << 20, "evicted_bytes": 8 << 20},
+            "a board tells of a cache of 64 MiB by its own account, but 8 MiB were written",
+        ),
     ],
 )
 def test_what_is_not_known_of_the_board_is_said(board, said, record):

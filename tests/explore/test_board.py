@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.catalog import load_target
+from lrfdse.board.result import BoardRun
 from lrfdse.cli import run
 from lrfdse.explore import board, keep
 from lrfdse.results.read import read_document
+from lrfdse.targets.catalog import load_target
 
 pytestmark = pytest.mark.slow
 
@@ -185,6 +186,14 @@ def test_exploring_with_a_board_measures_the_kept_designs_there(
     host = server.client.split()[-1].partition("@")[2]
     assert host not in (folder / "front.json").read_text()
     assert "--runner" not in document.command
+
+
+@pytest.mark.parametrize(("evicted", "said"), [(8 << 20, True), (128 << 20, False)])
+def test_a_board_whose_caches_were_not_emptied_is_said(evicted, said):
+    described = {"largest_cache_bytes": 64 << 20, "evicted_bytes": evicted}
+    (note,) = board.board_notes([BoardRun("0123abcd", "riscv64", "0.1.0", 21, (), None, described)])
+    assert note.startswith("on the board: wall clock")
+    assert ("some of it may have stayed warm" in note) == said
 
 
 def test_a_finished_exploration_is_measured_later_and_again(server, output, bench, capsys):
@@ -361,7 +370,7 @@ def test_an_interrupt_ends_bench_with_all_it_started(output, shared_cache, tmp_p
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode in (130, -signal.SIGINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir
 import onnxruntime
 import pytest
 from onnx import numpy_helper
@@ -67,6 +68,17 @@ def test_accuracy_with_its_interval_and_the_error_of_its_loss(small_folder, cont
         wilson = binomtest(int(right.sum()), 200).proportion_ci(0.95, "wilson")
         assert interval == pytest.approx((wilson.low, wilson.high))
         assert error == pytest.approx((right.astype(float) - before).std() / 200**0.5)
+
+
+def test_a_version_of_the_model_is_opened_once_for_all_data(small_folder, spoiled, monkeypatch):
+    _, evaluator = opened(small_folder)
+    version, made, session = onnx_ir.from_proto(onnx.ModelProto.FromString(spoiled)), [], onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: made.append(a) or session(*a, **k))
+    monkeypatch.setattr(onnx_ir, "from_proto", lambda proto: pytest.fail("a model is parsed where it is read"))
+    assert evaluator.scores_of(version) == evaluator.scores_of(version)
+    assert len(made) == 1
+    monkeypatch.undo()
+    assert evaluator.scores_of(version) == evaluator.scores_of(spoiled)
 
 
 def test_the_report_can_be_left_out(small_folder, spoiled):

@@ -46,6 +46,10 @@ def document(explored):
     return json.loads((explored / "front.json").read_text())
 
 
+def test_the_cache_option_moves_all_that_can_be_made_again(explored, shared_cache):
+    assert {"built", "zig", "kernels", "fits", "fronts"} <= {path.name for path in shared_cache.iterdir()}
+
+
 def costs(design):
     """Parameters, charged latency and score, each the better the lower."""
     return (

@@ -10,12 +10,13 @@ import types
 
 import pytest
 
-from lrfdse.catalog import load_target
+from lrfdse.base.store import Store
 from lrfdse.cli import run
 from lrfdse.design import Factorization, KernelSpec, Latency, Measurement
 from lrfdse.errors import KernelError
 from lrfdse.explore import kernels, options
-from lrfdse.explore.cache import Cache
+from lrfdse.explore.events import silent
+from lrfdse.targets.catalog import load_target
 
 
 class BrokenMeter:
@@ -48,7 +49,7 @@ def test_a_worker_that_dies_costs_its_own_kernel_only(monkeypatch, tmp_path):
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: really_get_context("fork"))
     specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 7)]
     meter = types.SimpleNamespace(name="model", exclusive=False, key=lambda: "key")
-    cache = Cache(tmp_path)
+    cache = Store(tmp_path)
     found = kernels.measure_kernels(specs, load_target("riscv64"), meter, cache, 2, lambda event: None)
     assert {spec.factorization.ranks[0] for spec in specs if found[spec].measurement is None} == {3}
     assert "died" in found[specs[2]].failure
@@ -96,3 +97,19 @@ def test_a_dense_kernel_that_fails_ends_the_run_with_code_4(explore, tmp_path, m
     assert explore() == 4
     assert "fails on riscv64: illegal instruction" in capsys.readouterr().err
     assert not (tmp_path / "front.json").exists()
+
+
+@pytest.mark.parametrize(("exclusive", "processes"), [(True, 1), (False, 3)])
+def test_an_exclusive_meter_has_one_process(tmp_path, monkeypatch, exclusive, processes):
+    class Opened(Exception):
+        """Holds the number of processes that were wanted."""
+
+    def opened(count, **_):
+        raise Opened(count)
+
+    monkeypatch.setattr(kernels, "ProcessPoolExecutor", opened)
+    meter = types.SimpleNamespace(name="model", exclusive=exclusive, key=lambda: "key")
+    specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 6)]
+    with pytest.raises(Opened) as caught:
+        kernels.measure_kernels(specs, load_target("riscv64"), meter, Store(tmp_path), 3, silent)
+    assert caught.value.args == (processes,)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from lrfdse.base.store import Store
 from lrfdse.design import Factorization
 from lrfdse.explore import settings_for
-from lrfdse.explore.cache import Cache
+from lrfdse.explore.corrections import Corrections
 from lrfdse.explore.fits import found_fits, open_fits, packed, unpacked
 from lrfdse.explore.losses import Divergences, layer_metrics, loss_of, metrics_key, told
 from lrfdse.explore.proxy import power_curve
 from lrfdse.explore.search import told_apart
 from lrfdse.factorize import Fitter
 from lrfdse.factorize.chain import dense_weight
-from lrfdse.model import Dataset, load_model, moments
+from lrfdse.model import Dataset, Runtime, load_model, moments
 from lrfdse.search import Choice, LayerTable, plans, spread
 
 SIZES = (24, 20, 16, 5)
@@ -165,8 +167,8 @@ def test_a_layer_that_matters_little_is_compressed_first(tmp_path):
     path.write_bytes(model.SerializeToString())
     x, z = (rng.normal(size=(400, 16)).astype(np.float32) for _ in range(2))
     original, data = load_model(path), Dataset({"x": x, "z": z}, None)
-    assert loss_of(original, data, "mse") == "squared"
-    metrics = layer_metrics(original, data, ["u", "v"], "squared", Cache(tmp_path / "cache"))
+    assert loss_of(original, data, True) == "squared"
+    metrics = layer_metrics(original, data, ["u", "v"], "squared", Store(tmp_path / "cache"))
     seen = moments(original, data, ["u", "v"])
     options = {}
     for name in ("u", "v"):
@@ -212,7 +214,7 @@ def test_fits_with_a_metric_are_kept_under_keys_of_their_own(chain, tmp_path):
     shape, names = Factorization.svd(16, 20, 3), ["w1", "w2"]
     classes = settings_of(tmp_path, tmp_path / "cache")
     numbers = dataclasses.replace(classes, metric="mse")
-    cache = Cache(tmp_path / "cache")
+    cache = Store(tmp_path / "cache")
     layer = model.layer("w2")
     one, other = (open_fits(s, model, data, names, cache).factors(layer, shape) for s in (classes, numbers))
     assert one.loss is not None and other.loss is not None
@@ -231,14 +233,14 @@ def test_fits_with_a_metric_are_kept_under_keys_of_their_own(chain, tmp_path):
 
 def test_weights_alone_have_no_losses(chain, tmp_path):
     model, _, *_ = chain
-    fits = open_fits(settings_of(tmp_path, tmp_path), model, None, ["w2"], Cache(tmp_path))
+    fits = open_fits(settings_of(tmp_path, tmp_path), model, None, ["w2"], Store(tmp_path))
     assert fits.metrics == {}
     assert fits.factors(model.layer("w2"), Factorization.svd(16, 20, 3)).loss is None
 
 
 def test_metrics_are_computed_once(chain, tmp_path, monkeypatch):
     model, data, *_ = chain
-    cache = Cache(tmp_path / "cache")
+    cache = Store(tmp_path / "cache")
     first = layer_metrics(model, data, ["w1"], "softmax", cache)
     monkeypatch.setattr("lrfdse.model.sensitivity.output_metrics", None)
     np.testing.assert_array_equal(layer_metrics(model, data, ["w1"], "softmax", cache)["w1"], first["w1"])
@@ -285,3 +287,36 @@ def test_plans_that_lose_nothing_anyone_notices_are_equally_far():
     # The smallest of the plans that lose nothing stands for them, and not the dense model.
     assert seen.texts(spread(seen, 1)[0]) == {"a": "svd:r=2"}
     assert front.texts(spread(front, 1)[0]) == {"a": "dense"}
+
+
+def tied(path, size, rows):
+    """Write a model that applies one weight twice, and return it."""
+    text = f"""g (float[n, {rows}, {size}] x) => (float[n, {rows}, {size}] y) {{
+        a = MatMul (x, w)  h = Relu (a)  y = MatMul (h, w) }}"""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
+    weight = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32) / size
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    path.write_bytes(model.SerializeToString())
+    return load_model(path)
+
+
+def test_a_shared_weight_counts_once_a_use_where_samples_are_chosen(tmp_path, monkeypatch):
+    size, rows = 512, 16
+    model = tied(tmp_path / "model.onnx", size, rows)
+    (layer,) = model.layers
+    assert [use.rows for use in layer.uses] == [rows, rows]
+    flops, ran = 2 * (2 * size * size * rows), []
+    run = Runtime.run
+    monkeypatch.setattr(Runtime, "run", lambda self, content, data: ran.append(data.count) or run(self, content, data))
+    data = Dataset({"x": np.zeros((300, rows, size), np.float32)}, None)
+    Divergences(model, data, "squared")
+    assert ran == [int(4e9 / flops)]
+
+
+@pytest.mark.parametrize(("samples", "cheap"), [(700_000, True), (800_000, False)])
+def test_a_shared_weight_counts_once_a_use_where_corrections_are_priced(samples, cheap, tmp_path):
+    # 64 x 64, two uses of 8 rows, 2 FLOPs a multiply-accumulate: 131,072 FLOPs a sample, of 1e11 that are cheap.
+    model = tied(tmp_path / "model.onnx", 64, 8)
+    settings = settings_of(tmp_path, tmp_path)
+    found = Corrections(settings, model, SimpleNamespace(count=samples), None, Store(tmp_path))
+    assert found.always is cheap

@@ -9,10 +9,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lrfdse.catalog import load_search_space, load_target
 from lrfdse.cli import run
-from lrfdse.explore.cache import noun_digest
 from lrfdse.model import load_data, load_model
+from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
 FILE = Path(__file__).parents[1] / "results" / "fixtures" / "1-board.json"
 

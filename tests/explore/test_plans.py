@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrfdse.catalog import load_target
 from lrfdse.design import Design, Factorization, Latency, Plan
 from lrfdse.explore.plans import pareto, plan_id, recommend, regime_of
 from lrfdse.explore.settings import Limits
+from lrfdse.targets.catalog import load_target
 
 
 def design(identity, params, us, score, error=0.0):

@@ -8,9 +8,9 @@ import itertools
 import numpy as np
 import pytest
 
+from lrfdse.base.store import Store
 from lrfdse.design import Cost, Factorization, Funnel, Latency, Layer, Use
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import Cache
 from lrfdse.explore.proxy import PROXIES, loss_errors, probes, proxy_errors
 from lrfdse.explore.result import LayerResult, Option
 from lrfdse.explore.scores import Scores
@@ -73,7 +73,7 @@ class Steep:
 
 @pytest.fixture
 def cache(tmp_path):
-    return Cache(tmp_path)
+    return Store(tmp_path)
 
 
 def test_errors_that_need_no_run(cache):
@@ -157,7 +157,7 @@ def test_plans_that_cannot_be_run(cache):
     errors = proxy_errors("score", LAYERS, broken, cache)
     assert errors["a"] == {o.text: o.error for o in LAYERS[0].options}
     with pytest.raises(InputError, match="original model cannot be evaluated"):
-        proxy_errors("score", LAYERS, lambda plans: [None] * len(plans), Cache(cache.folder / "other"))
+        proxy_errors("score", LAYERS, lambda plans: [None] * len(plans), Store(cache.folder / "other"))
 
 
 def test_probes_are_on_the_front_and_span_it():

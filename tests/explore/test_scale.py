@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
+from lrfdse.base.store import Store
 from lrfdse.design import Latency, Measurement
 from lrfdse.explore import kernels
-from lrfdse.explore.cache import Cache
 from lrfdse.explore.events import Event, hundredths
 from lrfdse.explore.fits import blind_layers, open_fits
 from lrfdse.explore.inputs import settings_for
@@ -39,7 +39,7 @@ def studied(repeated_folder, small_space, tmp_path, monkeypatch):
 
     monkeypatch.setattr(kernels, "_measured", fake)
     settings = settings_for(repeated_folder, "riscv64", str(small_space), output=tmp_path, cache=tmp_path / "cache")
-    model, cache = load_model(settings.model), Cache(settings.cache)
+    model, cache = load_model(settings.model), Store(settings.cache)
     fits = open_fits(settings, model, None, [layer.name for layer in model.layers], cache)
     layers = study_layers(settings, model, fits, FakeMeter(), cache, events.append)
     return layers, measured, events

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_target
 from lrfdse.design import Artifact, Factorization, KernelSpec
 from lrfdse.errors import InputError
 from lrfdse.kernels import compile_kernel, data, example, pack, schedules
+from lrfdse.targets.catalog import load_target
 
 TARGET = load_target("host")
 

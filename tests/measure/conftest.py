@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule, Target
+from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule
 from lrfdse.measure.toolchain import require_zig
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 
 CPU = {
     "riscv64": "generic_rv64+m+a+f+d+c+v+zvl256b",
@@ -26,7 +27,7 @@ CPU = {
     "x86-64-v3": "x86_64_v3",
     "host": "native",
 }
-BENCHMARK = Path(__file__).parents[2] / "scripts" / "bench" / "meterbench" / "x86-64-v3.toml"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "meter" / "x86-64-v3.toml"
 OUTPUTS, INPUTS = 16, 64
 
 Case = tuple[Artifact, list[NDArray[np.float32]], NDArray[np.float64]]

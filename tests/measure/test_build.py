@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.catalog import load_target
 from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule
 from lrfdse.errors import InputError, KernelError, ToolError
 from lrfdse.measure import build
 from lrfdse.measure.image import Image
 from lrfdse.measure.trace import parse
+from lrfdse.targets.catalog import load_target
 
 
 def _artifact(sizes):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ every_target = pytest.mark.parametrize("name", TARGETS)
 
 @pytest.fixture
 def meter(name, measured_target):
-    return open_meter("auto", measured_target(name), timeout=20)
+    return open_meter("auto", measured_target(name), timeout=600)
 
 
 @every_target
@@ -28,6 +30,16 @@ def test_a_right_kernel_gives_a_number(name, meter, measured_target, matvec):
     if meter.name == "model":
         assert measured.cold.us > measured.warm.us
         assert measured.details["skipped"] == 0
+
+
+def test_the_host_meter_says_how_much_it_wrote_to_empty_the_caches(measured_target, matvec):
+    target = measured_target("host")
+    small = dataclasses.replace(target, last_level=dataclasses.replace(target.last_level, kib=64))
+    for each in (target, small):
+        details = open_meter("host", each).measure(*matvec(each)).details
+        largest, evicted = details["largest_cache_bytes"], details["evicted_bytes"]
+        # Twice the machine's own cache, within the target's and eight times it.
+        assert evicted == 2 * min(max(largest, 1024 * each.last_level.kib), 8 * 1024 * each.last_level.kib)
 
 
 @every_target

@@ -6,9 +6,9 @@ import platform
 
 import pytest
 
-from lrfdse.catalog import load_target
 from lrfdse.design import Factorization, KernelSpec
 from lrfdse.measure import open_meter
+from lrfdse.targets.catalog import load_target
 
 
 @pytest.mark.slow

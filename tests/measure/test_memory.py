@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Cache, Latency
+from lrfdse.design import Latency
 from lrfdse.measure.memory import memory_cycles
 from lrfdse.measure.trace import Traffic, record
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import CacheLevel
 
 SUM = """
 void kernel(float *x, float *w, float *y) {
@@ -26,12 +27,12 @@ def _traced(compile_c, target, kib):
     floats = kib * 256
     w = np.full(floats, 0.5, dtype=np.float32)
     artifact = compile_c(SUM % floats, target, (1, floats, 1))
-    return record(artifact, target, [np.zeros(1, np.float32), w], np.array([0.5 * floats]), timeout=30)
+    return record(artifact, target, [np.zeros(1, np.float32), w], np.array([0.5 * floats]), timeout=600)
 
 
 @pytest.fixture
 def target():
-    return dataclasses.replace(load_target("aarch64"), l1=Cache(16, 4), last_level=Cache(64, 8))
+    return dataclasses.replace(load_target("aarch64"), l1=CacheLevel(16, 4), last_level=CacheLevel(64, 8))
 
 
 AROUND = 8
@@ -67,7 +68,7 @@ def test_far_apart_misses_are_not_prefetched(compile_c, target):
     stride = SUM.replace("i++", "i += 1024")
     w = np.full(64 * 1024, 0.5, dtype=np.float32)
     artifact = compile_c(stride % w.size, target, (1, w.size, 1))
-    trace = record(artifact, target, [np.zeros(1, np.float32), w], np.array([32.0]), timeout=30)
+    trace = record(artifact, target, [np.zeros(1, np.float32), w], np.array([32.0]), timeout=600)
     assert 64 <= trace.cold.llc_misses - trace.cold.llc_prefetched <= 64 + AROUND
 
 
@@ -79,7 +80,7 @@ def test_an_out_of_order_core_waits_once_for_misses_in_flight(compile_c, target)
     case = artifact, target, [np.zeros(1, np.float32), w], np.array([32.0])
     waits = {}
     for window in (0, 16, 100_000):
-        trace = record(*case, timeout=30, window=window)
+        trace = record(*case, timeout=600, window=window)
         waits[window] = trace.cold.llc_misses - trace.cold.llc_prefetched
         assert (trace.cold.l1_prefetched == trace.cold.l1_misses) == (window > 0)
     assert waits[100_000] == 1
@@ -90,7 +91,7 @@ def test_written_lines_are_written_back(compile_c, target):
     source = "void kernel(float *x, float *w, float *y) { for (int i = 0; i < 32768; i++) y[i] = *x + *w; }"
     artifact = compile_c(source, target, (1, 1, 32768))
     one = np.ones(1, np.float32)
-    trace = record(artifact, target, [one, one], np.full(32768, 2.0), timeout=30)
+    trace = record(artifact, target, [one, one], np.full(32768, 2.0), timeout=600)
     assert 2048 - 1024 - AROUND <= trace.cold.llc_writebacks <= 2048
     assert 2048 - AROUND <= trace.warm.llc_writebacks <= 2048 + AROUND
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from pathlib import Path
 
 import pytest
 
-from lrfdse.catalog import data_folder
-from lrfdse.design import Cache
+from lrfdse.base.folders import cache_folder_at
 from lrfdse.errors import DeviceError, InputError, ToolError
-from lrfdse.measure import METERS, build, missing_tools, open_meter, require_tools
+from lrfdse.measure import METERS, missing_tools, open_meter, require_tools
 from lrfdse.measure.toolchain import find_llvm
+from lrfdse.targets.target import CacheLevel
 
 
 def test_auto_follows_the_target(measured_target):
@@ -75,6 +73,19 @@ def test_a_tool_that_is_too_old_is_named_with_its_version(measured_target, empty
         require_tools(measured_target("aarch64"), METERS.get("model").tools)
 
 
+def test_any_other_tool_must_be_on_the_path(measured_target, empty_path):
+    target = measured_target("riscv64")
+    assert [str(missing) for missing in missing_tools(target, ("spike",))] == ["spike is not installed"]
+    (empty_path / "spike").write_text("#!/bin/sh\n")
+    (empty_path / "spike").chmod(0o755)
+    assert missing_tools(target, ("spike",)) == []
+
+
+def test_a_meter_must_go_by_the_name_it_is_registered_under(measured_target):
+    with METERS.register("other", METERS.get("model")), pytest.raises(ToolError, match="'other' calls itself 'model'"):
+        open_meter("other", measured_target("riscv64"))
+
+
 def test_a_newer_llvm_under_its_plain_name_is_taken(empty_path):
     path = empty_path / "llvm-mca"
     path.write_text("#!/bin/sh\necho '  LLVM version 24.1.0'\n")
@@ -89,19 +100,28 @@ def test_an_unwritable_cache_folder_is_said(measured_target, matvec, tmp_path, m
     case = matvec(target)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(ToolError, match="XDG_CACHE_HOME"):
+    with pytest.raises(ToolError, match=r"cannot write to the cache folder .*name another with --cache"):
         open_meter("model", target).measure(*case)
 
 
-def test_the_c_parts_are_compiled_once(measured_target, matvec, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_the_c_parts_are_compiled_once_into_the_cache_folder(measured_target, matvec, tmp_path):
     target = measured_target("aarch64")
     case = matvec(target)
-    open_meter("model", target).measure(*case)
-    built = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "lrfdse" / "built").iterdir()}
-    assert sorted(name.split("-")[0] for name in built) == ["harness", "lrfmeter"]
-    open_meter("model", target).measure(*case)
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "lrfdse" / "built").iterdir()} == built
+    with cache_folder_at(tmp_path):
+        open_meter("model", target).measure(*case)
+        built = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "built").iterdir()}
+        assert sorted(name.split("-")[0] for name in built) == ["harness", "lrfmeter"]
+        open_meter("model", target).measure(*case)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "built").iterdir()} == built
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["built", "zig"]
+
+
+def test_the_timing_lock_lies_in_the_cache_folder(measured_target, matvec, tmp_path):
+    target = measured_target("host")
+    case = matvec(target)
+    with cache_folder_at(tmp_path):
+        open_meter("host", target).measure(*case)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["built", "host.lock", "zig"]
 
 
 def test_the_models_key_follows_every_number_of_the_target(measured_target):
@@ -114,25 +134,8 @@ def test_the_models_key_follows_every_number_of_the_target(measured_target):
         "fma_per_cycle": 1.0,
         "dram_latency": 3.0,
         "clock_mhz": 1.0,
-        "l1": Cache(16, 2),
+        "l1": CacheLevel(16, 2),
         "abi": "lp64",
     }
     others = {open_meter("model", dataclasses.replace(target, **{name: to})).key() for name, to in changes.items()}
     assert len(others | {key}) == len(changes) + 1
-
-
-@pytest.mark.parametrize("name", ["riscv64", "host"])
-def test_a_key_follows_every_source(name, measured_target, tmp_path, monkeypatch):
-    meter = open_meter("auto", measured_target(name))
-    keys = [meter.key()]
-    package, qemu = tmp_path / "measure", tmp_path / "qemu"
-    shutil.copytree(Path(build.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(data_folder("qemu"), qemu)
-    monkeypatch.setattr(build, "__file__", str(package / "build.py"))
-    monkeypatch.setattr(build, "data_folder", lambda _: qemu)
-    assert meter.key() == keys[0]
-    for source in (*sorted(package.glob("*.py")), qemu / ("timer.c" if name == "host" else "harness.c")):
-        with source.open("a") as file:
-            file.write("\n")
-        keys.append(meter.key())
-    assert len(set(keys)) == len(keys)

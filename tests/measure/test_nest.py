@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrfdse.measure import build
-from lrfdse.measure.disassemble import Instruction
 from lrfdse.measure.image import Image
 from lrfdse.measure.nest import Loop, cut, flatten
 from lrfdse.measure.toolchain import require_emulator
 from lrfdse.measure.trace import record
+from lrfdse.targets.isa.code import Instruction
 
 NESTED = """
 void kernel(float *x, float *w, float *y) {
@@ -49,13 +49,13 @@ def test_the_nest_is_what_the_emulator_executed(name, measured_target, compile_c
     """QEMU logs every instruction when it runs one at a time."""
     target = measured_target(name)
     artifact, arrays, expected = _case(compile_c, target)
-    trace = record(artifact, target, arrays, expected, timeout=30)
+    trace = record(artifact, target, arrays, expected, timeout=600)
     at = {run.id: [a for a in sorted(trace.code) if run.start <= a < run.end] for run in trace.runs}
     found = [address for run in flatten(trace.nest) for address in at[run]]
     program = build.link(artifact, build.harness(target, len(artifact.arguments)), tmp_path)
     Image(artifact, arrays, expected).write(tmp_path / "image")
     command = [require_emulator(target).path, *target.emulator[1:], "-singlestep", "-d", "exec,nochain", "-D", "log"]
-    subprocess.run([*command, program.name], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([*command, program.name], cwd=tmp_path, check=True, timeout=600)
     log = re.findall(r"^Trace \d+: 0x\w+ \[\w+/(\w+)/.*\] (\w*)$", (tmp_path / "log").read_text(), re.MULTILINE)
     symbols = [symbol for _, symbol in log]
     executed = [int(address, 16) for address, _ in log[symbols.index("lrf_begin") : symbols.index("lrf_end")]]

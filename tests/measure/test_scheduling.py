@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from lrfdse.catalog import load_target, names
 from lrfdse.errors import KernelError
 from lrfdse.measure import scheduling
-from lrfdse.measure.disassemble import Disassembler, Instruction
+from lrfdse.measure.disassemble import Disassembler
 from lrfdse.measure.mca import CoreModel, Mca
 from lrfdse.measure.nest import flatten
 from lrfdse.measure.scheduling import McaCycles, SelfTest, compute, open_engine, self_test
 from lrfdse.measure.scoreboard import Scoreboard
 from lrfdse.measure.trace import parse, record
+from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.isa.code import Instruction
 
 VTYPE = {"m1": 0b010_000, "m2": 0b010_001, "m4": 0b010_010}
 
@@ -131,7 +132,7 @@ def test_a_core_that_fails_both_engines_has_none(monkeypatch):
 def test_the_pieces_add_up_to_the_whole_trace(name, deviation, matvec, measured_target):
     """One kernel as a single sequence of all its executed instructions, against the pieces it is cut into."""
     target = measured_target(name)
-    trace = record(*_case(matvec, target), timeout=30)
+    trace = record(*_case(matvec, target), timeout=600)
     sequences = Disassembler(target).sequences(trace)
     engine = open_engine(CoreModel.of(target))
     decomposed = compute(trace, sequences, engine, "kernel")
@@ -145,7 +146,7 @@ def test_the_pieces_add_up_to_the_whole_trace(name, deviation, matvec, measured_
 @pytest.mark.parametrize("core", ["cortex-a55", "cortex-a510"])
 def test_both_engines_agree_on_in_order_cores_that_pass_the_probe(core, matvec):
     target = load_target("aarch64-a55")
-    trace = record(*_case(matvec, target), timeout=30)
+    trace = record(*_case(matvec, target), timeout=600)
     sequences = Disassembler(target).sequences(trace)
     mca = Mca(replace(CoreModel.of(target), name=core))
     by_mca, by_scoreboard = (compute(trace, sequences, e, "kernel").cycles for e in (McaCycles(mca), Scoreboard(mca)))
@@ -170,3 +171,8 @@ def test_instructions_that_the_model_does_not_know_are_refused():
     trace = parse(_document(10))
     with pytest.raises(KernelError, match=r"50\.0% are"):
         compute(trace, Disassembler(target).sequences(trace), open_engine(CoreModel.of(target)), "kernel")
+
+
+def test_the_scoreboard_reads_only_sets_with_in_order_cores(measured_target):
+    with pytest.raises(ValueError, match="x86_64 has no reader of registers"):
+        Scoreboard(Mca(CoreModel.of(measured_target("x86-64-v3"))))

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import onnx.parser
+import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
 from lrfdse.design import Factorization, Factors
+from lrfdse.model.files import file_content
 
 
 def build(text, weights=None, constants=None, opset=17, ir_version=8):
@@ -53,7 +55,7 @@ def svd_factors(weight, rank):
 
 def write(model, path):
     """Write a model and return its path."""
-    path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    path.write_bytes(file_content(model) if isinstance(model, ir.Model) else model.SerializeToString())
     return path
 
 

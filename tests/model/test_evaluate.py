@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lrfdse.errors import InputError
 from lrfdse.model.evaluate import (
+    FLOOR,
     agreements,
     classes_hit,
     cosines,
@@ -152,3 +153,65 @@ def test_outputs_that_have_no_relative_error():
 
 def test_a_sample_of_nan_falls_into_no_class():
     assert classes_hit({"y": np.array([[0.0, 1.0], [np.nan, 1.0], [0.5, 2.0]])}) == (1, 2)
+
+
+def test_hits_of_scores_of_classes_and_of_positions():
+    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    assert hits({"y": scores}, np.array([1, 1, 1])).tolist() == [True, False, True]
+    assert hits({"z": scores[:, ::-1], "y": scores}, np.array([1, 0, 1]), "y").all()
+    assert hits({"y": np.array([1, 0, 1])}, np.array([1, 1, 1])).tolist() == [True, False, True]
+    positions = np.stack([scores, scores])
+    right = [[True, True, True], [False, True, True]]
+    assert hits({"y": positions}, np.array([[1, 0, 1], [0, 0, 1]])).tolist() == right
+    unknown = np.where(scores == 0.9, np.nan, scores)
+    assert hits({"y": unknown}, np.array([1, 0, 1])).tolist() == [False, True, True]
+    assert hits({"y": scores[:, None, :]}, np.array([1, 0, 0])).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("array", "labels", "message"),
+    [
+        (np.zeros((3, 2)), [0, 1, 2], "labels below 2 must hold"),
+        (np.zeros((3, 1)), [0, 0, 0], "holds no class scores"),
+        (np.zeros((3, 4, 2)), [0, 1, 1], "decides"),
+    ],
+)
+def test_labels_that_do_not_fit_the_output(array, labels, message):
+    with pytest.raises(InputError, match=message):
+        hits({"y": array}, np.array(labels))
+    with pytest.raises(InputError, match="no output 'q'"):
+        hits({"y": array}, np.array(labels), "q")
+
+
+def test_agreement_of_scores():
+    reference = {"y": np.array([[[0.1, 0.9], [0.8, 0.2]], [[0.3, 0.7], [0.6, 0.4]]])}
+    assert agreements(reference, reference).tolist() == [1, 1]
+    other = {"y": reference["y"].copy()}
+    other["y"][1, 1] = [0.1, 0.2]
+    assert agreements(other, reference).tolist() == [1, 0.5]
+    other["y"][0, 0, 1] = np.nan
+    assert agreements(other, reference).tolist() == [0.5, 0.5]
+    masked = {"y": np.where(reference["y"] < 0.3, -np.inf, reference["y"])}
+    assert agreements(masked, masked).tolist() == [1, 1]
+
+
+def test_agreement_of_numbers():
+    reference = {"y": np.arange(10.0)}
+
+    def mean(values):
+        return agreements({"y": values}, reference).mean()
+
+    assert mean(np.arange(10.0)) == 1
+    assert mean(np.full(10, 4.5)) == pytest.approx(0)
+    assert mean(np.arange(10.0) * -5) == pytest.approx(1 - 36 * 285 / 82.5)
+    assert mean(np.arange(10.0) + np.array([0.5, -0.5] * 5)) == pytest.approx(1 - 2.5 / 82.5)
+    assert mean(np.full(10, np.nan)) == FLOOR
+    assert agreements({"y": np.zeros(3)}, {"y": np.ones(3)}).tolist() == [0, 0, 0]
+    assert agreements({"y": np.array([1, 2, 3])}, {"y": np.array([1, 2, 4])}).tolist() == [1, 1, 0]
+
+
+def test_agreement_with_nothing():
+    with pytest.raises(InputError, match="has shape"):
+        agreements({"y": np.ones((2, 3))}, {"y": np.ones((2, 4))})
+    with pytest.raises(InputError, match="holds NaN"):
+        agreements({"y": np.ones((2, 3))}, {"y": np.full((2, 3), np.nan)})

@@ -6,6 +6,7 @@ import pytest
 
 from lrfdse.errors import InputError
 from lrfdse.model import load_model, rewrite
+from lrfdse.model.files import file_content, serialized
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ def test_external_data_are_read_and_hashed(mlp, external):
 
 def test_a_rewritten_model_needs_no_external_data(external, kit, tmp_path):
     model = load_model(external)
-    content = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 2)})
+    version = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 2)})
     (tmp_path / "alone").mkdir()
-    onnx.checker.check_model(onnx.load_from_string(content))
-    assert load_model(kit.write(content, tmp_path / "alone" / "model.onnx")).layer("fc2") == model.layer("fc2")
+    onnx.checker.check_model(onnx.load_from_string(file_content(version)))
+    assert load_model(kit.write(version, tmp_path / "alone" / "model.onnx")).layer("fc2") == model.layer("fc2")
 
 
 def test_missing_external_data(external):
@@ -133,4 +134,25 @@ def test_old_opsets_are_refused(make):
 def test_invalid_graphs_are_refused(make):
     path = make("g (float[n, 6] x) => (float[n, 6] y) { y = MatMul (x, nowhere) }")
     with pytest.raises(InputError, match=r"not a valid ONNX model: .*nowhere"):
+        load_model(path)
+
+
+def test_what_is_written_is_checked(mlp):
+    """A pass of ours that spoils a model must not reach a user's file."""
+    version = load_model(mlp).original.clone()
+    assert file_content(version) == serialized(version)
+    next(node for node in version.graph if node.op_type == "Relu").op_type = "Rulu"
+    with pytest.raises(onnx.checker.ValidationError, match="Rulu"):
+        file_content(version)
+
+
+def test_sparse_initializers_are_refused(make):
+    """`onnx_ir` would drop them without a word."""
+    path = make("g (float[n, 6] x) => (float[n, 6] y) { y = MatMul (x, w) }")
+    model = onnx.load(path)
+    values = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
+    places = onnx.helper.make_tensor("places", onnx.TensorProto.INT64, [2], [3, 7])
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [6, 6]))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="'w' is stored sparsely: store it as a dense initializer"):
         load_model(path)

@@ -33,7 +33,7 @@ def test_cross_moments(make, kit, sizes, batch):
     model = load_model(make(text, {"v1": w1, "c1": b1, "v2": w2}))
     factors = kit.svd_factors(w1.astype(np.float64), 2)
     x = rng.normal(size=(50, inputs)).astype(np.float32)
-    found = moments(model, Dataset({"x": x}, None), batch=batch, content=rewrite(model, {"v1": factors}), cross=True)
+    found = moments(model, Dataset({"x": x}, None), batch=batch, version=rewrite(model, {"v1": factors}), cross=True)
     low = kit.reconstruct(factors, hidden, inputs)
     check(found["v1"], x, x @ w1.T)
     check(found["v2"], np.maximum(x @ low.T + b1, 0), np.maximum(x @ w1.T + b1, 0) @ w2.T)
@@ -46,7 +46,7 @@ def test_cross_moments_pool_uses_and_positions(make, kit):
     model = load_model(make(text, {"w": square}))
     x = rng.normal(size=(5, 3, 6)).astype(np.float32)
     factors = kit.svd_factors(model.weight("w"), 2)
-    found = moments(model, Dataset({"x": x}, None), content=rewrite(model, {"w": factors}), cross=True)["w"]
+    found = moments(model, Dataset({"x": x}, None), version=rewrite(model, {"w": factors}), cross=True)["w"]
     low, flat = kit.reconstruct(factors, 6, 6).T, x.reshape(-1, 6)
     read = np.concatenate([flat, np.maximum(flat @ low, 0)])
     check(found, read, np.concatenate([flat, np.maximum(flat @ square, 0)]) @ square)
@@ -71,7 +71,7 @@ def test_levels_follow_the_graph(make):
 
     def groups(names):
         return levels(
-            model.content,
+            model.original,
             {name: [s.source for s in model.sites[name]] for name in names},
             {name: [s.output for s in model.sites[name]] for name in names},
         )

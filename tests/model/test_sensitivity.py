@@ -125,7 +125,7 @@ def test_a_fixed_batch_gives_the_same(make):
 def test_the_jacobian_of_given_values(make):
     path = make(network("Tanh"), WEIGHTS)
     model = load_model(path)
-    tail = Tail(model.content, model.sites["v1"][0], "y", "softmax", np.dtype(np.float32), Runtime(), True)
+    tail = Tail(model.original, model.sites["v1"][0], "y", "softmax", np.dtype(np.float32), Runtime(), True)
     assert not tail.direct
     values = np.random.default_rng(3).normal(size=(7, 8)).astype(np.float32)
     wanted = W2[None] * (1 - np.tanh(values.astype(np.float64)) ** 2)[:, None, :]

@@ -309,7 +309,7 @@ def served(explored, tmp_path_factory):
     with log.open("wb") as file:
         process = subprocess.Popen([*command, "--server", "wsgiref"], stdout=file, stderr=file)
     try:
-        address, patience = f"http://127.0.0.1:{port}", time.monotonic() + 120
+        address, patience = f"http://127.0.0.1:{port}", time.monotonic() + 600
         while True:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{address}/api/studies", timeout=60).close()

@@ -143,6 +143,11 @@ def test_modelled_and_measured_are_said(document, read):
     words = Page(report_html(read(document))).words
     assert "Every latency here is modelled, none is measured" in words
     assert "latency (µs), modelled" in words
+    assert "its latency modelled at 1600 MHz by counted cycles." in words
+    document["meter"]["procedure"] = "by adding & multiplying"
+    assert "its latency modelled at 1600 MHz by adding & multiplying." in Page(report_html(read(document))).words
+    document["meter"]["procedure"] = ""
+    assert "its latency modelled at 1600 MHz by the meter model." in Page(report_html(read(document))).words
     document["meter"].update(name="host", kind="measured")
     words = Page(report_html(read(document))).words
     assert "Every latency here is measured" in words

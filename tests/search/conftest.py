@@ -30,7 +30,7 @@ def grpc_proxy(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-W", "ignore", "-c", _SERVE, sqlite_url(folder / "behind.db"), str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 600
             while time.monotonic() < deadline and server.poll() is None:
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                     break

@@ -197,7 +197,7 @@ def process(place: Place, ending: str) -> subprocess.Popen[str]:
 def test_a_dead_process_gives_its_plan_back(place: Place) -> None:
     study = opened(place)
     study.enqueue(DENSE, "dense")
-    process(place, "die").communicate(timeout=60)
+    process(place, "die").communicate(timeout=600)
     assert study.snapshot().running == {("dense", "dense")}
     assert study.reclaim() == [("dense", "dense")]
     assert ("dense", "dense") not in study.snapshot()
@@ -314,6 +314,22 @@ def test_other_choices_get_their_own_study(place: Place) -> None:
     assert len(opened(place).finished()) == 1
 
 
+def test_a_refusal_names_the_parts_that_differ(file: Place) -> None:
+    code = {"lrfdse.model.moments": "aa", "numpy": "2.1", "scipy": "1.16"}
+    open_study(file.url, file.name, CHOICES, identity={**IDENTITY, "code": code}).close()
+    check_study(file.url, file.name, {**IDENTITY, "code": dict(code)})
+    with pytest.raises(InputError, match=r"of another code, which differs in lrfdse\.model\.moments, scipy: choose"):
+        check_study(file.url, file.name, {**IDENTITY, "code": {**code, "lrfdse.model.moments": "ab", "scipy": "1.17"}})
+    more = {f"part{k}": "" for k in range(9)}
+    with pytest.raises(InputError, match="differs in part0, part1, part2, part3, part4, part5 and 3 more: choose"):
+        check_study(file.url, file.name, {**IDENTITY, "code": {**code, **more}})
+    with pytest.raises(InputError, match="of code 'aa', but this run has code 'bb'"):
+        open_study(file.url, "plain", CHOICES, identity={**IDENTITY, "code": "aa"}).close()
+        check_study(file.url, "plain", {**IDENTITY, "code": "bb"})
+    with pytest.raises(InputError, match="another code, which differs in all parts"):
+        check_study(file.url, "plain", {**IDENTITY, "code": code})
+
+
 def test_foreign_studies_are_refused(place: Place) -> None:
     optuna.create_study(study_name=place.name, storage=open_storage(place.url))
     for use in (opened, joined):
@@ -392,7 +408,7 @@ def test_signs_of_life_from_another_machine_are_judged_by_ones_own_clock(
         assert study.reclaim() == []
         time.sleep(0.2)
     other._beats.close()  # the machine is gone
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 600
     while not (gone := study.reclaim()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert gone == [("dense", "dense")]

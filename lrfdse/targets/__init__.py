@@ -1,0 +1,4 @@
+"""The machines that kernels are made for: targets as data, and what their instruction sets are."""
+
+DEFAULT_TARGET = "riscv64"
+"""The target that a command takes where none is named."""

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.kernels.layers import Case
-from lrfdse.design import Argument, Artifact, Schedule
-from lrfdse.measure.toolchain import require_zig
+from lrfdse.ir.kernel import Argument, Artifact, Schedule
+from lrfdse.toolchain.programs import require_zig
 from lrfdse.targets.target import Target
 
 SYMBOL = "bench_kernel"

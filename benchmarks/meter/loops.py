@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Argument, Artifact, KernelSpec, Schedule
+from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
 from lrfdse.kernels.layout import step_cores
-from lrfdse.measure.toolchain import require_zig
+from lrfdse.toolchain.programs import require_zig
 from lrfdse.targets.target import Target
 
 _HEAD = """    for (long p = 0; p < {batch}; p++)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.meter.native import Memory
 from lrfdse.errors import ToolError
-from lrfdse.measure.toolchain import require_llvm
+from lrfdse.toolchain.programs import require_llvm
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import CacheLevel, Target
 

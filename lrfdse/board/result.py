@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrfdse.board.transport import Ended
-from lrfdse.design import Factorization, KernelSpec, Latency, Schedule
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec, Schedule
+from lrfdse.ir.latency import Latency
 from lrfdse.errors import InputError, ToolError
 
 TOLERANCE = 1e-4

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from lrfdse.check.limits import UNMEASURED, Limits, check_limits, recorded_limits
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
-from lrfdse.check.result import Entry, Result, clean, model_name, read_result
+from lrfdse.base.text import clean
+from lrfdse.check.result import Entry, Result, model_name, read_result
 from lrfdse.check.verdict import Check, Checked
 from lrfdse.errors import InputError
-from lrfdse.explore.log import LastRun, last_run
-from lrfdse.files import write_atomically
+from lrfdse.base.log import LastRun, last_run
+from lrfdse.base.files import write_atomically
 
 _FRONT = "front.json"
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from lrfdse.base.text import clean
+from lrfdse.errors import InputError
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lrfdse.errors import InputError
 
 SCHEMA_VERSION = 1
 """The newest form of ``front.json`` that is understood."""
@@ -111,17 +111,9 @@ def read_result(path: Path) -> Result:
     return _Reader(path, document).result()
 
 
-def clean(text: str) -> str:
-    """Return `text` on one line: what a terminal, an XML file or a log would act on is replaced.
-
-    >>> clean("a" + chr(10) + "b" + chr(27) + "[31m")
-    'a b�[31m'
-    """
-    text = re.sub(r"[\r\n\t\x0b\x0c\x85\u2028\u2029]+", " ", text)
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
-
-
 _LARGEST = sys.float_info.max
+
+
 _KINDS = {"dict": "an object", "list": "a list", "str": "a text"}
 
 

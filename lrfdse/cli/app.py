@@ -20,8 +20,9 @@ from lrfdse.targets import DEFAULT_TARGET
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrfdse.explore import Data, Exploration, Settings
-    from lrfdse.model import Untouched
+    from lrfdse.results.exploration import Exploration
+    from lrfdse.results.settings import Data, Settings
+    from lrfdse.ir.layer import Untouched
 
 app = typer.Typer(
     add_completion=False,
@@ -109,9 +110,10 @@ def explore(
     from lrfdse.cli.progress import listening
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
-    from lrfdse.explore import Data, Limits
-    from lrfdse.explore import explore as run
-    from lrfdse.report import front_document, is_refused, recommendation, write_reports
+    from lrfdse.results.settings import Data, Limits
+    from lrfdse.explore.run import explore as run
+    from lrfdse.report.front import front_document, write_reports
+    from lrfdse.report.tables import is_refused, recommendation
 
     limits = Limits(
         parse_drop(max_drop, "--max-drop"),
@@ -157,9 +159,10 @@ def inspect(
     """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
-    from lrfdse.explore import Data
-    from lrfdse.explore import inspect as run
-    from lrfdse.report import funnel_table, inspection_document, layer_table
+    from lrfdse.results.settings import Data
+    from lrfdse.explore.run import inspect as run
+    from lrfdse.report.front import inspection_document
+    from lrfdse.report.tables import funnel_table, layer_table
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
     with cache_folder_at(cache), listening(log_format) as listener:
@@ -193,7 +196,7 @@ def targets(as_json: JsonOption = False) -> None:
         return
     from rich.table import Table
 
-    from lrfdse.measure import METERS, auto_meter
+    from lrfdse.meters.meter import METERS, auto_meter
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("target", "core", "latency", "lanes", "last-level cache", "what it stands for"):
@@ -210,7 +213,7 @@ def export(
     design: Annotated[str, typer.Argument(help="The id of a design in its front.json.")],
 ) -> None:
     """Rebuild a design's compressed model and kernels from the folder's front.json."""
-    from lrfdse.explore import export as run
+    from lrfdse.explore.export import export as run
 
     typer.echo(run(folder, design))
 
@@ -226,7 +229,7 @@ def _settings(
     **more: Any,
 ) -> Settings:
     from lrfdse.cli.values import parse_shapes
-    from lrfdse.explore import settings_for
+    from lrfdse.explore.inputs import settings_for
 
     if cache is not None:
         more["cache"] = cache
@@ -235,15 +238,7 @@ def _settings(
 
 
 def _print_exploration(exploration: Exploration) -> None:
-    from lrfdse.report import (
-        design_table,
-        funnel_table,
-        hidden_text,
-        is_refused,
-        layer_table,
-        recommendation,
-        way_on,
-    )
+    from lrfdse.report.tables import design_table, funnel_table, hidden_text, is_refused, layer_table, recommendation, way_on
 
     console = console_of_stdout()
     console.print(layer_table(exploration.layers))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from lrfdse.board.calibrate import Calibration
+    from lrfdse.calibrate.fit import Calibration
     from lrfdse.board.result import BoardRun
 
 
@@ -42,9 +42,9 @@ def bench(
     from lrfdse.board.transport import open_transport
     from lrfdse.cli.progress import listening
     from lrfdse.cli.terminal import console
-    from lrfdse.explore.board import RECORD, BenchOptions
-    from lrfdse.explore.board import bench as run
-    from lrfdse.report.html import write_again
+    from lrfdse.calibrate.session import RECORD, BenchOptions
+    from lrfdse.calibrate.session import bench as run
+    from lrfdse.report.page.html import write_again
 
     way = open_transport(runner)
     with cache_folder_at(cache), listening() as listener:
@@ -69,9 +69,9 @@ def calibrate(
     ] = None,
 ) -> None:
     """Fit a target's clock and bandwidths to measurements on a board, and write a target file of your own."""
-    from lrfdse.board.calibrate import calibrate as fit
-    from lrfdse.board.record import read_record
-    from lrfdse.board.target_file import check_target_path, write_target
+    from lrfdse.calibrate.fit import calibrate as fit
+    from lrfdse.calibrate.record import read_record
+    from lrfdse.calibrate.target_file import check_target_path, write_target
     from lrfdse.cli.terminal import console
     from lrfdse.targets.catalog import load_target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lrfdse.design import Design
+    from lrfdse.ir.plan import Design
     from lrfdse.explore.inputs import Inputs
 
 

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from lrfdse.base.store import Store
-from lrfdse.design import Factorization, Plan
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.plan import Plan
 from lrfdse.errors import InputError
-from lrfdse.explore.corrections import open_corrections
-from lrfdse.explore.events import silent
+from lrfdse.repair.corrections import open_corrections
+from lrfdse.base.events import silent
 from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.keep import write_design
-from lrfdse.explore.plans import Builder
-from lrfdse.explore.run import fits_of
-from lrfdse.explore.settings import Data
-from lrfdse.files import sole_writer
+from lrfdse.deploy.designs import write_design
+from lrfdse.repair.builder import Builder
+from lrfdse.explore.layers.fits import fits_of
+from lrfdse.results.settings import Data
+from lrfdse.base.files import sole_writer
 from lrfdse.targets.catalog import noun_digest
 
 
@@ -38,7 +39,8 @@ def export(folder: Path, identity: str) -> Path:
 
 
 def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
-    from lrfdse.model import load_data, load_model
+    from lrfdse.model.data import load_data
+    from lrfdse.model.graph import load_model
 
     texts = _plan(document, identity)
     made = document["settings"]

@@ -11,7 +11,7 @@ from lrfdse.factorize.tt import tt_svd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lrfdse.design import Array, Factorization
+    from lrfdse.ir.factorization import Array, Factorization
     from lrfdse.factorize.objective import OutputError
 
 _LIFT = 0.01

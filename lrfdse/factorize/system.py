@@ -11,7 +11,7 @@ from lrfdse.factorize.linalg import LARGE, conjugate_gradients, solve_semidefini
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
     from lrfdse.factorize.objective import OutputError
 
 _DIRECT_UNKNOWNS = 5000

@@ -19,31 +19,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.errors import InputError, LrfdseError
-from lrfdse.explore.events import Event, Listener
-from lrfdse.explore.search import study_url
-from lrfdse.explore.share import store_of
+from lrfdse.base.events import Event, Listener
+from lrfdse.explore.identity import study_url
+from lrfdse.explore.identity import store_of
 from lrfdse.report.card import design_card
-from lrfdse.report.document import (
-    every_design,
-    is_verified,
-    recommended_of,
-    role_of,
-    shown_name,
-    shown_value,
-    title_of,
-)
-from lrfdse.report.figures import funnel_figure, pareto_figure
+from lrfdse.report.document import every_design, is_verified, recommended_of, role_of, shown_name, shown_value, title_of
+from lrfdse.report.page.figures import funnel_figure, pareto_figure
 from lrfdse.report.markdown import code, plain, table
 from lrfdse.report.numbers import us_text
-from lrfdse.report.wording import is_refused, sentence_of
+from lrfdse.report.page.wording import is_refused, sentence_of
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from lrfdse.explore import Settings
+    from lrfdse.results.settings import Settings
     from lrfdse.report.document import DesignEntry, Document
-    from lrfdse.search.queue import Queue
+    from lrfdse.search.study.queue import Queue
 
 SHOWN = "dashboard"
 """User attribute of the study: the digests of the notes and figures that were put there."""
@@ -68,8 +60,8 @@ def dress_study(settings: Settings, name: str, document: Document, tell: Listene
     tell
         Told what is not shown, and why.
     """
-    from lrfdse.search.opening import join_study
-    from lrfdse.search.storage import storage_errors
+    from lrfdse.search.study.opening import join_study
+    from lrfdse.search.study.storage import storage_errors
 
     if importlib.util.find_spec("optuna_dashboard") is None:
         # Whoever keeps the study where others look wants to see it; nobody else asked for anything.

@@ -8,8 +8,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.board.result import run_entry
-from lrfdse.explore.events import Listener, silent
-from lrfdse.files import write_atomically
+from lrfdse.base.events import Listener, silent
+from lrfdse.base.files import write_atomically
 from lrfdse.report.command import command_of
 from lrfdse.report.firmware import recommended_kernels
 from lrfdse.report.paths import relative, source
@@ -18,10 +18,12 @@ from lrfdse.targets.catalog import noun_digest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lrfdse.design import Design, Funnel
-    from lrfdse.explore import Exploration, Inspection, LayerResult, Settings
-    from lrfdse.explore.result import Spectrum
-    from lrfdse.model import Untouched
+    from lrfdse.ir.plan import Design
+    from lrfdse.ir.space import Funnel
+    from lrfdse.results.exploration import Exploration, Inspection, LayerResult
+    from lrfdse.results.settings import Settings
+    from lrfdse.results.exploration import Spectrum
+    from lrfdse.ir.layer import Untouched
 
 SCHEMA_VERSION = 1
 """Of ``front.json`` (docs/front-json.md): new keys leave it, a key that goes or changes its meaning raises it."""
@@ -94,7 +96,7 @@ def write_reports(exploration: Exploration, tell: Listener = silent) -> None:
     Then dress the study for optuna-dashboard, where that is installed; `tell` hears of it where that fails.
     """
     from lrfdse.report.dashboard import dress_study
-    from lrfdse.report.html import report_html
+    from lrfdse.report.page.html import report_html
 
     document = front_document(exploration)
     folder = exploration.settings.output

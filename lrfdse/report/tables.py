@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lrfdse.board.result import BoardRun
-    from lrfdse.design import Design, Funnel, Metric
-    from lrfdse.explore import Exploration, LayerResult
-    from lrfdse.explore.result import Spectrum
+    from lrfdse.ir.plan import Design, Metric
+    from lrfdse.ir.space import Funnel
+    from lrfdse.results.exploration import Exploration, LayerResult
+    from lrfdse.results.exploration import Spectrum
 
 
 _ALL = "front.csv has them all"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrfdse.design import Candidate, Cost, Direction, Factorization, Funnel, SearchSpace
+from lrfdse.ir.factorization import Direction, Factorization
+from lrfdse.ir.space import Candidate, Cost, Funnel, SearchSpace
 from lrfdse.errors import InputError
 from lrfdse.space.archive import Archive
 from lrfdse.space.join import join, prune, store

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lrfdse.errors import InputError
 from lrfdse.formats import FORMATS, Format, format_of
-from lrfdse.model import load_model
+from lrfdse.model.graph import load_model
 from lrfdse.model.data import random_inputs
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrfdse.check import Limits, Request, check
+from lrfdse.check.gate import Request, check
+from lrfdse.check.limits import Limits
 from lrfdse.check.regress import check_regressions
 from lrfdse.check.result import Entry, Result
 from lrfdse.errors import InputError

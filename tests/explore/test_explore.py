@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from lrfdse.cli import run
-from lrfdse.design import Factorization
+from lrfdse.ir.factorization import Factorization
 
 
 def explore(folder, target, output, space, cache, *more):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lrfdse.design import Factorization, Moments
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
 from lrfdse.errors import InputError
-from lrfdse.factorize import Fitter, dense_weight
+from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.als import fit_outputs, refit_core
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.target import Cumulative

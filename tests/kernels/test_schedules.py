@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.design import Factorization, KernelSpec
-from lrfdse.kernels import changed, changes, lower_bound_cycles, schedules
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.kernels.bounds import lower_bound_cycles
+from lrfdse.kernels.schedules import changed, changes, schedules
 from lrfdse.kernels.layout import Tiling, cover, tilings
 from lrfdse.targets.catalog import load_target, names
 

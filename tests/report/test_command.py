@@ -10,7 +10,8 @@ import pytest
 import typer
 
 from lrfdse.cli.app import app
-from lrfdse.explore import Data, Limits, settings_for
+from lrfdse.explore.inputs import settings_for
+from lrfdse.results.settings import Data, Limits
 from lrfdse.report.command import command_of
 
 NEUTRAL = {

@@ -20,14 +20,15 @@ from benchmarks.machine import described, machine
 from benchmarks.numbers import spearman
 from benchmarks.program import apart, parser
 from benchmarks.results import TOP, page, table
-from lrfdse.design import Factorization, Moments
-from lrfdse.factorize import Fitter
+from lrfdse.base.files import write_atomically
 from lrfdse.factorize.als import SWEEPS
+from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
-from lrfdse.files import write_atomically
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
 
 CASES = (
     (1024, "tt:m=32x32,n=32x32,r=32"),
@@ -132,7 +133,9 @@ def surrogate(name: str, weight: Array, moments: Moments, ratio: int) -> dict[st
 
 def lenet() -> tuple[Array, Moments]:
     """Return the second layer of the LeNet example with the moments of its inputs."""
-    from lrfdse.model import load_data, load_model, moments
+    from lrfdse.model.data import load_data
+    from lrfdse.model.graph import load_model
+    from lrfdse.repair.moments import moments
 
     folder = TOP / "examples" / "lenet300-fashion"
     model = load_model(folder / "model.onnx")

@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.machine import described, machine
 from benchmarks.program import apart, parser
 from benchmarks.results import table, write
-from lrfdse.search import Choice, LayerTable, plans
+from lrfdse.search.plans.knapsack import plans
+from lrfdse.search.plans.tables import Choice, LayerTable
 
 BLOCK = ((768, 768),) * 4 + ((3072, 768), (768, 3072))
 CASES = ((3, None), (6, None), (12, None), (24, None), (24, 0.3), (36, None), (36, 0.3))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lrfdse.files import write_atomically
+from lrfdse.base.files import write_atomically
 
 TOP = Path(__file__).resolve().parents[1]
 RESULTS = TOP / "results"

@@ -27,7 +27,7 @@ from benchmarks.machine import described, machine
 from benchmarks.mlp import write_mlp
 from benchmarks.program import LRFDSE, ONE_THREAD, parser
 from benchmarks.results import RAW, page, table
-from lrfdse.files import write_atomically
+from lrfdse.base.files import write_atomically
 
 SIZES = (25088, 4096, 4096, 1000)
 DECAY = 0.7

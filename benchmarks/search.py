@@ -32,19 +32,24 @@ from benchmarks.machine import described, machine
 from benchmarks.mlp import write_mlp
 from benchmarks.program import parser
 from benchmarks.results import RAW, TOP, table, write
+from lrfdse.base.events import silent
 from lrfdse.base.store import Store
-from lrfdse.design import Design
-from lrfdse.explore import Data, Settings, settings_for
-from lrfdse.explore.events import silent
-from lrfdse.explore.inputs import open_inputs
-from lrfdse.explore.options import study_layers
-from lrfdse.explore.plans import Builder, Evaluator, assemble, metric_of, plan_of, warm_params
-from lrfdse.explore.proxy import predicted_errors
-from lrfdse.explore.run import fits_of
-from lrfdse.explore.search import tables, told_apart
-from lrfdse.measure import open_meter
-from lrfdse.search import PlanFront, plans_by_regime, spread
-from lrfdse.search.samplers import Space, Told, open_sampler
+from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.layers.fits import fits_of
+from lrfdse.explore.layers.options import study_layers
+from lrfdse.explore.plans.assemble import assemble, metric_of, plan_of, warm_params
+from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.explore.plans.proxy import predicted_errors
+from lrfdse.explore.plans.stages import tables, told_apart
+from lrfdse.ir.plan import Design
+from lrfdse.meters.meter import open_meter
+from lrfdse.repair.builder import Builder
+from lrfdse.results.settings import Data, Settings
+from lrfdse.search.plans.knapsack import plans_by_regime
+from lrfdse.search.plans.spread import spread
+from lrfdse.search.plans.tables import PlanFront
+from lrfdse.search.samplers.builtin import open_sampler
+from lrfdse.search.samplers.protocol import Space, Told
 
 WORST_LOSS = 0.10
 WAYS = ("knapsack", "knapsack by output", "nsga2", "knapsack, nsga2", "knapsack, evolution", "random")

@@ -16,9 +16,11 @@ import numpy as np
 from benchmarks.machine import described, machine
 from benchmarks.program import apart, parser
 from benchmarks.results import table, write
-from lrfdse.design import SearchSpace
 from lrfdse.factorize.spectra import bond_tails
-from lrfdse.space import bonds, count_designs, front, rank_bound
+from lrfdse.ir.space import SearchSpace
+from lrfdse.space.count import count_designs
+from lrfdse.space.front import front
+from lrfdse.space.lattice import bonds, rank_bound
 
 LANES = 8
 REFERENCE = SearchSpace(unit_modes=False, directions=("rl",), dense_ranks_to=0, rank_step=1, lane_ranks=True)

@@ -1,6 +1,6 @@
 /* The program of a design that runs on a board: checks and times every kernel, and prints one JSON document.
  *
- * Linked with a design's kernels, a table that calls them, and one block of data (lrfdse/board/data.py): no C library,
+ * Linked with a design's kernels, a table that calls them, and one block of data (lrfdse/deploy/bench_data.py): no C library,
  * so one static file runs on any Linux of its instruction set. bench_system.c is the system below.
  */
 #include "bench.h"
@@ -81,7 +81,7 @@ static double time_calls(void (*run)(size_t), size_t kernel, long calls) {
 }
 
 /* How much to write before a cold call: by the board's own account of its caches within what the target allows, because
- * an emulator or a virtual machine tells of its host's (lrfdse/eviction.py).
+ * an emulator or a virtual machine tells of its host's (lrfdse/targets/eviction.py).
  */
 static size_t bytes_to_evict(double cache) {
     double least = (double)(uint32_t)data()->least_evict_bytes, most = (double)(uint32_t)data()->most_evict_bytes;

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from benchmarks.accuracy import minilm
 from benchmarks.accuracy.tail import split
 from benchmarks.recogniser import HEIGHT, WIDTH, alphabet_of, decoded, recogniser, render, vocabulary
-from lrfdse.model import Dataset, Model, Runtime, hits, load_data, load_model
+from lrfdse.model.data import Dataset, load_data
+from lrfdse.model.graph import Model, load_model
+from lrfdse.model.runtime import Runtime
+from lrfdse.quality.outputs import hits
 
 Outputs = Mapping[str, NDArray[Any]]
 Score = Callable[[Outputs, Outputs], float]

@@ -14,9 +14,12 @@ from benchmarks.accuracy.shapes import best_shapes
 from benchmarks.keys import code
 from lrfdse.base.keys import digest
 from lrfdse.base.store import Store
-from lrfdse.design import Factorization, Factors, Layer, Moments, SearchSpace
-from lrfdse.explore.fits import Fits
-from lrfdse.explore.losses import Divergences
+from lrfdse.explore.layers.fits import Fits
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Factors, Moments
+from lrfdse.ir.layer import Layer
+from lrfdse.ir.space import SearchSpace
+from lrfdse.quality.divergence import Divergences
 
 _STEPS = (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 96.0)
 GRID = (1.35, *_STEPS)
@@ -75,15 +78,15 @@ class Compressor:
     @functools.cached_property
     def moments(self) -> dict[str, Moments]:
         """What the layers read on the calibration data."""
-        from lrfdse.model import moments
+        from lrfdse.repair.moments import moments
 
         return moments(self.case.model, self.calib, list(self.case.layers))
 
     @functools.cached_property
     def _fits(self) -> dict[str, Fits]:
         """Fits by method."""
-        from lrfdse.explore.losses import layer_metrics, metrics_key
-        from lrfdse.factorize import Fitter
+        from lrfdse.factorize.fit import Fitter
+        from lrfdse.repair.weightings import layer_metrics, metrics_key
 
         case, data = self.case, self.calib
         model, key = case.model, data.digest + case.model.sha256
@@ -170,7 +173,8 @@ class Compressor:
             Layer to shape to the error that is summed; by default the predicted loss of the model, or the squared
             relative weight error where the family does not know the data.
         """
-        from lrfdse.search import Choice, LayerTable, plans
+        from lrfdse.search.plans.knapsack import plans
+        from lrfdse.search.plans.tables import Choice, LayerTable
 
         tables = []
         if errors is None and FAMILIES[family].data:
@@ -191,7 +195,7 @@ class Compressor:
 
     def losses(self, name: str, options: Sequence[Option]) -> dict[Factorization, float]:
         """Return what the model is predicted to lose with each option of a layer alone, as `--proxy loss` does."""
-        from lrfdse.explore.proxy import POINTS, power_curve
+        from lrfdse.explore.plans.proxy import POINTS, power_curve
 
         if name not in self._curves:
             chosen = spread_out(front_of(self.options("any", name)), POINTS)
@@ -233,8 +237,8 @@ class Compressor:
 
     def content(self, factors: Mapping[str, Factors]) -> bytes:
         """Return the compressed model."""
-        from lrfdse.model import rewrite
-        from lrfdse.model.files import file_content
+        from lrfdse.formats.onnx import file_content
+        from lrfdse.model.passes.factor import rewrite
 
         return file_content(rewrite(self.case.model, factors))
 
@@ -253,7 +257,7 @@ class Compressor:
     def _tails(self, name: str, data: bool) -> dict[tuple[int, int], np.ndarray]:
         """Return the energy discarded by bond and rank, of the weight or of the weight whitened bond by bond."""
         from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
-        from lrfdse.space import bonds
+        from lrfdse.space.lattice import bonds
 
         layer, known = self.layer(name), (name, data)
         if known in self._memory:
@@ -300,7 +304,8 @@ def rows_code() -> str:
 
 def _spectra_code() -> str:
     from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
-    from lrfdse.model import load_model, moments
-    from lrfdse.space import bonds
+    from lrfdse.model.graph import load_model
+    from lrfdse.repair.moments import moments
+    from lrfdse.space.lattice import bonds
 
     return code(bond_tails, whitened_bond_tails, moments, load_model, bonds)

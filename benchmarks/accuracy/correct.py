@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.accuracy.compress import Compressor
-    from lrfdse.design import Factors
-    from lrfdse.explore.correct import Corrector
+    from lrfdse.ir.factors import Factors
+    from lrfdse.repair.correct import Corrector
 
 
 class Corrections:
@@ -20,7 +20,7 @@ class Corrections:
 
     def __call__(self, factors: Mapping[str, Factors], sweeps: int) -> dict[str, Factors]:
         """Return the factors, fitted in graph order on what the compressed model feeds each layer, then refined."""
-        from lrfdse.explore.correct import Corrector
+        from lrfdse.repair.correct import Corrector
 
         if self._corrector is None:
             case = self._compressor.case

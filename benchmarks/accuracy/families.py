@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrfdse.design import Factorization
+from lrfdse.ir.factorization import Factorization
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Family:
     cores: int = 0
     """Exactly so many; 0 for plain SVD."""
     method: str = "auto"
-    """One of `lrfdse.factorize.METHODS`."""
+    """One of `lrfdse.factorize.methods.METHODS`."""
     parts: tuple[str, ...] = ()
     """Other families whose options this one takes together."""
 

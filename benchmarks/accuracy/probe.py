@@ -14,8 +14,8 @@ from benchmarks.accuracy.families import Option
 from benchmarks.keys import code
 from benchmarks.records import Record
 from lrfdse.base.keys import digest
-from lrfdse.design import Factorization
-from lrfdse.model import Runtime
+from lrfdse.ir.factorization import Factorization
+from lrfdse.model.runtime import Runtime
 
 Known = Callable[[str], bool]
 

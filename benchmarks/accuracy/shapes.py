@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Direction, Factorization
-from lrfdse.space import rank_bound
+from lrfdse.ir.factorization import Direction, Factorization
+from lrfdse.space.lattice import rank_bound
 
 Bond = tuple[int, int]
 Tails = Mapping[Bond, NDArray[np.float64]]

@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from lrfdse.model import Dataset, Runtime
+from lrfdse.model.data import Dataset
+from lrfdse.model.runtime import Runtime
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.kernels.layers import Case
-from lrfdse.design import Factorization
+from lrfdse.ir.factorization import Factorization
 
 Floats = NDArray[np.float64]
 SEED = 0
@@ -27,7 +27,7 @@ class Arrays:
 
 
 def arrays(case: Case) -> Arrays:
-    """Draw a case's numbers: those of `lrfdse.kernels.example` with the seed that `lrfdse.tune` uses."""
+    """Draw a case's numbers: those of `lrfdse.kernels.data.example` with the seed that `lrfdse.tune` uses."""
     rng = np.random.default_rng(SEED)
 
     def draw(shape: tuple[int, ...], scale: float = 1.0) -> Floats:

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.kernels.layers import Case
-from lrfdse.design import Argument, Artifact, Schedule
-from lrfdse.measure.toolchain import require_zig
+from lrfdse.ir.kernel import Argument, Artifact, Schedule
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
 
 SYMBOL = "bench_kernel"
 SIGNATURE = f"void {SYMBOL}(const float *restrict x, const float *restrict w, float *restrict y, float *restrict work)"

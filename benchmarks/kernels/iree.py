@@ -32,9 +32,9 @@ from benchmarks.kernels.iree_schedule import Buffer, Dispatch, Program, Unsuppor
 from benchmarks.kernels.layers import Case
 from benchmarks.kernels.once import output_of
 from benchmarks.machine import installed
-from lrfdse.design import Argument, Artifact, Schedule
-from lrfdse.measure.toolchain import find_llvm
+from lrfdse.ir.kernel import Argument, Artifact, Schedule
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import find_llvm
 
 FLAGS = {
     "default": (),

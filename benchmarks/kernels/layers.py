@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lrfdse.design import Factorization, KernelSpec
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
 from lrfdse.space.shapes import splits
 
 SVD_RATIO = 4

@@ -32,9 +32,9 @@ from benchmarks.kernels.litert_model import LITERT_FORMS, litert_model
 from benchmarks.kernels.rows import Row, failed, key_of, too_slow
 from benchmarks.keys import code
 from benchmarks.machine import installed
-from lrfdse.design import Measurement
 from lrfdse.errors import KernelError, ToolError
-from lrfdse.measure import Meter, open_meter
+from lrfdse.ir.latency import Measurement
+from lrfdse.meters.meter import Meter, open_meter
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
 
@@ -231,7 +231,7 @@ def numpy_model(case: Case, numbers: Arrays) -> bytes:
 
 def build_ours(case: Case, numbers: Arrays, target: Target) -> tuple[Built, Row] | Row:
     """Tune our kernel as an exploration does; return it with its row by the target's own meter."""
-    from lrfdse.kernels import pack
+    from lrfdse.kernels.data import pack
     from lrfdse.tune import best_kernel
 
     try:

@@ -33,7 +33,7 @@ from benchmarks.kernels.peers import (
 from benchmarks.kernels.rows import Row, RowCache, failed, key_of
 from benchmarks.kernels.table import IREE_BEST, Result, geometric_mean
 from benchmarks.keys import code
-from lrfdse.explore.processes import end_with_parent
+from lrfdse.base.processes import end_with_parent
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 from benchmarks.meter.cases import SYMBOL, Size, name_of, spec_of
 from lrfdse.errors import KernelError
-from lrfdse.kernels import compile_kernel, example, schedules
-from lrfdse.measure.disassemble import Disassembler
-from lrfdse.measure.mca import CoreModel, Mca
-from lrfdse.measure.nest import flatten
-from lrfdse.measure.scheduling import Engine, McaCycles, SelfTest, compute, open_engine, self_test
-from lrfdse.measure.scoreboard import Scoreboard
-from lrfdse.measure.trace import record
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.data import example
+from lrfdse.kernels.schedules import schedules
+from lrfdse.meters.disassemble import Disassembler
+from lrfdse.meters.mca import CoreModel, Mca
+from lrfdse.meters.nest import flatten
+from lrfdse.meters.scheduling import Engine, McaCycles, SelfTest, compute, open_engine, self_test
+from lrfdse.meters.scoreboard import Scoreboard
+from lrfdse.meters.trace import record
 from lrfdse.targets.catalog import load_target, names
 from lrfdse.targets.isa.code import Sequence
 from lrfdse.targets.target import Target

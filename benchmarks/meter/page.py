@@ -10,7 +10,7 @@ from benchmarks.meter.compare import Row, by_layer
 from benchmarks.meter.inorder import Engines, Whole
 from benchmarks.meter.machine_target import Hierarchy, levels
 from benchmarks.meter.simulate import Simulated
-from lrfdse.measure.scheduling import SelfTest
+from lrfdse.meters.scheduling import SelfTest
 
 
 def page_of(

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from benchmarks.meter.cases import Case
 from benchmarks.meter.machine_target import Hierarchy
-from lrfdse.design import Regime
-from lrfdse.measure.disassemble import Disassembler
-from lrfdse.measure.mca import CoreModel, Mca
-from lrfdse.measure.memory import MemoryCycles, memory_cycles
-from lrfdse.measure.nest import Loop, Nest, flatten
-from lrfdse.measure.scheduling import compute, open_engine
-from lrfdse.measure.trace import Trace, Traffic, record
+from lrfdse.ir.latency import Regime
+from lrfdse.meters.disassemble import Disassembler
+from lrfdse.meters.mca import CoreModel, Mca
+from lrfdse.meters.memory import MemoryCycles, memory_cycles
+from lrfdse.meters.nest import Loop, Nest, flatten
+from lrfdse.meters.scheduling import compute, open_engine
+from lrfdse.meters.trace import Trace, Traffic, record
 from lrfdse.targets.isa.code import Sequence
 from lrfdse.targets.target import Target
 

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.meter.inorder import Engines, Whole
 from benchmarks.meter.simulate import PREFETCHERS, TARGETS, Simulated
 from benchmarks.results import table
-from lrfdse.measure.scheduling import SelfTest
+from lrfdse.meters.scheduling import SelfTest
 from lrfdse.targets.catalog import load_target
 
 

@@ -119,7 +119,7 @@ def _sources(beside: tuple[Path, ...]) -> Sources:
             Path(__file__).parents[1],
             data=(data_folder("qemu"),),
             # How results are named and kept, and who hears of the work, decides none of them.
-            without=("lrfdse.base.closure", "lrfdse.base.keys", "lrfdse.base.store", "lrfdse.explore.events"),
+            without=("lrfdse.base.closure", "lrfdse.base.keys", "lrfdse.base.store", "lrfdse.base.events"),
             beside=beside,
         )
     return _SOURCES[beside]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.files import write_atomically
+from lrfdse.base.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)

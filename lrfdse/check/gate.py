@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrfdse.check.clean import clean
+from lrfdse.base.files import write_atomically
+from lrfdse.base.log import LastRun, last_run
+from lrfdse.base.text import clean
 from lrfdse.check.limits import UNMEASURED, Limits, check_limits, chosen_loss, recorded_limits
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
 from lrfdse.check.verdict import Check, Checked
 from lrfdse.errors import InputError
-from lrfdse.explore.log import LastRun, last_run
-from lrfdse.files import write_atomically
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document, model_name
 from lrfdse.results.read import FRONT, read_document

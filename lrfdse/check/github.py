@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from lrfdse.check.clean import clean
+from lrfdse.base.text import clean
 from lrfdse.check.table import WORDS, title_of
 from lrfdse.check.verdict import Checked
 

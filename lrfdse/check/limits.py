@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrfdse.check.clean import clean
+from lrfdse.base.text import clean
 from lrfdse.check.verdict import Check, Loss
-from lrfdse.design import Latency
+from lrfdse.ir.latency import Latency
 from lrfdse.results.designs import DesignFacts, Score
 from lrfdse.results.document import Document
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from lrfdse.check.clean import clean
+from lrfdse.base.text import clean
 from lrfdse.check.limits import UNMEASURED, chosen_loss, latency_text, loss_text, number, points
 from lrfdse.check.verdict import Check
 from lrfdse.errors import InputError

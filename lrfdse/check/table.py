@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from lrfdse.check.clean import clean
+from lrfdse.base.text import clean
 from lrfdse.check.verdict import Checked, Verdict
 
 WORDS: dict[Verdict, str] = {"pass": "pass", "fail": "FAIL", "skip": "skipped", "error": "ERROR"}

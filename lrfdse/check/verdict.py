@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lrfdse.design import MeterKind
+from lrfdse.ir.latency import MeterKind
 from lrfdse.results.designs import DesignFacts
 
 Verdict = Literal["pass", "fail", "skip", "error"]

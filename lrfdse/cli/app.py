@@ -20,9 +20,9 @@ from lrfdse.targets import DEFAULT_TARGET
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrfdse.explore import Data, Settings
     from lrfdse.results.document import Document
     from lrfdse.results.layers import UntouchedPart
+    from lrfdse.results.settings import Data, Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -110,9 +110,10 @@ def explore(
     from lrfdse.cli.progress import listening
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
-    from lrfdse.explore import Data, Limits
-    from lrfdse.explore import explore as run
-    from lrfdse.report import recommendation, write_reports
+    from lrfdse.explore.run import explore as run
+    from lrfdse.report.page.wording import recommendation
+    from lrfdse.report.write import write_reports
+    from lrfdse.results.settings import Data, Limits
     from lrfdse.results.write import document_of, json_of
 
     limits = Limits(
@@ -160,9 +161,9 @@ def inspect(
     """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
-    from lrfdse.explore import Data
-    from lrfdse.explore import inspect as run
-    from lrfdse.report import funnel_table, layer_table
+    from lrfdse.explore.run import inspect as run
+    from lrfdse.report.tables import funnel_table, layer_table
+    from lrfdse.results.settings import Data
     from lrfdse.results.write import inspection_of, json_of
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
@@ -197,7 +198,7 @@ def targets(as_json: JsonOption = False) -> None:
         return
     from rich.table import Table
 
-    from lrfdse.measure import METERS, auto_meter
+    from lrfdse.meters.meter import METERS, auto_meter
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("target", "core", "latency", "lanes", "last-level cache", "what it stands for"):
@@ -214,7 +215,7 @@ def export(
     design: Annotated[str, typer.Argument(help="The id of a design in its front.json.")],
 ) -> None:
     """Rebuild a design's compressed model and kernels from the folder's front.json."""
-    from lrfdse.explore import export as run
+    from lrfdse.explore.export import export as run
 
     typer.echo(run(folder, design))
 
@@ -230,7 +231,7 @@ def _settings(
     **more: Any,
 ) -> Settings:
     from lrfdse.cli.values import parse_shapes
-    from lrfdse.explore import settings_for
+    from lrfdse.explore.inputs import settings_for
 
     if cache is not None:
         more["cache"] = cache
@@ -239,7 +240,8 @@ def _settings(
 
 
 def _print_document(document: Document, folder: Path) -> None:
-    from lrfdse.report import design_table, funnel_table, hidden_text, layer_table, recommendation, way_on
+    from lrfdse.report.page.wording import hidden_text, recommendation, way_on
+    from lrfdse.report.tables import design_table, funnel_table, layer_table
 
     console = console_of_stdout()
     console.print(layer_table(document.layers))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from lrfdse.board.calibrate import Calibration
     from lrfdse.board.result import BoardRun
+    from lrfdse.calibrate.fit import Calibration
     from lrfdse.results.document import Document
 
 
@@ -40,11 +40,11 @@ def bench(
     from lrfdse.base.folders import cache_folder, cache_folder_at
     from lrfdse.board.result import board_line
     from lrfdse.board.transport import open_transport
+    from lrfdse.calibrate.session import RECORD, BenchOptions
+    from lrfdse.calibrate.session import bench as run
     from lrfdse.cli.progress import listening
     from lrfdse.cli.terminal import console
-    from lrfdse.explore.board import RECORD, BenchOptions
-    from lrfdse.explore.board import bench as run
-    from lrfdse.report.html import write_again
+    from lrfdse.report.page.html import write_again
 
     way = open_transport(runner)
     with cache_folder_at(cache), listening() as listener:
@@ -69,9 +69,9 @@ def calibrate(
     ] = None,
 ) -> None:
     """Fit a target's clock and bandwidths to measurements on a board, and write a target file of your own."""
-    from lrfdse.board.calibrate import calibrate as fit
-    from lrfdse.board.record import read_record
-    from lrfdse.board.target_file import check_target_path, write_target
+    from lrfdse.calibrate.fit import calibrate as fit
+    from lrfdse.calibrate.record import read_record
+    from lrfdse.calibrate.target_file import check_target_path, write_target
     from lrfdse.cli.terminal import console
     from lrfdse.targets.catalog import load_target
 

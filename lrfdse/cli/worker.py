@@ -20,7 +20,7 @@ def worker(
     """Evaluate plans of a study that another machine explores, until it is finished."""
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
-    from lrfdse.explore.worker import work
+    from lrfdse.explore.plans.worker import work
 
     with cache_folder_at(cache), listening() as listener:
         done = work(study, study_name, artifacts, cache, idle, trials, metric, listener)

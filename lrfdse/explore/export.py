@@ -6,17 +6,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.events import silent
+from lrfdse.base.files import sole_writer
 from lrfdse.base.store import Store
-from lrfdse.design import Factorization, Plan
+from lrfdse.deploy.designs import write_design
 from lrfdse.errors import InputError
-from lrfdse.explore.corrections import open_corrections
-from lrfdse.explore.events import silent
 from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.keep import write_design
-from lrfdse.explore.plans import Builder
-from lrfdse.explore.run import fits_of
-from lrfdse.explore.settings import Data
-from lrfdse.files import sole_writer
+from lrfdse.explore.layers.fits import fits_of
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.plan import Plan
+from lrfdse.repair.builder import Builder
+from lrfdse.repair.corrections import open_corrections
+from lrfdse.results.settings import Data
 from lrfdse.targets.catalog import noun_digest
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def export(folder: Path, identity: str) -> Path:
 
 
 def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
-    from lrfdse.model import load_data, load_model
+    from lrfdse.model.data import load_data
+    from lrfdse.model.graph import load_model
 
     made, data = document.settings, document.data
 

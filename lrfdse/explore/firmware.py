@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lrfdse.design import KernelSpec, Plan, Schedule
-from lrfdse.explore.keep import kernel_names, symbol_of
+from lrfdse.deploy.designs import kernel_names, symbol_of
+from lrfdse.ir.kernel import KernelSpec, Schedule
+from lrfdse.ir.plan import Plan
 from lrfdse.ir.storage import FLOAT32
 
 if TYPE_CHECKING:
-    from lrfdse.explore.result import LayerResult
     from lrfdse.results.designs import KernelFunction
+    from lrfdse.results.exploration import LayerResult
 
 
 def functions_of(plan: Plan, layers: Sequence[LayerResult]) -> tuple[KernelFunction, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lrfdse.design import KernelSpec, Regime
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.latency import Regime
 from lrfdse.targets.target import Target
 
 

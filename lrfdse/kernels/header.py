@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from lrfdse.design import Artifact, KernelSpec
+from lrfdse.ir.kernel import Artifact, KernelSpec
 from lrfdse.kernels.layout import step_cores, tilings
 from lrfdse.kernels.needs import needs_of, supported_function, supported_name
 from lrfdse.targets.target import Target

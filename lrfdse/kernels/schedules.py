@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from lrfdse.design import KernelSpec, Schedule, Step, StepSchedule
+from lrfdse.ir.factorization import Step
+from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.kernels.estimate import cycles, fits
 from lrfdse.kernels.layout import Tiling
 from lrfdse.targets.target import Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lrfdse.design import Artifact
+from lrfdse.ir.kernel import Artifact
 from lrfdse.targets.target import Target
 
 

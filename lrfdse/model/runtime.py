@@ -11,8 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
-from lrfdse.model.files import one_line, serialized
+from lrfdse.formats.onnx import serialized
 
 if TYPE_CHECKING:
     from lrfdse.model.data import Dataset

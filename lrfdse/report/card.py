@@ -9,7 +9,7 @@ from lrfdse.report.numbers import points_text, times_text, us_text
 from lrfdse.results.roles import role_of, shown_value
 
 if TYPE_CHECKING:
-    from lrfdse.design import Latency
+    from lrfdse.ir.latency import Latency
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
     from lrfdse.results.layers import LayerFacts

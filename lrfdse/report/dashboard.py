@@ -18,13 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.events import Event, Listener
 from lrfdse.errors import InputError, LrfdseError
-from lrfdse.explore.events import Event, Listener
 from lrfdse.report.card import design_card
-from lrfdse.report.figures import funnel_figure, pareto_figure
 from lrfdse.report.markdown import code, plain, table
 from lrfdse.report.numbers import us_text
-from lrfdse.report.wording import limits_text, sentence_of
+from lrfdse.report.page.figures import funnel_figure, pareto_figure
+from lrfdse.report.page.wording import limits_text, sentence_of
 from lrfdse.results.roles import role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
-    from lrfdse.search.queue import Queue
+    from lrfdse.search.study.queue import Queue
 
 SHOWN = "dashboard"
 """User attribute of the study: the digests of the notes and figures that were put there."""
@@ -66,8 +66,8 @@ def dress_study(
     tell
         Told what is not shown, and why.
     """
-    from lrfdse.search.opening import join_study
-    from lrfdse.search.storage import storage_errors
+    from lrfdse.search.study.opening import join_study
+    from lrfdse.search.study.storage import storage_errors
 
     if importlib.util.find_spec("optuna_dashboard") is None:
         # Whoever keeps the study where others look wants to see it; nobody else asked for anything.

@@ -12,7 +12,7 @@ from lrfdse.results.roles import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lrfdse.design import Latency
+    from lrfdse.ir.latency import Latency
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
     from lrfdse.results.layers import LayerFacts, Spectrum

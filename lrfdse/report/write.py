@@ -6,13 +6,13 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from lrfdse.explore.events import Listener, silent
-from lrfdse.files import write_atomically
+from lrfdse.base.events import Listener, silent
+from lrfdse.base.files import write_atomically
 from lrfdse.results.write import document_of, write_document
 
 if TYPE_CHECKING:
-    from lrfdse.explore.result import Exploration
     from lrfdse.results.document import Document
+    from lrfdse.results.exploration import Exploration
 
 
 def write_reports(exploration: Exploration, tell: Listener = silent) -> None:
@@ -21,7 +21,7 @@ def write_reports(exploration: Exploration, tell: Listener = silent) -> None:
     Then dress the study for optuna-dashboard, where that is installed; `tell` hears of it where that fails.
     """
     from lrfdse.report.dashboard import dress_study
-    from lrfdse.report.html import report_html
+    from lrfdse.report.page.html import report_html
 
     document = document_of(exploration)
     folder, study = exploration.settings.output, exploration.study

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from lrfdse.design import MeterKind
-from lrfdse.explore.plain import expected
+from lrfdse.base.codec import expected
+from lrfdse.ir.latency import MeterKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

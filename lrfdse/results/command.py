@@ -10,7 +10,7 @@ from lrfdse.results.paths import relative, source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lrfdse.explore import Settings
+    from lrfdse.results.settings import Settings
 
 
 def command_of(settings: Settings) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lrfdse.design import Latency, Regime
-from lrfdse.explore.plain import expected
+from lrfdse.base.codec import expected
+from lrfdse.ir.latency import Latency, Regime
 from lrfdse.results.layers import Choice, Latencies
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from lrfdse.explore.plain import expected
+from lrfdse.base.codec import expected
 from lrfdse.results.asked import Asked, DataFiles, LatencyFacts, MeterFacts, ModelFile, SpaceFacts, TargetFacts
 from lrfdse.results.designs import DesignFacts, KernelFunction
 from lrfdse.results.layers import LayerFacts, UntouchedPart

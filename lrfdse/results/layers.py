@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrfdse.design import Latency, Regime
-from lrfdse.explore.plain import expected
+from lrfdse.base.codec import expected
+from lrfdse.ir.latency import Latency, Regime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

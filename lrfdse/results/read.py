@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lrfdse.base.codec import from_plain
 from lrfdse.errors import InputError
-from lrfdse.explore.plain import from_plain
 from lrfdse.results.document import SCHEMA_VERSION, Document
 from lrfdse.results.schema1 import Document1
 from lrfdse.results.upgrade import upgraded

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lrfdse.explore.plain import hints_of, is_needed, key_of
+from lrfdse.base.codec import hints_of, is_needed, key_of
 from lrfdse.results.document import SCHEMA_VERSION, Document
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lrfdse.design import Regime
-from lrfdse.explore.plain import KEY, expected
+from lrfdse.base.codec import KEY, expected
+from lrfdse.ir.latency import Regime
 from lrfdse.results.layers import Funnel, Spectra
 
 Three = tuple[float, float, float]

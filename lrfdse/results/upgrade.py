@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lrfdse.design import Latency, Regime
+from lrfdse.ir.latency import Latency, Regime
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.asked import (
     Asked,

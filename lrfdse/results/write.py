@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Latency
-from lrfdse.explore.plain import to_plain
-from lrfdse.files import write_atomically
+from lrfdse.base.codec import to_plain
+from lrfdse.base.files import write_atomically
+from lrfdse.ir.latency import Latency
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.asked import (
     Asked,
@@ -43,10 +43,10 @@ from lrfdse.targets.catalog import noun_digest
 
 if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun
-    from lrfdse.design import Design
-    from lrfdse.explore import result as found
-    from lrfdse.explore.settings import Settings
-    from lrfdse.model import Untouched
+    from lrfdse.ir.layer import Untouched
+    from lrfdse.ir.plan import Design
+    from lrfdse.results import exploration as found
+    from lrfdse.results.settings import Settings
 
 _STORAGE = FLOAT32
 _COVERS = "the sum over the model's fully-connected layers; the rest of the model is not in it"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lrfdse.targets.isa import InstructionSet, Vectors, instruction_set
+from lrfdse.targets.isa import instruction_set
+from lrfdse.targets.isa.description import InstructionSet, Vectors
 
 
 @dataclass(frozen=True, slots=True)

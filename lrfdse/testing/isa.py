@@ -17,11 +17,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from lrfdse.design import Artifact, Factorization, KernelSpec
 from lrfdse.errors import InputError
-from lrfdse.targets.isa import InstructionSet, instruction_set, names
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import Artifact, KernelSpec
+from lrfdse.targets.isa import instruction_set, names
 from lrfdse.targets.isa.classes import BRANCH, CLASSES, INTEGER, OTHER_VECTOR, SCALAR_FMA, VECTOR_FMA
 from lrfdse.targets.isa.code import Instruction, Registers
+from lrfdse.targets.isa.description import InstructionSet
 from lrfdse.targets.target import Target
 
 _SPECS = (
@@ -111,8 +113,8 @@ class InstructionSetContract:
 
     def test_a_core_model_passes_its_probe(self, isa: InstructionSet, target: Target) -> None:
         """LLVM's model of the target's core knows the probe, and one of the engines orders it as the core does."""
-        from lrfdse.measure.mca import CoreModel
-        from lrfdse.measure.scheduling import self_test
+        from lrfdse.meters.mca import CoreModel
+        from lrfdse.meters.scheduling import self_test
 
         if not target.scheduling_model:
             pytest.skip(f"target {target.name} is measured only: it has no core model")
@@ -122,8 +124,8 @@ class InstructionSetContract:
 
     def test_kernels_compile(self, isa: InstructionSet, target: Target) -> None:
         """The best schedules compile to FMAs and branches without comments; that of a dense layer spills nothing."""
-        from lrfdse.explore.assembly import instructions, mix
-        from lrfdse.kernels import spills
+        from lrfdse.deploy.listing import instructions, mix
+        from lrfdse.kernels.spills import spills
 
         for artifact in _kernels(target):
             code = instructions(artifact.assembly, isa)
@@ -135,9 +137,9 @@ class InstructionSetContract:
 
     def test_zig_links_what_llvm_compiles(self, isa: InstructionSet, target: Target) -> None:
         """Kernels are for the machine of zig's triple, for which the emulator's harness has entry code."""
-        from lrfdse.measure import build
+        from lrfdse.toolchain import zig
 
-        harness = build.harness(dataclasses.replace(target, link=isa.zig), 1).read_bytes()
+        harness = zig.harness(dataclasses.replace(target, link=isa.zig), 1).read_bytes()
         kernel = next(_kernels(target)).object_code
         assert _elf_machine(kernel) == _elf_machine(harness)
 
@@ -164,7 +166,7 @@ def _registers(isa: InstructionSet, text: str) -> Registers:
 
 def _assembled(lines: list[str], isa: InstructionSet, target: Target) -> int:
     """Return how many instructions LLVM makes of lines of assembly; it must refuse none."""
-    from lrfdse.measure.toolchain import require_llvm
+    from lrfdse.toolchain.programs import require_llvm
 
     command = [require_llvm("llvm-mc").path, f"-triple={isa.llvm}", f"-mattr={','.join(target.features)}"]
     ended = subprocess.run(
@@ -175,7 +177,8 @@ def _assembled(lines: list[str], isa: InstructionSet, target: Target) -> int:
 
 
 def _kernels(target: Target) -> Iterator[Artifact]:
-    from lrfdse.kernels import compile_kernel, schedules
+    from lrfdse.kernels.build import compile_kernel
+    from lrfdse.kernels.schedules import schedules
 
     for spec in _SPECS:
         yield compile_kernel(spec, schedules(spec, target, 1)[0], target, "kernel", assembly=True)

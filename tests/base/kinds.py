@@ -19,18 +19,27 @@ import lrfdse
 from lrfdse.base import keys
 from lrfdse.base.store import Store
 from lrfdse.board.result import BoardRun, KernelRun
-from lrfdse.design import Cost, Factorization, Funnel, KernelSpec, Latency
-from lrfdse.explore import Data, LayerResult, Option, board, designs, kernels, losses, proxy, settings_for, spectra
-from lrfdse.explore.corrections import Corrections
-from lrfdse.explore.fits import Fits, data_key, found_fits
+from lrfdse.calibrate import session
 from lrfdse.explore.identity import code_identity
-from lrfdse.explore.inputs import open_inputs
-from lrfdse.explore.plans import plan_of
-from lrfdse.factorize import Fitter
-from lrfdse.measure import missing_tools, open_meter
-from lrfdse.measure.host_meter import HostMeter
-from lrfdse.model import moments
+from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.layers import fronts, latencies, spectra
+from lrfdse.explore.layers.fits import Fits, data_key, found_fits
+from lrfdse.explore.plans import proxy
+from lrfdse.explore.plans.assemble import plan_of
+from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.space import Cost, Funnel
+from lrfdse.meters.host_meter import HostMeter
+from lrfdse.meters.meter import open_meter
+from lrfdse.repair import weightings
+from lrfdse.repair.corrections import Corrections
+from lrfdse.repair.moments import moments
+from lrfdse.results.exploration import LayerResult, Option
+from lrfdse.results.settings import Data
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import missing_tools
 
 PACKAGE = Path(lrfdse.__file__).parent
 
@@ -82,11 +91,11 @@ def stages(folder):
     inputs, store, target = open_inputs(settings), Asking(folder), load_target("riscv64")
     model, calib, space = inputs.model, inputs.calib, settings.space
     layer, shape, latency = model.layers[0], Factorization.svd(16, 16, 4), Latency(1.0, 1.0, 1.0)
-    seen, loss = moments(model, calib, [layer.name])[layer.name], losses.loss_of(model, calib, False)
+    seen, loss = moments(model, calib, [layer.name])[layer.name], weightings.loss_of(model, calib, False)
     fitter = Fitter(model.weight(layer.name), seen, "auto", name=layer.name)
 
     def fits():
-        key = losses.metrics_key(model, calib, loss)
+        key = weightings.metrics_key(model, calib, loss)
         return Fits({layer.name: fitter}, data_key(model, calib), store, key)
 
     def correct():
@@ -107,21 +116,21 @@ def stages(folder):
         pass
 
     found = {
-        "counts": lambda: designs.funnel_of(layer, space, target, store),
-        "fronts": lambda: designs.prepare_spectra(layer, fits(), space, target, store, silent),
-        "spectra": lambda: designs.prepare_spectra(layer, fits(), space, target, store, silent),
+        "counts": lambda: fronts.funnel_of(layer, space, target, store),
+        "fronts": lambda: fronts.prepare_spectra(layer, fits(), space, target, store, silent),
+        "spectra": lambda: fronts.prepare_spectra(layer, fits(), space, target, store, silent),
         "spectrum of the weight": lambda: spectra.spectrum_of(layer, lambda: fitter.weight, store),
         "spectrum as the inputs see it": lambda: spectra.whitened_spectrum_of(layer, fits(), store),
         "spectrum of the inputs": lambda: spectra.inputs_spectrum_of(layer, fits(), store),
         "fits": lambda: fits().factors(layer, shape),
-        "metrics": lambda: losses.layer_metrics(model, calib, [layer.name], loss, store),
+        "metrics": lambda: weightings.layer_metrics(model, calib, [layer.name], loss, store),
         "corrections": correct,
-        "kernels": lambda: kernels.measure_kernels([spec], target, fake, store, 1, silent),
+        "kernels": lambda: latencies.measure_kernels([spec], target, fake, store, 1, silent),
         "sensitivity by fidelity": lambda: proxy.predicted_errors(settings, inputs, (), None, silent),
         "sensitivity by loss": lambda: proxy.predicted_errors(by_loss, inputs, (result,), None, silent),
     }
     if not missing_tools(target, "model"):
-        found["terms"] = lambda: board.write_record(folder, [run], target, store, silent)
+        found["terms"] = lambda: session.write_record(folder, [run], target, store, silent)
     return {name: lambda name=name, stage=stage: asked(name.split()[0], stage) for name, stage in found.items()}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lrfdse.base.folders import CACHE_VARIABLE, cache_folder, cache_folder_at, data_folder
-from lrfdse.explore import settings_for
+from lrfdse.explore.inputs import settings_for
 
 ASK = "from lrfdse.base.folders import cache_folder; print(cache_folder())"
 

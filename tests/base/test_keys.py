@@ -20,9 +20,9 @@ from lrfdse.base.folders import data_folder
 from lrfdse.base.keys import CodeKey, code_key, digest, result_key
 from lrfdse.factorize.als import fit_outputs
 from lrfdse.factorize.linalg import square_root
-from lrfdse.measure import missing_tools
-from lrfdse.model import moments
+from lrfdse.repair.moments import moments
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import missing_tools
 
 SEEN = {"spectrum as the inputs see it", "spectrum of the inputs", "spectra", "fronts"}
 """What is computed from what layers read on calibration data, before anything is fitted."""
@@ -31,14 +31,14 @@ FITTED = {"fits", "corrections", "sensitivity by loss", *SCORED}
 METERED = {"the model meter", "terms"}
 
 EDITS = {
-    "lrfdse/model/moments.py:_Sum.add": SEEN | FITTED,
+    "lrfdse/repair/moments.py:_Sum.add": SEEN | FITTED,
     "lrfdse/model/graph.py:load_model": SEEN | FITTED | {"metrics"},
     "lrfdse/space/count.py:count_designs": {"counts", "fronts"},
     "lrfdse/space/front.py:front": {"fronts"},
-    "lrfdse/explore/designs.py:_energy": {"spectra", "fronts"},
+    "lrfdse/explore/layers/fronts.py:_energy": {"spectra", "fronts"},
     "lrfdse/factorize/spectra.py:_tails": {"spectrum of the weight", *SEEN, *FITTED},
     "lrfdse/factorize/spectra.py:whitened_bond_tails": {"spectra", "fronts"},
-    "lrfdse/explore/spectra.py:spectrum": {
+    "lrfdse/explore/layers/spectra.py:spectrum": {
         *("spectrum of the weight", "spectrum as the inputs see it", "spectrum of the inputs")
     },
     "lrfdse/factorize/als.py:_Sweep.update": {
@@ -46,29 +46,29 @@ EDITS = {
         *("spectrum as the inputs see it", "spectrum of the inputs"),
         *FITTED,
     },
-    "lrfdse/model/sensitivity.py:_curvature_sum": {"metrics"} | FITTED,
-    "lrfdse/explore/correct.py:Corrector._refined": {"corrections"} | SCORED,
-    "lrfdse/explore/refine.py:refined": {"corrections"} | SCORED,
-    "lrfdse/explore/fits.py:packed": FITTED,
-    "lrfdse/model/rewrite.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
-    "lrfdse/explore/metrics.py:_top5": {"corrections", "sensitivity by loss"} | SCORED,
-    "lrfdse/explore/scores.py:paired_error": SCORED,
-    "lrfdse/explore/losses.py:told": {"sensitivity by loss"},
+    "lrfdse/repair/curvature.py:_curvature_sum": {"metrics"} | FITTED,
+    "lrfdse/repair/correct.py:Corrector._refined": {"corrections"} | SCORED,
+    "lrfdse/repair/refine.py:refined": {"corrections"} | SCORED,
+    "lrfdse/explore/layers/fits.py:packed": FITTED,
+    "lrfdse/model/passes/factor.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
+    "lrfdse/quality/metrics.py:_top5": {"corrections", "sensitivity by loss"} | SCORED,
+    "lrfdse/quality/scores.py:paired_error": SCORED,
+    "lrfdse/quality/divergence.py:told": {"sensitivity by loss"},
     "lrfdse/kernels/emit.py:StepEmitter._store": {"kernels", "terms"},
     "lrfdse/tune/__init__.py:best_kernel": {"kernels"},
-    "lrfdse/measure/memory.py:memory_cycles": {"the model meter", "terms"},
-    "lrfdse/measure/trace.py:record": METERED,
+    "lrfdse/meters/memory.py:memory_cycles": {"the model meter", "terms"},
+    "lrfdse/meters/trace.py:record": METERED,
     "qemu/lrfmeter.c:": METERED,
     "qemu/harness.c:": METERED,
-    "lrfdse/measure/host_meter.py:HostMeter.measure": {"the host meter"},
-    "lrfdse/measure/_host_runner.py:main": {"the host meter"},
+    "lrfdse/meters/host_meter.py:HostMeter.measure": {"the host meter"},
+    "lrfdse/meters/_host_runner.py:main": {"the host meter"},
     "qemu/timer.c:": {"the host meter"},
     # Who listens, who asks, who prints and who keeps decides nothing.
-    "lrfdse/explore/log.py:event_line": set(),
+    "lrfdse/base/log.py:event_line": set(),
     "lrfdse/explore/run.py:explore": set(),
-    "lrfdse/report/html.py:report_html": set(),
-    "lrfdse/search/samplers.py:open_sampler": set(),
-    "lrfdse/search/knapsack.py:plans": set(),
+    "lrfdse/report/page/html.py:report_html": set(),
+    "lrfdse/search/samplers/builtin.py:open_sampler": set(),
+    "lrfdse/search/plans/knapsack.py:plans": set(),
     "lrfdse/base/store.py:Store.get": set(),
 }
 LINES = {".py": "pass", ".c": "int edited;"}

@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.accuracy import bert, columns, pooled, probe, report, shapes, tail
-from lrfdse.design import Factorization
-from lrfdse.model import Dataset, Runtime
+from lrfdse.ir.factorization import Factorization
+from lrfdse.model.data import Dataset
+from lrfdse.model.runtime import Runtime
 
 
 def tiny_bert(rng, hidden, inner, layers, words=11, places=9):

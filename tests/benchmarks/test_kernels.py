@@ -24,10 +24,12 @@ from benchmarks.kernels import (
     table,
 )
 from benchmarks.kernels.running import best_variants
-from lrfdse.design import Factorization
-from lrfdse.kernels import compile_kernel, example, pack, schedules
-from lrfdse.measure.toolchain import find_zig
+from lrfdse.ir.factorization import Factorization
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.data import example, pack
+from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import find_zig
 
 SHAPES = (
     ("dense", 1),

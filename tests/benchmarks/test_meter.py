@@ -13,10 +13,11 @@ import pytest
 from benchmarks.meter import cases, compare, loops
 from benchmarks.meter.machine_target import TARGET
 from benchmarks.meter.simulate_run import symbols
-from lrfdse.design import Factorization, KernelSpec
-from lrfdse.measure import open_meter
-from lrfdse.measure.toolchain import find_llvm, find_zig
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.meters.meter import open_meter
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import find_llvm, find_zig
 
 TOP = Path(__file__).resolve().parents[2]
 

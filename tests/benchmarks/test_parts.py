@@ -15,7 +15,7 @@ from benchmarks.numbers import spearman
 from benchmarks.program import apart, parser
 from benchmarks.records import Records
 from benchmarks.results import RESULTS, page, table, write
-from lrfdse.model import load_model
+from lrfdse.model.graph import load_model
 
 
 def test_records_survive_a_torn_line(tmp_path):

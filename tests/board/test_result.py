@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.base.codec import to_plain
 from lrfdse.board.result import BoardRun, board_line, read_run
 from lrfdse.board.transport import Ended
 from lrfdse.errors import ToolError
-from lrfdse.explore.plain import to_plain
 from lrfdse.results.write import board_of
 
 KERNEL = {

@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 from lrfdse.cli import run
-from lrfdse.design import Factorization
+from lrfdse.ir.factorization import Factorization
 from lrfdse.results.schema import SCHEMA_FILE
 
 

@@ -80,7 +80,7 @@ def test_an_interrupted_exploration_leaves_nothing_behind_and_resumes(stage, sma
 HELPED = """
 import time
 from lrfdse.explore import worker
-from lrfdse.explore.plans import Evaluator
+from lrfdse.explore.plans.assemble import Evaluator
 worker._WORTH_SECONDS = 0.0
 really = Evaluator.scores
 Evaluator.scores = lambda self, *rest: time.sleep(0.5) or really(self, *rest)

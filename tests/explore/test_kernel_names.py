@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.design import Layer, Use
-from lrfdse.explore.keep import kernel_names, symbol_of
+from lrfdse.deploy.designs import kernel_names, symbol_of
+from lrfdse.ir.layer import Layer, Use
 
 
 def layer(name, uses=1):

@@ -18,22 +18,22 @@ import pytest
 from optuna.trial import TrialState
 
 from lrfdse.cli import run
-from lrfdse.search.storage import open_storage
+from lrfdse.search.study.storage import open_storage
 
 MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 
 DRIVER = """
 import os, sys, time, types
 
-from lrfdse.design import Design, Factorization, Latency, Plan
+from lrfdse.ir import Design, Factorization, Latency, Plan
 from lrfdse.explore import trials
-from lrfdse.explore.events import silent
-from lrfdse.explore.scores import Scores
-from lrfdse.explore.settings import Limits
-from lrfdse.explore.trials import Job, Trials
+from lrfdse.base.events import silent
+from lrfdse.quality.scores import Scores
+from lrfdse.results.settings import Limits
+from lrfdse.explore.plans.trials import Job, Trials
 from lrfdse.search import Choice, LayerTable
-from lrfdse.search.opening import join_study, open_study
-from lrfdse.search.samplers import Space, open_sampler
+from lrfdse.search.study.opening import join_study, open_study
+from lrfdse.search.samplers.builtin import Space, open_sampler
 
 LAYERS = ("fc1", "fc2", "fc3")
 TEXTS = ("dense", *(f"svd:r={rank}" for rank in range(8, 1, -1)))

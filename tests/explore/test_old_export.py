@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 
 from lrfdse.cli import run
-from lrfdse.model import load_data, load_model
+from lrfdse.model.data import load_data
+from lrfdse.model.graph import load_model
 from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
 FILE = Path(__file__).parents[1] / "results" / "fixtures" / "1-board.json"

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from lrfdse.base.events import silent
 from lrfdse.base.store import Store
-from lrfdse.design import Factorization, KernelSpec
 from lrfdse.errors import InputError
-from lrfdse.explore.events import silent
-from lrfdse.explore.kernels import measure_kernels
-from lrfdse.measure import METERS
+from lrfdse.explore.layers.latencies import measure_kernels
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.meters.meter import METERS
 from lrfdse.targets.catalog import load_target
 
 REPOSITORY = Path(__file__).parents[2]

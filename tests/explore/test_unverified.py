@@ -10,7 +10,9 @@ import onnxruntime
 import pytest
 
 from lrfdse.cli import run
-from lrfdse.explore import Limits, explore, settings_for
+from lrfdse.explore.inputs import settings_for
+from lrfdse.explore.run import explore
+from lrfdse.results.settings import Limits
 
 
 @pytest.fixture(scope="module")

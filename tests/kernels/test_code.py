@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.design import Artifact, Factorization, KernelSpec, Schedule, StepSchedule
-from lrfdse.kernels import c_header, compile_kernel, schedules, spills
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.header import c_header
+from lrfdse.kernels.schedules import schedules
+from lrfdse.kernels.spills import spills
 from lrfdse.targets.catalog import load_target, names
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,8 +10,12 @@ import sys
 import numpy as np
 import pytest
 
-from lrfdse.design import Artifact, Factorization, KernelSpec, Schedule, StepSchedule
-from lrfdse.kernels import c_header, compile_kernel, example, schedules
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.data import example
+from lrfdse.kernels.header import c_header
+from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target, names
 
 TARGETS = [name for name in names("targets") if not load_target(name).is_native]

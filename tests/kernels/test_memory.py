@@ -7,8 +7,10 @@ import re
 
 import pytest
 
-from lrfdse.design import Factorization, KernelSpec
-from lrfdse.kernels import compile_kernel, schedules
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target
 
 SAVED_REGISTERS = 512

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.design import Argument, Artifact, Factorization, KernelSpec, Schedule
-from lrfdse.kernels import c_header
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
+from lrfdse.kernels.header import c_header
 from lrfdse.kernels.needs import needs_of
-from lrfdse.measure.toolchain import require_zig
 from lrfdse.targets.catalog import load_target, names
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
 
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wundef", "-pedantic", "-Werror")
 LANGUAGES = {

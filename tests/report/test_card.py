@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from lrfdse.report import design_card
+from lrfdse.report.card import design_card
 
 
 def tables(card):

@@ -19,11 +19,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lrfdse.report import design_card, funnel_figure
+from lrfdse.report.card import design_card
 from lrfdse.report.dashboard import dress, dress_study, study_card
+from lrfdse.report.page.figures import funnel_figure
 from lrfdse.results.read import document_of_plain
-from lrfdse.search.opening import join_study, open_study
-from lrfdse.search.storage import open_storage
+from lrfdse.search.study.opening import join_study, open_study
+from lrfdse.search.study.storage import open_storage
 
 dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
 
@@ -274,7 +275,7 @@ def test_a_failure_is_a_note(case, tmp_path, document, designs):
 
 def test_an_interruption_is_not_held_up(tmp_path, document, designs, monkeypatch):
     explored(str(tmp_path / "good.db"), document)
-    monkeypatch.setattr("lrfdse.report.dashboard.pareto_figure", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("lrfdse.report.page.figures.pareto_figure", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         dress_at(tmp_path / "good.db", document, tmp_path, print)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.report import funnel_figure, pareto_figure, score_figure, spectra_figure
+from lrfdse.report.page.figures import funnel_figure, pareto_figure, score_figure, spectra_figure
 
 
 def points(figure):

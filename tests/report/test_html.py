@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lrfdse.cli import run
 from lrfdse.errors import InputError
-from lrfdse.report import report_html
+from lrfdse.report.page.html import report_html
 from lrfdse.results.read import document_of_plain
 
 VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.design import Latency
+from lrfdse.ir.latency import Latency
 from lrfdse.results.asked import Asked, Limits, MeterFacts, ModelFile, TargetFacts
 from lrfdse.results.designs import DesignFacts, Score
 from lrfdse.results.document import Document

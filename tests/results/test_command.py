@@ -10,8 +10,9 @@ import pytest
 import typer
 
 from lrfdse.cli.app import app
-from lrfdse.explore import Data, Limits, settings_for
+from lrfdse.explore.inputs import settings_for
 from lrfdse.results.command import command_of
+from lrfdse.results.settings import Data, Limits
 
 NEUTRAL = {
     *("--study", "--study-name", "--artifacts", "--workers", "--cache", "--json", "--log-format", "--help"),

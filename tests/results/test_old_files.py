@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from lrfdse.cli import run
-from lrfdse.report import design_table, funnel_table, layer_table, recommendation
+from lrfdse.report.page.wording import recommendation
+from lrfdse.report.tables import design_table, funnel_table, layer_table
 from lrfdse.results.read import read_document
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.base.codec import to_plain
 from lrfdse.errors import InputError
-from lrfdse.explore.plain import to_plain
 from lrfdse.results.document import Document
 from lrfdse.results.read import document_of_plain, parse_document, read_document
 from lrfdse.results.schema import document_schema

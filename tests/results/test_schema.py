@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 
-from lrfdse.explore.plain import to_plain
+from lrfdse.base.codec import to_plain
 from lrfdse.results.read import read_document
 from lrfdse.results.schema import SCHEMA_FILE, document_schema, schema_text
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.search.storage import sqlite_url
+from lrfdse.search.study.urls import sqlite_url
 
 _SERVE = """
 import sys
 from optuna.storages import run_grpc_proxy_server
-from lrfdse.search.storage import open_storage
+from lrfdse.search.study.storage import open_storage
 run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 _OPEN = """
 import sys, time
-from lrfdse.search.opening import open_study
+from lrfdse.search.study.opening import open_study
 import optuna.storages, sqlalchemy
 print("ready", flush=True)
 sys.stdin.readline()

@@ -18,10 +18,11 @@ import pytest
 from optuna.trial import TrialState
 
 from lrfdse.errors import InputError
-from lrfdse.search.opening import check_study, join_study, open_study
-from lrfdse.search.queue import Proposal, Queue
-from lrfdse.search.storage import open_storage, sqlite_url
-from lrfdse.search.study import METRICS, Study
+from lrfdse.search.study.opening import check_study, join_study, open_study
+from lrfdse.search.study.queue import Proposal, Queue
+from lrfdse.search.study.storage import open_storage
+from lrfdse.search.study.study import METRICS, Study
+from lrfdse.search.study.urls import sqlite_url
 
 CHOICES = {"fc1": ("dense", "svd:r=8", "svd:r=4", "tt:m=2x5,n=5x2,r=3"), "fc2": ("dense", "svd:r=2", "svd:r=1")}
 IDENTITY = {"model": "ab12", "target": "riscv64", "meter": "model"}
@@ -178,7 +179,7 @@ def test_a_plan_that_two_enqueue_at_once_is_evaluated_once(place: Place) -> None
 
 _KILLED = """
 import os, sys
-from lrfdse.search.opening import join_study
+from lrfdse.search.study.opening import join_study
 queue = join_study(sys.argv[1], sys.argv[2])
 queue.take()
 print("taken", flush=True)
@@ -315,11 +316,11 @@ def test_other_choices_get_their_own_study(place: Place) -> None:
 
 
 def test_a_refusal_names_the_parts_that_differ(file: Place) -> None:
-    code = {"lrfdse.model.moments": "aa", "numpy": "2.1", "scipy": "1.16"}
+    code = {"lrfdse.repair.moments": "aa", "numpy": "2.1", "scipy": "1.16"}
     open_study(file.url, file.name, CHOICES, identity={**IDENTITY, "code": code}).close()
     check_study(file.url, file.name, {**IDENTITY, "code": dict(code)})
     with pytest.raises(InputError, match=r"of another code, which differs in lrfdse\.model\.moments, scipy: choose"):
-        check_study(file.url, file.name, {**IDENTITY, "code": {**code, "lrfdse.model.moments": "ab", "scipy": "1.17"}})
+        check_study(file.url, file.name, {**IDENTITY, "code": {**code, "lrfdse.repair.moments": "ab", "scipy": "1.17"}})
     more = {f"part{k}": "" for k in range(9)}
     with pytest.raises(InputError, match="differs in part0, part1, part2, part3, part4, part5 and 3 more: choose"):
         check_study(file.url, file.name, {**IDENTITY, "code": {**code, **more}})
@@ -399,7 +400,7 @@ def test_signs_of_life_from_another_machine_are_judged_by_ones_own_clock(
     study = opened(place, grace=2.0)
     study.enqueue(DENSE, "dense")
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("lrfdse.search.workers._machine", lambda: "feedbeef")
+        elsewhere.setattr("lrfdse.search.study.workers._machine", lambda: "feedbeef")
         other = joined(place, grace=2.0)
         assert other.take() is not None
     monkeypatch.setattr("time.time", lambda: 0.0)

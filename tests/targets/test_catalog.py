@@ -8,7 +8,7 @@ import re
 import pytest
 
 from lrfdse.base.folders import data_folder
-from lrfdse.board.record import fixed_digest
+from lrfdse.calibrate.record import fixed_digest
 from lrfdse.errors import InputError
 from lrfdse.targets.catalog import load_search_space, load_target, names, noun_digest
 from lrfdse.targets.target import CacheLevel, Target

@@ -14,13 +14,15 @@ import pytest
 
 import lrfdse
 from lrfdse.base.folders import data_folder
-from lrfdse.board.data import program_data
-from lrfdse.design import Factorization, KernelSpec
+from lrfdse.deploy.bench_data import program_data
+from lrfdse.deploy.listing import kernel_text
 from lrfdse.errors import InputError
-from lrfdse.explore.assembly import kernel_text
-from lrfdse.kernels import compile_kernel, schedules
-from lrfdse.measure.mca import CoreModel
-from lrfdse.measure.scheduling import self_test
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.schedules import schedules
+from lrfdse.meters.mca import CoreModel
+from lrfdse.meters.scheduling import self_test
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.isa import REGISTRY, instruction_set, names
 from lrfdse.targets.isa.classes import INTEGER

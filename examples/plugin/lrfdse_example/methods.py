@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Factorization
+from lrfdse.ir.factorization import Factorization
 from lrfdse.factorize.problem import Problem
 from lrfdse.factorize.starts import diagonal_start
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from lrfdse.base.registry import Registry
 from lrfdse.targets.isa.aarch64 import AARCH64
 from lrfdse.targets.isa.armv7 import ARMV7
-from lrfdse.targets.isa.description import InstructionSet, Probe, Vectors
+from lrfdse.targets.isa.description import InstructionSet
 from lrfdse.targets.isa.riscv64 import RISCV64
 from lrfdse.targets.isa.x86_64 import X86_64
-
-__all__ = ["REGISTRY", "InstructionSet", "Probe", "Vectors", "instruction_set", "names"]
 
 REGISTRY = Registry[InstructionSet](
     "lrfdse.instruction_sets",

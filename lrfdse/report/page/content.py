@@ -1,0 +1,293 @@
+"""What the page shows, as plain values that its template only lays out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.report.numbers import count_text, points_text, times_text, us_text
+from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
+from lrfdse.report.page.usage import usage_of
+from lrfdse.report.page.wording import board_text, latency_text, loss_text, regime_text, sentence_of, weakness
+from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, role_of, shown_name, shown_value
+
+if TYPE_CHECKING:
+    from lrfdse.ir.latency import Latency
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
+    from lrfdse.results.layers import Choice, LayerFacts, Option
+
+_MARKS = dict(zip(ROLES, "★■◆▲●○", strict=True))
+_OPTIONS_SHOWN = 120
+"""Rows up to which the tables of options stand open."""
+
+
+def content_of(document: Document) -> dict[str, Any]:
+    """Return every value that the template names."""
+    rows = [_row(design, document) for design in document.every_design()]
+    layers = [_layer(layer, document) for layer in document.layers]
+    funnels, stages = _funnels(document)
+    content = {
+        "title": document.title,
+        "target": document.target.name,
+        "version": document.versions.get("lrfdse", "?"),
+        "core": document.target.core,
+        "clock": f"{document.target.clock_mhz:g}",
+        "kind": document.meter.kind,
+        "metric": shown_name(document),
+        "change": "points" if document.verified else "loss",
+        "judged_on": "the data that choose" if document.verified else "random inputs",
+        "has_test": document.baseline.test_score is not None,
+        "sentence": sentence_of(document),
+        "loss": loss_text(document),
+        "facts": _facts(document),
+        "notes": document.notes,
+        "use": usage_of(document),
+        "listed": [row for row in rows if row["shown"]],
+        "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
+        "dominated": [row for row in rows if row["role"] == "dominated"],
+        "has_board": any(row["board"] is not None for row in rows),
+        "weakness": weakness(document),
+        "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
+        "counts": _counts(document),
+        "score_source": _score_source(document),
+        "score_bars": _score_bars(document),
+        "layers": layers,
+        "has_spectra": any(layer.spectra.weight is not None for layer in document.layers),
+        "has_whitened": any(layer["whitened"] is not None for layer in layers),
+        "spectra_left": _left_out(len(layers), "layers with the most parameters"),
+        "funnels": funnels,
+        "funnels_left": _left_out(len({tuple(f["counts"]) for f in funnels}), "largest"),
+        "stages": stages,
+        "options_open": sum(len(layer["options"]) for layer in layers) <= _OPTIONS_SHOWN,
+        "untouched": document.untouched,
+        "failures": [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures],
+        "latency_text": latency_text(document),
+        "latency_facts": _latency_facts(document),
+        "provenance": list(document.target.provenance.items()),
+        "command": document.command,
+        "facts_again": _facts_again(document),
+    }
+    return {**content, "sections": _sections(content)}
+
+
+def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
+    use = [("use", "Use it")] if content["use"] else []
+    found = [("tradeoff", "Trade-off"), ("designs", "Designs"), *use, ("layers", "Layers"), ("funnel", "Funnel")]
+    return [*found, ("latency", "Latency"), ("again", "Make it again")]
+
+
+def _facts(document: Document) -> list[dict[str, Any]]:
+    """Return the four numbers that a reader wants first."""
+    design, base = document.best, document.baseline
+    if design is None:
+        return []
+    bracket = f"{us_text(design.charged.low_us)} to {us_text(design.charged.high_us)} µs"
+    score, before = design.reported_score, base.reported_score
+    kind = document.meter.kind
+    facts = [
+        ("Parameters", f"{design.params:,}", "", [_of(base.params, design.params, "fewer", f"{base.params:,}")]),
+        (
+            f"Latency, {kind}",
+            us_text(design.charged.us),
+            "µs",
+            [_of(base.charged.us, design.charged.us, "lower", f"{us_text(base.charged.us)} µs"), f"bracket {bracket}"],
+        ),
+        ("FLOPs", f"{design.flops:,}", "", [_of(base.flops, design.flops, "fewer", f"{base.flops:,}")]),
+    ]
+    if document.verified:
+        lines = [f"{_with_error(score - before, design.loss_error)} points from {before:.2%}", *_source_of(design)]
+        facts.append((document.metric.capitalize(), f"{100 * score:.2f}", "%", lines))
+    else:
+        error = shown_value(design, document)
+        text, unit = ("unknown", "") if error is None else (f"{100 * error:.2f}", "%")
+        facts.append(("Output error", text, unit, ["on random inputs", "the loss was not measured"]))
+    return [{"name": name, "value": value, "unit": unit, "lines": lines} for name, value, unit, lines in facts]
+
+
+def _of(before: float, after: float, less: str, text: str) -> str:
+    if before == after:
+        return "as the original"
+    ratio = times_text(before, after).replace("x", "×")
+    return f"{ratio} {less} than {text}" if after < before else f"{ratio} of what was {text}"
+
+
+def _source_of(design: DesignFacts) -> list[str]:
+    lines = ["on the data that chose" if design.test_score is None else "on test data, which chose nothing"]
+    if (bounds := design.reported_interval) is not None:
+        lines.append(f"95 % interval {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %")
+    return lines
+
+
+def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
+    base, role = document.baseline, role_of(design, document)
+    original = design.id == base.id
+    error, change = design.loss_error, design.chosen_score - base.chosen_score
+    points = "" if original else _with_error(design.reported_score - base.reported_score, error)
+    if not document.verified:
+        points = "" if original else "not measured"
+    value = shown_value(design, document)
+    return {
+        "id": design.id,
+        "role": role,
+        "shown": role in ROLES[:3] or (role != "dominated" and is_worth_showing(design, document)),
+        "mark": _MARKS[role],
+        "params": design.params,
+        "params_ratio": base.params / design.params,
+        "params_times": times_text(base.params, design.params).replace("x", "×"),
+        "flops": design.flops,
+        "latency": design.charged.us,
+        "us": us_text(design.charged.us),
+        "low": us_text(design.charged.low_us),
+        "high": us_text(design.charged.high_us),
+        "latency_ratio": base.charged.us / design.charged.us,
+        "latency_times": times_text(base.charged.us, design.charged.us).replace("x", "×"),
+        "board": _board(design, base),
+        "score": -1 if value is None else value,
+        "score_text": "unknown" if value is None else f"{100 * value:.2f}",
+        "change": design.reported_score - base.reported_score if document.verified else 0,
+        "points": points,
+        "chosen_change": change,
+        "chosen_points": "" if original else _with_error(change, design.chosen_error),
+        "plan": [(name, str(choice)) for name, choice in design.changed().items()],
+    }
+
+
+def _board(design: DesignFacts, base: DesignFacts) -> dict[str, Any] | None:
+    """Return what a board took for all layers, or None where it was not asked."""
+    if (found := design.board_latency) is None:
+        return None
+    original = base.board_latency
+    ratio = None if original is None else original.us / found.us
+    times = "" if original is None else times_text(original.us, found.us).replace("x", "×")
+    text, spread = us_text(found.us), f"{us_text(found.low_us)}..{us_text(found.high_us)}"
+    return {"us": found.us, "text": text, "spread": spread, "ratio": ratio, "times": times}
+
+
+def _with_error(change: float, error: float | None) -> str:
+    return points_text(change) + ("" if error is None else f" ± {100 * error:.2f}")
+
+
+def _tested(document: Document) -> bool:
+    return document.baseline.test_score is not None
+
+
+def _counts(document: Document) -> str:
+    every = document.every_design()
+    front = sum(bool(design.on_front) for design in every)
+    evaluated = len(every) if document.evaluated is None else document.evaluated
+    data, third = ("the data", "score") if document.verified else ("random inputs", "output error")
+    return f"{evaluated} designs were run on {data}; {front} are on the front of parameters, latency and {third}."
+
+
+def _score_source(document: Document) -> str:
+    if not document.verified:
+        return "Losses are not measured. The output error is relative to what the original gives for the same inputs."
+    metric = document.metric
+    errors = "Differences from the original are in points, ± one standard error."
+    if _tested(document):
+        return f"The {metric} is of the test data, which chose nothing. {errors}"
+    return f"The {metric} is of the data that choose. {errors}"
+
+
+def _score_bars(document: Document) -> str:
+    if not document.verified:
+        return "On random inputs."
+    text = "On test data." if _tested(document) else "On the data that choose."
+    if any(design.loss_error is not None for design in document.every_design()):
+        text += " Vertical bars are one standard error of the loss."
+    if (least := least_drawn(document)) is not None:
+        below = sum(design.reported_score < least for design in document.every_design())
+        text += f" {below} designs below {least:.0%} are out of view: double-click, or see the tables."
+    return text
+
+
+def _layer(layer: LayerFacts, document: Document) -> dict[str, Any]:
+    design = document.best
+    macs = [x.options[0].flops // 2 if x.options else x.inputs * x.outputs * x.rows for x in document.layers]
+    mine = layer.inputs * layer.outputs * layer.rows
+    whitened = layer.spectra.whitened
+    chosen = None if design is None else design.plan[layer.name]
+    used = Counter(design.plan[layer.name] for design in document.every_design() if design.on_front)
+    return {
+        "name": layer.name,
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
+        "uses": layer.uses,
+        "rows": layer.rows,
+        "params": layer.params,
+        "share": layer.share,
+        "macs": mine,
+        "mac_share": mine / max(sum(macs), 1),
+        "rank": layer.effective_rank,
+        "whitened": None if whitened is None else whitened.effective_rank,
+        "side": min(layer.inputs, layer.outputs),
+        "chosen": "" if chosen is None else str(chosen),
+        "kept_dense": layer.kept_dense,
+        "options": [] if layer.kept_dense else [_option(x, chosen, used) for x in layer.options],
+    }
+
+
+def _option(option: Option, chosen: Choice | None, used: Counter[Choice]) -> dict[str, Any]:
+    return {
+        "text": str(option.choice),
+        "recommended": option.choice == chosen,
+        "params": option.params,
+        "flops": option.flops,
+        "warm": _latency(option.latency.warm),
+        "cold": _latency(option.latency.cold),
+        "weight_error": option.weight_error,
+        "output_error": option.output_error,
+        "peak": option.peak_activation_bytes,
+        "deviation": option.kernel_error,
+        "used": used[option.choice],
+    }
+
+
+def _latency(latency: Latency | None) -> tuple[float, str, str]:
+    """Return what a cell sorts by, and the texts of the latency and of its bracket."""
+    if latency is None:
+        return -1.0, "", ""
+    return latency.us, us_text(latency.us), f"{us_text(latency.low_us)}..{us_text(latency.high_us)}"
+
+
+def _funnels(document: Document) -> tuple[list[dict[str, Any]], list[str]]:
+    found = [(layer.name, layer.funnel) for layer in document.layers if layer.funnel.stages]
+    stages = list(dict.fromkeys(stage.stage for _, funnel in found for stage in funnel.stages))
+    rows = []
+    for name, funnel in found:
+        counts = {stage.stage: count_text(stage.designs) for stage in funnel.stages}
+        gap = f"{funnel.gap:.2%}" if funnel.gap else "exact"
+        rows.append({"name": name, "counts": [counts.get(stage, "") for stage in stages], "gap": gap})
+    return rows, stages
+
+
+def _left_out(count: int, which: str) -> str:
+    return f" The {MOST_LAYERS} {which} of {count} are drawn." if count > MOST_LAYERS else ""
+
+
+def _latency_facts(document: Document) -> list[tuple[str, str]]:
+    target, meter = document.target, document.meter
+    facts = [
+        ("kind", meter.kind),
+        ("meter", meter.name),
+        ("core", target.core),
+        ("clock", f"{target.clock_mhz:g} MHz"),
+        ("covers", document.latency.covers),
+        ("bracket", meter.bracket),
+        ("cache regime", regime_text(document)),
+        ("on the board", board_text(document)),
+        ("check", "every kernel's output was compared with a float64 reference before its latency counted"),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _facts_again(document: Document) -> list[tuple[str, str]]:
+    made, data = document.settings, document.data
+    digests = [("model", document.model.sha256), ("calib", data.calib.sha256)]
+    digests += [("eval", data.eval.sha256), ("test", data.test.sha256)]
+    versions = ", ".join(f"{name} {version}" for name, version in document.versions.items())
+    facts = [("seed", str(made.seed)), ("plans evaluated at most", made.budget), ("method", document.space.method)]
+    facts += [("search space", document.space.source), ("versions", versions)]
+    facts += [(f"SHA-256 of {name}", digest) for name, digest in digests]
+    return [(name, str(value)) for name, value in facts if value]

@@ -20,12 +20,12 @@ from benchmarks.machine import described, machine
 from benchmarks.numbers import spearman
 from benchmarks.program import apart, parser
 from benchmarks.results import TOP, page, table
+from lrfdse.base.files import write_atomically
+from lrfdse.factorize.als import SWEEPS
+from lrfdse.factorize.fit import Fitter
+from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
-from lrfdse.factorize.fit import Fitter
-from lrfdse.factorize.als import SWEEPS
-from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
-from lrfdse.base.files import write_atomically
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array

@@ -32,20 +32,19 @@ from benchmarks.machine import described, machine
 from benchmarks.mlp import write_mlp
 from benchmarks.program import parser
 from benchmarks.results import RAW, TOP, table, write
-from lrfdse.base.store import Store
-from lrfdse.ir.plan import Design
-from lrfdse.explore.inputs import settings_for
-from lrfdse.results.settings import Data, Settings
 from lrfdse.base.events import silent
-from lrfdse.explore.inputs import open_inputs
+from lrfdse.base.store import Store
+from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.layers.fits import fits_of
 from lrfdse.explore.layers.options import study_layers
 from lrfdse.explore.plans.assemble import assemble, metric_of, plan_of, warm_params
 from lrfdse.explore.plans.evaluator import Evaluator
-from lrfdse.repair.builder import Builder
 from lrfdse.explore.plans.proxy import predicted_errors
-from lrfdse.explore.layers.fits import fits_of
 from lrfdse.explore.plans.stages import tables, told_apart
+from lrfdse.ir.plan import Design
 from lrfdse.meters.meter import open_meter
+from lrfdse.repair.builder import Builder
+from lrfdse.results.settings import Data, Settings
 from lrfdse.search.plans.knapsack import plans_by_regime
 from lrfdse.search.plans.spread import spread
 from lrfdse.search.plans.tables import PlanFront

@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.machine import described, machine
 from benchmarks.program import apart, parser
 from benchmarks.results import table, write
-from lrfdse.ir.space import SearchSpace
 from lrfdse.factorize.spectra import bond_tails
+from lrfdse.ir.space import SearchSpace
 from lrfdse.space.count import count_designs
 from lrfdse.space.front import front
 from lrfdse.space.lattice import bonds, rank_bound

@@ -14,11 +14,11 @@ from benchmarks.accuracy.shapes import best_shapes
 from benchmarks.keys import code
 from lrfdse.base.keys import digest
 from lrfdse.base.store import Store
+from lrfdse.explore.layers.fits import Fits
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors, Moments
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import SearchSpace
-from lrfdse.explore.layers.fits import Fits
 from lrfdse.quality.divergence import Divergences
 
 _STEPS = (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 96.0)
@@ -85,8 +85,8 @@ class Compressor:
     @functools.cached_property
     def _fits(self) -> dict[str, Fits]:
         """Fits by method."""
-        from lrfdse.repair.weightings import layer_metrics, metrics_key
         from lrfdse.factorize.fit import Fitter
+        from lrfdse.repair.weightings import layer_metrics, metrics_key
 
         case, data = self.case, self.calib
         model, key = case.model, data.digest + case.model.sha256
@@ -237,8 +237,8 @@ class Compressor:
 
     def content(self, factors: Mapping[str, Factors]) -> bytes:
         """Return the compressed model."""
-        from lrfdse.model.passes.factor import rewrite
         from lrfdse.formats.onnx import file_content
+        from lrfdse.model.passes.factor import rewrite
 
         return file_content(rewrite(self.case.model, factors))
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from benchmarks.accuracy.cases import open_case
 from benchmarks.accuracy.columns import Row
+from lrfdse.base.events import Event
 from lrfdse.base.store import Store
+from lrfdse.explore.layers.latencies import MeasuredKernel, measure_kernels
+from lrfdse.explore.plans.assemble import regime_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.layer import Layer
-from lrfdse.base.events import Event
-from lrfdse.explore.layers.latencies import MeasuredKernel, measure_kernels
-from lrfdse.explore.plans.assemble import regime_of
 from lrfdse.meters.meter import open_meter
 from lrfdse.targets.catalog import load_target
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.kernels.layers import Case
 from lrfdse.ir.kernel import Argument, Artifact, Schedule
-from lrfdse.toolchain.programs import require_zig
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
 
 SYMBOL = "bench_kernel"
 SIGNATURE = f"void {SYMBOL}(const float *restrict x, const float *restrict w, float *restrict y, float *restrict work)"

@@ -18,9 +18,9 @@ from benchmarks.kernels.arrays import Arrays
 from benchmarks.kernels.foreign import Built, Runtime
 from benchmarks.kernels.rows import Row, failed, too_slow
 from lrfdse.errors import KernelError
-from lrfdse.toolchain.zig import link, timer
 from lrfdse.meters.host_meter import _alone
 from lrfdse.meters.image import TOLERANCE, Image
+from lrfdse.toolchain.zig import link, timer
 
 ROUNDS = 15
 SAMPLE_NS = 300_000

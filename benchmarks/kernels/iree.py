@@ -33,8 +33,8 @@ from benchmarks.kernels.layers import Case
 from benchmarks.kernels.once import output_of
 from benchmarks.machine import installed
 from lrfdse.ir.kernel import Argument, Artifact, Schedule
-from lrfdse.toolchain.programs import find_llvm
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import find_llvm
 
 FLAGS = {
     "default": (),

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.kernels.foreign import Built, NotAvailableError, Singles, TooSlowError
-from lrfdse.toolchain.zig import harness, link, timer
 from lrfdse.meters.host_meter import _RUNNER
 from lrfdse.meters.image import Image
-from lrfdse.toolchain.programs import require_emulator
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_emulator
+from lrfdse.toolchain.zig import harness, link, timer
 
 
 def output_of(built: Built, target: Target, timeout: float) -> Singles:

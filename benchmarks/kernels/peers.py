@@ -32,8 +32,8 @@ from benchmarks.kernels.litert_model import LITERT_FORMS, litert_model
 from benchmarks.kernels.rows import Row, failed, key_of, too_slow
 from benchmarks.keys import code
 from benchmarks.machine import installed
-from lrfdse.ir.latency import Measurement
 from lrfdse.errors import KernelError, ToolError
+from lrfdse.ir.latency import Measurement
 from lrfdse.meters.meter import Meter, open_meter
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target

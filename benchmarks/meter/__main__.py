@@ -27,8 +27,8 @@ from benchmarks.meter.page import page_of
 from benchmarks.meter.predict import Model
 from benchmarks.program import parser
 from benchmarks.results import write
-from lrfdse.errors import LrfdseError
 from lrfdse.base.files import write_atomically
+from lrfdse.errors import LrfdseError
 from lrfdse.toolchain.programs import require_emulator, require_llvm
 
 _MEMORY_ROUNDS = 25

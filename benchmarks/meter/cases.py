@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.meter.loops import FORMS, compile_loops, loop_arrays
+from lrfdse.errors import KernelError
 from lrfdse.ir.factorization import Factorization, Step
 from lrfdse.ir.kernel import Artifact, Axis, KernelSpec, Schedule, StepSchedule
-from lrfdse.errors import KernelError
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
 from lrfdse.kernels.schedules import schedules

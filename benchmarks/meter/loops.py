@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
 from lrfdse.kernels.layout import step_cores
-from lrfdse.toolchain.programs import require_zig
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
 
 _HEAD = """    for (long p = 0; p < {batch}; p++)
         for (long j = 0; j < {out}; j++)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from benchmarks.meter.native import Memory
 from lrfdse.errors import ToolError
-from lrfdse.toolchain.programs import require_llvm
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import CacheLevel, Target
+from lrfdse.toolchain.programs import require_llvm
 
 TARGET = Path(__file__).with_name("x86-64-v3.toml")
 """The instruction set of the kernels; the core is that of the machine."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks.meter.cases import Case
 from lrfdse.errors import ToolError
-from lrfdse.toolchain.zig import link
 from lrfdse.meters.image import Image
 from lrfdse.toolchain.programs import require_zig
+from lrfdse.toolchain.zig import link
 
 _ADDITIONS = 16_000
 """A chain of so many additions takes about 5 us, one cycle each."""

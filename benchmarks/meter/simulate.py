@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.meter.cases import SYMBOL, Size, name_of, spec_of
+from lrfdse.errors import KernelError, ToolError
 from lrfdse.ir.kernel import Artifact, Schedule, StepSchedule
 from lrfdse.ir.latency import Measurement
-from lrfdse.errors import KernelError, ToolError
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
 from lrfdse.kernels.schedules import schedules
 from lrfdse.kernels.spills import spills
-from lrfdse.meters.meter import open_meter
 from lrfdse.meters.image import Image
-from lrfdse.toolchain.programs import require_zig
+from lrfdse.meters.meter import open_meter
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
 
 TARGETS = {
     "riscv64-u74": "in order, two-wide, scalar",

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lrfdse.errors import DeviceError, InputError, LrfdseError
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.files import sole_writer
+from lrfdse.errors import DeviceError, InputError, LrfdseError
 
 NAME = "log.jsonl"
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lrfdse.calibrate.prediction import predicted
 from lrfdse.calibrate.record import Kernel, Point, Record, fixed_digest
-from lrfdse.ir.latency import Regime
 from lrfdse.errors import InputError
+from lrfdse.ir.latency import Regime
 from lrfdse.targets.eviction import eviction_note
 from lrfdse.targets.target import Target
 

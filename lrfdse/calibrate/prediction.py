@@ -12,9 +12,9 @@ from lrfdse.meters import scheduling, trace
 from lrfdse.meters.disassemble import Disassembler
 from lrfdse.meters.mca import CoreModel
 from lrfdse.meters.memory import memory_cycles
-from lrfdse.toolchain.programs import MODELLING, require_tools
 from lrfdse.meters.trace import Traffic
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import MODELLING, require_tools
 
 _TIMEOUT = 600.0
 

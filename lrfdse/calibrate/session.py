@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.events import Event, Listener, silent
+from lrfdse.base.files import sole_writer, write_atomically
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
 from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
-from lrfdse.ir.kernel import KernelSpec
-from lrfdse.errors import InputError, ToolError
-from lrfdse.targets.eviction import eviction_note
-from lrfdse.base.events import Event, Listener, silent
 from lrfdse.deploy.designs import BENCH
-from lrfdse.base.files import sole_writer, write_atomically
+from lrfdse.errors import InputError, ToolError
+from lrfdse.ir.kernel import KernelSpec
 from lrfdse.targets import isa
 from lrfdse.targets.catalog import noun_digest
+from lrfdse.targets.eviction import eviction_note
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
-    from lrfdse.calibrate.prediction import Terms
     from lrfdse.board.transport import Transport
+    from lrfdse.calibrate.prediction import Terms
 
 RECORD = "board.json"
 """Name of the record in the output folder."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.files import write_atomically
 from lrfdse.base.folders import data_folder
+from lrfdse.board.result import board_line, one_line
 from lrfdse.calibrate.fit import Calibration, Fitted
 from lrfdse.calibrate.record import Record
-from lrfdse.board.result import board_line, one_line
 from lrfdse.errors import InputError, ToolError
-from lrfdse.base.files import write_atomically
 from lrfdse.targets.catalog import load_target
 
 if TYPE_CHECKING:

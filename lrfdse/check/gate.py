@@ -6,14 +6,14 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lrfdse.base.files import write_atomically
+from lrfdse.base.log import LastRun, last_run
+from lrfdse.base.text import clean
 from lrfdse.check.limits import UNMEASURED, Limits, check_limits, recorded_limits
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
-from lrfdse.base.text import clean
 from lrfdse.check.result import Entry, Result, model_name, read_result
 from lrfdse.check.verdict import Check, Checked
 from lrfdse.errors import InputError
-from lrfdse.base.log import LastRun, last_run
-from lrfdse.base.files import write_atomically
 
 _FRONT = "front.json"
 

@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from lrfdse.base.text import clean
-from lrfdse.errors import InputError
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lrfdse.base.text import clean
+from lrfdse.errors import InputError
 
 SCHEMA_VERSION = 1
 """The newest form of ``front.json`` that is understood."""

@@ -20,9 +20,9 @@ from lrfdse.targets import DEFAULT_TARGET
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lrfdse.ir.layer import Untouched
     from lrfdse.results.exploration import Exploration
     from lrfdse.results.settings import Data, Settings
-    from lrfdse.ir.layer import Untouched
 
 app = typer.Typer(
     add_completion=False,
@@ -110,10 +110,10 @@ def explore(
     from lrfdse.cli.progress import listening
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
-    from lrfdse.results.settings import Data, Limits
     from lrfdse.explore.run import explore as run
     from lrfdse.report.front import front_document, write_reports
     from lrfdse.report.tables import is_refused, recommendation
+    from lrfdse.results.settings import Data, Limits
 
     limits = Limits(
         parse_drop(max_drop, "--max-drop"),
@@ -159,10 +159,10 @@ def inspect(
     """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
-    from lrfdse.results.settings import Data
     from lrfdse.explore.run import inspect as run
     from lrfdse.report.front import inspection_document
     from lrfdse.report.tables import funnel_table, layer_table
+    from lrfdse.results.settings import Data
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
     with cache_folder_at(cache), listening(log_format) as listener:
@@ -238,7 +238,15 @@ def _settings(
 
 
 def _print_exploration(exploration: Exploration) -> None:
-    from lrfdse.report.tables import design_table, funnel_table, hidden_text, is_refused, layer_table, recommendation, way_on
+    from lrfdse.report.tables import (
+        design_table,
+        funnel_table,
+        hidden_text,
+        is_refused,
+        layer_table,
+        recommendation,
+        way_on,
+    )
 
     console = console_of_stdout()
     console.print(layer_table(exploration.layers))

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from lrfdse.calibrate.fit import Calibration
     from lrfdse.board.result import BoardRun
+    from lrfdse.calibrate.fit import Calibration
 
 
 def bench(
@@ -40,10 +40,10 @@ def bench(
     from lrfdse.base.folders import cache_folder, cache_folder_at
     from lrfdse.board.result import board_line
     from lrfdse.board.transport import open_transport
-    from lrfdse.cli.progress import listening
-    from lrfdse.cli.terminal import console
     from lrfdse.calibrate.session import RECORD, BenchOptions
     from lrfdse.calibrate.session import bench as run
+    from lrfdse.cli.progress import listening
+    from lrfdse.cli.terminal import console
     from lrfdse.report.page.html import write_again
 
     way = open_transport(runner)

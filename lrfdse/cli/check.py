@@ -73,9 +73,9 @@ def _limits(max_latency: str | None, max_params: str | None, max_drop: str | Non
 
 
 def _write(checked: Checked, junit: Path | None, benchmark_json: Path | None) -> None:
+    from lrfdse.base.files import write_atomically
     from lrfdse.check.benchmark import benchmark_json as benchmarks
     from lrfdse.check.junit import junit_xml
-    from lrfdse.base.files import write_atomically
 
     if junit is not None:
         write_atomically(junit, junit_xml(checked))

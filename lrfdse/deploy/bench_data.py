@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.ir.kernel import Artifact, KernelSpec, Role
 from lrfdse.errors import InputError
+from lrfdse.ir.kernel import Artifact, KernelSpec, Role
 from lrfdse.targets.eviction import EVICT_FACTOR, eviction_bounds
 from lrfdse.targets.target import Target
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.base.events import Event, Listener, silent
+from lrfdse.base.files import write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
+from lrfdse.deploy.listing import kernel_text
+from lrfdse.errors import ToolError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Design, Plan
-from lrfdse.errors import ToolError
-from lrfdse.deploy.listing import kernel_text
-from lrfdse.base.events import Event, Listener, silent
-from lrfdse.base.files import write_atomically
 from lrfdse.kernels.needs import needs_of, supported_name
 from lrfdse.targets.target import Target
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lrfdse.deploy.bench_data import BenchKernel
+    from lrfdse.model.graph import Model
     from lrfdse.repair.builder import Builder
     from lrfdse.results.exploration import LayerResult
     from lrfdse.results.settings import Settings
-    from lrfdse.model.graph import Model
 
 BENCH = "bench"
 """Name of the program in a design's folder."""

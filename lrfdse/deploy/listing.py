@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lrfdse.ir.kernel import Artifact
-from lrfdse.targets.isa.description import InstructionSet
 from lrfdse.targets.isa.classes import CLASSES, SCALAR_FMA, VECTOR_FMA
+from lrfdse.targets.isa.description import InstructionSet
 from lrfdse.targets.target import Target
 
 _LABEL = re.compile(r"([.\w$]+):")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lrfdse.ir.plan import Design
     from lrfdse.explore.inputs import Inputs
+    from lrfdse.ir.plan import Design
 
 
 def evidence_notes(inputs: Inputs, design: Design, classes: tuple[int, int] | None) -> list[str]:

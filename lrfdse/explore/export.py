@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lrfdse.base.events import silent
+from lrfdse.base.files import sole_writer
 from lrfdse.base.store import Store
+from lrfdse.deploy.designs import write_design
+from lrfdse.errors import InputError
+from lrfdse.explore.inputs import settings_for
+from lrfdse.explore.layers.fits import fits_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
-from lrfdse.errors import InputError
-from lrfdse.repair.corrections import open_corrections
-from lrfdse.base.events import silent
-from lrfdse.explore.inputs import settings_for
-from lrfdse.deploy.designs import write_design
 from lrfdse.repair.builder import Builder
-from lrfdse.explore.layers.fits import fits_of
+from lrfdse.repair.corrections import open_corrections
 from lrfdse.results.settings import Data
-from lrfdse.base.files import sole_writer
 from lrfdse.targets.catalog import noun_digest
 
 

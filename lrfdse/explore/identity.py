@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from lrfdse.base.keys import code_key, digest
 from lrfdse.results.settings import Settings
-from pathlib import Path
-from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.base.keys import CodeKey
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 def score_code() -> CodeKey:
     """Return what the score of a plan owes to code: reading model and data, fitting, correcting, running, grading."""
-    from lrfdse.repair.corrections import open_corrections
-    from lrfdse.explore.layers.fits import found_fits
     from lrfdse.explore.inputs import open_inputs
+    from lrfdse.explore.layers.fits import found_fits
     from lrfdse.explore.plans.evaluator import Evaluator
-    from lrfdse.repair.builder import Builder
     from lrfdse.explore.plans.trials import evaluate
+    from lrfdse.repair.builder import Builder
+    from lrfdse.repair.corrections import open_corrections
 
     return code_key(open_inputs, found_fits, open_corrections, Builder, Evaluator, evaluate)
 

@@ -14,9 +14,9 @@ from lrfdse.targets.catalog import load_search_space, load_target
 
 if TYPE_CHECKING:
     from lrfdse.ir.space import SearchSpace
-    from lrfdse.quality.metrics import Scorer
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
+    from lrfdse.quality.metrics import Scorer
 
 _RANDOM_SAMPLES = 64
 
@@ -105,8 +105,8 @@ def _check_method(space: SearchSpace, source: str) -> None:
 
 def open_calibration(settings: Settings, model: Model) -> Dataset | None:
     """Return the data that fit, or None where none were named."""
-    from lrfdse.quality.metrics import needs_classes
     from lrfdse.model.data import load_data
+    from lrfdse.quality.metrics import needs_classes
 
     path = settings.data.calib
     return None if path is None else load_data(path, model.inputs, needs_classes(settings.metric))
@@ -118,10 +118,10 @@ def open_inputs(settings: Settings) -> Inputs:
     Without evaluation data the model runs on random inputs; with evaluation data alone, one half of them chooses and
     the other reports. Of the data that choose, `settings.eval_samples` are drawn by `settings.seed`.
     """
-    from lrfdse.quality.metrics import check_metric, needs_classes, open_scorer
-    from lrfdse.results.settings import check_proxy
     from lrfdse.model.data import load_data, random_data
     from lrfdse.model.graph import load_model
+    from lrfdse.quality.metrics import check_metric, needs_classes, open_scorer
+    from lrfdse.results.settings import check_proxy
 
     check_metric(settings.metric)
     check_proxy(settings.proxy)

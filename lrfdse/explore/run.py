@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import TYPE_CHECKING, Any
+
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import sole_writer
 from lrfdse.base.log import failures_logged, logged
@@ -22,10 +24,10 @@ from lrfdse.explore.plans.stages import check_study, search_plans
 from lrfdse.repair.builder import Builder
 from lrfdse.repair.corrections import open_corrections
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
-from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
     from lrfdse.explore.inputs import Inputs
     from lrfdse.ir.plan import Design
     from lrfdse.meters.meter import Meter
@@ -172,9 +174,9 @@ def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:
 def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:
     """Return the distribution and version of every plug-in that had a part in the numbers, by what it gave."""
     from lrfdse.base.registry import Registry
-    from lrfdse.quality.metrics import DEFAULT, METRICS
     from lrfdse.factorize.methods import METHODS
     from lrfdse.meters.meter import METERS
+    from lrfdse.quality.metrics import DEFAULT, METRICS
     from lrfdse.search.samplers.builtin import SAMPLERS
 
     used: tuple[tuple[Registry[Any], str], ...] = (

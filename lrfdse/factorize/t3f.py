@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.ir.factorization import Factorization
 from lrfdse.errors import InputError, ToolError
+from lrfdse.ir.factorization import Factorization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

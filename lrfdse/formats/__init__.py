@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lrfdse.base.registry import Registry
 from pathlib import Path
-from typing import Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from lrfdse.base.registry import Registry
 
 if TYPE_CHECKING:
     import onnx

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
 import onnx
 import onnx_ir as ir
-from collections.abc import Iterator
 from google.protobuf.message import DecodeError
+
 from lrfdse.base.files import write_atomically
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
-from pathlib import Path
-
 
 OLDEST_OPSET = 7
 """Add and Gemm broadcast as they do today from opset 7, which is also the oldest that onnxruntime supports."""

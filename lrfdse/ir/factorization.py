@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
 from lrfdse.errors import InputError
-from typing import Literal, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from lrfdse.ir.factorization import Factorization
 from typing import TYPE_CHECKING
+
+from lrfdse.ir.factorization import Factorization
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from lrfdse.errors import InputError
-from lrfdse.ir.factorization import Factorization
 from typing import Literal
 
+from lrfdse.errors import InputError
+from lrfdse.ir.factorization import Factorization
 
 Axis = Literal["out", "inner", "columns"]
 """The axis of a step that is laid on the vector lanes."""

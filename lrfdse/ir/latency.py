@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-
 Regime = Literal["warm", "cold"]
 """Whether a kernel finds its weights in the last-level cache (warm) or in DRAM (cold)."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+
 from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency, Regime
-
 
 Metric = str
 """What designs are chosen by: "accuracy" (top-1), "fidelity", another metric's name, or the user's module:function."""

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.errors import KernelError
+from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.kernels.layout import tilings
 from lrfdse.targets.target import Target
 

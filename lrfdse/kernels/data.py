@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.ir.kernel import Artifact
 from lrfdse.errors import InputError
+from lrfdse.ir.kernel import Artifact
 from lrfdse.kernels.layout import step_cores, tilings
 
 if TYPE_CHECKING:

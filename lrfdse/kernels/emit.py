@@ -15,7 +15,22 @@ from tvm import tirx
 
 from lrfdse.kernels.inner import InnerLoop, Instructions, Operands
 from lrfdse.kernels.layout import Span, Tiling
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, folded, load, named, over, part, reduced, sequence, store, strided_load, strided_store, zero
+from lrfdse.kernels.tir import (
+    Buffer,
+    Expr,
+    Stmt,
+    folded,
+    load,
+    named,
+    over,
+    part,
+    reduced,
+    sequence,
+    store,
+    strided_load,
+    strided_store,
+    zero,
+)
 
 _RESIDENT = 6 * 1024
 """Weights of a step (24 KiB) that stay in a first-level cache while the step runs, beside its other data."""

@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from lrfdse.kernels.layout import Span, Tiling
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, prefetch, sequence, splat, store, total, vector_type, zero
+from lrfdse.kernels.tir import (
+    Buffer,
+    Expr,
+    Stmt,
+    load,
+    named,
+    over,
+    prefetch,
+    sequence,
+    splat,
+    store,
+    total,
+    vector_type,
+    zero,
+)
 
 _PIPELINED_FROM = 3
 """Bodies of a loop from which loading ahead pays for the first and the last, which are outside of the loop then."""

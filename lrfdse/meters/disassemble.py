@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Iterable
 
 from lrfdse.errors import ToolError
-from lrfdse.toolchain.programs import require_llvm
 from lrfdse.meters.trace import Trace
 from lrfdse.targets.isa.code import Run, Sequence
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_llvm
 
 
 class Disassembler:

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.keys import code_key, result_key
+from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
 from lrfdse.ir.kernel import Artifact
 from lrfdse.ir.latency import Latency, Measurement, MeterKind
-from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
-from lrfdse.targets.eviction import evicted_bytes, largest_cache
-from lrfdse.toolchain import zig
 from lrfdse.meters.image import Image
-from lrfdse.toolchain.programs import require_tools, require_zig
+from lrfdse.targets.eviction import evicted_bytes, largest_cache
 from lrfdse.targets.target import Target
+from lrfdse.toolchain import zig
+from lrfdse.toolchain.programs import require_tools, require_zig
 
 _WARM_SAMPLES, _COLD_SAMPLES = 31, 15
 _SAMPLE_NS = 200_000

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.ir.kernel import Artifact, Role
 from lrfdse.errors import InputError, KernelError
+from lrfdse.ir.kernel import Artifact, Role
 
 TOLERANCE = 1e-4
 """Largest deviation from the reference, relative to the largest reference element, that float32 rounding explains."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrfdse.errors import InputError, ToolError
-from lrfdse.toolchain.programs import require_llvm
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.code import Instruction, Sequence
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_llvm
 
 _SUMMARY = ("-instruction-info=false", "-resource-pressure=false")
 _TABLE_ITERATIONS = 12

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
 from lrfdse.base.registry import Registry
 from lrfdse.errors import ToolError
-from typing import ClassVar, Protocol, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
+
     from lrfdse.ir.kernel import Artifact
     from lrfdse.ir.latency import Measurement, MeterKind
     from lrfdse.targets.target import Target
-    from numpy.typing import NDArray
 
 
 class Meter(Protocol):

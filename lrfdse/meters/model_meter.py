@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.base.keys import code_key, result_key
+from lrfdse.errors import InputError
 from lrfdse.ir.kernel import Artifact
 from lrfdse.ir.latency import Measurement, MeterKind
-from lrfdse.errors import InputError
 from lrfdse.meters import scheduling, trace
 from lrfdse.meters.disassemble import Disassembler
 from lrfdse.meters.mca import CoreModel
 from lrfdse.meters.memory import memory_cycles
-from lrfdse.toolchain.programs import MODELLING, require_emulator, require_llvm, require_tools, require_zig
 from lrfdse.targets import isa
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import MODELLING, require_emulator, require_llvm, require_tools, require_zig
 
 
 class ModelMeter:

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.ir.kernel import Artifact
 from lrfdse.errors import KernelError, ToolError
-from lrfdse.toolchain import zig
+from lrfdse.ir.kernel import Artifact
 from lrfdse.meters.image import Image
 from lrfdse.meters.nest import Nest, parse_nest
-from lrfdse.toolchain.programs import require_emulator
 from lrfdse.targets.isa.code import Run
 from lrfdse.targets.target import CacheLevel, Target
+from lrfdse.toolchain import zig
+from lrfdse.toolchain.programs import require_emulator
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import numpy as np
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from lrfdse.errors import InputError
-from lrfdse.model.shapes import Port, is_known, shape_option
-from numpy.typing import NDArray
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lrfdse.errors import InputError
+from lrfdse.model.shapes import Port, is_known, shape_option
 
 LABELS = ("labels", "y")
 """Names under which labels are found."""
@@ -232,7 +233,6 @@ def mixed(data: Dataset, count: int, seed: int) -> Dataset:
     Vicinal samples (Zhang, Cisse, Dauphin and Lopez-Paz 2018), on which the original model says what is right. Where an
     input holds numbers that cannot be mixed (all but floating point and bytes) the data are returned as they are.
     """
-
     if not all(array.dtype.kind == "f" or array.dtype == np.uint8 for array in data.inputs.values()):
         return data
     rng = np.random.default_rng(seed)

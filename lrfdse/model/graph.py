@@ -13,16 +13,15 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.ir.layer import Layer, Use
+from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats import format_of
+from lrfdse.ir.layer import Layer, Untouched, Use
 from lrfdse.model.constants import stored, trace
-from lrfdse.base.text import one_line
-from lrfdse.ir.layer import Untouched
 from lrfdse.model.match.products import Product, Site, find_products, fused, node_name
+from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name
 from lrfdse.model.shapes import Port, Sizes, infer, is_known, ports, shape_option
-from lrfdse.model.match.untouched import untouched
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -244,8 +243,8 @@ def _fits(sizes: Sizes | None, product: Product) -> bool:
 
 
 def _run_once(model: ir.Model, inputs: Sequence[Port], names: Sequence[str]) -> dict[str, Sizes]:
-    from lrfdse.model.passes.cut import exposed
     from lrfdse.model.data import random_inputs
+    from lrfdse.model.passes.cut import exposed
     from lrfdse.model.runtime import Runtime
 
     runtime = Runtime()

@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
 from lrfdse.base.text import one_line
+from lrfdse.errors import InputError
 from lrfdse.formats.onnx import serialized
 
 if TYPE_CHECKING:

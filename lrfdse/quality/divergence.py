@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
 import onnx_ir as ir
-from collections.abc import Mapping
+from numpy.typing import NDArray
+
 from lrfdse.errors import InputError
 from lrfdse.model.data import Dataset
-from numpy.typing import NDArray
-from typing import Any, Literal, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array
@@ -161,7 +163,6 @@ def told(scores: Array, loss: Loss) -> float:
     >>> round(told(np.array([[[40.0, 0.0]], [[0.0, 40.0]]]), "softmax"), 6)  # ln 2
     0.693147
     """
-
     if loss == "squared":
         constant = scores.mean(axis=0, keepdims=True)
     else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.plan import Plan
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
     from lrfdse.explore.layers.fits import Fits
     from lrfdse.model.graph import Model
     from lrfdse.repair.corrections import Corrections

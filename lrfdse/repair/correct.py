@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
 from lrfdse.model.data import _taken, mixed
 from lrfdse.repair.refine import Local, refined
-from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
     from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
+
     from lrfdse.ir.factorization import Array
     from lrfdse.ir.factors import Factors, Moments
     from lrfdse.model.data import Dataset
@@ -243,9 +247,9 @@ class Corrector:
     def _local(self, current: Mapping[str, Factors], name: str) -> Local | None:
         """Return the model around a layer, or None where its derivatives are out of reach."""
         from lrfdse.model.passes.factor import rewrite
-        from lrfdse.repair.moments import input_rows
         from lrfdse.quality.divergence import divergences, scores_of, softmax, spread
         from lrfdse.repair.curvature import Tail
+        from lrfdse.repair.moments import input_rows
 
         model, runtime, sites = self._model, self._runtime, self._model.sites[name]
         if len(sites) > 1:

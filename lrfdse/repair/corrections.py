@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from lrfdse.base.store import Store
     from lrfdse.ir.factors import Factors
     from lrfdse.ir.plan import Plan
-    from lrfdse.repair.correct import Corrector
-    from lrfdse.results.settings import Settings
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.quality.divergence import Loss
+    from lrfdse.repair.correct import Corrector
+    from lrfdse.results.settings import Settings
 
 SWEEPS = 2
 """Most refinement sweeps over a plan that is worth it."""
@@ -82,10 +82,10 @@ class Corrections:
         }
 
     def _key(self, plan: Plan, sweeps: int) -> str:
-        from lrfdse.repair.correct import Corrector
         from lrfdse.explore.layers.fits import open_fits
         from lrfdse.factorize.methods import METHODS
         from lrfdse.model.graph import load_model
+        from lrfdse.repair.correct import Corrector
 
         return result_key(
             "corrections",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import onnx_ir as ir
-from collections.abc import Mapping, Sequence
+from numpy.typing import NDArray
+
 from lrfdse.model.constants import trace
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import Model
@@ -12,8 +16,6 @@ from lrfdse.model.match.products import Site
 from lrfdse.model.passes.cut import PROBE, behind, read_out
 from lrfdse.model.runtime import Arrays, Runtime, batches
 from lrfdse.quality.divergence import Loss, scored_output, scores_of, softmax, spread
-from numpy.typing import NDArray
-from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array

@@ -9,12 +9,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.ir.factors import Moments
 from lrfdse.errors import InputError
-from lrfdse.model.passes.cut import read_out
+from lrfdse.ir.factors import Moments
 from lrfdse.model.data import Dataset
-from lrfdse.model.match.products import Site
 from lrfdse.model.graph import Model
+from lrfdse.model.match.products import Site
+from lrfdse.model.passes.cut import read_out
 from lrfdse.model.runtime import Arrays, Runtime, batches
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from lrfdse.base.keys import code_key, digest, result_key
 from typing import TYPE_CHECKING
+
+from lrfdse.base.keys import code_key, digest, result_key
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store

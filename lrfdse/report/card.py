@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.document import chosen_score, is_verified, loss_error, reported_interval, reported_score, role_of, shown_value
+from lrfdse.report.document import (
+    chosen_score,
+    is_verified,
+    loss_error,
+    reported_interval,
+    reported_score,
+    role_of,
+    shown_value,
+)
 from lrfdse.report.markdown import code, plain
 from lrfdse.report.numbers import points_text, times_text, us_text
 

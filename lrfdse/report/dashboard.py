@@ -18,23 +18,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrfdse.errors import InputError, LrfdseError
 from lrfdse.base.events import Event, Listener
-from lrfdse.explore.identity import study_url
-from lrfdse.explore.identity import store_of
+from lrfdse.errors import InputError, LrfdseError
+from lrfdse.explore.identity import store_of, study_url
 from lrfdse.report.card import design_card
 from lrfdse.report.document import every_design, is_verified, recommended_of, role_of, shown_name, shown_value, title_of
-from lrfdse.report.page.figures import funnel_figure, pareto_figure
 from lrfdse.report.markdown import code, plain, table
 from lrfdse.report.numbers import us_text
+from lrfdse.report.page.figures import funnel_figure, pareto_figure
 from lrfdse.report.page.wording import is_refused, sentence_of
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from lrfdse.results.settings import Settings
     from lrfdse.report.document import DesignEntry, Document
+    from lrfdse.results.settings import Settings
     from lrfdse.search.study.queue import Queue
 
 SHOWN = "dashboard"

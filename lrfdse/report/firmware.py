@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.ir.kernel import KernelSpec, Schedule
 from lrfdse.deploy.designs import kernel_names, symbol_of
+from lrfdse.ir.kernel import KernelSpec, Schedule
 
 if TYPE_CHECKING:
     from lrfdse.results.exploration import Exploration

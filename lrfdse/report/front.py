@@ -7,9 +7,9 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.board.result import run_entry
 from lrfdse.base.events import Listener, silent
 from lrfdse.base.files import write_atomically
+from lrfdse.board.result import run_entry
 from lrfdse.report.command import command_of
 from lrfdse.report.firmware import recommended_kernels
 from lrfdse.report.paths import relative, source
@@ -18,12 +18,11 @@ from lrfdse.targets.catalog import noun_digest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lrfdse.ir.layer import Untouched
     from lrfdse.ir.plan import Design
     from lrfdse.ir.space import Funnel
-    from lrfdse.results.exploration import Exploration, Inspection, LayerResult
+    from lrfdse.results.exploration import Exploration, Inspection, LayerResult, Spectrum
     from lrfdse.results.settings import Settings
-    from lrfdse.results.exploration import Spectrum
-    from lrfdse.ir.layer import Untouched
 
 SCHEMA_VERSION = 1
 """Of ``front.json`` (docs/front-json.md): new keys leave it, a key that goes or changes its meaning raises it."""

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.plan import Design, Metric
     from lrfdse.ir.space import Funnel
-    from lrfdse.results.exploration import Exploration, LayerResult
-    from lrfdse.results.exploration import Spectrum
+    from lrfdse.results.exploration import Exploration, LayerResult, Spectrum
 
 
 _ALL = "front.csv has them all"

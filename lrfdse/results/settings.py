@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
 from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
 from lrfdse.ir.space import SearchSpace
 from lrfdse.targets.target import Target
-from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)

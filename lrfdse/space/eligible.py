@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import SearchSpace
 

@@ -2,7 +2,5 @@
 
 from __future__ import annotations
 
-
-
 DEFAULT_TARGET = "riscv64"
 """The target that a command takes where none is named."""

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from lrfdse.base.folders import data_folder
 from lrfdse.base.keys import digest
-from lrfdse.ir.space import SearchSpace
 from lrfdse.errors import InputError
+from lrfdse.ir.space import SearchSpace
 from lrfdse.targets import isa
 from lrfdse.targets.target import CacheLevel, Target
 

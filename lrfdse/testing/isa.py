@@ -17,13 +17,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Artifact, KernelSpec
-from lrfdse.errors import InputError
 from lrfdse.targets.isa import instruction_set, names
-from lrfdse.targets.isa.description import InstructionSet
 from lrfdse.targets.isa.classes import BRANCH, CLASSES, INTEGER, OTHER_VECTOR, SCALAR_FMA, VECTOR_FMA
 from lrfdse.targets.isa.code import Instruction, Registers
+from lrfdse.targets.isa.description import InstructionSet
 from lrfdse.targets.target import Target
 
 _SPECS = (

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lrfdse.errors import InputError, KernelError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Artifact, KernelSpec
-from lrfdse.errors import InputError, KernelError
 from lrfdse.meters.meter import METERS, Meter, open_meter
 from lrfdse.targets.target import Target
 

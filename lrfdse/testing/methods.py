@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.factors import Moments
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.methods import METHODS
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array

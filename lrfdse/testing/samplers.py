@@ -15,9 +15,9 @@ import itertools
 import pytest
 
 from lrfdse.search.plans.tables import Choice, LayerTable
-from lrfdse.search.study.queue import Plan
 from lrfdse.search.samplers.builtin import SAMPLERS
 from lrfdse.search.samplers.protocol import Sampler, Space, Told
+from lrfdse.search.study.queue import Plan
 
 
 def space_of(layers: int, choices: int) -> Space:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lrfdse.base.folders import cache_folder, data_folder
-from lrfdse.ir.kernel import Artifact
 from lrfdse.errors import KernelError, ToolError
-from lrfdse.toolchain.programs import plugin_api, require_emulator, require_zig
+from lrfdse.ir.kernel import Artifact
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import plugin_api, require_emulator, require_zig
 
 COMMON = ("-O2", "-std=gnu11", "-fomit-frame-pointer")
 _PLUGIN = ("-shared", "-fPIC", "-nostdlib")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.ir.latency import Measurement
@@ -9,7 +11,6 @@ from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
 from lrfdse.kernels.schedules import changed, changes
 from lrfdse.targets.target import Target
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.meters.meter import Meter

@@ -19,28 +19,27 @@ import lrfdse
 from lrfdse.base import keys
 from lrfdse.base.store import Store
 from lrfdse.board.result import BoardRun, KernelRun
+from lrfdse.calibrate import session
+from lrfdse.explore.identity import code_identity
+from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.layers import fronts, latencies, spectra
+from lrfdse.explore.layers.fits import Fits, data_key, found_fits
+from lrfdse.explore.plans import proxy
+from lrfdse.explore.plans.assemble import plan_of
+from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.space import Cost, Funnel
-from lrfdse.calibrate import session
-from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.layers import fronts, latencies, spectra
-from lrfdse.explore.plans import proxy
+from lrfdse.meters.host_meter import HostMeter
+from lrfdse.meters.meter import open_meter
 from lrfdse.repair import weightings
+from lrfdse.repair.corrections import Corrections
+from lrfdse.repair.moments import moments
 from lrfdse.results.exploration import LayerResult, Option
 from lrfdse.results.settings import Data
-from lrfdse.repair.corrections import Corrections
-from lrfdse.explore.layers.fits import Fits, data_key, found_fits
-from lrfdse.explore.identity import code_identity
-from lrfdse.explore.inputs import open_inputs
-from lrfdse.explore.plans.assemble import plan_of
-from lrfdse.factorize.fit import Fitter
-from lrfdse.meters.meter import open_meter
-from lrfdse.toolchain.programs import missing_tools
-from lrfdse.meters.host_meter import HostMeter
-from lrfdse.repair.moments import moments
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import missing_tools
 
 PACKAGE = Path(lrfdse.__file__).parent
 

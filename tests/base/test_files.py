@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.errors import InputError
 from lrfdse.base.files import sole_writer, write_atomically
+from lrfdse.errors import InputError
 
 
 def test_a_written_file_is_whole_and_replaces_the_old_one(tmp_path):

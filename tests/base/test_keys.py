@@ -20,9 +20,9 @@ from lrfdse.base.folders import data_folder
 from lrfdse.base.keys import CodeKey, code_key, digest, result_key
 from lrfdse.factorize.als import fit_outputs
 from lrfdse.factorize.linalg import square_root
-from lrfdse.toolchain.programs import missing_tools
 from lrfdse.repair.moments import moments
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import missing_tools
 
 SEEN = {"spectrum as the inputs see it", "spectrum of the inputs", "spectra", "fronts"}
 """What is computed from what layers read on calibration data, before anything is fitted."""

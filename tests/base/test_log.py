@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from lrfdse.base.events import Event, silent
+from lrfdse.base.files import sole_writer
+from lrfdse.base.log import LastRun, failures_logged, last_run, logged
 from lrfdse.cli import run
 from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
-from lrfdse.base.events import Event, silent
-from lrfdse.base.log import LastRun, failures_logged, last_run, logged
-from lrfdse.base.files import sole_writer
 
 FACTS = {"model": "nets/lenet.onnx", "target": "riscv64"}
 

@@ -28,8 +28,8 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example, pack
 from lrfdse.kernels.schedules import schedules
-from lrfdse.toolchain.programs import find_zig
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import find_zig
 
 SHAPES = (
     ("dense", 1),

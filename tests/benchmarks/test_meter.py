@@ -16,8 +16,8 @@ from benchmarks.meter.simulate_run import symbols
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.meters.meter import open_meter
-from lrfdse.toolchain.programs import find_llvm, find_zig
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import find_llvm, find_zig
 
 TOP = Path(__file__).resolve().parents[2]
 

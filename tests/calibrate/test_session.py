@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from lrfdse.board.result import BoardRun
-from lrfdse.cli import run
 from lrfdse.calibrate import session
+from lrfdse.cli import run
 from lrfdse.deploy import designs
 from lrfdse.report.document import read_document
 from lrfdse.targets.catalog import load_target

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrfdse.check.gate import Request, check
-from lrfdse.check.limits import Limits
-from lrfdse.check.verdict import Check, Checked
 from lrfdse.check.benchmark import benchmark_json
+from lrfdse.check.gate import Request, check
 from lrfdse.check.github import SUMMARY_BYTES, fitted, outputs, step_summary, workflow_commands
 from lrfdse.check.junit import junit_xml
 from lrfdse.check.lava import lava_lines
+from lrfdse.check.limits import Limits
+from lrfdse.check.verdict import Check, Checked
 
 names = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(
     [

@@ -9,8 +9,8 @@ import pytest
 
 from lrfdse.board.transport import RUNNERS
 from lrfdse.cli.names import with_plugins
-from lrfdse.quality.metrics import METRICS
 from lrfdse.meters.meter import METERS
+from lrfdse.quality.metrics import METRICS
 from lrfdse.search.samplers.builtin import SAMPLERS
 
 

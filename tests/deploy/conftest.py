@@ -17,9 +17,9 @@ from lrfdse.deploy.bench_data import BenchKernel
 from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
-from lrfdse.toolchain.programs import require_zig
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
 
 SHAPES = (
     (60, 84, "svd:r=5", 1, True, True),

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from lrfdse.base.folders import data_folder
 from lrfdse.deploy.bench_program import MOST_BYTES, build_program, reference
+from lrfdse.errors import InputError, ToolError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
-from lrfdse.errors import InputError, ToolError
-from lrfdse.targets.eviction import evicted_bytes
 from lrfdse.targets.catalog import load_target
+from lrfdse.targets.eviction import evicted_bytes
 
 QUICK = ("--repeats", "3", "--min-time", "0")
 HOSTILE = ('"},{"layer": "x', "a\\", "\n\r\t\0\x1f\x7f</script>%s%n", "\ud800é漢" + "long" * 3000)

@@ -7,15 +7,15 @@ import subprocess
 
 import pytest
 
+from lrfdse.deploy.listing import code_size, innermost_loops, instructions, kernel_text, mix
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
-from lrfdse.deploy.listing import code_size, innermost_loops, instructions, kernel_text, mix
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.schedules import schedules
-from lrfdse.toolchain.programs import find_llvm
 from lrfdse.targets.catalog import load_target, names
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.classes import CLASSES
+from lrfdse.toolchain.programs import find_llvm
 
 SPEC = KernelSpec(64, 48, Factorization.svd(64, 48, 12), 1, True, True)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lrfdse.base.store import Store
-from lrfdse.ir.layer import Layer, Use
-from lrfdse.explore.layers.fronts import surrogate_front
 from lrfdse.explore.layers.fits import Fits
+from lrfdse.explore.layers.fronts import surrogate_front
 from lrfdse.factorize import spectra
 from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.layer import Layer, Use
 from lrfdse.targets.catalog import load_search_space, load_target
 
 

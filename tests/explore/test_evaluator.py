@@ -10,15 +10,14 @@ import pytest
 from onnx import numpy_helper
 from scipy.stats import binomtest
 
-from lrfdse.ir.latency import Latency
-from lrfdse.ir.plan import Design, Plan
 from lrfdse.errors import InputError
-from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.evidence import evidence_notes
-from lrfdse.explore.inputs import open_inputs
+from lrfdse.explore.inputs import open_inputs, settings_for
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.trials import Job
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.plan import Design, Plan
 
 
 def outputs_of(content, x):

@@ -10,14 +10,14 @@ import types
 
 import pytest
 
+from lrfdse.base.events import silent
 from lrfdse.base.store import Store
 from lrfdse.cli import run
+from lrfdse.errors import KernelError
+from lrfdse.explore.layers import latencies, options
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Latency, Measurement
-from lrfdse.errors import KernelError
-from lrfdse.explore.layers import latencies, options
-from lrfdse.base.events import silent
 from lrfdse.targets.catalog import load_target
 
 

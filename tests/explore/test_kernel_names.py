@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.ir.layer import Layer, Use
 from lrfdse.deploy.designs import kernel_names, symbol_of
+from lrfdse.ir.layer import Layer, Use
 
 
 def layer(name, uses=1):

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.latency import Latency
-from lrfdse.ir.plan import Design, Plan
 from lrfdse.explore.plans.assemble import regime_of
 from lrfdse.explore.plans.choose import pareto, recommend
-from lrfdse.ir.plan import plan_id
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.plan import Design, Plan, plan_id
 from lrfdse.results.settings import Limits
 from lrfdse.targets.catalog import load_target
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from lrfdse.base.events import silent
 from lrfdse.base.store import Store
+from lrfdse.errors import InputError
+from lrfdse.explore.layers.latencies import measure_kernels
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
-from lrfdse.errors import InputError
-from lrfdse.base.events import silent
-from lrfdse.explore.layers.latencies import measure_kernels
 from lrfdse.meters.meter import METERS
 from lrfdse.targets.catalog import load_target
 

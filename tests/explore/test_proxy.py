@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from lrfdse.base.store import Store
+from lrfdse.errors import InputError
+from lrfdse.explore.plans.proxy import loss_errors, probes, proxy_errors
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer, Use
 from lrfdse.ir.space import Cost, Funnel
-from lrfdse.errors import InputError
-from lrfdse.explore.plans.proxy import loss_errors, probes, proxy_errors
-from lrfdse.results.settings import PROXIES
-from lrfdse.results.exploration import LayerResult, Option
 from lrfdse.quality.scores import Scores
+from lrfdse.results.exploration import LayerResult, Option
+from lrfdse.results.settings import PROXIES
 
 RANKS = (1, 2, 3, 5, 8, 12, 16)
 

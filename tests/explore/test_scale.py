@@ -7,14 +7,14 @@ from collections import Counter
 
 import pytest
 
-from lrfdse.base.store import Store
-from lrfdse.ir.latency import Latency, Measurement
-from lrfdse.explore.layers import latencies
 from lrfdse.base.events import Event, hundredths
-from lrfdse.explore.layers.fits import blind_layers, open_fits
+from lrfdse.base.store import Store
 from lrfdse.explore.inputs import settings_for
+from lrfdse.explore.layers import latencies
+from lrfdse.explore.layers.fits import blind_layers, open_fits
 from lrfdse.explore.layers.latencies import MeasuredKernel
 from lrfdse.explore.layers.options import study_layers
+from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.model.graph import load_model
 
 

@@ -13,8 +13,8 @@ import optuna
 import pytest
 
 from lrfdse.cli import run
-from lrfdse.explore.plans import worker as workers
 from lrfdse.explore.identity import code_identity
+from lrfdse.explore.plans import worker as workers
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.search.study.storage import open_storage
 
@@ -162,10 +162,10 @@ def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only(cut):
 
 
 def test_a_plug_ins_method_must_be_that_of_whoever_explores():
-    from lrfdse.ir.space import SearchSpace
     from lrfdse.errors import InputError
-    from lrfdse.results.settings import Settings
     from lrfdse.factorize.methods import METHODS
+    from lrfdse.ir.space import SearchSpace
+    from lrfdse.results.settings import Settings
 
     settings = object.__new__(Settings)
     object.__setattr__(settings, "space", SearchSpace(method="mine"))

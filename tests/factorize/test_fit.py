@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.factors import Moments
 from lrfdse.factorize import linalg
 from lrfdse.factorize.chain import apply_chain, dense_weight
-from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.difference import squared_difference
+from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.problem import Problem
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
 
 
 def bond_tails(weight, factorization):

@@ -7,11 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.ir.factors import Moments
 from lrfdse.factorize import spectra
 from lrfdse.factorize.grams import grams
 from lrfdse.factorize.quadrature import squared_spectrum
-from lrfdse.factorize.spectra import bond_tails, effective_rank, normalized_effective_rank, separated, unfolding, whitened_bond_tails, work
+from lrfdse.factorize.spectra import (
+    bond_tails,
+    effective_rank,
+    normalized_effective_rank,
+    separated,
+    unfolding,
+    whitened_bond_tails,
+    work,
+)
+from lrfdse.ir.factors import Moments
 
 DIVISORS = {12: (1, 2, 3, 4, 6, 12), 18: (1, 2, 3, 6, 9, 18), 64: (1, 2, 4, 8, 16, 32, 64)}
 

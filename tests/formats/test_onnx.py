@@ -5,9 +5,9 @@ import onnx
 import pytest
 
 from lrfdse.errors import InputError
+from lrfdse.formats.onnx import file_content, serialized
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
-from lrfdse.formats.onnx import file_content, serialized
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Artifact, KernelSpec
-from lrfdse.errors import InputError
 from lrfdse.kernels import data
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example, pack

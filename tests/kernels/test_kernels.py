@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lrfdse.errors import KernelError
 from lrfdse.ir.factorization import Factorization, Step
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
-from lrfdse.errors import KernelError
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
 from lrfdse.kernels.schedules import schedules

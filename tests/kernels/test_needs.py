@@ -14,9 +14,9 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
 from lrfdse.kernels.header import c_header
 from lrfdse.kernels.needs import needs_of
-from lrfdse.toolchain.programs import require_zig
 from lrfdse.targets.catalog import load_target, names
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
 
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wundef", "-pedantic", "-Werror")
 LANGUAGES = {

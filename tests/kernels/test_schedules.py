@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.kernels.bounds import lower_bound_cycles
-from lrfdse.kernels.schedules import changed, changes, schedules
 from lrfdse.kernels.layout import Tiling, cover, tilings
+from lrfdse.kernels.schedules import changed, changes, schedules
 from lrfdse.targets.catalog import load_target, names
 
 TEXTS = ["dense", "svd:r=5", "svd:r=32", "tt:m=15x20,n=28x28,r=8", "tt:m=5x6x10,n=7x16x7,r=5x11,lr"]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
-from lrfdse.toolchain.programs import require_zig
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
 
 CPU = {
     "riscv64": "generic_rv64+m+a+f+d+c+v+zvl256b",

@@ -9,9 +9,8 @@ import pytest
 from lrfdse.base.folders import cache_folder_at
 from lrfdse.errors import DeviceError, InputError, ToolError
 from lrfdse.meters.meter import METERS, open_meter
-from lrfdse.toolchain.programs import missing_tools, require_tools
-from lrfdse.toolchain.programs import find_llvm
 from lrfdse.targets.target import CacheLevel
+from lrfdse.toolchain.programs import find_llvm, missing_tools, require_tools
 
 
 def test_auto_follows_the_target(measured_target):

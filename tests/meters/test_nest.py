@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrfdse.toolchain import zig
 from lrfdse.meters.image import Image
 from lrfdse.meters.nest import Loop, cut, flatten
-from lrfdse.toolchain.programs import require_emulator
 from lrfdse.meters.trace import record
 from lrfdse.targets.isa.code import Instruction
+from lrfdse.toolchain import zig
+from lrfdse.toolchain.programs import require_emulator
 
 NESTED = """
 void kernel(float *x, float *w, float *y) {

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.errors import InputError, KernelError, ToolError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
-from lrfdse.errors import InputError, KernelError, ToolError
-from lrfdse.toolchain import zig
 from lrfdse.meters.image import Image
 from lrfdse.meters.trace import parse
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain import zig
 
 
 def _artifact(sizes):

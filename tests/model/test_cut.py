@@ -10,14 +10,13 @@ import onnx.reference
 import onnx_ir as ir
 import pytest
 
+from lrfdse.formats.onnx import serialized
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 from lrfdse.model.graph import load_model
-from lrfdse.model.passes.factor import rewrite
-from lrfdse.model.runtime import Runtime
 from lrfdse.model.passes.cut import PROBE, Behind, Expose, ReadOut, behind, exposed, read_out
-from lrfdse.formats.onnx import serialized
-from lrfdse.model.passes.factor import ReplaceLayers
+from lrfdse.model.passes.factor import ReplaceLayers, rewrite
+from lrfdse.model.runtime import Runtime
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 

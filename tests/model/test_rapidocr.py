@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrfdse.ir.factorization import Factorization
 from lrfdse.errors import InputError
+from lrfdse.formats.onnx import serialized
+from lrfdse.ir.factorization import Factorization
 from lrfdse.model.data import random_data
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
 from lrfdse.quality.outputs import agreements
-from lrfdse.formats.onnx import serialized
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.errors import InputError
+from lrfdse.formats.onnx import file_content
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
-from lrfdse.errors import InputError
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
-from lrfdse.formats.onnx import file_content
 
 RNG_SEED = 7
 

@@ -4,13 +4,13 @@ import onnxruntime
 import pytest
 
 from lrfdse.errors import InputError
+from lrfdse.formats.onnx import serialized
 from lrfdse.model.data import Dataset, random_data
 from lrfdse.model.graph import load_model
+from lrfdse.model.passes.cut import exposed, read_out
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
 from lrfdse.repair.moments import moments
-from lrfdse.model.passes.cut import exposed, read_out
-from lrfdse.formats.onnx import serialized
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(6, 4)).astype(np.float32)

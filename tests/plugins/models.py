@@ -11,9 +11,9 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
+from lrfdse.formats.onnx import file_content
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
-from lrfdse.formats.onnx import file_content
 
 
 def build(text, weights=None, constants=None, opset=17, ir_version=8):

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import binomtest, norm
 
 from lrfdse.errors import InputError
+from lrfdse.model.data import Dataset
 from lrfdse.quality.metrics import METRICS, open_scorer
 from lrfdse.quality.scores import Grade, Scores, paired_error, wilson
-from lrfdse.model.data import Dataset
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.standard_normal((40, 8))

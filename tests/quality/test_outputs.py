@@ -10,7 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.errors import InputError
-from lrfdse.quality.outputs import FLOOR, agreements, classes_hit, cosines, decision_count, decisions, exact_matches, explained, fits_targets, hits, output_error, shares
+from lrfdse.quality.outputs import (
+    FLOOR,
+    agreements,
+    classes_hit,
+    cosines,
+    decision_count,
+    decisions,
+    exact_matches,
+    explained,
+    fits_targets,
+    hits,
+    output_error,
+    shares,
+)
 
 
 @settings(deadline=None)

@@ -17,17 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from lrfdse.ir.factorization import Factorization
-from lrfdse.model.data import mixed
-from lrfdse.repair.correct import HELD_OUT, MIXTURES, Corrector
-from lrfdse.repair.refine import Chain, Local, cores_of, refined
-from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.chain import dense_weight
-from lrfdse.model.data import Dataset
+from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.factorization import Factorization
+from lrfdse.model.data import Dataset, mixed
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
+from lrfdse.repair.correct import HELD_OUT, MIXTURES, Corrector
 from lrfdse.repair.moments import moments
+from lrfdse.repair.refine import Chain, Local, cores_of, refined
 
 PLANS = [
     ("svd:r=5", "svd:r=4"),

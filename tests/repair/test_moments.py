@@ -7,9 +7,9 @@ import pytest
 
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
+from lrfdse.model.passes.cut import levels
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.repair.moments import moments
-from lrfdse.model.passes.cut import levels
 
 
 def check(found, rows, outputs):

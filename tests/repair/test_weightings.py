@@ -12,20 +12,20 @@ import pytest
 from onnx import numpy_helper
 
 from lrfdse.base.store import Store
-from lrfdse.ir.factorization import Factorization
 from lrfdse.explore.inputs import settings_for
-from lrfdse.repair.corrections import Corrections
 from lrfdse.explore.layers.fits import found_fits, open_fits, packed, unpacked
-from lrfdse.quality.divergence import Divergences, loss_of, told
-from lrfdse.repair.weightings import layer_metrics, metrics_key
 from lrfdse.explore.plans.proxy import power_curve
 from lrfdse.explore.plans.stages import told_apart
-from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.factorization import Factorization
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
 from lrfdse.model.runtime import Runtime
+from lrfdse.quality.divergence import Divergences, loss_of, told
+from lrfdse.repair.corrections import Corrections
 from lrfdse.repair.moments import moments
+from lrfdse.repair.weightings import layer_metrics, metrics_key
 from lrfdse.search.plans.knapsack import plans
 from lrfdse.search.plans.spread import spread
 from lrfdse.search.plans.tables import Choice, LayerTable

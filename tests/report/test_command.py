@@ -11,8 +11,8 @@ import typer
 
 from lrfdse.cli.app import app
 from lrfdse.explore.inputs import settings_for
-from lrfdse.results.settings import Data, Limits
 from lrfdse.report.command import command_of
+from lrfdse.results.settings import Data, Limits
 
 NEUTRAL = {
     *("--study", "--study-name", "--artifacts", "--workers", "--cache", "--json", "--log-format", "--help"),

@@ -20,10 +20,10 @@ import optuna
 import pytest
 
 from lrfdse.ir.space import SearchSpace
-from lrfdse.results.settings import Settings
 from lrfdse.report.card import design_card
-from lrfdse.report.page.figures import funnel_figure
 from lrfdse.report.dashboard import dress, dress_study, study_card
+from lrfdse.report.page.figures import funnel_figure
+from lrfdse.results.settings import Settings
 from lrfdse.search.study.opening import join_study, open_study
 from lrfdse.search.study.storage import open_storage
 from lrfdse.targets.catalog import load_target

@@ -12,8 +12,7 @@ import pytest
 from lrfdse.errors import InputError, ToolError
 from lrfdse.search.study.opening import join_study, open_study
 from lrfdse.search.study.storage import open_storage, storage_errors
-from lrfdse.search.study.urls import sqlite_url
-from lrfdse.search.study.urls import is_journal, with_driver
+from lrfdse.search.study.urls import is_journal, sqlite_url, with_driver
 
 CHOICES = {"fc1": ("dense", "svd:r=8")}
 

@@ -21,8 +21,8 @@ from lrfdse.errors import InputError
 from lrfdse.search.study.opening import check_study, join_study, open_study
 from lrfdse.search.study.queue import Proposal, Queue
 from lrfdse.search.study.storage import open_storage
-from lrfdse.search.study.urls import sqlite_url
 from lrfdse.search.study.study import METRICS, Study
+from lrfdse.search.study.urls import sqlite_url
 
 CHOICES = {"fc1": ("dense", "svd:r=8", "svd:r=4", "tt:m=2x5,n=5x2,r=3"), "fc2": ("dense", "svd:r=2", "svd:r=1")}
 IDENTITY = {"model": "ab12", "target": "riscv64", "meter": "model"}

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.space import Cost, Funnel, SearchSpace
-from lrfdse.errors import InputError
 from lrfdse.space.front import front
 from lrfdse.space.lattice import bonds, padded_size
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from lrfdse.targets.eviction import evicted_bytes, eviction_bounds, eviction_note, largest_cache
 from lrfdse.targets.catalog import load_target
+from lrfdse.targets.eviction import evicted_bytes, eviction_bounds, eviction_note, largest_cache
 
 MIB = 1 << 20
 

@@ -15,10 +15,10 @@ import pytest
 import lrfdse
 from lrfdse.base.folders import data_folder
 from lrfdse.deploy.bench_data import program_data
+from lrfdse.deploy.listing import kernel_text
+from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
-from lrfdse.errors import InputError
-from lrfdse.deploy.listing import kernel_text
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.schedules import schedules
 from lrfdse.meters.mca import CoreModel

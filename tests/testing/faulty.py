@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from lrfdse.board.transport import RUNNERS, Ended
+from lrfdse.factorize.methods import METHODS
 from lrfdse.ir.latency import Latency, Measurement
+from lrfdse.meters.meter import METERS
 from lrfdse.quality.metrics import METRICS, QualityMetric
 from lrfdse.quality.scores import Grade
-from lrfdse.factorize.methods import METHODS
-from lrfdse.meters.meter import METERS
 from lrfdse.search.samplers.builtin import SAMPLERS
 from lrfdse.search.samplers.protocol import Sampler
 from lrfdse.targets.catalog import load_target

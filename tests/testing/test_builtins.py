@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.quality.metrics import METRICS
 from lrfdse.factorize.methods import METHODS
+from lrfdse.quality.metrics import METRICS
 from lrfdse.search.samplers.builtin import SAMPLERS
 from lrfdse.targets.catalog import load_target
 from lrfdse.testing.formats import FormatContract

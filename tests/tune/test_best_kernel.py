@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from lrfdse.errors import KernelError, ToolError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Artifact, KernelSpec
 from lrfdse.ir.latency import Latency, Measurement
-from lrfdse.errors import KernelError, ToolError
 from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target
 from lrfdse.tune import best_kernel

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, digest, result_key
 from lrfdse.base.store import Store
@@ -14,7 +17,6 @@ from lrfdse.quality.divergence import loss_of
 from lrfdse.quality.metrics import compares_numbers
 from lrfdse.repair.weightings import layer_metrics, metrics_key
 from lrfdse.space.eligible import reason_to_keep_dense
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.factorize.fit import Fitter

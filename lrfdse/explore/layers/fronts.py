@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import Candidate, Cost, Funnel, SearchSpace
 from lrfdse.targets.target import Target
-from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
     from lrfdse.base.store import Store
     from lrfdse.explore.layers.fits import Fits
     from lrfdse.ir.factorization import Array

@@ -11,12 +11,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
+from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
+from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Latency, Measurement
-from lrfdse.errors import KernelError
-from lrfdse.base.events import Event, Listener
-from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
 from lrfdse.meters.meter import METERS, open_meter
 from lrfdse.targets import isa
 from lrfdse.targets.catalog import noun_digest

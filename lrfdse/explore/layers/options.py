@@ -6,25 +6,25 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lrfdse.base.events import Event, Listener, hundredths
+from lrfdse.errors import ToolError
+from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
+from lrfdse.explore.layers.latencies import MeasuredKernel, measure_kernels
+from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import Candidate, Cost, Funnel
-from lrfdse.errors import ToolError
-from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
-from lrfdse.space.eligible import reason_to_keep_dense
-from lrfdse.base.events import Event, Listener, hundredths
-from lrfdse.explore.layers.latencies import MeasuredKernel, measure_kernels
 from lrfdse.results.exploration import LayerResult, Option
-from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
+from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
     from lrfdse.explore.layers.fits import Fits
-    from lrfdse.results.settings import Settings
     from lrfdse.meters.meter import Meter
     from lrfdse.model.graph import Model
+    from lrfdse.results.settings import Settings
 
 BASELINE_RATIOS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 """Compressions at which SVD is always compiled: what every other design is held against."""

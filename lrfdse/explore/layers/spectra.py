@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lrfdse.base.store import Store
+    from lrfdse.explore.layers.fits import Fits
     from lrfdse.ir.factorization import Array
     from lrfdse.ir.layer import Layer
-    from lrfdse.explore.layers.fits import Fits
 
 _POINTS = 100
 _FLOOR = 1e-6

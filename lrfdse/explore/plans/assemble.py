@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency, Regime
 from lrfdse.ir.plan import Design, Metric, Plan, plan_id
 from lrfdse.quality.scores import Scores
 from lrfdse.targets.target import Target
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs

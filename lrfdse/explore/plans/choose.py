@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from lrfdse.ir.plan import Design, Metric
 from typing import TYPE_CHECKING
+
+from lrfdse.ir.plan import Design, Metric
 
 if TYPE_CHECKING:
     from lrfdse.results.settings import Limits

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from lrfdse.ir.plan import Plan
 from lrfdse.quality.metrics import fidelity_grade
 from lrfdse.quality.scores import Scores, paired_error
 from lrfdse.repair.builder import Builder
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
     from lrfdse.explore.inputs import Inputs
     from lrfdse.model.data import Dataset
     from lrfdse.quality.metrics import Outputs, Scorer

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+from typing import TYPE_CHECKING
+
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.processes import end_all, interrupts_held
 from lrfdse.explore.plans.worker import _help
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
     from lrfdse.results.exploration import LayerResult
     from lrfdse.results.settings import Settings
-    from multiprocessing.context import SpawnProcess
 
 
 _WORTH_SECONDS = 20.0

@@ -7,8 +7,11 @@ of the model where that is known (`LayerResult.rank_errors`), else over the outp
 
 from __future__ import annotations
 
-import numpy as np
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
@@ -18,7 +21,6 @@ from lrfdse.quality.divergence import Divergences, loss_of
 from lrfdse.quality.metrics import compares_numbers
 from lrfdse.quality.scores import Scores
 from lrfdse.results.settings import check_proxy
-from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
@@ -155,8 +157,8 @@ def predicted_errors(
     settings: Settings, inputs: Inputs, layers: Sequence[LayerResult], evaluator: Evaluator, tell: Listener
 ) -> dict[str, dict[str, float]]:
     """Return the errors of `settings.proxy`; single layers are run here where the cache does not know them."""
-    from lrfdse.explore.layers.fits import open_fits
     from lrfdse.explore.identity import score_code
+    from lrfdse.explore.layers.fits import open_fits
     from lrfdse.model.graph import load_model
 
     def each(plans: Sequence[Texts], run: Callable[[Texts], Any]) -> list[Any]:

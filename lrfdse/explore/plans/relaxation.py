@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lrfdse.explore.plans.trials import Trials
     from lrfdse.ir.plan import Design, Metric
     from lrfdse.results.settings import Limits
-    from lrfdse.explore.plans.trials import Trials
     from lrfdse.search.plans.tables import LayerTable
 
 

@@ -11,20 +11,22 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from lrfdse.base.codec import from_plain, to_plain
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.files import write_atomically
 from lrfdse.errors import InputError
 from lrfdse.explore.identity import store_of
 from lrfdse.results.settings import Data, Settings
-from pathlib import Path
-from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from optuna.artifacts import FileSystemArtifactStore
+
     from lrfdse.model.graph import Model
     from lrfdse.results.exploration import LayerResult
     from lrfdse.search.study.queue import Queue
-    from optuna.artifacts import FileSystemArtifactStore
 
 
 SHARED = "shared"

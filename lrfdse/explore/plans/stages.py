@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from lrfdse.base.events import Event, Listener
 from lrfdse.errors import InputError
 from lrfdse.explore.identity import _identity, _name, study_url
@@ -18,7 +21,6 @@ from lrfdse.explore.plans.relaxation import relaxed
 from lrfdse.explore.plans.trials import Job, Trials
 from lrfdse.ir.latency import Regime
 from lrfdse.ir.plan import Design, Metric
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
@@ -163,8 +165,8 @@ def _trials(
     deadline: float | None,
 ) -> Iterator[Trials]:
     """Open the study, share what others need to help, and end the helpers and close the study afterwards."""
-    from lrfdse.explore.plans.share import publish
     from lrfdse.explore.plans.helpers import Helpers
+    from lrfdse.explore.plans.share import publish
     from lrfdse.search.study.storage import storage_errors
 
     url = study_url(settings)
@@ -192,8 +194,8 @@ def check_study(settings: Settings, inputs: Inputs, meter: Meter) -> None:
     ToolError
         The storage cannot be reached, or a package is missing.
     """
-    from lrfdse.search.study import opening
     from lrfdse.search.samplers.builtin import open_sampler
+    from lrfdse.search.study import opening
 
     open_sampler(settings.sampler)
     if settings.study is not None:

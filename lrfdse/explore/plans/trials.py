@@ -13,20 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.errors import InputError
 from lrfdse.base.events import Event, Listener
+from lrfdse.errors import InputError
 from lrfdse.explore.plans.assemble import assemble, plan_of
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.ir.plan import plan_id
 from lrfdse.quality.scores import Scores
 
 if TYPE_CHECKING:
+    from lrfdse.explore.plans.helpers import Helpers
     from lrfdse.ir.plan import Design, Metric
     from lrfdse.results.exploration import LayerResult
     from lrfdse.results.settings import Limits, Settings
-    from lrfdse.explore.plans.helpers import Helpers
-    from lrfdse.search.study.queue import Finished, Plan, Proposal, Queue, Snapshot
     from lrfdse.search.samplers.protocol import Sampler, Space, Told
+    from lrfdse.search.study.queue import Finished, Plan, Proposal, Queue, Snapshot
     from lrfdse.search.study.study import Study
 
 _FIRST_LOOK, _LAST_LOOK = 0.05, 1.0

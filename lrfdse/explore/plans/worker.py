@@ -7,12 +7,13 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.processes import end_with_parent
 from lrfdse.base.store import Store
 from lrfdse.errors import InputError, LrfdseError
-from pathlib import Path
-from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.explore.plans.trials import Job
@@ -147,13 +148,13 @@ def _evaluated(queue: Queue, proposal: Proposal, job: Job, listen: Listener) -> 
 
 def _job(settings: Settings, layers: tuple[LayerResult, ...], score: Any = None) -> Job:
     """Return how plans are evaluated here; refused where the metric's code is not that of the study (`score`)."""
-    from lrfdse.repair.corrections import open_corrections
-    from lrfdse.explore.layers.fits import found_fits
     from lrfdse.explore.inputs import open_inputs
+    from lrfdse.explore.layers.fits import found_fits
     from lrfdse.explore.plans.assemble import metric_of
     from lrfdse.explore.plans.evaluator import Evaluator
-    from lrfdse.repair.builder import Builder
     from lrfdse.explore.plans.trials import Job
+    from lrfdse.repair.builder import Builder
+    from lrfdse.repair.corrections import open_corrections
 
     inputs = open_inputs(settings)
     if score is not None and inputs.scorer.key != score:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import onnx_ir as ir
 from collections.abc import Iterator
 from dataclasses import dataclass
-from lrfdse.model.constants import Constant, FLOATS, is_standard, known_values, readers, stored, trace, vector_along
-from numpy.typing import NDArray
 from typing import Any, Literal
 
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from lrfdse.model.constants import FLOATS, Constant, is_standard, known_values, readers, stored, trace, vector_along
 
 Axis = Literal[-1, -2]
 

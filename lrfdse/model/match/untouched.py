@@ -6,8 +6,8 @@ import math
 
 import onnx_ir as ir
 
-from lrfdse.model.constants import is_standard, stored, trace
 from lrfdse.ir.layer import Untouched
+from lrfdse.model.constants import is_standard, stored, trace
 from lrfdse.model.match.products import every_node, node_name
 
 _REASONS = {

@@ -9,14 +9,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.layer import Layer
-from lrfdse.errors import InputError
 from lrfdse.model.constants import trace
-from lrfdse.model.passes.emit import Emitter, drop_unused, replace
-from lrfdse.model.match.products import Site
 from lrfdse.model.graph import Model
+from lrfdse.model.match.products import Site
+from lrfdse.model.passes.emit import Emitter, drop_unused, replace
 
 METADATA_PREFIX = "lrfdse."
 """Metadata keys ``lrfdse.<layer>`` hold the text of the layer's factorization."""

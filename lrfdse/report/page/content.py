@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.document import ROLES, WORST_SHOWN, WORTH_SHOWING, board_us, chosen_score, every_design, factorized, is_verified, is_worth_showing, least_drawn, loss_error, recommended_of, reported_interval, reported_score, role_of, shown_name, shown_value, title_of
-from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
+from lrfdse.report.document import (
+    ROLES,
+    WORST_SHOWN,
+    WORTH_SHOWING,
+    board_us,
+    chosen_score,
+    every_design,
+    factorized,
+    is_verified,
+    is_worth_showing,
+    least_drawn,
+    loss_error,
+    recommended_of,
+    reported_interval,
+    reported_score,
+    role_of,
+    shown_name,
+    shown_value,
+    title_of,
+)
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
+from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.page.usage import usage_of
 from lrfdse.report.page.wording import board_text, latency_text, loss_text, regime_text, sentence_of
 

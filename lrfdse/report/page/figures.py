@@ -11,7 +11,20 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.document import ROLES, chosen_score, drawn_range, every_design, factorized, is_verified, loss_error, reported_interval, reported_score, role_of, shown_name, shown_value
+from lrfdse.report.document import (
+    ROLES,
+    chosen_score,
+    drawn_range,
+    every_design,
+    factorized,
+    is_verified,
+    loss_error,
+    reported_interval,
+    reported_score,
+    role_of,
+    shown_name,
+    shown_value,
+)
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.errors import InputError
-from lrfdse.report.page.content import content_of
 from lrfdse.report.document import read_document
+from lrfdse.report.page.content import content_of
 
 if TYPE_CHECKING:
     from lrfdse.report.document import Document
 
-_PAGE = Path(__file__).parent / "page"
+_PAGE = Path(__file__).parent
 
 
 def report_html(document: Document) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lrfdse.ir.latency import Regime
 from lrfdse.errors import InputError
+from lrfdse.ir.latency import Regime
 from lrfdse.search.plans.boxes import Floats, Ints, Room, States, add_layer, finest_delta
 from lrfdse.search.plans.pareto import nondominated, nondominated_by_group
 from lrfdse.search.plans.tables import Choice, LayerTable, PlanFront

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.ir.latency import Regime
 from lrfdse.errors import InputError
+from lrfdse.ir.latency import Regime
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ import itertools
 import random
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
 from lrfdse.base.registry import Registry
 from lrfdse.errors import ToolError
 from lrfdse.search.samplers.protocol import Propose, Sampler, Space, Told
 from lrfdse.search.study.queue import Plan
-from typing import Literal, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import optuna

@@ -6,9 +6,9 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
 from lrfdse.search.plans.tables import LayerTable
 from lrfdse.search.study.queue import Plan
-
 
 _BATCH = 5
 """Plans proposed at once: few enough to learn from them, enough to keep some workers busy."""

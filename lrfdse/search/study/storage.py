@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import InputError, LrfdseError, ToolError
-from lrfdse.search.study.urls import FORMS, driver_package, is_journal, reason_without_secrets, scheme_of, sqlite_url, with_driver, without_credentials
+from lrfdse.search.study.urls import (
+    FORMS,
+    driver_package,
+    is_journal,
+    reason_without_secrets,
+    scheme_of,
+    sqlite_url,
+    with_driver,
+    without_credentials,
+)
 
 if TYPE_CHECKING:
     import sqlalchemy

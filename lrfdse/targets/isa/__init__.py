@@ -9,7 +9,6 @@ from lrfdse.targets.isa.description import InstructionSet
 from lrfdse.targets.isa.riscv64 import RISCV64
 from lrfdse.targets.isa.x86_64 import X86_64
 
-
 REGISTRY = Registry[InstructionSet](
     "lrfdse.instruction_sets",
     "instruction set",

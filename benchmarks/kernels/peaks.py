@@ -87,9 +87,9 @@ def measure_peaks(target: Target) -> Peaks:
 def bound(case: Case, target: Target, peaks: Peaks | None) -> Bound:
     """Return the least time of a case: its FMAs at the peak rate, or its weights through the memory.
 
-    On emulated targets both rates are the target's own numbers (`lrfdse.kernels.bounds.lower_bound_cycles`); on the machine at
-    hand they are measured: for weights beyond the last-level cache, where other peers run between two calls, the rate
-    of the largest buffer.
+    On emulated targets both rates are the target's own numbers (`lrfdse.kernels.bounds.lower_bound_cycles`); on the
+    machine at hand they are measured: for weights beyond the last-level cache, where other peers run between two calls,
+    the rate of the largest buffer.
     """
     if peaks is None:
         compute = case.macs / target.fma_per_cycle

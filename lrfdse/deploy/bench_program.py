@@ -16,6 +16,7 @@ from lrfdse.deploy.bench_data import BenchKernel, program_data
 from lrfdse.errors import ToolError
 from lrfdse.ir.kernel import Artifact, KernelSpec
 from lrfdse.targets.target import Target
+from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import require_zig
 
 MOST_BYTES = 512 << 20
@@ -83,7 +84,7 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
     if size > MOST_BYTES:
         raise ToolError(f"{size >> 20} MiB of weights, but a bench program holds at most {MOST_BYTES >> 20} MiB")
     data = program_data(kernels, target, head)
-    zig = require_zig().path
+    compiler = require_zig().path
     link = target.link or target.instruction_set.zig
     with tempfile.TemporaryDirectory(prefix="lrfdse-") as folder:
         here = Path(folder)
@@ -98,11 +99,11 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
             made = here / f"{source.stem}.o"
             options = ("-target", link, *zig.COMMON, *zig.FREESTANDING)
             # zig's own cache knows what a file includes.
-            zig.run_zig([zig, "cc", *options, str(source), "-o", str(made)], f"compiling {source.name}")
+            zig.run_zig([compiler, "cc", *options, str(source), "-o", str(made)], f"compiling {source.name}")
             compiled.append(made)
         names = f"--defsym=bench_data=_binary_{re.sub('[^A-Za-z0-9]', '_', str(block))}_start"
         parts = [*map(str, (*compiled, *objects)), "--format=binary", str(block)]
-        command = [zig, "ld.lld", "-static", "--gc-sections", "--strip-all", names, *parts, "-o", str(program)]
+        command = [compiler, "ld.lld", "-static", "--gc-sections", "--strip-all", names, *parts, "-o", str(program)]
         zig.run_zig(command, f"linking the bench program of {design}")
         return program.read_bytes()
 

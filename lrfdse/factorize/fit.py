@@ -38,9 +38,9 @@ class Fitter:
         Of the layer's inputs; None when there are no calibration data. With `Moments.cross`, they are of the inputs
         that a compressed model feeds the layer, and the original outputs are what is fitted.
     method
-        One of `lrfdse.factorize.methods.METHODS`. "auto" is the best known: every path is fitted to the outputs, the paths of
-        the plain SVD in closed form and others by alternating least squares under the covariance shrunk by the number
-        of samples. Without moments every method is "svd", TT-SVD of the weight.
+        One of `lrfdse.factorize.methods.METHODS`. "auto" is the best known: every path is fitted to the outputs, the
+        paths of the plain SVD in closed form and others by alternating least squares under the covariance shrunk by the
+        number of samples. Without moments every method is "svd", TT-SVD of the weight.
     metric
         H, symmetric positive semidefinite, shape (M, M): the outputs' differences d count as ``d^T H d``. Fits damp it
         by a tenth of its mean eigenvalue. None is the identity.

@@ -91,8 +91,8 @@ class SearchSpace:
     max_compiled: int = 40
     """Designs of one layer that are compiled, spread over the surrogate front."""
     method: str = "auto"
-    """How factors are fitted, a name of `lrfdse.factorize.methods.METHODS`: "svd" knows only the weights, the other built-in
-    ones the calibration data too."""
+    """How factors are fitted, a name of `lrfdse.factorize.methods.METHODS`: "svd" knows only the weights, the other
+    built-in ones the calibration data too."""
 
     def ratio(self, weights: int) -> float:
         """Return the least compression asked of a layer of so many weights."""

@@ -163,7 +163,6 @@ def told(scores: Array, loss: Loss) -> float:
     >>> round(told(np.array([[[40.0, 0.0]], [[0.0, 40.0]]]), "softmax"), 6)  # ln 2
     0.693147
     """
-
     if loss == "squared":
         constant = scores.mean(axis=0, keepdims=True)
     else:

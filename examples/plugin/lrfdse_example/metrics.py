@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.model.data import Dataset
 from lrfdse.quality.metrics import QualityMetric
 from lrfdse.quality.scores import Grade
-from lrfdse.model.data import Dataset
 
 
 def grade(outputs: Mapping[str, NDArray[Any]], data: Dataset, reference: Mapping[str, NDArray[Any]]) -> Grade:

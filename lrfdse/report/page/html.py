@@ -22,7 +22,7 @@ from lrfdse.results.read import read_document
 if TYPE_CHECKING:
     from lrfdse.results.document import Document
 
-_PAGE = Path(__file__).parent / "page"
+_PAGE = Path(__file__).parent
 
 
 def report_html(document: Document) -> str:

@@ -3,8 +3,8 @@
 One categorical parameter a layer, named after the layer, whose values are factorization texts (``fc1 = "svd:r=32"``);
 three objectives, `METRICS`; the plan's origin and what the caller found out about it as user attributes. One process
 decides which plans are evaluated and puts them into the queue; it and any number of others take them from there
-(`lrfdse.search.study.queue`). Optuna keeps a parameter's choices fixed within a study: when the tables have changed, the
-study's name gets a digest of the choices as its suffix.
+(`lrfdse.search.study.queue`). Optuna keeps a parameter's choices fixed within a study: when the tables have changed,
+the study's name gets a digest of the choices as its suffix.
 """
 
 from __future__ import annotations

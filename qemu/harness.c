@@ -1,7 +1,7 @@
 /* Runs one kernel twice on the emulator: first with empty caches, then with warm ones (lrfmeter.c marks the regions).
  *
  * Linked with one kernel and nothing else: without a C library a link takes milliseconds, and no address depends on the
- * environment. The arguments lie in the file "image" (lrfdse/measure/image.py): a header of 32 64-bit numbers (magic,
+ * environment. The arguments lie in the file "image" (lrfdse/meters/image.py): a header of 32 64-bit numbers (magic,
  * total bytes, then the offset of each argument), then the arrays. The file is mapped at a fixed address and shared, so
  * what the kernel writes is in the file when the program ends.
  *

@@ -1,6 +1,6 @@
 /* Times one kernel on the machine at hand, for lrfdse's "host" meter (docs/meter.md).
  *
- * Linked with the kernel into a shared library that lrfdse/measure/_host_runner.py loads. Arguments lie in an image
+ * Linked with the kernel into a shared library that lrfdse/meters/_host_runner.py loads. Arguments lie in an image
  * file as for harness.c; LRF_PARAMETERS, LRF_ARGUMENTS and lrf_kernel are bound as there.
  */
 #include <fcntl.h>

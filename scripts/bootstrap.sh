@@ -93,7 +93,7 @@ install_package() {
 # --- System tools -----------------------------------------------------------------------------------------------------
 
 # Whether an LLVM program is there in version 22 or newer, under Debian's name or its own: 22 is the first LLVM with the
-# scheduling models that modelled latency uses. lrfdse.measure looks for the same names.
+# scheduling models that modelled latency uses. lrfdse.meters.meter looks for the same names.
 have_llvm() {
     for suffix in -22 -23 -24 -25 -26 -27 -28 -29; do
         if command -v "$1$suffix" >/dev/null; then return 0; fi

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -12,6 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ("tests.plugins.folders", "tests.plugins.models")
+
+
+def pytest_configure() -> None:
+    # A shell starts what runs in the background with interrupts ignored, and children would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,7 +78,7 @@ def postgres() -> Iterator[Postgres]:
     subprocess.run(program("initdb", *data, *options), check=True, capture_output=True, cwd=folder)
     switches = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
     server = program("pg_ctl", *data, "-w", "-l", str(folder / "log"), "-o", " ".join(["-p", str(port), *switches]))
-    subprocess.run([*server, "start"], check=True, capture_output=True, cwd=folder, timeout=60)
+    subprocess.run([*server, "start"], check=True, capture_output=True, cwd=folder, timeout=600)
     try:
         yield Postgres(f"postgresql://lrfdse:{password}@127.0.0.1:{port}/postgres", port)
     finally:

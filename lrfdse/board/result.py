@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrfdse.board.transport import Ended
-from lrfdse.design import Factorization, KernelSpec, Latency, Schedule
 from lrfdse.errors import InputError, ToolError
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec, Schedule
+from lrfdse.ir.latency import Latency
 
 TOLERANCE = 1e-4
 """Largest deviation of an output from its reference, relative to the largest reference element."""

@@ -55,7 +55,7 @@ class Transport(Protocol):
 
 
 RUNNERS: Registry[Callable[[str], Transport]] = Registry(
-    "lrfdse.runners", "runner", {"command": "lrfdse.board.runner:Runner"}
+    "lrfdse.runners", "runner", {"command": "lrfdse.board.command:Runner"}
 )
 """The runners by name: each opens a transport from the text that ``--runner NAME:TEXT`` gives it, and raises
 `InputError` where it cannot use the text. A plug-in adds one under the entry-point group "lrfdse.runners"."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrfdse.check.limits import Limits, check_limits, recorded_limits
+from lrfdse.base.files import write_atomically
+from lrfdse.base.log import LastRun, last_run
+from lrfdse.base.text import clean
+from lrfdse.check.limits import UNMEASURED, Limits, check_limits, recorded_limits
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
-from lrfdse.check.result import Entry, Result, clean, model_name, read_result
+from lrfdse.check.result import Entry, Result, model_name, read_result
 from lrfdse.check.verdict import Check, Checked
 from lrfdse.errors import InputError
-from lrfdse.explore.log import LastRun, last_run
-from lrfdse.files import write_atomically
 
 _FRONT = "front.json"
 
@@ -32,6 +34,8 @@ class Request:
     """By what fraction latency and parameters may exceed the baseline's."""
     update_baseline: bool = False
     """Whether the baseline becomes the current run, where no limit is broken."""
+    strict: bool = False
+    """Whether what was skipped because nobody measured it fails."""
 
 
 def check(request: Request) -> Checked:
@@ -56,13 +60,18 @@ def check(request: Request) -> Checked:
     limits = recorded_limits(result) if request.limits.is_empty else request.limits
     baseline = _baseline(request, result)
     design = _design(result, request.design)
-    if design is None:
+    if design is None and _is_refused(result):
+        checks = [Check("design", "skip", reason=f"no design is recommended: {UNMEASURED}", unmeasured=True)]
+        checks += _skipped(limits, request, "no design is recommended; name one with --design", unmeasured=True)
+    elif design is None:
         checks = [Check("design", "fail", "one within the exploration's limits", "none", "nothing satisfies them")]
         checks += _skipped(limits, request, "no design is recommended; name one with --design")
     else:
         checks = check_limits(result, design, limits)
         if request.baseline is not None:
             checks += _against(request, result, design, baseline)
+    if request.strict:
+        checks = [dataclasses.replace(c, verdict="fail") if c.unmeasured else c for c in checks]
     notes = [changed_versions(result, baseline)] if baseline is not None else []
     if request.update_baseline and request.baseline is not None:
         notes.append(_updated(request.baseline, file, any(check.verdict == "fail" for check in checks)))
@@ -110,6 +119,11 @@ def _design(result: Result, identity: str | None) -> Entry | None:
     return result.designs[identity]
 
 
+def _is_refused(result: Result) -> bool:
+    """Whether nothing is recommended because nobody measured what designs lose, whatever the limits."""
+    return result.recommended is None and not (result.verified or result.accept_unverified)
+
+
 def _against(request: Request, result: Result, design: Entry, baseline: Result | None) -> list[Check]:
     if baseline is None:
         return [Check(name, "skip", reason="the baseline is made by this run") for name in REGRESSIONS]
@@ -149,6 +163,6 @@ def _no_result(request: Request, run: LastRun) -> Checked:
     )
 
 
-def _skipped(limits: Limits, request: Request, reason: str) -> list[Check]:
+def _skipped(limits: Limits, request: Request, reason: str, unmeasured: bool = False) -> list[Check]:
     names = [*limits.names, *(REGRESSIONS if request.baseline is not None else ())]
-    return [Check(name, "skip", reason=reason) for name in names]
+    return [Check(name, "skip", reason=reason, unmeasured=unmeasured) for name in names]

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from lrfdse.check.result import clean
+from lrfdse.base.text import clean
 from lrfdse.check.table import WORDS, title_of
 from lrfdse.check.verdict import Checked
 
@@ -59,7 +59,8 @@ def command(level: str, title: str, message: str) -> str:
 
 def outputs(checked: Checked) -> str:
     """Return lines for the file that ``GITHUB_OUTPUT`` names: the verdict, the design, and what it costs."""
-    exit_words = {0: "pass", 1: "fail"}
+    # Where all was skipped, nothing passed.
+    exit_words = {0: "skip" if checked.of("skip") and not checked.of("pass") else "pass", 1: "fail"}
     found = {"verdict": exit_words.get(checked.exit_code, "error")}
     if (design := checked.design) is not None:
         found |= {

@@ -11,6 +11,9 @@ _SLACK = 1e-9
 """As in the recommendation: a loss of exactly the limit is within it, however it was rounded."""
 
 
+UNMEASURED = "the exploration had no evaluation data, so no loss was measured; explore with --eval"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the checked design must satisfy; None asks for nothing."""
@@ -64,6 +67,8 @@ def check_limits(result: Result, design: Entry, limits: Limits) -> list[Check]:
 
 def _check_loss(result: Result, design: Entry, most: float) -> Check:
     limit = f"at most {points(most)} points of {result.metric}"
+    if not result.verified:
+        return Check("loss", "skip", limit, reason=UNMEASURED, unmeasured=True)
     if (score := result.loss(design)) is None:
         return Check("loss", "skip", limit, reason=f"{result.path.name} holds no {result.metric} of the design")
     broken = not score.loss <= most + _SLACK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lrfdse.check.limits import latency_text, loss_text, number, points
+from lrfdse.check.limits import UNMEASURED, latency_text, loss_text, number, points
 from lrfdse.check.result import Entry, Result
 from lrfdse.check.verdict import Check
 from lrfdse.errors import InputError
@@ -117,6 +117,10 @@ def _params(design: Entry, before: Entry, most: float) -> Check:
 
 def _loss(result: Result, design: Entry, baseline: Result, before: Entry) -> Check:
     name = REGRESSIONS[2]
+    if not result.verified:
+        return Check(name, "skip", reason=UNMEASURED, unmeasured=True)
+    if not baseline.verified:
+        return Check(name, "skip", reason="the baseline had no evaluation data: no loss was measured", unmeasured=True)
     if result.metric != baseline.metric:
         reason = f"scored by {result.metric}, the baseline by {baseline.metric}"
         return Check(name, "skip", reason=reason)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lrfdse.base.text import clean
 from lrfdse.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -70,6 +70,10 @@ class Result:
     max_params: int | None
     max_latency_us: float | None
     versions: Mapping[str, str]
+    verified: bool = True
+    """Whether designs were scored on evaluation data; else scores are of random inputs, and entries hold none."""
+    accept_unverified: bool = False
+    """Whether the exploration was to recommend a design all the same."""
 
     @property
     def is_modelled(self) -> bool:
@@ -107,17 +111,9 @@ def read_result(path: Path) -> Result:
     return _Reader(path, document).result()
 
 
-def clean(text: str) -> str:
-    """Return `text` on one line: what a terminal, an XML file or a log would act on is replaced.
-
-    >>> clean("a" + chr(10) + "b" + chr(27) + "[31m")
-    'a b�[31m'
-    """
-    text = re.sub(r"[\r\n\t\x0b\x0c\x85\u2028\u2029]+", " ", text)
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
-
-
 _LARGEST = sys.float_info.max
+
+
 _KINDS = {"dict": "an object", "list": "a list", "str": "a text"}
 
 
@@ -131,13 +127,13 @@ class _Reader:
     def result(self) -> Result:
         document = self._document
         settings = self._part(document, "settings", dict, "")
-        metric = self._part(document, "metric", str, "")
+        metric, verified = self._part(document, "metric", str, ""), self._verified(settings)
         entries = [
-            self._entry(value, metric, f"{part}[{k}].")
+            self._entry(value, metric, f"{part}[{k}].", verified)
             for part in ("designs", "dominated")
             for k, value in enumerate(self._part({part: [], **document}, part, list, ""))
         ]
-        original = self._entry(self._part(document, "baseline", dict, ""), metric, "baseline.")
+        original = self._entry(self._part(document, "baseline", dict, ""), metric, "baseline.", verified)
         known = {entry.id: entry for entry in (original, *entries)}
         recommended = self._optional(document, "recommended", str, "")
         if recommended is not None and recommended not in known:
@@ -153,6 +149,8 @@ class _Reader:
             meter=clean(self._part(document, "meter", str, "")),
             kind=clean(self._part(self._part(document, "latency", dict, ""), "kind", str, "latency.")),
             metric=clean(metric),
+            verified=verified,
+            accept_unverified=settings.get("accept_unverified") is True,
             recommended=recommended,
             original=original,
             designs=known,
@@ -163,10 +161,23 @@ class _Reader:
             versions={clean(str(k)): clean(str(v)) for k, v in versions.items()},
         )
 
-    def _entry(self, value: Any, metric: str, where: str) -> Entry:
+    def _verified(self, settings: dict[str, Any]) -> bool:
+        """Return what the document says; one from before that key says it by the data that it was given."""
+        known = self._document.get("verified")
+        if known is None:
+            return settings.get("eval", "") is not None
+        if not isinstance(known, bool):
+            raise self._wrong("verified", "true or false", known)
+        return known
+
+    def _entry(self, value: Any, metric: str, where: str, verified: bool) -> Entry:
         if not isinstance(value, dict):
             raise self._wrong(where.rstrip("."), "an object", value)
         chosen = "fidelity" if metric == "fidelity" else "eval_accuracy"
+
+        def score(key: str) -> float | None:
+            return self._optional_number(value, key, where) if verified else None
+
         return Entry(
             id=clean(self._part(value, "id", str, where)),
             params=int(self._number(value, "params", where)),
@@ -174,10 +185,10 @@ class _Reader:
             us=self._number(value, "latency_us", where),
             low_us=self._number(value, "latency_low_us", where),
             high_us=self._number(value, "latency_high_us", where),
-            score=self._optional_number(value, chosen, where),
-            standard_error=self._optional_number(value, "loss_standard_error", where),
-            accuracy=self._optional_number(value, "accuracy", where),
-            accuracy_error=self._optional_number(value, "accuracy_loss_standard_error", where),
+            score=score(chosen),
+            standard_error=score("loss_standard_error"),
+            accuracy=score("accuracy"),
+            accuracy_error=score("accuracy_loss_standard_error"),
             model=self._optional(value, "model", str, where),
         )
 

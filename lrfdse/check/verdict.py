@@ -24,6 +24,8 @@ class Check:
     """Why it failed or was skipped; else what the reader should know, or nothing."""
     measurement: float | None = None
     unit: str = ""
+    unmeasured: bool = False
+    """Whether it was skipped because nobody measured what it is about: under ``--strict`` that fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class Checked:
 
     @property
     def exit_code(self) -> int:
-        """0 where all is well, 1 where a limit is broken, 2 or 4 where there is no result to check."""
-        if self.design is None and not self.of("fail"):
+        """0 where nothing is broken, 1 where a limit is broken, 2 or 4 where there is no result to check."""
+        if self.original is None and not self.of("fail"):
             return 2 if self.input_error else 4
         return 1 if self.of("fail") else 4 if self.of("error") else 0
 

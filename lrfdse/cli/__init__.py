@@ -81,7 +81,7 @@ def _failed(error: Exception, arguments: list[str]) -> None:
         error = InputError(f"{error.filename or 'output'}: {error.strerror or error}")
     text = f"lrfdse: {error}"
     if _wants_json(arguments):
-        from lrfdse.explore.log import failure_kind
+        from lrfdse.base.log import failure_kind
 
         text = _json_line(failure_kind(error), str(error))
     print(text, file=sys.stderr, flush=True)

@@ -15,12 +15,14 @@ from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report import report
 from lrfdse.cli.terminal import console as console_of_stdout
 from lrfdse.cli.worker import worker
+from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrfdse.explore import Data, Exploration, Settings
-    from lrfdse.model import Untouched
+    from lrfdse.ir.layer import Untouched
+    from lrfdse.results.exploration import Exploration
+    from lrfdse.results.settings import Data, Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -80,6 +82,9 @@ def explore(
     correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
     proxy: Annotated[str, typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.")] = "loss",
     budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
+    accept_unverified: Annotated[
+        bool, typer.Option("--accept-unverified", help="Recommend a design without --eval, on random inputs.")
+    ] = False,
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
@@ -101,12 +106,14 @@ def explore(
     as_json: JsonOption = False,
 ) -> None:
     """Find the Pareto-optimal compressed versions of MODEL for a target."""
+    from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
-    from lrfdse.explore import Data, Limits
-    from lrfdse.explore import explore as run
-    from lrfdse.report import front_document, recommendation, write_reports
+    from lrfdse.explore.run import explore as run
+    from lrfdse.report.front import front_document, write_reports
+    from lrfdse.report.tables import is_refused, recommendation
+    from lrfdse.results.settings import Data, Limits
 
     limits = Limits(
         parse_drop(max_drop, "--max-drop"),
@@ -122,15 +129,18 @@ def explore(
         "sampler": sampler,
         "minutes": minutes,
     }
+    chosen |= {"accept_unverified": accept_unverified}
     chosen |= {"study_name": study_name, "artifacts": artifacts, "runner": runner}
     data = Data(calib, eval_, test)
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
-    with listening(log_format) as listener:
+    with cache_folder_at(cache), listening(log_format) as listener:
         exploration = run(settings, listener, write_reports)
     if as_json:
         typer.echo(json.dumps(front_document(exploration), indent=1))
     else:
         _print_exploration(exploration)
+    if is_refused(exploration):
+        raise NoDesignError(recommendation(exploration))
     if exploration.recommended is None:
         raise NoDesignError(f"{recommendation(exploration)} The nearest designs are in {settings.output}/front.csv")
 
@@ -138,7 +148,7 @@ def explore(
 @app.command()
 def inspect(
     model: ModelArgument,
-    target: TargetOption = "riscv64",
+    target: TargetOption = DEFAULT_TARGET,
     calib: CalibOption = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     space: SpaceOption = "default",
@@ -147,13 +157,15 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
+    from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
-    from lrfdse.explore import Data
-    from lrfdse.explore import inspect as run
-    from lrfdse.report import funnel_table, inspection_document, layer_table
+    from lrfdse.explore.run import inspect as run
+    from lrfdse.report.front import inspection_document
+    from lrfdse.report.tables import funnel_table, layer_table
+    from lrfdse.results.settings import Data
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
-    with listening(log_format) as listener:
+    with cache_folder_at(cache), listening(log_format) as listener:
         inspection = run(settings, listener)
     if as_json:
         typer.echo(json.dumps(inspection_document(inspection), indent=1))
@@ -175,7 +187,7 @@ app.command()(calibrate)
 @app.command()
 def targets(as_json: JsonOption = False) -> None:
     """List the targets that ship; a TOML file of the same form adds one."""
-    from lrfdse.catalog import load_target, names
+    from lrfdse.targets.catalog import load_target, names
 
     found = [load_target(name) for name in names("targets")]
     if as_json:
@@ -184,7 +196,7 @@ def targets(as_json: JsonOption = False) -> None:
         return
     from rich.table import Table
 
-    from lrfdse.measure import METERS, auto_meter
+    from lrfdse.meters.meter import METERS, auto_meter
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("target", "core", "latency", "lanes", "last-level cache", "what it stands for"):
@@ -201,7 +213,7 @@ def export(
     design: Annotated[str, typer.Argument(help="The id of a design in its front.json.")],
 ) -> None:
     """Rebuild a design's compressed model and kernels from the folder's front.json."""
-    from lrfdse.explore import export as run
+    from lrfdse.explore.export import export as run
 
     typer.echo(run(folder, design))
 
@@ -217,7 +229,7 @@ def _settings(
     **more: Any,
 ) -> Settings:
     from lrfdse.cli.values import parse_shapes
-    from lrfdse.explore import settings_for
+    from lrfdse.explore.inputs import settings_for
 
     if cache is not None:
         more["cache"] = cache
@@ -226,7 +238,15 @@ def _settings(
 
 
 def _print_exploration(exploration: Exploration) -> None:
-    from lrfdse.report import design_table, funnel_table, hidden, layer_table, recommendation, worth_showing
+    from lrfdse.report.tables import (
+        design_table,
+        funnel_table,
+        hidden_text,
+        is_refused,
+        layer_table,
+        recommendation,
+        way_on,
+    )
 
     console = console_of_stdout()
     console.print(layer_table(exploration.layers))
@@ -235,13 +255,14 @@ def _print_exploration(exploration: Exploration) -> None:
     _print_untouched(console, exploration.untouched)
     console.print()
     console.print(design_table(exploration))
-    if left := hidden(exploration):
-        points = f"{100 * worth_showing(exploration):g} points"
-        console.print(f"{left} more designs of the front lose over {points}; front.csv has them all", highlight=False)
+    if left := hidden_text(exploration):
+        console.print(left, highlight=False)
     console.print()
     for note in exploration.notes:
         console.print(f"Note: {note}", highlight=False)
-    console.print(recommendation(exploration), highlight=False, soft_wrap=True)
+    # Why nothing is recommended is the error that follows.
+    end = way_on(exploration) if is_refused(exploration) else recommendation(exploration)
+    console.print(end, highlight=False, soft_wrap=True)
 
 
 def _print_untouched(console: Console, untouched: tuple[Untouched, ...]) -> None:

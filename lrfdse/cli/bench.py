@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from lrfdse.board.calibrate import Calibration
     from lrfdse.board.result import BoardRun
+    from lrfdse.calibrate.fit import Calibration
 
 
 def bench(
@@ -37,19 +37,19 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Run the kept designs of DIR on a board, write DIR/board.json, and add what it took to the reports."""
+    from lrfdse.base.folders import cache_folder, cache_folder_at
     from lrfdse.board.result import board_line
     from lrfdse.board.transport import open_transport
+    from lrfdse.calibrate.session import RECORD, BenchOptions
+    from lrfdse.calibrate.session import bench as run
     from lrfdse.cli.progress import listening
     from lrfdse.cli.terminal import console
-    from lrfdse.explore.board import RECORD, BenchOptions
-    from lrfdse.explore.board import bench as run
-    from lrfdse.explore.settings import default_cache
-    from lrfdse.report.html import write_again
+    from lrfdse.report.page.html import write_again
 
     way = open_transport(runner)
-    with listening() as listener:
+    with cache_folder_at(cache), listening() as listener:
         options = BenchOptions(repeats, min_time, core, timeout)
-        document, runs = run(folder, way, options, cache or default_cache(), listener)
+        document, runs = run(folder, way, options, cache_folder(), listener)
         write_again(folder)
     if as_json:
         typer.echo((folder / RECORD).read_text(encoding="utf-8"), nl=False)
@@ -69,11 +69,11 @@ def calibrate(
     ] = None,
 ) -> None:
     """Fit a target's clock and bandwidths to measurements on a board, and write a target file of your own."""
-    from lrfdse.board.calibrate import calibrate as fit
-    from lrfdse.board.record import read_record
-    from lrfdse.board.target_file import check_target_path, write_target
-    from lrfdse.catalog import load_target
+    from lrfdse.calibrate.fit import calibrate as fit
+    from lrfdse.calibrate.record import read_record
+    from lrfdse.calibrate.target_file import check_target_path, write_target
     from lrfdse.cli.terminal import console
+    from lrfdse.targets.catalog import load_target
 
     output = output or Path(f"{Path(target).stem if target.endswith('.toml') else target}-board.toml")
     check_target_path(output)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lrfdse.check import Checked, Limits
+    from lrfdse.check.limits import Limits
+    from lrfdse.check.verdict import Checked
 
 
 def check(
@@ -21,6 +22,7 @@ def check(
     baseline: Annotated[Path | None, typer.Option(help="An earlier run's front.json or folder.")] = None,
     max_regression: Annotated[str | None, typer.Option(help="Growth over the baseline; default 5%.")] = None,
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Make this run the baseline.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where nobody measured what a limit is on.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     benchmark_json: Annotated[Path | None, typer.Option(help="Write github-action-benchmark's JSON.")] = None,
     github: Annotated[
@@ -30,8 +32,8 @@ def check(
     lava: Annotated[bool, typer.Option("--lava", help="Print LAVA's test case signals.")] = False,
 ) -> None:
     """Check a finished exploration against limits and an earlier run; exit code 1 where one is broken."""
-    from lrfdse.check import Request
-    from lrfdse.check import check as run
+    from lrfdse.check.gate import Request
+    from lrfdse.check.gate import check as run
     from lrfdse.cli.values import parse_growth
     from lrfdse.errors import InputError
 
@@ -44,6 +46,7 @@ def check(
         baseline,
         0.05 if max_regression is None else parse_growth(max_regression, "--max-regression"),
         update_baseline,
+        strict,
     )
     checked = run(request)
     _write(checked, junit, benchmark_json)
@@ -59,7 +62,7 @@ def check(
 
 
 def _limits(max_latency: str | None, max_params: str | None, max_drop: str | None) -> Limits:
-    from lrfdse.check import Limits
+    from lrfdse.check.limits import Limits
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
 
     return Limits(
@@ -70,9 +73,9 @@ def _limits(max_latency: str | None, max_params: str | None, max_drop: str | Non
 
 
 def _write(checked: Checked, junit: Path | None, benchmark_json: Path | None) -> None:
+    from lrfdse.base.files import write_atomically
     from lrfdse.check.benchmark import benchmark_json as benchmarks
     from lrfdse.check.junit import junit_xml
-    from lrfdse.files import write_atomically
 
     if junit is not None:
         write_atomically(junit, junit_xml(checked))

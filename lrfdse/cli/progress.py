@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lrfdse.cli.terminal import is_terminal
 
 if TYPE_CHECKING:
-    from lrfdse.explore.events import Event, Listener
+    from lrfdse.base.events import Event, Listener
 
 _LINE_EVERY = 10.0
 """Seconds between lines of the same stage where there is no terminal."""
@@ -68,7 +68,7 @@ def _bar() -> Iterator[Listener]:
 
 
 def _json_lines(event: Event) -> None:
-    from lrfdse.explore.log import event_line
+    from lrfdse.base.log import event_line
 
     sys.stderr.write(event_line(event))
     sys.stderr.flush()
@@ -98,6 +98,6 @@ def _lines() -> Listener:
 
 def _one_line(text: str) -> str:
     """Return `text` without what a terminal or a CI log would act on: layers are named by users."""
-    from lrfdse.check.result import clean
+    from lrfdse.base.text import clean
 
     return clean(text)

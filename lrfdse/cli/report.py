@@ -12,6 +12,6 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
 ) -> None:
     """Write DIR/report.html again from DIR/front.json, and print its path."""
-    from lrfdse.report.html import write_again
+    from lrfdse.report.page.html import write_again
 
     typer.echo(write_again(folder))

@@ -18,10 +18,11 @@ def worker(
     metric: Annotated[str | None, typer.Option(help="Let the study's own metric run here: MODULE:FUNCTION.")] = None,
 ) -> None:
     """Evaluate plans of a study that another machine explores, until it is finished."""
+    from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
-    from lrfdse.explore.worker import work
+    from lrfdse.explore.plans.worker import work
 
-    with listening() as listener:
+    with cache_folder_at(cache), listening() as listener:
         done = work(study, study_name, artifacts, cache, idle, trials, metric, listener)
     failed = f", {done.failed} that cannot be evaluated" if done.failed else ""
     typer.echo(f"{done.evaluated} plans evaluated{failed}: {done.why}")

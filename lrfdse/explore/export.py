@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lrfdse.design import Factorization, Plan
+from lrfdse.base.events import silent
+from lrfdse.base.files import sole_writer
+from lrfdse.base.store import Store
+from lrfdse.deploy.designs import write_design
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import Cache, noun_digest
-from lrfdse.explore.corrections import open_corrections
-from lrfdse.explore.events import silent
 from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.keep import write_design
-from lrfdse.explore.plans import Builder
-from lrfdse.explore.run import fits_of
-from lrfdse.explore.settings import Data
-from lrfdse.files import sole_writer
+from lrfdse.explore.layers.fits import fits_of
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.plan import Plan
+from lrfdse.repair.builder import Builder
+from lrfdse.repair.corrections import open_corrections
+from lrfdse.results.settings import Data
+from lrfdse.targets.catalog import noun_digest
 
 
 def export(folder: Path, identity: str) -> Path:
@@ -37,7 +39,8 @@ def export(folder: Path, identity: str) -> Path:
 
 
 def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
-    from lrfdse.model import load_data, load_model
+    from lrfdse.model.data import load_data
+    from lrfdse.model.graph import load_model
 
     texts = _plan(document, identity)
     made = document["settings"]
@@ -72,7 +75,7 @@ def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
         if now != then:
             raise InputError(f"{what} that was explored (its digest differs); explore again")
     with sole_writer(folder):
-        cache = Cache(settings.cache)
+        cache = Store(settings.cache)
         fits = fits_of(settings, model, calib, cache, silent)
         builder = Builder(model, fits, open_corrections(settings, model, calib, fits, cache))
         sizes = {layer.name: (layer.outputs, layer.inputs) for layer in model.layers}

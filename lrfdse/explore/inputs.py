@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.catalog import load_search_space, load_target
 from lrfdse.errors import InputError
-from lrfdse.explore.settings import Data, Settings
+from lrfdse.results.settings import Data, Settings
+from lrfdse.targets.catalog import load_search_space, load_target
 
 if TYPE_CHECKING:
-    from lrfdse.design import SearchSpace
-    from lrfdse.explore.metrics import Scorer
-    from lrfdse.model import Dataset, Model
+    from lrfdse.ir.space import SearchSpace
+    from lrfdse.model.data import Dataset
+    from lrfdse.model.graph import Model
+    from lrfdse.quality.metrics import Scorer
 
 _RANDOM_SAMPLES = 64
 
@@ -31,6 +32,8 @@ class Inputs:
     scorer: Scorer
     """The metric."""
     notes: tuple[str, ...]
+    verified: bool = True
+    """Whether the data that choose are the user's; else they are random inputs, on which no loss means anything."""
 
     @property
     def digests(self) -> dict[str, str | None]:
@@ -92,7 +95,7 @@ def settings_for(
 
 
 def _check_method(space: SearchSpace, source: str) -> None:
-    from lrfdse.factorize import METHODS
+    from lrfdse.factorize.methods import METHODS
 
     try:
         METHODS.get(space.method)
@@ -102,8 +105,8 @@ def _check_method(space: SearchSpace, source: str) -> None:
 
 def open_calibration(settings: Settings, model: Model) -> Dataset | None:
     """Return the data that fit, or None where none were named."""
-    from lrfdse.explore.metrics import needs_classes
-    from lrfdse.model import load_data
+    from lrfdse.model.data import load_data
+    from lrfdse.quality.metrics import needs_classes
 
     path = settings.data.calib
     return None if path is None else load_data(path, model.inputs, needs_classes(settings.metric))
@@ -115,9 +118,10 @@ def open_inputs(settings: Settings) -> Inputs:
     Without evaluation data the model runs on random inputs; with evaluation data alone, one half of them chooses and
     the other reports. Of the data that choose, `settings.eval_samples` are drawn by `settings.seed`.
     """
-    from lrfdse.explore.metrics import check_metric, needs_classes, open_scorer
-    from lrfdse.explore.proxy import check_proxy
-    from lrfdse.model import load_data, load_model, random_data
+    from lrfdse.model.data import load_data, random_data
+    from lrfdse.model.graph import load_model
+    from lrfdse.quality.metrics import check_metric, needs_classes, open_scorer
+    from lrfdse.results.settings import check_proxy
 
     check_metric(settings.metric)
     check_proxy(settings.proxy)
@@ -136,10 +140,6 @@ def open_inputs(settings: Settings) -> Inputs:
         )
     if choosing is None:
         choosing = random_data(model.inputs, _RANDOM_SAMPLES, settings.seed)
-        notes.append(
-            "no evaluation data: fidelity is the agreement with the original model on random inputs, which proves "
-            "little about real ones; give --eval (and --test) for accuracies that mean something"
-        )
     elif reporting is None and choosing.labels is not None:
         choosing, reporting = choosing.split()
         notes.append("no test data: one half of the evaluation data chose the designs, the other half reported")
@@ -151,13 +151,6 @@ def open_inputs(settings: Settings) -> Inputs:
         choosing = choosing.draw(settings.eval_samples, settings.seed)
     if calib is None:
         notes.append("no calibration data: factorizations know only the weights; give --calib for better ones")
-    if choosing.labels is None:
-        if scorer.name == "fidelity":
-            notes.append(
-                "no labels: fidelity is the agreement with the original model on the data that chose, not accuracy"
-            )
-        elif not scorer.is_own:
-            notes.append(f"no labels: {scorer.name} compares with what the original model gives")
-    elif reporting is not None and reporting.labels is None:
+    if choosing.labels is not None and reporting is not None and reporting.labels is None:
         raise InputError(f"{data.test}: holds no labels, so no accuracy can be reported on it; add an array `labels`")
-    return Inputs(model, calib, choosing, reporting, scorer, tuple(notes))
+    return Inputs(model, calib, choosing, reporting, scorer, tuple(notes), verified=data.eval is not None)

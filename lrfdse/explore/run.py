@@ -6,30 +6,32 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.events import Event, Listener, silent
+from lrfdse.base.files import sole_writer
+from lrfdse.base.log import failures_logged, logged
+from lrfdse.base.store import Store
+from lrfdse.calibrate.session import board_notes, measured_on, open_board
+from lrfdse.deploy.designs import keep_designs
 from lrfdse.errors import ToolError
-from lrfdse.explore.board import board_notes, measured_on, open_board
-from lrfdse.explore.cache import Cache
-from lrfdse.explore.corrections import open_corrections
-from lrfdse.explore.designs import reason_to_keep_dense
-from lrfdse.explore.events import Event, Listener, silent
-from lrfdse.explore.fits import Fits, blind_layers, blind_note, open_fits
+from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.inputs import open_calibration, open_inputs
-from lrfdse.explore.keep import keep_designs
-from lrfdse.explore.log import failures_logged, logged
-from lrfdse.explore.options import inspect_layer, study_layers, with_data
-from lrfdse.explore.plans import Builder, Evaluator, metric_of, pareto
-from lrfdse.explore.result import Exploration, Inspection, LayerResult
-from lrfdse.explore.search import check_study, search_plans
-from lrfdse.files import sole_writer
+from lrfdse.explore.layers.fits import _explored, blind_layers, blind_note, fits_of
+from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
+from lrfdse.explore.plans.assemble import metric_of
+from lrfdse.explore.plans.choose import pareto
+from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.explore.plans.stages import check_study, search_plans
+from lrfdse.repair.builder import Builder
+from lrfdse.repair.corrections import open_corrections
+from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lrfdse.design import Design
     from lrfdse.explore.inputs import Inputs
-    from lrfdse.explore.settings import Settings
-    from lrfdse.measure import Meter
-    from lrfdse.model import Dataset, Model
+    from lrfdse.ir.plan import Design
+    from lrfdse.meters.meter import Meter
+    from lrfdse.results.settings import Settings
 
 
 def explore(
@@ -55,7 +57,7 @@ def explore(
         A tool that the target needs is missing or failed, or a board; of a board that fails after the search, all else
         has been written.
     """
-    from lrfdse.measure import open_meter
+    from lrfdse.meters.meter import open_meter
 
     began = time.monotonic()
     deadline = None if settings.minutes is None else began + 60 * settings.minutes
@@ -67,16 +69,19 @@ def explore(
         board = open_board(settings.runner, settings.target)
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", listen, facts) as tell:
         tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
-        cache = Cache(settings.cache)
+        cache = Store(settings.cache)
         fits = fits_of(settings, inputs.model, inputs.calib, cache, tell)
         builder = Builder(inputs.model, fits, open_corrections(settings, inputs.model, inputs.calib, fits, cache))
         layers = study_layers(settings, inputs.model, builder.fits, meter, cache, tell)
-        found = search_plans(settings, inputs, layers, meter, Evaluator(builder, inputs), tell, deadline)
-        metric = metric_of(inputs)
-        front = pareto(found.designs, metric)
+        evaluator = Evaluator(builder, inputs)
+        found = search_plans(settings, inputs, layers, meter, evaluator, tell, deadline)
+        metric, classes = metric_of(inputs), evaluator.classes_hit
+        front = pareto(found.designs, metric, inputs.verified)
         # What a board is to be compared on.
         compared = [] if board is None else [found.baseline, *([] if found.plain is None else [found.plain])]
-        kept = keep_designs(settings, builder, layers, front, found.recommended, tell, compared)
+        # Who is to choose from the trade-off has the original already.
+        spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
+        kept = keep_designs(settings, builder, layers, spread, found.recommended, tell, compared)
         boards, failure = measured_on(board, folder, kept, settings.target, cache, tell)
         exploration = Exploration(
             settings=settings,
@@ -97,6 +102,7 @@ def explore(
             plain=None if found.plain is None else found.plain.id,
             kept=tuple(kept),
             notes=(
+                *evidence_notes(inputs, found.recommended or found.baseline, classes),
                 *inputs.notes,
                 *_blind(settings, inputs),
                 *_notes(settings, meter, found.baseline.regime),
@@ -106,6 +112,8 @@ def explore(
             plan_gap=found.gap,
             study=found.study,
             boards=boards,
+            verified=inputs.verified,
+            classes_hit=None if classes is None else classes[0],
         )
         if finish is not None:
             finish(exploration, tell)
@@ -128,9 +136,9 @@ def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
     The original model runs on the calibration data, where there are any: what its layers read tells more of their
     compressibility than their weights.
     """
-    from lrfdse.model import load_model
+    from lrfdse.model.graph import load_model
 
-    model, cache = load_model(settings.model, settings.shape), Cache(settings.cache)
+    model, cache = load_model(settings.model, settings.shape), Store(settings.cache)
     calib = open_calibration(settings, model)
     fits = fits_of(settings, model, calib, cache, listen, weighted=False)
     results = []
@@ -139,20 +147,6 @@ def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
         result = inspect_layer(layer, model, settings, cache)
         results.append(result if result.kept_dense else with_data(result, fits, cache))
     return Inspection(settings, model.sha256, tuple(results), model.untouched)
-
-
-def fits_of(
-    settings: Settings, model: Model, calib: Dataset | None, cache: Cache, tell: Listener, weighted: bool = True
-) -> Fits:
-    """Return the fits of every layer that is explored."""
-    explored = _explored(settings, model)
-    if calib is not None and explored:
-        tell(Event("calibrate", f"{calib.count} samples"))
-    return open_fits(settings, model, calib, explored, cache, weighted)
-
-
-def _explored(settings: Settings, model: Model) -> list[str]:
-    return [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
 
 
 def _blind(settings: Settings, inputs: Inputs) -> list[str]:
@@ -180,10 +174,10 @@ def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:
 def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:
     """Return the distribution and version of every plug-in that had a part in the numbers, by what it gave."""
     from lrfdse.base.registry import Registry
-    from lrfdse.explore.metrics import DEFAULT, METRICS
-    from lrfdse.factorize import METHODS
-    from lrfdse.measure import METERS
-    from lrfdse.search.samplers import SAMPLERS
+    from lrfdse.factorize.methods import METHODS
+    from lrfdse.meters.meter import METERS
+    from lrfdse.quality.metrics import DEFAULT, METRICS
+    from lrfdse.search.samplers.builtin import SAMPLERS
 
     used: tuple[tuple[Registry[Any], str], ...] = (
         (METERS, meter.name),

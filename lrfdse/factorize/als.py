@@ -16,7 +16,7 @@ from lrfdse.factorize.tt import balanced, carried_ranks, tt_svd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lrfdse.design import Array, Factorization
+    from lrfdse.ir.factorization import Array, Factorization
 
 SWEEPS = 12
 """Most sweeps of a fit."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array, Factors
+    from lrfdse.ir.factorization import Array
+    from lrfdse.ir.factors import Factors
 
 
 def dense_weight(cores: Sequence[Array]) -> Array:

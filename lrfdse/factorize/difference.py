@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
 
 _CHUNK = 1 << 23
 """Elements of the difference that are held at a time."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.design import Factorization, Factors
 from lrfdse.factorize.als import SWEEPS, refit_core
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.difference import squared_difference
@@ -16,9 +15,12 @@ from lrfdse.factorize.linalg import LARGE
 from lrfdse.factorize.methods import METHODS
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.problem import Problem
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Factors
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array, Moments
+    from lrfdse.ir.factorization import Array
+    from lrfdse.ir.factors import Moments
 
 _CONSTANT = 1e-24
 """Part of the squared mean output below which its variance is rounding."""
@@ -36,9 +38,9 @@ class Fitter:
         Of the layer's inputs; None when there are no calibration data. With `Moments.cross`, they are of the inputs
         that a compressed model feeds the layer, and the original outputs are what is fitted.
     method
-        One of `lrfdse.factorize.METHODS`. "auto" is the best known: every path is fitted to the outputs, the paths of
-        the plain SVD in closed form and others by alternating least squares under the covariance shrunk by the number
-        of samples. Without moments every method is "svd", TT-SVD of the weight.
+        One of `lrfdse.factorize.methods.METHODS`. "auto" is the best known: every path is fitted to the outputs, the
+        paths of the plain SVD in closed form and others by alternating least squares under the covariance shrunk by the
+        number of samples. Without moments every method is "svd", TT-SVD of the weight.
     metric
         H, symmetric positive semidefinite, shape (M, M): the outputs' differences d count as ``d^T H d``. Fits damp it
         by a tenth of its mean eigenvalue. None is the identity.

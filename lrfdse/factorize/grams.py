@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
 
     Bond = tuple[int, int]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
 
 DIRECT_SIDE = 1536
 """Smaller side up to which the full SVD is computed."""

@@ -18,8 +18,8 @@ from lrfdse.factorize.starts import diagonal_start, separable_start
 from lrfdse.factorize.tt import balanced, tt_svd
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array, Factorization
     from lrfdse.factorize.problem import Problem
+    from lrfdse.ir.factorization import Array, Factorization
 
 
 LARGEST_SWEPT = 1e11

@@ -12,7 +12,7 @@ from lrfdse.factorize.chain import dense_weight
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

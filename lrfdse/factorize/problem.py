@@ -14,7 +14,8 @@ from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.target import Cumulative
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array, Factorization, Moments
+    from lrfdse.ir.factorization import Array, Factorization
+    from lrfdse.ir.factors import Moments
 
 DAMPING = 0.1
 """Part of a metric's mean eigenvalue that is added to all, so that its inverse stays small."""
@@ -36,7 +37,7 @@ _CONSTANT = 1e-13
 class Problem:
     """A layer's weight, the moments of its inputs, the metric of its outputs, and how much a fit may cost.
 
-    Parameters are those of `lrfdse.factorize.Fitter`.
+    Parameters are those of `lrfdse.factorize.fit.Fitter`.
     """
 
     weight: Array

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
 
 BLOCK = 32
 """Columns of the random block."""

@@ -14,7 +14,8 @@ from lrfdse.factorize.quadrature import BLOCK, squared_spectrum, steps
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lrfdse.design import Array, Moments
+    from lrfdse.ir.factorization import Array
+    from lrfdse.ir.factors import Moments
 
     Bond = tuple[int, int]
 

@@ -11,8 +11,8 @@ from lrfdse.factorize.tt import tt_svd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lrfdse.design import Array, Factorization
     from lrfdse.factorize.objective import OutputError
+    from lrfdse.ir.factorization import Array, Factorization
 
 _LIFT = 0.01
 """Part of the mean variance that whitening adds to every variance, so that its inverse stays small."""

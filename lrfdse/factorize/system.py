@@ -11,8 +11,8 @@ from lrfdse.factorize.linalg import LARGE, conjugate_gradients, solve_semidefini
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lrfdse.design import Array
     from lrfdse.factorize.objective import OutputError
+    from lrfdse.ir.factorization import Array
 
 _DIRECT_UNKNOWNS = 5000
 _DIRECT_ELEMENTS = 32_000_000

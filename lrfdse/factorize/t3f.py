@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.design import Factorization
 from lrfdse.errors import InputError, ToolError
+from lrfdse.ir.factorization import Factorization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lrfdse.design import Array, Direction
+    from lrfdse.ir.factorization import Array, Direction
 
 
 def from_t3f(train: Any, direction: Direction = "rl") -> tuple[Factorization, tuple[Array, ...]]:

@@ -15,7 +15,8 @@ import numpy as np
 from lrfdse.factorize.spectra import bond_tails, whitened_for
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array, Factorization, Moments
+    from lrfdse.ir.factorization import Array, Factorization
+    from lrfdse.ir.factors import Moments
 
 _RIDGES = 61
 _LEAST_RIDGE = 1e-10

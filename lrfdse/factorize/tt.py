@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lrfdse.design import Array, Factorization
+    from lrfdse.ir.factorization import Array, Factorization
 
 
 def tt_svd(weight: Array, factorization: Factorization) -> tuple[Array, ...]:
@@ -47,7 +47,7 @@ def tt_svd(weight: Array, factorization: Factorization) -> tuple[Array, ...]:
 def carried_ranks(factorization: Factorization) -> tuple[int, ...]:
     """Return the ranks cut to what the bonds can carry: ``r_k <= r_{k-1} m_k n_k`` from both ends.
 
-    >>> from lrfdse.design import Factorization
+    >>> from lrfdse.ir import Factorization
     >>> carried_ranks(Factorization((2, 3, 2), (2, 1, 2), (9, 9)))
     (4, 4)
     """

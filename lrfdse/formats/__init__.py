@@ -10,7 +10,6 @@ from lrfdse.base.registry import Registry
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["DEFAULT", "FORMATS", "Format", "format_of"]
 
 DEFAULT = "onnx"
 """The format of files whose suffix is no format's name."""
@@ -52,7 +51,7 @@ class Format(Protocol):
         """
 
 
-FORMATS: Registry[Format] = Registry("lrfdse.formats", "model format", {DEFAULT: "lrfdse.model.files:ONNX"})
+FORMATS: Registry[Format] = Registry("lrfdse.formats", "model format", {DEFAULT: "lrfdse.formats.onnx:ONNX"})
 """The model formats by name, which is the suffix of their files without its dot, in lower case; a format of several
 suffixes stands here several times. A plug-in adds one under the entry-point group "lrfdse.formats"."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lrfdse.design import KernelSpec, Regime, Target
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.latency import Regime
+from lrfdse.targets.target import Target
 
 
 def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> float:

@@ -7,9 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.design import Artifact, KernelSpec, Schedule, Target
 from lrfdse.errors import KernelError
+from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.kernels.layout import tilings
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.kernels.inner import Instructions
@@ -89,19 +90,16 @@ def compile_kernel(
     return Artifact(spec, schedule, target.name, symbol, listed, object_code, listing)
 
 
-def _loads_ahead(target: Target) -> bool:
-    """Return whether operands are carried in registers: x86 takes them from memory, ARMv7 has too few registers."""
-    return target.isa in ("riscv64", "aarch64")
-
-
 def _instructions(target: Target) -> Instructions:
     from lrfdse.kernels.inner import Instructions, Registers
 
-    rvv = target.isa == "riscv64" and target.lanes > 1
+    instruction_set, vectors = target.instruction_set, target.vectors
+    registers = Registers(target.vector_registers, vectors.scalars_apart, target.lanes)
     return Instructions(
-        explicit_fma=target.isa == "armv7" and "+vfp4" in target.features,
-        rvv=rvv,
-        ahead=Registers(target.vector_registers, rvv, target.lanes) if _loads_ahead(target) else None,
+        explicit_fma=instruction_set.explicit_fma in target.features,
+        strided=vectors.strided,
+        reducing=vectors.reducing,
+        ahead=registers if instruction_set.loads_ahead else None,
     )
 
 
@@ -109,20 +107,20 @@ def tvm_target(target: Target) -> Any:
     """Return `target` as TVM's: LLVM, one core."""
     import tvm
 
+    instruction_set = target.instruction_set
     described: dict[str, Any] = {
         "kind": "llvm",
         "mtriple": target.triple,
         "mcpu": tvm.target.codegen.llvm_get_system_cpu() if target.cpu == "native" else target.cpu,
         "num-cores": 1,
-        "cl-opt": [*_LLVM_OPTIONS, *(_LLVM_OPTIONS_AHEAD if _loads_ahead(target) else ())],
+        "cl-opt": [*_LLVM_OPTIONS, *(_LLVM_OPTIONS_AHEAD if instruction_set.loads_ahead else ())],
     }
-    if target.isa == "riscv64":
-        # Sums across lanes in any order.
+    if instruction_set.reassociates:
         described["fast-math-reassoc"] = True
     if target.features:
         described["mattr"] = list(target.features)
     if target.abi:
-        described["mabi" if target.isa == "riscv64" else "mfloat-abi"] = target.abi
+        described[instruction_set.abi_option] = target.abi
     return tvm.target.Target(described)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from tvm import tirx
 
-from lrfdse.design import Argument, KernelSpec
 from lrfdse.errors import KernelError
+from lrfdse.ir.kernel import Argument, KernelSpec
 from lrfdse.kernels.emit import Epilogue, StepEmitter
 from lrfdse.kernels.inner import Instructions
 from lrfdse.kernels.layout import Tiling, step_cores

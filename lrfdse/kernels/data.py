@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact
 from lrfdse.errors import InputError
+from lrfdse.ir.kernel import Artifact
 from lrfdse.kernels.layout import step_cores, tilings
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
 
 _DENSE_LIMIT = 4_000_000
 """Weights above which the reference contracts core by core and never holds the dense matrix."""

@@ -134,21 +134,14 @@ class StepEmitter:
         before = itertools.takewhile(lambda other: other != span, self.tiling.out)
         return sum(s.count * self.tiling.depth * self.tiling.panel_width(s) for s in before)
 
-    def _across(self, value: Expr, into: list[Stmt]) -> Expr:
-        """Return the sum of a vector's elements; append to `into` the statements that compute it."""
-        lanes, registers = self.tiling.schedule.lanes, self.instructions.ahead
-        if registers is None or not self.instructions.rvv:
-            return folded(value, lanes, into)
-        # RVV's sum of a group takes longer than adding its registers first.
-        return named(reduced(folded(value, lanes, into, min(lanes, registers.lanes))), into)
-
     def _store(self, value: Expr, index: Expr, bias: Expr, valid: int) -> list[Stmt]:
         """Return the statements that store one accumulator, of whose lanes `valid` exist."""
         t = self.tiling
         axis, lanes = t.schedule.axis, t.schedule.lanes
         statements: list[Stmt] = []
         if axis == "inner":
-            if self.instructions.rvv and self.instructions.ahead is not None:
+            if self.instructions.reducing and self.instructions.ahead is not None:
+                # The sum of a group takes longer than adding its registers first.
                 one = named(
                     reduced(folded(value, lanes, statements, min(lanes, self.instructions.ahead.lanes))), statements
                 )
@@ -159,7 +152,7 @@ class StepEmitter:
             return [self.epilogue.store(value, index, bias, lanes)]
         held = named(value, statements)
         stride = t.step.columns
-        if stride > 1 and self.instructions.rvv:
+        if stride > 1 and self.instructions.strided:
             whole = held if valid == lanes else part(held, 0, valid)
             return [*statements, self.epilogue.store(whole, index, bias, valid, stride)]
         for first, size in [(lane, 1) for lane in range(valid)] if stride > 1 else _pieces(valid):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from lrfdse.design import Target
 from lrfdse.kernels.layout import Span, Tiling
+from lrfdse.targets.target import Target
 
 _FMA_LATENCY = 5.0
 """Cycles from an FMA to a dependent one: 4 to 5 on the cores that ship as targets."""
@@ -31,9 +31,9 @@ _AHEAD_LATENCY = 10.0
 
 
 def group(lanes: int, target: Target) -> int:
-    """Return the registers that a vector of `lanes` elements occupies; RVV groups are powers of two."""
+    """Return the registers that a vector of `lanes` elements occupies; groups are powers of two."""
     registers = -(-lanes // target.lanes)
-    return 1 << (registers - 1).bit_length() if target.isa == "riscv64" else registers
+    return 1 << (registers - 1).bit_length() if target.instruction_set.vectors.grouped else registers
 
 
 def fits(tiling: Tiling, target: Target) -> bool:
@@ -45,7 +45,7 @@ def fits(tiling: Tiling, target: Target) -> bool:
     size, available = group(s.lanes, target), target.vector_registers
     rows, columns = s.out_tile, s.column_tile
     sums = rows * columns * tiling.chains
-    if target.isa == "riscv64":
+    if target.instruction_set.holds_bodies:
         # The operands of a whole loop body are in flight.
         vectors = s.unroll * {"out": rows, "columns": columns, "inner": rows + columns}[s.axis]
         scalars = s.unroll * {"out": columns, "columns": rows, "inner": 0}[s.axis]
@@ -57,8 +57,8 @@ def fits(tiling: Tiling, target: Target) -> bool:
     scattered = s.axis == "out" and step.columns > 1 and s.lanes > 1
     if s.axis == "inner" or scattered or tiling.depth <= _SHORT:
         # Horizontal sums and scattered stores hold parts of several accumulators. LLVM makes short loops straight and
-        # loads far ahead, but for x86 it folds the loads into the arithmetic.
-        ahead = tiling.depth <= _SHORT and target.isa != "x86_64"
+        # loads far ahead, unless it folds the loads into the arithmetic.
+        ahead = tiling.depth <= _SHORT and not target.instruction_set.folds_loads
         return sums * size <= available // (4 if ahead else 2)
     if target.lanes == 1:
         return sums <= available // 2 and sums + (rows + columns) * min(s.unroll, 4) <= available - 5
@@ -83,8 +83,8 @@ def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
     scalars = {"out": places, "columns": rows, "inner": 0}[s.axis]
     arithmetic = rows * places * fma
     sets = min(t.chains, s.unroll)
-    if target.isa == "riscv64" and target.lanes > 1:
-        traffic = (weights + data) * _rvv_load(t, target)
+    if target.vectors.grouped:
+        traffic = (weights + data) * _group_load(t, target)
         # Two instructions a cycle at best; a vector load takes another to form its address.
         issue = 0.65 * min(1.0, slot) * (rows * places + scalars + 1.6 * (weights + data) + 8 / s.unroll)
         longest = max(arithmetic, traffic, issue, (_AHEAD_LATENCY + fma - slot) / sets)
@@ -98,7 +98,7 @@ def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
     return t.depth * body + _finish(t, target, rows * places, out.valid) * slot
 
 
-def _rvv_load(t: Tiling, target: Target) -> float:
+def _group_load(t: Tiling, target: Target) -> float:
     """Return the cycles of a vector load: a group no faster than the next cache level delivers, one register slower."""
     slot = target.lanes / target.fma_per_cycle
     refill = 4 * target.lanes / target.last_level_bytes_per_cycle
@@ -110,15 +110,15 @@ def _finish(t: Tiling, target: Target, sums: int, valid: int) -> float:
     s = t.schedule
     vector = group(s.lanes, target)
     fold = (t.chains - 1) * vector * sums
-    rvv = target.isa == "riscv64" and target.lanes > 1
+    vectors = target.vectors
     if s.axis == "inner":
-        halving = 9 * vector + math.log2(s.lanes) if rvv else vector + 2 * math.log2(max(s.lanes, 2)) + 2
+        halving = 9 * vector + math.log2(s.lanes) if vectors.reducing else vector + 2 * math.log2(max(s.lanes, 2)) + 2
         return 10 + fold + sums * (vector + halving)
     scattered = s.axis == "out" and t.step.columns > 1 and s.lanes > 1
     if scattered:
-        # RVV stores them one a cycle; elsewhere lanes leave a vector one by one.
-        stores = valid if rvv else 3 * vector * valid
-    elif rvv:
+        # One a cycle; without an instruction for it, lanes leave a vector one by one.
+        stores = valid if vectors.strided else 3 * vector * valid
+    elif vectors.grouped:
         stores = 4 * vector
     else:
         stores = (2 if valid == s.lanes else 4) * vector

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from lrfdse.design import Artifact, KernelSpec
+import textwrap
+
+from lrfdse.ir.kernel import Artifact, KernelSpec
 from lrfdse.kernels.layout import step_cores, tilings
+from lrfdse.kernels.needs import needs_of, supported_function, supported_name
+from lrfdse.targets.target import Target
 
 _PACKING = {
     "out": "[panel][inner][tile * lanes]: the rows of a panel side by side for each inner index",
@@ -13,8 +17,12 @@ _PACKING = {
 _ROLES = {"input": "input", "weight": "packed core", "bias": "bias", "output": "output", "work": "scratch"}
 
 
-def c_header(artifact: Artifact) -> str:
-    """Return the C header of a kernel: its prototype, the size of every array, and how weights are packed."""
+def c_header(artifact: Artifact, target: Target) -> str:
+    """Return the C header of a kernel compiled for `target`.
+
+    It says what the kernel needs of a machine, holds its prototype, a function that asks the machine, the size of every
+    array, and how weights are packed.
+    """
     spec, symbol = artifact.spec, artifact.symbol
     constant = ("input", "weight", "bias")
     parameters = ", ".join(
@@ -32,6 +40,7 @@ def c_header(artifact: Artifact) -> str:
     guard = f"{symbol.upper()}_H"
     return "\n".join(
         [
+            *_needs(target, symbol),
             f"#ifndef {guard}",
             f"#define {guard}",
             "",
@@ -50,10 +59,26 @@ def c_header(artifact: Artifact) -> str:
             f"void {symbol}({parameters});",
             "#endif",
             "",
+            "/* 1 where the machine has what the kernel needs, 0 where it does not. */",
+            *supported_function(target, symbol),
+            "",
             f"#endif /* {guard} */",
             "",
         ]
     )
+
+
+def _needs(target: Target, symbol: str) -> list[str]:
+    """Return the comment that a header begins with."""
+    needs = needs_of(target)
+    core = " ".join(target.core.split()).replace("*/", "* /")
+    text = [
+        f"Needs {needs.words}",
+        f"Made for: {core}.",
+        f"Call {symbol}() only where {supported_name(symbol)}() returns 1. {needs.unchecked}".strip(),
+    ]
+    lines = [line for part in text for line in textwrap.wrap(part, 112, break_on_hyphens=False)]
+    return [f"/* {lines[0]}", *(f" * {line}" for line in lines[1:]), " */"]
 
 
 def _shape(spec: KernelSpec, role: str) -> str:

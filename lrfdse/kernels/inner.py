@@ -71,8 +71,10 @@ class Instructions:
 
     explicit_fma: bool
     """Whether an FMA must be asked for: LLVM does not fuse on 32-bit ARM by itself."""
-    rvv: bool
-    """Whether vectors are stored with gaps, and summed across lanes, by one instruction."""
+    strided: bool
+    """Whether one instruction stores a vector's elements with gaps between them."""
+    reducing: bool
+    """Whether one instruction sums a vector across its lanes."""
     ahead: Registers | None
     """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import KernelSpec, Schedule, Step, StepSchedule
 from lrfdse.errors import KernelError
+from lrfdse.ir.factorization import Step
+from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 
 
 @dataclass(frozen=True, slots=True)

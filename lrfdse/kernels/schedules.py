@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from lrfdse.design import KernelSpec, Schedule, Step, StepSchedule, Target
+from lrfdse.ir.factorization import Step
+from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.kernels.estimate import cycles, fits
 from lrfdse.kernels.layout import Tiling
+from lrfdse.targets.target import Target
 
 _MOST_ROWS = 16
 _MOST_UNROLLED = 32
@@ -119,7 +121,7 @@ def _vector_lengths(axis: str, extent: int, target: Target) -> list[int]:
     fitting = [lanes for lanes in whole if lanes <= extent]
     if extent >= whole[-1]:
         return fitting
-    flexible = target.isa == "riscv64" and axis != "inner"
+    flexible = target.instruction_set.vectors.any_length and axis != "inner"
     shorter = extent if flexible else 1 << (extent.bit_length() - 1)
     if shorter not in fitting and (flexible or not fitting):
         fitting.append(shorter)

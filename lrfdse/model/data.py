@@ -225,3 +225,28 @@ def _targets(labels: NDArray[Any], path: Path) -> NDArray[Any]:
         raise InputError(f"{path}: labels must be finite numbers, but got {labels.dtype} {labels.shape}")
     whole = labels.dtype.kind in "biu"
     return labels.astype(np.int64) if whole else labels.astype(np.float64)
+
+
+def mixed(data: Dataset, count: int, seed: int) -> Dataset:
+    """Return the data with mixtures ``t a + (1 - t) b`` of two samples behind them, t uniform between 1/2 and 1.
+
+    Vicinal samples (Zhang, Cisse, Dauphin and Lopez-Paz 2018), on which the original model says what is right. Where an
+    input holds numbers that cannot be mixed (all but floating point and bytes) the data are returned as they are.
+    """
+    if not all(array.dtype.kind == "f" or array.dtype == np.uint8 for array in data.inputs.values()):
+        return data
+    rng = np.random.default_rng(seed)
+    one, other = rng.integers(0, data.count, (2, count))
+    share = rng.uniform(0.5, 1.0, count)
+    inputs = {}
+    for name, array in data.inputs.items():
+        t = share.reshape(-1, *[1] * (array.ndim - 1))
+        made = t * array[one] + (1 - t) * array[other]
+        made = np.rint(made) if array.dtype == np.uint8 else made
+        inputs[name] = np.concatenate([array, made.astype(array.dtype)])
+    return Dataset(inputs, None)
+
+
+def _taken(data: Dataset, index: Any) -> Dataset:
+
+    return Dataset({name: array[index] for name, array in data.inputs.items()}, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.design import Layer, Use
+from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats import format_of
+from lrfdse.ir.layer import Layer, Untouched, Use
 from lrfdse.model.constants import stored, trace
-from lrfdse.model.files import one_line
-from lrfdse.model.find import Product, Site, Untouched, find_products, fused, node_name
+from lrfdse.model.match.products import Product, Site, find_products, fused, node_name
+from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name
 from lrfdse.model.shapes import Port, Sizes, infer, is_known, ports, shape_option
-from lrfdse.model.untouched import untouched
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -31,8 +31,10 @@ class Model:
     path: Path
     sha256: str
     """Of the file's bytes and of the external data that it reads."""
-    content: bytes
-    """The model as ONNX protobuf, external data inside."""
+    proto: onnx.ModelProto
+    """The model as it was read, external data inside; not to be changed."""
+    original: ir.Model
+    """The same with the tensors of `proto`, as passes and runtimes take it; not to be changed, but to be cloned."""
     inputs: tuple[Port, ...]
     layers: tuple[Layer, ...]
     untouched: tuple[Untouched, ...]
@@ -45,6 +47,22 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.path}, {len(self.layers)} layers, {len(self.untouched)} untouched)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields to pickle: nodes are linked too deeply to be pickled as they are."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "original"}
+        return kept | {"proto": self.content}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Set the fields from what was pickled."""
+        proto = onnx.ModelProto.FromString(state["proto"])
+        for name, value in {**state, "proto": proto, "original": ir.from_proto(proto)}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the model as one file, external data inside."""
+        return bytes(self.proto.SerializeToString())
 
     def layer(self, name: str) -> Layer:
         """Return a layer by name.
@@ -100,7 +118,6 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
     if not groups:
         raise InputError(f"{path}: no fully-connected layer with a constant weight found{_hint(rest)}")
 
-    content = proto.SerializeToString()
     free = infer(proto, inputs, fixed=False)
     names = _names(groups)
     fixed = _fixed_shapes(model, proto, inputs, dict(zip(names, groups, strict=True)), path)
@@ -119,7 +136,8 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
     return Model(
         path=path,
         sha256=sha256,
-        content=content,
+        proto=proto,
+        original=model,
         inputs=inputs,
         layers=tuple(layers),
         untouched=rest,
@@ -212,7 +230,7 @@ def _fixed_shapes(
             f"{path}: the rows of layer {name!r} depend on open sizes of input {declared}: fix them with {fix}"
         )
     try:
-        seen = _run_once(proto, inputs, sorted(missing))
+        seen = _run_once(model, inputs, sorted(missing))
     except InputError as error:
         raise InputError(f"{path}: the rows of layer {name!r} cannot be found: {error}") from error
     return shapes | seen
@@ -224,12 +242,13 @@ def _fits(sizes: Sizes | None, product: Product) -> bool:
     return sizes[product.in_axis if len(sizes) > 1 else -1] == product.inputs
 
 
-def _run_once(proto: onnx.ModelProto, inputs: Sequence[Port], names: Sequence[str]) -> dict[str, Sizes]:
+def _run_once(model: ir.Model, inputs: Sequence[Port], names: Sequence[str]) -> dict[str, Sizes]:
     from lrfdse.model.data import random_inputs
-    from lrfdse.model.runtime import Runtime, exposed
+    from lrfdse.model.passes.cut import exposed
+    from lrfdse.model.runtime import Runtime
 
     runtime = Runtime()
-    session = runtime.session(exposed(proto.SerializeToString(), names))
+    session = runtime.session(exposed(model, names))
     feeds = random_inputs(inputs, np.random.default_rng(0))
     arrays = runtime.call(session, feeds, [name for name in names if name not in feeds])
     return {name: array.shape for name, array in (arrays | {k: v for k, v in feeds.items() if k in names}).items()}

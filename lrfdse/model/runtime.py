@@ -1,52 +1,82 @@
-"""Running models in onnxruntime, on one core unless told otherwise."""
+"""Running models in onnxruntime, on one core."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
-from lrfdse.model.files import one_line
+from lrfdse.formats.onnx import serialized
 
 if TYPE_CHECKING:
     from lrfdse.model.data import Dataset
 
 Arrays = dict[str, NDArray[Any]]
 
+SESSIONS = 16
+"""Sessions that a runtime keeps: about as many as correcting a plan of two layers with two sweeps opens (14)."""
+
+SESSION_BYTES = 1 << 26
+"""Bytes of all serialized models whose sessions a runtime keeps; onnxruntime holds about twice that. The session of a
+larger model (BERT-base has 438 MB) lives as long as who asked for it, because another one may be opened beside it."""
+
 _TRIAL = 3
 """Samples in the run that shows whether a model takes batches: no model fixes this number by accident."""
 
 
-@dataclass(frozen=True, slots=True)
 class Runtime:
-    """Onnxruntime on the CPU."""
+    """Onnxruntime on one core of the CPU, so that sums do not depend on how many cores a machine has.
 
-    threads: int = 1
+    Sessions are kept by what a model holds, its outputs included, and those used least recently are dropped. Nothing is
+    shared between two runtimes: who runs many versions of a model holds one runtime for as long as that takes.
 
-    def session(self, content: bytes) -> Any:
-        """Return an inference session of a model given as bytes.
+    Parameters
+    ----------
+    sessions
+        Most sessions that are kept.
+    session_bytes
+        Most bytes of the serialized models whose sessions are kept.
+    """
+
+    def __init__(self, sessions: int = SESSIONS, session_bytes: int = SESSION_BYTES) -> None:
+        self._most, self._most_bytes = sessions, session_bytes
+        self._sessions: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+
+    def session(self, model: ir.Model | bytes) -> Any:
+        """Return an inference session of a model, which stays as it is.
+
+        This is where a model is serialized; the bytes of a model file are taken as they are.
 
         Raises
         ------
         InputError
             Onnxruntime cannot run the model.
         """
-        import onnxruntime as ort
+        content = serialized(model) if isinstance(model, ir.Model) else model
+        key = hashlib.sha256(content).hexdigest()
+        if key in self._sessions:
+            self._sessions.move_to_end(key)
+            return self._sessions[key][0]
+        self._make_room(len(content))
+        session = _opened(content)
+        if self._most and len(content) <= self._most_bytes:
+            self._sessions[key] = session, len(content)
+        return session
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise InputError(f"onnxruntime cannot load the model: {one_line(error)}") from error
+    def _make_room(self, size: int) -> None:
+        """Drop the sessions that have to go before one of a model of `size` bytes is kept."""
+        if size > self._most_bytes:
+            return
+        held = sum(bytes_ for _, bytes_ in self._sessions.values())
+        while self._sessions and (len(self._sessions) >= self._most or held + size > self._most_bytes):
+            held -= self._sessions.popitem(last=False)[1][1]
 
     def call(self, session: Any, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
         """Run a session once; `outputs` defaults to all.
@@ -72,7 +102,9 @@ class Runtime:
                 raise InputError(f"output {name!r} is no tensor: name another output")
         return dict(zip(names, arrays, strict=True))
 
-    def run(self, content: bytes, dataset: Dataset, batch: int = 64, outputs: Sequence[str] | None = None) -> Arrays:
+    def run(
+        self, model: ir.Model | bytes, dataset: Dataset, batch: int = 64, outputs: Sequence[str] | None = None
+    ) -> Arrays:
         """Return output name to array, samples along the first axis.
 
         A model with a fixed batch is fed in batches of that size. One that declares an open batch but mixes or loses
@@ -80,8 +112,8 @@ class Runtime:
 
         Parameters
         ----------
-        content
-            The model as bytes.
+        model
+            The model, or the bytes of its file.
         dataset
             What to run it on.
         batch
@@ -94,7 +126,7 @@ class Runtime:
         InputError
             The model cannot be run on the data, or an output changes its shape from sample to sample.
         """
-        session = self.session(content)
+        session = self.session(model)
         names = [port.name for port in session.get_outputs()] if outputs is None else list(outputs)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
         size, fixed = self.batch(session, dataset, batch)
@@ -143,17 +175,17 @@ def batches(dataset: Dataset, size: int, pad: bool = False) -> Iterator[tuple[Ar
         yield feeds, count
 
 
-def exposed(content: bytes, names: Sequence[str]) -> bytes:
-    """Return the model with values of its main graph as further outputs; its own inputs and outputs are passed over."""
-    import onnx
+def _opened(content: bytes) -> Any:
+    import onnxruntime as ort
 
-    model = ir.from_proto(onnx.ModelProto.FromString(content))
-    outputs = {value.name for value in model.graph.outputs}
-    found = {value.name: value for node in model.graph for value in node.outputs if value.name}
-    for name in dict.fromkeys(names):
-        if name in found and name not in outputs:
-            model.graph.outputs.append(found[name])
-    return bytes(ir.to_proto(model).SerializeToString())
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise InputError(f"onnxruntime cannot load the model: {one_line(error)}") from error
 
 
 def _close(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.document import chosen_score, loss_error, reported_interval, reported_score, role_of
+from lrfdse.report.document import (
+    chosen_score,
+    is_verified,
+    loss_error,
+    reported_interval,
+    reported_score,
+    role_of,
+    shown_value,
+)
 from lrfdse.report.markdown import code, plain
 from lrfdse.report.numbers import points_text, times_text, us_text
 
@@ -61,13 +69,13 @@ def _costs(document: Document, design: DesignEntry) -> list[tuple[str, str, str,
             _bracket(base),
             _factor(base, design, "latency_us"),
         ),
-        (
-            f"{metric} (%), {where}",
-            _score(design),
-            _score(base),
-            _change(reported_score(design) - reported_score(base), loss_error(design)),
-        ),
     ]
+    if not is_verified(document):
+        errors = ((shown_value(each, document)) for each in (design, base))
+        texts = ("unknown" if error is None else f"{100 * error:.2f}" for error in errors)
+        return [*rows, ("output error (%), on random inputs", *texts, "loss not measured")]  # type: ignore[list-item]
+    change = _change(reported_score(design) - reported_score(base), loss_error(design))
+    rows.append((f"{metric} (%), {where}", _score(design), _score(base), change))
     if tested:
         change = _change(chosen_score(design) - chosen_score(base), design["loss_standard_error"])
         scores = (f"{100 * chosen_score(each):.2f}" for each in (design, base))

@@ -10,7 +10,7 @@ from lrfdse.report.paths import relative, source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lrfdse.explore import Settings
+    from lrfdse.results.settings import Settings
 
 
 def command_of(settings: Settings) -> str:
@@ -51,6 +51,7 @@ def _options(settings: Settings) -> list[tuple[str, object]]:
         ("--sampler", settings.sampler),
         ("--time", None if settings.minutes is None else f"{settings.minutes:.12g}"),
         ("--keep", settings.keep),
+        ("--accept-unverified", "" if settings.accept_unverified else None),
         ("--seed", settings.seed),
         ("--output", "."),
     ]

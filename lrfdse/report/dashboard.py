@@ -18,23 +18,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.events import Event, Listener
 from lrfdse.errors import InputError, LrfdseError
-from lrfdse.explore.events import Event, Listener
-from lrfdse.explore.search import study_url
-from lrfdse.explore.share import store_of
+from lrfdse.explore.identity import store_of, study_url
 from lrfdse.report.card import design_card
-from lrfdse.report.document import every_design, recommended_of, reported_score, role_of, title_of
-from lrfdse.report.figures import funnel_figure, pareto_figure
+from lrfdse.report.document import every_design, is_verified, recommended_of, role_of, shown_name, shown_value, title_of
 from lrfdse.report.markdown import code, plain, table
 from lrfdse.report.numbers import us_text
+from lrfdse.report.page.figures import funnel_figure, pareto_figure
+from lrfdse.report.page.wording import is_refused, sentence_of
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from lrfdse.explore import Settings
     from lrfdse.report.document import DesignEntry, Document
-    from lrfdse.search.queue import Queue
+    from lrfdse.results.settings import Settings
+    from lrfdse.search.study.queue import Queue
 
 SHOWN = "dashboard"
 """User attribute of the study: the digests of the notes and figures that were put there."""
@@ -59,8 +59,8 @@ def dress_study(settings: Settings, name: str, document: Document, tell: Listene
     tell
         Told what is not shown, and why.
     """
-    from lrfdse.search.opening import join_study
-    from lrfdse.search.storage import storage_errors
+    from lrfdse.search.study.opening import join_study
+    from lrfdse.search.study.storage import storage_errors
 
     if importlib.util.find_spec("optuna_dashboard") is None:
         # Whoever keeps the study where others look wants to see it; nobody else asked for anything.
@@ -124,8 +124,10 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         Design id to the number of its trial.
     """
     made, best = document["settings"], recommended_of(document)
-    kind, metric = document["latency"]["kind"], plain(document["metric"])
+    kind, metric, shown = document["latency"]["kind"], plain(document["metric"]), plain(shown_name(document))
     listed = [design for design in (document["baseline"], *document["designs"]) if design["id"] in trials]
+    data = "the data that choose designs" if is_verified(document) else "random inputs, which measure no loss"
+    none = f"Nothing satisfies the limits (a loss of at most {100 * made['max_drop']:g} points)."
     rows = [_row(design, document, trials) for design in {design["id"]: design for design in listed}.values()]
     lines = [
         f"## {plain(title_of(document))} on {plain(document['target'])}",
@@ -134,10 +136,10 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         f"for {plain(made['core'])}: {document.get('evaluated', len(trials))} plans evaluated. "
         "Every trial is a plan: a factorization for each layer. "
         f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
-        f"their parameters; **score** is {metric} on the data that choose designs, a fraction.",
+        f"their parameters; **score** is {metric} on {data}, a fraction.",
         "",
         *(
-            [f"Nothing satisfies the limits (a loss of at most {100 * made['max_drop']:g} points)."]
+            [sentence_of(document) if is_refused(document) else none]
             if best is None
             else [f"**Recommended:** {code(best['id'])}{_trial(best, trials)}", "", design_card(document, best)]
         ),
@@ -147,7 +149,7 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         "Their trials have a card as note; those marked \\* have the compressed model and a summary of the kernels' "
         "machine code as artifacts. The study's first page has a Pareto plot and the funnel, below the history.",
         "",
-        *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{metric} (%):"], rows),
+        *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{shown} (%):"], rows),
         "",
         "### Notes",
         "",
@@ -181,13 +183,14 @@ def _broken(command: str) -> list[str]:
 
 
 def _row(design: DesignEntry, document: Document, trials: Mapping[str, int]) -> tuple[str, ...]:
+    value = shown_value(design, document)
     return (
         str(trials[design["id"]]),
         code(design["id"]) + (" \\*" if design["model"] else ""),
         role_of(design, document),
         f"{design['params']:,}",
         us_text(design["latency_us"]),
-        f"{100 * reported_score(design):.2f}",
+        "unknown" if value is None else f"{100 * value:.2f}",
     )
 
 

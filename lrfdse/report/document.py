@@ -23,6 +23,9 @@ _NEEDED = (
 WORTH_SHOWING = 0.1
 """A loss beyond which a design is left to the files, unless the user allows more."""
 
+WORST_SHOWN = 0.5
+"""An output error beyond which a design is left to the files, where losses are not measured."""
+
 ROLES = ("recommended", "original", "SVD at equal size", "uniform SVD", "front", "dominated")
 """What a design is to the reader, the most telling first."""
 
@@ -102,6 +105,57 @@ def reported_score(design: DesignEntry) -> float:
     """Return the score to report, a fraction: on test data, which choose nothing, where there are some."""
     value = design["accuracy"]
     return chosen_score(design) if value is None else float(value)
+
+
+def is_verified(document: Document) -> bool:
+    """Return whether scores are of evaluation data that the user gave; else of random inputs.
+
+    Documents from before the key ``verified`` say it by the data that the exploration was given.
+    """
+    known = document.get("verified")
+    return document["settings"].get("eval", "") is not None if known is None else bool(known)
+
+
+def shown_name(document: Document) -> str:
+    """Return what reports tell designs apart by: the metric, or where losses are not measured the output error."""
+    return str(document["metric"]) if is_verified(document) else "output error"
+
+
+def shown_value(design: DesignEntry, document: Document) -> float | None:
+    """Return the value of `shown_name`, a fraction; None where the output error is not known."""
+    if is_verified(document):
+        return reported_score(design)
+    value = design.get("output_error")
+    return None if value is None else float(value)
+
+
+def is_worth_showing(design: DesignEntry, document: Document) -> bool:
+    """Return whether the design loses no more than somebody could want."""
+    if is_verified(document):
+        most = max(WORTH_SHOWING, document["settings"]["max_drop"])
+        return bool(chosen_score(design) >= chosen_score(document["baseline"]) - most)
+    error = shown_value(design, document)
+    return error is None or error <= WORST_SHOWN
+
+
+def least_drawn(document: Document) -> float | None:
+    """Return the score at which plots begin, where designs that nobody could want would squeeze the rest together."""
+    if not is_verified(document):
+        return None
+    least = _best(document) - 2 * max(WORTH_SHOWING, document["settings"]["max_drop"])
+    return least if any(reported_score(design) < least for design in every_design(document)) else None
+
+
+def drawn_range(document: Document) -> tuple[float, float] | None:
+    """Return the ends of the scores that plots show; None where that is all of them. Errors are drawn up to 1."""
+    if not is_verified(document):
+        beyond = any((shown_value(design, document) or 0.0) > 1 for design in every_design(document))
+        return (0.0, 1.0) if beyond else None
+    return None if (least := least_drawn(document)) is None else (least, _best(document))
+
+
+def _best(document: Document) -> float:
+    return max(reported_score(design) for design in every_design(document))
 
 
 def factorized(design: DesignEntry) -> dict[str, str]:

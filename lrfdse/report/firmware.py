@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.design import KernelSpec, Schedule
-from lrfdse.explore.keep import kernel_names, symbol_of
+from lrfdse.deploy.designs import kernel_names, symbol_of
+from lrfdse.ir.kernel import KernelSpec, Schedule
 
 if TYPE_CHECKING:
-    from lrfdse.explore import Exploration
+    from lrfdse.results.exploration import Exploration
 
 
 def recommended_kernels(exploration: Exploration) -> list[dict[str, Any]]:

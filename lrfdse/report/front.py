@@ -7,21 +7,22 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.events import Listener, silent
+from lrfdse.base.files import write_atomically
 from lrfdse.board.result import run_entry
-from lrfdse.explore.cache import noun_digest
-from lrfdse.explore.events import Listener, silent
-from lrfdse.files import write_atomically
 from lrfdse.report.command import command_of
 from lrfdse.report.firmware import recommended_kernels
 from lrfdse.report.paths import relative, source
+from lrfdse.targets.catalog import noun_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lrfdse.design import Design, Funnel
-    from lrfdse.explore import Exploration, Inspection, LayerResult, Settings
-    from lrfdse.explore.result import Spectrum
-    from lrfdse.model import Untouched
+    from lrfdse.ir.layer import Untouched
+    from lrfdse.ir.plan import Design
+    from lrfdse.ir.space import Funnel
+    from lrfdse.results.exploration import Exploration, Inspection, LayerResult, Spectrum
+    from lrfdse.results.settings import Settings
 
 SCHEMA_VERSION = 1
 """Of ``front.json`` (docs/front-json.md): new keys leave it, a key that goes or changes its meaning raises it."""
@@ -48,6 +49,8 @@ def front_document(exploration: Exploration) -> dict[str, Any]:
             "bracket": exploration.bracket,
         },
         "metric": exploration.metric,
+        "verified": exploration.verified,
+        "classes_hit": exploration.classes_hit,
         "versions": dict(exploration.versions),
         "command": command_of(settings),
         "settings": _settings(settings),
@@ -92,7 +95,7 @@ def write_reports(exploration: Exploration, tell: Listener = silent) -> None:
     Then dress the study for optuna-dashboard, where that is installed; `tell` hears of it where that fails.
     """
     from lrfdse.report.dashboard import dress_study
-    from lrfdse.report.html import report_html
+    from lrfdse.report.page.html import report_html
 
     document = front_document(exploration)
     folder = exploration.settings.output
@@ -115,6 +118,7 @@ def _design(design: Design, exploration: Exploration) -> dict[str, Any]:
         "accuracy": design.accuracy,
         "eval_accuracy": design.eval_accuracy,
         "fidelity": design.fidelity,
+        "output_error": None if design.output_error is None else _rounded(design.output_error),
         "loss_standard_error": _rounded(design.standard_error),
         "eval_interval": _interval(design.eval_interval),
         "accuracy_interval": _interval(design.accuracy_interval),
@@ -210,6 +214,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "minutes": settings.minutes,
         "budget": settings.budget,
         "keep": settings.keep,
+        "accept_unverified": settings.accept_unverified,
         "max_drop": settings.limits.max_drop,
         "max_params": settings.limits.max_params,
         "max_latency_us": settings.limits.max_latency_us,
@@ -226,11 +231,14 @@ def _csv(document: dict[str, Any]) -> str:
     text = io.StringIO()
     layers = [layer["name"] for layer in document["layers"]]
     columns = ["id", "params", "flops", "latency_us", "latency_low_us", "latency_high_us", "accuracy", "eval_accuracy"]
-    columns += ["fidelity", "origin", "on_front"]
+    columns += ["fidelity", "output_error", "origin", "on_front"]
+    # A table that travels alone cannot say that these are of random inputs.
+    hidden = () if document["verified"] else ("eval_accuracy", "fidelity")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, *layers])
     for design in document["designs"]:
-        writer.writerow([*(design[column] for column in columns), *(design["plan"][name] for name in layers)])
+        costs = (None if column in hidden else design[column] for column in columns)
+        writer.writerow([*costs, *(design["plan"][name] for name in layers)])
     return text.getvalue()
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from lrfdse.report.document import WORTH_SHOWING
+from lrfdse.report.document import WORST_SHOWN, WORTH_SHOWING
 from lrfdse.report.numbers import count_text, times_text, us_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lrfdse.board.result import BoardRun
-    from lrfdse.design import Design, Funnel, Metric
-    from lrfdse.explore import Exploration, LayerResult
-    from lrfdse.explore.result import Spectrum
+    from lrfdse.ir.plan import Design, Metric
+    from lrfdse.ir.space import Funnel
+    from lrfdse.results.exploration import Exploration, LayerResult, Spectrum
+
+
+_ALL = "front.csv has them all"
 
 
 def layer_table(results: Iterable[LayerResult], detailed: bool = False) -> Table:
@@ -73,7 +77,10 @@ def funnel_table(funnels: Mapping[str, Funnel]) -> Table:
 
 
 def design_table(exploration: Exploration) -> Table:
-    """Return the designs worth reading, each against the original: the front and the baselines."""
+    """Return the designs worth reading, each against the original: the front and the baselines.
+
+    Where scores are of random inputs they are not shown: output errors are, and that losses are not measured.
+    """
     base = exploration.baseline
     kind = exploration.meter_kind
     score = "accuracy" if base.accuracy is not None and exploration.metric == "fidelity" else exploration.metric
@@ -83,11 +90,11 @@ def design_table(exploration: Exploration) -> Table:
     table.header_style = "bold"
     boards = exploration.boards
     measured = ("on the board", "") if boards else ()
-    for name in ("design", "params", "", "FLOPs", "", f"latency, {kind}", "", *measured, score, "", "plan"):
+    quality = (score, "") if exploration.verified else ("output error", "loss")
+    for name in ("design", "params", "", "FLOPs", "", f"latency, {kind}", "", *measured, *quality, "plan"):
         table.add_column(name, justify="left" if name in ("design", "plan") else "right", no_wrap=name != "plan")
     for design in shown(exploration):
         latency = design.latency
-        value, reference = _reported(design, exploration.metric), _reported(base, exploration.metric)
         table.add_row(
             f"{'>' if design.id == exploration.recommended else ' '} {design.id}",
             f"{design.params:,}",
@@ -97,12 +104,21 @@ def design_table(exploration: Exploration) -> Table:
             f"{us_text(latency.us)} us [{us_text(latency.low_us)}..{us_text(latency.high_us)}]",
             times_text(base.latency.us, latency.us),
             *(_on_the_board(boards.get(design.id), boards.get(base.id)) if boards else ()),
-            f"{value:.2%}",
-            "" if design.id == base.id else f"{100 * (value - reference):+.2f}{_within(design)}",
+            *_quality(design, exploration),
             _remark(design, exploration),
             style="bold" if design.id == exploration.recommended else None,
         )
     return table
+
+
+def _quality(design: Design, exploration: Exploration) -> tuple[str, str]:
+    """Return the score and its change, or where nobody measured losses the output error, and that."""
+    base, metric = exploration.baseline, exploration.metric
+    if not exploration.verified:
+        error = "unknown" if design.output_error is None else f"{design.output_error:.2%}"
+        return error, "" if design.id == base.id else "not measured"
+    value, reference = _reported(design, metric), _reported(base, metric)
+    return f"{value:.2%}", "" if design.id == base.id else f"{100 * (value - reference):+.2f}{_within(design)}"
 
 
 def _on_the_board(run: BoardRun | None, base: BoardRun | None) -> tuple[str, str]:
@@ -122,7 +138,13 @@ def shown(exploration: Exploration) -> list[Design]:
     """
     base, metric = exploration.baseline, exploration.metric
     least = base.score(metric) - worth_showing(exploration)
-    listed = {d.id for d in exploration.designs if d.id in exploration.front and d.score(metric) >= least} | {base.id}
+
+    def is_worth_showing(design: Design) -> bool:
+        if exploration.verified:
+            return design.score(metric) >= least
+        return design.output_error is None or design.output_error <= WORST_SHOWN
+
+    listed = {d.id for d in exploration.designs if d.id in exploration.front and is_worth_showing(d)} | {base.id}
     if exploration.recommended is not None:
         most = exploration.design(exploration.recommended).params
         uniform = [d for d in exploration.designs if d.origin == "uniform-svd" and d.params <= most]
@@ -136,6 +158,15 @@ def shown(exploration: Exploration) -> list[Design]:
 def worth_showing(exploration: Exploration) -> float:
     """Return the loss, a fraction, beyond which a design of the front is left to the files."""
     return max(WORTH_SHOWING, exploration.settings.limits.max_drop)
+
+
+def hidden_text(exploration: Exploration) -> str:
+    """Return what is said of the designs that the table leaves out; empty where there are none."""
+    if not (count := hidden(exploration)):
+        return ""
+    if exploration.verified:
+        return f"{count} more designs of the front lose over {100 * worth_showing(exploration):g} points; " + _ALL
+    return f"{count} more designs of the front have an output error over {WORST_SHOWN:.0%}; {_ALL}"
 
 
 def hidden(exploration: Exploration) -> int:
@@ -155,19 +186,44 @@ def _within(design: Design) -> str:
 
 
 def recommendation(exploration: Exploration) -> str:
-    """Return the sentences that end a run: which design, why, where it lies."""
+    """Return the sentences that end a run: which design, why, where it lies; or why there is none."""
+    if is_refused(exploration):
+        return (
+            "No design is recommended, because nothing says what one loses: give --eval DATA.npz (inputs with labels, "
+            "or real inputs alone), or --accept-unverified to have one chosen on random inputs."
+        )
     if exploration.recommended is None:
         return "No design satisfies the limits."
     design, base = exploration.design(exploration.recommended), exploration.baseline
     limit = f"{100 * exploration.settings.limits.max_drop:g} point(s)"
+    data = "the data that choose" if exploration.verified else "random inputs, which nothing verifies"
     if design.id == base.id:
-        return f"No compressed design loses at most {limit} of {exploration.metric}: keep the original model."
+        where = "" if exploration.verified else f" on {data}"
+        return f"No compressed design loses at most {limit} of {exploration.metric}{where}: keep the original model."
     path = exploration.settings.output / "designs" / design.id / "model.onnx"
     return (
         f"Recommended: {design.id}, {base.params / design.params:.1f}x fewer parameters and "
         f"{base.latency.us / design.latency.us:.1f}x lower "
         f"{exploration.meter_kind} latency of the fully-connected layers, "
-        f"chosen for a loss of at most {limit} of {exploration.metric} on the data that choose.\n{path}"
+        f"chosen for a loss of at most {limit} of {exploration.metric} on {data}.\n{path}"
+    )
+
+
+def is_refused(exploration: Exploration) -> bool:
+    """Return whether no design is recommended because nobody measured what designs lose."""
+    return not (exploration.verified or exploration.settings.accept_unverified)
+
+
+def way_on(exploration: Exploration) -> str:
+    """Return what can be done with an exploration that recommends nothing for want of evaluation data."""
+    folder = exploration.settings.output
+    export = f"`lrfdse export {shlex.quote(str(folder))} ID` makes any design of front.json"
+    if not exploration.kept:
+        return f"No files of designs were kept (--keep 0): {export}."
+    return (
+        f"To go on: try the {len(exploration.kept)} designs of the trade-off in {folder}/designs "
+        f"({', '.join(exploration.kept)}), or run the same command with --eval: what was compiled is used again; "
+        f"{export}."
     )
 
 

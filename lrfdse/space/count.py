@@ -9,17 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Funnel, SearchSpace
-from lrfdse.space.lattice import (
-    Bond,
-    Floats,
-    Ints,
-    inner_bonds,
-    is_edge,
-    padded_size,
-    rank_bound,
-    rank_grid,
-)
+from lrfdse.ir.space import Funnel, SearchSpace
+from lrfdse.space.lattice import Bond, Floats, Ints, inner_bonds, is_edge, padded_size, rank_bound, rank_grid
 from lrfdse.space.programme import ragged
 from lrfdse.space.shapes import Rule, Shapes, largest, passing_ranks, splits
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrfdse.design import Candidate, Cost, Direction, Factorization, Funnel, SearchSpace
 from lrfdse.errors import InputError
+from lrfdse.ir.factorization import Direction, Factorization
+from lrfdse.ir.space import Candidate, Cost, Funnel, SearchSpace
 from lrfdse.space.archive import Archive
 from lrfdse.space.join import join, prune, store
 from lrfdse.space.lattice import Bond, Floats, Ints, Tails, bonds, padded_size, rank_grid, svd_bonds

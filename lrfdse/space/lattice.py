@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import SearchSpace
+from lrfdse.ir.space import SearchSpace
 
 Bond: TypeAlias = tuple[int, int]
 """``(M_k, N_k)``: products of the output and of the input modes to the left of a bond."""

@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Direction, SearchSpace
+from lrfdse.ir.factorization import Direction
+from lrfdse.ir.space import SearchSpace
 from lrfdse.space.lattice import Bond, Floats, Ints, is_edge
 
 Side = Literal["left", "right"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import SearchSpace
+from lrfdse.ir.space import SearchSpace
 from lrfdse.space.lattice import Floats, Ints, divisors
 
 NEVER = 2.0**60

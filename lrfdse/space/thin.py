@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from lrfdse.design import Candidate
+from lrfdse.ir.space import Candidate
 
 _SVD_SHARE = 4
 """One place in so many is for a plain SVD."""

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from lrfdse.errors import InputError
 from lrfdse.formats import FORMATS, Format, format_of
-from lrfdse.model import load_model
 from lrfdse.model.data import random_inputs
+from lrfdse.model.graph import load_model
 
 
 class FormatContract:

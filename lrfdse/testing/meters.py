@@ -21,9 +21,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Factorization, KernelSpec, Target
 from lrfdse.errors import InputError, KernelError
-from lrfdse.measure import METERS, Meter, open_meter
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import Artifact, KernelSpec
+from lrfdse.meters.meter import METERS, Meter, open_meter
+from lrfdse.targets.target import Target
 
 Case = tuple[Artifact, list[NDArray[np.float32]], NDArray[np.float64]]
 
@@ -49,7 +51,9 @@ class MeterContract:
     @pytest.fixture
     def case(self, target: Target) -> Case:
         """Return a compiled kernel, arrays for its arguments and the output that is right."""
-        from lrfdse.kernels import compile_kernel, example, schedules
+        from lrfdse.kernels.build import compile_kernel
+        from lrfdse.kernels.data import example
+        from lrfdse.kernels.schedules import schedules
 
         spec = KernelSpec(12, 24, Factorization.svd(12, 24, 5), 1, bias=True, relu=True)
         artifact = compile_kernel(spec, schedules(spec, target, 1)[0], target, "lrfdse_kernel")

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from lrfdse.design import Factorization, Moments
-from lrfdse.factorize import METHODS, Fitter, dense_weight
+from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.fit import Fitter
+from lrfdse.factorize.methods import METHODS
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
 
 if TYPE_CHECKING:
-    from lrfdse.design import Array
+    from lrfdse.ir.factorization import Array
 
 PATHS = (
     Factorization((7, 1), (1, 13), (3,)),

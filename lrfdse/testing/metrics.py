@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrfdse.explore.metrics import METRICS, QualityMetric
-from lrfdse.model import Dataset
+from lrfdse.model.data import Dataset
+from lrfdse.quality.metrics import METRICS, QualityMetric
 
 SAMPLES, CLASSES = 40, 8
 RESERVED = ("accuracy", "fidelity")

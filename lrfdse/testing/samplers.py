@@ -14,9 +14,10 @@ import itertools
 
 import pytest
 
-from lrfdse.search import Choice, LayerTable
-from lrfdse.search.queue import Plan
-from lrfdse.search.samplers import SAMPLERS, Sampler, Space, Told
+from lrfdse.search.plans.tables import Choice, LayerTable
+from lrfdse.search.samplers.builtin import SAMPLERS
+from lrfdse.search.samplers.protocol import Sampler, Space, Told
+from lrfdse.search.study.queue import Plan
 
 
 def space_of(layers: int, choices: int) -> Space:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lrfdse.design import Artifact, KernelSpec, Measurement, Schedule, Target
 from lrfdse.errors import KernelError
-from lrfdse.kernels import changed, changes, compile_kernel, example
+from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
+from lrfdse.ir.latency import Measurement
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.data import example
+from lrfdse.kernels.schedules import changed, changes
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
-    from lrfdse.measure import Meter
+    from lrfdse.meters.meter import Meter
+
 
 SYMBOL = "lrfdse_kernel"
 """Name of the C function while a kernel is being measured."""
 
+
 _ALTERNATIVES = 8
 """Schedules considered for each step."""
 
+
 _FAILURES = 8
 """Schedules that may fail before the kernel is given up."""
+
 
 _SEED = 0
 """Latency does not depend on the values; the example only has to be the same every time."""

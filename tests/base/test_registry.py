@@ -141,12 +141,16 @@ def test_a_plug_ins_identity_changes_with_any_file_of_its_package(install, monke
     monkeypatch.delitem(sys.modules, "gamma_code.core")
 
 
-def test_a_plug_in_of_one_file_is_identified_by_that(install):
-    folder = install("delta_solvers", {"slow": "delta_code:SLOW"}, delta_code="SLOW = 1")
+def test_a_plug_ins_identity_is_of_the_package_that_offers_it_not_of_its_class(install):
+    """An instance of a class of another package: what the plug-in says in it decides results."""
+    folder = install("delta_solvers", {"half": "delta_code:HALF"}, delta_code="from fractions import Fraction as F")
+    with (folder / "delta_code.py").open("a") as file:
+        file.write("\nHALF = F(1, 2)")
     registry = solvers()
-    before = registry.identity("slow")
-    (folder / "delta_code.py").write_text("SLOW = 2")
-    assert registry.identity("slow") != before
+    before = registry.identity("half")
+    with (folder / "delta_code.py").open("a") as file:
+        file.write("\n# F(1, 3)")
+    assert registry.identity("half") != before
 
 
 def test_a_registered_object_is_another_one_with_every_registration():

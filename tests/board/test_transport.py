@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.board.runner import Runner
+from lrfdse.board.command import Runner
 from lrfdse.board.transport import RUNNERS, Ended, open_transport
 from lrfdse.errors import InputError
 

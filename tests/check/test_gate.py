@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrfdse.check import Limits, Request, check
+from lrfdse.check.gate import Request, check
+from lrfdse.check.limits import Limits
 from lrfdse.check.regress import check_regressions
 from lrfdse.check.result import Entry, Result
 from lrfdse.errors import InputError
@@ -320,3 +322,73 @@ def test_a_file_that_is_no_document(content, tmp_path):
     (tmp_path / "front.json").write_bytes(content)
     with pytest.raises(InputError):
         check(Request(tmp_path))
+
+
+def unverify(document):
+    """Make the document that of an exploration without evaluation data that recommends nothing."""
+    document |= {"metric": "fidelity", "verified": False, "recommended": None}
+
+
+def accept(document):
+    """Make it one that was told to recommend all the same."""
+    unverify(document)
+    document["recommended"] = "5d8446bf"
+    document["settings"]["accept_unverified"] = True
+
+
+LIMITS = Limits(max_params=49_999, max_drop=0.5)
+
+
+def test_a_loss_that_nobody_measured_is_skipped_and_fails_only_where_that_is_asked_for(front):
+    folder = front(change=accept)
+    checked = check(Request(folder, limits=LIMITS))
+    assert verdicts(checked) == {"params": "fail", "loss": "skip"}
+    assert "no loss was measured" in checked.checks[1].reason
+    easy = Limits(max_params=50_000, max_drop=0.5)
+    assert check(Request(folder, limits=easy)).exit_code == 0
+    strict = check(Request(folder, limits=easy, strict=True))
+    assert (verdicts(strict), strict.exit_code) == ({"params": "pass", "loss": "fail"}, 1)
+
+
+def test_where_nothing_is_recommended_for_want_of_data_all_is_skipped(front):
+    folder = front(change=unverify)
+    checked = check(Request(folder, limits=LIMITS))
+    assert verdicts(checked) == {"design": "skip", "params": "skip", "loss": "skip"}
+    assert checked.exit_code == 0
+    assert check(Request(folder, limits=LIMITS, strict=True)).exit_code == 1
+    named = check(Request(folder, design="5d8446bf", limits=LIMITS))
+    assert verdicts(named) == {"params": "fail", "loss": "skip"}
+
+
+def test_limits_that_nothing_meets_are_broken_also_where_unverified_was_accepted(front):
+    checked = check(Request(front(change=lambda d: (accept(d), d.update(recommended=None))), limits=LIMITS))
+    assert verdicts(checked) == {"design": "fail", "params": "skip", "loss": "skip"}
+
+
+def test_a_loss_that_nobody_measured_never_regresses(front):
+    for old, new in (({}, {"change": accept}), ({"change": accept}, {})):
+        before, after = front("old", **old), front("new", **new)
+        request = Request(after, baseline=before, limits=Limits(max_params=50_000))
+        assert verdicts(check(request))["loss-regression"] == "skip"
+        assert verdicts(check(dataclasses.replace(request, strict=True)))["loss-regression"] == "fail"
+
+
+def test_strict_is_about_what_nobody_measured_alone(front, tmp_path):
+    request = Request(front(), baseline=tmp_path / "new.json", update_baseline=True, strict=True)
+    checked = check(request)
+    assert {"skip", "pass"} == set(verdicts(checked).values())
+
+
+def test_a_document_from_before_the_key_is_known_by_its_data(front):
+    def old(document):
+        document["metric"] = "fidelity"
+        document["settings"]["eval"] = None
+
+    assert verdicts(check(Request(front(change=old)))) == {"loss": "skip"}
+    given = front("given", change=lambda d: d["settings"].update(eval="../eval.npz"))
+    assert verdicts(check(Request(given))) == {"loss": "pass"}
+
+
+def test_verified_is_true_or_false(front):
+    with pytest.raises(InputError, match="`verified` must be true or false"):
+        check(Request(front(change=lambda d: d.update(verified="no"))))

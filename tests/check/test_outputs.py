@@ -6,16 +6,19 @@ import decimal
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrfdse.check import Check, Checked, Limits, Request, check
 from lrfdse.check.benchmark import benchmark_json
+from lrfdse.check.gate import Request, check
 from lrfdse.check.github import SUMMARY_BYTES, fitted, outputs, step_summary, workflow_commands
 from lrfdse.check.junit import junit_xml
 from lrfdse.check.lava import lava_lines
+from lrfdse.check.limits import Limits
+from lrfdse.check.verdict import Check, Checked
 
 names = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(
     [
@@ -227,3 +230,28 @@ def test_a_lava_line_is_what_lava_test_case_prints(front):
     checked = check(Request(front(), limits=Limits(max_latency_us=10.0)))
     expected = "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=lenet.riscv64.latency RESULT=fail UNITS=us MEASUREMENT=20>"
     assert lava_lines(checked) == [expected]
+
+
+def test_a_loss_that_nobody_measured_is_skipped_in_every_output(front):
+    """JUnit: skipped; GitHub: a notice; LAVA: skip; the benchmark has no such entry."""
+
+    def accept(document):
+        document |= {"metric": "fidelity", "verified": False}
+        document["settings"]["accept_unverified"] = True
+
+    checked = check(Request(front(change=accept), limits=Limits(max_params=50_000, max_drop=0.01)))
+    (suite,) = ElementTree.fromstring(junit_xml(checked))
+    assert (suite.get("skipped"), suite.get("failures")) == ("1", "0")
+    assert "no loss was measured" in suite.find("testcase[@name='loss']/skipped").get("message")
+    assert suite.find("properties/property[@name='loss_points']") is None
+    (notice,) = workflow_commands(checked)
+    assert notice.startswith("::notice title=lrfdse%3A loss") and "no loss was measured" in notice
+    assert lava_lines(checked)[1] == "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=lenet.riscv64.loss RESULT=skip>"
+    names = [entry["name"] for entry in json.loads(benchmark_json(checked))]
+    assert names == ["lenet riscv64: latency (modelled)", "lenet riscv64: parameters"]
+    assert read_outputs(outputs(checked))["verdict"] == "pass"
+
+
+def test_where_all_was_skipped_the_verdict_is_no_pass(front):
+    checked = check(Request(front(change=lambda d: d.update(verified=False, recommended=None))))
+    assert (checked.exit_code, read_outputs(outputs(checked))) == (0, {"verdict": "skip"})

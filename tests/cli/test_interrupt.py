@@ -71,7 +71,7 @@ def test_a_call_that_keeps_the_interpreter_from_acting_is_ended_from_outside(num
     children = descendants(process.pid)
     assert len(children) == 2
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=600)
     # A shell calls the end by SIGINT 130, too.
     assert process.returncode in (130, -signal.SIGINT)
     expected = "interrupted; go on with: lrfdse explore model.onnx --target riscv64 --log-format " + log_format
@@ -80,7 +80,7 @@ def test_a_call_that_keeps_the_interpreter_from_acting_is_ended_from_outside(num
         assert (event["stage"], event["kind"], event["text"]) == ("failed", "interrupted", expected)
     else:
         assert error.splitlines()[-1] == f"lrfdse: {expected}"
-    end = time.monotonic() + 10
+    end = time.monotonic() + 600
     while any(map(is_alive, children)) and time.monotonic() < end:
         time.sleep(0.02)
     assert not [child for child in children if is_alive(child)]
@@ -93,7 +93,7 @@ def test_the_guard_ends_with_the_process_that_it_guards(tmp_path):
     (guard,) = descendants(process.pid)
     process.kill()
     process.communicate()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 600
     while is_alive(guard) and time.monotonic() < end:
         time.sleep(0.02)
     assert not is_alive(guard)
@@ -113,7 +113,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 time.sleep(2)
 print("alive")
 """
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=False)
     assert (ended.returncode, ended.stdout) == (0, "alive\n")
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from lrfdse.board.transport import RUNNERS
 from lrfdse.cli.names import with_plugins
-from lrfdse.explore.metrics import METRICS
-from lrfdse.measure import METERS
-from lrfdse.search.samplers import SAMPLERS
+from lrfdse.meters.meter import METERS
+from lrfdse.quality.metrics import METRICS
+from lrfdse.search.samplers.builtin import SAMPLERS
 
 
 def words_of(command: str, option: str) -> set[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_search_space, load_target
-from lrfdse.design import Layer, Use
-from lrfdse.explore.cache import Cache
-from lrfdse.explore.designs import surrogate_front
-from lrfdse.explore.fits import Fits
-from lrfdse.factorize import Fitter, spectra
+from lrfdse.base.store import Store
+from lrfdse.explore.layers.fits import Fits
+from lrfdse.explore.layers.fronts import surrogate_front
+from lrfdse.factorize import spectra
+from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.layer import Layer, Use
+from lrfdse.targets.catalog import load_search_space, load_target
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -18,9 +19,9 @@ def test_the_last_bits_of_a_spectrum_decide_nothing(tmp_path, monkeypatch, seed)
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((24, 36)) * np.linspace(1, 0.1, 36)
     layer = Layer("fc", 24, 36, (Use("fc", 1, False, False),), 0, "fc")
-    fits = Fits({"fc": Fitter(weight, None, "auto", name="fc")}, "", Cache(tmp_path / "fits"))
+    fits = Fits({"fc": Fitter(weight, None, "auto", name="fc")}, "", Store(tmp_path / "fits"))
     space, target = load_search_space("default"), load_target("riscv64")
-    exact, _ = surrogate_front(layer, fits, space, target, Cache(tmp_path / "exact"))
+    exact, _ = surrogate_front(layer, fits, space, target, Store(tmp_path / "exact"))
     made, noise = spectra.bond_tails, np.random.default_rng(seed)
 
     def disturbed(*given, **options):
@@ -28,5 +29,5 @@ def test_the_last_bits_of_a_spectrum_decide_nothing(tmp_path, monkeypatch, seed)
         return {bond: values + 1e-15 * noise.standard_normal(len(values)) for bond, values in tails.items()}
 
     monkeypatch.setattr(spectra, "bond_tails", disturbed)
-    other, _ = surrogate_front(layer, fits, space, target, Cache(tmp_path / "disturbed"))
+    other, _ = surrogate_front(layer, fits, space, target, Store(tmp_path / "disturbed"))
     assert other == exact

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir
 import onnxruntime
 import pytest
 from onnx import numpy_helper
 from scipy.stats import binomtest
 
 from lrfdse.errors import InputError
-from lrfdse.explore import settings_for
-from lrfdse.explore.inputs import open_inputs
-from lrfdse.explore.plans import Evaluator, metric_of
+from lrfdse.explore.evidence import evidence_notes
+from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.plans.assemble import metric_of
+from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.explore.plans.trials import Job
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.plan import Design, Plan
 
 
 def outputs_of(content, x):
@@ -66,6 +71,17 @@ def test_accuracy_with_its_interval_and_the_error_of_its_loss(small_folder, cont
         assert error == pytest.approx((right.astype(float) - before).std() / 200**0.5)
 
 
+def test_a_version_of_the_model_is_opened_once_for_all_data(small_folder, spoiled, monkeypatch):
+    _, evaluator = opened(small_folder)
+    version, made, session = onnx_ir.from_proto(onnx.ModelProto.FromString(spoiled)), [], onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: made.append(a) or session(*a, **k))
+    monkeypatch.setattr(onnx_ir, "from_proto", lambda proto: pytest.fail("a model is parsed where it is read"))
+    assert evaluator.scores_of(version) == evaluator.scores_of(version)
+    assert len(made) == 1
+    monkeypatch.undo()
+    assert evaluator.scores_of(version) == evaluator.scores_of(spoiled)
+
+
 def test_the_report_can_be_left_out(small_folder, spoiled):
     _, evaluator = opened(small_folder)
     whole, part = evaluator.scores_of(spoiled), evaluator.scores_of(spoiled, report=False)
@@ -88,6 +104,65 @@ def test_fewer_samples_choose_and_all_report(small_folder, content):
     assert opened(small_folder, eval_samples=1000)[0].digests == opened(small_folder)[0].digests
     with pytest.raises(InputError, match="--eval-samples >= 1"):
         opened(small_folder, eval_samples=0)
+
+
+def noted(scores):
+    """Return a design with these scores; the rest of it is of no account."""
+    return Design(
+        *("abcdef01", Plan(()), 1, 2, Latency(1.0, 1.0, 1.0), "warm"),
+        *(scores.eval_accuracy, scores.accuracy, scores.fidelity, scores.standard_error, "knapsack"),
+        eval_interval=scores.eval_interval,
+        output_error=scores.output_error,
+    )
+
+
+def test_the_output_error_is_that_of_numpy(small_folder, content, spoiled):
+    _, evaluator = opened(small_folder)
+    x = arrays(small_folder, "eval")["x"]
+    before, after = (outputs_of(each, x).astype(np.float64) for each in (content, spoiled))
+    wanted = np.sqrt(((after - before) ** 2).sum() / (before**2).sum())
+    assert wanted > 0.01
+    assert evaluator.scores_of(spoiled).output_error == pytest.approx(wanted, rel=1e-6)
+    assert evaluator.scores_of(content).output_error == 0
+
+
+def test_random_inputs_verify_nothing_and_the_classes_that_they_hit_are_counted(content, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    inputs, evaluator = opened(tmp_path, seed=5)
+    assert not inputs.verified
+    x = np.random.default_rng(5).standard_normal((64, 48)).astype(np.float32)
+    hit = len(set(outputs_of(content, x).argmax(1)))
+    assert evaluator.classes_hit == (hit, 6)
+    (note,) = evidence_notes(inputs, noted(evaluator.scores_of(content)), evaluator.classes_hit)
+    assert "no loss was measured" in note and f"64 random inputs, which the original model puts into {hit} of 6" in note
+    assert "classes" not in evidence_notes(inputs, noted(evaluator.scores_of(content)), None)[0]
+
+
+def test_fidelity_on_real_inputs_says_how_many_classes_they_hit_and_its_interval(folder_without_labels, spoiled):
+    inputs, evaluator = opened(folder_without_labels)
+    scores = evaluator.scores_of(spoiled)
+    x = arrays(folder_without_labels, "eval")["x"]
+    before, after = (outputs_of(each, x).argmax(1) for each in (inputs.model.content, spoiled))
+    wilson = binomtest(int((before == after).sum()), 200).proportion_ci(0.95, "wilson")
+    (note,) = evidence_notes(inputs, noted(scores), evaluator.classes_hit)
+    assert f"the 200 samples fall into {len(set(before))} of 6 classes" in note
+    assert f"with a 95 % interval of {wilson.low:.2%} to {wilson.high:.2%}" in note
+    assert inputs.verified
+
+
+def test_progress_names_no_fidelity_of_random_inputs(small_folder, content, spoiled, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    for folder, metric, key in ((tmp_path, "fidelity", "output error"), (small_folder, "accuracy", "accuracy")):
+        _, evaluator = opened(folder)
+        design = noted(scores := evaluator.scores_of(spoiled))
+        value = scores.output_error if key == "output error" else scores.eval_accuracy
+        job = Job(settings_for(folder, "host"), (), metric, evaluator)
+        assert job.quality(design) == f"{key} {value:.4f}"
+
+
+def test_labels_need_no_note(small_folder, content):
+    inputs, evaluator = opened(small_folder)
+    assert evidence_notes(inputs, noted(evaluator.scores_of(content)), evaluator.classes_hit) == []
 
 
 @pytest.fixture
@@ -120,7 +195,8 @@ def test_another_metric_without_labels_reports_on_test_data_too(folder_without_l
         before, after = outputs_of(content, x), outputs_of(little, x)
         assert 0 < value < 1
         assert value == pytest.approx(1 - np.mean((before - after) ** 2) / np.mean(before.var(axis=0)), rel=1e-4)
-    assert any("mse compares with what the original model gives" in note for note in inputs.notes)
+    note = "mse compares with what the original model gives; the 200 samples fall into "
+    assert any(note in each for each in evidence_notes(inputs, noted(scores), evaluator.classes_hit))
 
 
 def test_targets_that_are_no_classes(small_folder, content, tmp_path):

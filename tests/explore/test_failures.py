@@ -10,13 +10,15 @@ import types
 
 import pytest
 
-from lrfdse.catalog import load_target
+from lrfdse.base.events import silent
+from lrfdse.base.store import Store
 from lrfdse.cli import run
-from lrfdse.design import Factorization, KernelSpec, Latency, Measurement
 from lrfdse.errors import KernelError
-from lrfdse.explore import kernels, options
-from lrfdse.explore.cache import Cache
-from lrfdse.explore.events import silent
+from lrfdse.explore.layers import latencies, options
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.latency import Latency, Measurement
+from lrfdse.targets.catalog import load_target
 
 
 class BrokenMeter:
@@ -27,8 +29,8 @@ class BrokenMeter:
 
 
 def test_a_worker_turns_a_failing_kernel_into_a_reason(monkeypatch):
-    monkeypatch.setattr(kernels, "_worker", {"target": load_target("riscv64"), "meter": BrokenMeter()})
-    found = kernels._measure(KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False))
+    monkeypatch.setattr(latencies, "_worker", {"target": load_target("riscv64"), "meter": BrokenMeter()})
+    found = latencies._measure(KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False))
     assert found.measurement is None
     assert "hung" in found.failure
 
@@ -40,17 +42,17 @@ really_get_context = multiprocessing.get_context
 def die_on_rank_3(spec):
     if spec.factorization.ranks == (3,):
         os.kill(os.getpid(), signal.SIGKILL)
-    return kernels.MeasuredKernel("out:1:1x1:u1", Measurement("model", LATENCY, LATENCY, 0.0))
+    return latencies.MeasuredKernel("out:1:1x1:u1", Measurement("model", LATENCY, LATENCY, 0.0))
 
 
 def test_a_worker_that_dies_costs_its_own_kernel_only(monkeypatch, tmp_path):
-    monkeypatch.setattr(kernels, "_measure", die_on_rank_3)
-    monkeypatch.setattr(kernels, "_start_worker", print)
+    monkeypatch.setattr(latencies, "_measure", die_on_rank_3)
+    monkeypatch.setattr(latencies, "_start_worker", print)
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: really_get_context("fork"))
     specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 7)]
     meter = types.SimpleNamespace(name="model", exclusive=False, key=lambda: "key")
-    cache = Cache(tmp_path)
-    found = kernels.measure_kernels(specs, load_target("riscv64"), meter, cache, 2, lambda event: None)
+    cache = Store(tmp_path)
+    found = latencies.measure_kernels(specs, load_target("riscv64"), meter, cache, 2, lambda event: None)
     assert {spec.factorization.ranks[0] for spec in specs if found[spec].measurement is None} == {3}
     assert "died" in found[specs[2]].failure
     assert len(list(tmp_path.rglob("*.json"))) == 5
@@ -60,7 +62,7 @@ def failing(really, fails):
     def measure(specs, *rest):
         found = really(specs, *rest)
         return {
-            spec: kernels.MeasuredKernel(failure="illegal instruction") if fails(spec) else kernel
+            spec: latencies.MeasuredKernel(failure="illegal instruction") if fails(spec) else kernel
             for spec, kernel in found.items()
         }
 
@@ -105,9 +107,9 @@ def test_an_exclusive_meter_has_one_process(tmp_path, monkeypatch, exclusive, pr
     def opened(count, **_):
         raise Opened(count)
 
-    monkeypatch.setattr(kernels, "ProcessPoolExecutor", opened)
+    monkeypatch.setattr(latencies, "ProcessPoolExecutor", opened)
     meter = types.SimpleNamespace(name="model", exclusive=exclusive, key=lambda: "key")
     specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 6)]
     with pytest.raises(Opened) as caught:
-        kernels.measure_kernels(specs, load_target("riscv64"), meter, Cache(tmp_path), 3, silent)
+        latencies.measure_kernels(specs, load_target("riscv64"), meter, Store(tmp_path), 3, silent)
     assert caught.value.args == (processes,)

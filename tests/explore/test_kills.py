@@ -18,22 +18,22 @@ import pytest
 from optuna.trial import TrialState
 
 from lrfdse.cli import run
-from lrfdse.search.storage import open_storage
+from lrfdse.search.study.storage import open_storage
 
 MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 
 DRIVER = """
 import os, sys, time, types
 
-from lrfdse.design import Design, Factorization, Latency, Plan
+from lrfdse.ir import Design, Factorization, Latency, Plan
 from lrfdse.explore import trials
-from lrfdse.explore.events import silent
-from lrfdse.explore.scores import Scores
-from lrfdse.explore.settings import Limits
-from lrfdse.explore.trials import Job, Trials
+from lrfdse.base.events import silent
+from lrfdse.quality.scores import Scores
+from lrfdse.results.settings import Limits
+from lrfdse.explore.plans.trials import Job, Trials
 from lrfdse.search import Choice, LayerTable
-from lrfdse.search.opening import join_study, open_study
-from lrfdse.search.samplers import Space, open_sampler
+from lrfdse.search.study.opening import join_study, open_study
+from lrfdse.search.samplers.builtin import Space, open_sampler
 
 LAYERS = ("fc1", "fc2", "fc3")
 TEXTS = ("dense", *(f"svd:r={rank}" for rank in range(8, 1, -1)))
@@ -123,7 +123,7 @@ def driver(script):
     return start
 
 
-def finished(process, timeout=120):
+def finished(process, timeout=600):
     out, error = process.communicate(timeout=timeout)
     assert process.returncode == 0, error
     return [line for line in out.splitlines() if line != "ready"]
@@ -200,14 +200,14 @@ def test_four_workers_on_postgresql_two_of_them_killed(driver, postgres, tmp_pat
     for worker in others:
         assert worker.stdout.readline() == "ready\n"
     for worker, count in ((others[0], 8), (others[1], 14)):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while len(complete(url)) < count and time.monotonic() < deadline:
             time.sleep(0.05)
         worker.send_signal(signal.SIGKILL)
         worker.communicate()
     assert finished(leader) == expected
     for worker in others[2:]:
-        assert worker.communicate(timeout=60)[1] == ""
+        assert worker.communicate(timeout=600)[1] == ""
         assert worker.returncode == 0
     assert complete(url) == complete(f"sqlite:///{tmp_path}/whole.db")
     assert not [trial for trial in trials(url) if not trial.state.is_finished()]
@@ -226,7 +226,7 @@ def test_the_leader_is_killed_and_comes_back_while_workers_go_on(driver, postgre
     leader.send_signal(signal.SIGKILL)
     leader.communicate()
     assert finished(driver(url, "leader", 0.05)) == expected
-    assert worker.communicate(timeout=60)[1] == ""
+    assert worker.communicate(timeout=600)[1] == ""
     assert complete(url) == complete(f"sqlite:///{tmp_path}/whole.db")
 
 
@@ -246,7 +246,7 @@ def test_explorations_that_are_killed_end_like_one_that_was_not(deep_folder, sma
     for kill in range(6):
         command = [sys.executable, "-c", MAIN, *arguments(tmp_path / "out")]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-            log, deadline = tmp_path / "out" / "log.jsonl", time.monotonic() + 60
+            log, deadline = tmp_path / "out" / "log.jsonl", time.monotonic() + 600
             plans = 2 + 3 * kill
             while time.monotonic() < deadline and process.poll() is None:
                 text = log.read_text().rpartition('"stage": "started"')[2] if log.exists() else ""

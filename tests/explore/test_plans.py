@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Design, Factorization, Latency, Plan
-from lrfdse.explore.plans import pareto, plan_id, recommend, regime_of
-from lrfdse.explore.settings import Limits
+from lrfdse.explore.plans.assemble import regime_of
+from lrfdse.explore.plans.choose import pareto, recommend
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.plan import Design, Plan, plan_id
+from lrfdse.results.settings import Limits
+from lrfdse.targets.catalog import load_target
 
 
 def design(identity, params, us, score, error=0.0):
@@ -39,6 +44,19 @@ def test_front_is_what_nothing_beats(values):
     assert front <= {d.id for d in unbeaten}
     assert {key(d) for d in unbeaten} == {key(d) for d in designs if d.id in front}
     assert len(front) == len({key(d) for d in unbeaten})
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4), st.none() | st.integers(0, 4)), min_size=1))
+def test_without_evaluation_data_the_output_error_takes_the_place_of_the_score(values):
+    """Every design has the same score here, as on random inputs of one class."""
+    designs = [
+        dataclasses.replace(design(i, p, float(us), 1.0), output_error=None if e is None else e / 4)
+        for i, (p, us, e) in enumerate(values)
+    ]
+    keys = [(p, us, math.inf if e is None else e) for p, us, e in values]
+    least = {a for a in keys if not any(b != a and all(x <= y for x, y in zip(b, a, strict=True)) for b in keys)}
+    found = [keys[int(d.id)] for d in pareto(designs, "fidelity", verified=False)]
+    assert sorted(found) == sorted(least)
 
 
 FRONT = [

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Factorization, KernelSpec
+from lrfdse.base.events import silent
+from lrfdse.base.store import Store
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import Cache
-from lrfdse.explore.events import silent
-from lrfdse.explore.kernels import measure_kernels
-from lrfdse.measure import METERS
+from lrfdse.explore.layers.latencies import measure_kernels
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.meters.meter import METERS
+from lrfdse.targets.catalog import load_target
 
 REPOSITORY = Path(__file__).parents[2]
 PLUGIN = REPOSITORY / "examples" / "plugin"
@@ -126,4 +127,4 @@ def test_a_meter_of_this_process_alone_is_no_meter_for_its_children(tmp_path):
     target = load_target("riscv64")
     spec = KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False)
     with METERS.register("mine", Mine), pytest.raises(InputError, match="unknown meter 'mine': choose from host"):
-        measure_kernels([spec], target, Mine(target, 60.0), Cache(tmp_path), 1, silent)
+        measure_kernels([spec], target, Mine(target, 60.0), Store(tmp_path), 1, silent)

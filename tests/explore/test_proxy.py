@@ -8,12 +8,16 @@ import itertools
 import numpy as np
 import pytest
 
-from lrfdse.design import Cost, Factorization, Funnel, Latency, Layer, Use
+from lrfdse.base.store import Store
 from lrfdse.errors import InputError
-from lrfdse.explore.cache import Cache
-from lrfdse.explore.proxy import PROXIES, loss_errors, probes, proxy_errors
-from lrfdse.explore.result import LayerResult, Option
-from lrfdse.explore.scores import Scores
+from lrfdse.explore.plans.proxy import loss_errors, probes, proxy_errors
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.layer import Layer, Use
+from lrfdse.ir.space import Cost, Funnel
+from lrfdse.quality.scores import Scores
+from lrfdse.results.exploration import LayerResult, Option
+from lrfdse.results.settings import PROXIES
 
 RANKS = (1, 2, 3, 5, 8, 12, 16)
 
@@ -73,7 +77,7 @@ class Steep:
 
 @pytest.fixture
 def cache(tmp_path):
-    return Cache(tmp_path)
+    return Store(tmp_path)
 
 
 def test_errors_that_need_no_run(cache):
@@ -157,7 +161,7 @@ def test_plans_that_cannot_be_run(cache):
     errors = proxy_errors("score", LAYERS, broken, cache)
     assert errors["a"] == {o.text: o.error for o in LAYERS[0].options}
     with pytest.raises(InputError, match="original model cannot be evaluated"):
-        proxy_errors("score", LAYERS, lambda plans: [None] * len(plans), Cache(cache.folder / "other"))
+        proxy_errors("score", LAYERS, lambda plans: [None] * len(plans), Store(cache.folder / "other"))
 
 
 def test_probes_are_on_the_front_and_span_it():

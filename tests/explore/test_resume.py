@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lrfdse.cli import run
-from lrfdse.explore.plans import Evaluator
+from lrfdse.explore.plans.evaluator import Evaluator
 
 BUDGET = 30
 

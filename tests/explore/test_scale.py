@@ -7,15 +7,15 @@ from collections import Counter
 
 import pytest
 
-from lrfdse.design import Latency, Measurement
-from lrfdse.explore import kernels
-from lrfdse.explore.cache import Cache
-from lrfdse.explore.events import Event, hundredths
-from lrfdse.explore.fits import blind_layers, open_fits
+from lrfdse.base.events import Event, hundredths
+from lrfdse.base.store import Store
 from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.kernels import MeasuredKernel
-from lrfdse.explore.options import study_layers
-from lrfdse.model import load_model
+from lrfdse.explore.layers import latencies
+from lrfdse.explore.layers.fits import blind_layers, open_fits
+from lrfdse.explore.layers.latencies import MeasuredKernel
+from lrfdse.explore.layers.options import study_layers
+from lrfdse.ir.latency import Latency, Measurement
+from lrfdse.model.graph import load_model
 
 
 class FakeMeter:
@@ -37,9 +37,9 @@ def studied(repeated_folder, small_space, tmp_path, monkeypatch):
             latency = Latency(1.0, 1.0, 1.0)
             yield spec, MeasuredKernel("s", Measurement("model", latency, latency, 0.0, {}))
 
-    monkeypatch.setattr(kernels, "_measured", fake)
+    monkeypatch.setattr(latencies, "_measured", fake)
     settings = settings_for(repeated_folder, "riscv64", str(small_space), output=tmp_path, cache=tmp_path / "cache")
-    model, cache = load_model(settings.model), Cache(settings.cache)
+    model, cache = load_model(settings.model), Store(settings.cache)
     fits = open_fits(settings, model, None, [layer.name for layer in model.layers], cache)
     layers = study_layers(settings, model, fits, FakeMeter(), cache, events.append)
     return layers, measured, events
@@ -101,5 +101,5 @@ def test_layers_of_too_many_inputs_for_moments_are_named(repeated_folder, monkey
     model = load_model(repeated_folder / "model.onnx")
     names = [layer.name for layer in model.layers]
     assert blind_layers(model, names) == []
-    monkeypatch.setattr("lrfdse.explore.fits._MOST_INPUTS", 20)
+    monkeypatch.setattr("lrfdse.explore.layers.fits._MOST_INPUTS", 20)
     assert blind_layers(model, names) == [layer.name for layer in model.layers if layer.inputs == 24]

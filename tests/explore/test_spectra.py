@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.explore.spectra import spectrum, thinned
+from lrfdse.explore.layers.spectra import spectrum, thinned
 from lrfdse.factorize.spectra import effective_rank
 
 

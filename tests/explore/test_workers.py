@@ -13,9 +13,10 @@ import optuna
 import pytest
 
 from lrfdse.cli import run
-from lrfdse.explore import worker as workers
-from lrfdse.explore.plans import Evaluator
-from lrfdse.search.storage import open_storage
+from lrfdse.explore.identity import code_identity
+from lrfdse.explore.plans import worker as workers
+from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.search.study.storage import open_storage
 
 BUDGET = 24
 MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
@@ -132,8 +133,12 @@ def test_an_artifact_with_another_hash_is_refused(cut, tmp_path):
     ("key", "value", "said"),
     [
         ("lrfdse", "9.9.9", r"is explored with lrfdse 9\.9\.9, but this machine has \d"),
-        ("code", "0123456789abcdef", "source digest 0123456789abcdef, but this machine has [0-9a-f]{16}"),
-        ("onnxruntime", "0.1", "with onnxruntime 0.1, but this machine has"),
+        ("code", "0123456789abcdef", r"with other code or libraries than this machine has \(all parts\)"),
+        (
+            "code",
+            {**code_identity()["code"], "lrfdse.repair.moments": "0", "onnxruntime": "0.1"},
+            r"than this machine has \(lrfdse\.model\.moments, onnxruntime\)",
+        ),
         ("score", "mine:score 0123", "its code on this machine is not that of whoever explores"),
     ],
 )
@@ -147,7 +152,7 @@ def test_a_worker_of_another_version_is_refused(key, value, said, cut, tmp_path)
 
 def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only(cut):
     from lrfdse.errors import InputError
-    from lrfdse.explore.settings import Settings
+    from lrfdse.results.settings import Settings
 
     settings = object.__new__(Settings)
     object.__setattr__(settings, "metric", "mine:score")
@@ -157,10 +162,10 @@ def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only(cut):
 
 
 def test_a_plug_ins_method_must_be_that_of_whoever_explores():
-    from lrfdse.design import SearchSpace
     from lrfdse.errors import InputError
-    from lrfdse.explore.settings import Settings
-    from lrfdse.factorize import METHODS
+    from lrfdse.factorize.methods import METHODS
+    from lrfdse.ir.space import SearchSpace
+    from lrfdse.results.settings import Settings
 
     settings = object.__new__(Settings)
     object.__setattr__(settings, "space", SearchSpace(method="mine"))
@@ -207,7 +212,7 @@ def test_two_explorations_share_a_study(arguments, alone, tmp_path):
         ]
         started.append(subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True))
     for process in started:
-        _, error = process.communicate(timeout=300)
+        _, error = process.communicate(timeout=600)
         assert process.returncode == 0, error
     assert [front(output) for output in outputs] == [alone, alone]
     counts = collections.Counter(tuple(sorted(t.params.items())) for t in trials(study, "COMPLETE"))
@@ -216,7 +221,7 @@ def test_two_explorations_share_a_study(arguments, alone, tmp_path):
 
 
 def test_two_explorations_into_one_folder_do_not_mix(arguments, tmp_path, capsys):
-    from lrfdse.files import sole_writer
+    from lrfdse.base.files import sole_writer
 
     with sole_writer(tmp_path):
         assert run(arguments(tmp_path)) == 2

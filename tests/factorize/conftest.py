@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lrfdse.design import Moments
+from lrfdse.ir.factors import Moments
 
 
 @pytest.fixture(scope="session")

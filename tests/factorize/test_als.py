@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.design import Factorization, Moments
-from lrfdse.factorize import Fitter, dense_weight, system
+from lrfdse.factorize import system
 from lrfdse.factorize.als import _Sweep, fit_outputs
+from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.linalg import conjugate_gradients, shrunk, solve_semidefinite
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.tt import tt_svd
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
 
 
 def moments_of(x):

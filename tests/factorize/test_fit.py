@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.design import Factorization, Moments
-from lrfdse.factorize import Fitter, apply_chain, dense_weight, linalg
+from lrfdse.factorize import linalg
+from lrfdse.factorize.chain import apply_chain, dense_weight
 from lrfdse.factorize.difference import squared_difference
+from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.problem import Problem
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
 
 
 def bond_tails(weight, factorization):

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.design import Factorization
 from lrfdse.errors import InputError
-from lrfdse.factorize import METHODS, Fitter, apply_chain, dense_weight
+from lrfdse.factorize.chain import apply_chain, dense_weight
+from lrfdse.factorize.fit import Fitter
+from lrfdse.factorize.methods import METHODS
+from lrfdse.ir.factorization import Factorization
 
 NAMES = sorted(METHODS.names())
 

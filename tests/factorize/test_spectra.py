@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.design import Moments
 from lrfdse.factorize import spectra
 from lrfdse.factorize.grams import grams
 from lrfdse.factorize.quadrature import squared_spectrum
@@ -20,6 +19,7 @@ from lrfdse.factorize.spectra import (
     whitened_bond_tails,
     work,
 )
+from lrfdse.ir.factors import Moments
 
 DIVISORS = {12: (1, 2, 3, 4, 6, 12), 18: (1, 2, 3, 6, 9, 18), 64: (1, 2, 4, 8, 16, 32, 64)}
 

@@ -8,10 +8,11 @@ import os
 import numpy as np
 import pytest
 
-from lrfdse.design import Factorization
 from lrfdse.errors import InputError, ToolError
-from lrfdse.factorize import Fitter, apply_chain, dense_weight
+from lrfdse.factorize.chain import apply_chain, dense_weight
+from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.t3f import from_t3f, to_t3f
+from lrfdse.ir.factorization import Factorization
 
 PATHS = [
     Factorization((3, 4), (4, 5), (4,)),

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lrfdse.design import Factorization, Moments
 from lrfdse.errors import InputError
-from lrfdse.factorize import Fitter, dense_weight
 from lrfdse.factorize.als import fit_outputs, refit_core
+from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.target import Cumulative
 from lrfdse.factorize.tt import tt_svd
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
 
 
 def upstream(seed, outputs, inputs, samples, noise=0.4):

@@ -8,8 +8,8 @@ import pytest
 
 from lrfdse.errors import InputError
 from lrfdse.formats import FORMATS, format_of
-from lrfdse.model import load_model
-from lrfdse.model.files import ONNX
+from lrfdse.formats.onnx import ONNX
+from lrfdse.model.graph import load_model
 
 
 class Wrapped:

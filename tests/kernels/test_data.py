@@ -3,10 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Artifact, Factorization, KernelSpec
 from lrfdse.errors import InputError
-from lrfdse.kernels import compile_kernel, data, example, pack, schedules
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import Artifact, KernelSpec
+from lrfdse.kernels import data
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.data import example, pack
+from lrfdse.kernels.schedules import schedules
+from lrfdse.targets.catalog import load_target
 
 TARGET = load_target("host")
 

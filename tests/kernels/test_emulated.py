@@ -10,9 +10,13 @@ import sys
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_target, names
-from lrfdse.design import Artifact, Factorization, KernelSpec, Schedule, StepSchedule
-from lrfdse.kernels import c_header, compile_kernel, example, schedules
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.data import example
+from lrfdse.kernels.header import c_header
+from lrfdse.kernels.schedules import schedules
+from lrfdse.targets.catalog import load_target, names
 
 TARGETS = [name for name in names("targets") if not load_target(name).is_native]
 
@@ -54,7 +58,7 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
             artifacts.append(compile_kernel(spec, steps, machine, f"kernel{len(artifacts)}"))
     sources = []
     for artifact in artifacts:
-        (tmp_path / f"{artifact.symbol}.h").write_text(c_header(artifact))
+        (tmp_path / f"{artifact.symbol}.h").write_text(c_header(artifact, machine))
         (tmp_path / f"{artifact.symbol}.o").write_bytes(artifact.object_code)
         sources.append(str(tmp_path / f"{artifact.symbol}.o"))
     (tmp_path / "main.c").write_text(_program(artifacts))

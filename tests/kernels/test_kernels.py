@@ -10,10 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Artifact, Factorization, KernelSpec, Schedule, Step, StepSchedule
 from lrfdse.errors import KernelError
-from lrfdse.kernels import compile_kernel, example, schedules
+from lrfdse.ir.factorization import Factorization, Step
+from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.data import example
+from lrfdse.kernels.schedules import schedules
+from lrfdse.targets.catalog import load_target
 
 HOST = load_target("host")
 

@@ -7,9 +7,11 @@ import re
 
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Factorization, KernelSpec
-from lrfdse.kernels import compile_kernel, schedules
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.schedules import schedules
+from lrfdse.targets.catalog import load_target
 
 SAVED_REGISTERS = 512
 """Bytes of stack that RISC-V's callee-saved registers and the alignment may take."""

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.catalog import load_target, names
-from lrfdse.design import Factorization, KernelSpec
-from lrfdse.kernels import changed, changes, lower_bound_cycles, schedules
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.kernels.bounds import lower_bound_cycles
 from lrfdse.kernels.layout import Tiling, cover, tilings
+from lrfdse.kernels.schedules import changed, changes, schedules
+from lrfdse.targets.catalog import load_target, names
 
 TEXTS = ["dense", "svd:r=5", "svd:r=32", "tt:m=15x20,n=28x28,r=8", "tt:m=5x6x10,n=7x16x7,r=5x11,lr"]
 

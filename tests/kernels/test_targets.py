@@ -6,8 +6,9 @@ import tomllib
 
 import pytest
 
-from lrfdse.catalog import data_folder, load_target, names
+from lrfdse.base.folders import data_folder
 from lrfdse.kernels.build import tvm_target
+from lrfdse.targets.catalog import load_target, names
 
 REQUIRED = {"riscv64", "riscv64-u74", "aarch64", "aarch64-a55", "armv7", "host"}
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from lrfdse.errors import InputError
-from lrfdse.model import load_data, load_model, random_data
+from lrfdse.model.data import load_data, random_data
+from lrfdse.model.graph import load_model
 
 W = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrfdse.errors import InputError
-from lrfdse.model import load_model
+from lrfdse.model.graph import load_model
 from lrfdse.model.names import layer_name
 
 RNG = np.random.default_rng(0)

@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.design import Factorization, Factors
 from lrfdse.errors import InputError
-from lrfdse.model import Runtime, load_model, rewrite
+from lrfdse.formats.onnx import file_content
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Factors
+from lrfdse.model.graph import load_model
+from lrfdse.model.passes.factor import rewrite
+from lrfdse.model.runtime import Runtime
 
 RNG_SEED = 7
 
@@ -186,7 +190,7 @@ def _check(kit, tmp, case, factorization, outputs, inputs, shift, stored="initia
     # A bias of its own for every row cannot be part of the layer.
     assert layer.uses[0].bias == (bias_shape is not None and "every row" not in case)
     factors = kit.random_factors(rng, factorization, outputs, shift)
-    content = rewrite(model, {layer.name: factors})
+    version = rewrite(model, {layer.name: factors})
 
     # Each form of the graph, evaluated from its definition with the matrix that the cores stand for.
     expected = reference(
@@ -196,11 +200,11 @@ def _check(kit, tmp, case, factorization, outputs, inputs, shift, stored="initia
         factors.bias_shift if shift else np.zeros(outputs),
     )
     runtime = Runtime()
-    (got,) = runtime.call(runtime.session(content), {"x": x}).values()
+    (got,) = runtime.call(runtime.session(version), {"x": x}).values()
     assert got.shape == expected.shape
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * max(1.0, np.abs(expected).max()))
 
-    made = onnx.load_from_string(content)
+    made = onnx.load_from_string(file_content(version))
     assert (made.ir_version, made.opset_import[0].version) == (ir_version, opset)
     assert [value.name for value in made.graph.output] == ["y"]
     assert "w" not in {tensor.name for tensor in made.graph.initializer}
@@ -258,14 +262,14 @@ def test_a_weight_used_twice_is_stored_once_and_replaced_everywhere(make, kit):
     assert [(use.rows, use.bias, use.relu) for use in layer.uses] == [(1, True, True), (1, True, False)]
     assert layer.params == 36 + 12
     factors = kit.random_factors(rng, Factorization((2, 3), (3, 2), (2,)), 6)
-    content = rewrite(model, {layer.name: factors})
+    version = rewrite(model, {layer.name: factors})
     x = rng.normal(size=(4, 6))
     what, shift = kit.reconstruct(factors, 6, 6), factors.bias_shift
     expected = np.maximum(x @ what.T + b + shift, 0) @ what.T + c + shift
     runtime = Runtime()
-    (y,) = runtime.call(runtime.session(content), {"x": x.astype(np.float32)}).values()
+    (y,) = runtime.call(runtime.session(version), {"x": x.astype(np.float32)}).values()
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-    floats = [t for t in onnx.load_from_string(content).graph.initializer if t.data_type == 1]
+    floats = [t for t in onnx.load_from_string(file_content(version)).graph.initializer if t.data_type == 1]
     assert sum(math.prod(t.dims) for t in floats) == factors.factorization.params + 12
 
 
@@ -277,11 +281,11 @@ def test_a_bias_used_by_another_layer_is_not_shifted_there(make, kit):
     }"""
     model = load_model(make(text, arrays))
     factors = kit.random_factors(rng, Factorization.svd(6, 6, 2), 6)
-    content = rewrite(model, {"w": factors})
+    version = rewrite(model, {"w": factors})
     x = rng.normal(size=(3, 6))
     expected = (x @ arrays["v"] + arrays["b"]) @ kit.reconstruct(factors, 6, 6).T + arrays["b"] + factors.bias_shift
     runtime = Runtime()
-    (y,) = runtime.call(runtime.session(content), {"x": x.astype(np.float32)}).values()
+    (y,) = runtime.call(runtime.session(version), {"x": x.astype(np.float32)}).values()
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -293,10 +297,10 @@ def test_the_graph_keeps_its_type(make, kit, dtype, kind, tolerance):
     model = load_model(make(text, {"w": w, "b": b}))
     np.testing.assert_array_equal(model.weight("w"), w.astype(np.float64))
     factors = kit.random_factors(rng, Factorization((2, 3), (2, 4), (2,)), 6)
-    content = rewrite(model, {"w": factors})
+    version = rewrite(model, {"w": factors})
     x = rng.normal(size=(3, 8)).astype(dtype)
     runtime = Runtime()
-    (y,) = runtime.call(runtime.session(content), {"x": x}).values()
+    (y,) = runtime.call(runtime.session(version), {"x": x}).values()
     assert y.dtype == dtype
     expected = x.astype(np.float64) @ kit.reconstruct(factors, 6, 8).T + b.astype(np.float64) + factors.bias_shift
     np.testing.assert_allclose(y, expected, atol=tolerance * np.abs(expected).max())
@@ -308,18 +312,19 @@ def test_bfloat16_is_kept(make, kit):
     w = np.random.default_rng(3).normal(size=(6, 8)).astype(ml_dtypes.bfloat16)
     text = "g (bfloat16[n, 8] x) => (bfloat16[n, 6] y) { y = Gemm <transB = 1> (x, w) }"
     model = load_model(make(text, {"w": w}))
-    made = onnx.load_from_string(rewrite(model, {"w": kit.svd_factors(model.weight("w"), 2)}))
+    made = onnx.load_from_string(file_content(rewrite(model, {"w": kit.svd_factors(model.weight("w"), 2)})))
     assert {t.data_type for t in made.graph.initializer} == {onnx.TensorProto.BFLOAT16}
 
 
 def test_metadata_and_dense_layers(mlp, kit):
     model = load_model(mlp)
     dense = Factors(Factorization.dense(5, 8), (), None, 0.0, None)
-    content = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 3), "fc2": dense})
-    made = onnx.load_from_string(content)
+    version = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 3), "fc2": dense})
+    made = onnx.load_from_string(file_content(version))
     assert {entry.key: entry.value for entry in made.metadata_props} == {"lrfdse.fc1": "svd:r=3", "lrfdse.fc2": "dense"}
     assert [node.op_type for node in made.graph.node] == ["MatMul", "MatMul", "Add", "Relu", "Gemm"]
-    assert rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 3), "fc2": dense}) == content
+    again = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 3), "fc2": dense})
+    assert file_content(again) == file_content(version)
 
 
 def test_a_rewritten_model_can_be_read_and_rewritten_again(mlp, kit):
@@ -334,7 +339,7 @@ def test_a_rewritten_model_can_be_read_and_rewritten_again(mlp, kit):
     twice = rewrite(again, factors)
     runtime = Runtime()
     x = np.random.default_rng(5).normal(size=(4, 12)).astype(np.float32)
-    outputs = [runtime.call(runtime.session(content), {"x": x})["y"] for content in (model.content, once, twice)]
+    outputs = [runtime.call(runtime.session(version), {"x": x})["y"] for version in (model.original, once, twice)]
     np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(outputs[2], outputs[0], rtol=1e-4, atol=1e-4)
 

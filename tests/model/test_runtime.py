@@ -1,9 +1,16 @@
 import numpy as np
+import onnx_ir as ir
+import onnxruntime
 import pytest
 
 from lrfdse.errors import InputError
-from lrfdse.model import Dataset, Runtime, fidelity, load_model, moments, random_data, rewrite, top1
-from lrfdse.model.runtime import exposed
+from lrfdse.formats.onnx import serialized
+from lrfdse.model.data import Dataset, random_data
+from lrfdse.model.graph import load_model
+from lrfdse.model.passes.cut import exposed, read_out
+from lrfdse.model.passes.factor import rewrite
+from lrfdse.model.runtime import Runtime
+from lrfdse.repair.moments import moments
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(6, 4)).astype(np.float32)
@@ -79,7 +86,7 @@ def test_exposed_values(mlp):
     model = load_model(mlp)
     runtime = Runtime()
     outputs = runtime.call(
-        runtime.session(exposed(model.content, ["h", "x", "y", "h"])), {"x": np.ones((2, 12), np.float32)}
+        runtime.session(exposed(model.original, ["h", "x", "y", "h"])), {"x": np.ones((2, 12), np.float32)}
     )
     assert list(outputs) == ["y", "h"]
     assert outputs["h"].shape == (2, 8)
@@ -129,11 +136,11 @@ def test_moments_with_a_fixed_batch_count_no_sample_twice(make):
 def test_moments_of_what_a_rewritten_model_feeds_a_layer(mlp, kit):
     model = load_model(mlp)
     data = random_data(model.inputs, 20, 0)
-    content = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 2)})
+    version = rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), 2)})
     u, s, v = np.linalg.svd(model.weight("fc1"), full_matrices=False)
     low = (u[:, :2] * s[:2]) @ v[:2]
     rows = np.maximum(data.inputs["x"].astype(np.float64) @ low.T + model.bias("fc1"), 0)
-    found = moments(model, data, ["fc2"], content=content)["fc2"]
+    found = moments(model, data, ["fc2"], version=version)["fc2"]
     np.testing.assert_allclose(found.second, rows.T @ rows / 20, rtol=1e-4, atol=1e-4)
 
 
@@ -144,59 +151,62 @@ def test_nan_activations_name_the_layer(make):
         moments(model, _data(-np.abs(X)))
 
 
-def test_top1():
-    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
-    assert top1({"y": scores}, np.array([1, 1, 1])) == pytest.approx(2 / 3)
-    assert top1({"z": scores[:, ::-1], "y": scores}, np.array([1, 0, 1]), "y") == 1.0
-    assert top1({"y": np.array([1, 0, 1])}, np.array([1, 1, 1])) == pytest.approx(2 / 3)
-    positions = np.stack([scores, scores])
-    assert top1({"y": positions}, np.array([[1, 0, 1], [0, 0, 1]])) == pytest.approx(5 / 6)
-    assert top1({"y": np.where(scores == 0.9, np.nan, scores)}, np.array([1, 0, 1])) == pytest.approx(2 / 3)
-    assert top1({"y": scores[:, None, :]}, np.array([1, 0, 0])) == pytest.approx(2 / 3)
+def test_the_original_runs_as_its_file_does(mlp):
+    """To the bit: passing through the model object changes nothing that onnxruntime computes."""
+    data = random_data(load_model(mlp).inputs, 20, 0)
+    (wanted,) = onnxruntime.InferenceSession(mlp.read_bytes()).run(None, dict(data.inputs))
+    for model in (load_model(mlp).original, load_model(mlp).original.clone(), mlp.read_bytes()):
+        np.testing.assert_array_equal(Runtime().run(model, data)["y"], wanted)
 
 
-@pytest.mark.parametrize(
-    ("array", "labels", "message"),
-    [
-        (np.zeros((3, 2)), [0, 1, 2], "labels below 2 must hold"),
-        (np.zeros((3, 1)), [0, 0, 0], "holds no class scores"),
-        (np.zeros((3, 4, 2)), [0, 1, 1], "decides"),
-    ],
-)
-def test_top1_of_what_does_not_fit(array, labels, message):
-    with pytest.raises(InputError, match=message):
-        top1({"y": array}, np.array(labels))
-    with pytest.raises(InputError, match="no output 'q'"):
-        top1({"y": array}, np.array(labels), "q")
+def test_sessions_use_one_core(mlp):
+    options = Runtime().session(mlp.read_bytes()).get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
-def test_fidelity_of_scores():
-    reference = {"y": np.array([[[0.1, 0.9], [0.8, 0.2]], [[0.3, 0.7], [0.6, 0.4]]])}
-    assert fidelity(reference, reference) == 1.0
-    other = {"y": reference["y"].copy()}
-    other["y"][1, 1] = [0.1, 0.2]
-    assert fidelity(other, reference) == 0.75
-    other["y"][0, 0, 1] = np.nan
-    assert fidelity(other, reference) == 0.5
-    masked = {"y": np.where(reference["y"] < 0.3, -np.inf, reference["y"])}
-    assert fidelity(masked, masked) == 1.0
+def test_a_session_is_kept_for_what_a_model_holds(mlp, kit):
+    model, runtime = load_model(mlp), Runtime()
+    session = runtime.session(model.original)
+    assert runtime.session(model.original.clone()) is session
+    assert Runtime().session(model.original) is not session
+    hidden = runtime.session(read_out(model.original, ["h"]))
+    assert hidden is not session and runtime.session(read_out(model.original.clone(), ["h"])) is hidden
+    first, other = (rewrite(model, {"fc1": kit.svd_factors(model.weight("fc1"), rank)}) for rank in (2, 3))
+    assert len({id(runtime.session(each)) for each in (model.original, first, other)}) == 3
 
 
-def test_fidelity_of_numbers():
-    reference = {"y": np.arange(10.0)}
-    assert fidelity(reference, reference) == 1.0
-    assert fidelity({"y": np.full(10, 4.5)}, reference) == 0.0
-    assert fidelity({"y": np.arange(10.0) * -5}, reference) == 0.0
-    noisy = np.arange(10.0) + np.array([0.5, -0.5] * 5)
-    assert fidelity({"y": noisy}, reference) == pytest.approx(1 - 2.5 / 82.5)
-    assert fidelity({"y": np.full(10, np.nan)}, reference) == 0.0
-    assert fidelity({"y": np.ones(3)}, {"y": np.ones(3)}) == 1.0
-    assert fidelity({"y": np.zeros(3)}, {"y": np.ones(3)}) == 0.0
-    assert fidelity({"y": np.array([1, 2, 3])}, {"y": np.array([1, 2, 4])}) == pytest.approx(2 / 3)
+def test_a_model_that_was_changed_has_another_session(mlp):
+    model, runtime, feeds = load_model(mlp), Runtime(), {"x": np.ones((1, 12), np.float32)}
+    version = model.original.clone()
+    before = runtime.call(runtime.session(version), feeds)["y"]
+    version.graph.initializers["fc2.bias"].const_value = ir.tensor(np.zeros(5, np.float32), name="fc2.bias")
+    after = runtime.call(runtime.session(version), feeds)["y"]
+    np.testing.assert_allclose(before - after, model.bias("fc2")[None], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(runtime.call(runtime.session(model.original), feeds)["y"], before)
 
 
-def test_fidelity_to_nothing():
-    with pytest.raises(InputError, match="has shape"):
-        fidelity({"y": np.ones((2, 3))}, {"y": np.ones((2, 4))})
-    with pytest.raises(InputError, match="holds NaN"):
-        fidelity({"y": np.ones((2, 3))}, {"y": np.full((2, 3), np.nan)})
+def test_the_session_used_least_recently_is_dropped(mlp):
+    one, two, three = (read_out(load_model(mlp).original, [name]) for name in ("a", "h", "y"))
+    runtime = Runtime(sessions=2)
+    first, second = runtime.session(one), runtime.session(two)
+    assert runtime.session(one) is first
+    third = runtime.session(three)
+    assert runtime.session(one) is first
+    assert runtime.session(three) is third
+    assert runtime.session(two) is not second
+
+
+def test_sessions_of_large_models_are_not_kept(mlp):
+    model = load_model(mlp).original
+    small, size = read_out(model, ["a"]), len(serialized(model))
+    runtime = Runtime(session_bytes=size - 1)
+    kept = runtime.session(small)
+    assert runtime.session(model) is not runtime.session(model)
+    assert runtime.session(small) is kept
+    # With room for the larger alone, the smaller one goes.
+    runtime = Runtime(session_bytes=size)
+    kept = runtime.session(small)
+    assert runtime.session(model) is runtime.session(model)
+    assert runtime.session(small) is not kept
+    none = Runtime(sessions=0)
+    assert none.session(small) is not none.session(small)

@@ -175,6 +175,17 @@ def untested(document):
 
 
 @pytest.fixture
+def unverified(untested):
+    """The same from random inputs: nothing is recommended, and designs have output errors."""
+    made = copy.deepcopy(untested)
+    made |= {"verified": False, "classes_hit": 1, "recommended": None, "svd_at_equal_params": None}
+    for k, design in enumerate((*made["designs"], *made["dominated"])):
+        design["output_error"] = 0.125 * (k + 1)
+    made["baseline"]["output_error"] = 0.0
+    return made
+
+
+@pytest.fixture
 def folder_of(tmp_path):
     """Write a document as the front.json of a folder and return the folder."""
 
@@ -220,6 +231,7 @@ def explored(tmp_path_factory):
     output = folder / "out put"
     options = ["--target", "host", "--calib", str(folder / "calib.npz"), "--space", str(folder / "space.toml")]
     options += ["--budget", "12", "--max-drop", "60%", "--keep", "1", "--cache", str(folder / "cache")]
+    options += ["--accept-unverified"]
     assert run(["explore", str(folder / "net.onnx"), "--output", str(output), *options]) == 0
     return output
 

@@ -8,7 +8,7 @@ import pytest
 from lxml import html
 
 from lrfdse.errors import InputError
-from lrfdse.report import report_html
+from lrfdse.report.page.html import report_html
 
 DESCRIPTION = {
     "uname": {"sysname": "Linux", "release": "6.6", "machine": "riscv64", "nodename": "</script><b>board"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.report import report_html
+from lrfdse.report.page.html import report_html
 
 pytestmark = pytest.mark.slow
 

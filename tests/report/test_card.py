@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from lrfdse.report import design_card
+from lrfdse.report.card import design_card
 
 
 def tables(card):
@@ -41,3 +41,9 @@ def test_a_card_without_test_data(untested):
     rows = [row[0] for row in tables(design_card(untested, untested["designs"][1]))]
     assert "fidelity (%), on the data that choose" in rows
     assert not any("test data" in row for row in rows)
+
+
+def test_a_card_of_what_nobody_verified(unverified):
+    card = design_card(unverified, unverified["designs"][0])
+    assert "| output error (%), on random inputs | 12.50 | 0.00 | loss not measured |" in card
+    assert "97.00" not in card

@@ -10,8 +10,9 @@ import pytest
 import typer
 
 from lrfdse.cli.app import app
-from lrfdse.explore import Data, Limits, settings_for
+from lrfdse.explore.inputs import settings_for
 from lrfdse.report.command import command_of
+from lrfdse.results.settings import Data, Limits
 
 NEUTRAL = {
     *("--study", "--study-name", "--artifacts", "--workers", "--cache", "--json", "--log-format", "--help"),
@@ -32,6 +33,7 @@ def settings(tmp_path):
         study="postgresql://me:secret@host/db",
     )
     chosen = {"limits": Limits(0.005, 60_000, 200.0), "metric": "cosine", "eval_samples": 100, "minutes": 2.5}
+    chosen |= {"accept_unverified": True}
     return dataclasses.replace(made, **chosen)
 
 
@@ -51,6 +53,7 @@ def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
     assert (read["seed"], read["budget"], read["keep"]) == (7, settings.budget, settings.keep)
     assert (read["max_drop"], read["max_params"], read["max_latency"]) == ("0.5%", "60000", "200us")
     assert (read["metric"], read["eval_samples"], read["minutes"]) == ("cosine", 100, 2.5)
+    assert read["accept_unverified"] is True
     assert str(tmp_path) not in command_of(settings)
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.design import SearchSpace
-from lrfdse.explore import Settings
-from lrfdse.report import design_card, funnel_figure
+from lrfdse.ir.space import SearchSpace
+from lrfdse.report.card import design_card
 from lrfdse.report.dashboard import dress, dress_study, study_card
-from lrfdse.search.opening import join_study, open_study
-from lrfdse.search.storage import open_storage
+from lrfdse.report.page.figures import funnel_figure
+from lrfdse.results.settings import Settings
+from lrfdse.search.study.opening import join_study, open_study
+from lrfdse.search.study.storage import open_storage
+from lrfdse.targets.catalog import load_target
 
 dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
 
@@ -270,7 +271,7 @@ def test_a_failure_is_a_note(case, tmp_path, document, designs):
 
 def test_an_interruption_is_not_held_up(tmp_path, document, designs, monkeypatch):
     explored(str(tmp_path / "good.db"), document)
-    monkeypatch.setattr("lrfdse.report.dashboard.pareto_figure", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("lrfdse.report.page.figures.pareto_figure", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         dress_study(settings_of(tmp_path, study=str(tmp_path / "good.db")), "demo", document, print)
 
@@ -306,7 +307,7 @@ def served(explored, tmp_path_factory):
     with log.open("wb") as file:
         process = subprocess.Popen([*command, "--server", "wsgiref"], stdout=file, stderr=file)
     try:
-        address, patience = f"http://127.0.0.1:{port}", time.monotonic() + 120
+        address, patience = f"http://127.0.0.1:{port}", time.monotonic() + 600
         while True:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{address}/api/studies", timeout=60).close()
@@ -374,3 +375,10 @@ def test_kept_kernels_are_summed_up(explored):
         found = re.search(rf"symbol        {kernel['symbol']}\n.*\n  machine code  ([\d,]+) bytes", text)
         size = (explored / "designs" / front["recommended"] / "kernels" / f"{kernel['name']}.o").stat().st_size
         assert 0 < int(found[1].replace(",", "")) < size
+
+
+def test_the_note_of_a_study_that_nobody_verified(unverified):
+    card = study_card(unverified, {"aaaaaaaa": 7, "bbbbbbbb": 2})
+    assert "No design is recommended, because nothing says what one loses" in card
+    assert "random inputs, which measure no loss" in card
+    assert "output error (%)" in card and "97.00" not in card

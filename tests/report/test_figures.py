@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.report import funnel_figure, pareto_figure, score_figure, spectra_figure
+from lrfdse.report.page.figures import funnel_figure, pareto_figure, score_figure, spectra_figure
 
 
 def points(figure):
@@ -19,6 +19,18 @@ def test_every_evaluated_design_is_a_point(document):
     assert points(pareto_figure(document)) == expected
     expected = sorted((d["params"], round(100 * d["accuracy"], 6)) for d in every(document))
     assert points(score_figure(document, "params")) == expected
+
+
+def test_where_losses_are_not_measured_output_errors_are_drawn(unverified):
+    errors = {d["id"]: d["output_error"] for d in (unverified["baseline"], *every(unverified))}
+    drawn = [y for _, y in points(score_figure(unverified, "params"))]
+    assert sorted(drawn) == sorted(100 * error for error in errors.values())
+    figure = score_figure(unverified, "params")
+    assert figure.layout.yaxis.title.text == "output error (%)" and figure.layout.yaxis.range is None
+    assert "loss not measured" in figure.data[0].hovertext[0] and "97.00%" not in figure.data[0].hovertext[0]
+    assert not any(trace.error_y.array for trace in figure.data)
+    unverified["designs"][0]["output_error"] = 30.0
+    assert score_figure(unverified, "params").layout.yaxis.range == (-4, 104)
 
 
 def test_shapes_tell_the_kinds_apart(document):

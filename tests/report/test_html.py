@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lrfdse.cli import run
 from lrfdse.errors import InputError
-from lrfdse.report import report_html
+from lrfdse.report.page.html import report_html
 
 VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
 
@@ -165,6 +165,27 @@ def test_when_nothing_is_recommended(document, choice):
     sentence = "No design satisfies the limits" if choice is None else "No compressed design satisfies the limits"
     assert sentence in words
     assert "In firmware" not in words
+
+
+def test_losses_that_nobody_measured_are_not_shown(unverified):
+    page = Page(report_html(unverified))
+    assert "No design is recommended, because nothing says what one loses" in page.words
+    assert "not measured" in page.words and "12.50" in page.words
+    assert "97.00" not in page.words and "fidelity" not in page.words.lower()
+
+
+def test_what_was_accepted_unverified_is_said(unverified):
+    unverified["recommended"] = "aaaaaaaa"
+    unverified["settings"]["accept_unverified"] = True
+    words = Page(report_html(unverified)).words
+    assert "Design aaaaaaaa is recommended" in words and "Nobody verified it" in words
+    assert "97.00" not in words and "Output error" in words
+
+
+def test_a_document_from_before_the_key_says_it_by_its_data(untested):
+    untested["settings"]["eval"] = None
+    words = Page(report_html(untested)).words
+    assert "Nobody verified it" in words and "97.00" not in words and "unknown" in words
 
 
 def test_a_model_with_many_layers_folds_its_plans(document):

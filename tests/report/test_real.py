@@ -15,7 +15,7 @@ import pytest
 from onnx import numpy_helper
 
 from lrfdse.cli import run
-from lrfdse.report.usage import c_snippet, usage_of
+from lrfdse.report.page.usage import c_snippet, usage_of
 
 pytestmark = pytest.mark.slow
 

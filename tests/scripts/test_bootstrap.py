@@ -68,7 +68,7 @@ def test_development_installation_serves_the_tool_too(checkout: Any) -> None:
 @pytest.mark.skipif(not shutil.which("flock"), reason="flock is not installed")
 def test_two_at_once_install_once(checkout: Any) -> None:
     running = [checkout.start("lrfdse", "targets") for _ in range(2)]
-    assert [process.communicate(timeout=60)[0] for process in running] == ["<targets>"] * 2
+    assert [process.communicate(timeout=600)[0] for process in running] == ["<targets>"] * 2
     assert len(checkout.calls(PIP)) == 1
 
 

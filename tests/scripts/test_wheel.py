@@ -13,7 +13,7 @@ TOP = Path(__file__).resolve().parents[2]
 
 PROBE = """
 import json, lrfdse
-from lrfdse import catalog
+from lrfdse.targets import catalog
 kinds = ("targets", "search_spaces", "qemu")
 print(json.dumps({"at": lrfdse.__file__, **{kind: str(catalog.data_folder(kind)) for kind in kinds}}))
 for name in catalog.names("targets"): catalog.load_target(name)
@@ -43,6 +43,7 @@ def test_wheel_holds_targets_search_spaces_and_qemu_sources(tmp_path: Path) -> N
         assert folder.is_relative_to(tmp_path), kind
         assert _files(folder) == _files(TOP / kind), kind
     assert _files(tmp_path / "installed" / "lrfdse") >= _files(TOP / "lrfdse")
+    assert {path.name for path in (tmp_path / "installed").iterdir() if path.suffix != ".dist-info"} == {"lrfdse"}
 
 
 def _files(folder: Path) -> set[str]:

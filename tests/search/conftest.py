@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.search.storage import sqlite_url
+from lrfdse.search.study.urls import sqlite_url
 
 _SERVE = """
 import sys
 from optuna.storages import run_grpc_proxy_server
-from lrfdse.search.storage import open_storage
+from lrfdse.search.study.storage import open_storage
 run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
 """
 
@@ -30,7 +30,7 @@ def grpc_proxy(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-W", "ignore", "-c", _SERVE, sqlite_url(folder / "behind.db"), str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 600
             while time.monotonic() < deadline and server.poll() is None:
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                     break

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.search import Choice, LayerTable
-from lrfdse.search.evolution import level_switches
-from lrfdse.search.samplers import Told
+from lrfdse.search.plans.tables import Choice, LayerTable
+from lrfdse.search.samplers.evolution import level_switches
+from lrfdse.search.samplers.protocol import Told
 
 
 def layer(name, rng, levels=5, beaten=2):

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lrfdse.errors import InputError
-from lrfdse.search import Choice, LayerTable, PlanFront, plans, plans_by_regime, uniform
+from lrfdse.search.plans.knapsack import plans, plans_by_regime, uniform
+from lrfdse.search.plans.tables import Choice, LayerTable, PlanFront
 
 Point = tuple[float, float, float]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.errors import InputError
-from lrfdse.search.monotone import MonotoneFit
+from lrfdse.search.plans.monotone import MonotoneFit
 
 pairs = st.lists(st.tuples(st.integers(1, 12), st.integers(-20, 40)), min_size=1, max_size=12)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.search.pareto import nondominated, nondominated_by_group
+from lrfdse.search.plans.pareto import nondominated, nondominated_by_group
 
 _POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), max_size=80)
 

@@ -9,7 +9,7 @@ import pytest
 
 _OPEN = """
 import sys, time
-from lrfdse.search.opening import open_study
+from lrfdse.search.study.opening import open_study
 import optuna.storages, sqlalchemy
 print("ready", flush=True)
 sys.stdin.readline()
@@ -32,5 +32,5 @@ def test_many_make_the_same_study_at_once(storage_url: str) -> None:
         process.stdin.write("\n")
         process.stdin.flush()
     for process in started:
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=600)
         assert process.returncode == 0, error

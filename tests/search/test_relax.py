@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.errors import InputError
-from lrfdse.search import Choice, LayerTable
-from lrfdse.search.relax import relax
+from lrfdse.search.plans.relax import relax
+from lrfdse.search.plans.tables import Choice, LayerTable
 
 
 def table(name, errors):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from lrfdse.errors import InputError, ToolError
-from lrfdse.search import Choice, LayerTable
-from lrfdse.search.samplers import SAMPLERS, Plan, Space, Told, open_sampler
+from lrfdse.search.plans.tables import Choice, LayerTable
+from lrfdse.search.samplers.builtin import SAMPLERS, open_sampler
+from lrfdse.search.samplers.protocol import Space, Told
+from lrfdse.search.study.queue import Plan
 
 
 def space(layers: int, choices: int) -> Space:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrfdse.search import Choice, LayerTable, PlanFront, plans, spread
+from lrfdse.search.plans.knapsack import plans
+from lrfdse.search.plans.spread import spread
+from lrfdse.search.plans.tables import Choice, LayerTable, PlanFront
 
 
 @pytest.fixture(scope="module")

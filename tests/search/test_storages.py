@@ -10,9 +10,9 @@ import optuna
 import pytest
 
 from lrfdse.errors import InputError, ToolError
-from lrfdse.search.opening import join_study, open_study
-from lrfdse.search.storage import open_storage, sqlite_url, storage_errors
-from lrfdse.search.urls import is_journal, with_driver
+from lrfdse.search.study.opening import join_study, open_study
+from lrfdse.search.study.storage import open_storage, storage_errors
+from lrfdse.search.study.urls import is_journal, sqlite_url, with_driver
 
 CHOICES = {"fc1": ("dense", "svd:r=8")}
 
@@ -46,7 +46,7 @@ def test_unusable_storage_is_one_line_without_credentials(url: str, error: type[
 
 def test_a_proxy_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("grpc")
-    monkeypatch.setattr("lrfdse.search.storage._CONNECT", 0.3)
+    monkeypatch.setattr("lrfdse.search.study.storage._CONNECT", 0.3)
     with pytest.raises(ToolError, match="no gRPC proxy answers"):
         open_storage("grpc://127.0.0.1:1")
 

@@ -18,10 +18,11 @@ import pytest
 from optuna.trial import TrialState
 
 from lrfdse.errors import InputError
-from lrfdse.search.opening import check_study, join_study, open_study
-from lrfdse.search.queue import Proposal, Queue
-from lrfdse.search.storage import open_storage, sqlite_url
-from lrfdse.search.study import METRICS, Study
+from lrfdse.search.study.opening import check_study, join_study, open_study
+from lrfdse.search.study.queue import Proposal, Queue
+from lrfdse.search.study.storage import open_storage
+from lrfdse.search.study.study import METRICS, Study
+from lrfdse.search.study.urls import sqlite_url
 
 CHOICES = {"fc1": ("dense", "svd:r=8", "svd:r=4", "tt:m=2x5,n=5x2,r=3"), "fc2": ("dense", "svd:r=2", "svd:r=1")}
 IDENTITY = {"model": "ab12", "target": "riscv64", "meter": "model"}
@@ -178,7 +179,7 @@ def test_a_plan_that_two_enqueue_at_once_is_evaluated_once(place: Place) -> None
 
 _KILLED = """
 import os, sys
-from lrfdse.search.opening import join_study
+from lrfdse.search.study.opening import join_study
 queue = join_study(sys.argv[1], sys.argv[2])
 queue.take()
 print("taken", flush=True)
@@ -197,7 +198,7 @@ def process(place: Place, ending: str) -> subprocess.Popen[str]:
 def test_a_dead_process_gives_its_plan_back(place: Place) -> None:
     study = opened(place)
     study.enqueue(DENSE, "dense")
-    process(place, "die").communicate(timeout=60)
+    process(place, "die").communicate(timeout=600)
     assert study.snapshot().running == {("dense", "dense")}
     assert study.reclaim() == [("dense", "dense")]
     assert ("dense", "dense") not in study.snapshot()
@@ -314,6 +315,22 @@ def test_other_choices_get_their_own_study(place: Place) -> None:
     assert len(opened(place).finished()) == 1
 
 
+def test_a_refusal_names_the_parts_that_differ(file: Place) -> None:
+    code = {"lrfdse.repair.moments": "aa", "numpy": "2.1", "scipy": "1.16"}
+    open_study(file.url, file.name, CHOICES, identity={**IDENTITY, "code": code}).close()
+    check_study(file.url, file.name, {**IDENTITY, "code": dict(code)})
+    with pytest.raises(InputError, match=r"of another code, which differs in lrfdse\.model\.moments, scipy: choose"):
+        check_study(file.url, file.name, {**IDENTITY, "code": {**code, "lrfdse.repair.moments": "ab", "scipy": "1.17"}})
+    more = {f"part{k}": "" for k in range(9)}
+    with pytest.raises(InputError, match="differs in part0, part1, part2, part3, part4, part5 and 3 more: choose"):
+        check_study(file.url, file.name, {**IDENTITY, "code": {**code, **more}})
+    with pytest.raises(InputError, match="of code 'aa', but this run has code 'bb'"):
+        open_study(file.url, "plain", CHOICES, identity={**IDENTITY, "code": "aa"}).close()
+        check_study(file.url, "plain", {**IDENTITY, "code": "bb"})
+    with pytest.raises(InputError, match="another code, which differs in all parts"):
+        check_study(file.url, "plain", {**IDENTITY, "code": code})
+
+
 def test_foreign_studies_are_refused(place: Place) -> None:
     optuna.create_study(study_name=place.name, storage=open_storage(place.url))
     for use in (opened, joined):
@@ -383,7 +400,7 @@ def test_signs_of_life_from_another_machine_are_judged_by_ones_own_clock(
     study = opened(place, grace=2.0)
     study.enqueue(DENSE, "dense")
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("lrfdse.search.workers._machine", lambda: "feedbeef")
+        elsewhere.setattr("lrfdse.search.study.workers._machine", lambda: "feedbeef")
         other = joined(place, grace=2.0)
         assert other.take() is not None
     monkeypatch.setattr("time.time", lambda: 0.0)
@@ -392,7 +409,7 @@ def test_signs_of_life_from_another_machine_are_judged_by_ones_own_clock(
         assert study.reclaim() == []
         time.sleep(0.2)
     other._beats.close()  # the machine is gone
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 600
     while not (gone := study.reclaim()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert gone == [("dense", "dense")]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from lrfdse.design import Cost, Factorization, SearchSpace
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.space import Cost, SearchSpace
 
 
 def _splits(size: int, parts: int, least: int) -> Iterator[tuple[int, ...]]:

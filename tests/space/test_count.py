@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrfdse.design import SearchSpace
-from lrfdse.space import count_designs
+from lrfdse.ir.space import SearchSpace
+from lrfdse.space.count import count_designs
 
 # notes of the project, exact to four digits: per-bond ranks, right to left, no unit modes, lanes of 8.
 # size, cores: raw, (i) cheaper, (i)+(ii) aligned, (i)+(iii) multiples of 8, all three.

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrfdse.design import Cost, Factorization, Funnel, SearchSpace
 from lrfdse.errors import InputError
-from lrfdse.space import bonds, front, padded_size
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.space import Cost, Funnel, SearchSpace
+from lrfdse.space.front import front
+from lrfdse.space.lattice import bonds, padded_size
 
 _SLOW_FIXTURES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

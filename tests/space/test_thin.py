@@ -6,8 +6,9 @@ import random
 import numpy as np
 import pytest
 
-from lrfdse.design import SearchSpace
-from lrfdse.space import front, thin
+from lrfdse.ir.space import SearchSpace
+from lrfdse.space.front import front
+from lrfdse.space.thin import thin
 
 
 @pytest.fixture(scope="module")

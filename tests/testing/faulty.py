@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from lrfdse.board.transport import RUNNERS, Ended
-from lrfdse.catalog import load_target
-from lrfdse.design import Latency, Measurement
-from lrfdse.explore.metrics import METRICS, QualityMetric
-from lrfdse.explore.scores import Grade
-from lrfdse.factorize import METHODS
-from lrfdse.measure import METERS
-from lrfdse.search.samplers import SAMPLERS, Sampler
+from lrfdse.factorize.methods import METHODS
+from lrfdse.ir.latency import Latency, Measurement
+from lrfdse.meters.meter import METERS
+from lrfdse.quality.metrics import METRICS, QualityMetric
+from lrfdse.quality.scores import Grade
+from lrfdse.search.samplers.builtin import SAMPLERS
+from lrfdse.search.samplers.protocol import Sampler
+from lrfdse.targets.catalog import load_target
 from lrfdse.testing.meters import MeterContract
 from lrfdse.testing.methods import MethodContract
 from lrfdse.testing.metrics import MetricContract

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.explore.metrics import METRICS
-from lrfdse.factorize import METHODS
-from lrfdse.search.samplers import SAMPLERS
+from lrfdse.factorize.methods import METHODS
+from lrfdse.quality.metrics import METRICS
+from lrfdse.search.samplers.builtin import SAMPLERS
+from lrfdse.targets.catalog import load_target
 from lrfdse.testing.formats import FormatContract
 from lrfdse.testing.meters import MeterContract
 from lrfdse.testing.methods import MethodContract

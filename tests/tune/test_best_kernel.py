@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Artifact, Factorization, KernelSpec, Latency, Measurement
 from lrfdse.errors import KernelError, ToolError
-from lrfdse.kernels import schedules
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import Artifact, KernelSpec
+from lrfdse.ir.latency import Latency, Measurement
+from lrfdse.kernels.schedules import schedules
+from lrfdse.targets.catalog import load_target
 from lrfdse.tune import best_kernel
 
 TARGET = load_target("host")

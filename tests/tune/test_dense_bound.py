@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.catalog import load_target
-from lrfdse.design import Factorization, KernelSpec
-from lrfdse.kernels import lower_bound_cycles
-from lrfdse.measure import open_meter
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.kernels.bounds import lower_bound_cycles
+from lrfdse.meters.meter import open_meter
+from lrfdse.targets.catalog import load_target
 from lrfdse.tune import best_kernel
 
 

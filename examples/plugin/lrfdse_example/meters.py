@@ -9,8 +9,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Artifact, Latency, Measurement, MeterKind, Target
-from lrfdse.measure import open_meter
+from lrfdse.ir.kernel import Artifact
+from lrfdse.ir.latency import Latency, Measurement, MeterKind
+from lrfdse.meters.meter import open_meter
+from lrfdse.targets.target import Target
 
 FLOPS_PER_US = 1000.0
 """One FLOP a nanosecond, whatever the machine."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.design import Factorization
 from lrfdse.factorize.problem import Problem
 from lrfdse.factorize.starts import diagonal_start
+from lrfdse.ir.factorization import Factorization
 
 SMALLEST = 1e-3
 """Of the largest root mean square, what an input that is hardly ever on counts for: its weights are not thrown away."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.explore.metrics import QualityMetric
-from lrfdse.explore.scores import Grade
-from lrfdse.model import Dataset
+from lrfdse.model.data import Dataset
+from lrfdse.quality.metrics import QualityMetric
+from lrfdse.quality.scores import Grade
 
 
 def grade(outputs: Mapping[str, NDArray[Any]], data: Dataset, reference: Mapping[str, NDArray[Any]]) -> Grade:

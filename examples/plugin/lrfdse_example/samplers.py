@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 
-from lrfdse.search.queue import Plan
-from lrfdse.search.samplers import Sampler, Space, Told
+from lrfdse.search.samplers.protocol import Sampler, Space, Told
+from lrfdse.search.study.queue import Plan
 
 PARENTS = 4
 TRIES = 20

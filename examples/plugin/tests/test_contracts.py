@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.catalog import load_target
+from lrfdse.targets.catalog import load_target
 from lrfdse.testing.meters import MeterContract
 from lrfdse.testing.methods import MethodContract
 from lrfdse.testing.metrics import MetricContract

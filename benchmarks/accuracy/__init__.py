@@ -1,0 +1,1 @@
+"""What compressed models lose without training: ``python -m benchmarks.accuracy``."""

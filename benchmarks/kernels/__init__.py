@@ -1,0 +1,1 @@
+"""Our kernels against those of others: ``python -m benchmarks.kernels``."""

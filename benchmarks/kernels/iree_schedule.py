@@ -1,0 +1,307 @@
+"""Reading what an IREE-compiled module does from its HAL text: which dispatches, over which parts of which buffers.
+
+IREE compiles a model into dispatch functions and a host program that calls them. The host program is written here as
+MLIR text (``--compile-to=hal``). Of that text only what moves data matters: constants, buffers, command buffers;
+devices, fences and checks are passed over. Only static shapes and dispatches are understood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["constant", "transient", "input"]
+
+
+class UnsupportedError(Exception):
+    """The host program holds something that is not understood; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Buffer:
+    """A buffer of the host program."""
+
+    kind: Kind
+    size: int
+    """Bytes."""
+    data: bytes = b""
+    """Of constants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A part of a buffer that a dispatch reads or writes."""
+
+    buffer: Buffer
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A call of a dispatch function for every workgroup."""
+
+    function: str
+    workgroups: tuple[int, int, int]
+    bindings: tuple[Binding, ...]
+    constants: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What runs once before the first inference, and what runs in each."""
+
+    first: tuple[Dispatch, ...]
+    each: tuple[Dispatch, ...]
+    input: Buffer
+    output: Binding
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """An entry of a binding table that is given when commands are executed."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A dispatch whose bindings may be slots."""
+
+    function: str
+    workgroups: tuple[int, int, int]
+    bindings: tuple[tuple[Buffer | _Slot, int, int], ...]
+    constants: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _State:
+    """What the host program holds in its globals."""
+
+    functions: dict[str, list[str]]
+    values: dict[str, object] = field(default_factory=dict)
+    executed: list[Dispatch] = field(default_factory=list)
+
+
+def read(text: str, entry: str) -> Program:
+    """Return the program of a module in HAL text whose model function is ``entry``.
+
+    Raises
+    ------
+    UnsupportedError
+        The module does something other than dispatches over static buffers.
+    """
+    functions, initializers = _parts(text)
+    state = _State(functions)
+    for body in initializers:
+        _run(body, {}, state)
+    first, state.executed = tuple(state.executed), []
+    main = functions.get(f"{entry}$async") or functions.get(entry)
+    if main is None:
+        raise UnsupportedError(f"no function {entry}")
+    model_input = Buffer("input", 0)
+    result = _run(main, {"%arg0": model_input}, state)
+    if not isinstance(result, Binding):
+        raise UnsupportedError("the model does not return one buffer")
+    return Program(first, tuple(state.executed), model_input, result)
+
+
+def _parts(text: str) -> tuple[dict[str, list[str]], list[list[str]]]:
+    """Return the statements of every function by name, and those of every initializer in order."""
+    functions: dict[str, list[str]] = {}
+    initializers: list[list[str]] = []
+    body: list[str] | None = None
+    for statement in _statements(text):
+        if statement.startswith("util.initializer"):
+            body = []
+            initializers.append(body)
+        elif found := re.match(r"util\.func (?:public|private) @([^\s(]+)\(", statement):
+            body = functions.setdefault(found[1], [])
+        elif statement == "}":
+            body = None
+        elif body is not None:
+            body.append(statement)
+    return functions, initializers
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Yield statements, those of several lines joined, heads of functions without what follows."""
+    held: list[str] = []
+    depth = 0
+    for line in text.splitlines():
+        line = line.strip()
+        # Only these brackets span lines; hex text of constants holds none.
+        if len(line) < _LONG:
+            depth += line.count("[") + line.count("(") - line.count("]") - line.count(")")
+        held.append(line)
+        if depth <= 0:
+            yield " ".join(held)
+            held, depth = [], 0
+
+
+_LONG = 4096
+_NAME = r"%[\w$\-]+"
+_CONSTANT = re.compile(rf"({_NAME}) = arith\.constant (-?\d+|true|false)\b")
+_BUFFER_CONSTANT = re.compile(rf"({_NAME}) = util\.buffer\.constant")
+_IMPORT = re.compile(
+    rf"({_NAME}), ({_NAME}) = hal\.allocator\.import.* source\(({_NAME}) : [^)]*\)\[({_NAME}), ({_NAME})\]"
+)
+_ALLOCA = re.compile(rf"({_NAME}) = hal\.device\.queue\.alloca.*!hal\.buffer\{{({_NAME})\}}")
+_BRANCH = re.compile(rf"cf\.cond_br {_NAME}, (\^\w+)(?:\(([^:]*):[^)]*\))?")
+_LABEL = re.compile(r"(\^\w+)\((.*)\):")
+_LOAD = re.compile(rf"({_NAME}) = util\.global\.load (?:immutable )?@([\w$\-]+)")
+_STORE = re.compile(rf"util\.global\.store ({_NAME}), @([\w$\-]+)")
+_COMMANDS = re.compile(rf"({_NAME}) = hal\.command_buffer\.create")
+_FUNCTION = re.compile(rf'({_NAME}) = hal\.executable\.lookup\.function .*function\(@[^:]+::@[^:]+::@"?([^)"]+)"?\)')
+_DISPATCH = re.compile(
+    rf"hal\.command_buffer\.dispatch<({_NAME}) .*\[({_NAME})\] workgroups\(\[([^\]]*)\]\)"
+    r"(?: constants\(\[([^\]]*)\]\))? bindings\(\[(.*)\]\)"
+)
+_EXECUTE = re.compile(rf"hal\.device\.queue\.execute(?:\.indirect)?<.* commands\(({_NAME})\)(?: bindings\(\[(.*)\]\))?")
+_BINDING = re.compile(rf"\(({_NAME}) : ([^)]*)\)\[({_NAME}), ({_NAME})\]")
+_CALL = re.compile(rf"({_NAME}) = util\.call @([\w$\-]+)\(([^)]*)\)")
+_VIEWED = re.compile(rf"({_NAME}) = hal\.buffer_view\.buffer<({_NAME}) ")
+_VIEW = re.compile(rf"({_NAME}) = hal\.buffer_view\.create buffer\(({_NAME}) : [^)]*\)\[({_NAME}), ({_NAME})\]")
+_RETURN = re.compile(rf"util\.return ({_NAME})")
+_REFUSED = re.compile(
+    r"hal\.(command_buffer\.(?:fill_buffer|copy_buffer|update_buffer|collective|dispatch\.indirect)"
+    r"|device\.queue\.(?:fill|copy|update))\b"
+)
+
+
+def _run(body: list[str], names: dict[str, object], state: _State) -> object:
+    """Interpret statements in their order and return what they return; conditions are those of a successful import."""
+    waiting: dict[str, list[object]] = {}
+    for statement in body:
+        if len(statement) >= _LONG or statement.startswith("%buffer_cst"):
+            if found := _BUFFER_CONSTANT.match(statement):
+                data = constant_bytes(statement)
+                names[found[1]] = Buffer("constant", len(data), data)
+            continue
+        if found := _CONSTANT.match(statement):
+            names[found[1]] = int(found[2]) if found[2][-1].isdigit() else found[2] == "true"
+        elif found := _IMPORT.match(statement):
+            names[found[1]] = True
+            names[found[2]] = _imported(_part(names, found[3], found[4], found[5]))
+        elif found := _ALLOCA.match(statement):
+            names[found[1]] = Buffer("transient", _whole(names, found[2]))
+        elif found := _BRANCH.match(statement):
+            waiting.setdefault(found[1], [names.get(name.strip()) for name in (found[2] or "").split(",")])
+        elif found := _LABEL.match(statement):
+            labels = [part.split(":")[0].strip() for part in found[2].split(",")]
+            names.update(zip(labels, waiting.get(found[1], []), strict=False))
+        elif found := _LOAD.match(statement):
+            names[found[1]] = state.values.get(found[2])
+        elif found := _STORE.match(statement):
+            state.values[found[2]] = names.get(found[1])
+        elif found := _COMMANDS.match(statement):
+            names[found[1]] = []
+        elif found := _FUNCTION.match(statement):
+            names[found[1]] = found[2]
+        elif found := _DISPATCH.match(statement):
+            commands = names[found[1]]
+            assert isinstance(commands, list)
+            commands.append(_planned(names, *found.group(2, 3, 4, 5)))
+        elif found := _EXECUTE.match(statement):
+            _execute(names, found[1], found[2], state)
+        elif found := _CALL.match(statement):
+            names[found[1]] = _run(state.functions[found[2]], {}, state)
+        elif found := _VIEWED.match(statement):
+            names[found[1]] = names.get(found[2])
+        elif found := _VIEW.match(statement):
+            buffer = names[found[2]]
+            assert isinstance(buffer, Buffer)
+            names[found[1]] = Binding(buffer, _whole(names, found[3]), _whole(names, found[4]))
+        elif found := _RETURN.match(statement):
+            return names.get(found[1])
+        elif found := _REFUSED.search(statement):
+            raise UnsupportedError(f"command {found[1]}")
+    return None
+
+
+def _planned(names: dict[str, object], function: str, groups: str, constants: str | None, bindings: str) -> _Planned:
+    x, y, z = (_whole(names, name.strip()) for name in groups.split(","))
+    listed: list[tuple[Buffer | _Slot, int, int]] = []
+    for name, kind, offset, length in _BINDING.findall(bindings):
+        value = names.get(name)
+        where = _Slot(_whole(names, name)) if kind.strip() == "index" else value
+        if not isinstance(where, Buffer | _Slot):
+            raise UnsupportedError(f"binding of {name}")
+        listed.append((where, _whole(names, offset), _whole(names, length)))
+    given = tuple(_whole(names, name.strip()) for name in (constants or "").split(",") if name.strip())
+    return _Planned(str(names[function]), (x, y, z), tuple(listed), given)
+
+
+def _execute(names: dict[str, object], commands: str, table: str | None, state: _State) -> None:
+    slots = [_part(names, name, offset, length) for name, _, offset, length in _BINDING.findall(table or "")]
+    planned = names.get(commands)
+    if not isinstance(planned, list):
+        raise UnsupportedError(f"commands {commands}")
+    for one in planned:
+        bindings = []
+        for where, offset, length in one.bindings:
+            base = slots[where.index] if isinstance(where, _Slot) else Binding(where, 0, where.size)
+            bindings.append(Binding(base.buffer, base.offset + offset, length))
+        state.executed.append(Dispatch(one.function, one.workgroups, tuple(bindings), one.constants))
+
+
+def _part(names: dict[str, object], name: str, offset: str, length: str) -> Binding:
+    buffer = names.get(name)
+    if not isinstance(buffer, Buffer):
+        raise UnsupportedError(f"buffer {name}")
+    return Binding(buffer, _whole(names, offset), _whole(names, length))
+
+
+def _imported(part: Binding) -> Buffer:
+    return Buffer(part.buffer.kind, part.length, part.buffer.data[part.offset : part.offset + part.length])
+
+
+def _whole(names: dict[str, object], name: str) -> int:
+    value = names.get(name)
+    if not isinstance(value, int):
+        raise UnsupportedError(f"{name} is not a constant")
+    return value
+
+
+_TYPE = re.compile(r": (?:tensor|vector)<((?:\d+x)*)(\w+)>")
+_DTYPES = {"f32": "<f4", "i8": "<i1", "i32": "<i4", "i64": "<i8", "f64": "<f8"}
+
+
+def constant_bytes(statement: str) -> bytes:
+    """Return the bytes of a ``util.buffer.constant``: one array, or a composite of several.
+
+    >>> constant_bytes('%b = util.buffer.constant : !util.buffer = dense<[1.0, -2.5]> : tensor<2xf32>').hex()
+    '0000803f000020c0'
+    >>> len(constant_bytes('%b = util.buffer.constant : !util.buffer = dense<0> : tensor<4xi8>'))
+    4
+    """
+    made = []
+    for found in re.finditer(r'dense<("0x[0-9A-Fa-f]*"|[^>]*)>', statement):
+        kind = _TYPE.match(statement, found.end() + 1)
+        if kind is None or kind[2] not in _DTYPES:
+            raise UnsupportedError(f"constant of type {statement[found.end() : found.end() + 40]}")
+        made.append(_dense(found[1], kind[1], _DTYPES[kind[2]]))
+    if not made:
+        raise UnsupportedError(f"constant {statement[:80]}")
+    return b"".join(made)
+
+
+def _dense(text: str, sizes: str, dtype: str) -> bytes:
+    count = int(np.prod([int(size) for size in sizes.split("x") if size], dtype=np.int64))
+    if text.startswith('"0x'):
+        data = bytes.fromhex(text[3:-1])
+        return data * (count * np.dtype(dtype).itemsize // len(data))
+    numbers = re.findall(r"[-+\w.]+", text)
+    values: NDArray[np.generic] = np.array([_number(number) for number in numbers], dtype=dtype)
+    return (np.full(count, values[0], dtype=dtype) if len(values) == 1 else values).tobytes()
+
+
+def _number(text: str) -> float:
+    if text.startswith("0x"):
+        return float(np.array([int(text, 16)], dtype="<u4").view("<f4")[0])
+    return float(text)

@@ -1,0 +1,45 @@
+"""The folders of lrfdse: what ships with it, and what it can compute again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+CACHE_VARIABLE = "LRFDSE_CACHE"
+"""Environment variable that names the cache folder."""
+
+
+def data_folder(name: str) -> Path:
+    """Return the folder `name` ("targets", "search_spaces", "qemu") of the installed package or of the checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "_data" / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def cache_folder() -> Path:
+    """Return the folder of everything that can be computed again; nothing is created.
+
+    It is ``$LRFDSE_CACHE``, else ``$XDG_CACHE_HOME/lrfdse``, else ``~/.cache/lrfdse``. A relative ``XDG_CACHE_HOME`` is
+    ignored, as the XDG Base Directory specification demands.
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).absolute()
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "lrfdse"
+
+
+@contextlib.contextmanager
+def cache_folder_at(folder: Path | None) -> Iterator[None]:
+    """Have this process, and those that it starts, use another cache folder; None changes nothing."""
+    before = os.environ.get(CACHE_VARIABLE)
+    if folder is not None:
+        os.environ[CACHE_VARIABLE] = str(folder.absolute())
+    try:
+        yield
+    finally:
+        if folder is not None:
+            os.environ.pop(CACHE_VARIABLE)
+            if before is not None:
+                os.environ[CACHE_VARIABLE] = before

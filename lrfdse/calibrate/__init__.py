@@ -1,0 +1,1 @@
+"""A target fitted to what a board measured."""

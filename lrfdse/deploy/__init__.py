@@ -1,0 +1,1 @@
+"""What a design is delivered as: models, kernels, listings, the bench program."""

@@ -1,0 +1,204 @@
+"""One layer's way from its sizes to its surrogate front: counts, spectra, front."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrfdse.base.keys import code_key, result_key
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.layer import Layer
+from lrfdse.ir.space import Candidate, Cost, Funnel, SearchSpace
+from lrfdse.targets.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lrfdse.base.store import Store
+    from lrfdse.explore.layers.fits import Fits
+    from lrfdse.ir.factorization import Array
+    from lrfdse.ir.factors import Moments
+
+
+_DIGITS = 12
+"""Decimals of a discarded part of the energy: the following ones depend on how many threads BLAS has, and designs of
+equal error would stand on the front for them."""
+
+
+def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Store) -> Funnel:
+    """Count the layer's designs after each filter, without looking at its weight."""
+    from lrfdse.space.count import count_designs
+
+    key = result_key(
+        "counts",
+        code=code_key(count_designs),
+        sizes=(layer.outputs, layer.inputs),
+        lanes=target.lanes,
+        space=_shape_of(space),
+    )
+    if (known := cache.get("counts", key)) is None:
+        funnel = count_designs(layer.outputs, layer.inputs, space, target.lanes)
+        known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap}
+        cache.put("counts", key, known)
+    return _funnel(known)
+
+
+def ignored(work: float) -> None:
+    """Listen to no work that is done."""
+
+
+def spectra_work(layer: Layer, space: SearchSpace) -> float:
+    """Return how much work the layer's spectra are where the cache has none, to compare layers by."""
+    from lrfdse.factorize.spectra import work
+    from lrfdse.space.lattice import bonds
+
+    return sum(work(sizes, bonds(*sizes, space)) for sizes in _sizes(layer, space))
+
+
+def prepare_spectra(
+    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store, tell: Callable[[float], None]
+) -> None:
+    """Fill the cache with the spectra that the layer's front needs; `tell` hears of work as `spectra_work` counts it.
+
+    Nothing is done where the front itself is known.
+    """
+    if cache.get("fronts", _front_key(layer, fits, space, target)) is None:
+        for sizes in _sizes(layer, space):
+            _tails(layer, fits, sizes, space, cache, tell)
+
+
+def surrogate_front(
+    layer: Layer,
+    fits: Fits,
+    space: SearchSpace,
+    target: Target,
+    cache: Store,
+    tell: Callable[[float], None] = ignored,
+) -> tuple[list[Candidate], Funnel]:
+    """Return the layer's Pareto front of (params, padded FLOPs, surrogate error) and the funnel down to it.
+
+    The surrogate error is the TT-SVD bound from the spectra of the weight's unfoldings; with calibration data, the
+    unfoldings are whitened by the inputs' second moment, and the sum over bonds is no bound any more. `tell` hears the
+    part that is done, spectra aside.
+    """
+    from lrfdse.space.front import front
+
+    counted = funnel_of(layer, space, target, cache)
+    key = _front_key(layer, fits, space, target)
+    if (known := cache.get("fronts", key)) is None:
+        own, *padded = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
+        candidates, funnel = front(
+            layer.outputs,
+            layer.inputs,
+            layer.rows,
+            target.lanes,
+            space,
+            own,
+            padded_tails=padded[0] if padded else None,
+            counts=counted,
+            tell=tell,
+        )
+        designs = [[str(c.factorization), c.error_bound] for c in candidates]
+        known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap, "designs": designs}
+        cache.put("fronts", key, known)
+    found = []
+    for text, bound in known["designs"]:
+        shape = Factorization.parse(text, layer.outputs, layer.inputs)
+        found.append(Candidate(shape, Cost.of(shape, layer.rows, target.lanes), bound))
+    return found, _funnel(known)
+
+
+def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> str:
+    from lrfdse.factorize.methods import METHODS
+    from lrfdse.space.count import count_designs
+    from lrfdse.space.front import front
+
+    return result_key(
+        "fronts",
+        code=code_key(front, count_designs, _energy, _rounded),
+        layer=layer.digest,
+        rows=layer.rows,
+        lanes=target.lanes,
+        space=_shape_of(space),
+        data=fits.data_key(layer) if _is_whitened(layer, fits, space) else (),
+        method=METHODS.identity(space.method),
+    )
+
+
+def _sizes(layer: Layer, space: SearchSpace) -> list[tuple[int, int]]:
+    """Return the layer's sizes, and those that it is padded to where the space pads."""
+    from lrfdse.space.lattice import padded_size
+
+    sizes = layer.outputs, layer.inputs
+    padded = padded_size(layer.outputs), padded_size(layer.inputs)
+    return [sizes, padded] if space.pad_to_smooth and padded != sizes else [sizes]
+
+
+def _tails(
+    layer: Layer,
+    fits: Fits,
+    sizes: tuple[int, int],
+    space: SearchSpace,
+    cache: Store,
+    tell: Callable[[float], None],
+) -> dict[tuple[int, int], Array]:
+    """Return the discarded energy by bond and rank, for the weight padded with zeros to `sizes`."""
+    from lrfdse.space.lattice import bonds
+
+    wanted, whitened = bonds(*sizes, space), _is_whitened(layer, fits, space)
+    key = result_key(
+        "spectra",
+        code=code_key(_energy),
+        layer=layer.digest,
+        sizes=sizes,
+        bonds=sorted(wanted.items()),
+        data=fits.data_key(layer) if whitened else (),
+    )
+    stored = cache.get_arrays("spectra", key)
+    if stored is None:
+        fitter = fits.fitter(layer)
+        made = _energy(fitter.weight, fitter.moments if whitened else None, sizes, wanted, tell)
+        stored = {f"{a}x{b}": values for (a, b), values in made.items()}
+        cache.put_arrays("spectra", key, stored)
+    bonded = ((name.split("x"), values) for name, values in stored.items())
+    return {(int(a), int(b)): _rounded(values) for (a, b), values in bonded}
+
+
+def _is_whitened(layer: Layer, fits: Fits, space: SearchSpace) -> bool:
+    """Return whether the layer's spectra are those of the weight as its inputs see it."""
+    from lrfdse.factorize.methods import METHODS
+
+    return METHODS.get(space.method).needs_moments and fits.calibrated(layer)
+
+
+def _energy(
+    weight: Array,
+    moments: Moments | None,
+    sizes: tuple[int, int],
+    wanted: Mapping[tuple[int, int], int],
+    tell: Callable[[float], None],
+) -> dict[tuple[int, int], Array]:
+    """Return the discarded energy by bond and rank, for `weight` padded with zeros to `sizes`."""
+    from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
+
+    if sizes != weight.shape:
+        weight = np.pad(weight, [(0, size - own) for size, own in zip(sizes, weight.shape, strict=True)])
+    if moments is None:
+        return bond_tails(weight, wanted, tell=tell)
+    return whitened_bond_tails(weight, moments, wanted, tell=tell)
+
+
+def _rounded(energy: Array) -> Array:
+    return np.round(energy, _DIGITS)
+
+
+def _funnel(known: dict[str, Any]) -> Funnel:
+    return Funnel(tuple((str(name), int(count)) for name, count in known["stages"]), float(known["gap"]))
+
+
+def _shape_of(space: SearchSpace) -> tuple[object, ...]:
+    """Return what of the space decides which designs exist; names and compile budgets do not."""
+    ignored = {"name", "summary", "include", "exclude", "min_size", "max_compiled", "method"}
+    return tuple((f.name, getattr(space, f.name)) for f in dataclasses.fields(space) if f.name not in ignored)

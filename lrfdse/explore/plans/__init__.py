@@ -1,0 +1,1 @@
+"""Whole plans: predicted, proposed, evaluated, chosen."""

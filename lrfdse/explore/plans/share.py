@@ -1,0 +1,187 @@
+"""What a study holds for those who join it: the model, the data, the settings and the options per layer.
+
+The process that explores puts them into an artifact store and notes name, artifact and SHA-256 in the study; whoever
+joins fetches them and refuses what has another hash. No path of the machine that explores is told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.base.codec import from_plain, to_plain
+from lrfdse.base.events import Event, Listener
+from lrfdse.base.files import write_atomically
+from lrfdse.errors import InputError
+from lrfdse.explore.identity import store_of
+from lrfdse.results.settings import Data, Settings
+
+if TYPE_CHECKING:
+    from optuna.artifacts import FileSystemArtifactStore
+
+    from lrfdse.model.graph import Model
+    from lrfdse.results.exploration import LayerResult
+    from lrfdse.search.study.queue import Queue
+
+
+SHARED = "shared"
+"""User attribute of the study: role to artifact, SHA-256 and size."""
+
+
+_LOCAL = frozenset(
+    {
+        *("model", "data", "output", "cache", "study", "artifacts", "target_source", "space_source"),
+        *("workers", "minutes", "runner"),
+    }
+)
+"""Settings that are another machine's own business."""
+
+
+_ROLES = ("calib", "eval", "test")
+
+
+def publish(study: Queue, settings: Settings, layers: tuple[LayerResult, ...], model: Model, tell: Listener) -> None:
+    """Put into the artifact store what is not there yet, and note it in the study.
+
+    Raises
+    ------
+    InputError
+        The store cannot be written.
+    """
+    from optuna.artifacts import upload_artifact
+
+    folder = store_of(settings)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--artifacts {folder}: cannot be made: {error.strerror or error}") from error
+    store, known, notes = _store(folder), study.facts().get(SHARED) or {}, dict[str, Any]()
+    with tempfile.TemporaryDirectory(prefix="lrfdse-") as temporary:
+        for role, content in _parts(settings, layers, model).items():
+            sha256 = hashlib.sha256(content).hexdigest()
+            if known.get(role, {}).get("sha256") == sha256 and _holds(store, known[role]["artifact"], sha256):
+                notes[role] = known[role]
+                continue
+            path = Path(temporary) / _file(role)
+            tell(Event("note", f"sharing {path.name} ({len(content):,} bytes)"))
+            try:
+                path.write_bytes(content)
+                artifact = upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study.optuna_study)
+            except OSError as error:
+                raise InputError(f"--artifacts {folder}: cannot be written: {error.strerror or error}") from error
+            notes[role] = {"artifact": artifact, "sha256": sha256, "bytes": len(content)}
+    if notes != known:
+        study.note(SHARED, notes)
+
+
+def fetch(study: Queue, store: Path, cache: Path) -> tuple[Settings, tuple[LayerResult, ...]]:
+    """Fetch what a study shares into `cache`; return settings that name the files there, and the options per layer.
+
+    Raises
+    ------
+    InputError
+        The store lacks a part, or a part is not what was shared: another hash, or damaged.
+    """
+    from lrfdse.results.exploration import LayerResult
+
+    notes: dict[str, Any] = study.facts().get(SHARED) or {}
+    if not _is_whole(notes):
+        raise InputError(f"study {study.name!r} shares nothing to work with: it was explored without --study")
+    paths = {role: _fetched(role, note, store, cache) for role, note in notes.items()}
+    document = _document(paths["job"])
+    data = Data(**{role: paths[role] for role in _ROLES if role in paths})
+    local = {"model": str(paths["model"]), "target_source": "", "space_source": "", "output": str(cache)}
+    settings = from_plain(Settings, {**document["settings"], **local}, "settings")
+    settings = dataclasses.replace(settings, data=data, cache=cache)
+    layers = tuple(from_plain(LayerResult, layer, "layer") for layer in document["layers"])
+    return settings, layers
+
+
+def _parts(settings: Settings, layers: tuple[LayerResult, ...], model: Model) -> dict[str, bytes]:
+    """Return the bytes of every part by role; a model with external data is shared with the data inside."""
+    plain = to_plain(settings)
+    told = {name: value for name, value in plain.items() if name not in _LOCAL}
+    job = {"settings": told, "layers": to_plain(layers), "model": model.sha256}
+    parts = {"job": json.dumps(job, sort_keys=True).encode(), "model": model.content}
+    for role in _ROLES:
+        if (path := getattr(settings.data, role)) is not None:
+            parts[role] = path.read_bytes()
+    return parts
+
+
+def _file(role: str) -> str:
+    return {"job": "job.json", "model": "model.onnx"}.get(role, f"{role}.npz")
+
+
+def _is_whole(notes: Any) -> bool:
+    """Return whether the notes name at least model and job, and nothing that could leave a folder."""
+    if not isinstance(notes, Mapping) or not {"job", "model"} <= set(notes) <= {"job", "model", *_ROLES}:
+        return False
+    return all(
+        isinstance(note, Mapping) and isinstance(note.get("artifact"), str) and _is_hash(note.get("sha256"))
+        for note in notes.values()
+    )
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _fetched(role: str, note: Mapping[str, Any], folder: Path, cache: Path) -> Path:
+    """Return the path of a part in the cache, where every file is named by its hash and checked on each use."""
+    sha256 = str(note["sha256"])
+    path = cache / "shared" / sha256 / _file(role)
+    if path.is_file() and _hash(path) == sha256:
+        return path
+    content = _content(_store(folder), note["artifact"])
+    if content is None:
+        raise InputError(
+            f"--artifacts {folder}: holds no {_file(role)} of this study; name the folder that the exploration uses"
+        )
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(
+            f"--artifacts {folder}: {_file(role)} is not what the study shares (its SHA-256 differs): refused"
+        )
+    write_atomically(path, content)
+    return path
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+        if isinstance(document["settings"], dict) and isinstance(document["layers"], list):
+            return dict(document)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{path}: not the job of a study; it was shared by another version")
+
+
+def _store(folder: Path) -> FileSystemArtifactStore:
+    from optuna.artifacts import FileSystemArtifactStore
+
+    return FileSystemArtifactStore(str(folder))
+
+
+def _content(store: FileSystemArtifactStore, artifact: str) -> bytes | None:
+    from optuna.artifacts.exceptions import ArtifactNotFound
+
+    try:
+        with store.open_reader(artifact) as reader:
+            return reader.read()
+    except (ArtifactNotFound, OSError, ValueError):
+        return None
+
+
+def _holds(store: FileSystemArtifactStore, artifact: str, sha256: str) -> bool:
+    content = _content(store, artifact)
+    return content is not None and hashlib.sha256(content).hexdigest() == sha256
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

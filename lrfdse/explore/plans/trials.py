@@ -1,0 +1,286 @@
+"""The trials of one exploration: which plans are evaluated is decided here, by whom does not matter.
+
+The process that explores puts plans into the study's queue and waits for their results; it evaluates them itself
+together with whoever else takes them from there. What it proposes depends on the results of what it proposed before and
+on nothing else, so the result is the same for any number of workers, and for a run that was killed and resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrfdse.base.events import Event, Listener
+from lrfdse.errors import InputError
+from lrfdse.explore.plans.assemble import assemble, plan_of
+from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.ir.plan import plan_id
+from lrfdse.quality.scores import Scores
+
+if TYPE_CHECKING:
+    from lrfdse.explore.plans.helpers import Helpers
+    from lrfdse.ir.plan import Design, Metric
+    from lrfdse.results.exploration import LayerResult
+    from lrfdse.results.settings import Limits, Settings
+    from lrfdse.search.samplers.protocol import Sampler, Space, Told
+    from lrfdse.search.study.queue import Finished, Plan, Proposal, Queue, Snapshot
+    from lrfdse.search.study.study import Study
+
+_FIRST_LOOK, _LAST_LOOK = 0.05, 1.0
+"""Seconds between looks at the study while others evaluate, at first and at last."""
+_DEATHS = 3
+"""Processes that died over a plan after which it counts as one that cannot be evaluated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is needed to evaluate plans of a study."""
+
+    settings: Settings
+    layers: tuple[LayerResult, ...]
+    metric: Metric
+    evaluator: Evaluator
+
+    def quality(self, design: Design) -> str:
+        """Return a design's score in words; without evaluation data its output error, as scores say nothing then."""
+        if self.settings.data.eval is not None:
+            return f"{self.metric} {design.score(self.metric):.4f}"
+        return "output error unknown" if design.output_error is None else f"output error {design.output_error:.4f}"
+
+
+def evaluate(queue: Queue, proposal: Proposal, job: Job, base: float | None) -> Design:
+    """Evaluate a plan that was taken from the queue, and tell its result.
+
+    Parameters
+    ----------
+    queue, proposal
+        Where the plan came from, and the plan.
+    job
+        How to evaluate it.
+    base
+        Score of the original model; None where it is not known yet.
+
+    Raises
+    ------
+    InputError
+        The plan cannot be evaluated. The queue has not been told.
+    """
+    plan = plan_of(proposal.texts, job.layers)
+    scores = job.evaluator.scores(plan)
+    design = assemble(plan, job.layers, job.settings.target, scores, proposal.origin)
+    facts = {
+        "id": design.id,
+        "flops": design.flops,
+        "cache_regime": design.regime,
+        "latency_low_us": design.latency.low_us,
+        "latency_high_us": design.latency.high_us,
+        **scores.facts(),
+    }
+    score = design.score(job.metric)
+    limits = broken(design, score, base, job.settings.limits)
+    queue.tell(proposal, design.latency.us, design.params, score, facts, limits)
+    return design
+
+
+def broken(design: Design, score: float, base: float | None, limits: Limits) -> dict[str, float]:
+    """Return by how much a design breaks each of the limits, as Optuna's constraints: positive where it does."""
+    found = {}
+    if base is not None or all(shape.is_dense for _, shape in design.plan.choices):
+        found["max_drop"] = (score if base is None else base) - score - limits.max_drop - 1e-9
+    if limits.max_params is not None:
+        found["max_params"] = design.params / limits.max_params - 1
+    if limits.max_latency_us is not None:
+        found["max_latency"] = design.latency.us / limits.max_latency_us - 1
+    return found
+
+
+class Trials:
+    """Proposes plans and gives their designs; what the study knows is not evaluated again.
+
+    Parameters
+    ----------
+    study
+        The study of this exploration.
+    job
+        How plans are evaluated here.
+    space
+        What the sampler may propose.
+    helpers
+        Processes that evaluate beside this one, once that pays.
+    tell
+        Told of every result.
+    deadline
+        `time.monotonic` from which on nothing new is begun; None means never.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        job: Job,
+        space: Space,
+        helpers: Helpers,
+        tell: Listener,
+        deadline: float | None = None,
+    ) -> None:
+        self._study = study
+        self._job = job
+        self._space = space
+        self._helpers = helpers
+        self._tell = tell
+        self._deadline = deadline
+        self._designs: dict[Plan, Design] = {}
+        self._asked: dict[Plan, None] = {}
+        self._deaths: Counter[Plan] = Counter()
+        self._results = 0
+
+    @property
+    def study(self) -> str:
+        """The study's name."""
+        return self._study.name
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the deadline is over."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def designs(self) -> list[Design]:
+        """Return every design so far, in the order in which the plans were proposed."""
+        return list(self._designs.values())
+
+    def has(self, texts: Mapping[str, str]) -> bool:
+        """Return whether a plan is among the designs so far."""
+        return self._study.key(texts) in self._designs
+
+    def baseline(self) -> Design:
+        """Return the original model, evaluated first and whatever the time.
+
+        Raises
+        ------
+        InputError
+            It cannot be evaluated.
+        """
+        dense = self._study.key({})
+        if dense not in self._designs:
+            self.run([{}], "dense", in_time_only=False)
+        if dense not in self._designs:
+            raise InputError(self._study.failed().get(dense, "the original model cannot be evaluated"))
+        return self._designs[dense]
+
+    def run(self, plans: Sequence[Mapping[str, str]], origin: str, in_time_only: bool = True) -> list[Design]:
+        """Have plans evaluated, and return the designs of those that can be.
+
+        With the deadline over, plans that nobody has begun are left out.
+        """
+        wanted = dict.fromkeys(self._study.key(texts) for texts in plans)
+        self._asked |= wanted
+        pause = _FIRST_LOOK
+        while left := self._left(wanted, origin, in_time_only):
+            if (proposal := self._study.take(wanted) if self._may_begin(in_time_only) else None) is not None:
+                self._evaluate(proposal)
+                pause = _FIRST_LOOK
+                continue
+            self._reclaim(left)
+            time.sleep(pause)
+            pause = min(1.3 * pause, _LAST_LOOK)
+        finished = self._study.finished()
+        return [self._take(plan, finished[plan], origin) for plan in wanted if plan in finished]
+
+    def refine(self, designs: Sequence[Design]) -> list[Design]:
+        """Take the whole effort for designs of this run and return them, refined where that does not score worse.
+
+        The study keeps the scores from before.
+        """
+        job, found = self._job, []
+        for done, design in enumerate(designs):
+            if job.evaluator.refines and not design.refined and not self.out_of_time:
+                self._tell(Event("refine", design.id, done, len(designs)))
+                scores = job.evaluator.scores(design.plan, refined=True)
+                other = assemble(design.plan, job.layers, job.settings.target, scores, design.origin, refined=True)
+                if other.score(job.metric) >= design.score(job.metric):
+                    design = self._designs[self._study.key(design.plan.texts())] = other
+            found.append(design)
+        return found
+
+    def sample(self, sampler: Sampler, count: int) -> None:
+        """Have the sampler propose plans, batch by batch, until `count` more are evaluated."""
+        goal = len(self._designs) + count
+        while (left := goal - len(self._designs)) > 0 and not self.out_of_time:
+            size = left if sampler.batch is None else min(left, sampler.batch)
+            plans = sampler.propose(self._space, self._told(), self._asked, self._job.settings.seed, size)
+            if not plans:
+                return
+            self.run([dict(zip(self._space.choices, plan, strict=True)) for plan in plans], sampler.name)
+
+    def _may_begin(self, in_time_only: bool) -> bool:
+        return not (in_time_only and self.out_of_time)
+
+    def _left(self, wanted: Mapping[Plan, None], origin: str, in_time_only: bool) -> list[Plan]:
+        """Return the wanted plans that will get a result but have none; queue those that the study does not know."""
+        known = self._study.snapshot()
+        self._report(known)
+        if not self._may_begin(in_time_only):
+            return [plan for plan in wanted if plan in known.running]
+        for plan in wanted:
+            if plan not in known:
+                self._study.open_queue()
+                self._study.enqueue(dict(zip(self._space.choices, plan, strict=True)), origin, known)
+        return [plan for plan in wanted if plan not in known.finished and plan not in known.failed]
+
+    def _evaluate(self, proposal: Proposal) -> None:
+        base = self._designs.get(self._study.key({}))
+        score = None if base is None else base.score(self._job.metric)
+        began = time.monotonic()
+        try:
+            design = evaluate(self._study, proposal, self._job, score)
+        except InputError as error:
+            if proposal.origin == "dense":
+                raise
+            self._study.fail(proposal, str(error))
+            plan = plan_of(proposal.texts, self._job.layers)
+            self._tell(Event("note", f"plan {plan_id(plan)} cannot be evaluated: {error}"))
+            return
+        seconds = time.monotonic() - began
+        self._helpers.start_if_worth(seconds * (self._job.settings.budget - len(self._designs)))
+        self._progress(f"{design.id} {self._job.quality(design)} ({proposal.origin})")
+
+    def _reclaim(self, left: Sequence[Plan]) -> None:
+        """Fail the trials of processes that are gone, so that they are queued again; not a plan that kills them all."""
+        self._deaths.update(self._study.reclaim())
+        for plan in left:
+            if self._deaths[plan] >= _DEATHS and (proposal := self._study.take({plan})) is not None:
+                self._study.fail(proposal, f"{_DEATHS} processes died while they evaluated it (out of memory?)")
+
+    def _report(self, known: Snapshot) -> None:
+        """Tell how many plans have a result when others have given some."""
+        results = sum(plan in known.finished for plan in self._asked)
+        if results > self._results:
+            self._results = results
+            self._progress("")
+
+    def _progress(self, text: str) -> None:
+        budget = self._job.settings.budget
+        self._tell(Event("plans", text, min(max(self._results, 1), budget), budget))
+
+    def _told(self) -> list[Told]:
+        from lrfdse.search.samplers.protocol import Told
+
+        metric, limits = self._job.metric, self._job.settings.limits
+        base = self.baseline().score(metric)
+        return [
+            Told(
+                plan,
+                (design.latency.us, float(design.params), design.score(metric)),
+                broken(design, design.score(metric), base, limits),
+            )
+            for plan, design in self._designs.items()
+        ]
+
+    def _take(self, plan: Plan, trial: Finished, origin: str) -> Design:
+        """Return a finished plan's design; its origin is the stage of this run that asked for it first."""
+        scores = Scores.of(trial.attrs)
+        texts = plan_of(trial.texts, self._job.layers)
+        design = assemble(texts, self._job.layers, self._job.settings.target, scores, origin)
+        return self._designs.setdefault(plan, design)

@@ -1,0 +1,180 @@
+"""Model files: reading them with their external data and refusing what cannot be used; the bytes of new ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from lrfdse.base.files import write_atomically
+from lrfdse.base.text import one_line
+from lrfdse.errors import InputError
+
+OLDEST_OPSET = 7
+"""Add and Gemm broadcast as they do today from opset 7, which is also the oldest that onnxruntime supports."""
+
+
+_PROTOBUF_LIMIT = 2**31 - 1
+
+
+def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
+    """Read a model, external data included, and check it.
+
+    Returns
+    -------
+    tuple
+        The model with every tensor inside it, and the SHA-256 of the file and the external data that it reads.
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, no ONNX model, cut short, of an opset before 7, larger than 2 GiB, or holds sparse
+        initializers; or its external data are missing, too short, or outside the model's folder.
+    """
+    content = _content(path)
+    try:
+        proto = onnx.ModelProto.FromString(content)
+    except DecodeError as error:
+        raise InputError(f"{path}: not an ONNX model, or cut short") from error
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise InputError(f"{path}: not an ONNX model: it holds no graph")
+    opset = default_opset(proto)
+    if opset < OLDEST_OPSET:
+        raise InputError(
+            f"{path}: `opset >= {OLDEST_OPSET}` must hold, but got {opset}: convert it with onnx.version_converter"
+        )
+    digest = hashlib.sha256(content)
+    _inline_external_data(proto, path, digest)
+    if sparse := [tensor.values.name for tensor in proto.graph.sparse_initializer]:
+        raise InputError(f"{path}: tensor {sparse[0]!r} is stored sparsely: store it as a dense initializer")
+    if proto.ByteSize() > _PROTOBUF_LIMIT:
+        raise InputError(f"{path}: models of at most 2 GiB can be explored, but got {proto.ByteSize() / 2**30:.1f} GiB")
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise InputError(f"{path}: not a valid ONNX model: {one_line(error)}") from error
+    return proto, digest.hexdigest()
+
+
+class OnnxFormat:
+    """ONNX files, the format "onnx" of `lrfdse.formats.FORMATS`."""
+
+    def read(self, path: Path) -> tuple[onnx.ModelProto, str]:
+        """Read a model, external data included, and check it; see `read_model`."""
+        return read_model(path)
+
+    def write(self, model: onnx.ModelProto, path: Path) -> None:
+        """Write a model, every tensor inside the file, by atomic rename."""
+        write_atomically(path, model.SerializeToString())
+
+
+ONNX = OnnxFormat()
+
+
+def default_opset(proto: onnx.ModelProto) -> int:
+    """Return the version of the standard operator set that the model imports, 0 when it imports none."""
+    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+def serialized(model: ir.Model) -> bytes:
+    """Return a model as ONNX protobuf, unchecked; equal models have equal bytes."""
+    return bytes(ir.to_proto(model).SerializeToString())
+
+
+def file_content(model: ir.Model) -> bytes:
+    """Return the bytes of a file for a user: the model as ONNX protobuf that ONNX's checker accepts.
+
+    Raises
+    ------
+    onnx.checker.ValidationError
+        The model is not valid, which is a defect of the pass that made it.
+    """
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString())
+
+
+def _content(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, not an ONNX file")
+    try:
+        if path.stat().st_size > _PROTOBUF_LIMIT:
+            raise InputError(f"{path}: models of at most 2 GiB can be explored")
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if not content:
+        raise InputError(f"{path}: not an ONNX model: the file is empty")
+    return content
+
+
+def _inline_external_data(proto: onnx.ModelProto, path: Path, digest: hashlib._Hash) -> None:
+    seen: set[Path] = set()
+    for tensor in _tensors(proto.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        where = f"{path}: external data of {tensor.name!r}"
+        info = {entry.key: entry.value for entry in tensor.external_data}
+        file = _inside(path.parent, info.get("location", ""), where)
+        if file not in seen:
+            seen.add(file)
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        size = _byte_size(tensor, where)
+        try:
+            offset, length = int(info.get("offset") or 0), int(info.get("length") or size)
+        except ValueError as error:
+            raise InputError(f"{where}: offset and length must be whole numbers") from error
+        if length != size or offset < 0 or offset + length > file.stat().st_size:
+            raise InputError(f"{where}: {file.name} holds no {size} bytes at offset {offset}: wrong or cut-short file")
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            tensor.raw_data = stream.read(length)
+        del tensor.external_data[:]
+        tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def _inside(folder: Path, location: str, where: str) -> Path:
+    """Return the file at `location`, links followed, if that is inside `folder`."""
+    if not location:
+        raise InputError(f"{where}: no file is named")
+    root = folder.resolve()
+    file = (root / location).resolve()
+    if not file.is_relative_to(root):
+        raise InputError(f"{where}: {location!r} is outside the model's folder: refused")
+    if not file.is_file():
+        raise InputError(f"{where}: {location!r} is missing: put it beside the model")
+    return file
+
+
+def _byte_size(tensor: onnx.TensorProto, where: str) -> int:
+    if tensor.data_type == onnx.TensorProto.STRING:
+        raise InputError(f"{where}: texts cannot be external")
+    try:
+        bits = ir.DataType(tensor.data_type).bitwidth
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: unknown element type {tensor.data_type}") from error
+    elements = 1
+    for size in tensor.dims:
+        elements *= size
+    return -(-elements * bits // 8)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of a graph and of its subgraphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _tensors(attribute.g)
+            for subgraph in attribute.graphs:
+                yield from _tensors(subgraph)

@@ -1,0 +1,204 @@
+"""The shape of a layer's decomposition: a chain of cores, and the matrix products that contract it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lrfdse.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+
+Direction = Literal["rl", "lr"]
+"""Contraction order of a chain: right to left (last core first) or left to right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One matrix product of a chain: ``out[p, j, q] = sum_k weight[j, k] * input[p, k, q]``, all C-contiguous.
+
+    Contracting a tensor train core by core, in either direction, is a sequence of such steps in which the output of
+    one, reinterpreted with other sizes, is the input of the next: no transpose is ever needed (docs/method.md).
+    """
+
+    batch: int
+    out: int
+    inner: int
+    columns: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the step."""
+        return self.batch * self.out * self.inner * self.columns
+
+    @property
+    def input_size(self) -> int:
+        """Elements read."""
+        return self.batch * self.inner * self.columns
+
+    @property
+    def output_size(self) -> int:
+        """Elements written."""
+        return self.batch * self.out * self.columns
+
+    def padded_macs(self, lanes: int) -> int:
+        """MACs with the vector axis rounded up to whole vectors, for the axis where that costs least.
+
+        The inner axis can carry the vector only when ``columns == 1`` (otherwise it is not contiguous).
+
+        >>> Step(batch=1, out=9, inner=784, columns=1).padded_macs(8)
+        7056
+        >>> Step(batch=1, out=9, inner=10, columns=3).padded_macs(8)
+        480
+        """
+
+        def up(size: int) -> int:
+            return -(-size // lanes) * lanes
+
+        choices = [up(self.out) * self.inner * self.columns, self.out * self.inner * up(self.columns)]
+        if self.columns == 1:
+            choices.append(self.out * up(self.inner))
+        return self.batch * min(choices)
+
+
+@dataclass(frozen=True, slots=True)
+class Factorization:
+    """The shape of a layer's decomposition: modes, ranks and contraction direction; no numbers.
+
+    ``ranks`` holds the ``d - 1`` inner ranks. ``d = 1`` is the dense layer. Plain SVD is the path through ``(M, 1)``:
+    modes ``m = (M, 1)``, ``n = (1, N)``, right to left. Modes that multiply to more than the layer's sizes mean a layer
+    padded with zeros: unused trailing inputs and outputs.
+
+    >>> f = Factorization.parse("tt:m=300x1,n=4x196,r=9", outputs=300, inputs=784)
+    >>> f.params, f.macs(), str(f)
+    (12564, 17856, 'tt:m=300x1,n=4x196,r=9')
+    >>> str(Factorization.svd(300, 784, 32)), Factorization.svd(300, 784, 32).macs()
+    ('svd:r=32', 34688)
+    """
+
+    out_modes: tuple[int, ...]
+    in_modes: tuple[int, ...]
+    ranks: tuple[int, ...] = ()
+    direction: Direction = "rl"
+
+    def __post_init__(self) -> None:
+        if not (len(self.out_modes) == len(self.in_modes) == len(self.ranks) + 1):
+            raise InputError(
+                "as many output modes as input modes and one rank fewer must hold, but got "
+                f"m={self.out_modes}, n={self.in_modes}, r={self.ranks}"
+            )
+        if min((*self.out_modes, *self.in_modes, *self.ranks)) < 1:
+            raise InputError(f"modes and ranks >= 1 must hold, but got {self}")
+
+    @classmethod
+    def dense(cls, outputs: int, inputs: int) -> Factorization:
+        """Return the layer as it is: one core."""
+        return cls((outputs,), (inputs,))
+
+    @classmethod
+    def svd(cls, outputs: int, inputs: int, rank: int) -> Factorization:
+        """Return the two-factor form of a truncated SVD."""
+        return cls((outputs, 1), (1, inputs), (rank,))
+
+    @classmethod
+    def parse(cls, text: str, outputs: int, inputs: int) -> Factorization:
+        """Read the text form that `str` gives; raise `InputError` when it does not fit the layer's sizes."""
+        if text == "dense":
+            return cls.dense(outputs, inputs)
+        if found := re.fullmatch(r"svd:r=(\d+)", text):
+            return cls.svd(outputs, inputs, int(found[1]))
+        found = re.fullmatch(r"tt:m=([\dx]+),n=([\dx]+),r=([\dx]+)(,lr)?", text)
+        if not found:
+            raise InputError(f"`dense`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]` must hold, but got {text!r}")
+        m, n, r = (tuple(int(x) for x in part.split("x")) for part in found.group(1, 2, 3))
+        made = cls(m, n, r, "lr" if found[4] else "rl")
+        if made.outputs < outputs or made.inputs < inputs:
+            raise InputError(f"{text!r} must multiply to at least {outputs} outputs and {inputs} inputs")
+        return made
+
+    @property
+    def outputs(self) -> int:
+        """M, padding included."""
+        return math.prod(self.out_modes)
+
+    @property
+    def inputs(self) -> int:
+        """N, padding included."""
+        return math.prod(self.in_modes)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the layer is kept as it is."""
+        return len(self.out_modes) == 1
+
+    @property
+    def is_svd(self) -> bool:
+        """Whether this is the two-factor form ``(M x r)(r x N)``, however it is written."""
+        return len(self.out_modes) == 2 and (
+            (self.out_modes[1] == 1 and self.in_modes[0] == 1) or (self.out_modes[0] == 1 and self.in_modes[1] == 1)
+        )
+
+    def __str__(self) -> str:
+        if self.is_dense:
+            return "dense"
+        if self.out_modes[1:] == (1,) and self.in_modes[:1] == (1,) and self.direction == "rl":
+            return f"svd:r={self.ranks[0]}"
+        m, n, r = ("x".join(map(str, part)) for part in (self.out_modes, self.in_modes, self.ranks))
+        return f"tt:m={m},n={n},r={r}" + (",lr" if self.direction == "lr" else "")
+
+    @property
+    def bonds(self) -> tuple[int, ...]:
+        """Ranks with the two outer ones: ``(1, r_1, ..., r_{d-1}, 1)``."""
+        return (1, *self.ranks, 1)
+
+    @property
+    def core_shapes(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Shapes ``(r_{k-1}, m_k, n_k, r_k)``."""
+        r = self.bonds
+        return tuple((r[k], m, n, r[k + 1]) for k, (m, n) in enumerate(zip(self.out_modes, self.in_modes, strict=True)))
+
+    @property
+    def params(self) -> int:
+        """Elements of all cores; a bias is not counted."""
+        return sum(math.prod(shape) for shape in self.core_shapes)
+
+    def step_matrices(self, cores: Sequence[Array]) -> list[Array]:
+        """Return the weight matrix ``(out, inner)`` of every step, in execution order, from cores of `core_shapes`."""
+        if self.direction == "rl":
+            return [core.reshape(core.shape[0] * core.shape[1], -1) for core in reversed(cores)]
+        return [core.transpose(1, 3, 0, 2).reshape(core.shape[1] * core.shape[3], -1) for core in cores]
+
+    def steps(self, rows: int = 1) -> tuple[Step, ...]:
+        """Return the chain of matrix products in execution order, for `rows` input rows.
+
+        Right to left, step ``k`` multiplies by core ``k`` as the matrix ``[(r_{k-1} m_k), (n_k r_k)]``; left to right
+        as ``[(m_k r_k), (r_{k-1} n_k)]``.
+        """
+        m, n, r = self.out_modes, self.in_modes, self.bonds
+        order = range(len(m))
+        if self.direction == "rl":
+            return tuple(
+                Step(rows * math.prod(n[:k]), r[k] * m[k], n[k] * r[k + 1], math.prod(m[k + 1 :]))
+                for k in reversed(order)
+            )
+        return tuple(Step(rows * math.prod(m[:k]), m[k] * r[k + 1], r[k] * n[k], math.prod(n[k + 1 :])) for k in order)
+
+    def macs(self, rows: int = 1) -> int:
+        """MACs of the chain in its own direction."""
+        return sum(step.macs for step in self.steps(rows))
+
+    def padded_macs(self, lanes: int, rows: int = 1) -> int:
+        """MACs with each step's vector axis rounded up to `lanes`."""
+        return sum(step.padded_macs(lanes) for step in self.steps(rows))
+
+    def peak(self, rows: int = 1) -> int:
+        """Peak activation memory in elements: the largest input plus output of one step."""
+        return max(step.input_size + step.output_size for step in self.steps(rows))

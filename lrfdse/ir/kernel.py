@@ -1,0 +1,105 @@
+"""A kernel: what it computes, how it is scheduled, and what compiling it gives."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from lrfdse.errors import InputError
+from lrfdse.ir.factorization import Factorization
+
+Axis = Literal["out", "inner", "columns"]
+"""The axis of a step that is laid on the vector lanes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSchedule:
+    """How one step is laid out in registers."""
+
+    axis: Axis
+    """The axis on the vector lanes."""
+    lanes: int
+    """Elements of one vector operation: the target's lanes times the register group."""
+    out_tile: int
+    """Vectors (axis "out") or scalars (else) of the out axis held in registers."""
+    column_tile: int
+    """Positions along (batch, columns) held in registers; vectors where the axis is "columns"."""
+    unroll: int = 1
+    """Inner-axis iterations in one loop body."""
+
+    def __str__(self) -> str:
+        return f"{self.axis}:{self.lanes}:{self.out_tile}x{self.column_tile}:u{self.unroll}"
+
+    @classmethod
+    def parse(cls, text: str) -> StepSchedule:
+        """Read the text form that `str` gives."""
+        found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)", text)
+        if not found:
+            raise InputError(f"`AXIS:LANES:OUTxCOLUMNS:uUNROLL` must hold for a schedule's step, but got {text!r}")
+        axis: Axis = found[1]  # type: ignore[assignment]
+        return cls(axis, *(int(number) for number in found.groups()[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """What a kernel computes, weights aside: the part of its identity that does not depend on code generation."""
+
+    outputs: int
+    inputs: int
+    """The layer's own sizes; the factorization's may be larger (padding)."""
+    factorization: Factorization
+    rows: int
+    bias: bool
+    relu: bool
+
+    def __str__(self) -> str:
+        fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
+        return f"{self.outputs}x{self.inputs} {self.factorization} rows={self.rows}{fused}"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A kernel's register tiling, one entry a step in execution order."""
+
+    steps: tuple[StepSchedule, ...]
+
+    def __str__(self) -> str:
+        return "|".join(map(str, self.steps))
+
+    @classmethod
+    def parse(cls, text: str) -> Schedule:
+        """Read the text form that `str` gives.
+
+        >>> str(Schedule.parse("inner:8:4x1:u1|out:16:2x1:u2"))
+        'inner:8:4x1:u1|out:16:2x1:u2'
+        """
+        return cls(tuple(StepSchedule.parse(part) for part in text.split("|")))
+
+
+Role = Literal["input", "weight", "bias", "output", "work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One `float *` parameter of a kernel's C function."""
+
+    name: str
+    role: Role
+    size: int
+    """Elements the kernel may touch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A compiled kernel: an object file with one plain C symbol."""
+
+    spec: KernelSpec
+    schedule: Schedule
+    target: str
+    symbol: str
+    arguments: tuple[Argument, ...]
+    """In the order of the C parameters."""
+    object_code: bytes
+    assembly: str = ""
+    """The same code as text; empty where it was not asked for."""

@@ -1,0 +1,41 @@
+"""A latency with its bracket and its cache regime, and a measurement of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Regime = Literal["warm", "cold"]
+"""Whether a kernel finds its weights in the last-level cache (warm) or in DRAM (cold)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A latency in microseconds with its bracket or spread."""
+
+    us: float
+    low_us: float
+    high_us: float
+
+
+MeterKind = Literal["measured", "modelled"]
+"""Whether a latency was measured on the target's hardware, or modelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The latency of one kernel on one target, with its provenance and its numerical check."""
+
+    meter: str
+    """Name of the meter."""
+    warm: Latency
+    cold: Latency
+    max_error: float
+    """Largest deviation from the reference relative to the largest reference element."""
+    details: Mapping[str, float | int | str] = field(default_factory=dict)
+    """What the meter saw: executed instructions, cycles, misses, repeats."""
+
+    def at(self, regime: Regime) -> Latency:
+        """Return the latency in the given cache regime."""
+        return self.warm if regime == "warm" else self.cold

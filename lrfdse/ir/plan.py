@@ -1,0 +1,73 @@
+"""A plan, one factorization for each layer, and the design that it makes of the whole model."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from lrfdse.errors import InputError
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.latency import Latency, Regime
+
+Metric = str
+"""What designs are chosen by: "accuracy" (top-1), "fidelity", another metric's name, or the user's module:function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One factorization for every layer of a model, by layer name; the layers that are left out stay dense."""
+
+    choices: tuple[tuple[str, Factorization], ...]
+
+    def __getitem__(self, layer: str) -> Factorization:
+        return dict(self.choices)[layer]
+
+    def texts(self) -> dict[str, str]:
+        """Return layer name to factorization text."""
+        return {name: str(factorization) for name, factorization in self.choices}
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A plan with everything that was found out about it."""
+
+    id: str
+    plan: Plan
+    params: int
+    flops: int
+    latency: Latency
+    regime: Regime
+    eval_accuracy: float | None
+    """The metric's score on the data that chooses, a fraction; None where the metric is fidelity."""
+    accuracy: float | None
+    """The metric's score on the test data, which chooses nothing; a fraction."""
+    fidelity: float
+    """Agreement with the original model; a fraction."""
+    standard_error: float
+    """Of the loss against the original model on the data that choose; a fraction."""
+    origin: str
+    """What proposed the plan: "dense", "uniform-svd", "knapsack" or the sampler's name."""
+    refined: bool = False
+    """Whether the scores are of factors that the whole effort was taken for, see `lrfdse.repair.builder.Builder`."""
+    eval_interval: tuple[float, float] | None = None
+    """95 % interval of the score on the data that choose; None where the metric gives no value a sample."""
+    accuracy_interval: tuple[float, float] | None = None
+    """95 % interval of `accuracy`."""
+    accuracy_error: float | None = None
+    """Standard error of the loss on the test data; a fraction."""
+    output_error: float | None = None
+    """Relative error of the model's first output on the data that choose (random inputs where none were given), in
+    Frobenius norm; None where that output is whole numbers or not finite."""
+
+    def score(self, metric: Metric) -> float:
+        """Return the score on the data that choose: `fidelity` where that is the metric, else `eval_accuracy`."""
+        value = self.fidelity if metric == "fidelity" else self.eval_accuracy
+        if value is None:
+            raise InputError(f"labels must hold for {metric}, but design {self.id} was scored without")
+        return value
+
+
+def plan_id(plan: Plan) -> str:
+    """Return the plan's short name; it depends on the layers' factorizations alone."""
+    text = "\n".join(f"{layer}={text}" for layer, text in sorted(plan.texts().items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

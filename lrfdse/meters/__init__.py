@@ -1,0 +1,1 @@
+"""Obtaining the latency of kernels."""

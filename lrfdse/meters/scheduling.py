@@ -1,0 +1,180 @@
+"""Compute cycles of a trace: the pieces of what was executed, weighted by what the core model says of each."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from lrfdse.errors import InputError, KernelError
+from lrfdse.meters.mca import CoreModel, Mca
+from lrfdse.meters.nest import cut
+from lrfdse.meters.scoreboard import Scoreboard
+from lrfdse.meters.trace import Trace
+from lrfdse.targets.isa import instruction_set
+from lrfdse.targets.isa.code import Instruction, Sequence
+
+_IN_ORDER_CONTEXT = 64
+"""Instructions after which an in-order core's state no longer tells what came before."""
+
+MAX_SKIPPED = 1e-3
+"""Share of executed instructions that the core model may not know."""
+
+
+class Engine(Protocol):
+    """A source of cycles for instruction sequences."""
+
+    name: str
+    window: int
+    """Instructions that the core has in flight; 0 for an in-order core."""
+
+    def loops(self, bodies: list[Sequence]) -> list[float]:
+        """Return cycles of one iteration in the steady state, for each loop body."""
+
+    def edges(self, pairs: list[tuple[Sequence, Sequence]]) -> list[float]:
+        """Return the cycles that the second sequence adds after the first, for each pair."""
+
+    def unknown(self, sequence: Sequence) -> int:
+        """Return how many instructions of a sequence the model does not know; after a call of the other two."""
+
+
+class McaCycles:
+    """llvm-mca's own cycles."""
+
+    name = "llvm-mca"
+
+    def __init__(self, mca: Mca) -> None:
+        self.window = mca.window
+        self._mca = mca
+        self._known: dict[Sequence, int] = {}
+
+    def loops(self, bodies: list[Sequence]) -> list[float]:
+        """Return the slope between two numbers of iterations, fewer of them for long bodies."""
+        cycles = [0.0] * len(bodies)
+        for shortest, longest, few, many in ((0, 64, 24, 56), (64, 192, 8, 20), (192, 512, 4, 10), (512, None, 2, 5)):
+            chosen = [i for i, b in enumerate(bodies) if len(b) > shortest and (longest is None or len(b) <= longest)]
+            sequences = [bodies[i] for i in chosen]
+            for i, before, after in zip(
+                chosen, self._mca.cycles(sequences, few), self._mca.cycles(sequences, many), strict=True
+            ):
+                cycles[i] = (after.cycles - before.cycles) / (many - few)
+                self._known[bodies[i]] = after.instructions
+        return cycles
+
+    def edges(self, pairs: list[tuple[Sequence, Sequence]]) -> list[float]:
+        """Return the cycles of context and sequence less those of the context."""
+        contexts = list(dict.fromkeys(context for context, _ in pairs))
+        found = self._mca.cycles([*contexts, *(context + sequence for context, sequence in pairs)])
+        alone = dict(zip(contexts, found[: len(contexts)], strict=True))
+        cycles = []
+        for (context, sequence), both in zip(pairs, found[len(contexts) :], strict=True):
+            cycles.append(max(0.0, float(both.cycles - alone[context].cycles)))
+            self._known[sequence] = both.instructions - alone[context].instructions
+        return cycles
+
+    def unknown(self, sequence: Sequence) -> int:
+        """Return the instructions that llvm-mca left out."""
+        return len(sequence) - self._known.get(sequence, len(sequence))
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What the core model says of one traced region."""
+
+    cycles: float
+    instructions: int
+    skipped: int
+    """Executed instructions that the model does not know."""
+
+
+def compute(trace: Trace, sequences: dict[int, Sequence], engine: Engine, kernel: str) -> Compute:
+    """Return the compute cycles of a trace, all data in L1.
+
+    A piece of code is charged the cycles that it adds to what was executed before it, a long loop its steady state.
+
+    Raises
+    ------
+    KernelError
+        More than `MAX_SKIPPED` of the executed instructions are unknown to the core model.
+    """
+    pieces = cut(trace.nest, sequences, max(_IN_ORDER_CONTEXT, engine.window))
+    executed = [*pieces.loops.items(), *((sequence, count) for (_, sequence), count in pieces.pairs.items())]
+    each = [*engine.loops(list(pieces.loops)), *engine.edges(list(pieces.pairs))]
+    cycles = sum(count * one for (_, count), one in zip(executed, each, strict=True))
+    instructions = sum(count * len(sequence) for sequence, count in executed)
+    skipped = sum(count * engine.unknown(sequence) for sequence, count in executed)
+    if skipped > MAX_SKIPPED * instructions:
+        raise KernelError(
+            f"{kernel}: at most {MAX_SKIPPED:.1%} of the executed instructions may be unknown to the core model, "
+            f"but {skipped / instructions:.1%} are"
+        )
+    return Compute(cycles, instructions, skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Cycles of one iteration of the probe: 8 FMAs, each followed by an independent addition."""
+
+    bound: float
+    """By issue width and by each half of the probe alone."""
+    mca: float
+    scoreboard: float
+    """Infinite where the scoreboard does not read the instruction set."""
+
+    @property
+    def engine(self) -> str | None:
+        """The engine that comes near the bound, llvm-mca first."""
+        if self.mca <= _PASS * self.bound:
+            return McaCycles.name
+        return Scoreboard.name if self.scoreboard <= _PASS * self.bound else None
+
+
+_PASS = 1.25
+
+
+def open_engine(core: CoreModel) -> Engine:
+    """Return the engine that is right for a core model.
+
+    Raises
+    ------
+    InputError
+        LLVM has no model of the core, or no engine passes the probe.
+    """
+    test = self_test(core)
+    if test.engine is None:
+        raise InputError(
+            f"LLVM's model of {core.name} cannot be used: 8 FMAs and 8 additions take {test.mca:g} cycles by llvm-mca "
+            f"and {test.scoreboard:g} by the scoreboard, where {test.bound:g} are due"
+        )
+    mca = Mca(core)
+    return McaCycles(mca) if test.engine == McaCycles.name else Scoreboard(mca)
+
+
+@functools.cache
+def self_test(core: CoreModel) -> SelfTest:
+    """Run the probe on a core model, once a process.
+
+    Raises
+    ------
+    InputError
+        LLVM has no model of the core, or its latency of a vector FMA is a placeholder.
+    """
+    mca = Mca(core)
+    described = instruction_set(core.isa)
+    probe = described.probe
+    fmas = tuple(Instruction(probe.fma.format(i)) for i in range(probe.first, probe.first + 8))
+    additions = tuple(Instruction(probe.addition.format(i)) for i in range(probe.first, probe.first + 8))
+    both = tuple(instruction for pair in zip(fmas, additions, strict=True) for instruction in pair)
+    fmas_alone, additions_alone, together = McaCycles(mca).loops([fmas, additions, both])
+    if core.is_vector:
+        (cost,) = mca.table([probe.vector])
+        if cost is None or cost.latency < 2:
+            raise InputError(
+                f"LLVM's model of {core.name} lacks the latency of vector FMAs: it cannot stand for the core"
+            )
+    return SelfTest(
+        bound=max(fmas_alone, additions_alone, len(both) / mca.width),
+        mca=together,
+        scoreboard=math.inf if described.registers is None else Scoreboard(mca).loops([both])[0],
+    )

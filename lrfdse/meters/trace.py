@@ -1,0 +1,157 @@
+"""Running a kernel under QEMU with the plugin: what it executed and what it moved through the caches."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrfdse.errors import KernelError, ToolError
+from lrfdse.ir.kernel import Artifact
+from lrfdse.meters.image import Image
+from lrfdse.meters.nest import Nest, parse_nest
+from lrfdse.targets.isa.code import Run
+from lrfdse.targets.target import CacheLevel, Target
+from lrfdse.toolchain import zig
+from lrfdse.toolchain.programs import require_emulator
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one region moved through the two cache levels, in lines.
+
+    A miss counts as prefetched when nothing waits for it: a prefetcher can see it coming, or an out-of-order core has
+    other work meanwhile.
+    """
+
+    accesses: int
+    l1_misses: int
+    l1_prefetched: int
+    llc_misses: int
+    llc_prefetched: int
+    llc_writebacks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One kernel's execution between the markers."""
+
+    runs: tuple[Run, ...]
+    nest: Nest
+    """The runs of the cold region as they were executed."""
+    code: dict[int, tuple[int, int]]
+    """Address to (instruction word, bytes)."""
+    cold: Traffic
+    warm: Traffic
+    max_error: float
+
+
+def record(
+    artifact: Artifact,
+    target: Target,
+    arrays: Sequence[NDArray[np.float32]],
+    expected: NDArray[np.float64],
+    timeout: float,
+    window: int = 0,
+) -> Trace:
+    """Run a kernel twice under the emulator, cold and warm, check its output, and return what it executed.
+
+    The program gets an empty environment and the same file names every time, and has its own stack and fixed addresses,
+    so a trace depends on the kernel alone.
+
+    Parameters
+    ----------
+    artifact
+        The kernel.
+    target
+        The machine; it must be an emulated one.
+    arrays, expected
+        See `lrfdse.meters.meter.Meter.measure`.
+    timeout
+        Seconds after which the kernel counts as hung.
+    window
+        Instructions that an out-of-order core has in flight: misses to DRAM among so many are waited for once, and
+        what the last-level cache answers is not waited for. 0 for an in-order core.
+
+    Raises
+    ------
+    KernelError
+        A wrong output, a crash, an illegal instruction, or no end within `timeout` seconds.
+    ToolError
+        A tool is missing or failed.
+    """
+    image = Image(artifact, arrays, expected)
+    support = zig.harness(target, len(artifact.arguments))
+    options = {
+        "out": "trace.json",
+        "line": str(target.line),
+        "l1": _cache(target.l1),
+        "llc": _cache(target.last_level),
+        "window": str(window),
+    }
+    plugin = ",".join((str(zig.plugin(target)), *(f"{key}={value}" for key, value in options.items())))
+    emulator = [require_emulator(target).path, *target.emulator[1:]]
+    with tempfile.TemporaryDirectory(prefix="lrfdse-") as folder:
+        here = Path(folder)
+        zig.link(artifact, support, here)
+        image.write(here / "image")
+        try:
+            ended = subprocess.run(
+                [*emulator, "-plugin", plugin, "program"],
+                cwd=here,
+                env={},
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise KernelError(f"{artifact.spec}: no result after {timeout:g} s under {target.emulator[0]}") from error
+        except OSError as error:
+            raise ToolError(f"{target.emulator[0]} failed: {error}") from error
+        if ended.returncode:
+            raise _failure(artifact, target, ended)
+        max_error = image.check(here / "image")
+        try:
+            text = (here / "trace.json").read_text(encoding="ascii")
+        except OSError as missing:
+            raise ToolError(f"{target.emulator[0]} left no trace: {ended.stderr.strip()[:200]}") from missing
+    return parse(text, max_error)
+
+
+def parse(text: str, max_error: float = 0.0) -> Trace:
+    """Read the plugin's document."""
+    document = json.loads(text)
+    if len(document["regions"]) != 2:
+        raise ToolError(f"two regions must be traced, but got {len(document['regions'])}")
+    cold, warm = (Traffic(**region) for region in document["regions"])
+    code: dict[int, tuple[int, int]] = {}
+    for start, words in document["blocks"]:
+        address = start
+        for word in words.split():
+            code[address] = int(word, 16), len(word) // 2
+            address += len(word) // 2
+    runs = tuple(Run(i, start, end, vtype if vtype >= 0 else None) for i, start, end, vtype in sorted(document["runs"]))
+    return Trace(runs, parse_nest(document["nest"]), code, cold, warm, max_error)
+
+
+def _cache(cache: CacheLevel) -> str:
+    return f"{cache.kib}:{cache.ways}"
+
+
+def _failure(artifact: Artifact, target: Target, ended: subprocess.CompletedProcess[str]) -> ToolError:
+    number = -ended.returncode if ended.returncode < 0 else ended.returncode - 128
+    emulator = " ".join(target.emulator)
+    if number == signal.SIGILL:
+        return KernelError(f"{artifact.spec}: illegal instruction under `{emulator}`: compiled for another core?")
+    if 0 < number < signal.NSIG:
+        return KernelError(f"{artifact.spec}: crashed under {target.emulator[0]} ({signal.Signals(number).name})")
+    lines = ended.stderr.strip().splitlines()
+    return ToolError(f"`{emulator}` failed with status {ended.returncode}: {lines[-1] if lines else 'no message'}")

@@ -1,0 +1,232 @@
+"""Finding fully-connected layers: products of an activation and a constant matrix, with what can be fused to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from lrfdse.model.constants import FLOATS, Constant, is_standard, known_values, readers, stored, trace, vector_along
+
+Axis = Literal[-1, -2]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One product ``y = alpha W x + bias`` of the graph: where it stands and how it is laid out.
+
+    Values are named, because names survive serialization.
+    """
+
+    node: str
+    """The node's name, or its output's where it has none."""
+    output: str
+    """Output of the Gemm or MatMul."""
+    source: str
+    """The activation that the product reads."""
+    in_axis: Axis
+    """Axis of the source that holds the layer's inputs."""
+    out_axis: Axis
+    """Axis of the output that holds the layer's outputs."""
+    rank: int
+    """Number of dimensions of the source."""
+    fixed: tuple[int, ...]
+    """Shape of the source in the inference that is timed."""
+    free: tuple[int | None, ...]
+    """Shape of the source as far as the model itself fixes it."""
+    add: str | None
+    """Output of the Add that holds the bias, where it is not inside a Gemm."""
+    bias_root: str | None
+    """Tensor that the bias comes from."""
+    bias: NDArray[np.float64] | None
+    """Bias of shape (outputs,), beta folded in."""
+    relu: bool
+
+    @property
+    def rows(self) -> int:
+        """Rows of the input matrix in one inference."""
+        return int(np.prod(self.fixed, dtype=np.int64)) // self.fixed[self.in_axis]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A Gemm or MatMul node and the constant matrix that it applies, before shapes are known."""
+
+    node: ir.Node
+    constant: Constant
+    source: ir.Value
+    in_axis: Axis
+    out_axis: Axis
+    flip: bool
+    """Whether W of shape (outputs, inputs) is the stored matrix transposed."""
+    alpha: float
+
+    @property
+    def outputs(self) -> int:
+        """Rows of W."""
+        return int(stored(self.constant.root).shape.numpy()[int(self.flip)])
+
+    @property
+    def inputs(self) -> int:
+        """Columns of W."""
+        return int(stored(self.constant.root).shape.numpy()[1 - int(self.flip)])
+
+    def weight(self) -> NDArray[Any]:
+        """Return W of shape (outputs, inputs) in the type of its use, alpha not applied."""
+        array = stored(self.constant.root).numpy()
+        assert self.constant.dtype is not None
+        return (array.T if self.flip else array).astype(self.constant.dtype.numpy(), copy=False)
+
+
+def find_products(graph: ir.Graph) -> tuple[list[list[Product]], dict[ir.Node, str]]:
+    """Return the layers as groups of products that share one weight, in graph order, and why others are none."""
+    known = known_values(graph)
+    groups: dict[ir.Value, list[Product]] = {}
+    refused: dict[ir.Node, str] = {}
+    for node in graph:
+        if is_standard(node) and node.op_type in ("Gemm", "MatMul"):
+            found = _product(node, known)
+            if isinstance(found, Product):
+                groups.setdefault(found.constant.root, []).append(found)
+            elif found is not None:
+                refused[node] = found
+    layers = []
+    for root, products in groups.items():
+        if reason := _conflict(root, products):
+            refused |= {product.node: reason for product in products}
+        else:
+            layers.append(products)
+    return layers, refused
+
+
+def fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None, NDArray[np.float64] | None, bool]:
+    """Return the Add that follows, the bias value, the bias as a vector (beta folded in), and whether a Relu follows.
+
+    `rank` is that of the product's output.
+    """
+    node, size = product.node, product.outputs
+    axis: Axis = -1 if rank == 1 else product.out_axis
+    add: ir.Node | None = None
+    value: ir.Value | None = None
+    bias: NDArray[np.float64] | None = None
+    if node.op_type == "Gemm" and len(node.inputs) > 2 and node.inputs[2] is not None:
+        value = node.inputs[2]
+        bias = _bias(value, size, axis, rank)
+        if bias is not None:
+            bias = bias * _float(node, "beta")
+    elif follower := _only_reader(node.outputs[0], "Add"):
+        value = follower.inputs[1] if follower.inputs[0] is node.outputs[0] else follower.inputs[0]
+        bias = _bias(value, size, axis, rank)
+        add = follower if bias is not None else None
+    if bias is None:
+        # A Gemm whose C is no vector keeps adding it behind the product, so nothing after it can be fused.
+        open_end = node.op_type == "MatMul" or value is None or add is not None
+        value = None
+        end = node.outputs[0] if open_end else None
+    else:
+        end = (add or node).outputs[0]
+    return add, value, bias, end is not None and _only_reader(end, "Relu") is not None
+
+
+def node_name(node: ir.Node) -> str:
+    """Return the node's name, or its first output's where it has none."""
+    return node.name or next((value.name for value in node.outputs if value.name), None) or node.op_type
+
+
+def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
+    left, right = node.inputs[0], node.inputs[1]
+    if left is None or right is None:
+        return None
+    constants = trace(left), trace(right)
+    if all(value in known or constant for value, constant in zip((left, right), constants, strict=True)):
+        return "a product of constants: fold constants first"
+    for value, constant in zip((left, right), constants, strict=True):
+        if constant is None and (reason := _unusable(value, known)):
+            return reason
+    on_right = constants[1] is not None
+    constant = constants[1] or constants[0]
+    if constant is None:
+        return None
+    if len(constant.shape) != 2:
+        return f"its weight has {len(constant.shape)} dimensions instead of 2"
+    if constant.dtype not in FLOATS:
+        return f"its weight is of type {constant.dtype}"
+    if 0 in constant.shape:
+        return "its weight is empty"
+    if node.op_type == "MatMul":
+        axis: Axis = -1 if on_right else -2
+        return Product(node, constant, left if on_right else right, axis, axis, on_right ^ constant.transposed, 1.0)
+    turned = [
+        bool(node.attributes[name].as_int()) if name in node.attributes else False for name in ("transA", "transB")
+    ]
+    alpha = _float(node, "alpha")
+    if on_right:
+        in_axis: Axis = -2 if turned[0] else -1
+        return Product(node, constant, left, in_axis, -1, (not turned[1]) ^ constant.transposed, alpha)
+    in_axis = -1 if turned[1] else -2
+    return Product(node, constant, right, in_axis, -2, turned[0] ^ constant.transposed, alpha)
+
+
+def _unusable(value: ir.Value, known: set[ir.Value]) -> str | None:
+    """Return why a value that is no stored tensor cannot be a weight, or None if it is an activation."""
+    node = value.producer()
+    if value in known and node is not None:
+        if node.op_type == "DequantizeLinear":
+            return "its weight is quantized"
+        return f"its weight is computed from constants by {node.op_type} {node_name(node)!r}: fold constants first"
+    if node is not None and is_standard(node) and node.op_type == "DequantizeLinear" and trace(node.inputs[0]):
+        return "its weight is quantized"
+    return None
+
+
+def _conflict(root: ir.Value, products: list[Product]) -> str | None:
+    nodes = [product.node for product in products]
+    for reader in readers(root):
+        if reader is None:
+            return f"its weight {root.name!r} is an output of the model"
+        if reader not in nodes:
+            return f"its weight {root.name!r} is also read by {reader.op_type} {node_name(reader)!r}"
+    first = products[0]
+    if any((p.flip, p.alpha, p.constant.dtype) != (first.flip, first.alpha, first.constant.dtype) for p in products):
+        return f"its weight {root.name!r} is used in different forms (transposed, scaled or in another type)"
+    return None
+
+
+def _only_reader(value: ir.Value, op: str) -> ir.Node | None:
+    """Return the single node that reads `value`, if it is an `op` and in the same graph."""
+    usages = list(value.uses())
+    if value.is_graph_output() or len(usages) != 1:
+        return None
+    node = usages[0].node
+    same = value.producer()
+    return node if is_standard(node) and node.op_type == op and same is not None and node.graph is same.graph else None
+
+
+def _bias(value: ir.Value | None, size: int, axis: Axis, rank: int) -> NDArray[np.float64] | None:
+    constant = trace(value)
+    if constant is None or constant.dtype not in FLOATS:
+        return None
+    return vector_along(constant.array(), size, axis, rank)
+
+
+def _float(node: ir.Node, name: str) -> float:
+    return node.attributes[name].as_float() if name in node.attributes else 1.0
+
+
+def every_node(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Node | None]]:
+    """Yield each node with the outermost node whose subgraph holds it, None in the main graph."""
+    for node in graph:
+        yield node, None
+        for attribute in node.attributes.values():
+            bodies = []
+            if attribute.type == ir.AttributeType.GRAPH:
+                bodies = [attribute.as_graph()]
+            elif attribute.type == ir.AttributeType.GRAPHS:
+                bodies = list(attribute.as_graphs())
+            for body in bodies:
+                for inner in ir.traversal.RecursiveGraphIterator(body):
+                    yield inner, node

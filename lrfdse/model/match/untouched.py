@@ -1,0 +1,88 @@
+"""What the exploration leaves alone: every other node that holds weights, with the reason."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from lrfdse.ir.layer import Untouched
+from lrfdse.model.constants import is_standard, stored, trace
+from lrfdse.model.match.products import every_node, node_name
+
+_REASONS = {
+    "Conv": "a convolution",
+    "ConvTranspose": "a convolution",
+    "Gather": "an embedding",
+    "LSTM": "a recurrent layer",
+    "GRU": "a recurrent layer",
+    "RNN": "a recurrent layer",
+    "Einsum": "an einsum",
+}
+
+_QUANTIZED = ("QLinear", "Integer", "DequantizeLinear", "QGemm", "QAttention", "NBits", "DynamicQuantize", "Bnb4")
+
+_WEIGHT_TYPES = frozenset(
+    dtype
+    for dtype in ir.DataType
+    if dtype.name.startswith(("FLOAT", "BFLOAT", "DOUBLE", "INT4", "UINT4", "INT8", "UINT8"))
+)
+
+
+def untouched(model: ir.Model, layers: set[ir.Node], refused: dict[ir.Node, str]) -> tuple[Untouched, ...]:
+    """List the nodes that hold a matrix or more of weights and belong to no layer, in graph order.
+
+    A tensor that several nodes read counts with the first. Vectors (biases, scales) are left out.
+    """
+    seen: set[ir.Value] = set()
+    found = []
+    places: list[tuple[ir.Node, str | None]] = []
+    for node, outer in every_node(model.graph):
+        places.append((node, f"inside the subgraph of {outer.op_type} {node_name(outer)!r}" if outer else None))
+    for function in model.functions.values():
+        places += [(node, f"inside the function {function.name!r}") for node in function.all_nodes()]
+    for node, place in places:
+        if node in layers or (
+            is_standard(node) and node.op_type in ("Identity", "Transpose", "Cast", "Constant", "Shape")
+        ):
+            continue
+        roots = {root for root in map(_matrix, node.inputs) if root is not None}
+        params = sum(_size(root) for root in roots - seen)
+        seen |= roots
+        reason = refused.get(node)
+        if reason is None and (weight := _input_weight(node)):
+            reason = f"its weight is the model's input {weight!r}"
+        if reason is None and roots:
+            reason = place or _reason(node)
+        if reason is not None:
+            found.append(Untouched(node_name(node), node.op_type, params, reason))
+    return tuple(found)
+
+
+def _matrix(value: ir.Value | None) -> ir.Value | None:
+    """Return the root of a constant that is more than a vector."""
+    constant = trace(value)
+    if constant is None or constant.dtype is None or stored(constant.root).dtype not in _WEIGHT_TYPES:
+        return None
+    return constant.root if sum(size > 1 for size in constant.shape) >= 2 else None
+
+
+def _size(root: ir.Value) -> int:
+    return math.prod(stored(root).shape.numpy())
+
+
+def _input_weight(node: ir.Node) -> str | None:
+    """Return the model's input that a Gemm or MatMul multiplies with as if it was a weight."""
+    if not is_standard(node) or node.op_type not in ("Gemm", "MatMul") or len(node.inputs) < 2:
+        return None
+    weight = node.inputs[1]
+    plain = weight is not None and weight.is_graph_input() and weight.const_value is None
+    return weight.name if plain and weight is not None else None
+
+
+def _reason(node: ir.Node) -> str:
+    if any(part in node.op_type for part in _QUANTIZED):
+        return "quantized"
+    if is_standard(node):
+        return _REASONS.get(node.op_type, f"a constant of {node.op_type}")
+    return f"an operator of {node.domain}"

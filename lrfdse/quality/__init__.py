@@ -1,0 +1,1 @@
+"""How good a model's outputs are: metrics, scores with intervals, divergence from the original."""

@@ -1,0 +1,1 @@
+"""A plan's factors made better as a whole."""

@@ -1,0 +1,49 @@
+"""From a plan to its factors and its compressed model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrfdse.ir.factors import Factors
+from lrfdse.ir.plan import Plan
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from lrfdse.explore.layers.fits import Fits
+    from lrfdse.model.graph import Model
+    from lrfdse.repair.corrections import Corrections
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Builds plans' models."""
+
+    model: Model
+    fits: Fits
+    corrections: Corrections | None = None
+    """None where layers keep what they were fitted to by themselves."""
+
+    def factors(self, plan: Plan, refined: bool = False) -> Mapping[str, Factors]:
+        """Return the factors of the plan's compressed layers, corrected where that is wanted and cheap enough.
+
+        Parameters
+        ----------
+        plan
+            The plan.
+        refined
+            Whether the plan is worth the whole effort.
+        """
+        chosen = {name: shape for name, shape in plan.choices if not shape.is_dense}
+        factors = {name: self.fits.factors(self.model.layer(name), shape) for name, shape in chosen.items()}
+        if self.corrections is None or not (refined or self.corrections.always):
+            return factors
+        return self.corrections.factors(plan, factors, refined)
+
+    def model_of(self, plan: Plan, refined: bool = False) -> ir.Model:
+        """Return the compressed model; see `factors`."""
+        from lrfdse.model.passes.factor import rewrite
+
+        return rewrite(self.model, self.factors(plan, refined))

@@ -1,0 +1,153 @@
+"""Second moments of what the layers of a model read, taken over calibration data in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from lrfdse.errors import InputError
+from lrfdse.ir.factors import Moments
+from lrfdse.model.data import Dataset
+from lrfdse.model.graph import Model
+from lrfdse.model.match.products import Site
+from lrfdse.model.passes.cut import read_out
+from lrfdse.model.runtime import Arrays, Runtime, batches
+
+
+class _Sum:
+    """Running sums of rows, in float64."""
+
+    def __init__(self, size: int) -> None:
+        self.count = 0
+        self.first = np.zeros(size)
+        self.second = np.zeros((size, size))
+
+    def add(self, rows: NDArray[np.float64]) -> None:
+        self.count += len(rows)
+        self.first += rows.sum(axis=0)
+        self.second += rows.T @ rows
+
+    def moments(self) -> Moments:
+        return Moments(self.count, self.first / self.count, self.second / self.count)
+
+
+class _Targets:
+    """Running sums that tie the original outputs ``W x`` to what another form of the model reads.
+
+    Where the layer has fewer inputs than outputs, sums are over x, and W is applied to them once.
+    """
+
+    def __init__(self, weight: NDArray[np.float64]) -> None:
+        outputs, inputs = weight.shape
+        self._weight = weight
+        self._late = inputs < outputs
+        size = min(outputs, inputs)
+        self._first = np.zeros(size)
+        self._cross = np.zeros((size, inputs))
+        self._second = np.zeros((size, size)) if self._late else np.zeros(size)
+
+    def add(self, original: NDArray[np.float64], rows: NDArray[np.float64]) -> None:
+        target = original if self._late else original @ self._weight.T
+        self._first += target.sum(axis=0)
+        self._cross += target.T @ rows
+        self._second += target.T @ target if self._late else (target**2).sum(axis=0)
+
+    def joined(self, seen: Moments) -> Moments:
+        first, cross = self._first / seen.count, self._cross / seen.count
+        cross -= first[:, None] * seen.mean[None, :]
+        second = self._second / seen.count
+        if self._late:
+            weight = self._weight
+            variance = float(np.vdot(weight @ (second - first[:, None] * first), weight))
+            first, cross = weight @ first, weight @ cross
+        else:
+            variance = float((second - first**2).sum())
+        return Moments(seen.count, seen.mean, seen.second, cross, first, max(variance, 0.0))
+
+
+def moments(
+    model: Model,
+    dataset: Dataset,
+    layers: Sequence[str] | None = None,
+    runtime: Runtime | None = None,
+    batch: int = 64,
+    version: ir.Model | None = None,
+    cross: bool = False,
+) -> dict[str, Moments]:
+    """Return the moments of the inputs of layers, pooled over uses, samples and positions.
+
+    Memory holds the activations of one batch and, for each layer, inputs² numbers; with `cross`, as many again or
+    outputs times inputs, whichever is less.
+
+    Parameters
+    ----------
+    model
+        The model whose layers are meant.
+    dataset
+        Calibration data; labels are not looked at.
+    layers
+        Names of layers; all by default.
+    runtime
+        What runs the models; one of this call's own by default.
+    batch
+        Samples a run, where the model leaves that open.
+    version
+        A rewritten form of the model to run in its place, to see what the layers read there.
+    cross
+        Run the original model beside `version`, and tie what the layers read there to what their products give in the
+        original: `Moments.cross`, `Moments.output_mean` and `Moments.output_variance`.
+
+    Raises
+    ------
+    InputError
+        The model cannot be run on the data, or a layer reads NaN or Inf.
+    """
+    runtime = runtime or Runtime()
+    names = [layer.name for layer in model.layers] if layers is None else list(layers)
+    sums = {name: _Sum(model.layer(name).inputs) for name in names}
+    targets = {name: _Targets(model.weight(name)) for name in names} if cross else {}
+    wanted = sorted({site.source for name in names for site in model.sites[name]} - set(dataset.inputs))
+    # Rewriting keeps open sizes open and fixed ones fixed: every form of a model takes the batches of the original.
+    size, fixed = runtime.batch(runtime.session(model.original), dataset, batch)
+    session = runtime.session(read_out(version or model.original, wanted)) if wanted else None
+    beside = runtime.session(read_out(model.original, wanted)) if cross and wanted else None
+    for feeds, count in batches(dataset, size, pad=fixed):
+        # The samples that fill up a last batch would count twice; alone, they are all there is.
+        if count < size and fixed and dataset.count > size:
+            continue
+        arrays = _read(runtime, session, feeds, wanted)
+        untouched = _read(runtime, beside, feeds, wanted) if cross else arrays
+        for name in names:
+            for site in model.sites[name]:
+                rows = input_rows(arrays[site.source], site, name)
+                sums[name].add(rows)
+                if cross:
+                    targets[name].add(input_rows(untouched[site.source], site, name), rows)
+    found = {name: total.moments() for name, total in sums.items()}
+    return {name: targets[name].joined(seen) for name, seen in found.items()} if cross else found
+
+
+def _read(runtime: Runtime, session: Any, feeds: Arrays, wanted: Sequence[str]) -> Arrays:
+    if session is None:
+        return dict(feeds)
+    taken = {port.name for port in session.get_inputs()}
+    return runtime.call(session, {name: array for name, array in feeds.items() if name in taken}, wanted) | feeds
+
+
+def input_rows(array: NDArray[Any], site: Site, name: str) -> NDArray[np.float64]:
+    """Return what a layer reads at one use as rows, shape (rows, inputs).
+
+    Raises
+    ------
+    InputError
+        There is NaN or Inf.
+    """
+    features = np.moveaxis(array, site.in_axis, -1)
+    rows = features.reshape(-1, features.shape[-1]).astype(np.float64)
+    if not np.isfinite(rows).all():
+        raise InputError(f"layer {name!r} reads NaN or Inf on the calibration data")
+    return rows

@@ -1,0 +1,190 @@
+"""Gauss-Newton refinement of one layer's cores on what the whole model gives, sample by sample."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from lrfdse.ir.factorization import Array, Factorization, Step
+    from lrfdse.quality.divergence import Loss
+
+    Single = NDArray[np.float32]
+
+CG_STEPS = 25
+DAMPING = 1e-2
+"""Of the cores, relative to the loss that a change as large as themselves may cost."""
+ANCHOR = 1.0
+"""Weight of the layer's own output error, relative to the variance of its outputs, beside the model's loss."""
+
+_HALVINGS = 4
+_CG_TOLERANCE = 1e-3
+
+
+class Chain:
+    """A train applied to rows, with the derivatives of its outputs by the elements of its step matrices."""
+
+    def __init__(self, factorization: Factorization, cores: Sequence[Array], rows: Single, outputs: int) -> None:
+        self._outputs = outputs
+        self._steps = factorization.steps(len(rows))
+        matrices = factorization.step_matrices(cores)
+        norms = [float(np.linalg.norm(matrix)) or 1.0 for matrix in matrices]
+        level = float(np.exp(np.mean(np.log(norms))))
+        # Cores of one norm make one damping fit them all; the product stays.
+        self.matrices = [(m * (level / norm)).astype(np.float32) for m, norm in zip(matrices, norms, strict=True)]
+        self._states = [np.pad(rows, ((0, 0), (0, factorization.inputs - rows.shape[1])))]
+        for step, matrix in zip(self._steps, self.matrices, strict=True):
+            self._states.append(_apply(matrix, self._states[-1], step))
+
+    @property
+    def result(self) -> Single:
+        """The outputs, (rows, outputs)."""
+        return self._cut(self._states[-1])
+
+    def tangent(self, changes: Sequence[Single]) -> Single:
+        """Return how the outputs change, to first order, with changes of the step matrices."""
+        moved = None
+        for step, matrix, change, state in zip(self._steps, self.matrices, changes, self._states[:-1], strict=True):
+            fresh = _apply(change, state, step)
+            moved = fresh if moved is None else fresh + _apply(matrix, moved, step)
+        assert moved is not None
+        return self._cut(moved)
+
+    def adjoint(self, pulls: Single) -> list[Single]:
+        """Return the transpose of `tangent` at a value for every output."""
+        total = self._states[-1].size // len(pulls)
+        back = np.pad(pulls, ((0, 0), (0, total - pulls.shape[1])))
+        found = []
+        for number in reversed(range(len(self._steps))):
+            step, matrix, state = self._steps[number], self.matrices[number], self._states[number]
+            b, q = back.reshape(-1, step.out, step.columns), state.reshape(-1, step.inner, step.columns)
+            found.append(np.tensordot(b, q, axes=((0, 2), (0, 2))) if step.columns > 1 else b[..., 0].T @ q[..., 0])
+            if number:
+                back = _apply(matrix.T, back, step, step.out)
+        return found[::-1]
+
+    def _cut(self, state: Single) -> Single:
+        return state.reshape(len(self._states[0]), -1)[:, : self._outputs]
+
+
+def _apply(matrix: Single, state: Single, step: Step, inner: int | None = None) -> Single:
+    inner = step.inner if inner is None else inner
+    if step.columns == 1:
+        return np.asarray(state.reshape(-1, inner) @ matrix.T)
+    return np.asarray(np.matmul(matrix, state.reshape(-1, inner, step.columns)))
+
+
+def cores_of(factorization: Factorization, matrices: Sequence[Single]) -> tuple[Array, ...]:
+    """Return the cores whose step matrices these are."""
+    shapes = factorization.core_shapes
+    if factorization.direction == "rl":
+        pairs = zip(reversed(matrices), shapes, strict=True)
+        return tuple(matrix.reshape(shape).astype(np.float64) for matrix, shape in pairs)
+    return tuple(
+        matrix.reshape(m, b, a, n).transpose(2, 0, 3, 1).astype(np.float64)
+        for matrix, (a, m, n, b) in zip(matrices, shapes, strict=True)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Local:
+    """The model around one layer, at rows that the layer reads: to second order, what its outputs cost.
+
+    With several rows a sample the layer's outputs must be the scores.
+    """
+
+    rows: Single
+    """(rows, inputs)."""
+    targets: Single
+    """What the original layer gives without its bias, (rows, outputs)."""
+    slopes: Single | None
+    """Derivatives of the scores by the layer's outputs, (rows, classes, outputs); None where these are the scores."""
+    chances: Single
+    """Class probabilities, (rows, classes); unused for the squared loss."""
+    pulls: Single
+    """Derivatives of the loss by the scores, (rows, classes)."""
+    loss: Loss
+    evaluate: Callable[[Single], float]
+    """The loss when the layer's outputs change by this much, (rows, outputs); divided by the number of rows."""
+
+
+def refined(
+    factorization: Factorization, cores: Sequence[Array], shift: Array, local: Local, damping: float = DAMPING
+) -> tuple[tuple[Array, ...], Array, float]:
+    """Return cores and bias shift after one Gauss-Newton step by conjugate gradients, and what the loss fell by.
+
+    What is minimised is the model's loss plus `ANCHOR` times half the layer's own relative output error: the second
+    part keeps the layer from using what a few samples leave free. The step is halved until the sum falls; where it
+    does not, everything stays.
+    """
+    # Both directions give the same outputs; only the cheaper one fits into memory for many rows.
+    factorization = min(
+        (dataclasses.replace(factorization, direction=way) for way in ("rl", "lr")), key=lambda f: f.macs()
+    )
+    count = len(local.rows)
+    chain = Chain(factorization, cores, local.rows, local.targets.shape[1])
+    spread = float(np.var(local.targets, axis=0, dtype=np.float64).sum()) or 1.0
+    anchor = np.float32(ANCHOR / (count * spread))
+    own = chain.result + shift.astype(np.float32) - local.targets
+    size = sum(float(np.vdot(matrix, matrix)) for matrix in chain.matrices) or 1.0
+    weight, shift_weight = np.float32(damping / size), np.float32(damping / spread)
+
+    def back(pulls: Single) -> list[Single]:
+        return [*chain.adjoint(pulls), pulls.sum(axis=0)]
+
+    def through(pulls: Single) -> Single:
+        return pulls if local.slopes is None else np.matmul(pulls[:, None, :], local.slopes)[:, 0]
+
+    def product(changes: list[Single]) -> list[Single]:
+        moved = chain.tangent(changes[:-1]) + changes[-1]
+        scores = moved if local.slopes is None else np.matmul(local.slopes, moved[:, :, None])[..., 0]
+        if local.loss == "softmax":
+            scores = local.chances * (scores - (local.chances * scores).sum(axis=1, keepdims=True))
+        found = back(through(scores / np.float32(count)) + anchor * moved)
+        return [f + weight * c for f, c in zip(found[:-1], changes[:-1], strict=True)] + [
+            found[-1] + shift_weight * changes[-1]
+        ]
+
+    step = _conjugate(product, [-g for g in back(through(local.pulls / np.float32(count)) + anchor * own)])
+    before = local.evaluate(np.zeros_like(own)) + 0.5 * float(anchor) * float(np.vdot(own, own))
+    length = 1.0
+    for _ in range(_HALVINGS):
+        matrices = [m + np.float32(length) * s for m, s in zip(chain.matrices, step, strict=False)]
+        moved_shift = shift + length * step[-1].astype(np.float64)
+        found = cores_of(factorization, matrices)
+        trial = Chain(factorization, found, local.rows, local.targets.shape[1]).result
+        change = trial - chain.result + np.float32(length) * step[-1]
+        after = local.evaluate(change) + 0.5 * float(anchor) * float(np.vdot(own + change, own + change))
+        if after < before:
+            return found, moved_shift, before - after
+        length /= 2
+    return tuple(cores), shift, 0.0
+
+
+def _conjugate(product: Callable[[list[Single]], list[Single]], target: list[Single]) -> list[Single]:
+    found = [np.zeros_like(part) for part in target]
+    residual, direction = list(target), list(target)
+    energy = first = _dot(residual, residual)
+    for _ in range(CG_STEPS):
+        if energy <= _CG_TOLERANCE**2 * first:
+            break
+        image = product(direction)
+        curvature = _dot(direction, image)
+        if not curvature > 0:
+            break
+        length = np.float32(energy / curvature)
+        found = [f + length * d for f, d in zip(found, direction, strict=True)]
+        residual = [r - length * i for r, i in zip(residual, image, strict=True)]
+        energy, last = _dot(residual, residual), energy
+        direction = [r + np.float32(energy / last) * d for r, d in zip(residual, direction, strict=True)]
+    return found
+
+
+def _dot(one: Sequence[Single], other: Sequence[Single]) -> float:
+    return sum(float(np.vdot(a, b)) for a, b in zip(one, other, strict=True))

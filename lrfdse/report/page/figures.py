@@ -1,0 +1,345 @@
+"""Plotly figures of an exploration, each from the content of ``front.json`` alone.
+
+Shapes, not colours alone, tell what a design is. Names come from users and Plotly reads texts as a kind of HTML, so
+every name is escaped here.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.report.document import (
+    ROLES,
+    chosen_score,
+    drawn_range,
+    every_design,
+    factorized,
+    is_verified,
+    loss_error,
+    reported_interval,
+    reported_score,
+    role_of,
+    shown_name,
+    shown_value,
+)
+from lrfdse.report.numbers import count_text, points_text, times_text, us_text
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from lrfdse.report.document import DesignEntry, Document
+
+SYMBOLS = {
+    "recommended": "star",
+    "original": "square",
+    "SVD at equal size": "diamond",
+    "uniform SVD": "triangle-up",
+    "front": "circle",
+    "dominated": "circle-open",
+}
+"""Marker of each role."""
+
+COLOURS = {
+    "recommended": "#d55e00",
+    "original": "#7a828c",
+    "SVD at equal size": "#cc79a7",
+    "uniform SVD": "#009e73",
+    "front": "#0072b2",
+    "dominated": "#8d959f",
+}
+"""Okabe and Ito's palette, which people with any colour vision can tell apart."""
+_SIZES = {"recommended": 17, "original": 11, "SVD at equal size": 11, "uniform SVD": 10, "front": 9, "dominated": 7}
+
+_SCALE = ((0.0, "#ffe58a"), (0.35, "#7fcdbb"), (0.7, "#2a8cbe"), (1.0, "#1f4e9a"))
+"""From pale yellow to dark blue: its lightness alone tells the order."""
+
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_GRID = "rgba(128,136,146,0.22)"
+_LINE = "rgba(128,136,146,0.8)"
+MOST_LAYERS = 8
+"""Layers that one figure can tell apart."""
+_MOST_PLAN_LINES = 10
+_WIDEST = 52
+_LEGEND = 46
+"""Characters of a layer's name in hover texts, and in legends."""
+_LINES = ("solid", "dot")
+_MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "hexagon")
+
+
+def pareto_figure(document: Document) -> go.Figure:
+    """Return parameters against latency, coloured by score: every evaluated design."""
+    figure = _scatter(document, "latency_us", "params", "Parameters against latency", coloured=True)
+    bar = {"thickness": 10, "outlinewidth": 0, "len": 0.9, "title": {"text": f"{_score_name(document)} (%)"}}
+    # Of errors the small ones are good.
+    figure.update_layout(coloraxis={"colorscale": _SCALE, "colorbar": bar, "reversescale": not is_verified(document)})
+    if (ends := drawn_range(document)) is not None:
+        figure.update_layout(coloraxis={"cmin": _percent(ends[0]), "cmax": _percent(ends[1])})
+    return figure
+
+
+def score_figure(document: Document, against: str) -> go.Figure:
+    """Return the reported score against a cost: `against` is "latency_us" or "params"."""
+    what = {"latency_us": "latency", "params": "parameters"}[against]
+    title = f"{_score_name(document).capitalize()} against {what}"
+    figure = _scatter(document, against, "score", title, coloured=False)
+    if (ends := drawn_range(document)) is not None:
+        edge = 0.04 * (ends[1] - ends[0])
+        figure.update_yaxes(range=[_percent(ends[0] - edge), _percent(ends[1] + edge)])
+    return figure
+
+
+def funnel_figure(document: Document) -> go.Figure:
+    """Return how many designs each filter left, a line for every layer; layers of one funnel share a line."""
+    import plotly.graph_objects as go
+
+    groups: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for layer in document["layers"]:
+        stages = tuple((stage["stage"], stage["designs"]) for stage in layer["funnel"]["stages"])
+        if stages:
+            groups.setdefault(stages, []).append(layer["name"])
+    figure = go.Figure()
+    shown = sorted(groups.items(), key=lambda item: -item[0][0][1])[:MOST_LAYERS]
+    for index, (stages, names) in enumerate(shown):
+        name = _short(names[0], _LEGEND) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        figure.add_scatter(
+            x=[count or None for _, count in stages],
+            y=[_wrapped(stage) for stage, _ in stages],
+            mode="lines+markers",
+            name=name,
+            line={"color": _cycle(index), "width": 1.5},
+            marker={"symbol": _MARKS[index], "size": 8},
+            hoverinfo="text",
+            hovertext=[f"{name}<br>{html.escape(stage)}: {count_text(count)}" for stage, count in stages],
+        )
+    order = list(dict.fromkeys(_wrapped(stage) for found, _ in shown for stage, _ in found))
+    _style(figure, "Designs that each filter left", x="designs", y="")
+    figure.update_xaxes(type="log", exponentformat="power", dtick=2)
+    figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], showgrid=False)
+    return figure
+
+
+def spectra_figure(document: Document) -> go.Figure:
+    """Return the singular values of the largest layers, and (dotted) of their weights whitened by the covariance.
+
+    A cross marks the effective rank of each.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    known = [layer for layer in document["layers"] if (layer.get("spectra") or {}).get("weight")]
+    for index, layer in enumerate(sorted(known, key=lambda layer: -layer["params"])[:MOST_LAYERS]):
+        name = _short(layer["name"], _LEGEND)
+        for dash, kind, found in zip(_LINES, ("weight", "whitened"), _spectra(layer), strict=True):
+            if found is None:
+                continue
+            label = name if kind == "weight" else f"{name}, whitened"
+            points = [p for p in zip(found["ranks"], found["values"], found["errors"], strict=True) if p[1] > 0]
+            figure.add_scatter(
+                x=[rank for rank, _, _ in points],
+                y=[value for _, value, _ in points],
+                mode="lines",
+                name=label,
+                legendgroup=str(index),
+                showlegend=kind == "weight",
+                line={"color": _cycle(index), "width": 1.6, "dash": dash},
+                hoverinfo="text",
+                hovertext=[
+                    f"{label}<br>singular value {rank} of {found['size']}: {value:.3g} of the largest"
+                    f"<br>error of the best matrix of rank {rank}: {error:.1%}"
+                    for rank, value, error in points
+                ],
+            )
+            figure.add_scatter(
+                x=[found["effective_rank"]],
+                y=[_at(points, found["effective_rank"])],
+                mode="markers",
+                showlegend=False,
+                legendgroup=str(index),
+                marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": _cycle(index)}},
+                hoverinfo="text",
+                hovertext=[f"{label}<br>effective rank {found['effective_rank']:.1f} of {found['size']}"],
+            )
+    _style(figure, "Singular values (dotted: whitened)", x="rank", y="singular value / largest")
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
+    figure.update_xaxes(rangemode="tozero")
+    return figure
+
+
+def _spectra(layer: Any) -> tuple[Any, Any]:
+    return layer["spectra"]["weight"], layer["spectra"].get("whitened")
+
+
+def _at(points: Sequence[tuple[int, float, float]], rank: float) -> float | None:
+    """Return the singular value nearest to a rank that need not be whole."""
+    return min(points, key=lambda point: abs(point[0] - rank))[1] if points else None
+
+
+def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> go.Figure:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    designs = every_design(document)
+    # What matters most is drawn last, so nothing lies over it.
+    for role in reversed(ROLES):
+        listed = [design for design in designs if role_of(design, document) == role]
+        if not listed:
+            continue
+        marker: dict[str, Any] = {"symbol": SYMBOLS[role], "size": _SIZES[role], "color": COLOURS[role]}
+        marker["line"] = {"width": 0.8, "color": "rgba(255,255,255,0.8)"}
+        if role == "dominated":
+            marker["line"] = {"width": 1.2, "color": COLOURS[role]}
+        elif coloured and None not in (values := [_value(design, "score", document) for design in listed]):
+            marker |= {"color": values, "coloraxis": "coloraxis"}
+            marker["line"] = {"width": 1.0, "color": _LINE}
+        if role == "recommended":
+            marker["line"] = {"width": 1.4, "color": COLOURS[role] if coloured else "rgba(255,255,255,0.9)"}
+        figure.add_scatter(
+            x=[_value(design, x, document) for design in listed],
+            y=[_value(design, y, document) for design in listed],
+            error_x=None if role == "dominated" else _error(listed, x, document),
+            error_y=None if role == "dominated" else _error(listed, y, document),
+            mode="markers",
+            name=role,
+            marker=marker,
+            hoverinfo="text",
+            hovertext=[hover_text(design, document) for design in listed],
+            legendgroup=role,
+            legendrank=ROLES.index(role),
+            showlegend=not coloured,
+        )
+        if coloured:
+            # A legend entry of its own: in one colour, as the designs of a role have many.
+            plain = {"symbol": SYMBOLS[role], "size": _SIZES[role], "color": COLOURS["dominated"]}
+            figure.add_scatter(
+                x=[None],
+                y=[None],
+                mode="markers",
+                name=role,
+                marker=plain,
+                hoverinfo="skip",
+                legendgroup=role,
+                legendrank=ROLES.index(role),
+            )
+    titles = {
+        "latency_us": f"latency, {document['latency']['kind']} (µs)",
+        "params": "parameters",
+        "score": f"{_score_name(document)} (%)",
+    }
+    _style(figure, title, x=titles[x], y=titles[y])
+    for axis, key in ((figure.layout.xaxis, x), (figure.layout.yaxis, y)):
+        if key != "score":
+            axis.update(type="log", dtick="D2", tickformat="~s" if key == "params" else ",~r")
+    return figure
+
+
+def hover_text(design: DesignEntry, document: Document) -> str:
+    """Return what the pointer shows on a design: costs against the original, score, plan."""
+    base, score = document["baseline"], _score_name(document)
+    bracket = f"[{us_text(design['latency_low_us'])}..{us_text(design['latency_high_us'])}]"
+    lines = [
+        f"<b>{html.escape(design['id'])}</b> {role_of(design, document)}",
+        f"parameters {design['params']:,} {_against(base['params'], design['params'])}",
+        f"latency {us_text(design['latency_us'])} µs {bracket} {document['latency']['kind']} "
+        f"{_against(base['latency_us'], design['latency_us'])}",
+    ]
+    value, error = shown_value(design, document), loss_error(design)
+    if not is_verified(document):
+        lines.append(f"{score} {'unknown' if value is None else f'{value:.2%}'}, loss not measured")
+    else:
+        lines.append(f"{score} {value:.2%} {_interval(design)}")
+    if design["id"] != base["id"] and is_verified(document):
+        change = points_text(reported_score(design) - reported_score(base))
+        lines.append(f"{change}{'' if error is None else f' ± {100 * error:.2f}'} points from the original")
+    if design["accuracy"] is not None:
+        change = points_text(chosen_score(design) - chosen_score(base))
+        lines.append(
+            f"on the data that choose {chosen_score(design):.2%}, "
+            f"{change} ± {100 * design['loss_standard_error']:.2f} points"
+        )
+    plan = [f"{_short(name)} = {html.escape(text)}" for name, text in factorized(design).items()]
+    lines += plan[:_MOST_PLAN_LINES]
+    if len(plan) > _MOST_PLAN_LINES:
+        lines.append(f"and {len(plan) - _MOST_PLAN_LINES} more layers")
+    return "<br>".join(line.strip() for line in lines)
+
+
+def _interval(design: DesignEntry) -> str:
+    bounds = reported_interval(design)
+    return "" if bounds is None else f"[{100 * bounds[0]:.1f}..{100 * bounds[1]:.1f}]"
+
+
+def _against(before: float, after: float) -> str:
+    text = times_text(before, after)
+    return f"({text.replace('x', '×')})" if text else ""
+
+
+def _value(design: DesignEntry, key: str, document: Document) -> float | None:
+    if key != "score":
+        return float(design[key])
+    value = shown_value(design, document)
+    return None if value is None else _percent(value)
+
+
+def _error(designs: Sequence[DesignEntry], key: str, document: Document) -> dict[str, Any] | None:
+    """Return the bracket of a latency, or one standard error of a score's loss against the original."""
+    look = {"thickness": 1, "width": 0, "color": _LINE}
+    if key == "latency_us":
+        above = [design["latency_high_us"] - design["latency_us"] for design in designs]
+        below = [design["latency_us"] - design["latency_low_us"] for design in designs]
+        return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
+    if key == "score" and is_verified(document) and any(loss_error(design) is not None for design in designs):
+        return {"type": "data", "array": [_percent(loss_error(design) or 0.0) for design in designs], **look}
+    return None
+
+
+def _style(figure: go.Figure, title: str, x: str, y: str) -> None:
+    axis = {
+        "gridcolor": _GRID,
+        "linecolor": _LINE,
+        "tickcolor": _LINE,
+        "showline": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        "zeroline": False,
+        "automargin": True,
+    }
+    figure.update_layout(
+        template="none",
+        title={"text": html.escape(title), "x": 0, "xref": "paper", "font": {"size": 15}},
+        font={"family": _FONT, "size": 12, "color": "#4a525c"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 56, "r": 12, "t": 48, "b": 48},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        hoverlabel={"align": "left", "font": {"family": _FONT, "size": 12}},
+        hovermode="closest",
+    )
+    figure.update_xaxes(**axis, title={"text": x, "standoff": 8})
+    figure.update_yaxes(**axis, title={"text": y, "standoff": 8})
+
+
+def _score_name(document: Document) -> str:
+    return html.escape(shown_name(document))
+
+
+def _percent(fraction: float) -> float:
+    return round(100 * fraction, 6)
+
+
+def _short(name: str, widest: int = _WIDEST) -> str:
+    """Return a layer's name, escaped, its middle left out where it is long."""
+    if len(name) > widest:
+        name = f"{name[: widest // 2 - 1]}…{name[-widest // 2 :]}"
+    return html.escape(name, quote=False)
+
+
+def _wrapped(text: str) -> str:
+    return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(text, 24))
+
+
+def _cycle(index: int) -> str:
+    colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a828c", "#e69f00", "#56b4e9", "#b0a000")
+    return colours[index % len(colours)]

@@ -1,0 +1,1 @@
+"""Proposers of plans: functions of what was evaluated."""

@@ -1,0 +1,66 @@
+"""What a sampler is: the space it proposes from, what it is told, and what it gives."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lrfdse.search.plans.tables import LayerTable
+from lrfdse.search.study.queue import Plan
+
+_BATCH = 5
+"""Plans proposed at once: few enough to learn from them, enough to keep some workers busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """All plans: one choice of every table."""
+
+    tables: tuple[LayerTable, ...]
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """Layer name to factorization texts."""
+        return {table.layer: tuple(choice.text for choice in table.choices) for table in self.tables}
+
+    @property
+    def size(self) -> int:
+        """How many plans there are."""
+        return math.prod(len(table.choices) for table in self.tables)
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield every plan, the last layer changing fastest."""
+        return itertools.product(*self.choices.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An evaluated plan as samplers see it."""
+
+    plan: Plan
+    values: tuple[float, float, float]
+    """Latency and params, the less the better, and the score."""
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    """Name to a number that is positive where the constraint is broken."""
+
+
+Propose = Callable[[Space, Sequence[Told], Collection[Plan], int, int], list[Plan]]
+"""From the space, what was evaluated, what needs no evaluation, a seed and a count to so many new plans, or fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A way to propose plans."""
+
+    name: str
+    """The name under which it is registered; designs say it as their origin."""
+    propose: Propose
+    batch: int | None = _BATCH
+    """Plans proposed at once; None where they do not depend on what was evaluated."""
+    needs: str = ""
+    """Module that must be installed."""
+    package: str = ""
+    whole_space: bool = False
+    """Whether every plan is proposed, so that the space must not be larger than the budget."""

@@ -1,0 +1,1 @@
+"""The Optuna study: its storage, its queue, and who evaluates."""

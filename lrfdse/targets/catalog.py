@@ -1,0 +1,177 @@
+"""Targets and search spaces: TOML files, found by name among those that ship or by path."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lrfdse.base.folders import data_folder
+from lrfdse.base.keys import digest
+from lrfdse.errors import InputError
+from lrfdse.ir.space import SearchSpace
+from lrfdse.targets import isa
+from lrfdse.targets.target import CacheLevel, Target
+
+_Noun = TypeVar("_Noun", Target, SearchSpace, CacheLevel)
+
+_SECTIONS = ("compile", "vector", "run", "core", "memory")
+"""Tables of a target file; they only group the fields for the reader."""
+
+_LATENCIES = ("last_level_latency", "dram_latency")
+
+
+def names(kind: str) -> list[str]:
+    """Return the names that ship for "targets" or "search_spaces", sorted."""
+    return sorted(path.stem for path in data_folder(kind).glob("*.toml"))
+
+
+def noun_digest(noun: Target | SearchSpace) -> str:
+    """Return a name for everything that a target or search space says that has an effect."""
+    told = {"summary", "provenance"}
+    return digest([(f.name, getattr(noun, f.name)) for f in dataclasses.fields(noun) if f.name not in told])
+
+
+def load_target(name_or_path: str) -> Target:
+    """Read a target by name, or from a TOML file of the user's own.
+
+    Raises
+    ------
+    InputError
+        The name is unknown (the message holds the nearest ones), or the file is not a valid target.
+    ToolError
+        The plug-in that offers the target's instruction set cannot be imported.
+    """
+    path = _find(name_or_path, "targets", "target")
+    table = _read(path)
+    flat = {key: value for key, value in table.items() if key not in _SECTIONS}
+    for section in _SECTIONS:
+        flat |= _table(table.get(section, {}), f"{path}: key {section!r}")
+    target = _make(Target, {"name": path.stem, **flat}, str(path))
+    if target.isa not in isa.names():
+        raise InputError(f"{path}: isa {target.isa!r} is unknown: {', '.join(isa.names())} or a plug-in's")
+    isa.instruction_set(target.isa)
+    rates = ("clock_mhz", "fma_per_cycle", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
+    rules = {
+        "`lanes` must be a power of two": _is_power_of_two(target.lanes),
+        "`vector_registers >= 1` must hold": target.vector_registers >= 1,
+        "`groups` must hold powers of two": all(map(_is_power_of_two, target.groups or (0,))),
+        "`link` must be given where there is an emulator": target.is_native or bool(target.link),
+        "`line` must be a power of two": _is_power_of_two(target.line),
+        **{f"`{name} > 0` must hold": 0 < getattr(target, name) < math.inf for name in rates},
+        **{f"`{name} >= 0` must hold": 0 <= getattr(target, name) < math.inf for name in _LATENCIES},
+    }
+    for name in ("l1", "last_level"):
+        cache: CacheLevel = getattr(target, name)
+        rules[f"`{name}.kib >= 1` must hold"] = cache.kib >= 1
+        rules[f"`{name}.ways >= 1` must hold"] = cache.ways >= 1
+    _check(rules, path)
+    return target
+
+
+def load_search_space(name_or_path: str) -> SearchSpace:
+    """Read a search space by name, or from a TOML file of the user's own; every key has a default.
+
+    Whether its fitting method exists is for whoever fits to say: a plug-in may bring it.
+
+    Raises
+    ------
+    InputError
+        The name is unknown (the message holds the nearest ones), or the file is not a valid search space.
+    """
+    path = _find(name_or_path, "search_spaces", "search space")
+    space = _make(SearchSpace, {"name": path.stem, **_read(path)}, str(path))
+    rules = {
+        "`max_cores >= 2` must hold": space.max_cores >= 2,
+        "`dense_ranks_to >= 0` must hold": space.dense_ranks_to >= 0,
+        "`rank_step >= 1` must hold": space.rank_step >= 1,
+        "`min_ratio >= 1` must hold": 1 <= space.min_ratio < math.inf,
+        "`min_ratio_large >= 1` must hold": 1 <= space.min_ratio_large < math.inf,
+        "`min_size >= 0` must hold": space.min_size >= 0,
+        "`max_compiled >= 1` must hold": space.max_compiled >= 1,
+        '`directions` must be "rl", "lr" or both': bool(space.directions),
+    }
+    _check(rules, path)
+    return space
+
+
+def _check(rules: Mapping[str, bool], path: Path) -> None:
+    for rule, holds in rules.items():
+        if not holds:
+            raise InputError(f"{path}: {rule}")
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number >= 1 and number & (number - 1) == 0
+
+
+def _find(name_or_path: str, kind: str, word: str) -> Path:
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise InputError(f"{name_or_path}: no such {word} file")
+        return path
+    known = names(kind)
+    if name_or_path not in known:
+        near = difflib.get_close_matches(name_or_path, known, n=3, cutoff=0.4) or known
+        raise InputError(
+            f"unknown {word} {name_or_path!r}: did you mean {', '.join(near)}? (or give a path ending in .toml)"
+        )
+    return data_folder(kind) / f"{name_or_path}.toml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file: {error}") from error
+
+
+def _make(noun: type[_Noun], values: Mapping[str, Any], where: str) -> _Noun:
+    fields = {field.name: field for field in dataclasses.fields(noun)}
+    if unknown := sorted(set(values) - set(fields)):
+        near = difflib.get_close_matches(unknown[0], fields, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"{where}: unknown key {unknown[0]!r}{hint}")
+    required = {name for name, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
+    if missing := sorted(required - set(values)):
+        raise InputError(f"{where}: missing key {missing[0]!r}")
+    hints = typing.get_type_hints(noun)
+    return noun(**{name: _checked(value, hints[name], f"{where}: key {name!r}") for name, value in values.items()})
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} must be a table, but got {value!r}")
+    return value
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    """Return `value` as the field's type, lists as tuples; refuse what does not fit."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is CacheLevel:
+        return _make(CacheLevel, _table(value, where), where)
+    if origin is Mapping:
+        return {key: _checked(item, parts[1], f"{where}: key {key!r}") for key, item in _table(value, where).items()}
+    if origin is typing.Literal:
+        if value not in parts:
+            raise InputError(f"{where} must be one of {', '.join(map(str, parts))}, but got {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{where} must be a list, but got {value!r}")
+        return tuple(_checked(item, parts[0], where) for item in value)
+    if origin is types.UnionType:
+        return _checked(value, parts[0], where)
+    if hint is float and type(value) is int:
+        return float(value)
+    plain = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    if type(value) is not hint:
+        raise InputError(f"{where} must be {plain[hint]}, but got {value!r}")
+    return value

@@ -1,0 +1,38 @@
+"""AArch64 with NEON."""
+
+from __future__ import annotations
+
+from lrfdse.targets.isa import classes
+from lrfdse.targets.isa.arm_registers import aarch64_registers
+from lrfdse.targets.isa.code import Instruction
+from lrfdse.targets.isa.description import InstructionSet, Probe
+
+AARCH64 = InstructionSet(
+    name="aarch64",
+    llvm="aarch64",
+    machine="aarch64",
+    zig="aarch64-linux-musl",
+    comment="//",
+    classes=(
+        (classes.VECTOR_FMA, r"fml[as]\s+v"),
+        (classes.SCALAR_FMA, r"(fn?m(add|sub)|fml[as])\s"),
+        (classes.VECTOR_LOAD, r"(ldn?p|ldu?r)\s+q|ld[1-4]r?\s"),
+        (classes.VECTOR_STORE, r"(stn?p|stu?r)\s+q|st[1-4]\s"),
+        (classes.SCALAR_LOAD, r"ld"),
+        (classes.SCALAR_STORE, r"st"),
+        (classes.BRANCH, r"(b|b\.\w+|blr?|br|cbn?z|tbn?z|ret)\b"),
+        (classes.OTHER_VECTOR, r".*\b(v\d+\.|q\d)"),
+        (classes.OTHER_FLOAT, r"f|.*\s[sd]\d+\b"),
+    ),
+    # Callee-saved registers are the d halves.
+    spills=(r"\b(ldr|str|ldp|stp|ldur|stur)\s+[qs]\d+,.*\[sp\b",),
+    probe=Probe(
+        fma="fmadd s{0}, s0, s1, s{0}",
+        addition="add x{0}, x{0}, #1",
+        vector=Instruction("fmla v2.4s, v0.4s, v1.4s"),
+        first=2,
+    ),
+    registers=aarch64_registers,
+    loads_ahead=True,
+    abi_option="mfloat-abi",
+)

@@ -1,0 +1,43 @@
+"""32-bit ARM, version 7 (A32), with NEON and VFP."""
+
+from __future__ import annotations
+
+from lrfdse.targets.isa import classes
+from lrfdse.targets.isa.arm_registers import armv7_registers
+from lrfdse.targets.isa.code import Instruction
+from lrfdse.targets.isa.description import InstructionSet, Probe
+
+ARMV7 = InstructionSet(
+    name="armv7",
+    llvm="armv7a",
+    machine="armv7l",
+    zig="arm-linux-musleabihf",
+    comment="@",
+    classes=(
+        (classes.VECTOR_FMA, r"v(fm|ml)[as]\S*\s+[qd]"),
+        (classes.SCALAR_FMA, r"v(fn?m|n?ml)[as]\S*\s+s"),
+        (classes.VECTOR_LOAD, r"vld(\d|r\s+d|m)|vpop"),
+        (classes.VECTOR_STORE, r"vst(\d|r\s+d|m)|vpush"),
+        (classes.SCALAR_LOAD, r"vldr|ldr|ldm|pop"),
+        (classes.SCALAR_STORE, r"vstr|str|stm|push"),
+        (classes.BRANCH, r"(b|bl|bx|blx)(eq|ne|cs|hs|cc|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?\s"),
+        (classes.OTHER_FLOAT, r"v\S+\s+s\d|vmrs|vcmp"),
+        (classes.OTHER_VECTOR, r"v"),
+    ),
+    spills=(
+        # Only stack slots are known to be aligned.
+        r"\bv(ld|st)1\.\d+\s+\{[^}]*\},\s*\[\w+\s*:(64|128)\]",
+        r"\bv(ld|st)(r|mia)\s+[sdq]?\d*,?.*\bsp\b",
+    ),
+    probe=Probe(
+        fma="vmla.f32 s{0}, s0, s1",
+        addition="add r{0}, r{0}, #1",
+        vector=Instruction("vmul.f32 q2, q0, q1"),
+        first=2,
+    ),
+    registers=armv7_registers,
+    # There are too few registers to load ahead.
+    loads_ahead=False,
+    explicit_fma="+vfp4",
+    abi_option="mfloat-abi",
+)

@@ -1,0 +1,120 @@
+"""The description of an instruction set: everything about one that the rest of lrfdse asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from lrfdse.targets.isa.classes import INTEGER, Rules
+from lrfdse.targets.isa.code import Instruction, Registers, Sequence
+
+
+def plain_sequence(texts: Iterable[str], vtype: int | None) -> Sequence:
+    """Return instructions that run alike whatever was executed before them; there is no `vtype` to know.
+
+    >>> plain_sequence(["nop", "ret"], None)
+    (Instruction(text='nop', vtype=None), Instruction(text='ret', vtype=None))
+    """
+    return tuple(Instruction(text) for text in texts)
+
+
+def same(instruction: Instruction) -> Instruction:
+    """Return the instruction as it is: each has its own entry in a scheduling table."""
+    return instruction
+
+
+def no_hints(sequence: Sequence) -> tuple[str, ...]:
+    """Return nothing: llvm-mca reads the instructions without further help."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Instructions that tell whether LLVM's model of a core can be used: FMAs, each before an independent addition.
+
+    The texts of `fma` and `addition` have a place ``{0}`` for the number of the register that they add to. Eight
+    registers from `first` on are used; no other register of theirs may be written by either.
+    """
+
+    fma: str
+    """A scalar float32 multiply-add into register ``{0}``."""
+    addition: str
+    """An integer addition to register ``{0}``."""
+    vector: Instruction
+    """A vector multiply-add or multiplication, whose latency a usable model knows."""
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """What vector instructions can do beyond those of plain SIMD sets (NEON, AVX), which leave all of it out."""
+
+    any_length: bool = False
+    """An operation may take any number of elements, not only a power of two."""
+    grouped: bool = False
+    """Several registers form one vector; their number is a power of two (LMUL)."""
+    strided: bool = False
+    """One instruction stores elements that lie apart (LLVM's ``vp.strided``)."""
+    reducing: bool = False
+    """One instruction adds up the lanes (LLVM's ``vector.reduce.fadd``)."""
+    scalars_apart: bool = False
+    """Scalar operands lie in registers of their own, which vectors do not share."""
+    length_varies: bool = False
+    """Cores differ in the length of their registers: a program for a board reads it before it calls a kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionSet:
+    """An instruction set: its names elsewhere, its text, its registers, and what code generation does about it.
+
+    Adding one means adding such an object; nothing outside `lrfdse.targets` asks for a set's name.
+    """
+
+    name: str
+    """What the key ``isa`` of a target says."""
+    llvm: str
+    """Architecture of LLVM's triples, under which its tools read code."""
+    machine: str
+    """What Linux calls machines of it (``uname -m``)."""
+    zig: str
+    """Zig's ``-target`` for static programs under Linux."""
+    comment: str
+    """What begins a comment in LLVM's assembly."""
+
+    classes: Rules
+    """Classes of instructions, see `class_of`; vector forms stand before the scalar ones that their patterns cover."""
+    spills: tuple[str, ...]
+    """Patterns of lines that move a vector or a float between a register and the stack."""
+
+    probe: Probe
+    registers: Callable[[Instruction], Registers] | None
+    """Returns what an instruction reads and writes, for in-order cores; None where all cores are out of order."""
+    canonical: Callable[[Instruction], Instruction] = same
+    """Returns an instruction of the same cost, under which a scheduling table is kept: fewer texts, smaller tables."""
+    sequence: Callable[[Iterable[str], int | None], Sequence] = plain_sequence
+    """Returns a run's instructions from their texts and the vtype at its entry."""
+    hints: Callable[[Sequence], tuple[str, ...]] = no_hints
+    """Returns the comments, without their sign, that llvm-mca has to read before a sequence."""
+
+    vectors: Vectors = Vectors()
+    loads_ahead: bool = False
+    """Kernels hold operands in registers and load them an iteration ahead; else they multiply what they just loaded."""
+    holds_bodies: bool = False
+    """LLVM holds the operands of a whole loop body in registers at once, so that they bound its size."""
+    folds_loads: bool = False
+    """Arithmetic takes operands from memory, so that loads of straight code need no registers of their own."""
+    reassociates: bool = False
+    """LLVM must be allowed to add in any order, or it sums lanes one by one."""
+    explicit_fma: str | None = None
+    """Feature with which FMAs must be asked for one by one, because LLVM does not form them; None where it does."""
+    abi_option: Literal["mabi", "mfloat-abi"] = "mabi"
+    """The option of TVM's that takes a target's ``abi``."""
+
+    def class_of(self, instruction: str) -> str:
+        """Return the class of an instruction's text, one of `lrfdse.targets.isa.classes.CLASSES`.
+
+        The first rule whose pattern the text begins with gives it; without one the instruction is an integer's.
+        """
+        return next((name for name, pattern in self.classes if re.match(pattern, instruction)), INTEGER)

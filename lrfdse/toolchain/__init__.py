@@ -1,0 +1,1 @@
+"""The programs that compiling and measuring need: found, checked, called."""

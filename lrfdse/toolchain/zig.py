@@ -1,0 +1,108 @@
+"""Compiling the C of qemu/ once and linking kernels: zig for every target, results in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lrfdse.base.folders import cache_folder, data_folder
+from lrfdse.errors import KernelError, ToolError
+from lrfdse.ir.kernel import Artifact
+from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import plugin_api, require_emulator, require_zig
+
+COMMON = ("-O2", "-std=gnu11", "-fomit-frame-pointer")
+_PLUGIN = ("-shared", "-fPIC", "-nostdlib")
+FREESTANDING = ("-c", "-ffreestanding", "-fno-stack-protector", "-fno-sanitize=undefined")
+
+
+def plugin(target: Target) -> Path:
+    """Return the emulator plugin, compiled for the installed QEMU's interface.
+
+    It is not linked against the C library, whose functions the emulator process already holds: that spares zig
+    building its own start-up files the first time.
+    """
+    api = plugin_api(require_emulator(target).version)
+    return _compiled("lrfmeter.c", (*COMMON, *_PLUGIN, f"-DLRF_API={api}"), ".so")
+
+
+def harness(target: Target, arguments: int) -> Path:
+    """Return the emulator harness for kernels with so many arguments, compiled for `target`."""
+    options = ("-target", target.link, *COMMON, *FREESTANDING, *_call(arguments))
+    return _compiled("harness.c", options, ".o")
+
+
+def timer(arguments: int) -> Path:
+    """Return the host meter's timing loops for kernels with so many arguments."""
+    return _compiled("timer.c", ("-c", "-fPIC", *COMMON, "-fno-sanitize=undefined", *_call(arguments)), ".o")
+
+
+def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = False) -> Path:
+    """Link a kernel's object with the harness or the timer into `folder`; return the program or the shared library.
+
+    Raises
+    ------
+    KernelError
+        The linker refused, for example an object for another machine or an undefined symbol.
+    """
+    kernel, program = folder / "kernel.o", folder / "program"
+    kernel.write_bytes(artifact.object_code)
+    kind = ("-shared",) if shared else ("-static", "--gc-sections")
+    names = f"--defsym=lrf_kernel={artifact.symbol}"
+    command = [require_zig().path, "ld.lld", *kind, names, str(support), str(kernel), "-o", str(program)]
+    try:
+        run_zig(command, "linking")
+    except ToolError as error:
+        raise KernelError(f"{artifact.spec}: {error}") from error
+    return program
+
+
+def _call(arguments: int) -> tuple[str, str]:
+    names = ",".join(f"argument[{i}]" for i in range(arguments))
+    return f"-DLRF_PARAMETERS={','.join(['float *'] * arguments)}", f"-DLRF_ARGUMENTS={names}"
+
+
+def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
+    """Compile one file of qemu/, unless the cache holds the result of the same text, options and compiler."""
+    zig = require_zig()
+    text = data_folder("qemu") / source
+    identity = "\0".join((hashlib.sha256(text.read_bytes()).hexdigest(), zig.version, *options))
+    made = cache_folder() / "built" / f"{text.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}{suffix}"
+    if made.is_file():
+        return made
+    try:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
+            fresh = Path(scratch, made.name)
+            run_zig([zig.path, "cc", *options, str(text), "-o", str(fresh)], f"compiling {source}")
+            fresh.replace(made)
+    except OSError as error:
+        raise ToolError(
+            f"cannot write to the cache folder {made.parent}: {error}; name another with --cache"
+        ) from error
+    return made
+
+
+def run_zig(command: Sequence[str], what: str) -> None:
+    """Run a command of zig's; `what` names the step in errors.
+
+    Raises
+    ------
+    ToolError
+        It cannot be run, or fails.
+    """
+    zig_cache = str(cache_folder() / "zig")
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=600)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError(f"{what} failed: {error}") from error
+    if run.returncode:
+        lines = (
+            [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines() or ["no message"]
+        )
+        raise ToolError(f"{what} failed: {next((line for line in lines if 'error' in line), lines[0]).strip()}")

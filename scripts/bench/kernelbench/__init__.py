@@ -1,1 +1,0 @@
-"""The parts of the kernels benchmark (scripts/bench/kernels.py)."""

@@ -1,1 +1,0 @@
-"""Parts of scripts/bench/meter.py: the model meter against hardware and against a simulator."""

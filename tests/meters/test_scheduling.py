@@ -1,0 +1,178 @@
+"""Cycles of the core models: what is known of X60, the self-test of every shipped core, and the decomposition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lrfdse.errors import KernelError
+from lrfdse.meters import scheduling
+from lrfdse.meters.disassemble import Disassembler
+from lrfdse.meters.mca import CoreModel, Mca
+from lrfdse.meters.nest import flatten
+from lrfdse.meters.scheduling import McaCycles, SelfTest, compute, open_engine, self_test
+from lrfdse.meters.scoreboard import Scoreboard
+from lrfdse.meters.trace import parse, record
+from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.isa.code import Instruction
+
+VTYPE = {"m1": 0b010_000, "m2": 0b010_001, "m4": 0b010_010}
+
+
+@pytest.fixture(scope="module")
+def x60():
+    return Scoreboard(Mca(CoreModel.of(load_target("riscv64"))))
+
+
+@pytest.mark.parametrize(("group", "occupied", "load"), [("m1", 1, 3), ("m2", 2, 4), ("m4", 4, 8)])
+def test_x60_vector_fmas_by_register_group(x60, group, occupied, load):
+    def loop(text, registers):
+        return x60.loops([tuple(Instruction(text.format(i), VTYPE[group]) for i in registers)])[0]
+
+    assert loop("vfmacc.vf v{}, fa0, v0", [8]) == 5
+    assert loop("vfmacc.vf v{}, fa0, v0", range(4, 32, 4)) == max(7 * occupied, 5)
+    assert loop("vle32.v v{}, (a0)", [8]) == load
+
+
+def test_x60_issues_an_addition_beside_each_fma(x60):
+    """llvm-mca makes the additions wait for the FMAs in front of them: 12 cycles."""
+    pairs = [(f"fmadd.s fa{i}, ft0, ft1, ft2", f"addi a{i}, a{i}, 1") for i in range(3)]
+    body = tuple(Instruction(text) for pair in pairs for text in pair)
+    assert x60.loops([body])[0] == 3
+    assert McaCycles(Mca(CoreModel.of(load_target("riscv64")))).loops([body])[0] == pytest.approx(12, abs=0.5)
+
+
+_VECTOR_FMA = {
+    "riscv64": "vfmacc.vf v{}, fa0, v31",
+    "aarch64": "fmla v{}.4s, v30.4s, v31.4s",
+    "armv7": "vfma.f32 q{}, q14, q15",
+    "x86_64": "vfmadd231ps %ymm14, %ymm15, %ymm{}",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "dependent", "peak"),
+    [
+        ("riscv64", 0, 5, 8),
+        ("riscv64-p670", 192, 6, 8),
+        ("riscv64-x280", 0, 8, 16 / 3),
+        ("aarch64", 128, 4, 4),
+        ("aarch64-a55", 0, 4, 8),
+        ("armv7", 128, 4, 8),
+        ("x86-64-v3", 320, 4, 16),
+    ],
+)
+def test_vector_fmas_wait_for_each_other_and_reach_a_peak(name, window, dependent, peak, measured_target):
+    """By LLVM; its peaks of X280, A55 and ARMv7 are not those of the targets (docs/meter.md)."""
+    target = measured_target(name)
+    engine = open_engine(CoreModel.of(target))
+    text, vtype = _VECTOR_FMA[target.isa], VTYPE["m1"] if target.isa == "riscv64" else None
+
+    def cycles(registers):
+        return engine.loops([tuple(Instruction(text.format(i), vtype) for i in registers)])[0]
+
+    assert cycles([2] * 12) == pytest.approx(12 * dependent, abs=0.2)
+    assert 12 * target.lanes / cycles(range(12)) == pytest.approx(peak, rel=0.01)
+    assert engine.window == window
+
+
+def test_a_dependent_chain_costs_its_latencies(x60):
+    body = (Instruction("fadd.s fa0, fa0, fa1"), Instruction("fadd.s fa0, fa0, fa2"))
+    (cost,) = x60._mca.table([body[0]])
+    assert x60.loops([body])[0] == 2 * cost.latency
+
+
+def test_the_engine_of_every_shipped_core():
+    found = {}
+    for name in names("targets"):
+        target = load_target(name)
+        if not target.is_native:
+            found[name] = open_engine(CoreModel.of(target)).name
+    expected = {
+        "riscv64": "scoreboard",
+        "riscv64-u74": "scoreboard",
+        "aarch64": "llvm-mca",
+        "aarch64-a55": "llvm-mca",
+        "armv7": "llvm-mca",
+        "riscv64-p670": "llvm-mca",
+        "riscv64-x280": "scoreboard",
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("core", "isa"), [("cortex-a53", "aarch64-a55"), ("cortex-r52", "armv7")])
+def test_other_cores_whose_results_llvm_orders_take_the_scoreboard(core, isa):
+    model = CoreModel.of(load_target(isa))
+    test = self_test(CoreModel(model.isa, core, model.features, is_vector=False))
+    assert test.engine == "scoreboard"
+    assert test.mca > 2 * test.scoreboard
+
+
+def test_a_core_that_fails_both_engines_has_none(monkeypatch):
+    assert SelfTest(bound=8, mca=20, scoreboard=16).engine is None
+    monkeypatch.setattr(scheduling, "self_test", lambda core: SelfTest(bound=8, mca=20, scoreboard=16))
+    with pytest.raises(Exception, match="20 cycles by llvm-mca and 16 by the scoreboard, where 8 are due"):
+        open_engine(CoreModel.of(load_target("riscv64")))
+
+
+@pytest.mark.parametrize(
+    ("name", "deviation"),
+    [
+        ("riscv64", 0),
+        ("riscv64-u74", 0),
+        ("riscv64-x280", 0),
+        ("aarch64-a55", 0.003),
+        ("aarch64", 0.015),
+        ("armv7", 0.015),
+        ("riscv64-p670", 0.015),
+        ("x86-64-v3", 0.015),
+    ],
+)
+def test_the_pieces_add_up_to_the_whole_trace(name, deviation, matvec, measured_target):
+    """One kernel as a single sequence of all its executed instructions, against the pieces it is cut into."""
+    target = measured_target(name)
+    trace = record(*_case(matvec, target), timeout=600)
+    sequences = Disassembler(target).sequences(trace)
+    engine = open_engine(CoreModel.of(target))
+    decomposed = compute(trace, sequences, engine, "kernel")
+    first, *others = flatten(trace.nest)
+    executed = tuple(instruction for run in others for instruction in sequences[run])
+    assert len(executed) == decomposed.instructions
+    (whole,) = engine.edges([(sequences[first], executed)])
+    assert decomposed.cycles == pytest.approx(whole, rel=deviation, abs=0)
+
+
+@pytest.mark.parametrize("core", ["cortex-a55", "cortex-a510"])
+def test_both_engines_agree_on_in_order_cores_that_pass_the_probe(core, matvec):
+    target = load_target("aarch64-a55")
+    trace = record(*_case(matvec, target), timeout=600)
+    sequences = Disassembler(target).sequences(trace)
+    mca = Mca(replace(CoreModel.of(target), name=core))
+    by_mca, by_scoreboard = (compute(trace, sequences, e, "kernel").cycles for e in (McaCycles(mca), Scoreboard(mca)))
+    assert by_scoreboard == pytest.approx(by_mca, rel=0.08)
+
+
+def _case(matvec, target):
+    artifact, arrays, expected = matvec(target, outputs=24, inputs=96)
+    return artifact, target, arrays, expected
+
+
+def _document(count):
+    return (
+        '{"regions":[' + ",".join(['{"accesses":0,"l1_misses":0,"l1_prefetched":0,"llc_misses":0,"llc_prefetched":0,'
+        '"llc_writebacks":0}'] * 2) + '],"runs":[[1,4096,4100,-1],[2,4100,4108,-1]],"nest":[1,[' + str(count)
+        + ',2]],"blocks":[[4096,"00150513 0ff0000f 00150513 "]]}'
+    )  # fmt: skip
+
+
+def test_instructions_that_the_model_does_not_know_are_refused():
+    target = load_target("riscv64")
+    trace = parse(_document(10))
+    with pytest.raises(KernelError, match=r"50\.0% are"):
+        compute(trace, Disassembler(target).sequences(trace), open_engine(CoreModel.of(target)), "kernel")
+
+
+def test_the_scoreboard_reads_only_sets_with_in_order_cores(measured_target):
+    with pytest.raises(ValueError, match="x86_64 has no reader of registers"):
+        Scoreboard(Mca(CoreModel.of(measured_target("x86-64-v3"))))

@@ -1,0 +1,131 @@
+"""Targets and search spaces: what ships is valid, what is wrong is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from lrfdse.base.folders import data_folder
+from lrfdse.calibrate.record import fixed_digest
+from lrfdse.errors import InputError
+from lrfdse.targets.catalog import load_search_space, load_target, names, noun_digest
+from lrfdse.targets.target import CacheLevel, Target
+
+PROVEN = ("clock_mhz", "fma_per_cycle", "last_level", "l1", "dram_bytes_per_cycle", "last_level_bytes_per_cycle")
+
+
+@pytest.mark.parametrize("name", names("targets"))
+def test_every_shipped_target_loads_and_says_where_its_numbers_come_from(name):
+    target = load_target(name)
+    assert target.name == name
+    assert set(PROVEN) <= set(target.provenance)
+    assert all(text.startswith(("published: ", "assumed: ", "assumed")) for text in target.provenance.values())
+    assert target.lanes == 1 or target.lanes & (target.lanes - 1) == 0
+
+
+def test_digests_of_a_target_in_earlier_results_are_still_its_own():
+    """They were made of the text of its fields; a fixed target's, not a file's, whose numbers may change."""
+    numbers = {f.name: 1 for f in dataclasses.fields(Target)}
+    texts = ("name", "isa", "triple", "cpu", "abi", "link", "core", "scheduling_model")
+    levels = {"l1": CacheLevel(32, 8), "last_level": CacheLevel(512, 16)}
+    lists = {"features": ("+v",), "groups": (1, 2), "emulator": ("qemu",)}
+    target = Target(**numbers | dict.fromkeys(texts, "x") | levels | lists)
+    assert noun_digest(target) == "8c4f71d1210f560e8160e1308fa668eb"
+    assert fixed_digest(target) == "f1e243fcf8634ca3c352bf654a7ea602"
+
+
+@pytest.mark.parametrize("name", names("search_spaces"))
+def test_every_shipped_search_space_loads(name):
+    assert load_search_space(name).name == name
+
+
+def test_an_unknown_target_names_the_nearest():
+    with pytest.raises(InputError, match="unknown target 'riscv46': did you mean riscv64"):
+        load_target("riscv46")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_core = 3", "unknown key 'max_core' .did you mean 'max_cores'"),
+        ("max_cores = 1", "`max_cores >= 2` must hold"),
+        ("max_cores = 'x'", "'max_cores' must be a whole number"),
+        ("directions = ['up']", "must be one of rl, lr"),
+        ("directions = []", '`directions` must be "rl", "lr" or both'),
+        ("dense_ranks_to = -5", "`dense_ranks_to >= 0` must hold"),
+        ("min_ratio_large = nan", "`min_ratio_large >= 1` must hold"),
+        ("min_ratio = 0.5", "`min_ratio >= 1` must hold"),
+        ("include = 'fc*'", "must be a list"),
+        ("= 3", "not a readable TOML file"),
+    ],
+)
+def test_a_wrong_search_space_is_one_clear_line(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_search_space(str(path))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_target_of_the_users_own_needs_every_number(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("summary = 'x'\nisa = 'riscv64'\n")
+    with pytest.raises(InputError, match="missing key"):
+        load_target(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("l1 = { kb = 32 }", "key 'l1': unknown key 'kb'"),
+        ("l1 = { kib = 32 }", "key 'l1': missing key 'ways'"),
+        ("l1 = { kib = '32', ways = 8 }", "key 'l1': key 'kib' must be a whole number"),
+        ("l1 = 32", "key 'l1' must be a table"),
+        ("last_level = { kib = 512, ways = 0 }", "`last_level.ways >= 1` must hold"),
+        ("last_level = { kib = 0, ways = 8 }", "`last_level.kib >= 1` must hold"),
+        ("lanes = 0", "`lanes` must be a power of two"),
+        ("lanes = 6", "`lanes` must be a power of two"),
+        ("vector_registers = 0", "`vector_registers >= 1` must hold"),
+        ("groups = []", "`groups` must hold powers of two"),
+        ("groups = [1, 0]", "`groups` must hold powers of two"),
+        ("line = 0", "`line` must be a power of two"),
+        ("link = ''", "`link` must be given where there is an emulator"),
+        ("clock_mhz = 0", "`clock_mhz > 0` must hold"),
+        ("clock_mhz = inf", "`clock_mhz > 0` must hold"),
+        ("fma_per_cycle = nan", "`fma_per_cycle > 0` must hold"),
+        ("dram_bytes_per_cycle = -1.5", "`dram_bytes_per_cycle > 0` must hold"),
+        ("dram_latency = -1", "`dram_latency >= 0` must hold"),
+        ("abi = 3", "key 'abi' must be a text"),
+    ],
+)
+def test_a_wrong_number_of_a_target_is_one_clear_line(tmp_path, line, message):
+    key = line.split(" ")[0]
+    good = (data_folder("targets") / "riscv64.toml").read_text()
+    text, found = re.subn(rf"^{key} = .*$", line, good, count=1, flags=re.MULTILINE)
+    assert found == 1
+    _refused(tmp_path / "mine.toml", text, message)
+
+
+def test_sections_of_a_target_are_tables(tmp_path):
+    good = (data_folder("targets") / "riscv64.toml").read_text()
+    head, _, _ = good.partition("[memory]")
+    _refused(tmp_path / "mine.toml", "memory = 3\n" + head, "key 'memory' must be a table, but got 3")
+    _refused(tmp_path / "mine.toml", good.replace('lanes = "pub', 'lanes = 8 # "pub'), "'lanes' must be a text")
+    before, _, _ = good.partition("[provenance]")
+    _refused(tmp_path / "mine.toml", "provenance = 'me'\n" + before, "key 'provenance' must be a table")
+
+
+def _refused(path, text, message):
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        load_target(str(path))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(InputError, match=r"nowhere\.toml: no such target file"):
+        load_target("nowhere.toml")

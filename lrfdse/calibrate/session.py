@@ -18,6 +18,8 @@ from lrfdse.board.result import BoardRun, board_line, read_run
 from lrfdse.deploy.designs import BENCH
 from lrfdse.errors import InputError, ToolError
 from lrfdse.ir.kernel import KernelSpec
+from lrfdse.results.read import read_document
+from lrfdse.results.write import board_of, write_document
 from lrfdse.targets import isa
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.eviction import eviction_note
@@ -187,8 +189,6 @@ def bench(
     ToolError
         The board cannot be reached, or a kernel crashed or computed wrong numbers there.
     """
-    from lrfdse.results.read import read_document
-    from lrfdse.results.write import board_of, write_document
     from lrfdse.targets.catalog import load_target
 
     document = read_document(folder)

@@ -17,6 +17,7 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
 from lrfdse.repair.builder import Builder
 from lrfdse.repair.corrections import open_corrections
+from lrfdse.results.read import read_document
 from lrfdse.results.settings import Data
 from lrfdse.targets.catalog import noun_digest
 
@@ -33,8 +34,6 @@ def export(folder: Path, identity: str) -> Path:
     InputError
         The folder holds no usable ``front.json``, no such design, or the model is not the one that was explored.
     """
-    from lrfdse.results.read import read_document
-
     document = read_document(folder)
     every = {design.id: design for design in document.every_design()}
     if identity not in every:

@@ -9,9 +9,9 @@ from lrfdse.deploy.designs import kernel_names, symbol_of
 from lrfdse.ir.kernel import KernelSpec, Schedule
 from lrfdse.ir.plan import Plan
 from lrfdse.ir.storage import FLOAT32
+from lrfdse.results.designs import KernelArgument, KernelFunction
 
 if TYPE_CHECKING:
-    from lrfdse.results.designs import KernelFunction
     from lrfdse.results.exploration import LayerResult
 
 
@@ -19,7 +19,6 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult]) -> tuple[KernelFunct
     """Return symbol, files and parameters of each kernel of a plan that was written out, in the order of the layers."""
     from lrfdse.kernels.chain import arguments
     from lrfdse.kernels.layout import tilings
-    from lrfdse.results.designs import KernelArgument, KernelFunction
 
     names = kernel_names([result.layer for result in layers])
     found = []

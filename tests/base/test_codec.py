@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrfdse.base.codec import KEY, expected, from_plain, to_plain
@@ -35,7 +35,7 @@ class Whole:
 
 wholes = st.builds(
     Whole,
-    st.text(),
+    st.text(max_size=5),
     st.lists(
         st.builds(
             Part,
@@ -43,14 +43,15 @@ wholes = st.builds(
             st.sampled_from(["a", 1]),
         )
     ).map(tuple),
-    st.dictionaries(st.text(), st.none() | st.floats(allow_nan=False, allow_infinity=False)),
+    st.dictionaries(st.text(max_size=5), st.none() | st.floats(allow_nan=False, allow_infinity=False)),
     st.booleans(),
     st.just(Path("a/b")),
-    st.none() | st.lists(st.integers()),
-    st.lists(st.text()).map(tuple),
+    st.none() | st.lists(st.integers(), max_size=3),
+    st.lists(st.text(max_size=5), max_size=3).map(tuple),
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(wholes)
 def test_what_goes_out_as_json_comes_back(noun):
     plain = json.loads(json.dumps(to_plain(noun), allow_nan=False))

@@ -1,3 +1,73 @@
-"""Design-space exploration of low-rank factorizations of ONNX models for embedded targets."""
+"""Design-space exploration of low-rank factorizations of ONNX models for embedded targets.
+
+`explore` searches a model, `inspect` looks at its layers, `load` reads what an earlier exploration wrote. Each name is
+imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrfdse.api import Exploration, Inspection, explore, inspect, load, target_names
+    from lrfdse.base.events import Event
+    from lrfdse.errors import InputError, LrfdseError, ToolError
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
+    from lrfdse.results.settings import Limits
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DesignFacts",
+    "Document",
+    "Event",
+    "Exploration",
+    "InputError",
+    "Inspection",
+    "Limits",
+    "LrfdseError",
+    "ToolError",
+    "__version__",
+    "explore",
+    "inspect",
+    "load",
+    "target_names",
+]
+
+_HOMES = {
+    "DesignFacts": "lrfdse.results.designs",
+    "Document": "lrfdse.results.document",
+    "Event": "lrfdse.base.events",
+    "Exploration": "lrfdse.api",
+    "InputError": "lrfdse.errors",
+    "Inspection": "lrfdse.api",
+    "Limits": "lrfdse.results.settings",
+    "LrfdseError": "lrfdse.errors",
+    "ToolError": "lrfdse.errors",
+    "explore": "lrfdse.api",
+    "inspect": "lrfdse.api",
+    "load": "lrfdse.api",
+    "target_names": "lrfdse.api",
+}
+"""Public name to the module that defines it."""
+
+# The import of a subpackage sets its name here, once. Done now and taken back, it cannot later put the package
+# `lrfdse.explore` in the place of the function, which has the same name.
+import_module("lrfdse.explore")
+del globals()["explore"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the names, those that are not imported yet among them."""
+    return sorted({*globals(), *__all__})

@@ -35,12 +35,11 @@ def run(arguments: list[str], program: str = "lrfdse") -> int:
     program
         How the program was called, for the command line that goes on after an interruption.
     """
+    from lrfdse.base.threads import use_one_thread
     from lrfdse.cli import interrupt
     from lrfdse.errors import LrfdseError
 
-    # One thread a process in BLAS: exploration runs one process a core, and results must not depend on the core count.
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+    use_one_thread()
     from lrfdse.cli.app import app
 
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (closed by the shell: `>&-`)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lrfdse.results.document import Document
     from lrfdse.results.layers import UntouchedPart
-    from lrfdse.results.settings import Data, Settings
+    from lrfdse.results.settings import Data, Options, Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -121,19 +121,27 @@ def explore(
         None if max_params is None else parse_count(max_params, "--max-params"),
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
     )
-    chosen = {"meter": meter, "limits": limits, "budget": budget, "keep": keep, "seed": seed, "study": study}
-    chosen |= {
+    options: Options = {
+        "meter": meter,
+        "limits": limits,
+        "budget": budget,
+        "keep": keep,
+        "seed": seed,
         "metric": metric,
         "eval_samples": eval_samples,
         "proxy": proxy,
         "correct": correct,
+        "study": study,
+        "study_name": study_name,
         "sampler": sampler,
         "minutes": minutes,
+        "accept_unverified": accept_unverified,
+        "runner": runner,
+        "artifacts": artifacts,
     }
-    chosen |= {"accept_unverified": accept_unverified}
-    chosen |= {"study_name": study_name, "artifacts": artifacts, "runner": runner}
-    data = Data(calib, eval_, test)
-    settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
+    if workers is not None:
+        options["workers"] = workers
+    settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
     with cache_folder_at(cache), listening(log_format) as listener:
         exploration = run(settings, listener, write_reports)
     document = document_of(exploration)
@@ -166,7 +174,7 @@ def inspect(
     from lrfdse.results.settings import Data
     from lrfdse.results.write import inspection_of, json_of
 
-    settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
+    settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), {})
     with cache_folder_at(cache), listening(log_format) as listener:
         found = inspection_of(run(settings, listener))
     if as_json:
@@ -228,15 +236,14 @@ def _settings(
     cache: Path | None,
     data: Data,
     output: Path | None,
-    **more: Any,
+    options: Options,
 ) -> Settings:
     from lrfdse.cli.values import parse_shapes
     from lrfdse.explore.inputs import settings_for
 
     if cache is not None:
-        more["cache"] = cache
-    given = {name: value for name, value in more.items() if value is not None}
-    return settings_for(model, target, space, data, output, parse_shapes(shape), **given)
+        options["cache"] = cache
+    return settings_for(model, target, space, data, output, parse_shapes(shape), **options)
 
 
 def _print_document(document: Document, folder: Path) -> None:
@@ -261,8 +268,10 @@ def _print_document(document: Document, folder: Path) -> None:
 
 
 def _print_untouched(console: Console, untouched: tuple[UntouchedPart, ...]) -> None:
+    from lrfdse.report.text import untouched_text
+
     if untouched:
         console.print()
         console.print("Left untouched", style="bold")
         for part in untouched:
-            console.print(f"  {part.name} ({part.op}, {part.params:,} params): {part.reason}", highlight=False)
+            console.print(untouched_text(part), highlight=False)

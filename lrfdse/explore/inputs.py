@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from lrfdse.errors import InputError
-from lrfdse.results.settings import Data, Settings
+from lrfdse.results.settings import Data, Options, Settings
 from lrfdse.targets.catalog import load_search_space, load_target
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def settings_for(
     data: Data | None = None,
     output: Path | None = None,
     shape: Mapping[str, tuple[int, ...]] | None = None,
-    **more: Any,
+    **more: Unpack[Options],
 ) -> Settings:
     """Return settings with defaults filled in.
 
@@ -66,7 +66,7 @@ def settings_for(
     shape
         Sizes of inputs that the model leaves dynamic.
     more
-        Other fields of `Settings`.
+        Other fields of `Settings`, by name.
     """
     data = data or Data()
     name = model.stem

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Listener, silent
 from lrfdse.base.files import write_atomically
+from lrfdse.report.rows import design_row
 from lrfdse.results.write import document_of, write_document
 
 if TYPE_CHECKING:
@@ -35,25 +36,8 @@ def front_csv(document: Document) -> str:
     """Return the listed designs as CSV: costs, scores, and a column a layer with what became of it."""
     text = io.StringIO()
     layers = [layer.name for layer in document.layers]
-    columns = ["id", "params", "weight_bytes", "flops", "latency_us", "latency_low_us", "latency_high_us", "warm_us"]
-    columns += ["cold_us", "accuracy", "eval_accuracy", "fidelity", "output_error", "origin", "on_front"]
-    # A table that travels alone cannot say that scores are of random inputs.
-    hidden = not document.verified
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, *layers])
+    writer.writerow([*design_row(document.baseline, document), *layers])
     for design in document.designs:
-        charged, warm, cold = design.charged, design.latency.warm, design.latency.cold
-        tested, chosen = design.test_score, design.eval_score
-        writer.writerow(
-            [
-                *(design.id, design.params, design.weight_bytes, design.flops),
-                *(charged.us, charged.low_us, charged.high_us),
-                *(None if latency is None else latency.us for latency in (warm, cold)),
-                None if tested is None else tested.value,
-                None if chosen is None or hidden or document.metric == "fidelity" else chosen.value,
-                None if hidden else design.fidelity,
-                *(design.output_error, design.origin, design.on_front),
-                *(str(design.plan[name]) for name in layers),
-            ]
-        )
+        writer.writerow([*design_row(design, document).values(), *(str(design.plan[name]) for name in layers)])
     return text.getvalue()

@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
+from lrfdse.base.arguments import number_between, whole_number
 from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
 from lrfdse.ir.space import SearchSpace
@@ -20,7 +22,24 @@ class Limits:
     max_drop: float = 0.01
     """Largest loss of the metric on the data that choose; 0.01 is one point."""
     max_params: int | None = None
+    """Most parameters of all fully-connected layers; None asks for nothing."""
     max_latency_us: float | None = None
+    """Highest latency of all fully-connected layers, in microseconds; None asks for nothing."""
+
+    def checked(self) -> Limits:
+        """Return the same limits, their numbers Python's own.
+
+        Raises
+        ------
+        InputError
+            One makes no sense, such as a loss of more than all.
+        """
+        most, slowest = self.max_params, self.max_latency_us
+        return Limits(
+            number_between("max_drop (a fraction: 0.01 is one point)", self.max_drop, 0, 1),
+            None if most is None else whole_number("max_params", most, 0),
+            None if slowest is None else number_between("max_latency_us", slowest, 0),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,29 @@ class Settings:
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
     cache: Path = field(default_factory=cache_folder)
     """Where results lie that can be computed again; what zig built lies in `lrfdse.base.folders.cache_folder`."""
+
+
+class Options(TypedDict, total=False):
+    """The fields of `Settings` that callers hand on as keywords, so that a wrong name or type is found when checked."""
+
+    meter: str
+    limits: Limits
+    budget: int
+    keep: int
+    workers: int
+    seed: int
+    metric: str | None
+    eval_samples: int | None
+    proxy: str
+    correct: bool
+    study: str | None
+    study_name: str | None
+    sampler: str
+    minutes: float | None
+    accept_unverified: bool
+    runner: str | None
+    artifacts: Path | None
+    cache: Path
 
 
 PROXIES = ("loss", "output", "weight", "fidelity", "score")

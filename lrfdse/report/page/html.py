@@ -12,8 +12,9 @@ import gzip
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import InputError
 from lrfdse.report.page.content import content_of
@@ -33,16 +34,32 @@ def report_html(document: Document) -> str:
     InputError
         The document is damaged.
     """
+    return _whole(lambda: _report_html(document))
+
+
+def brief_html(document: Document, folder: Path) -> str:
+    """Return the short report of an exploration in `folder`, a piece of HTML without scripts that fetches nothing.
+
+    Raises
+    ------
+    InputError
+        The document is damaged.
+    """
+    return _whole(lambda: _rendered("brief.html", **content_of(document), report=str(folder / "report.html")))
+
+
+def _whole(render: Callable[[], str]) -> str:
     import jinja2
 
     try:
-        return _report_html(document)
+        return render()
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise InputError(f"not a whole front.json ({reason}); explore again") from error
 
 
-def _report_html(document: Document) -> str:
+def _rendered(template: str, **values: Any) -> str:
+    """Return a template of this folder with values in it, every name in them escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -53,13 +70,20 @@ def _report_html(document: Document) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    text = environment.get_template(template).render(**values)
+    # Control characters and half surrogates, which JSON can hold and HTML cannot.
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text.lstrip())
+
+
+def _report_html(document: Document) -> str:
     packed, plotly_digest = _plotly()
     script = (_PAGE / "page.js").read_text(encoding="utf-8")
     policy = (
         f"default-src 'none'; script-src {_digest(script)} {plotly_digest}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    page = environment.get_template("page.html").render(
+    return _rendered(
+        "page.html",
         **content_of(document),
         policy=policy,
         css=(_PAGE / "page.css").read_text(encoding="utf-8"),
@@ -67,8 +91,6 @@ def _report_html(document: Document) -> str:
         plotly=packed,
         script=script,
     )
-    # Control characters and half surrogates, which JSON can hold and HTML cannot.
-    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", page.lstrip())
 
 
 def write_again(folder: Path) -> Path:

@@ -1,0 +1,357 @@
+"""What ``import lrfdse`` gives: files or objects in, explorations and inspections out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrfdse.base.arguments import number_between, whole_number
+from lrfdse.base.events import Event, silent
+from lrfdse.errors import InputError
+from lrfdse.results.settings import Data, Limits
+from lrfdse.targets import DEFAULT_TARGET
+
+if TYPE_CHECKING:
+    import pandas
+
+    from lrfdse.model.given import GivenData, GivenModel
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document, InspectionDocument
+    from lrfdse.results.layers import LayerFacts, UntouchedPart
+    from lrfdse.results.settings import Options
+
+_GIVEN = "given"
+"""Folder in an output folder for the files of what was given as objects."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Exploration:
+    """A finished exploration: what was asked and found, and the folder that its files lie in.
+
+    It is the same whether it has just been made or is loaded from its folder. Its `repr` is the table of designs that
+    the command line prints; a notebook shows a short report.
+    """
+
+    document: Document
+    """Everything that ``front.json`` holds."""
+    folder: Path
+    """The output folder."""
+
+    @property
+    def designs(self) -> tuple[DesignFacts, ...]:
+        """Every evaluated design, the original included, slowest first."""
+        return tuple(self.document.every_design())
+
+    @property
+    def front(self) -> tuple[DesignFacts, ...]:
+        """The designs that no other beats in parameters, latency and score together, slowest first."""
+        return tuple(design for design in self.document.every_design() if design.on_front)
+
+    @property
+    def original(self) -> DesignFacts:
+        """The model as it was given."""
+        return self.document.baseline
+
+    @property
+    def recommended(self) -> DesignFacts | None:
+        """The recommended design; None where none satisfies the limits, or nobody measured what designs lose."""
+        return self.document.best
+
+    def design(self, identity: str) -> DesignFacts:
+        """Return the design of an id.
+
+        Raises
+        ------
+        InputError
+            There is no such design; the message has the ids.
+        """
+        if (found := self.document.design(identity)) is None:
+            known = ", ".join(sorted(design.id for design in self.document.every_design()))
+            raise InputError(f"no design {identity!r}; there are {known}")
+        return found
+
+    def export(self, identity: str) -> Path:
+        """Write a design's ONNX model and kernels to ``designs/<id>`` in the folder and return the model's path.
+
+        Raises
+        ------
+        InputError
+            There is no such design, or the model or the data are not those that were explored.
+        ToolError
+            A tool that the target needs is missing or failed.
+        """
+        from lrfdse.base.threads import one_thread_each
+        from lrfdse.explore.export import export
+
+        with one_thread_each():
+            return export(self.folder, self.design(identity).id)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return every evaluated design as a row: the columns of ``front.csv``, its role, and a column a layer.
+
+        pandas must be installed.
+        """
+        from lrfdse.report.rows import design_frame
+
+        return design_frame(self.designs, self.document)
+
+    def __repr__(self) -> str:
+        from lrfdse.report.text import designs_text
+
+        return designs_text(self.document, self.folder)
+
+    def _repr_html_(self) -> str:
+        from lrfdse.report.page.html import brief_html
+
+        return brief_html(self.document, self.folder)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Inspection:
+    """What can be said of a model before anything is compiled; its `repr` is the tables of `lrfdse inspect`."""
+
+    document: InspectionDocument
+    """Everything that ``lrfdse inspect --json`` prints."""
+
+    @property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        """The fully-connected layers, with how compressible they are and how many designs there would be."""
+        return self.document.layers
+
+    @property
+    def untouched(self) -> tuple[UntouchedPart, ...]:
+        """The parts of the model that hold weights and are left as they are, each with the reason."""
+        return self.document.untouched
+
+    def __repr__(self) -> str:
+        from lrfdse.report.text import layers_text
+
+        return layers_text(self.document)
+
+
+def explore(
+    model: GivenModel,
+    target: str | os.PathLike[str],
+    *,
+    calib: GivenData | None = None,
+    eval: GivenData | None = None,
+    test: GivenData | None = None,
+    limits: Limits | None = None,
+    metric: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+    shape: Mapping[str, Sequence[int]] | None = None,
+    space: str | os.PathLike[str] = "default",
+    meter: str = "auto",
+    budget: int = 60,
+    minutes: float | None = None,
+    keep: int = 8,
+    eval_samples: int | None = None,
+    correct: bool = True,
+    proxy: str = "loss",
+    sampler: str = "nsga2",
+    accept_unverified: bool = False,
+    runner: str | None = None,
+    study: str | os.PathLike[str] | None = None,
+    study_name: str | None = None,
+    artifacts: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> Exploration:
+    """Find the Pareto-optimal compressed versions of a model for a target, and write them to the output folder.
+
+    Called again with the same arguments, it goes on where it was interrupted. Worker processes import the script that
+    calls it, so a script calls it under ``if __name__ == "__main__":``.
+
+    Parameters
+    ----------
+    model
+        An ONNX file, a folder that holds ``model.onnx`` and maybe ``calib.npz``, ``eval.npz`` and ``test.npz``, an
+        ``onnx.ModelProto`` or an ``onnx_ir.Model``.
+    target
+        A name of `target_names`, or the path of a TOML file.
+    calib
+        Inputs to fit on: an ``.npz`` file, an array of the only input, or arrays by the names of inputs, all with the
+        samples along the first axis. None fits the weights alone.
+    eval
+        Inputs that choose designs, in the same forms, with labels under the name "labels". None recommends nothing.
+    test
+        Inputs and labels that scores are reported on; they choose nothing. None takes half of `eval` where that has
+        labels.
+    limits
+        What the recommended design must satisfy. None asks for a loss of at most one point of the metric.
+    metric
+        What designs are chosen by: a metric's name, or ``module:function``. None takes top-1 accuracy, and without
+        labels the agreement with the original.
+    output
+        The folder of results, ``results/<model>-<target>`` by default. A model that is an object needs it. What is
+        given as objects is written to ``given/`` in it.
+    shape
+        Sizes of inputs that the model leaves dynamic, by the input's name.
+    space
+        The search space: a name that ships, or the path of a TOML file.
+    meter
+        What obtains latencies: "host", "model" or a plug-in's; "auto" lets the target decide.
+    budget
+        Plans evaluated on data at most.
+    minutes
+        Minutes after which no new plan is begun; None means no end.
+    keep
+        Designs whose files are written beside the recommended one's.
+    eval_samples
+        How many samples of `eval` choose, drawn at random; None means all.
+    correct
+        Whether layers are fitted to what the compressed layers before them feed them.
+    proxy
+        What predicts the losses of plans: "loss", "output", "weight", "fidelity" or "score".
+    sampler
+        What proposes plans: "nsga2", "tpe", "gp", "evolution", "random", "exhaustive" or a plug-in's.
+    accept_unverified
+        Whether a design is recommended though there are no `eval` data to say what it loses.
+    runner
+        What runs a program on a board, such as "ssh user@board", to time the kept designs there, too.
+    study, study_name, artifacts
+        Optuna storage URL or journal path, the study's name in it, and the folder of files for workers on other
+        machines; None means an SQLite file, a name that tells model, target and data, a folder in the output folder.
+    workers
+        Processes; None means one a core.
+    seed
+        Of everything random.
+    cache
+        Folder of intermediate results that later runs use; None means that of ``$LRFDSE_CACHE`` or of the user.
+    progress
+        Called with every event, such as ``Event("plans", done=3, total=60)``; None means that nobody listens.
+
+    Returns
+    -------
+    The exploration. That no design satisfies the limits is no error: nothing is recommended then.
+
+    Raises
+    ------
+    InputError
+        The model, the data or an option cannot be used as given.
+    ToolError
+        A tool that the target needs is missing or failed, or a board.
+    """
+    from lrfdse.base.files import sole_writer
+    from lrfdse.base.folders import cache_folder_at
+    from lrfdse.base.threads import one_thread_each
+    from lrfdse.explore.inputs import settings_for
+    from lrfdse.explore.run import explore as run
+    from lrfdse.model.given import data_file, model_file
+    from lrfdse.report.write import write_reports
+    from lrfdse.results.write import document_of
+
+    options: Options = {
+        "meter": meter,
+        "limits": (limits or Limits()).checked(),
+        "budget": whole_number("budget", budget, 1),
+        "keep": whole_number("keep", keep, 0),
+        "seed": whole_number("seed", seed, 0),
+        "metric": metric,
+        "eval_samples": None if eval_samples is None else whole_number("eval_samples", eval_samples, 1),
+        "proxy": proxy,
+        "correct": bool(correct),
+        "study": None if study is None else os.fspath(study),
+        "study_name": study_name,
+        "sampler": sampler,
+        "minutes": None if minutes is None else number_between("minutes", minutes, 0),
+        "accept_unverified": bool(accept_unverified),
+        "runner": runner,
+        "artifacts": None if artifacts is None else Path(artifacts),
+    }
+    if workers is not None:
+        options["workers"] = whole_number("workers", workers, 1)
+    if cache is not None:
+        options["cache"] = Path(cache)
+    folder = None if output is None else Path(output)
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+    elif folder is None:
+        raise InputError("a model that is given as an object needs `output`, the folder of its results")
+    else:
+        path = folder / _GIVEN / f"{folder.resolve().name}.onnx"
+    settings = settings_for(path, os.fspath(target), os.fspath(space), None, folder, _shape(shape), **options)
+    given = {role: data for role, data in {"calib": calib, "eval": eval, "test": test}.items() if data is not None}
+    objects = [each for each in (model, *given.values()) if not isinstance(each, str | os.PathLike)]
+    with sole_writer(settings.output) if objects else nullcontext():
+        model_file(model, path)
+        files = {role: data_file(data, role, settings.output / _GIVEN) for role, data in given.items()}
+    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, **files))
+    with cache_folder_at(options.get("cache")), one_thread_each():
+        found = run(settings, progress or silent, write_reports)
+    return Exploration(document_of(found), settings.output)
+
+
+def inspect(
+    model: GivenModel,
+    target: str | os.PathLike[str] = DEFAULT_TARGET,
+    *,
+    calib: GivenData | None = None,
+    shape: Mapping[str, Sequence[int]] | None = None,
+    space: str | os.PathLike[str] = "default",
+    cache: str | os.PathLike[str] | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> Inspection:
+    """Look at a model's fully-connected layers: how compressible they are, and how many designs every filter leaves.
+
+    Nothing is compiled. The parameters are those of `explore`.
+
+    Raises
+    ------
+    InputError
+        The model, the data or an option cannot be used as given.
+    """
+    from lrfdse.base.folders import cache_folder_at
+    from lrfdse.base.threads import one_thread_each
+    from lrfdse.explore.inputs import settings_for
+    from lrfdse.explore.run import inspect as run
+    from lrfdse.model.given import data_file, model_file
+    from lrfdse.results.write import inspection_of
+
+    options: Options = {} if cache is None else {"cache": Path(cache)}
+    with tempfile.TemporaryDirectory(prefix="lrfdse-") as temporary:
+        folder = Path(temporary)
+        path = model_file(model, folder / "model.onnx")
+        files = Data() if calib is None else Data(data_file(calib, "calib", folder))
+        settings = settings_for(path, os.fspath(target), os.fspath(space), files, Path(), _shape(shape), **options)
+        with cache_folder_at(options.get("cache")), one_thread_each():
+            document = inspection_of(run(settings, progress or silent))
+    if not isinstance(model, str | os.PathLike):
+        named = dataclasses.replace(document.model, name=model.graph.name or "", path="")
+        document = dataclasses.replace(document, model=named)
+    return Inspection(document)
+
+
+def load(folder: str | os.PathLike[str]) -> Exploration:
+    """Read a finished exploration from its output folder, or from the ``front.json`` in it, of whichever version.
+
+    An `InputError` says what is missing or damaged there.
+    """
+    from lrfdse.results.read import read_document
+
+    path = Path(folder)
+    return Exploration(read_document(path), path if path.is_dir() else path.parent)
+
+
+def target_names() -> list[str]:
+    """Return the names of the targets that ship, sorted.
+
+    >>> target_names()[:2], "riscv64" in target_names()
+    (['aarch64', 'armv7'], True)
+    """
+    from lrfdse.targets.catalog import names
+
+    return names("targets")
+
+
+def _shape(shape: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:
+    named = {} if shape is None else shape
+    return {name: tuple(whole_number(f"shape of {name}", size, 1) for size in sizes) for name, sizes in named.items()}

@@ -7,7 +7,7 @@ imported when it is first used.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrfdse.api import Exploration, Inspection, explore, inspect, load, target_names
@@ -59,15 +59,17 @@ import_module("lrfdse.explore")
 del globals()["explore"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name at its first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # A checker would take it for a promise of every name.
+
+    def __getattr__(name: str) -> object:
+        """Import a public name at its first use."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
-    """Return the names, those that are not imported yet among them."""
-    return sorted({*globals(), *__all__})
+    """Return the public names, those that are not imported yet among them."""
+    return list(__all__)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Cell = str | int | float | bool | None
 
+_MAY_BE_UNKNOWN = ("warm_us", "cold_us", "accuracy", "eval_accuracy", "fidelity", "output_error")
+
 
 def design_row(design: DesignFacts, document: Document) -> dict[str, Cell]:
     """Return what a design costs and scores, by column; None where nobody measured it."""
@@ -66,4 +68,5 @@ def design_frame(designs: Iterable[DesignFacts], document: Document) -> pandas.D
         }
         for design in designs
     ]
-    return pandas.DataFrame(rows).set_index("id")
+    # Where nobody measured any, pandas would not take a column for one of numbers.
+    return pandas.DataFrame(rows).set_index("id").astype(dict.fromkeys(_MAY_BE_UNKNOWN, float))

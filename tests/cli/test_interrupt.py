@@ -18,7 +18,7 @@ from lrfdse.cli.interrupt import advice, descendants, is_alive, resume_command
 
 STUCK = """
 import ctypes, subprocess, sys
-import lrfdse.explore.run as run
+from lrfdse.explore import run
 from lrfdse.cli import main
 
 def hold(settings):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lrfdse.cli import run
 from lrfdse.errors import InputError
-from lrfdse.report.page.html import report_html
+from lrfdse.report.page.html import brief_html, report_html
 from lrfdse.results.read import document_of_plain
 
 VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
@@ -278,3 +278,35 @@ def test_a_damaged_document_gives_a_page_or_one_clear_error(whole, data):
     else:
         text.encode()
         Page(text)
+
+
+def test_the_short_report_fetches_nothing_and_runs_nothing(document, read, tmp_path):
+    page = Page(brief_html(read(document), tmp_path))
+    assert not page.loads and not page.scripts and not page.links
+    assert {"table", "details"} <= set(page.tags)
+    assert not {"style", "iframe", "object", "embed", "form", "base", "link", "meta"} & set(page.tags)
+    assert not page.ids
+
+
+def test_the_short_report_says_what_the_page_does(document, unverified, read, tmp_path):
+    whole = read(document)
+    words = Page(brief_html(whole, tmp_path)).words
+    assert "Design aaaaaaaa is recommended" in words
+    assert "latency (µs), modelled" in words
+    assert str(tmp_path / "report.html") in words
+    for note in whole.notes:
+        assert note in words
+    assert (
+        "No design is recommended, because nothing says what one loses"
+        in Page(brief_html(read(unverified), tmp_path)).words
+    )
+
+
+def test_names_do_nothing_in_the_short_report(hostile, read, tmp_path):
+    name = "<script>alert(1)</script>"
+    text = brief_html(read(hostile), tmp_path / name)
+    page = Page(text)
+    assert not page.scripts
+    assert f"{name}=tt:m=8x2,n=4x4,r=3" in page.words
+    assert f"{name}/report.html" in page.words
+    assert "\x00" not in text

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import lrfdse
 from benchmarks.machine import described, machine
 from benchmarks.program import LRFDSE, parser
 from benchmarks.recogniser import SHAPE, alphabet_of, decoded, recogniser, render, vocabulary
 from benchmarks.results import RAW, table, write
-from lrfdse.results.read import read_document
 
 
 def main() -> int:
@@ -63,7 +63,7 @@ def main() -> int:
 
 def report(model: Path, found: Path, words: list[str], images: NDArray[np.float32], seconds: float, out: Path) -> None:
     """Print the designs of an exploration, and write them to ``rapidocr.md`` in `out`."""
-    front = read_document(found)
+    front = lrfdse.load(found).document
     rows: list[dict[str, Any]] = []
     designs = {design.id: design for design in (front.baseline, *front.designs)}
     for design in sorted(designs.values(), key=lambda design: -design.charged.us):

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+import lrfdse
 from benchmarks.machine import described, machine
 from benchmarks.mlp import write_mlp
 from benchmarks.program import LRFDSE, ONE_THREAD, parser
@@ -55,10 +56,11 @@ def main() -> int:
         np.savez(folder / "calib.npz", x=inputs(options.samples, sizes[0]))
         command += ["--calib", str(folder / "calib.npz")]
     found = measured(command, folder / "out" / "log.jsonl", folder / "stderr.log")
-    front = folder / "out" / "front.json"
-    document = json.loads(front.read_text(encoding="utf-8")) if front.is_file() else {"layers": []}
-    compiled = {each["name"]: len(each["options"]) - 1 for each in document["layers"]}
-    kept = {"sizes": sizes, "target": options.target, "compiled": compiled, "plans": document.get("evaluated", 0)}
+    kept: dict[str, object] = {"sizes": sizes, "target": options.target, "compiled": {}, "plans": 0}
+    if (folder / "out" / "front.json").is_file():
+        document = lrfdse.load(folder / "out").document
+        kept["compiled"] = {layer.name: len(layer.options) - 1 for layer in document.layers}
+        kept["plans"] = document.evaluated or 0
     add(options.out, name, found | kept | {"machine": machine("scipy", "onnxruntime", "apache-tvm")})
     return int(found["status"])
 

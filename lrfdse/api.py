@@ -183,8 +183,7 @@ def explore(
     eval
         Inputs that choose designs, in the same forms, with labels under the name "labels". None recommends nothing.
     test
-        Inputs and labels that scores are reported on; they choose nothing. None takes half of `eval` where that has
-        labels.
+        Inputs and labels that scores are reported on; they choose nothing. None takes half of a labelled `eval`.
     limits
         What the recommended design must satisfy. None asks for a loss of at most one point of the metric.
     metric
@@ -199,20 +198,17 @@ def explore(
         The search space: a name that ships, or the path of a TOML file.
     meter
         What obtains latencies: "host", "model" or a plug-in's; "auto" lets the target decide.
-    budget
-        Plans evaluated on data at most.
-    minutes
-        Minutes after which no new plan is begun; None means no end.
+    budget, minutes
+        Plans evaluated on data at most, and minutes after which no new one is begun; None means no end.
     keep
         Designs whose files are written beside the recommended one's.
     eval_samples
         How many samples of `eval` choose, drawn at random; None means all.
     correct
         Whether layers are fitted to what the compressed layers before them feed them.
-    proxy
-        What predicts the losses of plans: "loss", "output", "weight", "fidelity" or "score".
-    sampler
-        What proposes plans: "nsga2", "tpe", "gp", "evolution", "random", "exhaustive" or a plug-in's.
+    proxy, sampler
+        What predicts the losses of plans ("loss", "output", "weight", "fidelity" or "score"), and what proposes them
+        ("nsga2", "tpe", "gp", "evolution", "random", "exhaustive" or a plug-in's).
     accept_unverified
         Whether a design is recommended though there are no `eval` data to say what it loses.
     runner
@@ -220,10 +216,8 @@ def explore(
     study, study_name, artifacts
         Optuna storage URL or journal path, the study's name in it, and the folder of files for workers on other
         machines; None means an SQLite file, a name that tells model, target and data, a folder in the output folder.
-    workers
-        Processes; None means one a core.
-    seed
-        Of everything random.
+    workers, seed
+        Processes, one a core by default; the seed of everything random.
     cache
         Folder of intermediate results that later runs use; None means that of ``$LRFDSE_CACHE`` or of the user.
     progress

@@ -145,8 +145,12 @@ def test_a_missing_folder_is_said(tmp_path):
         lrfdse.load(tmp_path)
 
 
+def read(page):
+    return (Path(__file__).parents[1] / page).read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
-def test_the_script_of_a_stranger_satisfies_mypy(tmp_path):
+def test_the_script_of_a_stranger_and_what_pages_show_satisfy_mypy(tmp_path):
     """As strictly as it can, and with nothing of this repository's own settings."""
     options = ["--strict", "--config-file=", "--follow-imports=silent", f"--cache-dir={tmp_path}"]
     wrong = tmp_path / "wrong.py"
@@ -158,8 +162,17 @@ def test_the_script_of_a_stranger_satisfies_mypy(tmp_path):
         "lrfdse.load('out').recommended.params\n"
         "lrfdse.load('out').original.params.real\n"
     )
+    pages = ("README.md", "docs/python.md", "docs/front-json.md")
+    texts = [
+        text for page in pages for text in re.findall(r"^```python\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
+    ]
+    assert len(texts) >= 5
+    snippets = [tmp_path / f"snippet{k}.py" for k in range(len(texts))]
+    for snippet, text in zip(snippets, texts, strict=True):
+        snippet.write_text(text)
     environment = os.environ | {"MYPYPATH": TOP}
-    command = [sys.executable, "-m", "mypy", *options, "--no-error-summary", str(SCRIPT), str(wrong)]
+    checked = map(str, (SCRIPT, wrong, *snippets))
+    command = [sys.executable, "-m", "mypy", *options, "--no-error-summary", *checked]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     found = re.findall(r"^(.*):(\d+): error: .*\[([\w-]+)\]$", ran.stdout, flags=re.MULTILINE)
     assert [(Path(name).name, int(line), code) for name, line, code in found] == [

@@ -93,10 +93,7 @@ class Exploration:
             return export(self.folder, self.design(identity).id)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return every evaluated design as a row: the columns of ``front.csv``, its role, and a column a layer.
-
-        pandas must be installed.
-        """
+        """Return every evaluated design as a row of pandas: the columns of ``front.csv``, its role, a column a layer."""
         from lrfdse.report.rows import design_frame
 
         return design_frame(self.designs, self.document)
@@ -198,10 +195,9 @@ def explore(
         The search space: a name that ships, or the path of a TOML file.
     meter
         What obtains latencies: "host", "model" or a plug-in's; "auto" lets the target decide.
-    budget, minutes
-        Plans evaluated on data at most, and minutes after which no new one is begun; None means no end.
-    keep
-        Designs whose files are written beside the recommended one's.
+    budget, minutes, keep
+        Plans evaluated on data at most, minutes after which no new one is begun (None means no end), and designs whose
+        files are written beside the recommended one's.
     eval_samples
         How many samples of `eval` choose, drawn at random; None means all.
     correct
@@ -325,9 +321,9 @@ def inspect(
 
 
 def load(folder: str | os.PathLike[str]) -> Exploration:
-    """Read a finished exploration from its output folder, or from the ``front.json`` in it, of whichever version.
+    """Read a finished exploration from its output folder, or from a ``front.json`` of any version.
 
-    An `InputError` says what is missing or damaged there.
+    What is missing or damaged there is an `InputError`.
     """
     from lrfdse.results.read import read_document
 

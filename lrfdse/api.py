@@ -93,7 +93,7 @@ class Exploration:
             return export(self.folder, self.design(identity).id)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return every evaluated design as a row of pandas: the columns of ``front.csv``, its role, a column a layer."""
+        """Return every evaluated design as a row of pandas: columns of ``front.csv``, its role, a column a layer."""
         from lrfdse.report.rows import design_frame
 
         return design_frame(self.designs, self.document)

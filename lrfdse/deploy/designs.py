@@ -24,7 +24,7 @@ from lrfdse.ir.factors import Factors
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Design, Plan
-from lrfdse.kernels.needs import needs_of, supported_name
+from lrfdse.kernels.needs import supported_name
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def write_design(
             artifact, arrays = _write_kernel(folder / "kernels", name, spec, schedule, cores, bias, target)
             texts.append(kernel_text(name, artifact, target))
             timed.append(bench_kernel(layer.name, place, artifact, arrays, cores, bias))
-    head = f"Kernels for {target.name}: {target.core}\nNeeds {needs_of(target).words}\n\n"
+    head = f"Kernels for {target.name}: {target.core}\nNeeds {target.needs.words}\n\n"
     write_atomically(folder / "kernels.txt", head + "\n".join(texts))
     _write_program(folder / BENCH, timed, target, tell)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from lrfdse.board.transport import Ended
+from lrfdse.board.transport import ProcessResult
 from lrfdse.errors import InputError, ToolError
 
 _MOST_OUTPUT = 16 << 20
@@ -54,7 +54,7 @@ class Runner:
         """The command's first word, for messages: what follows may name users and machines."""
         return self._words[0]
 
-    def run(self, program: Path, arguments: Sequence[str] = (), timeout: float = 600.0) -> Ended:
+    def run(self, program: Path, arguments: Sequence[str] = (), timeout: float = 600.0) -> ProcessResult:
         """Run `program` with `arguments` on the board.
 
         Parameters
@@ -78,7 +78,7 @@ class Runner:
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             with open(program if streams else os.devnull, "rb") as given:
                 code = self._wait(_Start(command, given, output, errors), timeout)
-            return Ended(code, self._text(output), self._text(errors))
+            return ProcessResult(code, self._text(output), self._text(errors))
 
     def _wait(self, start: _Start, timeout: float) -> int:
         """Return the exit code; whatever happens, what was started is gone afterwards."""

@@ -14,7 +14,7 @@ from lrfdse.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessResult:
     """How a program on a board ended, or the command that was to run it."""
 
     code: int
@@ -32,7 +32,7 @@ class Transport(Protocol):
     def name(self) -> str:
         """What messages call it; it must not name users or machines."""
 
-    def run(self, program: Path, arguments: Sequence[str] = (), timeout: float = 600.0) -> Ended:
+    def run(self, program: Path, arguments: Sequence[str] = (), timeout: float = 600.0) -> ProcessResult:
         """Run `program` with `arguments` on the board and wait for its end.
 
         Parameters

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrfdse.board.result import TOLERANCE, BoardRun, KernelRun, spec_of, three_us
+from lrfdse.board.result import BoardRun, KernelRun, spec_of, three_us
 from lrfdse.calibrate.prediction import Terms, predicted
 from lrfdse.errors import InputError
 from lrfdse.ir.kernel import KernelSpec
-from lrfdse.ir.latency import Regime
+from lrfdse.ir.latency import TOLERANCE, Regime
 from lrfdse.meters.trace import Traffic
 from lrfdse.targets.target import Target
 

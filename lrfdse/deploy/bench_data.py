@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
-from lrfdse.ir.kernel import Artifact, KernelSpec, Role
+from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact, KernelSpec, Role
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.targets.eviction import EVICT_FACTOR, eviction_bounds
 from lrfdse.targets.target import Target
 
 _MAGIC = 0x3148434E4542464C
 _HEADER_WORDS = 10
-_MAX_ARGUMENTS = 30
 _LINE = 64
 _ROLES: tuple[Role, ...] = ("input", "weight", "bias", "output", "work")
 _TEXT_ROOM = 1 << 16
@@ -70,10 +69,10 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
 
     Raises
     ------
-    InputError
+    ValueError
         Arrays do not fit a kernel's arguments.
     """
-    records = np.zeros((len(kernels), 4 + 4 * _MAX_ARGUMENTS), dtype="<u8")
+    records = np.zeros((len(kernels), 4 + 4 * MOST_ARGUMENTS), dtype="<u8")
     content, place = bytearray(8 * _HEADER_WORDS + records.nbytes), 0
 
     def store(part: bytes) -> tuple[int, int]:
@@ -95,7 +94,7 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
             role = _ROLES.index(argument.role)
             source = store(next(given).astype("<f4").tobytes())[0] if role <= _ROLES.index("bias") else 0
             record[4 + 4 * number : 8 + 4 * number] = role, argument.size, source, place
-            place = -(-(place + 4 * argument.size + _LINE) // _LINE) * _LINE
+            place = -(-(place + FLOAT32.bytes_of(argument.size) + _LINE) // _LINE) * _LINE
     vector_bits = 32 * target.lanes if target.vectors.length_varies else 0
     sizes = place + _LINE, room, vector_bits
     evict = EVICT_FACTOR, *eviction_bounds(target)
@@ -115,8 +114,9 @@ def _check(kernel: BenchKernel) -> None:
     given = [argument.size for argument in arguments if argument.role in _ROLES[:3]]
     outputs = [argument.size for argument in arguments if argument.role == "output"]
     sizes = [array.size for array in kernel.arrays]
-    if sizes != given or outputs != [kernel.expected.size] or len(arguments) > _MAX_ARGUMENTS:
-        raise InputError(
-            f"{kernel.artifact.spec}: arrays of {given} and one output of {kernel.expected.size} elements must hold "
-            f"among at most {_MAX_ARGUMENTS} arguments, but got arrays of {sizes} and outputs of {outputs}"
+    if sizes != given or outputs != [kernel.expected.size] or len(arguments) > MOST_ARGUMENTS:
+        raise ValueError(
+            f"{kernel.artifact.spec}: arrays of {sizes} and a reference of {kernel.expected.size} elements do not fit "
+            f"a kernel with arrays of {given}, outputs of {outputs} and {len(arguments)} arguments, of which "
+            f"{MOST_ARGUMENTS} are allowed"
         )

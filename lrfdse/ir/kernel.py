@@ -9,6 +9,11 @@ from typing import Literal
 from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 
+MOST_ARGUMENTS = 30
+"""Arguments of a kernel at most: x, a weight for each core, a bias, y and two work buffers are far fewer.
+
+Chosen, not measured: with a magic number and a size they fill 32 words, the header of the image that meters map."""
+
 Axis = Literal["out", "inner", "columns"]
 """The axis of a step that is laid on the vector lanes."""
 
@@ -33,10 +38,16 @@ class StepSchedule:
 
     @classmethod
     def parse(cls, text: str) -> StepSchedule:
-        """Read the text form that `str` gives."""
+        """Read the text form that `str` gives.
+
+        Raises
+        ------
+        InputError
+            The text has another form.
+        """
         found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)", text)
         if not found:
-            raise InputError(f"`AXIS:LANES:OUTxCOLUMNS:uUNROLL` must hold for a schedule's step, but got {text!r}")
+            raise InputError(f"{text!r} is no step of a schedule: `AXIS:LANES:OUTxCOLUMNS:uUNROLL` is one")
         axis: Axis = found[1]  # type: ignore[assignment]
         return cls(axis, *(int(number) for number in found.groups()[1:]))
 
@@ -47,11 +58,14 @@ class KernelSpec:
 
     outputs: int
     inputs: int
-    """The layer's own sizes; the factorization's may be larger (padding)."""
+    """The layer's own inputs; as of its outputs, the factorization may have more (padding)."""
     factorization: Factorization
     rows: int
+    """Input rows of one call."""
     bias: bool
+    """Whether a bias is added."""
     relu: bool
+    """Whether negative results become zero."""
 
     def __str__(self) -> str:
         fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
@@ -69,7 +83,7 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
-        """Read the text form that `str` gives.
+        """Read the text form that `str` gives; raise `InputError` where a step has another form.
 
         >>> str(Schedule.parse("inner:8:4x1:u1|out:16:2x1:u2"))
         'inner:8:4x1:u1|out:16:2x1:u2'
@@ -78,6 +92,7 @@ class Schedule:
 
 
 Role = Literal["input", "weight", "bias", "output", "work"]
+"""What an argument of a kernel is for; "work" is scratch memory that the caller gives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def compile_kernel(
         The schedule does not fit the kernel, or the compiler refused it.
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", symbol):
-        raise KernelError(f"a C identifier must hold for the symbol, but got {symbol!r}")
+        raise KernelError(f"symbol {symbol!r} is no C identifier")
     import tvm
     from tvm import tirx
 

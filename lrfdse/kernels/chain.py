@@ -35,7 +35,9 @@ def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[Argument, ..
     )
     largest = max(listed, key=lambda argument: argument.size)
     if largest.size >= _INDEX_LIMIT:
-        raise KernelError(f"fewer than 2^31 elements must hold, but {largest.name} has {largest.size}: {spec}")
+        raise KernelError(
+            f"{spec}: {largest.name} has {largest.size} elements, but 32-bit indices allow fewer than 2^31"
+        )
     return listed
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from lrfdse.kernels.layout import Span, Tiling
+from lrfdse.ir.storage import FLOAT32
+from lrfdse.kernels.layout import Span, Tiling, register_group
 from lrfdse.targets.target import Target
 
 _FMA_LATENCY = 5.0
@@ -30,19 +31,13 @@ _AHEAD_LATENCY = 10.0
 """Cycles from one loop body to the next that no operation can shorten, where operands are loaded ahead."""
 
 
-def group(lanes: int, target: Target) -> int:
-    """Return the registers that a vector of `lanes` elements occupies; groups are powers of two."""
-    registers = -(-lanes // target.lanes)
-    return 1 << (registers - 1).bit_length() if target.instruction_set.vectors.grouped else registers
-
-
 def fits(tiling: Tiling, target: Target) -> bool:
     """Return whether the accumulators of a tile and the operands that are live with them fit the vector registers.
 
     The margins are what LLVM 22 needs to compile such tiles without a spill.
     """
     s, step = tiling.schedule, tiling.step
-    size, available = group(s.lanes, target), target.vector_registers
+    size, available = register_group(s.lanes, target.lanes), target.vector_registers
     rows, columns = s.out_tile, s.column_tile
     sums = rows * columns * tiling.chains
     if target.instruction_set.holds_bodies:
@@ -78,7 +73,7 @@ def cycles(tiling: Tiling, target: Target) -> float:
 def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
     s, rows = t.schedule, len(out.offsets)
     slot = target.lanes / target.fma_per_cycle
-    fma = group(s.lanes, target) * slot
+    fma = register_group(s.lanes, target.lanes) * slot
     weights, data = (0 if s.axis == "columns" else rows), (0 if s.axis == "out" else places)
     scalars = {"out": places, "columns": rows, "inner": 0}[s.axis]
     arithmetic = rows * places * fma
@@ -90,9 +85,10 @@ def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
         longest = max(arithmetic, traffic, issue, (_AHEAD_LATENCY + fma - slot) / sets)
         body = longest + _EXPOSED_AHEAD * min(arithmetic, traffic)
     else:
-        near = group(s.lanes, target) * slot
-        refill = 4 * target.lanes / target.last_level_bytes_per_cycle if 4 * t.weight_size > 1024 * target.l1.kib else 0
-        traffic = weights * max(near, refill * group(s.lanes, target)) + data * near + scalars * slot
+        near = register_group(s.lanes, target.lanes) * slot
+        streams = FLOAT32.bytes_of(t.weight_size) > 1024 * target.l1.kib
+        refill = FLOAT32.bytes_of(target.lanes) / target.last_level_bytes_per_cycle if streams else 0
+        traffic = weights * max(near, refill * register_group(s.lanes, target.lanes)) + data * near + scalars * slot
         longest = max(arithmetic, traffic, (_FMA_LATENCY + fma - slot) / sets)
         body = longest + _EXPOSED * max(0.0, arithmetic + traffic - longest) + 2 * slot / s.unroll
     return t.depth * body + _finish(t, target, rows * places, out.valid) * slot
@@ -101,14 +97,14 @@ def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
 def _group_load(t: Tiling, target: Target) -> float:
     """Return the cycles of a vector load: a group no faster than the next cache level delivers, one register slower."""
     slot = target.lanes / target.fma_per_cycle
-    refill = 4 * target.lanes / target.last_level_bytes_per_cycle
-    return max(1.5, group(t.schedule.lanes, target)) * max(slot, refill)
+    refill = FLOAT32.bytes_of(target.lanes) / target.last_level_bytes_per_cycle
+    return max(1.5, register_group(t.schedule.lanes, target.lanes)) * max(slot, refill)
 
 
 def _finish(t: Tiling, target: Target, sums: int, valid: int) -> float:
     """Return the instructions that zero, fold and store the accumulators."""
     s = t.schedule
-    vector = group(s.lanes, target)
+    vector = register_group(s.lanes, target.lanes)
     fold = (t.chains - 1) * vector * sums
     vectors = target.vectors
     if s.axis == "inner":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from lrfdse.kernels.layout import Span, Tiling
+from lrfdse.kernels.layout import FMAS_IN_FLIGHT, Span, Tiling, register_group
 from lrfdse.kernels.tir import (
     Buffer,
     Expr,
@@ -36,9 +36,6 @@ _SCALARS = 24
 _LOAD = 2
 """FMAs that take as long as the load of one vector."""
 
-_IN_FLIGHT = 8
-"""Vector registers of sums whose FMAs hide the latency of one."""
-
 
 @dataclass(frozen=True, slots=True)
 class Registers:
@@ -51,13 +48,9 @@ class Registers:
     lanes: int
     """Elements of one vector register."""
 
-    def group(self, lanes: int) -> int:
-        """Return the registers that a vector of `lanes` elements occupies; RVV groups are powers of two."""
-        return 1 << (-(-lanes // self.lanes) - 1).bit_length()
-
     def bodies(self, lanes: int, sums: int, vectors: int, scalars: int) -> int:
         """Return for how many iterations the operands fit, beside `sums` accumulators of `lanes` elements."""
-        group = self.group(lanes)
+        group = register_group(lanes, self.lanes)
         if not self.apart:
             return max(0, (self.vectors - _SPARE - sums * group) // (vectors * group + scalars))
         # Of the largest groups there are so few that the ends of a tile need one more.
@@ -152,7 +145,7 @@ class InnerLoop:
         """Return the iterations in one body, the accumulator sets, and the iterations whose operands are carried."""
         s = self.tiling.schedule
         products = self.rows * self.columns
-        chains = min(s.unroll, max(1, _IN_FLIGHT // (registers.group(s.lanes) * products)))
+        chains = min(s.unroll, max(1, FMAS_IN_FLIGHT // (register_group(s.lanes, registers.lanes) * products)))
         vectors = self._vectors
         scalars = self.rows + self.columns - vectors
         carried = registers.bodies(s.lanes, chains * products, vectors, scalars)

@@ -191,8 +191,17 @@ def _checked_c(lines: list[str], link: str) -> bool:
     """Return whether zig takes C99 for a triple, without any header and without a warning."""
     from lrfdse.toolchain.programs import require_zig
 
-    options = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wundef", "-pedantic", "-Werror", "-ffreestanding")
-    command = [require_zig().path, "cc", "-target", link, *options, "-fsyntax-only", "-x", "c", "-"]
+    warnings = (
+        "-Wall",
+        "-Wextra",
+        "-Wconversion",
+        "-Wundef",
+        "-pedantic",
+        "-Werror",
+        "-Wno-unused-command-line-argument",
+    )
+    options = ("-std=c99", "-ffreestanding", *warnings, "-fsyntax-only", "-x", "c", "-")
+    command = [require_zig().path, "cc", "-target", link, *options]
     text = "\n".join((*lines, "typedef int end_of_file;", ""))
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False).returncode == 0
 

@@ -33,6 +33,7 @@ METERED = {"the model meter", "terms"}
 EDITS = {
     "lrfdse/repair/moments.py:_Sum.add": SEEN | FITTED,
     "lrfdse/model/graph.py:load_model": SEEN | FITTED | {"metrics"},
+    "lrfdse/formats/onnx.py:_inline_external_data": SEEN | FITTED | {"metrics"},
     "lrfdse/space/count.py:count_designs": {"counts", "fronts"},
     "lrfdse/space/front.py:front": {"fronts"},
     "lrfdse/explore/layers/fronts.py:_energy": {"spectra", "fronts"},
@@ -60,6 +61,7 @@ EDITS = {
     "lrfdse/meters/trace.py:record": METERED,
     "qemu/lrfmeter.c:": METERED,
     "qemu/harness.c:": METERED,
+    "qemu/system.h:": METERED,
     "lrfdse/meters/host_meter.py:HostMeter.measure": {"the host meter"},
     "lrfdse/meters/_host_runner.py:main": {"the host meter"},
     "qemu/timer.c:": {"the host meter"},
@@ -71,7 +73,7 @@ EDITS = {
     "lrfdse/search/plans/knapsack.py:plans": set(),
     "lrfdse/base/store.py:Store.get": set(),
 }
-LINES = {".py": "pass", ".c": "int edited;"}
+LINES = {".py": "pass", ".c": "int edited;", ".h": "int edited;"}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
-from lrfdse.board.transport import Ended
+from lrfdse.board.transport import ProcessResult
 from lrfdse.errors import ToolError
 
 KERNEL = {
@@ -53,7 +53,7 @@ def text_of(document) -> str:
 
 
 def read(output: str, code: int = 0, errors: str = "") -> BoardRun:
-    return read_run(Ended(code, output, errors), "ssh", "0123abcd", "riscv64")
+    return read_run(ProcessResult(code, output, errors), "ssh", "0123abcd", "riscv64")
 
 
 def test_times_are_microseconds_and_the_board_describes_itself():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.factorize import linalg
-from lrfdse.factorize.chain import apply_chain, dense_weight
+from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.difference import squared_difference
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.problem import Problem
@@ -56,12 +56,14 @@ def test_tt_svd_error_lies_between_the_largest_tail_and_the_sum(factorization, s
 
 @settings(max_examples=60, deadline=None)
 @given(factorizations(), st.integers(0, 2**32 - 1), st.integers(1, 3))
-def test_steps_compute_the_dense_product(factorization, seed, rows):
+def test_steps_compute_the_dense_product(kit, factorization, seed, rows):
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal((factorization.outputs, factorization.inputs))
     factors = Fitter(weight).fit(factorization)
     x = rng.standard_normal((rows, factorization.inputs))
-    np.testing.assert_allclose(apply_chain(factors, x), x @ dense_weight(factors.cores).T, atol=1e-9)
+    np.testing.assert_allclose(
+        kit.by_steps(factors.factorization, factors.cores, x), x @ dense_weight(factors.cores).T, atol=1e-9
+    )
     assert sum(step.macs for step in factorization.steps(rows)) == factorization.macs(rows)
     assert sum(core.size for core in factors.cores) == factorization.params
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.errors import InputError
-from lrfdse.factorize.chain import apply_chain, dense_weight
+from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.methods import METHODS
 from lrfdse.ir.factorization import Factorization
@@ -35,11 +35,11 @@ def data(seed, outputs, inputs, samples):
     return rng.standard_normal((outputs, inputs)), rng.standard_normal((samples, inputs)) @ mix + 1.5
 
 
-def true_errors(weight, x, y, factors):
+def true_errors(kit, weight, x, y, factors):
     """Relative weight and output errors from the rows themselves."""
     outputs, inputs = weight.shape
     padded = np.pad(x, [(0, 0), (0, factors.factorization.inputs - inputs)])
-    found = apply_chain(factors, padded)[:, :outputs] + factors.bias_shift
+    found = kit.by_steps(factors.factorization, factors.cores, padded)[:, :outputs] + factors.bias_shift
     dense = dense_weight(factors.cores)[:outputs, :inputs]
     return np.linalg.norm(weight - dense) / np.linalg.norm(weight), np.linalg.norm(y - found) / np.linalg.norm(
         y - y.mean(axis=0)
@@ -49,7 +49,7 @@ def true_errors(weight, x, y, factors):
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=40, deadline=None)
 @given(layers(), st.integers(0, 2**32 - 1), st.sampled_from([3, 40]), st.booleans(), st.booleans())
-def test_reported_errors_are_true(moments_of, name, layer, seed, samples, cumulative, weighted):
+def test_reported_errors_are_true(kit, moments_of, name, layer, seed, samples, cumulative, weighted):
     outputs, inputs, path = layer
     weight, x = data(seed, outputs, inputs, samples)
     rng = np.random.default_rng(seed)
@@ -61,7 +61,7 @@ def test_reported_errors_are_true(moments_of, name, layer, seed, samples, cumula
     factors = Fitter(weight, moments, name, metric).fit(path)
     assert [core.shape for core in factors.cores] == list(path.core_shapes)
     assert all(core.dtype == np.float64 and np.isfinite(core).all() for core in factors.cores)
-    weight_error, output_error = true_errors(weight, fed, y, factors)
+    weight_error, output_error = true_errors(kit, weight, fed, y, factors)
     assert factors.weight_error == pytest.approx(weight_error, abs=1e-7)
     # Errors come from second moments, whose rounding is squared away.
     assert factors.output_error == pytest.approx(output_error, rel=1e-6, abs=1e-5)

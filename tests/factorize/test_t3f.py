@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrfdse.errors import InputError, ToolError
-from lrfdse.factorize.chain import apply_chain, dense_weight
+from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.t3f import from_t3f, to_t3f
 from lrfdse.ir.factorization import Factorization
@@ -45,13 +45,13 @@ def test_tt_svd_is_that_of_t3f(t3f, path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=str)
-def test_the_chain_is_the_product_of_t3f(t3f, path):
+def test_the_chain_is_the_product_of_t3f(t3f, kit, path):
     import tensorflow
 
     rng = np.random.default_rng(1)
     factors, x = Fitter(rng.standard_normal((12, 20))).fit(path), rng.standard_normal((6, 20))
     theirs = t3f.matmul(to_t3f(factors.cores, "float64"), tensorflow.constant(x.T)).numpy().T
-    np.testing.assert_allclose(apply_chain(factors, x), theirs, atol=1e-12)
+    np.testing.assert_allclose(kit.by_steps(factors.factorization, factors.cores, x), theirs, atol=1e-12)
 
 
 @pytest.mark.slow

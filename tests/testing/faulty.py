@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 
-from lrfdse.board.transport import RUNNERS, Ended
+from lrfdse.board.transport import RUNNERS, ProcessResult
 from lrfdse.factorize.methods import METHODS
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS
@@ -69,7 +69,7 @@ class Deaf:
         pass
 
     def run(self, program, arguments=(), timeout=600.0):
-        return Ended(0, RUNNERS.get("command")("{program}").run(program, timeout=timeout).output, "")
+        return ProcessResult(0, RUNNERS.get("command")("{program}").run(program, timeout=timeout).output, "")
 
 
 class Trusting(METERS.get("model")):

@@ -8,6 +8,7 @@ from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe
 from lrfdse.targets.isa.needs import TRAPS, Needs
 
+
 def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
     words = "AArch64 with NEON, which every such core has."
     rest = f"What {cpu} has beyond ARMv8-A is not checked: where it is missing, {TRAPS}."

@@ -8,6 +8,7 @@ from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe
 from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
 
+
 def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
     named = [name for feature, name in (("+neon", "NEON"), ("+vfp4", "VFPv4")) if feature in features]
     rest = (

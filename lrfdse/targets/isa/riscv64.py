@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lrfdse.targets.isa import classes
 from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe, Vectors
 from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
 from lrfdse.targets.isa.riscv_registers import canonical, riscv_registers
 from lrfdse.targets.isa.riscv_vtype import E32_M1, vtype_hints, with_vtype
+
 
 def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
     macro = "defined(__riscv) && __riscv_xlen == 64"

@@ -17,8 +17,9 @@ from lrfdse.board.transport import ProcessResult
 from lrfdse.errors import InputError, ToolError
 
 _MOST_OUTPUT = 16 << 20
-_BEGINS = 1.0
-"""Seconds within which a thread begins."""
+"""Bytes that a command may print; a bench program prints some hundred a kernel. Chosen, not measured."""
+_START_SECONDS = 1.0
+"""Timeout for the start of a thread (s). Chosen, not measured."""
 _PROGRAM, _ARGUMENTS = "{program}", "{arguments}"
 
 
@@ -164,7 +165,7 @@ class _Start(threading.Thread):
     def end(self) -> None:
         """End the process, where there is one."""
         # An interrupt may have come before the thread had begun, and then it may never begin.
-        self._done.wait(_BEGINS if self.ident is None else None)
+        self._done.wait(_START_SECONDS if self.ident is None else None)
         if self._process is not None:
             _end(self._process)
 

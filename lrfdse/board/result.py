@@ -18,10 +18,11 @@ from lrfdse.ir.latency import TOLERANCE, Latency
 _BEGIN = '{"lrfdse_bench":1,'
 _GROUPS = ("uname", "cpuinfo")
 _LARGEST = 2**53
+"""Size of a board's numbers: up to here float64 holds every whole number."""
 LONGEST_LINE = 500
 """Characters of what is shown of a text from a board. Chosen, not measured."""
 _LONGEST = 2000
-"""Characters of one text of a board's description."""
+"""Characters of one text of a board's description that are kept. Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from lrfdse.meters.trace import Traffic
 from lrfdse.targets.target import Target
 
 SCHEMA_VERSION = 1
+"""Version of the form of ``board.json``; a file of another version is refused."""
 ASSUMPTIONS = (
     *("clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle"),
     *("last_level_latency", "dram_latency"),

@@ -15,13 +15,16 @@ from lrfdse.targets.eviction import EVICT_FACTOR, eviction_bounds
 from lrfdse.targets.target import Target
 
 _MAGIC = 0x3148434E4542464C
+"""What the block begins with, so that a damaged program says so: "LFBENCH1"."""
 _HEADER_WORDS = 10
+"""64-bit numbers before the records: ``struct data`` of qemu/bench.c."""
 _LINE = 64
+"""Bytes to which arrays are aligned, and of the guard after each: LINE of qemu/bench.c."""
 _ROLES: tuple[Role, ...] = ("input", "weight", "bias", "output", "work")
 _TEXT_ROOM = 1 << 16
-"""Bytes for what the program says of the board."""
+"""Bytes for what the program says of the board. Chosen, not measured; a document that is longer is an error."""
 _KERNEL_ROOM = 256
-"""Bytes for the numbers of one kernel."""
+"""Bytes for the numbers of one kernel. Chosen, not measured; a document that is longer is an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def _work_sizes(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[int, int]:
 
 
 _CHUNK = 4
-"""Elements of one copy."""
+"""Elements of one copy: a register of the narrowest vector unit among the targets that ship (128 bits)."""
 
 
 def _pad_rows(source: Buffer, target: Buffer, rows: int, size: int, padded: int) -> Stmt:

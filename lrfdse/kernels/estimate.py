@@ -4,6 +4,8 @@ The machine is the target's table: one FMA unit of `fma_per_cycle`, registers fi
 cache level, and a fixed FMA latency that enough independent accumulators must hide. The constants of the vector
 extension of RISC-V are rounded from a least-squares fit to 157 scheduled steps without spills, each compiled and
 measured by the modelled core of target `riscv64`; good schedules weighed more, and so weighed the error is 5 % (RMS).
+No program repeats that fit; what the estimate leads to is measured by ``python -m benchmarks.kernels``
+(results/kernels.md).
 """
 
 from __future__ import annotations
@@ -16,19 +18,19 @@ from lrfdse.kernels.layout import Span, Tiling, register_group
 from lrfdse.targets.target import Target
 
 _FMA_LATENCY = 5.0
-"""Cycles from an FMA to a dependent one: 4 to 5 on the cores that ship as targets."""
+"""Cycles from an FMA to a dependent one: 4 to 5 in LLVM's models of the cores that ship as targets."""
 
 _SHORT = 8
-"""Inner iterations up to which a loop over them is straight code in the end."""
+"""Inner iterations up to which LLVM 22 makes a loop over them straight code."""
 
 _EXPOSED = 0.25
-"""Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other."""
+"""Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
 
 _EXPOSED_AHEAD = 0.13
-"""The same where operands are loaded one iteration ahead."""
+"""Share of loads or arithmetic that is not hidden where operands are loaded ahead: from the fit."""
 
 _AHEAD_LATENCY = 10.0
-"""Cycles from one loop body to the next that no operation can shorten, where operands are loaded ahead."""
+"""Cycles from one loop body to the next that no operation can shorten, where operands are loaded ahead: from the fit."""
 
 
 def fits(tiling: Tiling, target: Target) -> bool:

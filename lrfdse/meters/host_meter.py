@@ -31,8 +31,13 @@ from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import require_tools, require_zig
 
 _WARM_SAMPLES, _COLD_SAMPLES = 31, 15
+"""Samples of each regime, odd so that the median is one of them. Chosen, not measured: every sample of a measurement
+says how far they spread (`warm_spread`, `cold_spread`)."""
+
 _SAMPLE_NS = 200_000
-"""A warm sample repeats the call until it takes about so long: far above the clock's resolution."""
+"""A warm sample repeats the call until it takes about so many nanoseconds: far above the clock's resolution.
+
+Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)

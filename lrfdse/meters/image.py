@@ -14,9 +14,11 @@ from lrfdse.ir.latency import TOLERANCE
 from lrfdse.ir.storage import FLOAT32
 
 _MAGIC = 0x4C524631
+"""What an image begins with, so that harness and timer refuse any other file: "LRF1"."""
 _HEADER = 2 + MOST_ARGUMENTS
 """Words before the arrays: magic, total bytes, the offset of each argument (qemu/harness.c and qemu/timer.c)."""
 _ALIGN = 64
+"""Bytes to which arrays are aligned: a cache line of every target that ships."""
 _GIVEN: tuple[Role, ...] = ("input", "weight", "bias")
 _FILL = 0xFF
 """Fills output and work arrays (as float32 it is NaN) and the guards between the arrays."""

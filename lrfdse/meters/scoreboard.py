@@ -10,9 +10,9 @@ from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.code import Instruction, Sequence
 
 _WARM_UP, _TIMED = 4, 8
-"""Repetitions of a loop before and while its cycles are taken."""
+"""Repetitions of a loop before and while its cycles are taken. Chosen, not measured."""
 _SHORTER_FROM = 256
-"""Instructions of a loop body from which fewer repetitions do."""
+"""Instructions of a loop body from which fewer repetitions do. Chosen, not measured."""
 
 
 class _Entry(NamedTuple):

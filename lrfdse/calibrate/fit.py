@@ -44,7 +44,7 @@ _STEP = 0.02
 
 Chosen, not measured."""
 _NOTHING = 1e-6
-"""Relative singular value below which a direction counts as without effect: above the rounding of differences, below any effect that matters.
+"""Relative singular value below which a direction counts as without effect.
 
 Chosen, not measured."""
 

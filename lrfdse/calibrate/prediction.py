@@ -1,4 +1,4 @@
-"""What the model meter says of a kernel, in the terms that a target's assumptions turn into a latency."""
+"""Modelled latencies in two parts: what is counted of a kernel, and a target's assumptions about time."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Record:
     path: Path
     target: str
     fixed: str
-    """See `fixed_digest`."""
+    """Digest of the target's description without its assumptions, as `fixed_digest` gives it."""
     board: Mapping[str, Any]
     points: tuple[Point, ...]
 
@@ -64,7 +64,7 @@ def fixed_digest(target: Target) -> str:
 def record_document(
     runs: Sequence[BoardRun], target: Target, terms: Mapping[Kernel, Terms], versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the content of ``board.json``.
+    """Return the content of ``board.json`` for the runs of some designs.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def record_document(
     target
         What they were compiled for.
     terms
-        Of every kernel; empty where the target has no model.
+        Terms of every kernel; empty where the target has no model.
     versions
-        Of what the terms came from.
+        Versions of the tools that the terms came from, by name.
     """
     return {
         "schema_version": SCHEMA_VERSION,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MARK = ", calibrated on a board"
 _SECTIONS = {"clock_mhz": "core"}
-"""Where a target keeps what is fitted, unless it stands outside of every table; the rest is in `memory`."""
+"""Tables of a target file that hold fitted fields; those that are not named here are in `memory`."""
 
 
 def check_target_path(output: Path) -> None:

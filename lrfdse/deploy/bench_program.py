@@ -43,7 +43,7 @@ def bench_kernel(
     Parameters
     ----------
     layer, use
-        Whose kernel it is.
+        The layer whose kernel it is, and the number of its use.
     artifact
         The compiled kernel.
     packed

@@ -114,7 +114,7 @@ class Artifact:
     target: str
     symbol: str
     arguments: tuple[Argument, ...]
-    """In the order of the C parameters."""
+    """The parameters of the C function, in order."""
     object_code: bytes
     assembly: str = ""
-    """The same code as text; empty where it was not asked for."""
+    """The machine code as text; empty where it was not asked for."""

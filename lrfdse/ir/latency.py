@@ -34,7 +34,7 @@ class Measurement:
     """The latency of one kernel on one target, with its provenance and its numerical check."""
 
     meter: str
-    """Name of the meter."""
+    """Name of the meter that obtained it."""
     warm: Latency
     cold: Latency
     max_error: float

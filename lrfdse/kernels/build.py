@@ -1,4 +1,4 @@
-"""From a scheduled kernel to an object file with one plain C symbol, through TVM's LLVM back end."""
+"""Compiling a scheduled kernel to an object file with one plain C symbol, through TVM's LLVM back end."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _LLVM_OPTIONS = (
     "-unroll-full-max-count:uint=1",
     "-unroll-allow-partial:bool=false",
 )
+"""Options of LLVM for every kernel."""
+
 _LLVM_OPTIONS_AHEAD = (
     # Short loops, whose loads LLVM would all move to the front.
     "-unroll-threshold-aggressive:uint=0",
@@ -32,7 +34,7 @@ _LLVM_OPTIONS_AHEAD = (
     # Loads are to lie among the arithmetic, not side by side.
     "-misched-cluster:bool=false",
 )
-"""Where the code loads ahead (`Instructions.ahead`)."""
+"""Further options for instruction sets whose kernels load ahead (`InstructionSet.loads_ahead`)."""
 
 
 def compile_kernel(

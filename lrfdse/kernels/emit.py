@@ -40,7 +40,7 @@ Chosen, not measured: three quarters of the 32 KiB that all shipped targets have
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
-    """Where a step's results go and what is done to them on the way."""
+    """What is done to a step's results, and the buffer that takes them."""
 
     output: Buffer
     bias: Buffer | None

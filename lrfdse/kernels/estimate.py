@@ -30,7 +30,7 @@ _EXPOSED_AHEAD = 0.13
 """Share of loads or arithmetic that is not hidden where operands are loaded ahead: from the fit."""
 
 _AHEAD_LATENCY = 10.0
-"""Cycles from one loop body to the next that no operation can shorten, where operands are loaded ahead: from the fit."""
+"""Cycles from one loop body to the next that nothing shortens, where operands are loaded ahead: from the fit."""
 
 
 def fits(tiling: Tiling, target: Target) -> bool:

@@ -88,6 +88,7 @@ class Compute:
 
     cycles: float
     instructions: int
+    """Executed instructions."""
     skipped: int
     """Executed instructions that the model does not know."""
 
@@ -121,10 +122,11 @@ class SelfTest:
     """Cycles of one iteration of the probe: 8 FMAs, each followed by an independent addition."""
 
     bound: float
-    """By issue width and by each half of the probe alone."""
+    """The least that it can take: by issue width, and by each half of the probe alone."""
     mca: float
+    """Cycles by llvm-mca."""
     scoreboard: float
-    """Infinite where the scoreboard does not read the instruction set."""
+    """Cycles by the scoreboard; infinite where it does not read the instruction set."""
 
     @property
     def engine(self) -> str | None:

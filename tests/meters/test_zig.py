@@ -81,5 +81,5 @@ def test_an_undefined_symbol_is_one_failed_kernel(name, compile_c, tmp_path):
 
 
 def test_a_trace_without_both_regions_is_refused():
-    with pytest.raises(ToolError, match="two regions"):
+    with pytest.raises(ToolError, match="regions, but a kernel has two"):
         parse('{"regions":[],"runs":[],"nest":[],"blocks":[]}')

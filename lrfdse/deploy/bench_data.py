@@ -41,7 +41,7 @@ class BenchKernel:
     """The reference output."""
 
 
-def kernel_text(layer: str, use: int, spec: KernelSpec, schedule: str) -> bytes:
+def kernel_members(layer: str, use: int, spec: KernelSpec, schedule: str) -> bytes:
     """Return what a program says of a kernel besides its numbers, enough to compile it again: members of an object."""
     return _inside(
         {
@@ -88,7 +88,7 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
     for record, kernel in zip(records, kernels, strict=True):
         _check(kernel)
         artifact = kernel.artifact
-        record[:2] = store(kernel_text(kernel.layer, kernel.use, artifact.spec, str(artifact.schedule)))
+        record[:2] = store(kernel_members(kernel.layer, kernel.use, artifact.spec, str(artifact.schedule)))
         record[2] = store(kernel.expected.astype("<f8").tobytes())[0]
         record[3] = len(artifact.arguments)
         room += int(record[1]) + _KERNEL_ROOM

@@ -93,10 +93,10 @@ def compile_kernel(
 
 
 def _instructions(target: Target) -> Instructions:
-    from lrfdse.kernels.inner import Instructions, Registers
+    from lrfdse.kernels.inner import Instructions, RegisterFile
 
     instruction_set, vectors = target.instruction_set, target.vectors
-    registers = Registers(target.vector_registers, vectors.scalars_apart, target.lanes)
+    registers = RegisterFile(target.vector_registers, vectors.scalars_apart, target.lanes)
     return Instructions(
         explicit_fma=instruction_set.explicit_fma in target.features,
         strided=vectors.strided,

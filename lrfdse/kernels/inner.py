@@ -40,7 +40,7 @@ _LOAD = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Registers:
+class RegisterFile:
     """The registers of a core that is told in which order to load."""
 
     vectors: int
@@ -70,7 +70,7 @@ class Instructions:
     """Whether one instruction stores a vector's elements with gaps between them."""
     reducing: bool
     """Whether one instruction sums a vector across its lanes."""
-    ahead: Registers | None
+    ahead: RegisterFile | None
     """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""
 
 
@@ -143,7 +143,7 @@ class InnerLoop:
         axis = self.tiling.schedule.axis
         return self.rows * (axis != "columns") + self.columns * (axis != "out")
 
-    def _shape(self, registers: Registers) -> tuple[int, int, int]:
+    def _shape(self, registers: RegisterFile) -> tuple[int, int, int]:
         """Return the iterations in one body, the accumulator sets, and the iterations whose operands are carried."""
         s = self.tiling.schedule
         products = self.rows * self.columns

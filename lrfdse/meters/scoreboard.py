@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lrfdse.meters.mca import Cost, Mca
+from lrfdse.meters.mca import InstructionCost, Mca
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.code import Instruction, Sequence
 
@@ -45,7 +45,7 @@ class Scoreboard:
         self._registers = described.registers
         self._canonical = described.canonical
         self._mca = mca
-        self._costs: dict[Instruction, Cost | None] = {}
+        self._costs: dict[Instruction, InstructionCost | None] = {}
         self._entries: dict[Instruction, _Entry | None] = {}
 
     def learn(self, sequences: Iterable[Sequence]) -> None:

@@ -156,7 +156,9 @@ def tilings(spec: KernelSpec, schedule: Schedule) -> tuple[Tiling, ...]:
     """
     steps = spec.factorization.steps(spec.rows)
     if len(steps) != len(schedule.steps):
-        raise KernelError(f"schedule {schedule} has {len(schedule.steps)} steps, but {spec} has {len(steps)}")
+        raise KernelError(
+            f"schedule {schedule} is for a chain of {len(schedule.steps)}, but {spec} has {len(steps)} steps"
+        )
     return tuple(Tiling.of(step, s) for step, s in zip(steps, schedule.steps, strict=True))
 
 

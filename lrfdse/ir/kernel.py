@@ -10,7 +10,7 @@ from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 
 MOST_ARGUMENTS = 30
-"""Arguments of a kernel at most: x, a weight for each core, a bias, y and two work buffers are far fewer.
+"""Most arguments that a kernel may have; x, a weight for each core, a bias, y and two work buffers are far fewer.
 
 Chosen, not measured: with a magic number and a size they fill 32 words, the header of the image that meters map."""
 

@@ -43,8 +43,8 @@ def fit_outputs(
     gradients where the system is large); directions that the inputs never take stay as they were. Derived in
     docs/method.md.
 
-    Where one core holds all output digits, a metric on the outputs acts on that core alone: its root goes to the
-    target, and its inverse to the core. Elsewhere the metric stands in the least squares problems.
+    Where one core holds all output digits, a weighting of the outputs acts on that core alone: its root goes to the
+    target, and its inverse to the core. Elsewhere the weighting stands in the least squares problems.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def fit_outputs(
     if budget is None:
         budget = max(BUDGET, 16.0 * error.weight.size * factorization.inputs)
     holders = [k for k, m in enumerate(factorization.out_modes) if m > 1]
-    if error.metric is None or len(holders) > 1:
+    if error.weighting is None or len(holders) > 1:
         return _descended(error, factorization, sweeps, gain, budget, also)
-    root = np.asarray(np.linalg.cholesky(error.metric))
+    root = np.asarray(np.linalg.cholesky(error.weighting))
     turned = error.of_target(root.T @ error.weight)
     # TT-SVD of the target itself is no start of the turned problem, but the promise is to stay below it.
     plain = tt_svd(error.weight, factorization)
@@ -91,7 +91,7 @@ def _descended(
     shape = dataclasses.replace(factorization, ranks=carried_ranks(factorization))
     starts = [_carried(tt_svd(error.weight, factorization), factorization, shape), separable_start(error, shape)]
     starts += [_carried(tt_svd(weight, factorization), factorization, shape) for weight in also]
-    if error.metric is not None:
+    if error.weighting is not None:
         plain = error.of_target(error.weight)
         starts.append(_descended(plain, shape, min(sweeps, 4), gain, budget, also))
     reached = [error(start) for start in starts]

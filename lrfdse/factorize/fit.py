@@ -41,7 +41,7 @@ class Fitter:
         One of `lrfdse.factorize.methods.METHODS`. "auto" is the best known: every path is fitted to the outputs, the
         paths of the plain SVD in closed form and others by alternating least squares under the covariance shrunk by the
         number of samples. Without moments every method is "svd", TT-SVD of the weight.
-    metric
+    weighting
         H, symmetric positive semidefinite, shape (M, M): the outputs' differences d count as ``d^T H d``. Fits damp it
         by a tenth of its mean eigenvalue. None is the identity.
     beta
@@ -68,7 +68,7 @@ class Fitter:
     weight: Array
     moments: Moments | None = None
     method: str = "auto"
-    metric: Array | None = None
+    weighting: Array | None = None
     beta: float | None = 1.0
     sweeps: int = SWEEPS
     budget: float | None = None
@@ -77,7 +77,9 @@ class Fitter:
 
     def __post_init__(self) -> None:
         METHODS.get(self.method)
-        self._problem = Problem(self.weight, self.moments, self.metric, self.beta, self.sweeps, self.budget, self.name)
+        self._problem = Problem(
+            self.weight, self.moments, self.weighting, self.beta, self.sweeps, self.budget, self.name
+        )
         self.weight = self._problem.weight
 
     def fit(self, factorization: Factorization) -> Factors:
@@ -85,7 +87,7 @@ class Fitter:
         if factorization.is_dense and not self._problem.is_cumulative:
             shift = None if self.moments is None else np.zeros(len(self.weight))
             core = self.weight.reshape(1, *self.weight.shape, 1)
-            error, loss = (None if known is None else 0.0 for known in (self.moments, self._metric))
+            error, loss = (None if known is None else 0.0 for known in (self.moments, self._weighting))
             return Factors(factorization, (core,), shift, 0.0, error, loss)
         if factorization.is_dense:
             target = self._problem.target(factorization)
@@ -132,7 +134,7 @@ class Fitter:
                 left = whole = 0.0
         output_error = _ratio(math.sqrt(max(left, 0.0)), math.sqrt(max(whole, 0.0)))
         # The loss of a small change d of the outputs is d^T H d / 2.
-        loss = None if self._metric is None else self.loss(cores) / 2
+        loss = None if self._weighting is None else self.loss(cores) / 2
         return Factors(factorization, cores, shift, weight_error, output_error, loss)
 
     def loss(self, cores: tuple[Array, ...]) -> float:
@@ -144,7 +146,7 @@ class Fitter:
         outputs, inputs = self.weight.shape
         target = problem.cumulative.at(1.0) if problem.is_cumulative else self.weight
         difference = target - dense_weight(cores)[:outputs, :inputs]
-        return OutputError(target, problem.covariance, target, problem.metric).of_difference(difference)
+        return OutputError(target, problem.covariance, target, problem.weighting).of_difference(difference)
 
     def _output_energy(self, weight: Array) -> float:
         if not self._problem.has_few_samples:
@@ -153,9 +155,9 @@ class Fitter:
         return float(np.vdot(half, half))
 
     @property
-    def _metric(self) -> Array | None:
-        """The metric, where there are data that it can be used with."""
-        return None if self.moments is None else self._problem.metric
+    def _weighting(self) -> Array | None:
+        """The weighting, where there are data that it can be used with."""
+        return None if self.moments is None else self._problem.weighting
 
     @property
     def root(self) -> Array:

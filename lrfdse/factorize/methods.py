@@ -63,7 +63,7 @@ class WhitenedSvd:
     """TT-SVD of the weight whitened by the inputs' covariance.
 
     Exact on the paths of the plain SVD, by projection on the outputs' principal directions. On others the covariance is
-    replaced by its separable part, and a metric on the outputs is ignored.
+    replaced by its separable part, and a weighting of the outputs is ignored.
     """
 
     source = "SVD-LLM (arXiv 2403.07378) and AFM (Yu and Wu 2023) in projection form, docs/method.md section 7"
@@ -136,13 +136,13 @@ METHODS: Registry[Method] = Registry(
 def projected_svd(problem: Problem, factorization: Factorization) -> tuple[Array, ...]:
     """Return the factors of the least output error of their rank on a path of the plain SVD.
 
-    With T the target, S a root of the covariance and K one of the metric, ``K^T What S`` is the truncated SVD of
+    With T the target, S a root of the covariance and K one of the weighting, ``K^T What S`` is the truncated SVD of
     ``K^T T S``, hence ``What = K^-T U U^T K^T T``: the input side needs no inverse. Where the data span fewer
     directions than the rank, the rest of U goes to what is left of the target itself.
     """
     import scipy.linalg
 
-    rank, root = factorization.ranks[0], problem.metric_root
+    rank, root = factorization.ranks[0], problem.weighting_root
     target = problem.target(factorization)
     turned = target if root is None else root.T @ target
     u = _principal(turned, problem.root, min(rank, *turned.shape))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lrfdse.ir.factors import Moments
 
 DAMPING = 0.1
-"""Part of a metric's mean eigenvalue that is added to all, so that its inverse stays small."""
+"""Part of a weighting's mean eigenvalue that is added to all, so that its inverse stays small."""
 
 MOST_VECTORS = 4096
 """Outputs up to which all left singular vectors of a weight are taken at once."""
@@ -35,14 +35,14 @@ _CONSTANT = 1e-13
 
 @dataclasses.dataclass(slots=True)
 class Problem:
-    """A layer's weight, the moments of its inputs, the metric of its outputs, and how much a fit may cost.
+    """A layer's weight, the moments of its inputs, the weighting of its outputs, and how much a fit may cost.
 
     Parameters are those of `lrfdse.factorize.fit.Fitter`.
     """
 
     weight: Array
     moments: Moments | None = None
-    metric: Array | None = None
+    weighting: Array | None = None
     beta: float | None = 1.0
     sweeps: int = 12
     budget: float | None = None
@@ -51,7 +51,7 @@ class Problem:
     _covariance: Array | None = None
     _root: Array | None = None
     _shrunk: Array | None = None
-    _metric_root: Array | None = None
+    _weighting_root: Array | None = None
     _cumulative: Cumulative | None = None
     _error: OutputError | None = None
 
@@ -77,13 +77,13 @@ class Problem:
                 _refuse_not_finite(array, f"calibration moments of {where}")
             if seen.count < 1:
                 raise InputError(f"calibration rows >= 1 must hold for {where}, but got none")
-        if self.metric is not None:
-            if self.metric.shape != (outputs, outputs):
-                raise ValueError(f"a metric of shape {(outputs, outputs)} must hold, but got {self.metric.shape}")
-            _refuse_not_finite(self.metric, f"output metric of {where}")
-            scale = float(np.trace(self.metric)) / outputs
-            # A metric that is zero prefers no output to another.
-            self.metric = (self.metric + self.metric.T) / 2 if scale > 0 else None
+        if self.weighting is not None:
+            if self.weighting.shape != (outputs, outputs):
+                raise ValueError(f"a weighting of shape {(outputs, outputs)} must hold, but got {self.weighting.shape}")
+            _refuse_not_finite(self.weighting, f"output weighting of {where}")
+            scale = float(np.trace(self.weighting)) / outputs
+            # A weighting that is zero prefers no output to another.
+            self.weighting = (self.weighting + self.weighting.T) / 2 if scale > 0 else None
 
     @property
     def left_vectors(self) -> Array | None:
@@ -122,19 +122,19 @@ class Problem:
         )
 
     @property
-    def damped_metric(self) -> Array | None:
-        """The metric with a part of its mean eigenvalue added to all."""
-        if self.metric is None:
+    def damped_weighting(self) -> Array | None:
+        """The weighting with a part of its mean eigenvalue added to all."""
+        if self.weighting is None:
             return None
-        scale = float(np.trace(self.metric)) / len(self.metric)
-        return np.asarray(self.metric + DAMPING * scale * np.eye(len(self.metric)))
+        scale = float(np.trace(self.weighting)) / len(self.weighting)
+        return np.asarray(self.weighting + DAMPING * scale * np.eye(len(self.weighting)))
 
     @property
-    def metric_root(self) -> Array | None:
-        """Lower triangular ``K`` with ``K K^T`` the damped metric."""
-        if self._metric_root is None and (damped := self.damped_metric) is not None:
-            self._metric_root = np.asarray(np.linalg.cholesky(damped))
-        return self._metric_root
+    def weighting_root(self) -> Array | None:
+        """Lower triangular ``K`` with ``K K^T`` the damped weighting."""
+        if self._weighting_root is None and (damped := self.damped_weighting) is not None:
+            self._weighting_root = np.asarray(np.linalg.cholesky(damped))
+        return self._weighting_root
 
     @property
     def is_cumulative(self) -> bool:
@@ -157,7 +157,7 @@ class Problem:
         return self.cumulative.at(beta)
 
     def error(self, factorization: Factorization) -> OutputError:
-        """Return the squared error that iterative fits minimise: with shrunk covariance and damped metric."""
+        """Return the squared error that iterative fits minimise: with shrunk covariance and damped weighting."""
         if self._error is not None:
             return self._error
         assert self.moments is not None
@@ -167,7 +167,7 @@ class Problem:
         if self.has_few_samples:
             part, scale = shrinkage(self.covariance, self.moments.count)
             root, lift = math.sqrt(1 - part) * self.root, part * scale
-        made = OutputError.of(self.target(factorization), self._shrunk, self.damped_metric, root, lift)
+        made = OutputError.of(self.target(factorization), self._shrunk, self.damped_weighting, root, lift)
         if not self.is_cumulative:
             self._error = made
         return made

@@ -30,7 +30,7 @@ class CoreSystem:
     """The least squares problem of a core ``(a, m, n, b)`` between ``L[o, p, a]`` and ``R[b, t, q]``.
 
     ``L`` is the product of the cores to the left, with output digits o, input digits p and bond a; ``R`` that of those
-    to the right. Both are orthonormal. Without a metric on the outputs, the normal matrix pairs ``(a, n, b)`` with
+    to the right. Both are orthonormal. Without a weighting of the outputs, the normal matrix pairs ``(a, n, b)`` with
     itself and is the same for every output digit m; a part that holds no input digits is orthonormal over its outputs
     alone, so its bond index only adds right-hand sides. Derived in docs/method.md.
 
@@ -45,7 +45,7 @@ class CoreSystem:
         self._error, self._left, self._right = error, left, right
         self._p, self._q = left.shape[1], right.shape[2]
         turned = right.transpose(1, 2, 0)
-        if error.metric is None:
+        if error.weighting is None:
             # Outputs enter the normal matrix by their inner products alone, so an orthonormal basis of them serves.
             self._few_left, self._few_right = _compressed(left), _compressed(turned)
         else:
@@ -63,7 +63,7 @@ class CoreSystem:
         self._steps = _CG_STEPS if error.weight.size < LARGE else _FEW_CG_STEPS
         iterative = (self._steps + 1) * product
         self._direct = (
-            error.metric is None
+            error.weighting is None
             and self._unknowns <= _DIRECT_UNKNOWNS
             and middle * middle <= _DIRECT_ELEMENTS
             and (direct if error.root is None else _SLOWER * direct) <= iterative
@@ -73,9 +73,9 @@ class CoreSystem:
     def _cheapest(self, o: int, t: int, size: int) -> tuple[str, float]:
         """Return how to apply the normal matrix, and what one product takes."""
         root = self._error.root
-        if self._error.metric is not None:
+        if self._error.weighting is not None:
             width = size if root is None else 2 * root.shape[1]
-            return "metric", 2.0 * self._error.weight.size * (width + len(self._error.weight))
+            return "weighting", 2.0 * self._error.weight.size * (width + len(self._error.weight))
         forms = {"dense": o * t}
         if size * self._p * self._a * self._m * t <= _LARGEST_ARRAY:
             forms["left"] = self._a * t
@@ -132,7 +132,7 @@ class CoreSystem:
     def _operator(self) -> Callable[[Array], Array]:
         """Return the product with the normal matrix, which is not formed."""
         covariance = self._error.covariance
-        if self._form in ("dense", "metric"):
+        if self._form in ("dense", "weighting"):
             return lambda core: _through_dense(self._error, self._few_left, self._few_right, core)
         p, n, q = self._p, self._n, self._q
         if self._form == "left":
@@ -154,9 +154,9 @@ class CoreSystem:
             factors[0] = _traced(np.einsum("pjrj->pr", inner), left)
         if q > 1:
             factors[3] = _traced(np.einsum("pjqrjs,pr->qs", tensor, over_left, optimize=True), right)
-        if self._error.metric is not None:
+        if self._error.weighting is not None:
             o, t, m = len(left), len(right), self._m
-            factors[1] = np.einsum("oitokt->ik", self._error.metric.reshape(o, m, t, o, m, t))
+            factors[1] = np.einsum("oitokt->ik", self._error.weighting.reshape(o, m, t, o, m, t))
         inverses = {axis: _lifted_inverse(factor) for axis, factor in factors.items()}
 
         def apply(core: Array) -> Array:
@@ -180,8 +180,8 @@ def _through_dense(error: OutputError, left: Array, right: Array, core: Array) -
     o, p, m, n, t, q = dense.shape
     dense = dense.transpose(0, 2, 4, 1, 3, 5).reshape(o * m * t, p * n * q)
     image = error.weighed(dense)
-    if error.metric is not None:
-        image = error.metric @ image
+    if error.weighting is not None:
+        image = error.weighting @ image
     return projected(image, left, right.transpose(2, 0, 1), m, n)
 
 

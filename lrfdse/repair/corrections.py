@@ -105,7 +105,7 @@ class Corrections:
         if self._corrector is None:
             method, seed = self._settings.space.method, self._settings.seed
             self._corrector = Corrector(
-                self._model, self._calib, self._loss(), self._fits.metrics, method=method, seed=seed
+                self._model, self._calib, self._loss(), self._fits.weightings, method=method, seed=seed
             )
         return self._corrector
 

@@ -129,11 +129,11 @@ def refined(
     )
     count = len(local.rows)
     chain = Chain(factorization, cores, local.rows, local.targets.shape[1])
-    spread = float(np.var(local.targets, axis=0, dtype=np.float64).sum()) or 1.0
-    anchor = np.float32(ANCHOR / (count * spread))
+    variance = float(np.var(local.targets, axis=0, dtype=np.float64).sum()) or 1.0
+    anchor = np.float32(ANCHOR / (count * variance))
     own = chain.result + shift.astype(np.float32) - local.targets
     size = sum(float(np.vdot(matrix, matrix)) for matrix in chain.matrices) or 1.0
-    weight, shift_weight = np.float32(damping / size), np.float32(damping / spread)
+    weight, shift_weight = np.float32(damping / size), np.float32(damping / variance)
 
     def back(pulls: Single) -> list[Single]:
         return [*chain.adjoint(pulls), pulls.sum(axis=0)]

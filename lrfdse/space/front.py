@@ -15,7 +15,7 @@ from lrfdse.ir.space import Candidate, Cost, Funnel, SearchSpace
 from lrfdse.space.archive import Archive
 from lrfdse.space.join import join, prune, store
 from lrfdse.space.lattice import Bond, Floats, Ints, Tails, bonds, padded_size, rank_grid, svd_bonds
-from lrfdse.space.programme import Limits, Programme, Side
+from lrfdse.space.programme import CostLimits, Programme, Side
 
 GAP = 0.03
 """Relative gap of fronts that are too large to be exact."""
@@ -88,7 +88,7 @@ def front(
     bond and a rank. Shorter designs come first, because complete designs bound all partial ones (docs/method.md,
     section 5).
     """
-    limits = Limits(math.floor(outputs * inputs / space.ratio(outputs * inputs)), float(outputs * inputs * rows))
+    limits = CostLimits(math.floor(outputs * inputs / space.ratio(outputs * inputs)), float(outputs * inputs * rows))
     lattices = [_Lattice.of(outputs, inputs, space, lanes, tails)]
     padded = (padded_size(outputs), padded_size(inputs))
     if space.pad_to_smooth and padded != (outputs, inputs):
@@ -153,7 +153,7 @@ def _ordered(directions: tuple[Direction, ...]) -> list[Direction]:
 
 
 def _empty_archive(
-    weights: int, least_macs: int, lanes: int, max_cores: int, limits: Limits, tolerance: float
+    weights: int, least_macs: int, lanes: int, max_cores: int, limits: CostLimits, tolerance: float
 ) -> Archive:
     # Fewest parameters of c cores: c factors whose product is M N, at rank 1; fewest MACs: N are read and M are
     # written.
@@ -166,7 +166,7 @@ _ORIGIN = 9
 suffix."""
 
 
-def _add_svd(archive: Archive, lattice: _Lattice, rows: int, lanes: int, limits: Limits) -> None:
+def _add_svd(archive: Archive, lattice: _Lattice, rows: int, lanes: int, limits: CostLimits) -> None:
     for bond in svd_bonds(lattice.outputs, lattice.inputs):
         if bond in lattice.ranks:
             break

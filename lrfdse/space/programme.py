@@ -23,7 +23,7 @@ Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CostLimits:
     """What a complete design may cost."""
 
     params: float
@@ -74,7 +74,7 @@ class Programme:
         Ranks tried on each bond, ascending.
     errors : mapping of Bond to array
         Relative energy discarded at those ranks, non-increasing.
-    limits : Limits
+    limits : CostLimits
         Of complete designs.
     """
 
@@ -88,7 +88,7 @@ class Programme:
         space: SearchSpace,
         ranks: Mapping[Bond, Ints],
         errors: Mapping[Bond, Floats],
-        limits: Limits,
+        limits: CostLimits,
     ) -> None:
         self.outputs, self.inputs, self.rows, self.lanes = outputs, inputs, rows, lanes
         self.direction: Direction = direction

@@ -210,18 +210,18 @@ def test_difference_is_that_of_the_dense_matrix(monkeypatch, shape):
         assert squared_difference(weight, cores) == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("metric", [False, True])
-def test_few_samples_stand_for_their_covariance(monkeypatch, metric):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_few_samples_stand_for_their_covariance(monkeypatch, weighted):
     rng = np.random.default_rng(13)
     weight, x = rng.standard_normal((12, 40)), rng.standard_normal((8, 40)) + 1
     moments = Moments(len(x), x.mean(axis=0), x.T @ x / len(x))
-    output_metric = np.diag(rng.uniform(0.5, 2.0, 12)) if metric else None
+    weighting = np.diag(rng.uniform(0.5, 2.0, 12)) if weighted else None
     shape, difference = Factorization((3, 4), (8, 5), (4,)), rng.standard_normal((12, 40))
-    usual = Problem(weight, moments, output_metric)
+    usual = Problem(weight, moments, weighting)
     assert usual.error(shape).root is None
-    fitted = Fitter(weight, moments, metric=output_metric).fit(shape)
+    fitted = Fitter(weight, moments, weighting=weighting).fit(shape)
     monkeypatch.setattr("lrfdse.factorize.problem._COSTLY", 1)
-    few = Problem(weight, moments, output_metric)
+    few = Problem(weight, moments, weighting)
     assert few.error(shape).root.shape == (40, 7)
     for size in ((12, 40), (14, 42)):
         one, other = few.error(shape).padded(*size), usual.error(shape).padded(*size)
@@ -229,7 +229,7 @@ def test_few_samples_stand_for_their_covariance(monkeypatch, metric):
         np.testing.assert_allclose(one.product, other.product, atol=1e-9)
         np.testing.assert_allclose(one.weighed(padded), other.weighed(padded), atol=1e-9)
         assert one.of_difference(padded) == pytest.approx(other.of_difference(padded), rel=1e-9)
-    assert Fitter(weight, moments, metric=output_metric).fit(shape).output_error == pytest.approx(
+    assert Fitter(weight, moments, weighting=weighting).fit(shape).output_error == pytest.approx(
         fitted.output_error, rel=0.1
     )
 

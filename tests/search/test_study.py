@@ -21,7 +21,7 @@ from lrfdse.errors import InputError
 from lrfdse.search.study.opening import check_study, join_study, open_study
 from lrfdse.search.study.queue import Proposal, Queue
 from lrfdse.search.study.storage import open_storage
-from lrfdse.search.study.study import METRICS, Study
+from lrfdse.search.study.study import OBJECTIVES, Study
 from lrfdse.search.study.urls import sqlite_url
 
 CHOICES = {"fc1": ("dense", "svd:r=8", "svd:r=4", "tt:m=2x5,n=5x2,r=3"), "fc2": ("dense", "svd:r=2", "svd:r=1")}
@@ -82,7 +82,7 @@ def test_plain_optuna_reads_the_study(place: Place) -> None:
         broken = {"max_params": 0.5 if proposal.origin == "dense" else -0.1}
         study.tell(proposal, *evaluate(proposal.texts), {"flops": 7}, broken)
     read = plain(place)
-    assert read.metric_names == list(METRICS)
+    assert read.metric_names == list(OBJECTIVES)
     assert [d.name for d in read.directions] == ["MINIMIZE", "MINIMIZE", "MAXIMIZE"]
     first, second = read.trials
     assert first.params == DENSE

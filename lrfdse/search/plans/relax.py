@@ -15,7 +15,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Relaxation:
     """One plan that was evaluated on the way."""
 
     changes: tuple[tuple[str, str, str], ...]
@@ -34,7 +34,7 @@ def relax(
     evaluate: Callable[[Mapping[str, str]], float | None],
     limit: float,
     most: int = 12,
-) -> tuple[dict[str, str], tuple[Step, ...]]:
+) -> tuple[dict[str, str], tuple[Relaxation, ...]]:
     """Return the first plan on the way from `plan` to the dense model that loses at most `limit`, and the way.
 
     In a step the layer with the largest predicted error gets the next choice up its front, the cheapest one (least
@@ -62,7 +62,7 @@ def relax(
     chosen = {table.layer: table.choices[table.find(plan.get(table.layer, "dense"))] for table in tables}
     fronts = {table.layer: table.choices for table in tables}
     loss = evaluate(_texts(chosen))
-    steps: list[Step] = []
+    steps: list[Relaxation] = []
     while (loss is None or loss > limit + _ROUNDING) and any(choice.text != "dense" for choice in chosen.values()):
         before = dict(chosen)
         if len(steps) + 1 >= most:
@@ -73,7 +73,7 @@ def relax(
             _relax_to(share * sum(choice.error for choice in chosen.values()), chosen, fronts)
         changes = tuple((name, before[name].text, now.text) for name, now in chosen.items() if now != before[name])
         loss = evaluate(_texts(chosen))
-        steps.append(Step(changes, loss))
+        steps.append(Relaxation(changes, loss))
     return _texts(chosen), tuple(steps)
 
 

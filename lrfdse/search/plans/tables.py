@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from lrfdse.errors import InputError
 from lrfdse.ir.latency import Regime
 
+PlanKey = tuple[str, ...]
+"""A plan by its choices alone: factorization texts in the order of the layers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:

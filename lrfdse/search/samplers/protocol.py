@@ -1,4 +1,4 @@
-"""What a sampler is: the space it proposes from, what it is told, and what it gives."""
+"""What a sampler is: the space it proposes from, what was observed, and what it gives."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lrfdse.search.plans.tables import LayerTable
-from lrfdse.search.study.queue import Plan
+from lrfdse.search.plans.tables import LayerTable, PlanKey
 
 _BATCH = 5
 """Plans proposed at once: few enough to learn from them, enough to keep some workers busy."""
@@ -30,23 +29,23 @@ class Space:
         """How many plans there are."""
         return math.prod(len(table.choices) for table in self.tables)
 
-    def plans(self) -> Iterator[Plan]:
+    def plans(self) -> Iterator[PlanKey]:
         """Yield every plan, the last layer changing fastest."""
         return itertools.product(*self.choices.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Observation:
     """An evaluated plan as samplers see it."""
 
-    plan: Plan
+    plan: PlanKey
     values: tuple[float, float, float]
     """Latency and params, the less the better, and the score."""
     constraints: Mapping[str, float] = field(default_factory=dict)
     """Name to a number that is positive where the constraint is broken."""
 
 
-Propose = Callable[[Space, Sequence[Told], Collection[Plan], int, int], list[Plan]]
+Propose = Callable[[Space, Sequence[Observation], Collection[PlanKey], int, int], list[PlanKey]]
 """From the space, what was evaluated, what needs no evaluation, a seed and a count to so many new plans, or fewer."""
 
 

@@ -12,13 +12,13 @@ from lrfdse.base.keys import differences
 from lrfdse.errors import InputError
 from lrfdse.search.study.queue import Queue
 from lrfdse.search.study.storage import close_storage, is_absent, open_storage, storage_errors
-from lrfdse.search.study.study import METRICS, Study
+from lrfdse.search.study.study import OBJECTIVES, Study
 
 if TYPE_CHECKING:
     import optuna
 
 _DIRECTIONS: list[Literal["minimize", "maximize"]] = ["minimize", "minimize", "maximize"]
-"""Of `METRICS`."""
+"""Of `OBJECTIVES`."""
 GRACE = 60.0
 """Seconds without a sign of life after which a process on another machine counts as gone."""
 _NAMED = 6
@@ -84,10 +84,10 @@ def open_study(
         for key, value in {"choices": digest, "layers": list(frozen), **identity}.items():
             if known.get(key) != value:
                 made.set_user_attr(key, value)
-        if made.metric_names != list(METRICS):
+        if made.metric_names != list(OBJECTIVES):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                made.set_metric_names(list(METRICS))
+                made.set_metric_names(list(OBJECTIVES))
         study = Study(made, storage, frozen, grace)
         study.reclaim(sole)
     return study

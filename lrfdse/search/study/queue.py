@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import InputError
+from lrfdse.search.plans.tables import PlanKey
 from lrfdse.search.study.storage import close_storage
 from lrfdse.search.study.workers import BEAT, Heartbeats, Watch, worker
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
-
-Plan = tuple[str, ...]
-"""Factorization texts in the order of the layers."""
 
 _OWN = frozenset({"origin", "worker", "interrupted", "duplicate_of", "reason", BEAT})
 _STATE, _FINISHED = "state", "finished"
@@ -58,13 +56,13 @@ class Finished:
 class Snapshot:
     """What a study knows of plans at one moment."""
 
-    finished: Mapping[Plan, Finished]
-    failed: Mapping[Plan, str]
+    finished: Mapping[PlanKey, Finished]
+    failed: Mapping[PlanKey, str]
     """Plans that could not be evaluated, with the reason."""
-    waiting: frozenset[Plan]
-    running: frozenset[Plan]
+    waiting: frozenset[PlanKey]
+    running: frozenset[PlanKey]
 
-    def __contains__(self, plan: Plan) -> bool:
+    def __contains__(self, plan: PlanKey) -> bool:
         return plan in self.waiting or plan in self.running or plan in self.finished or plan in self.failed
 
 
@@ -110,7 +108,7 @@ class Queue:
         """Whether whoever proposes plans has said that there will be no more."""
         return self.facts().get(_STATE) == _FINISHED
 
-    def take(self, wanted: Container[Plan] | None = None) -> Proposal | None:
+    def take(self, wanted: Container[PlanKey] | None = None) -> Proposal | None:
         """Return a waiting plan, running from here on until `tell`, `fail` or `release`; None where nothing waits.
 
         Parameters
@@ -186,10 +184,10 @@ class Queue:
         """Return what the study knows now, finished plans in the order of their trials."""
         from optuna.trial import TrialState
 
-        finished: dict[Plan, Finished] = {}
-        failed: dict[Plan, str] = {}
-        waiting: set[Plan] = set()
-        running: set[Plan] = set()
+        finished: dict[PlanKey, Finished] = {}
+        failed: dict[PlanKey, str] = {}
+        waiting: set[PlanKey] = set()
+        running: set[PlanKey] = set()
         for trial in self._storage.get_all_trials(self._id, deepcopy=False):
             plan = self._plan_of(trial)
             if plan is None or "duplicate_of" in trial.user_attrs:
@@ -204,7 +202,7 @@ class Queue:
         done = finished.keys() | failed.keys()
         return Snapshot(finished, failed, frozenset(waiting - done), frozenset(running - done))
 
-    def reclaim(self, sole: bool = False) -> list[Plan]:
+    def reclaim(self, sole: bool = False) -> list[PlanKey]:
         """Fail the trials whose process is gone, and return their plans.
 
         Parameters
@@ -285,7 +283,7 @@ class Queue:
             pass
         self._forget(number)
 
-    def _same_before(self, taken: FrozenTrial, plan: Plan) -> int | None:
+    def _same_before(self, taken: FrozenTrial, plan: PlanKey) -> int | None:
         """Return a trial that has or gets the plan's values: an earlier one, or one that is finished.
 
         Two processes that enqueue at once may both enqueue a plan.
@@ -300,14 +298,14 @@ class Queue:
                 return trial.number
         return None
 
-    def _finished(self, trial: FrozenTrial, plan: Plan) -> Finished:
+    def _finished(self, trial: FrozenTrial, plan: PlanKey) -> Finished:
         attrs = {key: value for key, value in trial.user_attrs.items() if key not in _OWN}
         latency, params, score = trial.values
         texts = dict(zip(self._layers, plan, strict=True))
         origin = str(trial.user_attrs.get("origin", "unknown"))
         return Finished(trial.number, texts, latency, round(params), score, origin, attrs)
 
-    def _plan_of(self, trial: FrozenTrial) -> Plan | None:
+    def _plan_of(self, trial: FrozenTrial) -> PlanKey | None:
         """Return a trial's plan; None where somebody else made the trial and it has none."""
         if any(layer not in trial.params for layer in self._layers):
             return None

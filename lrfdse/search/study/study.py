@@ -1,7 +1,7 @@
 """The Optuna study: every evaluated plan is a trial, whatever proposed it.
 
 One categorical parameter a layer, named after the layer, whose values are factorization texts (``fc1 = "svd:r=32"``);
-three objectives, `METRICS`; the plan's origin and what the caller found out about it as user attributes. One process
+three objectives, `OBJECTIVES`; the plan's origin and what the caller found out about it as user attributes. One process
 decides which plans are evaluated and puts them into the queue; it and any number of others take them from there
 (`lrfdse.search.study.queue`). Optuna keeps a parameter's choices fixed within a study: when the tables have changed,
 the study's name gets a digest of the choices as its suffix.
@@ -13,14 +13,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lrfdse.errors import InputError
-from lrfdse.search.study.queue import _FINISHED, _STATE, Finished, Plan, Queue, Snapshot
+from lrfdse.search.plans.tables import PlanKey
+from lrfdse.search.study.queue import _FINISHED, _STATE, Finished, Queue, Snapshot
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
 
-METRICS = ("latency_us", "params", "score")
+OBJECTIVES = ("latency_us", "params", "score")
 """Names of the objectives, in order: latency and params are minimised, the score is maximised."""
 
 
@@ -38,7 +39,7 @@ class Study(Queue):
             layer: CategoricalDistribution(texts) for layer, texts in choices.items()
         }
 
-    def key(self, texts: Mapping[str, str]) -> Plan:
+    def key(self, texts: Mapping[str, str]) -> PlanKey:
         """Return a plan as texts in the order of the layers; layers that are left out are dense.
 
         Raises
@@ -75,11 +76,11 @@ class Study(Queue):
         )
         return True
 
-    def finished(self) -> Mapping[Plan, Finished]:
+    def finished(self) -> Mapping[PlanKey, Finished]:
         """Return the evaluated plans by `key`, in the order of their trials."""
         return self.snapshot().finished
 
-    def failed(self) -> Mapping[Plan, str]:
+    def failed(self) -> Mapping[PlanKey, str]:
         """Return the reasons of the plans that could not be evaluated, by `key`."""
         return self.snapshot().failed
 

@@ -35,7 +35,7 @@ def from_plain(kind: type[T], value: Any, where: str = "") -> T:
     """
     where = where or kind.__name__
     if not isinstance(value, dict):
-        raise InputError(f"{where}: an object must hold, but got {_shown(value)}")
+        raise InputError(f"{where}: expected an object, but got {_shown(value)}")
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(value) - set(fields)):
@@ -77,7 +77,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 def _check(right: bool, rule: str, value: Any, where: str) -> None:
     if not right:
-        raise InputError(f"{where}: {rule} must hold, but got {_shown(value)}")
+        raise InputError(f"{where}: expected {rule}, but got {_shown(value)}")
 
 
 def _shown(value: Any) -> str:

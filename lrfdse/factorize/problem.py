@@ -9,28 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.errors import InputError
-from lrfdse.factorize.linalg import LARGE, left_vectors, shrinkage, shrunk, square_root
+from lrfdse.factorize.linalg import left_vectors, shrinkage, shrunk, square_root
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.target import Cumulative
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array, Factorization
     from lrfdse.ir.factors import Moments
 
 DAMPING = 0.1
-"""Part of a weighting's mean eigenvalue that is added to all, so that its inverse stays small."""
+"""Part of a weighting's mean eigenvalue that is added to all, so that its inverse stays small.
 
-MOST_VECTORS = 4096
-"""Outputs up to which all left singular vectors of a weight are taken at once."""
-
-FEW_SAMPLES = 4
-"""Inputs for each sample from which a covariance is taken for one of low rank, where products with it cost ..."""
-
-_COSTLY = 1e9
-"""... at least so many multiplications."""
+Measured on two layers of lenet300-fashion: the table of docs/method.md, section 7, is flat from 0.0001 to 0.1.
+"""
 
 _CONSTANT = 1e-13
-"""Part of an input's second moment below which its variance counts as zero."""
+"""Part of an input's second moment below which its variance counts as zero: rounding of the difference of the two."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -47,6 +42,8 @@ class Problem:
     sweeps: int = 12
     budget: float | None = None
     name: str = ""
+    ridge: float | None = None
+    thresholds: Thresholds = DEFAULT
     _left_vectors: Array | None = None
     _covariance: Array | None = None
     _root: Array | None = None
@@ -57,29 +54,31 @@ class Problem:
 
     def __post_init__(self) -> None:
         # Nothing but closed forms in single precision is made of a large weight without data.
-        is_single = self.moments is None and self.weight.size >= LARGE
+        is_single = self.moments is None and self.weight.size >= self.thresholds.large
         self.weight = np.asarray(self.weight, dtype=np.float32 if is_single else np.float64)
         if self.weight.ndim != 2:
-            raise ValueError(f"a weight of two axes must hold, but got shape {self.weight.shape}")
+            raise ValueError(f"a weight has two axes (outputs, inputs), but this one has shape {self.weight.shape}")
         where = f"layer {self.name!r}" if self.name else "the layer"
         _refuse_not_finite(self.weight, f"weights of {where}")
         outputs, inputs = self.weight.shape
         if (seen := self.moments) is not None:
             parts = (seen.cross, seen.output_mean, seen.output_variance)
             if any(part is None for part in parts) and any(part is not None for part in parts):
-                raise ValueError("cross, output_mean and output_variance go together in Moments")
+                raise ValueError("Moments need all of cross, output_mean and output_variance, or none of them")
             shapes = {"mean": (inputs,), "second": (inputs, inputs)}
             shapes |= {} if seen.cross is None else {"cross": (outputs, inputs), "output_mean": (outputs,)}
             for part, shape in shapes.items():
                 array = getattr(seen, part)
                 if array.shape != shape:
-                    raise ValueError(f"{part} of shape {shape} must hold for {where}, but got {array.shape}")
+                    raise ValueError(f"{part} of {where} has shape {array.shape} instead of {shape}")
                 _refuse_not_finite(array, f"calibration moments of {where}")
             if seen.count < 1:
-                raise InputError(f"calibration rows >= 1 must hold for {where}, but got none")
+                raise InputError(f"{where} reads no rows on the calibration data: at least one is needed")
         if self.weighting is not None:
             if self.weighting.shape != (outputs, outputs):
-                raise ValueError(f"a weighting of shape {(outputs, outputs)} must hold, but got {self.weighting.shape}")
+                raise ValueError(
+                    f"the output weighting of {where} has shape {self.weighting.shape} instead of {(outputs, outputs)}"
+                )
             _refuse_not_finite(self.weighting, f"output weighting of {where}")
             scale = float(np.trace(self.weighting)) / outputs
             # A weighting that is zero prefers no output to another.
@@ -89,7 +88,11 @@ class Problem:
     def left_vectors(self) -> Array | None:
         """All left singular vectors of a large weight, of no more outputs than inputs; None of any other weight."""
         outputs, inputs = self.weight.shape
-        if self._left_vectors is None and self.weight.size >= LARGE and outputs <= min(inputs, MOST_VECTORS):
+        if (
+            self._left_vectors is None
+            and self.weight.size >= self.thresholds.large
+            and outputs <= min(inputs, self.thresholds.most_vectors)
+        ):
             self._left_vectors = left_vectors(self.weight)
         return self._left_vectors
 
@@ -117,9 +120,9 @@ class Problem:
     def has_few_samples(self) -> bool:
         """Whether products with the root take less than those with the covariance, and enough for that to matter."""
         outputs, inputs = self.weight.shape
-        return (
-            self.moments is not None and FEW_SAMPLES * self.moments.count <= inputs and outputs * inputs**2 >= _COSTLY
-        )
+        if self.moments is None or outputs * inputs**2 < self.thresholds.costly:
+            return False
+        return bool(self.thresholds.few_samples * self.moments.count <= inputs)
 
     @property
     def damped_weighting(self) -> Array | None:
@@ -146,7 +149,7 @@ class Problem:
         """The targets, where `is_cumulative` holds."""
         if self._cumulative is None:
             assert self.moments is not None
-            self._cumulative = Cumulative.of(self.weight, self.moments)
+            self._cumulative = Cumulative.of(self.weight, self.moments, self.ridge)
         return self._cumulative
 
     def target(self, factorization: Factorization) -> Array:

@@ -19,6 +19,7 @@ OLDEST_OPSET = 7
 
 
 _PROTOBUF_LIMIT = 2**31 - 1
+"""Most bytes of one message of protobuf, whose sizes are signed 32-bit numbers."""
 
 
 def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -45,7 +46,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     opset = default_opset(proto)
     if opset < OLDEST_OPSET:
         raise InputError(
-            f"{path}: `opset >= {OLDEST_OPSET}` must hold, but got {opset}: convert it with onnx.version_converter"
+            f"{path}: opset {opset} is too old: version {OLDEST_OPSET} or newer is required; "
+            "convert the model with onnx.version_converter"
         )
     digest = hashlib.sha256(content)
     _inline_external_data(proto, path, digest)

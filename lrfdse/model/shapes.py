@@ -131,7 +131,7 @@ def _port(value: ir.Value, given: Sequence[int] | None, path: Path) -> Port:
     if len(given) != len(shape) or any(own not in (None, size) for own, size in zip(shape, given, strict=False)):
         raise InputError(f"{option} does not fit {path}: the model declares {declared}")
     if min(given, default=1) < 1:
-        raise InputError(f"{option}: sizes >= 1 must hold")
+        raise InputError(f"{option}: sizes must be at least 1")
     return Port(name, dtype, shape, labels, tuple(int(size) for size in given), limit)
 
 

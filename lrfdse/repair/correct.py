@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.model.data import _taken, mixed
+from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.refine import Local, refined
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class Corrector:
         held = np.arange(calib.count) % HELD_OUT == HELD_OUT - 1
         if not held.any():
             held[-1:] = calib.count > 1
-        self._fitted = _taken(calib, ~held)
-        judges = _taken(calib, held if held.any() else ~held)
+        self._fitted = samples_at(calib, ~held)
+        judges = samples_at(calib, held if held.any() else ~held)
         # So few samples judge by chance; between them the original says what is right as well.
         self._held = mixed(judges, MIXTURES * judges.count, seed + 1)
         self._weightings: dict[str, Array | None] = {} if weightings is None else dict(weightings)

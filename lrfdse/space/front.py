@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Direction, Factorization
 from lrfdse.ir.space import Candidate, Cost, Funnel, SearchSpace
 from lrfdse.space.archive import Archive
@@ -79,7 +78,7 @@ def front(
 
     Raises
     ------
-    InputError
+    ValueError
         `tails` lacks a bond or a rank that a feasible design can use.
 
     Notes
@@ -93,7 +92,7 @@ def front(
     padded = (padded_size(outputs), padded_size(inputs))
     if space.pad_to_smooth and padded != (outputs, inputs):
         if padded_tails is None:
-            raise InputError(f"`padded_tails` of the {padded[0]}x{padded[1]} weight must be given with pad_to_smooth")
+            raise ValueError(f"`padded_tails` of the {padded[0]}x{padded[1]} weight must be given with pad_to_smooth")
         lattices.append(_Lattice.of(*padded, space, lanes, padded_tails))
     if tolerance is None:
         tolerance = GAP if max(lattice.work(space.max_cores) for lattice in lattices) > _EXACT_WORK else 0.0
@@ -127,7 +126,7 @@ class _Lattice:
         for bond, limit in bonds(outputs, inputs, space).items():
             tail = tails.get(bond)
             if tail is None or len(tail) <= limit:
-                raise InputError(
+                raise ValueError(
                     f"`tails` must reach rank {limit} at the bond {bond[0]}x{bond[1]} of the {outputs}x{inputs} layer, "
                     f"but {'it is missing' if tail is None else f'it ends at rank {len(tail) - 1}'}"
                 )

@@ -41,7 +41,7 @@ EDITS = {
     "lrfdse/explore/layers/spectra.py:spectrum": {
         *("spectrum of the weight", "spectrum as the inputs see it", "spectrum of the inputs")
     },
-    "lrfdse/factorize/als.py:_Sweep.update": {
+    "lrfdse/factorize/als.py:Sweep.update": {
         # The code behind a `Fitter`, whose root of the covariance these take, counts as a whole.
         *("spectrum as the inputs see it", "spectrum of the inputs"),
         *FITTED,

@@ -164,7 +164,7 @@ def test_iteration_agrees_with_the_closed_form_on_svd_paths_whatever_is_asked(mo
     weighting = np.cov(rng.standard_normal((10, 30)))
     path = Factorization.svd(10, 16, 4)
     fitter = Fitter(weight, moments_of(fed, x @ weight.T), "auto", weighting, beta=0.7)
-    problem = fitter._problem
+    problem = fitter.problem
     error = OutputError.of(problem.target(path), problem.covariance, problem.damped_weighting)
     closed, iterated = error(fitter.fit(path).cores), error(fit_outputs(error, path, sweeps=300, gain=1e-12))
     assert iterated == pytest.approx(closed, rel=1e-6)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lrfdse.errors import InputError
 from lrfdse.ir.latency import Regime
 from lrfdse.search.plans.boxes import Floats, Ints, Room, States, add_layer, finest_delta
 from lrfdse.search.plans.pareto import nondominated, nondominated_by_group
@@ -97,7 +96,7 @@ def plans_by_regime(
 
     Raises
     ------
-    InputError
+    ValueError
         The tables differ in more than latency.
     """
     warm_tables, cold_tables = tuple(warm_tables), tuple(cold_tables)
@@ -144,7 +143,7 @@ def uniform(
     found: list[dict[str, str]] = []
     for ratio in ratios:
         if not ratio >= 1:
-            raise InputError(f"`ratio >= 1` must hold, but got {ratio}")
+            raise ValueError(f"compression ratios are at least 1, but one is {ratio}")
         plan = {t.layer: _largest(t, kind, t.dense.params / ratio).text for t in tables}
         if plan not in found:
             found.append(plan)
@@ -163,16 +162,16 @@ def _paired(warm: LayerTable, cold: LayerTable) -> list[tuple[Choice, Choice]]:
 def _check_same_plans(warm: tuple[LayerTable, ...], cold: tuple[LayerTable, ...]) -> None:
     for a, b in zip(warm, cold, strict=False):
         if a.layer != b.layer or len(a.choices) != len(b.choices):
-            raise InputError(
+            raise ValueError(
                 f"warm and cold tables must list the same choices, but layers {a.layer} and {b.layer} differ"
             )
         for w, c in _paired(a, b):
             if replace(w, latency_us=c.latency_us) != c:
-                raise InputError(
+                raise ValueError(
                     f"warm and cold tables of layer {a.layer} must differ in latency only, but got {w} and {c}"
                 )
     if len(warm) != len(cold):
-        raise InputError(f"as many warm as cold tables must hold, but got {len(warm)} and {len(cold)}")
+        raise ValueError(f"warm and cold tables must be of the same layers, but are {len(warm)} and {len(cold)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,9 +215,9 @@ class _Bounds:
 def _plans(tables: tuple[LayerTable, ...], bounds: _Bounds, limit: int, needs_min: bool) -> PlanFront:
     """Return the front; without `needs_min`, plans that a plan with too few params beats are left out too."""
     if not tables:
-        raise InputError("at least one layer must hold, but got no tables")
+        raise ValueError("no tables: a plan needs at least one layer")
     if limit < 1:
-        raise InputError(f"`limit >= 1` must hold, but got {limit}")
+        raise ValueError(f"the limit of partial plans is at least 1, not {limit}")
     # However wide the boxes are, they do not span the least params.
     limit = max(limit, 2)
     least = bounds.min_params

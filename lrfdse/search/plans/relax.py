@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from lrfdse.search.plans.tables import Choice, LayerTable
 
 _LEAST_SHARE, _MOST_SHARE = 0.4, 0.8
-"""A step leaves at least and at most this share of the predicted error."""
+"""A step leaves at least and at most this share of the predicted error: losses are only roughly proportional to it.
+Chosen, not measured."""
 
 _ROUNDING = 1e-9
+"""Slack of the loss allowed: a difference of two scores rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def relax(
 
     Raises
     ------
-    InputError
+    ValueError
         The plan has a choice that its layer's table does not have.
     """
     chosen = {table.layer: table.choices[table.find(plan.get(table.layer, "dense"))] for table in tables}

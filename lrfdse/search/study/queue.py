@@ -13,9 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.errors import InputError
 from lrfdse.search.plans.tables import PlanKey
-from lrfdse.search.study.storage import close_storage
+from lrfdse.search.study.storage import close_storage, heartbeat_keeper
 from lrfdse.search.study.workers import BEAT, Heartbeats, Watch, worker
 
 if TYPE_CHECKING:
@@ -24,7 +23,13 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _OWN = frozenset({"origin", "worker", "interrupted", "duplicate_of", "reason", BEAT})
-_STATE, _FINISHED = "state", "finished"
+"""User attributes of trials that are the queue's own; the others are the caller's."""
+
+STATE = "state"
+"""User attribute of the study that says whether plans are still being proposed."""
+
+RUNNING, FINISHED = "running", "finished"
+"""Values of `STATE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +75,26 @@ class Queue:
     """An open study as those see it who evaluate; made by `lrfdse.search.study.opening.join_study`.
 
     Not safe to share between threads: everybody who evaluates opens a queue.
+
+    Parameters
+    ----------
+    study
+        Optuna's study.
+    storage
+        Where it is kept.
+    layers
+        Names of the layers, in the order of the study's choices.
+    grace
+        Seconds without a sign of life after which a process on another machine counts as gone.
     """
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, layers: Sequence[str], grace: float) -> None:
-        from optuna.storages import RDBStorage
-
         self._study = study
         self._storage = storage
         self._id = storage.get_study_id_from_name(study.study_name)
         self._layers = tuple(layers)
         self._running: dict[int, int] = {}
-        backend = getattr(storage, "_backend", storage)
-        self._keeps_heartbeats = isinstance(backend, RDBStorage) and backend.heartbeat_interval is not None
+        self._keeps_heartbeats = heartbeat_keeper(storage) is not None
         self._beats = Heartbeats(storage, grace / 4)
         self._watch = Watch(None if self._keeps_heartbeats else grace)
 
@@ -106,10 +119,10 @@ class Queue:
     @property
     def is_over(self) -> bool:
         """Whether whoever proposes plans has said that there will be no more."""
-        return self.facts().get(_STATE) == _FINISHED
+        return self.facts().get(STATE) == FINISHED
 
     def take(self, wanted: Container[PlanKey] | None = None) -> Proposal | None:
-        """Return a waiting plan, running from here on until `tell`, `fail` or `release`; None where nothing waits.
+        """Return a waiting plan, running from here on until `tell` or `fail`; None where nothing waits.
 
         Parameters
         ----------
@@ -123,18 +136,19 @@ class Queue:
             plan = self._plan_of(trial)
             if plan is None or (wanted is not None and plan not in wanted):
                 continue
+            trial_id = self._id_of(trial)
             # The first sign of life comes before the trial is taken: a process that dies in between is noticed.
-            self._beats.add(trial._trial_id)
+            self._beats.add(trial_id)
             try:
-                taken = self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+                taken = self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
             except UpdateFinishedTrialError:
                 taken = False
             if not taken:
-                self._beats.remove(trial._trial_id)
+                self._beats.remove(trial_id)
                 continue
-            self._running[trial.number] = trial._trial_id
+            self._running[trial.number] = trial_id
             try:
-                self._storage.set_trial_user_attr(trial._trial_id, "worker", worker())
+                self._storage.set_trial_user_attr(trial_id, "worker", worker())
             except UpdateFinishedTrialError:
                 self._forget(trial.number)
                 continue
@@ -169,16 +183,12 @@ class Queue:
         """
         values = (float(latency_us), float(params), float(score))
         if not all(map(math.isfinite, values)):
-            raise InputError(f"finite objectives must hold for trial {proposal.number}, but got {values}")
+            raise ValueError(f"objectives of trial {proposal.number} must be finite, but are {values}")
         self._finish(proposal.number, values, attrs or {}, constraints or {})
 
     def fail(self, proposal: Proposal, reason: str) -> None:
         """Finish a plan that cannot be evaluated, here or anywhere."""
         self._finish(proposal.number, None, {"reason": reason})
-
-    def release(self, proposal: Proposal) -> None:
-        """Give a plan back unevaluated: it counts as never taken."""
-        self._finish(proposal.number, None, {"interrupted": True})
 
     def snapshot(self) -> Snapshot:
         """Return what the study knows now, finished plans in the order of their trials."""
@@ -221,7 +231,7 @@ class Queue:
         before = running()
         gone = [trial for trial in before if sole or self._watch.is_gone(trial)]
         for trial in gone:
-            self._give_up(trial._trial_id)
+            self._give_up(self._id_of(trial))
         if self._keeps_heartbeats and len(gone) < len(before):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -240,10 +250,13 @@ class Queue:
         self._beats.close()
         close_storage(self._storage)
 
+    def _id_of(self, trial: FrozenTrial) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
+
     def _is_stale(self, trial: FrozenTrial) -> bool:
         from optuna.trial import TrialState
 
-        now = self._storage.get_trial(trial._trial_id)
+        now = self._storage.get_trial(self._id_of(trial))
         return now.state == TrialState.FAIL and "reason" not in now.user_attrs
 
     def _give_up(self, trial_id: int) -> None:
@@ -268,7 +281,7 @@ class Queue:
         from optuna.trial import Trial, TrialState
 
         if number not in self._running:
-            raise InputError(f"trial {number} is not running in this process")
+            raise ValueError(f"trial {number} is not running in this process")
         trial_id = self._running[number]
         try:
             for key, value in attrs.items():

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lrfdse.errors import InputError
 from lrfdse.search.plans.tables import PlanKey
-from lrfdse.search.study.queue import _FINISHED, _STATE, Finished, Queue, Snapshot
+from lrfdse.search.study.queue import FINISHED, RUNNING, STATE, Finished, Queue, Snapshot
 
 if TYPE_CHECKING:
     import optuna
@@ -26,7 +25,15 @@ OBJECTIVES = ("latency_us", "params", "score")
 
 
 class Study(Queue):
-    """An open study as those see it who propose; made by `lrfdse.search.study.opening.open_study`."""
+    """An open study as those see it who propose; made by `lrfdse.search.study.opening.open_study`.
+
+    Parameters
+    ----------
+    study, storage, grace
+        As for `Queue`.
+    choices
+        Layer name to factorization texts, in the order of the layers.
+    """
 
     def __init__(
         self, study: optuna.Study, storage: BaseStorage, choices: Mapping[str, tuple[str, ...]], grace: float
@@ -44,15 +51,15 @@ class Study(Queue):
 
         Raises
         ------
-        InputError
+        ValueError
             A layer or a choice is not one of the study's.
         """
         if unknown := sorted(set(texts) - set(self._choices)):
-            raise InputError(f"the study has no layer {unknown[0]!r}; it has {', '.join(self._choices)}")
+            raise ValueError(f"the study has no layer {unknown[0]!r}; it has {', '.join(self._choices)}")
         plan = tuple(texts.get(layer, "dense") for layer in self._choices)
         for layer, text in zip(self._choices, plan, strict=True):
             if text not in self._choices[layer]:
-                raise InputError(f"layer {layer} has no choice {text!r} in this study")
+                raise ValueError(f"layer {layer} has no choice {text!r} in this study")
         return plan
 
     def enqueue(self, texts: Mapping[str, str], origin: str, known: Snapshot | None = None) -> bool:
@@ -86,9 +93,9 @@ class Study(Queue):
 
     def open_queue(self) -> None:
         """Say that plans are being proposed; `is_over` is False from here on."""
-        if self.facts().get(_STATE) != "running":
-            self.note(_STATE, "running")
+        if self.facts().get(STATE) != RUNNING:
+            self.note(STATE, RUNNING)
 
     def close_queue(self) -> None:
         """Say that no more plans are proposed; `is_over` is True from here on."""
-        self.note(_STATE, _FINISHED)
+        self.note(STATE, FINISHED)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lrfdse.ir.factors import Moments
 
 _CONSTANT = 1e-24
-"""Part of the squared mean output below which its variance is rounding."""
+"""Part of the squared mean output below which its variance is rounding of double precision."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -50,7 +50,13 @@ class OutputError:
         root: Array | None = None,
         lift: float = 0.0,
     ) -> OutputError:
-        """Take the product once, for all fits of the layer."""
+        """Return the error with its product taken once, for all fits of the layer.
+
+        Parameters
+        ----------
+        weight, covariance, weighting, root, lift
+            As for the class.
+        """
         weight = np.asarray(weight, dtype=np.float64)
         product = weight @ covariance if root is None else (weight @ root) @ root.T + lift * weight
         return cls(weight, covariance, product if weighting is None else weighting @ product, weighting, root, lift)

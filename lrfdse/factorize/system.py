@@ -183,7 +183,17 @@ class CoreSystem:
 
 
 def projected(product: Array, left: Array, right: Array, m: int, n: int) -> Array:
-    """Return ``sum L[o,p,a] P[(o,i,t),(p,j,q)] R[b,t,q]`` as ``(a, i, j, b)``."""
+    """Return ``sum L[o,p,a] P[(o,i,t),(p,j,q)] R[b,t,q]`` as ``(a, i, j, b)``.
+
+    Parameters
+    ----------
+    product
+        P, shape (M, N).
+    left, right
+        L and R.
+    m, n
+        Sizes of the core's modes i and j.
+    """
     (o, p, _), (_, t, q) = left.shape, right.shape
     joined = np.tensordot(left, product.reshape(o, m, t, p, n, q), axes=((0, 1), (0, 3)))
     return np.asarray(np.tensordot(joined, right, axes=((2, 4), (1, 2))))

@@ -17,7 +17,8 @@ from lrfdse.model.constants import trace
 Sizes = tuple[int | None, ...]
 
 _LARGEST_SHAPE_TENSOR = 1024
-"""Elements; a tensor that holds sizes, axes or indices for shapes is far smaller."""
+"""Elements above which a tensor is not folded: one that holds sizes, axes or indices for shapes is far smaller.
+Chosen."""
 
 
 @dataclass(frozen=True, slots=True)

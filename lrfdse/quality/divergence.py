@@ -23,6 +23,7 @@ Loss = Literal["softmax", "squared"]
 
 
 _TINY = 1e-12
+"""The least probability that has a logarithm of its own: below, outputs of float32 softmax are rounding."""
 
 
 def scores_of(array: NDArray[Any], loss: Loss) -> Array:
@@ -81,10 +82,13 @@ def evenly_spread(dataset: Dataset, count: int) -> Dataset:
 
 
 _FLOPS = 4e9
+"""Floating-point operations in FC layers that one measurement of a loss may cost: about a second on one core.
+Chosen; it decides, between the two bounds below, how many samples are run."""
 
 
 _LEAST, _MOST = 32, 512
-"""Samples that losses are measured on: as many as cost so many FLOPs in FC layers, between these."""
+"""Samples that losses are measured on, at least and at most; docs/accuracy.md says what they predict. Chosen, not
+measured."""
 
 
 def loss_of(model: Model, data: Dataset, numbers: bool) -> Loss:

@@ -20,7 +20,8 @@ Outputs = Mapping[str, NDArray[Any]]
 Values = NDArray[np.float64]
 
 FLOOR = -1.0
-"""The explained variance of a sample whose output is NaN or Inf, and the least that a model is given."""
+"""The explained variance of a sample whose output is NaN or Inf, and the least that a model is given: the mean
+answer has 0, and how much worse than that a broken model is tells nothing."""
 
 
 def hits(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None, best: int = 1) -> NDArray[np.bool_]:

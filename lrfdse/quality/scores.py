@@ -14,7 +14,7 @@ Interval = tuple[float, float]
 """Ends of a 95 % confidence interval."""
 
 _Z = 1.959963984540054
-"""Of a 95 % interval, both sides."""
+"""Two-sided 95 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

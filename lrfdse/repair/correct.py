@@ -26,28 +26,35 @@ if TYPE_CHECKING:
 
 
 HELD_OUT = 8
-"""One sample in so many judges the correction and is not fitted to."""
+"""One sample in so many judges the correction and is not fitted to. Chosen; docs/method.md, section 9, has what it
+gains and where so few samples judge wrongly."""
 
 
 MIXTURES = 8
-"""Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed."""
+"""Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed. Chosen, not measured."""
 
 
 SENSED = 1024
-"""Most samples and mixtures that weightings are taken from."""
+"""Most samples and mixtures that output weightings are taken from. Chosen, not measured."""
 
 
 _BROKEN = 1e12
-"""Loss of outputs that are not finite."""
+"""Loss of outputs that are not finite: above any other."""
 
 
 _SLOPES = 100_000_000
+"""Most derivatives of scores by outputs of a layer that are held for a refinement: 400 MB of float32. Chosen, not
+measured."""
 
 
 _DIRECT = 20_000_000
+"""Most outputs, over rows and samples, that a refinement sees of a layer whose outputs are the scores: 80 MB an
+array of float32. Chosen, not measured."""
 
 
 _BUDGET = 1e11
+"""MACs, estimated from the weights behind a layer, that its derivatives for one refinement may take: some ten
+seconds on one core (docs/method.md, section 9, "What it costs"). Chosen."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 
 STEP = 1e-2
-"""Finite differences, in parts of the root mean square of the values that are moved."""
+"""Step of finite differences, in parts of the root mean square of the values that are moved: between the rounding
+of float32 and the curvature of activations. Chosen; tests compare with derivatives in closed form."""
 
 
 _CHUNK = 16_000_000
-"""Elements of Jacobians that are held at once."""
+"""Elements of Jacobians that are held at once: 64 MB of float32. Chosen."""
 
 
 _RUN = 2_000_000
-"""Elements that one run behind a layer takes in."""
+"""Elements that one run behind a layer takes in: 8 MB of float32. Chosen."""
 
 
 _LEAST_SAMPLES = 32
+"""Samples below which no weighting is taken: it would be that of their chance. Chosen, not measured."""
 
 
 class DownstreamModel:

@@ -17,13 +17,13 @@ from lrfdse.space.lattice import Bond, Floats, Ints, Tails, bonds, padded_size, 
 from lrfdse.space.programme import CostLimits, Programme, Side
 
 GAP = 0.03
-"""Relative gap of fronts that are too large to be exact."""
+"""Relative gap of fronts that are too large to be exact: results/space.md has the gaps and times of both."""
 
 _GROWTH = 3.0
-"""What each further core multiplies the time by that a bond takes, roughly."""
+"""What each further core multiplies the time by that a bond takes, roughly; it only weighs the progress shown."""
 
 _EXACT_WORK = 1e9
-"""Pairs of ranks over lattice edges (one direction) up to which the front is exact."""
+"""Pairs of ranks over lattice edges (one direction) up to which the front is exact: results/space.md has the times."""
 
 
 def front(

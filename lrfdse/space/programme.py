@@ -108,7 +108,19 @@ class Programme:
         self._levels: dict[tuple[Side, int, int], Labels] = {}
 
     def keep(self, side: Side, cores: int, node: int, labels: Labels) -> None:
-        """Store the labels of `cores` cores at a bond; longer chains are made from what is kept."""
+        """Store labels at a bond; longer chains are made from what is kept.
+
+        Parameters
+        ----------
+        side
+            Whether the chains lie left or right of the bond.
+        cores
+            Their number of cores.
+        node
+            Index of the bond.
+        labels
+            The chains.
+        """
         self._levels[side, cores, node] = labels
 
     def kept(self, side: Side, cores: int, node: int) -> Labels:

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from lrfdse.search.samplers.protocol import Observation
 
 _MOST_SWITCHES = 3
+"""Switches between a plan and its parent, at most. EvoPress draws the least of two numbers up to three, too."""
 _FARTHEST = 3
-"""Levels that one switch raises a layer by, at most."""
+"""Levels that one switch raises a layer by, at most. Chosen; results/search.md compares the samplers."""
 _TRIES = 40
-"""Switches tried for every plan wanted."""
+"""Switches tried for every plan wanted before fewer are returned. Chosen."""
 
 
 def level_switches(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from lrfdse.search.plans.tables import LayerTable, PlanKey
 
 _BATCH = 5
-"""Plans proposed at once: few enough to learn from them, enough to keep some workers busy."""
+"""Plans proposed at once: few enough to learn from them, enough to keep some workers busy. Chosen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ def dense_weight(cores: Sequence[Array]) -> Array:
 
 def apply_chain(factors: Factors, inputs: Array) -> Array:
     """Multiply input rows ``(rows, N)`` by the factors, step by step as a kernel does; return ``(rows, M)``."""
-    shape = factors.factorization
+    factorization = factors.factorization
     rows = len(inputs)
     state = np.ascontiguousarray(inputs, dtype=np.float64)
-    for step, matrix in zip(shape.steps(rows), shape.step_matrices(factors.cores), strict=True):
+    for step, matrix in zip(factorization.steps(rows), factorization.step_matrices(factors.cores), strict=True):
         state = matrix @ state.reshape(step.batch, step.inner, step.columns)
-    return state.reshape(rows, math.prod(shape.out_modes))
+    return state.reshape(rows, math.prod(factorization.out_modes))

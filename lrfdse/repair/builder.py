@@ -36,8 +36,10 @@ class Builder:
         refined
             Whether the plan is worth the whole effort.
         """
-        chosen = {name: shape for name, shape in plan.choices if not shape.is_dense}
-        factors = {name: self.fits.factors(self.model.layer(name), shape) for name, shape in chosen.items()}
+        chosen = {name: factorization for name, factorization in plan.choices if not factorization.is_dense}
+        factors = {
+            name: self.fits.factors(self.model.layer(name), factorization) for name, factorization in chosen.items()
+        }
         if self.corrections is None or not (refined or self.corrections.always):
             return factors
         return self.corrections.factors(plan, factors, refined)

@@ -29,28 +29,22 @@ HELD_OUT = 8
 """One sample in so many judges the correction and is not fitted to. Chosen; docs/method.md, section 9, has what it
 gains and where so few samples judge wrongly."""
 
-
 MIXTURES = 8
 """Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed. Chosen, not measured."""
-
 
 SENSED = 1024
 """Most samples and mixtures that output weightings are taken from. Chosen, not measured."""
 
-
 _BROKEN = 1e12
 """Loss of outputs that are not finite: above any other."""
-
 
 _SLOPES = 100_000_000
 """Most derivatives of scores by outputs of a layer that are held for a refinement: 400 MB of float32. Chosen, not
 measured."""
 
-
 _DIRECT = 20_000_000
 """Most outputs, over rows and samples, that a refinement sees of a layer whose outputs are the scores: 80 MB an
 array of float32. Chosen, not measured."""
-
 
 _BUDGET = 1e11
 """MACs, estimated from the weights behind a layer, that its derivatives for one refinement may take: some ten
@@ -217,10 +211,10 @@ class Corrector:
         if missing := [name for name in group if name not in self._moments]:
             self._moments |= moments(self._model, self._fitted, missing, self._runtime)
         for name in group:
-            shape, weighting = current[name].factorization, weightings.get(name)
-            if (name, str(shape), weighting is None) not in self._first:
+            factorization, weighting = current[name].factorization, weightings.get(name)
+            if (name, str(factorization), weighting is None) not in self._first:
                 fitter = Fitter(self._model.weight(name), self._moments[name], self._method, weighting, name=name)
-                self._first[name, str(shape), weighting is None] = fitter.fit(shape)
+                self._first[name, str(factorization), weighting is None] = fitter.fit(factorization)
         return {
             name: self._first[name, str(current[name].factorization), weightings.get(name) is None] for name in group
         }
@@ -236,14 +230,8 @@ class Corrector:
         seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
         for name in group:
-            fitter = Fitter(
-                self._model.weight(name),
-                seen[name],
-                self._method,
-                weightings.get(name),
-                self._beta,
-                name=name,
-            )
+            weight, weighting = self._model.weight(name), weightings.get(name)
+            fitter = Fitter(weight, seen[name], self._method, weighting, self._beta, name=name)
             found[name] = fitter.fit(current[name].factorization)
         return found
 

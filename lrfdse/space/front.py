@@ -107,8 +107,8 @@ def front(
     points, origins = archive.front()
     found = []
     for error, origin in zip(points[:, 2].tolist(), origins.tolist(), strict=True):
-        shape = _read_back(programmes, origin, outputs, inputs)
-        found.append(Candidate(shape, Cost.of(shape, rows, lanes), error))
+        factorization = _read_back(programmes, origin, outputs, inputs)
+        found.append(Candidate(factorization, Cost.of(factorization, rows, lanes), error))
     stages = counts.stages if counts else ()
     return found, Funnel((*stages, ("surrogate front", len(found))), tolerance)
 
@@ -172,9 +172,9 @@ def _add_svd(archive: Archive, lattice: _Lattice, rows: int, lanes: int, limits:
     else:
         return
     for rank, error in zip(lattice.ranks[bond].tolist(), lattice.errors[bond].tolist(), strict=True):
-        shape = Factorization.svd(lattice.outputs, lattice.inputs, rank)
-        if shape.params <= limits.params and shape.macs(rows) < limits.macs and error < 1:
-            params, macs = np.array([float(shape.params)]), np.array([float(shape.padded_macs(lanes, rows))])
+        svd = Factorization.svd(lattice.outputs, lattice.inputs, rank)
+        if svd.params <= limits.params and svd.macs(rows) < limits.macs and error < 1:
+            params, macs = np.array([float(svd.params)]), np.array([float(svd.padded_macs(lanes, rows))])
             archive.add(params, macs, np.array([error]), np.array([[-1, 0, rank, *[0] * (_ORIGIN - 3)]]))
     archive.refresh()
 

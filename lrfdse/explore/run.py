@@ -14,6 +14,8 @@ from lrfdse.calibrate.session import board_notes, measured_on, open_board
 from lrfdse.deploy.designs import keep_designs
 from lrfdse.errors import ToolError
 from lrfdse.explore.evidence import evidence_notes
+from lrfdse.explore.firmware import functions_of
+from lrfdse.explore.identity import store_of, study_url
 from lrfdse.explore.inputs import open_calibration, open_inputs
 from lrfdse.explore.layers.fits import _explored, blind_layers, blind_note, fits_of
 from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
@@ -23,7 +25,7 @@ from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.stages import check_study, search_plans
 from lrfdse.repair.builder import Builder
 from lrfdse.repair.corrections import open_corrections
-from lrfdse.results.exploration import Exploration, Inspection, LayerResult
+from lrfdse.results.exploration import Exploration, Inspection, LayerResult, StudyPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,8 +112,14 @@ def explore(
                 *found.notes,
             ),
             plan_gap=found.gap,
-            study=found.study,
+            study=StudyPlace(
+                url=study_url(settings),
+                name=found.study,
+                artifacts=store_of(settings),
+                shared=settings.study is not None or settings.artifacts is not None,
+            ),
             boards=boards,
+            kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers),
             verified=inputs.verified,
             classes_hit=None if classes is None else classes[0],
         )

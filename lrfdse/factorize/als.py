@@ -58,7 +58,7 @@ def fit_outputs(
     Parameters
     ----------
     error
-        Of the layer; sizes below the factorization's are padded with zeros.
+        The squared error of the layer; sizes below the factorization's are padded with zeros.
     factorization
         At least two cores. A rank above what a bond can carry leaves zeros.
     sweeps

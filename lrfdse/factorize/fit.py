@@ -35,7 +35,7 @@ class Fitter:
     weight
         W, shape (M, N). Without moments one of `Thresholds.large` elements is held in single precision.
     moments
-        Of the layer's inputs; None when there are no calibration data. With `Moments.cross`, they are of the inputs
+        Moments of the layer's inputs; None without calibration data. With `Moments.cross`, they are of the inputs
         that a compressed model feeds the layer, and the original outputs are what is fitted.
     method
         One of `lrfdse.factorize.methods.METHODS`. "auto" is the best known: every path is fitted to the outputs, the

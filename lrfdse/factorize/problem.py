@@ -98,7 +98,7 @@ class Problem:
 
     @property
     def covariance(self) -> Array:
-        """Of the inputs, as the calibration data have it."""
+        """Covariance of the inputs, as the calibration data have it, shape (N, N)."""
         if self._covariance is None:
             assert self.moments is not None
             covariance = self.moments.covariance

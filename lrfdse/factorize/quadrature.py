@@ -43,7 +43,7 @@ def squared_spectrum(matrix: NDArray[np.float32], energy: float, rng: np.random.
     Parameters
     ----------
     matrix : array, shape (S, C)
-        With S <= C, and S well above the columns of all steps.
+        The matrix, with S <= C, and S well above the columns of all steps.
     energy : float
         The sum of its squares.
     rng

@@ -159,7 +159,7 @@ def whitened_bond_tails(
     weight : array, shape (M, N)
         The layer's weight, padded with zeros where the bonds are those of a padded layer.
     moments : Moments
-        Of the layer's inputs; padded inputs never vary.
+        Moments of the layer's inputs; padded inputs never vary.
     bonds : mapping of (M_k, N_k) to int
         Largest rank wanted on each bond.
     seed, tell
@@ -168,7 +168,7 @@ def whitened_bond_tails(
     Returns
     -------
     dict
-        As `bond_tails`, relative to the energy of the whitened weight.
+        Bond to tails, as `bond_tails` returns them, relative to the energy of the whitened weight.
     """
     inputs = weight.shape[1]
     covariance = moments.covariance

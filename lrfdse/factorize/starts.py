@@ -56,7 +56,7 @@ def diagonal_start(
     scales
         Shape (N,), positive.
     factorization
-        Of at least two cores.
+        A factorization of at least two cores.
     thresholds
         When to work in single precision.
     """

@@ -29,11 +29,11 @@ class Port:
     dtype: str
     """NumPy's name of the element type."""
     shape: Sizes | None
-    """As the model declares it, None for a size it leaves open; None altogether where not even the rank is known."""
+    """The shape as the model declares it: None for a size it leaves open; None altogether where not even the rank is known."""
     labels: tuple[str, ...] = ()
     """The sizes in words, with the names of the open ones."""
     fixed: Sizes | None = None
-    """In the timed inference: `--shape` applied, and an open first size taken as one sample."""
+    """The shape in the timed inference: `--shape` applied, and an open first size taken as one sample."""
     limit: int = 2
     """Whole-number inputs lie below this: the rows of the table that they look up, where there is one."""
 

@@ -99,7 +99,7 @@ def loss_of(model: Model, data: Dataset, numbers: bool) -> Loss:
     model
         The original model.
     data
-        Of which one sample is run.
+        Data of which one sample is run.
     numbers
         Whether outputs are compared as numbers even where they look like class scores.
     """
@@ -119,7 +119,7 @@ class Divergences:
     model
         The original model.
     data
-        Samples; labels are not looked at. Some of them are run, spread evenly.
+        Samples, of which some are run, spread evenly; labels are not looked at.
     loss
         How outputs are compared.
     """

@@ -114,7 +114,7 @@ def explained(outputs: Outputs, targets: NDArray[Any], name: str | None = None) 
     outputs
         Output name to numbers of any shape, samples first.
     targets
-        Of that shape, axes of size 1 aside.
+        Numbers of the outputs' shape, axes of size 1 aside.
     name
         The output to compare; the first by default.
 

@@ -56,7 +56,7 @@ class Correction:
     """A plan's factors after the correction, and what it gained."""
 
     factors: Mapping[str, Factors]
-    """Of the layers given, in the order given; those given where nothing was gained."""
+    """Layer name to factors, of the layers given and in their order; those given where nothing was gained."""
     before: float
     """Loss of the model with the factors given on held-out samples, each sample's positions summed."""
     after: float
@@ -90,8 +90,10 @@ class Corrector:
         Weight of the original outputs in the targets, between 0 and 1; None chooses for each layer by ACES.
     output
         The output that counts; the first of floating point by default.
+    runtime
+        What runs the models; one of its own by default.
     seed
-        Of the mixtures.
+        Seed of the mixtures.
     """
 
     def __init__(

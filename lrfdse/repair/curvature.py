@@ -39,22 +39,22 @@ _LEAST_SAMPLES = 32
 
 
 class DownstreamModel:
-    """What stands behind one use of a layer, up to the model's output.
+    """The part of a model behind one use of a layer, up to the output that counts.
 
     Parameters
     ----------
     model
         The model, or a rewritten form of it.
     site
-        The use.
+        The use of the layer.
     output
-        The model's output that counts.
+        Name of the model's output that counts.
     loss
-        How it counts.
+        What a change of that output costs.
     dtype
-        Type of the layer's output.
+        Element type of the layer's output.
     runtime
-        How to run models.
+        What runs the model.
     together
         Whether samples may be run in batches of any size.
     """
@@ -151,7 +151,7 @@ def compute_weightings(
     output
         The output that counts; the first of floating point by default.
     seed
-        Of the signs with which rows of one sample are told apart.
+        Seed of the signs with which rows of one sample are told apart.
 
     Returns
     -------

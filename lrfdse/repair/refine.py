@@ -37,7 +37,7 @@ class Chain:
     Parameters
     ----------
     factorization
-        Of the train, with the direction in which to contract.
+        The train's factorization, with the direction in which to contract.
     cores
         Core k of shape ``(r_{k-1}, m_k, n_k, r_k)``.
     rows
@@ -142,7 +142,7 @@ def refined(
     Parameters
     ----------
     factorization
-        Of the layer's train.
+        The factorization of the layer's train.
     cores
         Core k of shape ``(r_{k-1}, m_k, n_k, r_k)``.
     shift

@@ -14,8 +14,11 @@ from lrfdse.ir.space import Cost, Funnel
 from lrfdse.results.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.layer import Untouched
+    from lrfdse.results.designs import KernelFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,19 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyPlace:
+    """Where the study of an exploration is kept."""
+
+    url: str
+    """Of the storage."""
+    name: str
+    artifacts: Path
+    """Folder of the artifact store."""
+    shared: bool
+    """Whether the user named one of them, so that others look at the study."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exploration:
     """The finished exploration."""
 
@@ -160,10 +176,12 @@ class Exploration:
     """What the reader must know about these numbers."""
     plan_gap: float
     """End-to-end relative gap of the knapsack; 0 is exact."""
-    study: str
-    """Name of the study in which every design is a trial."""
+    study: StudyPlace
+    """The study in which every design is a trial."""
     boards: Mapping[str, BoardRun] = field(default_factory=dict)
     """Design id to what a board took, for the kept designs where there is a board."""
+    kernels: tuple[KernelFunction, ...] = ()
+    """The C functions of the recommended design, where its files lie in the output folder."""
     verified: bool = True
     """Whether scores are of evaluation data that the user gave; else of random inputs, and no loss is measured."""
     classes_hit: int | None = None

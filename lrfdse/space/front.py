@@ -66,7 +66,7 @@ def front(
     counts : Funnel, optional
         The stages of `count_designs`, to which the front is added.
     tell : callable, optional
-        Told the part that is done, between 0 and 1, from time to time.
+        Called from time to time with the part that is done, between 0 and 1.
 
     Returns
     -------

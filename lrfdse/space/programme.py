@@ -75,7 +75,7 @@ class Programme:
     errors : mapping of Bond to array
         Relative energy discarded at those ranks, non-increasing.
     limits : CostLimits
-        Of complete designs.
+        What complete designs may cost.
     """
 
     def __init__(

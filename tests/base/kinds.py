@@ -33,13 +33,14 @@ from lrfdse.ir.latency import Latency
 from lrfdse.ir.space import Cost, Funnel
 from lrfdse.meters.host_meter import HostMeter
 from lrfdse.meters.meter import open_meter
+from lrfdse.quality.divergence import loss_of
 from lrfdse.repair import weightings
 from lrfdse.repair.corrections import Corrections
 from lrfdse.repair.moments import moments
 from lrfdse.results.exploration import LayerResult, Option
 from lrfdse.results.settings import Data
 from lrfdse.targets.catalog import load_target
-from lrfdse.toolchain.programs import missing_tools
+from lrfdse.toolchain.programs import MODELLING, missing_tools
 
 PACKAGE = Path(lrfdse.__file__).parent
 
@@ -91,7 +92,7 @@ def stages(folder):
     inputs, store, target = open_inputs(settings), Asking(folder), load_target("riscv64")
     model, calib, space = inputs.model, inputs.calib, settings.space
     layer, shape, latency = model.layers[0], Factorization.svd(16, 16, 4), Latency(1.0, 1.0, 1.0)
-    seen, loss = moments(model, calib, [layer.name])[layer.name], weightings.loss_of(model, calib, False)
+    seen, loss = moments(model, calib, [layer.name])[layer.name], loss_of(model, calib, False)
     fitter = Fitter(model.weight(layer.name), seen, "auto", name=layer.name)
 
     def fits():
@@ -129,7 +130,7 @@ def stages(folder):
         "sensitivity by fidelity": lambda: proxy.predicted_errors(settings, inputs, (), None, silent),
         "sensitivity by loss": lambda: proxy.predicted_errors(by_loss, inputs, (result,), None, silent),
     }
-    if not missing_tools(target, "model"):
+    if not missing_tools(target, MODELLING):
         found["terms"] = lambda: session.write_record(folder, [run], target, store, silent)
     return {name: lambda name=name, stage=stage: asked(name.split()[0], stage) for name, stage in found.items()}
 
@@ -139,7 +140,7 @@ def all_keys(made):
     found = {name: stage() for name, stage in made.items()}
     found["the study"] = code_identity()["code"]
     found["the host meter"] = keys.code_key(HostMeter).digest
-    if not missing_tools(load_target("riscv64"), "model"):
+    if not missing_tools(load_target("riscv64"), MODELLING):
         found["the model meter"] = open_meter("model", load_target("riscv64")).key()
     return found
 

@@ -33,7 +33,7 @@ def arguments(deep_folder, small_space, shared_cache):
 
 def front(output):
     document = json.loads((output / "front.json").read_text())
-    return {key: value for key, value in document.items() if key not in ("model", "settings", "command")}
+    return {key: value for key, value in document.items() if key not in ("model", "data", "space", "command")}
 
 
 @pytest.fixture(scope="module")

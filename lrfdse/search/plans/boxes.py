@@ -46,9 +46,9 @@ class Room:
     max_latency: float
     max_error: float
     free_params: float
-    """From here on a plan has enough params whatever follows; below, params are no cost but a need."""
+    """Params from which a plan has enough whatever follows; below, params are no cost but a need."""
     min_params: float
-    """Below this a plan cannot reach the least params whatever follows."""
+    """Params below which a plan cannot reach the least params whatever follows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,12 +18,12 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Relaxation:
-    """One plan that was evaluated on the way."""
+    """One step of a relaxation: what was changed, and what the plan then lost."""
 
     changes: tuple[tuple[str, str, str], ...]
     """Layer, its choice before, its choice after."""
     loss: float | None
-    """Of the plan after the changes; None where it could not be evaluated."""
+    """Loss of the plan after the changes (a fraction); None where it could not be evaluated."""
 
     def __str__(self) -> str:
         changed = ", ".join(f"{layer} {before} -> {after}" for layer, before, after in self.changes)

@@ -46,7 +46,11 @@ class Observation:
 
 
 Propose = Callable[[Space, Sequence[Observation], Collection[PlanKey], int, int], list[PlanKey]]
-"""From the space, what was evaluated, what needs no evaluation, a seed and a count to so many new plans, or fewer."""
+"""A function that proposes plans.
+
+Its arguments are the space, the plans evaluated so far, further plans not to propose, a seed, and how many plans are
+wanted; it returns so many new plans, or fewer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Sampler:
     """A way to propose plans."""
 
     name: str
-    """The name under which it is registered; designs say it as their origin."""
+    """The name under which it is registered; designs that it proposes carry it as their origin."""
     propose: Propose
     batch: int | None = _BATCH
     """Plans proposed at once; None where they do not depend on what was evaluated."""

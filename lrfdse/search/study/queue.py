@@ -41,7 +41,7 @@ class Proposal:
     texts: Mapping[str, str]
     """Layer name to factorization text."""
     origin: str
-    """What proposed it."""
+    """Name of what proposed the plan: a sampler, "knapsack", "dense"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ _ATTEMPTS = 5
 """Workers that start together race to create the tables; the losers find them made at the next attempt. Chosen:
 three seconds of waiting in all."""
 _RACES = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "database is locked")
-"""What databases say to the losers."""
+"""Parts of the messages by which databases refuse the losers of that race."""
 CONNECT = 10.0
 """Seconds to wait for a server. Chosen, not measured: a server of the same network answers within one."""
 

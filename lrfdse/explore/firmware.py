@@ -1,0 +1,53 @@
+"""The C functions of the recommended design: what a firmware calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lrfdse.deploy.designs import kernel_names, symbol_of
+from lrfdse.ir.kernel import KernelSpec, Schedule
+from lrfdse.ir.plan import Plan
+from lrfdse.ir.storage import FLOAT32
+from lrfdse.results.designs import KernelArgument, KernelFunction
+
+if TYPE_CHECKING:
+    from lrfdse.results.exploration import LayerResult
+
+
+def functions_of(plan: Plan, layers: Sequence[LayerResult]) -> tuple[KernelFunction, ...]:
+    """Return symbol, files and parameters of each kernel of a plan that was written out, in the order of the layers."""
+    from lrfdse.kernels.chain import arguments
+    from lrfdse.kernels.layout import tilings
+
+    names = kernel_names([result.layer for result in layers])
+    found = []
+    for result in layers:
+        layer, option = result.layer, result.option(plan[result.layer.name])
+        # Calibrated factors come with a correction of the bias, so with a bias.
+        corrected = option.output_error is not None and not option.factorization.is_dense
+        for place, use in enumerate(layer.uses):
+            bias = use.bias or corrected
+            spec = KernelSpec(layer.outputs, layer.inputs, option.factorization, use.rows, bias, use.relu)
+            listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])))
+            name = names[layer.name][place]
+            found.append(
+                KernelFunction(
+                    layer=layer.name,
+                    name=name,
+                    symbol=symbol_of(name),
+                    rows=use.rows,
+                    relu=use.relu,
+                    arguments=tuple(
+                        KernelArgument(
+                            name=argument.name,
+                            role=argument.role,
+                            element=str(FLOAT32),
+                            elements=argument.size,
+                            bytes=FLOAT32.bytes_of(argument.size),
+                        )
+                        for argument in listed
+                    ),
+                )
+            )
+    return tuple(found)

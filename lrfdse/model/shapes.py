@@ -29,7 +29,7 @@ class Port:
     dtype: str
     """NumPy's name of the element type."""
     shape: Sizes | None
-    """The shape as the model declares it: None for a size it leaves open; None altogether where not even the rank is known."""
+    """The shape as the model declares it: None for an open size; None altogether where not even the rank is known."""
     labels: tuple[str, ...] = ()
     """The sizes in words, with the names of the open ones."""
     fixed: Sizes | None = None

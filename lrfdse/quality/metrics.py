@@ -49,7 +49,7 @@ class Scorer:
     """A metric: what it is called, what identifies it, and how it grades outputs."""
 
     name: str
-    """The name that reports print: "accuracy" for top-1 with labels, "fidelity" for top-1 without, else the metric's name."""
+    """The name in reports: "accuracy" for top-1 with labels, "fidelity" for top-1 without, else the metric's name."""
     key: str
     """Part of the study's identity: the name, and for a function of the user's own a digest of its source."""
     function: GradeOutputs

@@ -36,9 +36,10 @@ class Builder:
         refined
             Whether to refine the factors by the whole model's outputs, which takes longest.
         """
-        chosen = {name: factorization for name, factorization in plan.choices if not factorization.is_dense}
         factors = {
-            name: self.fits.factors(self.model.layer(name), factorization) for name, factorization in chosen.items()
+            name: self.fits.factors(self.model.layer(name), factorization)
+            for name, factorization in plan.choices
+            if not factorization.is_dense
         }
         if self.corrections is None or not (refined or self.corrections.always):
             return factors

@@ -51,7 +51,7 @@ class Watch:
         self._seen: dict[int, tuple[tuple[str, int], float]] = {}
 
     def is_gone(self, trial: FrozenTrial) -> bool:
-        """Return whether the process that evaluates a running trial has died; this process must not have taken the trial."""
+        """Return whether the process that evaluates a running trial has died; it must be another process's trial."""
         signed = str(trial.user_attrs.get("worker", ""))
         host, _, rest = signed.partition(":")
         process, _, told = rest.partition(":")

@@ -49,7 +49,7 @@ from lrfdse.search.plans.knapsack import plans_by_regime
 from lrfdse.search.plans.spread import spread
 from lrfdse.search.plans.tables import PlanFront
 from lrfdse.search.samplers.builtin import open_sampler
-from lrfdse.search.samplers.protocol import Space, Told
+from lrfdse.search.samplers.protocol import Observation, Space
 
 WORST_LOSS = 0.10
 WAYS = ("knapsack", "knapsack by output", "nsga2", "knapsack, nsga2", "knapsack, evolution", "random")
@@ -86,10 +86,10 @@ class Task:
             self._known[plan] = assemble(named, self._layers, self._target, scores, "")
         return self._known[plan]
 
-    def told(self, plan: tuple[str, ...]) -> Told:
+    def observation_of(self, plan: tuple[str, ...]) -> Observation:
         """Return a plan as samplers see it."""
         design = self.design(plan)
-        return Told(plan, (design.latency.us, float(design.params), design.score(self._metric)))
+        return Observation(plan, (design.latency.us, float(design.params), design.score(self._metric)))
 
     def point(self, plan: tuple[str, ...]) -> tuple[float, float, float]:
         """Return what a plan gains of what could be gained: in params, in latency, and in loss avoided."""
@@ -123,8 +123,8 @@ def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, .
         return
     sampler = open_sampler(then or way)
     while (left := budget - len(plans)) > 0:
-        told = [task.told(plan) for plan in plans]
-        new = sampler.propose(task.space, told, set(plans), seed, min(left, sampler.batch or left))
+        observed = [task.observation_of(plan) for plan in plans]
+        new = sampler.propose(task.space, observed, set(plans), seed, min(left, sampler.batch or left))
         if not new:
             return
         plans.extend(new)

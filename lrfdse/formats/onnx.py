@@ -20,7 +20,7 @@ OLDEST_OPSET = 7
 
 
 _PROTOBUF_LIMIT = 2**31 - 1
-"""Bytes of a model at most: protobuf counts them in 32 bits with a sign."""
+"""Most bytes of one message of protobuf, whose sizes are signed 32-bit numbers."""
 
 
 def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -50,8 +50,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     opset = default_opset(proto)
     if opset < OLDEST_OPSET:
         raise InputError(
-            f"{path}: opset {opset} is too old: version {OLDEST_OPSET} or newer is required, and "
-            "onnx.version_converter converts it"
+            f"{path}: opset {opset} is too old: version {OLDEST_OPSET} or newer is required; "
+            "convert the model with onnx.version_converter"
         )
     digest = hashlib.sha256(content)
     _inline_external_data(proto, path, digest)

@@ -30,7 +30,7 @@ class Model:
 
     path: Path
     sha256: str
-    """Of the file's bytes and of the external data that it reads."""
+    """SHA-256 of the file's bytes and of the external data that it reads."""
     proto: onnx.ModelProto
     """The model as it was read, external data inside; not to be changed."""
     original: ir.Model

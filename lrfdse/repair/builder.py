@@ -1,4 +1,4 @@
-"""From a plan to its factors and its compressed model."""
+"""The factors and the compressed model of a plan."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Builds plans' models."""
+    """Builds the compressed model of a plan."""
 
     model: Model
     fits: Fits
     corrections: Corrections | None = None
-    """None where layers keep what they were fitted to by themselves."""
+    """Corrects the factors of plans as a whole; None keeps each layer as it was fitted by itself."""
 
     def factors(self, plan: Plan, refined: bool = False) -> Mapping[str, Factors]:
         """Return the factors of the plan's compressed layers, corrected where that is wanted and cheap enough.
@@ -34,10 +34,13 @@ class Builder:
         plan
             The plan.
         refined
-            Whether the plan is worth the whole effort.
+            Whether to refine the factors by the whole model's outputs, which takes longest.
         """
-        chosen = {name: shape for name, shape in plan.choices if not shape.is_dense}
-        factors = {name: self.fits.factors(self.model.layer(name), shape) for name, shape in chosen.items()}
+        factors = {
+            name: self.fits.factors(self.model.layer(name), factorization)
+            for name, factorization in plan.choices
+            if not factorization.is_dense
+        }
         if self.corrections is None or not (refined or self.corrections.always):
             return factors
         return self.corrections.factors(plan, factors, refined)

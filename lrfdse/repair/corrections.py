@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from lrfdse.results.settings import Settings
 
 SWEEPS = 2
-"""Most refinement sweeps over a plan that is worth it."""
+"""Most refinement sweeps over a plan that is worth it: docs/method.md, section 9, measures two."""
 
 _CHEAP = 1e11
-"""Floating-point operations of the FC layers, estimated, up to which every plan is corrected before it is scored."""
+"""Floating-point operations of the FC layers on all calibration samples, times the number of these layers, up to
+which every plan is corrected before it is scored: some seconds a plan (docs/method.md, section 9, "What it costs").
+Chosen."""
 
 
 class Corrections:
@@ -105,7 +107,7 @@ class Corrections:
         if self._corrector is None:
             method, seed = self._settings.space.method, self._settings.seed
             self._corrector = Corrector(
-                self._model, self._calib, self._loss(), self._fits.metrics, method=method, seed=seed
+                self._model, self._calib, self._loss(), self._fits.weightings, method=method, seed=seed
             )
         return self._corrector
 
@@ -119,7 +121,19 @@ class Corrections:
 def open_corrections(
     settings: Settings, model: Model, calib: Dataset | None, fits: Fits, cache: Store
 ) -> Corrections | None:
-    """Return the corrections of an exploration, or None where there are no data or the method does not look at them."""
+    """Return the corrections of an exploration, or None where there are no data or the method does not look at them.
+
+    Parameters
+    ----------
+    settings
+        What is explored, how fits are made, and whether plans are corrected.
+    model, calib
+        The original model and its calibration data.
+    fits
+        Gives the factors of each layer by itself.
+    cache
+        Where results are kept.
+    """
     from lrfdse.factorize.methods import METHODS
 
     if calib is None or not settings.correct or not METHODS.get(settings.space.method).needs_moments:

@@ -96,7 +96,7 @@ def stages(folder):
     fitter = Fitter(model.weight(layer.name), seen, "auto", name=layer.name)
 
     def fits():
-        key = weightings.metrics_key(model, calib, loss)
+        key = weightings.weightings_key(model, calib, loss)
         return Fits({layer.name: fitter}, data_key(model, calib), store, key)
 
     def correct():
@@ -124,7 +124,7 @@ def stages(folder):
         "spectrum as the inputs see it": lambda: spectra.whitened_spectrum_of(layer, fits(), store),
         "spectrum of the inputs": lambda: spectra.inputs_spectrum_of(layer, fits(), store),
         "fits": lambda: fits().factors(layer, shape),
-        "metrics": lambda: weightings.layer_metrics(model, calib, [layer.name], loss, store),
+        "weightings": lambda: weightings.output_weightings(model, calib, [layer.name], loss, store),
         "corrections": correct,
         "kernels": lambda: latencies.measure_kernels([spec], target, fake, store, 1, silent),
         "sensitivity by fidelity": lambda: proxy.predicted_errors(settings, inputs, (), None, silent),

@@ -47,11 +47,11 @@ class Noisy:
         return tuple(core * (1 + 1e-12 * self.draw.standard_normal()) for core in found)
 
 
-def forgetful(space, told, known, seed, count):
+def forgetful(space, observed, known, seed, count):
     return list(space.plans())[:count]
 
 
-def moody(space, told, known, seed, count):
+def moody(space, observed, known, seed, count):
     left = [plan for plan in space.plans() if plan not in known]
     return random.SystemRandom().sample(left, min(count, len(left)))
 

@@ -15,7 +15,7 @@ from lrfdse.ir.factors import Factors
 from lrfdse.ir.layer import Layer
 from lrfdse.quality.divergence import loss_of
 from lrfdse.quality.metrics import compares_numbers
-from lrfdse.repair.weightings import layer_metrics, metrics_key
+from lrfdse.repair.weightings import output_weightings, weightings_key
 from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ class Fits:
         Names the calibration data.
     cache
         Where fits are kept.
-    metric_key
-        Names the metrics that the fitters weight outputs by; "" where they do not.
+    weighting_key
+        Names the weightings that the fitters weight outputs by; "" where they do not.
     """
 
-    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Store, metric_key: str = "") -> None:
+    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Store, weighting_key: str = "") -> None:
         self._fitters = fitters
         self._data_key = data_key
         self._cache = cache
-        self._metric_key = metric_key
+        self._weighting_key = weighting_key
 
     def calibrated(self, layer: Layer) -> bool:
         """Whether the layer's inputs on calibration data are known, so that factors come with a bias correction."""
@@ -67,9 +67,9 @@ class Fits:
         return self._fitters[layer.name]
 
     @property
-    def metrics(self) -> dict[str, Array]:
-        """The metrics of layers' outputs that fits go by, where a layer has one."""
-        return {name: fitter.metric for name, fitter in self._fitters.items() if fitter.metric is not None}
+    def weightings(self) -> dict[str, Array]:
+        """The weightings of layers' outputs that fits go by, where a layer has one."""
+        return {name: fitter.weighting for name, fitter in self._fitters.items() if fitter.weighting is not None}
 
     def data_key(self, layer: Layer) -> tuple[str, ...]:
         """Return what a result that depends on the data has in its key; nothing where there are none."""
@@ -97,7 +97,7 @@ class Fits:
             code=code_key(Fitter, packed),
             layer=layer.digest,
             data=self.data_key(layer),
-            metric=self._metric_key,
+            weighting=self._weighting_key,
             method=METHODS.identity(self._method(layer)),
             factorization=str(factorization),
         )
@@ -117,8 +117,8 @@ class FoundFits(Fits):
         Names of the layers whose inputs on calibration data are known.
     method
         How the layers are fitted.
-    data_key, metric_key
-        Name the calibration data and the metrics of outputs.
+    data_key, weighting_key
+        Name the calibration data and the weightings of outputs.
     cache
         Where fits may be.
     """
@@ -130,9 +130,9 @@ class FoundFits(Fits):
         method: str,
         data_key: str,
         cache: Store,
-        metric_key: str = "",
+        weighting_key: str = "",
     ) -> None:
-        super().__init__({}, data_key, cache, metric_key)
+        super().__init__({}, data_key, cache, weighting_key)
         self._open = opened
         self._opened: Fits | None = None
         self._calibrated = calibrated
@@ -147,9 +147,9 @@ class FoundFits(Fits):
         return self._made.fitter(layer)
 
     @property
-    def metrics(self) -> dict[str, Array]:
-        """The metrics of layers' outputs that fits go by, where a layer has one."""
-        return self._made.metrics
+    def weightings(self) -> dict[str, Array]:
+        """The weightings of layers' outputs that fits go by, where a layer has one."""
+        return self._made.weightings
 
     @property
     def _made(self) -> Fits:
@@ -172,7 +172,7 @@ def found_fits(
         settings.space.method,
         data_key(model, calib),
         cache,
-        _metric_key(settings, model, calib),
+        _weighting_key(settings, model, calib),
     )
 
 
@@ -181,9 +181,9 @@ def open_fits(
 ) -> Fits:
     """Return the fits of the layers named in `explored`.
 
-    With calibration data they have moments, and by methods that look at these a metric of the outputs where it is
+    With calibration data they have moments, and by methods that look at these a weighting of the outputs where it is
     within reach: fits then lower the loss of the model as far as its curvature tells, not the error of the layer.
-    Not `weighted` they have no metrics, for who wants to know what the layers read and fits nothing.
+    Not `weighted` they have no weightings, for who wants to know what the layers read and fits nothing.
     """
     from lrfdse.factorize.fit import Fitter
     from lrfdse.factorize.methods import METHODS
@@ -192,14 +192,14 @@ def open_fits(
     method = settings.space.method
     wanted = [name for name in explored if model.layer(name).inputs <= _MOST_INPUTS]
     seen = {} if calib is None or not wanted else moments(model, calib, wanted)
-    metrics: dict[str, Array] = {}
+    weightings: dict[str, Array] = {}
     if weighted and calib is not None and METHODS.get(method).needs_moments:
         loss = loss_of(model, calib, compares_numbers(settings.metric))
-        metrics = layer_metrics(model, calib, wanted, loss, cache, settings.seed)
+        weightings = output_weightings(model, calib, wanted, loss, cache, settings.seed)
     fitters = {
-        name: Fitter(_weight(model, name), seen.get(name), method, metrics.get(name), name=name) for name in explored
+        name: Fitter(_weight(model, name), seen.get(name), method, weightings.get(name), name=name) for name in explored
     }
-    return Fits(fitters, data_key(model, calib), cache, _metric_key(settings, model, calib) if weighted else "")
+    return Fits(fitters, data_key(model, calib), cache, _weighting_key(settings, model, calib) if weighted else "")
 
 
 def data_key(model: Model, calib: Dataset | None) -> str:
@@ -229,12 +229,12 @@ def _weight(model: Model, name: str) -> Array:
     return stored if stored.dtype == np.float32 and model.alphas[name] == 1.0 else model.weight(name)
 
 
-def _metric_key(settings: Settings, model: Model, calib: Dataset | None) -> str:
+def _weighting_key(settings: Settings, model: Model, calib: Dataset | None) -> str:
     from lrfdse.factorize.methods import METHODS
 
     if calib is None or not METHODS.get(settings.space.method).needs_moments:
         return ""
-    return metrics_key(model, calib, loss_of(model, calib, compares_numbers(settings.metric)), settings.seed)
+    return weightings_key(model, calib, loss_of(model, calib, compares_numbers(settings.metric)), settings.seed)
 
 
 def packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]:

@@ -209,7 +209,7 @@ def _with_options(
             failures[str(shape)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
             continue
         weight_error, output_error = 0.0, 0.0 if fits.calibrated(layer) else None
-        loss = 0.0 if layer.name in fits.metrics else None
+        loss = 0.0 if layer.name in fits.weightings else None
         if not shape.is_dense:
             factors = fits.factors(layer, shape)
             weight_error, output_error, loss = factors.weight_error, factors.output_error, factors.loss

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from lrfdse.ir.plan import Design, Metric
     from lrfdse.results.exploration import LayerResult
     from lrfdse.results.settings import Limits, Settings
-    from lrfdse.search.samplers.protocol import Sampler, Space, Told
-    from lrfdse.search.study.queue import Finished, Plan, Proposal, Queue, Snapshot
+    from lrfdse.search.plans.tables import PlanKey
+    from lrfdse.search.samplers.protocol import Observation, Sampler, Space
+    from lrfdse.search.study.queue import Finished, Proposal, Queue, Snapshot
     from lrfdse.search.study.study import Study
 
 _FIRST_LOOK, _LAST_LOOK = 0.05, 1.0
@@ -131,9 +132,9 @@ class Trials:
         self._helpers = helpers
         self._tell = tell
         self._deadline = deadline
-        self._designs: dict[Plan, Design] = {}
-        self._asked: dict[Plan, None] = {}
-        self._deaths: Counter[Plan] = Counter()
+        self._designs: dict[PlanKey, Design] = {}
+        self._asked: dict[PlanKey, None] = {}
+        self._deaths: Counter[PlanKey] = Counter()
         self._results = 0
 
     @property
@@ -209,7 +210,7 @@ class Trials:
         goal = len(self._designs) + count
         while (left := goal - len(self._designs)) > 0 and not self.out_of_time:
             size = left if sampler.batch is None else min(left, sampler.batch)
-            plans = sampler.propose(self._space, self._told(), self._asked, self._job.settings.seed, size)
+            plans = sampler.propose(self._space, self._observations(), self._asked, self._job.settings.seed, size)
             if not plans:
                 return
             self.run([dict(zip(self._space.choices, plan, strict=True)) for plan in plans], sampler.name)
@@ -217,7 +218,7 @@ class Trials:
     def _may_begin(self, in_time_only: bool) -> bool:
         return not (in_time_only and self.out_of_time)
 
-    def _left(self, wanted: Mapping[Plan, None], origin: str, in_time_only: bool) -> list[Plan]:
+    def _left(self, wanted: Mapping[PlanKey, None], origin: str, in_time_only: bool) -> list[PlanKey]:
         """Return the wanted plans that will get a result but have none; queue those that the study does not know."""
         known = self._study.snapshot()
         self._report(known)
@@ -246,7 +247,7 @@ class Trials:
         self._helpers.start_if_worth(seconds * (self._job.settings.budget - len(self._designs)))
         self._progress(f"{design.id} {self._job.quality(design)} ({proposal.origin})")
 
-    def _reclaim(self, left: Sequence[Plan]) -> None:
+    def _reclaim(self, left: Sequence[PlanKey]) -> None:
         """Fail the trials of processes that are gone, so that they are queued again; not a plan that kills them all."""
         self._deaths.update(self._study.reclaim())
         for plan in left:
@@ -264,13 +265,13 @@ class Trials:
         budget = self._job.settings.budget
         self._tell(Event("plans", text, min(max(self._results, 1), budget), budget))
 
-    def _told(self) -> list[Told]:
-        from lrfdse.search.samplers.protocol import Told
+    def _observations(self) -> list[Observation]:
+        from lrfdse.search.samplers.protocol import Observation
 
         metric, limits = self._job.metric, self._job.settings.limits
         base = self.baseline().score(metric)
         return [
-            Told(
+            Observation(
                 plan,
                 (design.latency.us, float(design.params), design.score(metric)),
                 broken(design, design.score(metric), base, limits),
@@ -278,7 +279,7 @@ class Trials:
             for plan, design in self._designs.items()
         ]
 
-    def _take(self, plan: Plan, trial: Finished, origin: str) -> Design:
+    def _take(self, plan: PlanKey, trial: Finished, origin: str) -> Design:
         """Return a finished plan's design; its origin is the stage of this run that asked for it first."""
         scores = Scores.of(trial.attrs)
         texts = plan_of(trial.texts, self._job.layers)

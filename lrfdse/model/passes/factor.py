@@ -89,7 +89,9 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
     Raises
     ------
     InputError
-        A name is no layer of the model, factors do not fit their layer, or their values leave the graph's element type.
+        A name is no layer of the model, or values of factors leave the graph's element type.
+    ValueError
+        Factors do not fit their layer.
     """
     return ir.passes.functionalize(ReplaceLayers(model, factors))(model.original).model
 
@@ -97,14 +99,14 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
 def _check(layer: Layer, chosen: Factors) -> None:
     f = chosen.factorization
     if f.outputs < layer.outputs or f.inputs < layer.inputs or (f.is_dense and f != _dense(layer)):
-        raise InputError(
+        raise ValueError(
             f"layer {layer.name!r} has {layer.outputs} outputs and {layer.inputs} inputs, "
             f"but got {f} for {f.outputs} and {f.inputs}"
         )
     if not f.is_dense and tuple(core.shape for core in chosen.cores) != f.core_shapes:
-        raise InputError(f"layer {layer.name!r}: cores of shapes {f.core_shapes} must hold for {f}")
+        raise ValueError(f"layer {layer.name!r}: cores of {f} need the shapes {f.core_shapes}")
     if chosen.bias_shift is not None and chosen.bias_shift.shape != (layer.outputs,):
-        raise InputError(f"layer {layer.name!r}: a bias shift of {layer.outputs} elements must hold")
+        raise ValueError(f"layer {layer.name!r}: its bias shift needs {layer.outputs} elements")
 
 
 def _dense(layer: Layer) -> Factorization:

@@ -185,7 +185,7 @@ def bench(
     ToolError
         The board cannot be reached, or a kernel crashed or computed wrong numbers there.
     """
-    from lrfdse.explore.export import read_front
+    from lrfdse.results.front_file import read_front
     from lrfdse.targets.catalog import load_target
 
     document = dict(read_front(folder))

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lrfdse.base.events import silent
 from lrfdse.base.files import sole_writer
+from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design
 from lrfdse.errors import InputError
-from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.layers.fits import fits_of
+from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
+from lrfdse.explore.requests import output_loss
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
-from lrfdse.repair.builder import Builder
-from lrfdse.repair.corrections import open_corrections
-from lrfdse.results.settings import Data
-from lrfdse.targets.catalog import noun_digest
+from lrfdse.results.front_file import read_front
+from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
 
 def export(folder: Path, identity: str) -> Path:
@@ -51,65 +48,35 @@ def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
     def source(value: str) -> str:
         return str(folder / value) if value.endswith(".toml") else value
 
-    settings = settings_for(
-        folder / document["model"]["path"],
-        source(made["target"]),
-        source(made["space"]),
-        Data(path(made["calib"]), path(made["eval"]), path(made["test"])),
-        folder,
-        {name: tuple(sizes) for name, sizes in made["shape"].items()},
-        seed=made["seed"],
-        metric=made.get("metric"),
-        correct=made.get("correct", False),
-    )
-    model = load_model(settings.model, settings.shape)
-    calib = None if settings.data.calib is None else load_data(settings.data.calib, model.inputs)
-    known = document["data_sha256"]["calib"]
+    target, space = load_target(source(made["target"])), load_search_space(source(made["space"]))
+    model_path, calib_path = folder / document["model"]["path"], path(made["calib"])
+    model = load_model(model_path, {name: tuple(sizes) for name, sizes in made["shape"].items()})
+    calib = None if calib_path is None else load_data(calib_path, model.inputs)
     facts = {
-        f"{settings.model}: not the model": (model.sha256, document["model"]["sha256"]),
-        f"{settings.data.calib}: not the calibration data": (None if calib is None else calib.digest, known),
-        f"target {settings.target_source}: not the target": (noun_digest(settings.target), made["target_digest"]),
-        f"search space {settings.space_source}: not the space": (noun_digest(settings.space), made["space_digest"]),
+        f"{model_path}: not the model": (model.sha256, document["model"]["sha256"]),
+        f"{calib_path}: not the calibration data": (
+            None if calib is None else calib.digest,
+            document["data_sha256"]["calib"],
+        ),
+        f"target {source(made['target'])}: not the target": (noun_digest(target), made["target_digest"]),
+        f"search space {source(made['space'])}: not the space": (noun_digest(space), made["space_digest"]),
     }
     for what, (now, then) in facts.items():
         if now != then:
             raise InputError(f"{what} that was explored (its digest differs); explore again")
+    loss = None if calib is None else output_loss(model, calib, made.get("metric"))
+    fit = FitRequest(space.method, made.get("correct", False), made["seed"], loss)
+    schedules = _schedules(document, texts)
+    sizes = {layer.name: (layer.outputs, layer.inputs) for layer in model.layers}
+    plan = Plan(tuple((name, Factorization.parse(text, *sizes[name])) for name, text in texts.items()))
     with sole_writer(folder):
-        cache = Store(settings.cache)
-        fits = fits_of(settings, model, calib, cache, silent)
-        builder = Builder(model, fits, open_corrections(settings, model, calib, fits, cache))
-        sizes = {layer.name: (layer.outputs, layer.inputs) for layer in model.layers}
-        plan = Plan(tuple((name, Factorization.parse(text, *sizes[name])) for name, text in texts.items()))
-        target = folder / "designs" / identity
-        write_design(
-            target, plan, _schedules(document, texts), builder, settings.target, _is_refined(document, identity)
-        )
-    return target / "model.onnx"
-
-
-def read_front(folder: Path) -> Mapping[str, Any]:
-    """Read the ``front.json`` of an output folder.
-
-    Raises
-    ------
-    InputError
-        It is missing, no JSON, of another schema version, or not whole.
-    """
-    path = folder / "front.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror}; name the output folder of an exploration"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path}: not a front.json of lrfdse: {error}") from error
-    if not isinstance(document, dict) or document.get("schema_version") != 1:
-        raise InputError(f"{path}: not a front.json of schema version 1")
-    needed = {"model", "settings", "data_sha256", "layers", "baseline", "designs"}
-    if missing := sorted(needed - set(document)):
-        raise InputError(f"{path}: not a whole front.json: it has no {missing[0]!r}")
-    return document
+        cache = Store(cache_folder())
+        fits = open_fits(fit, model, calib, explored_layers(space, model), cache)
+        builder = open_builder(fit, model, calib, fits, cache)
+        factors = builder.factors(plan, _is_refined(document, identity))
+        written = folder / "designs" / identity
+        write_design(written, model, plan, factors, schedules, target)
+    return written / "model.onnx"
 
 
 def _plan(document: Mapping[str, Any], identity: str) -> dict[str, str]:

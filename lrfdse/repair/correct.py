@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.errors import plan_errors
 from lrfdse.model.data import _taken, mixed
 from lrfdse.repair.refine import Local, refined
 
@@ -143,8 +144,8 @@ class Corrector:
 
         Raises
         ------
-        InputError
-            The model cannot be run on the data.
+        PlanError
+            The compressed model cannot be run on the data.
         """
         from lrfdse.model.passes.cut import levels
 
@@ -222,7 +223,8 @@ class Corrector:
         from lrfdse.repair.moments import moments
 
         version = rewrite(self._model, current)
-        seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
+        with plan_errors():
+            seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
         for name in group:
             fitter = Fitter(
@@ -326,7 +328,9 @@ class Corrector:
         from lrfdse.model.passes.factor import rewrite
         from lrfdse.quality.divergence import divergences
 
-        scores = self._scores(rewrite(self._model, factors), self._held)
+        version = rewrite(self._model, factors)
+        with plan_errors():
+            scores = self._scores(version, self._held)
         found = divergences(scores, self._reference, self._loss)
         return np.nan_to_num(found, nan=_BROKEN, posinf=_BROKEN)
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
 from lrfdse.errors import InputError, LrfdseError
-from lrfdse.explore.identity import store_of, study_url
 from lrfdse.report.card import design_card
 from lrfdse.report.document import every_design, is_verified, recommended_of, role_of, shown_name, shown_value, title_of
 from lrfdse.report.markdown import code, plain, table
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from lrfdse.report.document import DesignEntry, Document
-    from lrfdse.results.settings import Settings
     from lrfdse.search.study.queue import Queue
 
 SHOWN = "dashboard"
@@ -43,19 +41,27 @@ _TYPES = {"model.onnx": "application/octet-stream", "kernels.txt": "text/plain"}
 """Files of a kept design's folder that become artifacts of its trial."""
 
 
-def dress_study(settings: Settings, name: str, document: Document, tell: Listener) -> None:
+def dress_study(
+    url: str, name: str, document: Document, designs: Path, store: Path, shared: bool, tell: Listener
+) -> None:
     """Put notes, figures and artifacts into the exploration's study, where optuna-dashboard is installed.
 
     What goes wrong is told as a note: the result of the exploration lies in the output folder already.
 
     Parameters
     ----------
-    settings
-        Of the exploration: where its study, its artifact store and its designs are.
+    url
+        The storage that holds the study.
     name
         The study's name.
     document
         The content of ``front.json``.
+    designs
+        Folder of the kept designs, each in a folder of its id.
+    store
+        Folder of the artifact store; made where there is none.
+    shared
+        Whether the user named the storage or the store: then whoever looks there is told what is missing.
     tell
         Told what is not shown, and why.
     """
@@ -64,17 +70,16 @@ def dress_study(settings: Settings, name: str, document: Document, tell: Listene
 
     if importlib.util.find_spec("optuna_dashboard") is None:
         # Whoever keeps the study where others look wants to see it; nobody else asked for anything.
-        if settings.study is not None or settings.artifacts is not None:
+        if shared:
             tell(Event("note", f"for notes, figures and artifacts in optuna-dashboard: {INSTALL}"))
         return
-    url = study_url(settings)
     try:
         with storage_errors(url):
             queue = join_study(url, name)
             if queue is None:
                 raise InputError(f"study {name!r} is no longer there")
             try:
-                dress(queue, document, settings.output / "designs", store_of(settings))
+                dress(queue, document, designs, store)
             finally:
                 queue.close()
     except (LrfdseError, OSError) as error:

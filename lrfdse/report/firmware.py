@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.deploy.designs import kernel_names, symbol_of
-from lrfdse.ir.kernel import KernelSpec, Schedule
+from lrfdse.ir.kernel import Schedule, kernel_spec
 
 if TYPE_CHECKING:
     from lrfdse.results.exploration import Exploration
@@ -23,11 +23,10 @@ def recommended_kernels(exploration: Exploration) -> list[dict[str, Any]]:
     found = []
     for result in exploration.layers:
         layer, option = result.layer, result.option(plan[result.layer.name])
-        # Calibrated factors come with a correction of the bias, so with a bias.
-        corrected = option.output_error is not None and not option.factorization.is_dense
+        # Where the output error is known, factors were fitted on data.
+        corrected = option.output_error is not None
         for place, use in enumerate(layer.uses):
-            bias = use.bias or corrected
-            spec = KernelSpec(layer.outputs, layer.inputs, option.factorization, use.rows, bias, use.relu)
+            spec = kernel_spec(layer, use, option.factorization, corrected)
             listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])))
             name = names[layer.name][place]
             found.append(

@@ -102,7 +102,8 @@ def write_reports(exploration: Exploration, tell: Listener = silent) -> None:
     write_atomically(folder / "front.csv", _csv(document))
     write_atomically(folder / "report.html", report_html(document))
     write_atomically(folder / "front.json", json.dumps(document, indent=1) + "\n")
-    dress_study(exploration.settings, exploration.study, document, tell)
+    study = exploration.study
+    dress_study(study.url, study.name, document, folder / "designs", study.artifacts, study.shared, tell)
 
 
 def _design(design: Design, exploration: Exploration) -> dict[str, Any]:

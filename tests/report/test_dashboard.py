@@ -19,14 +19,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lrfdse.ir.space import SearchSpace
 from lrfdse.report.card import design_card
 from lrfdse.report.dashboard import dress, dress_study, study_card
 from lrfdse.report.page.figures import funnel_figure
-from lrfdse.results.settings import Settings
 from lrfdse.search.study.opening import join_study, open_study
 from lrfdse.search.study.storage import open_storage
-from lrfdse.targets.catalog import load_target
 
 dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
 
@@ -242,19 +239,19 @@ def test_the_note_of_the_study_is_whole_whatever_the_names(hostile):
     assert "lrfdse explore './a b.onnx' \\\n  --target riscv64 \\\n  --output .\n" in page
 
 
-def settings_of(tmp_path, **more):
-    target = load_target("host")
-    output = tmp_path / "out"
-    output.mkdir(exist_ok=True)
-    return Settings(Path("net.onnx"), target, "host", SearchSpace(), "default", output, **more)
+def dress_at(url, document, folder, told, store=None, shared=True):
+    """Dress the study of a document as an exploration does when it is finished."""
+    output = folder / "out"
+    store = store or output / "artifacts"
+    dress_study(str(url), "demo", document, output / "designs", store, shared, told)
 
 
 def failures():
     return {
-        "no study": lambda p: {"study": str(p / "empty.db")},
-        "not a database": lambda p: {"study": str(p / "text.db")},
-        "no server": lambda p: {"study": "postgresql://me:secret@127.0.0.1:1/x"},
-        "no folder": lambda p: {"study": str(p / "good.db"), "artifacts": p / "text.db"},
+        "no study": lambda p: (p / "empty.db", None),
+        "not a database": lambda p: (p / "text.db", None),
+        "no server": lambda p: ("postgresql://me:secret@127.0.0.1:1/x", None),
+        "no folder": lambda p: (p / "good.db", p / "text.db"),
     }
 
 
@@ -263,7 +260,8 @@ def test_a_failure_is_a_note(case, tmp_path, document, designs):
     (tmp_path / "text.db").write_text("no database " * 100)
     explored(str(tmp_path / "good.db"), document)
     told = []
-    dress_study(settings_of(tmp_path, **failures()[case](tmp_path)), "demo", document, told.append)
+    url, store = failures()[case](tmp_path)
+    dress_at(url, document, tmp_path, told.append, store)
     (event,) = told
     assert event.stage == "note" and event.text.startswith("optuna-dashboard will not show")
     assert "secret" not in event.text and "\n" not in event.text
@@ -273,15 +271,14 @@ def test_an_interruption_is_not_held_up(tmp_path, document, designs, monkeypatch
     explored(str(tmp_path / "good.db"), document)
     monkeypatch.setattr("lrfdse.report.page.figures.pareto_figure", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        dress_study(settings_of(tmp_path, study=str(tmp_path / "good.db")), "demo", document, print)
+        dress_at(tmp_path / "good.db", document, tmp_path, print)
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_without_the_package_only_who_shares_hears_of_it(shared, tmp_path, document, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     told = []
-    more = {"study": str(tmp_path / "study.db")} if shared else {}
-    dress_study(settings_of(tmp_path, **more), "demo", document, told.append)
+    dress_at(tmp_path / "study.db", document, tmp_path, told.append, shared=shared)
     assert [event.text.endswith("pip install 'lrfdse[dashboard]'") for event in told] == [True] * shared
     assert not (tmp_path / "study.db").exists()
 

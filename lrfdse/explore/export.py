@@ -12,8 +12,8 @@ from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design
 from lrfdse.errors import InputError
+from lrfdse.explore.inputs import output_loss
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
-from lrfdse.explore.requests import output_loss
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
 from lrfdse.results.front_file import read_front

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 def score_code() -> CodeKey:
     """Return what the score of a plan owes to code: reading model and data, fitting, correcting, running, grading."""
-    from lrfdse.explore.inputs import open_inputs
+    from lrfdse.explore.inputs import open_inputs, output_loss
     from lrfdse.explore.layers.fits import found_fits, open_builder
     from lrfdse.explore.plans.evaluator import Evaluator
     from lrfdse.explore.plans.trials import evaluate
-    from lrfdse.explore.requests import output_loss
     from lrfdse.repair.builder import Builder
 
     return code_key(open_inputs, output_loss, found_fits, open_builder, Builder, Evaluator, evaluate)

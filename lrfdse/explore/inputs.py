@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lrfdse.ir.space import SearchSpace
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
+    from lrfdse.quality.divergence import Loss
     from lrfdse.quality.metrics import Scorer
 
 RANDOM_SAMPLES = 64
@@ -134,6 +135,14 @@ def open_calibration(path: Path | None, metric: str | None, model: Model) -> Dat
     from lrfdse.quality.metrics import needs_classes
 
     return None if path is None else load_data(path, model.inputs, needs_classes(metric))
+
+
+def output_loss(model: Model, data: Dataset, metric: str | None) -> Loss:
+    """Return how outputs of two versions of a model are compared where plans are chosen by a metric."""
+    from lrfdse.quality.divergence import loss_of
+    from lrfdse.quality.metrics import compares_numbers
+
+    return loss_of(model, data, compares_numbers(metric))
 
 
 def open_inputs(files: Files, request: DataRequest) -> Inputs:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.explore.identity import default_name
-from lrfdse.explore.inputs import DataRequest, Files
+from lrfdse.explore.inputs import DataRequest, Files, output_loss
 from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.layers.latencies import KernelRequest
 from lrfdse.explore.plans.trials import SearchRequest
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lrfdse.meters.meter import Meter
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
-    from lrfdse.quality.divergence import Loss
     from lrfdse.results.settings import Settings
 
 
@@ -44,14 +43,6 @@ def fit_request(settings: Settings, model: Model, calib: Dataset | None, choosin
     by_loss = settings.proxy == "loss" or (calib is not None and METHODS.get(method).needs_moments)
     loss = output_loss(model, data, settings.metric) if data is not None and by_loss else None
     return FitRequest(method, settings.correct, settings.seed, loss)
-
-
-def output_loss(model: Model, data: Dataset, metric: str | None) -> Loss:
-    """Return how outputs of two versions of a model are compared where plans are chosen by a metric."""
-    from lrfdse.quality.divergence import loss_of
-    from lrfdse.quality.metrics import compares_numbers
-
-    return loss_of(model, data, compares_numbers(metric))
 
 
 def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:

@@ -10,11 +10,11 @@ test words that are read without a mistake is added.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from benchmarks.machine import described, machine
 from benchmarks.program import LRFDSE, parser
 from benchmarks.recogniser import SHAPE, alphabet_of, decoded, recogniser, render, vocabulary
 from benchmarks.results import RAW, table, write
+from lrfdse.results.read import read_document
 
 
 def main() -> int:
@@ -62,31 +63,31 @@ def main() -> int:
 
 def report(model: Path, found: Path, words: list[str], images: NDArray[np.float32], seconds: float, out: Path) -> None:
     """Print the designs of an exploration, and write them to ``rapidocr.md`` in `out`."""
-    front = json.loads((found / "front.json").read_text(encoding="utf-8"))
-    rows = []
-    designs = {design["id"]: design for design in (front["baseline"], *front["designs"])}
-    for design in sorted(designs.values(), key=lambda design: -design["latency_us"]):
-        original = design["id"] == front["baseline"]["id"]
-        kept = model if original else found / design["model"] if design["model"] else None
+    front = read_document(found)
+    rows: list[dict[str, Any]] = []
+    designs = {design.id: design for design in (front.baseline, *front.designs)}
+    for design in sorted(designs.values(), key=lambda design: -design.charged.us):
+        original = design.id == front.baseline.id
+        kept = model if original else found / design.model if design.model else None
         rows.append(
             {
-                "design": design["id"] + (" (original)" if original else ""),
-                "params": design["params"],
-                "flops": design["flops"],
-                "latency_us": design["latency_us"],
-                "fidelity": design["fidelity"],
+                "design": design.id + (" (original)" if original else ""),
+                "params": design.params,
+                "flops": design.flops,
+                "latency_us": design.charged.us,
+                "fidelity": design.fidelity,
                 "words_read": words_read(kept, words, images) if kept else None,
-                "head": design["plan"][front["layers"][-1]["name"]],
+                "head": str(design.plan[front.layers[-1].name]),
             }
         )
-    about = machine("onnxruntime", "apache-tvm") | {"meter": front["meter"], "seconds": round(seconds)}
+    about = machine("onnxruntime", "apache-tvm") | {"meter": front.meter.name, "seconds": round(seconds)}
     lines = [
-        f"# {model.name} on {front['target']}",
+        f"# {model.name} on {front.target.name}",
         "",
-        f"Written by `python -m benchmarks.rapidocr`: {len(front['layers'])} fully-connected layers, explored end to",
+        f"Written by `python -m benchmarks.rapidocr`: {len(front.layers)} fully-connected layers, explored end to",
         "end with no setting but the input's shape. Latency is of these layers, by the meter",
-        f"`{front['meter']}` (`model` is modelled). Fidelity is taken on the rendered images that choose; the share of",
-        "words read without a mistake on",
+        f"`{front.meter.name}` (`model` is modelled). Fidelity is taken on the rendered images that choose; the share",
+        "of words read without a mistake on",
         f"{len(words)} others, for the designs that were kept.",
         "",
         described(about),

@@ -54,7 +54,7 @@ class Registry(Generic[T]):
         self.group = group
         self.what = what
         self._builtins = dict(builtins)
-        self._registered: dict[str, T] = {}
+        self._registered: dict[str, tuple[T, str]] = {}
         self._imported: dict[str, T] = {}
         self._found: dict[str, tuple[EntryPoint, ...]] | None = None
 
@@ -69,7 +69,7 @@ class Registry(Generic[T]):
             The plug-in that offers it cannot be imported.
         """
         if name in self._registered:
-            return self._registered[name]
+            return self._registered[name][0]
         if name not in self._imported:
             self._imported[name] = self._import(name)
         return self._imported[name]
@@ -91,9 +91,8 @@ class Registry(Generic[T]):
         """Return what stands for the object in the key of a stored result that depends on it.
 
         For lrfdse's own, whose code is in such keys anyway, that is the name; for others the name, the distribution,
-        and a digest of all Python files of the package that offers the object. One that was registered in this process
-        is another one in every process, unless it is a class or function with a file: they alone know where they were
-        made.
+        and a digest of all Python files of the package that its entry point names. An object that was registered in
+        this process is another one with every registration.
 
         Raises
         ------
@@ -102,14 +101,12 @@ class Registry(Generic[T]):
         ToolError
             The plug-in that offers it cannot be imported.
         """
-        value = self.get(name)
+        self.get(name)
         if name in self._builtins:
             return name
-        if offers := self._plugins.get(name):
-            code = _source_digest(offers[0].module)
-        else:
-            code = _source_digest(value.__module__) if hasattr(value, "__qualname__") else _process()
-        return f"{name}@{self.origin(name)}:{code}"
+        if name in self._registered:
+            return f"{name}@{self.origin(name)}:{self._registered[name][1]}"
+        return f"{name}@{self.origin(name)}:{_source_digest(self._plugins[name][0].module)}"
 
     def register(self, name: str, value: T) -> contextlib.AbstractContextManager[object]:
         """Add an object to this process, for tests and notebooks; child processes do not know it.
@@ -131,10 +128,12 @@ class Registry(Generic[T]):
         InputError
             The name is built in, or a plug-in's.
         """
+        import uuid
+
         if name in self._builtins or name in self._plugins:
             owner = self.origin(name) or "lrfdse"
             raise InputError(f"{self.what} {name!r} is there already, from {owner}: register yours under another name")
-        self._registered[name] = value
+        self._registered[name] = value, uuid.uuid4().hex[:16]
         after = contextlib.ExitStack()
         after.callback(self.unregister, name)
         return after
@@ -208,16 +207,7 @@ def _source_digest(module: str) -> str:
     """Return a digest of every Python file of the top-level package that `module` is in."""
     top = sys.modules[module.partition(".")[0]]
     files = sorted(file for folder in getattr(top, "__path__", ()) for file in Path(folder).rglob("*.py"))
-    if not files and getattr(top, "__file__", None):
-        files = [Path(str(top.__file__))]
     if not files:
-        return _process()
+        # A package that is one file.
+        files = [Path(str(top.__file__))]
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:16]
-
-
-@functools.cache
-def _process() -> str:
-    """Return a text that no other process has."""
-    import uuid
-
-    return uuid.uuid4().hex[:16]

@@ -109,25 +109,6 @@ def spec_of(entry: Mapping[str, Any]) -> tuple[KernelSpec, str]:
     return KernelSpec(outputs, inputs, shape, rows, bool(entry["bias"]), bool(entry["relu"])), str(schedule)
 
 
-def run_entry(run: BoardRun) -> dict[str, Any]:
-    """Return what ``front.json`` says of a design on a board."""
-    return {
-        "whole_us": None if run.whole is None else three_us(run.whole),
-        "layers": [
-            {
-                "layer": kernel.layer,
-                "use": kernel.use,
-                "factorization": str(kernel.spec.factorization),
-                "warm_us": three_us(kernel.warm),
-                "cold_us": three_us(kernel.cold),
-            }
-            for kernel in run.kernels
-        ],
-        "repeats": run.repeats,
-        "description": dict(run.board),
-    }
-
-
 def board_line(board: Mapping[str, Any]) -> str:
     """Return a board's description in one line without anything that a terminal or a file would act on."""
     system, processor = board.get("uname") or {}, board.get("cpuinfo") or {}

@@ -14,10 +14,12 @@ from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import sole_writer, write_atomically
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
-from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
+from lrfdse.board.result import BoardRun, board_line, read_run
 from lrfdse.deploy.designs import BENCH
 from lrfdse.errors import InputError, ToolError
 from lrfdse.ir.kernel import KernelSpec
+from lrfdse.results.read import read_document
+from lrfdse.results.write import board_of, write_document
 from lrfdse.targets import isa
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.eviction import eviction_note
@@ -26,6 +28,8 @@ from lrfdse.targets.target import Target
 if TYPE_CHECKING:
     from lrfdse.board.transport import Transport
     from lrfdse.calibrate.prediction import Terms
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
 
 RECORD = "board.json"
 """Name of the record in the output folder."""
@@ -171,12 +175,12 @@ def write_record(
 
 def bench(
     folder: Path, runner: Transport, options: BenchOptions, cache: Path, listen: Listener = silent
-) -> tuple[dict[str, Any], list[BoardRun]]:
+) -> tuple[Document, list[BoardRun]]:
     """Run the kept designs of a finished exploration on a board; write ``board.json`` and add to ``front.json``.
 
     Returns
     -------
-    The content of ``front.json`` with the board's numbers, and the runs.
+    The document with the board's numbers, and the runs.
 
     Raises
     ------
@@ -185,19 +189,13 @@ def bench(
     ToolError
         The board cannot be reached, or a kernel crashed or computed wrong numbers there.
     """
-    from lrfdse.results.front_file import read_front
     from lrfdse.targets.catalog import load_target
 
-    document = dict(read_front(folder))
-    try:
-        source = document["settings"]["target"]
-        target = load_target(str(folder / source) if source.endswith(".toml") else source)
-        explored = document["settings"]["target_digest"]
-        entries = [document["baseline"], *document["designs"], *document.get("dominated", ())]
-        known = {entry["id"] for entry in entries}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder / 'front.json'}: damaged ({error!r}); explore again") from error
-    if noun_digest(target) != explored:
+    document = read_document(folder)
+    source = document.target.source or document.target.name
+    target = load_target(str(folder / source) if source.endswith(".toml") else source)
+    known = {design.id for design in document.every_design()}
+    if noun_digest(target) != document.target.digest:
         raise InputError(f"target {source}: not the target that was explored (its digest differs); explore again")
     ids = sorted(path.parent.name for path in (folder / "designs").glob(f"*/{BENCH}") if path.parent.name in known)
     if not ids:
@@ -207,12 +205,19 @@ def bench(
     with sole_writer(folder):
         runs = run_designs(folder, ids, runner, target, options, listen)
         write_record(folder, runs, target, Store(cache), listen)
-        told = {run.design: run_entry(run) for run in runs}
-        notes = [note for note in document.get("notes", ()) if not str(note).startswith(_NOTE)]
-        document["notes"] = [*notes, *board_notes(runs)]
-        for entry in entries:
-            entry["board"] = told.get(entry["id"])
-        write_atomically(folder / "front.json", json.dumps(document, indent=1) + "\n")
+        told = {run.design: board_of(run) for run in runs}
+
+        def measured(design: DesignFacts) -> DesignFacts:
+            return dataclasses.replace(design, board=told.get(design.id))
+
+        document = dataclasses.replace(
+            document,
+            notes=(*(note for note in document.notes if not note.startswith(_NOTE)), *board_notes(runs)),
+            baseline=measured(document.baseline),
+            designs=tuple(map(measured, document.designs)),
+            dominated=tuple(map(measured, document.dominated)),
+        )
+        write_document(document, folder)
     return document, runs
 
 

@@ -18,15 +18,16 @@ def benchmark_json(checked: Checked) -> str:
     if design is None or original is None:
         return "[]\n"
     place = " ".join(part for part in (checked.model, checked.target) if part)
-    spread = max(design.high_us - design.us, design.us - design.low_us)
+    latency, before = design.charged, original.charged
+    spread = max(latency.high_us - latency.us, latency.us - latency.low_us)
     extra = f"design {design.id}\nmeter {checked.meter}"
     entries: list[dict[str, Any]] = [
         {
             "name": f"{place}: latency ({checked.kind})",
             "unit": "us",
-            "value": design.us,
+            "value": latency.us,
             "range": f"± {spread:.4g}",
-            "extra": f"{extra}\noriginal {original.us:.6g} us",
+            "extra": f"{extra}\noriginal {before.us:.6g} us",
         },
         {
             "name": f"{place}: parameters",
@@ -35,13 +36,13 @@ def benchmark_json(checked: Checked) -> str:
             "extra": f"{extra}\noriginal {original.params}",
         },
     ]
-    if design.score is not None and original.score is not None:
+    if (lost := checked.lost) is not None:
         entries.append(
             {
                 "name": f"{place}: loss",
                 "unit": "points",
-                "value": round(100 * (original.score - design.score), 6),
-                "range": f"± {100 * (design.standard_error or 0.0):.4g}",
+                "value": round(100 * lost.value, 6),
+                "range": f"± {100 * (lost.standard_error or 0.0):.4g}",
                 "extra": extra,
             }
         )

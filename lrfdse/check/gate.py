@@ -9,13 +9,13 @@ from pathlib import Path
 from lrfdse.base.files import write_atomically
 from lrfdse.base.log import LastRun, last_run
 from lrfdse.base.text import clean
-from lrfdse.check.limits import UNMEASURED, Limits, check_limits, recorded_limits
+from lrfdse.check.limits import UNMEASURED, Limits, check_limits, chosen_loss, recorded_limits
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
-from lrfdse.check.result import Entry, Result, model_name, read_result
 from lrfdse.check.verdict import Check, Checked
 from lrfdse.errors import InputError
-
-_FRONT = "front.json"
+from lrfdse.results.designs import DesignFacts
+from lrfdse.results.document import Document, model_name
+from lrfdse.results.read import FRONT, read_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,49 +51,50 @@ def check(request: Request) -> Checked:
         model, target or meter.
     """
     file = _file_of(request.source)
-    run = last_run(file.parent) if file.name == _FRONT else None
+    run = last_run(file.parent) if file.name == FRONT else None
     if run is not None and run.state != "finished":
         return _no_result(request, run)
     if not file.is_file():
-        raise InputError(f"{request.source}: holds no {_FRONT}: explore into it first (lrfdse explore MODEL -o DIR)")
-    result = read_result(file)
-    limits = recorded_limits(result) if request.limits.is_empty else request.limits
-    baseline = _baseline(request, result)
-    design = _design(result, request.design)
-    if design is None and _is_refused(result):
+        raise InputError(f"{request.source}: holds no {FRONT}: explore into it first (lrfdse explore MODEL -o DIR)")
+    document = read_document(file, whole=False)
+    limits = recorded_limits(document) if request.limits.is_empty else request.limits
+    baseline = _baseline(request, document, file)
+    design = _design(document, request.design, file)
+    if design is None and document.is_refused:
         checks = [Check("design", "skip", reason=f"no design is recommended: {UNMEASURED}", unmeasured=True)]
         checks += _skipped(limits, request, "no design is recommended; name one with --design", unmeasured=True)
     elif design is None:
         checks = [Check("design", "fail", "one within the exploration's limits", "none", "nothing satisfies them")]
         checks += _skipped(limits, request, "no design is recommended; name one with --design")
     else:
-        checks = check_limits(result, design, limits)
+        checks = check_limits(document, design, limits)
         if request.baseline is not None:
-            checks += _against(request, result, design, baseline)
+            checks += _against(request, document, design, baseline)
     if request.strict:
         checks = [dataclasses.replace(c, verdict="fail") if c.unmeasured else c for c in checks]
-    notes = [changed_versions(result, baseline)] if baseline is not None else []
+    notes = [changed_versions(document, baseline)] if baseline is not None else []
     if request.update_baseline and request.baseline is not None:
         notes.append(_updated(request.baseline, file, any(check.verdict == "fail" for check in checks)))
     return Checked(
         source=request.source,
-        model=result.model,
-        target=result.target,
-        meter=result.meter,
-        kind=result.kind,
+        model=clean(document.title),
+        target=clean(document.target.name),
+        meter=clean(document.meter.name),
         checks=tuple(checks),
+        kind=document.meter.kind,
         design=design,
-        original=result.original,
+        original=document.baseline,
+        lost=None if design is None else chosen_loss(document, design),
         notes=tuple(note for note in notes if note),
-        version=result.versions.get("lrfdse", ""),
+        version=clean(document.versions.get("lrfdse", "")),
     )
 
 
 def _file_of(source: Path) -> Path:
-    return source / _FRONT if source.is_dir() else source
+    return source / FRONT if source.is_dir() else source
 
 
-def _baseline(request: Request, result: Result) -> Result | None:
+def _baseline(request: Request, document: Document, current: Path) -> Document | None:
     if request.baseline is None:
         return None
     file = _file_of(request.baseline)
@@ -102,8 +103,8 @@ def _baseline(request: Request, result: Result) -> Result | None:
             return None
         raise InputError(f"--baseline {request.baseline}: not there; --update-baseline makes it from this run")
     try:
-        baseline = read_result(file)
-        refuse_other(result, baseline)
+        baseline = read_document(file, whole=False)
+        refuse_other(document, baseline, current, file)
     except InputError:
         if request.update_baseline:
             return None
@@ -111,28 +112,23 @@ def _baseline(request: Request, result: Result) -> Result | None:
     return baseline
 
 
-def _design(result: Result, identity: str | None) -> Entry | None:
+def _design(document: Document, identity: str | None, file: Path) -> DesignFacts | None:
     if identity is None:
-        return None if result.recommended is None else result.designs[result.recommended]
-    if identity not in result.designs:
-        raise InputError(f"--design {identity}: no design of {result.path} has this id")
-    return result.designs[identity]
+        return document.best
+    if (found := document.design(identity)) is None:
+        raise InputError(f"--design {identity}: no design of {file} has this id")
+    return found
 
 
-def _is_refused(result: Result) -> bool:
-    """Whether nothing is recommended because nobody measured what designs lose, whatever the limits."""
-    return result.recommended is None and not (result.verified or result.accept_unverified)
-
-
-def _against(request: Request, result: Result, design: Entry, baseline: Result | None) -> list[Check]:
+def _against(request: Request, document: Document, design: DesignFacts, baseline: Document | None) -> list[Check]:
     if baseline is None:
         return [Check(name, "skip", reason="the baseline is made by this run") for name in REGRESSIONS]
     # A design that was named is compared with itself where the baseline has it: then the plan is the same.
-    named = baseline.designs.get(design.id) if request.design is not None else None
-    before = named or _design(baseline, None)
+    named = baseline.design(design.id) if request.design is not None else None
+    before = named or baseline.best
     if before is None:
         return [Check(name, "skip", reason="the baseline recommends no design") for name in REGRESSIONS]
-    return check_regressions(result, design, baseline, before, request.max_regression, request.update_baseline)
+    return check_regressions(document, design, baseline, before, request.max_regression, request.update_baseline)
 
 
 def _updated(baseline: Path, file: Path, broken: bool) -> str:

@@ -64,12 +64,12 @@ def outputs(checked: Checked) -> str:
     found = {"verdict": exit_words.get(checked.exit_code, "error")}
     if (design := checked.design) is not None:
         found |= {
-            "design": design.id,
-            "latency_us": repr(design.us),
+            "design": clean(design.id),
+            "latency_us": repr(design.charged.us),
             "params": str(design.params),
         }
         if checked.original is not None:
-            found["speedup"] = _ratio(checked.original.us, design.us)
+            found["speedup"] = _ratio(checked.original.charged.us, design.charged.us)
             found["compression"] = _ratio(checked.original.params, design.params)
         if design.model is not None:
             folder = checked.source if checked.source.is_dir() else checked.source.parent

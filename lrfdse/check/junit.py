@@ -54,14 +54,14 @@ def _properties(checked: Checked) -> dict[str, str]:
     if (design := checked.design) is not None:
         found |= {
             "design": design.id,
-            "latency_us": repr(design.us),
-            "latency_low_us": repr(design.low_us),
-            "latency_high_us": repr(design.high_us),
+            "latency_us": repr(design.charged.us),
+            "latency_low_us": repr(design.charged.low_us),
+            "latency_high_us": repr(design.charged.high_us),
             "params": str(design.params),
             "flops": str(design.flops),
         }
-        if checked.original is not None and None not in (design.score, checked.original.score):
-            found["loss_points"] = points((checked.original.score or 0) - (design.score or 0))
+        if checked.lost is not None:
+            found["loss_points"] = points(checked.lost.value)
     return {name: value for name, value in found.items() if value}
 
 

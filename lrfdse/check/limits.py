@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrfdse.check.result import Entry, Result, Score
-from lrfdse.check.verdict import Check
+from lrfdse.base.text import clean
+from lrfdse.check.verdict import Check, Loss
+from lrfdse.ir.latency import Latency
+from lrfdse.results.designs import DesignFacts, Score
+from lrfdse.results.document import Document
+
+UNMEASURED = "the exploration had no evaluation data, so no loss was measured; explore with --eval"
 
 _SLACK = 1e-9
 """As in the recommendation: a loss of exactly the limit is within it, however it was rounded."""
-
-
-UNMEASURED = "the exploration had no evaluation data, so no loss was measured; explore with --eval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +37,33 @@ class Limits:
         return [name for name, limit in asked.items() if limit is not None]
 
 
-def recorded_limits(result: Result) -> Limits:
+def chosen_loss(document: Document, design: DesignFacts) -> Loss | None:
+    """Return what a design loses on the data that chose; None where nobody measured it."""
+    return _lost(design.eval_score, document.baseline.eval_score) if document.verified else None
+
+
+def recorded_limits(document: Document) -> Limits:
     """Return the limits that the exploration itself was given."""
-    return Limits(result.max_latency_us, result.max_params, result.max_drop)
+    asked = document.settings.limits
+    return Limits(asked.max_latency_us, asked.max_params, asked.max_drop)
 
 
-def check_limits(result: Result, design: Entry, limits: Limits) -> list[Check]:
+def check_limits(document: Document, design: DesignFacts, limits: Limits) -> list[Check]:
     """Compare `design` with each limit that is set.
 
     Latency is compared by its value, as the exploration does when it recommends; a bracket that reaches over the limit
     is said in the reason. The loss is that on the data that chose, in points.
     """
-    checks = []
+    checks, latency = [], design.charged
     if limits.max_latency_us is not None:
         most = limits.max_latency_us
-        broken = not design.us <= most
-        reason = f"{latency_text(design)} is over {number(most)} us" if broken else ""
-        if not broken and design.high_us > most:
-            reason = f"the {'bracket' if result.is_modelled else 'spread'} reaches over the limit"
-        checks.append(_check("latency", broken, f"at most {number(most)} us", latency_text(design), reason, design.us))
+        broken = not latency.us <= most
+        reason = f"{latency_text(latency)} is over {number(most)} us" if broken else ""
+        if not broken and latency.high_us > most:
+            reason = f"the {'bracket' if document.meter.kind == 'modelled' else 'spread'} reaches over the limit"
+        checks.append(
+            _check("latency", broken, f"at most {number(most)} us", latency_text(latency), reason, latency.us)
+        )
     if limits.max_params is not None:
         broken = design.params > limits.max_params
         reason = f"{design.params:,} is over {limits.max_params:,}" if broken else ""
@@ -61,23 +71,28 @@ def check_limits(result: Result, design: Entry, limits: Limits) -> list[Check]:
             _check("params", broken, f"at most {limits.max_params:,}", f"{design.params:,}", reason, design.params)
         )
     if limits.max_drop is not None:
-        checks.append(_check_loss(result, design, limits.max_drop))
+        checks.append(_check_loss(document, design, limits.max_drop))
     return checks
 
 
-def _check_loss(result: Result, design: Entry, most: float) -> Check:
-    limit = f"at most {points(most)} points of {result.metric}"
-    if not result.verified:
+def _check_loss(document: Document, design: DesignFacts, most: float) -> Check:
+    metric, original = clean(document.metric), document.baseline
+    limit = f"at most {points(most)} points of {metric}"
+    if not document.verified:
         return Check("loss", "skip", limit, reason=UNMEASURED, unmeasured=True)
-    if (score := result.loss(design)) is None:
-        return Check("loss", "skip", limit, reason=f"{result.path.name} holds no {result.metric} of the design")
-    broken = not score.loss <= most + _SLACK
-    value = loss_text(score)
-    reason = f"{points(score.loss)} points lost on the data that chose, over {points(most)}" if broken else ""
-    if not broken and design.accuracy is not None and result.original.accuracy is not None:
-        tested = Score(result.original.accuracy - design.accuracy, design.accuracy_error)
+    if (lost := chosen_loss(document, design)) is None:
+        return Check("loss", "skip", limit, reason=f"front.json holds no {metric} of the design")
+    broken = not lost.value <= most + _SLACK
+    reason = f"{points(lost.value)} points lost on the data that chose, over {points(most)}" if broken else ""
+    if not broken and (tested := _lost(design.test_score, original.test_score)) is not None:
         reason = f"on the test data: {loss_text(tested)}"
-    return _check("loss", broken, limit, value, reason, 100 * score.loss)
+    return _check("loss", broken, limit, loss_text(lost), reason, 100 * lost.value)
+
+
+def _lost(score: Score | None, before: Score | None) -> Loss | None:
+    if score is None or before is None:
+        return None
+    return Loss(before.value - score.value, score.loss_standard_error)
 
 
 def _check(name: str, broken: bool, limit: str, value: str, reason: str, measurement: float) -> Check:
@@ -85,15 +100,15 @@ def _check(name: str, broken: bool, limit: str, value: str, reason: str, measure
     return Check(name, "fail" if broken else "pass", limit, value, reason, measurement, unit)
 
 
-def latency_text(design: Entry) -> str:
+def latency_text(latency: Latency) -> str:
     """Return a latency with its bracket or spread."""
-    return f"{number(design.us)} us [{number(design.low_us)}..{number(design.high_us)}]"
+    return f"{number(latency.us)} us [{number(latency.low_us)}..{number(latency.high_us)}]"
 
 
-def loss_text(score: Score) -> str:
+def loss_text(loss: Loss) -> str:
     """Return a loss in points with its standard error."""
-    error = "" if score.standard_error is None else f" ± {100 * score.standard_error:.2g}"
-    return f"{points(score.loss)}{error} points"
+    error = "" if loss.standard_error is None else f" ± {100 * loss.standard_error:.2g}"
+    return f"{points(loss.value)}{error} points"
 
 
 def number(value: float) -> str:

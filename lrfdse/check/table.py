@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from lrfdse.base.text import clean
 from lrfdse.check.verdict import Checked, Verdict
 
 WORDS: dict[Verdict, str] = {"pass": "pass", "fail": "FAIL", "skip": "skipped", "error": "ERROR"}
@@ -13,7 +14,7 @@ _STYLES: dict[Verdict, str] = {"pass": "green", "fail": "bold red", "skip": "yel
 
 def title_of(checked: Checked) -> str:
     """Return what was checked, in one line."""
-    design = "" if checked.design is None else f", design {checked.design.id}"
+    design = "" if checked.design is None else f", design {clean(checked.design.id)}"
     kind = "" if checked.design is None else f", latency {checked.kind}"
     return f"Checked {checked.title}{design}{kind}"
 

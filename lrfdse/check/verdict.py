@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lrfdse.check.result import Entry
+from lrfdse.ir.latency import MeterKind
+from lrfdse.results.designs import DesignFacts
 
 Verdict = Literal["pass", "fail", "skip", "error"]
 
@@ -29,6 +30,15 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """What a design lost against the original model; fractions."""
+
+    value: float
+    standard_error: float | None
+    """None where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """Everything that one call of ``lrfdse check`` found."""
 
@@ -39,15 +49,17 @@ class Checked:
     meter: str
     """Empty where there is no result."""
     checks: tuple[Check, ...]
-    design: Entry | None = None
-    original: Entry | None = None
+    kind: MeterKind | None = None
+    """How latencies were obtained; None where there is no result."""
+    design: DesignFacts | None = None
+    original: DesignFacts | None = None
+    lost: Loss | None = None
+    """What the design loses on the data that chose; None where nobody measured it."""
     input_error: bool = False
     """Whether the exploration failed because it was asked for something impossible."""
     notes: tuple[str, ...] = ()
     version: str = ""
     """Of lrfdse, that explored."""
-    kind: str = ""
-    """How latencies were obtained, "measured" or "modelled"; empty where there is no result."""
 
     @property
     def title(self) -> str:

@@ -20,8 +20,8 @@ from lrfdse.targets import DEFAULT_TARGET
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrfdse.ir.layer import Untouched
-    from lrfdse.results.exploration import Exploration
+    from lrfdse.results.document import Document
+    from lrfdse.results.layers import UntouchedPart
     from lrfdse.results.settings import Data, Settings
 
 app = typer.Typer(
@@ -111,9 +111,10 @@ def explore(
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
     from lrfdse.explore.run import explore as run
-    from lrfdse.report.front import front_document, write_reports
-    from lrfdse.report.tables import is_refused, recommendation
+    from lrfdse.report.page.wording import recommendation
+    from lrfdse.report.write import write_reports
     from lrfdse.results.settings import Data, Limits
+    from lrfdse.results.write import document_of, json_of
 
     limits = Limits(
         parse_drop(max_drop, "--max-drop"),
@@ -135,14 +136,15 @@ def explore(
     settings = _settings(model, target, shape, space, cache, data, output, workers=workers, **chosen)
     with cache_folder_at(cache), listening(log_format) as listener:
         exploration = run(settings, listener, write_reports)
+    document = document_of(exploration)
     if as_json:
-        typer.echo(json.dumps(front_document(exploration), indent=1))
+        typer.echo(json_of(document))
     else:
-        _print_exploration(exploration)
-    if is_refused(exploration):
-        raise NoDesignError(recommendation(exploration))
-    if exploration.recommended is None:
-        raise NoDesignError(f"{recommendation(exploration)} The nearest designs are in {settings.output}/front.csv")
+        _print_document(document, settings.output)
+    if document.recommended is None:
+        reason = recommendation(document, settings.output)
+        near = "" if document.is_refused else f" The nearest designs are in {settings.output}/front.csv"
+        raise NoDesignError(f"{reason}{near}")
 
 
 @app.command()
@@ -160,21 +162,21 @@ def inspect(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.explore.run import inspect as run
-    from lrfdse.report.front import inspection_document
     from lrfdse.report.tables import funnel_table, layer_table
     from lrfdse.results.settings import Data
+    from lrfdse.results.write import inspection_of, json_of
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."))
     with cache_folder_at(cache), listening(log_format) as listener:
-        inspection = run(settings, listener)
+        found = inspection_of(run(settings, listener))
     if as_json:
-        typer.echo(json.dumps(inspection_document(inspection), indent=1))
+        typer.echo(json_of(found))
         return
     console = console_of_stdout()
-    console.print(layer_table(inspection.layers, detailed=True))
+    console.print(layer_table(found.layers, detailed=True))
     console.print()
-    console.print(funnel_table({result.layer.name: result.funnel for result in inspection.layers}))
-    _print_untouched(console, inspection.untouched)
+    console.print(funnel_table(found.layers))
+    _print_untouched(console, found.untouched)
 
 
 app.command()(check)
@@ -237,35 +239,28 @@ def _settings(
     return settings_for(model, target, space, data, output, parse_shapes(shape), **given)
 
 
-def _print_exploration(exploration: Exploration) -> None:
-    from lrfdse.report.tables import (
-        design_table,
-        funnel_table,
-        hidden_text,
-        is_refused,
-        layer_table,
-        recommendation,
-        way_on,
-    )
+def _print_document(document: Document, folder: Path) -> None:
+    from lrfdse.report.page.wording import hidden_text, recommendation, way_on
+    from lrfdse.report.tables import design_table, funnel_table, layer_table
 
     console = console_of_stdout()
-    console.print(layer_table(exploration.layers))
+    console.print(layer_table(document.layers))
     console.print()
-    console.print(funnel_table({result.layer.name: result.funnel for result in exploration.layers}))
-    _print_untouched(console, exploration.untouched)
+    console.print(funnel_table(document.layers))
+    _print_untouched(console, document.untouched)
     console.print()
-    console.print(design_table(exploration))
-    if left := hidden_text(exploration):
+    console.print(design_table(document))
+    if left := hidden_text(document):
         console.print(left, highlight=False)
     console.print()
-    for note in exploration.notes:
+    for note in document.notes:
         console.print(f"Note: {note}", highlight=False)
     # Why nothing is recommended is the error that follows.
-    end = way_on(exploration) if is_refused(exploration) else recommendation(exploration)
+    end = way_on(document, folder) if document.is_refused else recommendation(document, folder)
     console.print(end, highlight=False, soft_wrap=True)
 
 
-def _print_untouched(console: Console, untouched: tuple[Untouched, ...]) -> None:
+def _print_untouched(console: Console, untouched: tuple[UntouchedPart, ...]) -> None:
     if untouched:
         console.print()
         console.print("Left untouched", style="bold")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from rich.table import Table
 
     from lrfdse.board.result import BoardRun
     from lrfdse.calibrate.fit import Calibration
+    from lrfdse.results.document import Document
 
 
 def bench(
@@ -98,22 +98,21 @@ def calibrate(
     out.print(str(output), soft_wrap=True)
 
 
-def _run_table(document: Mapping[str, Any], runs: Sequence[BoardRun]) -> Table:
+def _run_table(document: Document, runs: Sequence[BoardRun]) -> Table:
     from lrfdse.report.numbers import times_text, us_text
 
-    kind = document["latency"]["kind"]
-    base = next((run.whole for run in runs if run.design == document["baseline"]["id"]), None)
+    kind = document.meter.kind
+    base = next((run.whole for run in runs if run.design == document.baseline.id), None)
     table = _table("Designs on the board", ["design"], ["params", f"latency, {kind}", "on the board", "quartiles", ""])
-    every = (document["baseline"], *document["designs"], *document.get("dominated", ()))
-    entries = {entry["id"]: entry for entry in every}
-    for run in sorted(runs, key=lambda run: -entries[run.design]["latency_us"]):
-        entry, whole = entries[run.design], run.whole
+    designs = {design.id: design for design in document.every_design()}
+    for run in sorted(runs, key=lambda run: -designs[run.design].charged.us):
+        design, whole = designs[run.design], run.whole
         if whole is None:
             continue
         table.add_row(
-            f"{'>' if run.design == document['recommended'] else ' '} {run.design}",
-            f"{entry['params']:,}",
-            f"{us_text(entry['latency_us'])} us",
+            f"{'>' if run.design == document.recommended else ' '} {run.design}",
+            f"{design.params:,}",
+            f"{us_text(design.charged.us)} us",
             f"{us_text(whole.us)} us",
             f"{us_text(whole.low_us)}..{us_text(whole.high_us)}",
             "" if base is None else times_text(base.us, whole.us),

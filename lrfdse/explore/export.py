@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lrfdse.base.files import sole_writer
 from lrfdse.base.folders import cache_folder
@@ -16,8 +15,12 @@ from lrfdse.explore.inputs import output_loss
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
-from lrfdse.results.front_file import read_front
+from lrfdse.results.read import read_document
 from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
+
+if TYPE_CHECKING:
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
 
 
 def export(folder: Path, identity: str) -> Path:
@@ -28,74 +31,66 @@ def export(folder: Path, identity: str) -> Path:
     InputError
         The folder holds no usable ``front.json``, no such design, or the model is not the one that was explored.
     """
-    document = read_front(folder)
-    try:
-        return _export(document, folder, identity)
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise InputError(f"{folder / 'front.json'}: damaged ({error!r}); explore again") from error
+    document = read_document(folder)
+    every = {design.id: design for design in document.every_design()}
+    if identity not in every:
+        raise InputError(f"no design {identity!r} in front.json; it has {', '.join(sorted(every))}")
+    if not re.fullmatch("[0-9a-f]{8}", identity):
+        raise InputError(f"{folder / 'front.json'}: a design cannot be called {identity!r}; explore again")
+    return _export(document, every[identity], folder)
 
 
-def _export(document: Mapping[str, Any], folder: Path, identity: str) -> Path:
+def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
     from lrfdse.model.data import load_data
     from lrfdse.model.graph import load_model
 
-    texts = _plan(document, identity)
-    made = document["settings"]
+    made, data = document.settings, document.data
 
     def path(value: str | None) -> Path | None:
         return None if value is None else folder / value
 
-    def source(value: str) -> str:
+    def source(value: str | None, what: str) -> str:
+        if value is None:
+            raise InputError(f"{folder / 'front.json'}: it does not say which {what} was explored; explore again")
         return str(folder / value) if value.endswith(".toml") else value
 
-    target, space = load_target(source(made["target"])), load_search_space(source(made["space"]))
-    model_path, calib_path = folder / document["model"]["path"], path(made["calib"])
-    model = load_model(model_path, {name: tuple(sizes) for name, sizes in made["shape"].items()})
+    target_source, space_source = (
+        source(document.target.source, "target"),
+        source(document.space.source, "search space"),
+    )
+    target, space = load_target(target_source), load_search_space(space_source)
+    model_path, calib_path = folder / document.model.path, path(data.calib.path)
+    model = load_model(model_path, made.shape)
     calib = None if calib_path is None else load_data(calib_path, model.inputs)
     facts = {
-        f"{model_path}: not the model": (model.sha256, document["model"]["sha256"]),
+        f"{model_path}: not the model": (model.sha256, document.model.sha256),
         f"{calib_path}: not the calibration data": (
             None if calib is None else calib.digest,
-            document["data_sha256"]["calib"],
+            data.calib.sha256,
         ),
-        f"target {source(made['target'])}: not the target": (noun_digest(target), made["target_digest"]),
-        f"search space {source(made['space'])}: not the space": (noun_digest(space), made["space_digest"]),
+        f"target {target_source}: not the target": (noun_digest(target), document.target.digest),
+        f"search space {space_source}: not the space": (noun_digest(space), document.space.digest),
     }
     for what, (now, then) in facts.items():
         if now != then:
             raise InputError(f"{what} that was explored (its digest differs); explore again")
-    loss = None if calib is None else output_loss(model, calib, made.get("metric"))
-    fit = FitRequest(space.method, made.get("correct", False), made["seed"], loss)
-    schedules = _schedules(document, texts)
-    sizes = {layer.name: (layer.outputs, layer.inputs) for layer in model.layers}
-    plan = Plan(tuple((name, Factorization.parse(text, *sizes[name])) for name, text in texts.items()))
+    choices, schedules = [], {}
+    for layer in model.layers:
+        choice = design.plan.get(layer.name)
+        known = next((each for each in document.layers if each.name == layer.name), None)
+        option = None if known is None or choice is None else known.option(choice)
+        if choice is None or option is None or len(option.schedules) != len(layer.uses):
+            raise InputError(
+                f"{folder / 'front.json'}: layer {layer.name!r} of design {design.id} was never measured; explore again"
+            )
+        choices.append((layer.name, Factorization.parse(choice.factorization, layer.outputs, layer.inputs)))
+        schedules[layer.name] = option.schedules
+    loss = None if calib is None else output_loss(model, calib, made.metric)
+    request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
     with sole_writer(folder):
         cache = Store(cache_folder())
-        fits = open_fits(fit, model, calib, explored_layers(space, model), cache)
-        builder = open_builder(fit, model, calib, fits, cache)
-        factors = builder.factors(plan, _is_refined(document, identity))
-        written = folder / "designs" / identity
+        fits = open_fits(request, model, calib, explored_layers(space, model), cache)
+        factors = open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
+        written = folder / "designs" / design.id
         write_design(written, model, plan, factors, schedules, target)
     return written / "model.onnx"
-
-
-def _plan(document: Mapping[str, Any], identity: str) -> dict[str, str]:
-    plans = {design["id"]: design["plan"] for design in (document["baseline"], *document["designs"])}
-    if wrong := [name for name in plans if not re.fullmatch("[0-9a-f]{8}", name)]:
-        raise ValueError(f"a design is called {wrong[0]!r}")
-    if identity not in plans:
-        raise InputError(f"no design {identity!r} in front.json; it has {', '.join(sorted(plans))}")
-    return dict(plans[identity])
-
-
-def _is_refined(document: Mapping[str, Any], identity: str) -> bool:
-    return any(design["id"] == identity and design.get("refined", False) for design in document["designs"])
-
-
-def _schedules(document: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    return {
-        layer["name"]: tuple(option["schedules"])
-        for layer in document["layers"]
-        for option in layer["options"]
-        if option["factorization"] == texts[layer["name"]]
-    }

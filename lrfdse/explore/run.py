@@ -14,6 +14,7 @@ from lrfdse.calibrate.session import board_notes, measured_on, open_board
 from lrfdse.errors import ToolError
 from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
+from lrfdse.explore.firmware import functions_of
 from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_calibration, open_inputs
 from lrfdse.explore.layers.fits import FitRequest, blind_notes, explored_layers, open_builder, open_fits
@@ -131,6 +132,7 @@ def explore(
             plan_gap=found.gap,
             study=place,
             boards=boards,
+            kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers),
             verified=inputs.verified,
             classes_hit=None if classes is None else classes[0],
         )

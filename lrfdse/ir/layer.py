@@ -52,4 +52,6 @@ class Untouched:
     name: str
     op: str
     params: int
+    weight_bytes: int
+    """What the parameters take in flash, in the element types that the model stores."""
     reason: str

@@ -2,119 +2,110 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lrfdse.report.document import (
-    chosen_score,
-    is_verified,
-    loss_error,
-    reported_interval,
-    reported_score,
-    role_of,
-    shown_value,
-)
 from lrfdse.report.markdown import code, plain
 from lrfdse.report.numbers import points_text, times_text, us_text
+from lrfdse.results.roles import role_of, shown_value
 
 if TYPE_CHECKING:
-    from lrfdse.report.document import DesignEntry, Document
+    from lrfdse.ir.latency import Latency
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
+    from lrfdse.results.layers import LayerFacts
 
 
-def design_card(document: Document, design: DesignEntry) -> str:
+def design_card(document: Document, design: DesignFacts) -> str:
     """Return a card in GitHub's Markdown.
 
     Parameters
     ----------
     document
-        The content of ``front.json``.
+        The document of an exploration.
     design
-        One of its designs: an entry of "designs" or "dominated", or "baseline".
+        One of its designs.
     """
-    made, kind = document["settings"], document["latency"]["kind"]
-    regime = {"warm": "weights in the last-level cache", "cold": "weights from DRAM"}[design["cache_regime"]]
+    target, kind = document.target, document.meter.kind
+    regime = {"warm": "weights in the last-level cache", "cold": "weights from DRAM"}[design.cache_regime]
     # A measured number does not depend on the clock that the target's file names.
-    machine = made["core"] if kind == "measured" else f"{made['core']}, {made['clock_mhz']:g} MHz"
+    machine = target.core if kind == "measured" else f"{target.core}, {target.clock_mhz:g} MHz"
     lines = [
-        f"### {code(design['id'])} {role_of(design, document)}",
+        f"### {code(design.id)} {role_of(design, document)}",
         "",
         "| | this design | original | change |",
         "|---|--:|--:|--:|",
         *(f"| {' | '.join(row)} |" for row in _costs(document, design)),
         "",
         f"Latency is **{kind}** ({plain(machine)}; {regime}). It covers the fully-connected layers alone. "
-        f"In the bracket, {plain(document['latency'].get('bracket', 'low and high are its bounds'))}.",
+        f"In the bracket, {plain(document.meter.bracket or 'low and high are its bounds')}.",
         "",
         "| layer | factorization | parameters | FLOPs | latency (µs) | weight error | output error |",
         "|---|---|--:|--:|--:|--:|--:|",
-        *(f"| {' | '.join(_layer(layer, design))} |" for layer in document["layers"]),
+        *(f"| {' | '.join(_layer(layer, design))} |" for layer in document.layers),
         "",
-        f"Proposed by {plain(design['origin'])}."
-        + (
-            f" Model: {code(design['model'])}." if design["model"] else f" `lrfdse export DIR {design['id']}` makes it."
-        ),
+        f"Proposed by {plain(design.origin)}."
+        + (f" Model: {code(design.model)}." if design.model else f" `lrfdse export DIR {design.id}` makes it."),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _costs(document: Document, design: DesignEntry) -> list[tuple[str, str, str, str]]:
-    base, metric = document["baseline"], plain(document["metric"])
-    tested = design["accuracy"] is not None
+def _costs(document: Document, design: DesignFacts) -> list[tuple[str, str, str, str]]:
+    base, metric = document.baseline, plain(document.metric)
+    tested = design.test_score is not None
     where = "on test data" if tested else "on the data that choose"
     rows = [
-        ("parameters", f"{design['params']:,}", f"{base['params']:,}", _factor(base, design, "params")),
-        ("FLOPs", f"{design['flops']:,}", f"{base['flops']:,}", _factor(base, design, "flops")),
+        ("parameters", f"{design.params:,}", f"{base.params:,}", _factor(base.params, design.params)),
+        ("FLOPs", f"{design.flops:,}", f"{base.flops:,}", _factor(base.flops, design.flops)),
         (
-            f"latency (µs), {document['latency']['kind']}",
-            _bracket(design),
-            _bracket(base),
-            _factor(base, design, "latency_us"),
+            f"latency (µs), {document.meter.kind}",
+            _bracket(design.charged),
+            _bracket(base.charged),
+            _factor(base.charged.us, design.charged.us),
         ),
     ]
-    if not is_verified(document):
-        errors = ((shown_value(each, document)) for each in (design, base))
-        texts = ("unknown" if error is None else f"{100 * error:.2f}" for error in errors)
-        return [*rows, ("output error (%), on random inputs", *texts, "loss not measured")]  # type: ignore[list-item]
-    change = _change(reported_score(design) - reported_score(base), loss_error(design))
+    if not document.verified:
+        errors = (shown_value(each, document) for each in (design, base))
+        texts = ["unknown" if error is None else f"{100 * error:.2f}" for error in errors]
+        return [*rows, ("output error (%), on random inputs", texts[0], texts[1], "loss not measured")]
+    change = _change(design.reported_score - base.reported_score, design.loss_error)
     rows.append((f"{metric} (%), {where}", _score(design), _score(base), change))
     if tested:
-        change = _change(chosen_score(design) - chosen_score(base), design["loss_standard_error"])
-        scores = (f"{100 * chosen_score(each):.2f}" for each in (design, base))
+        change = _change(design.chosen_score - base.chosen_score, design.chosen_error)
+        scores = (f"{100 * each.chosen_score:.2f}" for each in (design, base))
         rows.append((f"{metric} (%), on the data that choose", *scores, change))  # type: ignore[arg-type]
     return rows
 
 
-def _layer(layer: Any, design: DesignEntry) -> tuple[str, ...]:
-    text = design["plan"].get(layer["name"], "dense")
-    option = next((option for option in layer["options"] if option["factorization"] == text), None)
+def _layer(layer: LayerFacts, design: DesignFacts) -> tuple[str, ...]:
+    choice = design.plan[layer.name]
+    option = layer.option(choice)
     if option is None:
-        return (code(layer["name"]), code(text), "", "", "", "", "")
-    output = option["output_error"]
+        return (code(layer.name), code(str(choice)), "", "", "", "", "")
+    output, latency = option.output_error, option.latency.at(design.cache_regime)
     return (
-        code(layer["name"]),
-        code(text),
-        f"{option['params']:,}",
-        f"{option['flops']:,}",
-        us_text(option[f"{design['cache_regime']}_us"][0]),
-        f"{option['weight_error']:.1%}",
+        code(layer.name),
+        code(str(choice)),
+        f"{option.params:,}",
+        f"{option.flops:,}",
+        "" if latency is None else us_text(latency.us),
+        f"{option.weight_error:.1%}",
         "" if output is None else f"{output:.1%}",
     )
 
 
-def _factor(base: DesignEntry, design: DesignEntry, key: str) -> str:
-    text = times_text(base[key], design[key]).replace("x", "×")
+def _factor(before: float, after: float) -> str:
+    text = times_text(before, after).replace("x", "×")
     return f"{text} less" if text else "same"
 
 
-def _bracket(design: DesignEntry) -> str:
-    return (
-        f"{us_text(design['latency_us'])} [{us_text(design['latency_low_us'])}..{us_text(design['latency_high_us'])}]"
-    )
+def _bracket(latency: Latency) -> str:
+    return f"{us_text(latency.us)} [{us_text(latency.low_us)}..{us_text(latency.high_us)}]"
 
 
-def _score(design: DesignEntry) -> str:
-    bounds = reported_interval(design)
+def _score(design: DesignFacts) -> str:
+    bounds = design.reported_interval
     interval = "" if bounds is None else f" [{100 * bounds[0]:.1f}..{100 * bounds[1]:.1f}]"
-    return f"{100 * reported_score(design):.2f}{interval}"
+    return f"{100 * design.reported_score:.2f}{interval}"
 
 
 def _change(change: float, error: float | None) -> str:

@@ -21,17 +21,18 @@ from typing import TYPE_CHECKING
 from lrfdse.base.events import Event, Listener
 from lrfdse.errors import InputError, LrfdseError
 from lrfdse.report.card import design_card
-from lrfdse.report.document import every_design, is_verified, recommended_of, role_of, shown_name, shown_value, title_of
 from lrfdse.report.markdown import code, plain, table
 from lrfdse.report.numbers import us_text
 from lrfdse.report.page.figures import funnel_figure, pareto_figure
-from lrfdse.report.page.wording import is_refused, sentence_of
+from lrfdse.report.page.wording import limits_text, sentence_of
+from lrfdse.results.roles import role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from lrfdse.report.document import DesignEntry, Document
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
     from lrfdse.search.study.queue import Queue
 
 SHOWN = "dashboard"
@@ -55,7 +56,7 @@ def dress_study(
     name
         The study's name.
     document
-        The content of ``front.json``.
+        The document of the exploration.
     designs
         Folder of the kept designs, each in a folder of its id.
     store
@@ -94,7 +95,7 @@ def dress(queue: Queue, document: Document, designs: Path, store: Path) -> None:
     queue
         The open study.
     document
-        The content of ``front.json``.
+        The document of an exploration.
     designs
         Folder of the kept designs, each in a folder of its id.
     store
@@ -106,10 +107,10 @@ def dress(queue: Queue, document: Document, designs: Path, store: Path) -> None:
         The store cannot be written.
     """
     trials = _trials(queue)
-    entries = [design for design in every_design(document) if design["id"] in trials]
+    entries = [design for design in document.every_design() if design.id in trials]
     for design in entries:
-        if design["model"]:
-            _attach(queue.optuna_study, trials[design["id"]], designs / design["id"], store)
+        if design.model:
+            _attach(queue.optuna_study, trials[design.id], designs / design.id, store)
     known = queue.facts().get(SHOWN)
     shown: dict[str, str] = dict(known) if isinstance(known, Mapping) else {}
     _write_notes(queue.optuna_study, document, entries, trials, shown)
@@ -124,29 +125,29 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
     Parameters
     ----------
     document
-        The content of ``front.json``.
+        The document of an exploration.
     trials
         Design id to the number of its trial.
     """
-    made, best = document["settings"], recommended_of(document)
-    kind, metric, shown = document["latency"]["kind"], plain(document["metric"]), plain(shown_name(document))
-    listed = [design for design in (document["baseline"], *document["designs"]) if design["id"] in trials]
-    data = "the data that choose designs" if is_verified(document) else "random inputs, which measure no loss"
-    none = f"Nothing satisfies the limits (a loss of at most {100 * made['max_drop']:g} points)."
-    rows = [_row(design, document, trials) for design in {design["id"]: design for design in listed}.values()]
+    best, evaluated = document.best, document.evaluated
+    kind, metric, shown = document.meter.kind, plain(document.metric), plain(shown_name(document))
+    listed = [design for design in (document.baseline, *document.designs) if design.id in trials]
+    data = "the data that choose designs" if document.verified else "random inputs, which measure no loss"
+    none = f"Nothing satisfies the limits ({limits_text(document)})."
+    rows = [_row(design, document, trials) for design in {design.id: design for design in listed}.values()]
     lines = [
-        f"## {plain(title_of(document))} on {plain(document['target'])}",
+        f"## {plain(document.title)} on {plain(document.target.name)}",
         "",
-        f"Low-rank factorizations of the fully-connected layers of {code(document['model']['path'])} "
-        f"for {plain(made['core'])}: {document.get('evaluated', len(trials))} plans evaluated. "
+        f"Low-rank factorizations of the fully-connected layers of {code(document.model.path)} "
+        f"for {plain(document.target.core)}: {len(trials) if evaluated is None else evaluated} plans evaluated. "
         "Every trial is a plan: a factorization for each layer. "
         f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
         f"their parameters; **score** is {metric} on {data}, a fraction.",
         "",
         *(
-            [sentence_of(document) if is_refused(document) else none]
+            [sentence_of(document) if document.is_refused else none]
             if best is None
-            else [f"**Recommended:** {code(best['id'])}{_trial(best, trials)}", "", design_card(document, best)]
+            else [f"**Recommended:** {code(best.id)}{_trial(best, trials)}", "", design_card(document, best)]
         ),
         "",
         "### Designs",
@@ -158,21 +159,21 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         "",
         "### Notes",
         "",
-        *(f"- {plain(note)}" for note in document["notes"]),
+        *(f"- {plain(note)}" for note in document.notes),
         "",
         "### Command",
         "",
         "In the output folder:",
         "",
-        *(f"    {line}" for line in _broken(str(document.get("command", "")))),
+        *(f"    {line}" for line in _broken(document.command or "")),
     ]
     return "\n".join(lines) + "\n"
 
 
-def trial_card(document: Document, design: DesignEntry) -> str:
+def trial_card(document: Document, design: DesignFacts) -> str:
     """Return a design's card for its trial, which knows the scores from before a refinement."""
     card = design_card(document, design)
-    if design.get("refined"):
+    if design.refined:
         card += "\nIts factors were refined when all plans were evaluated: the scores of the trial are those before.\n"
     return card
 
@@ -187,20 +188,20 @@ def _broken(command: str) -> list[str]:
     return " \\\n  ".join(map(shlex.join, lines)).split("\n")
 
 
-def _row(design: DesignEntry, document: Document, trials: Mapping[str, int]) -> tuple[str, ...]:
+def _row(design: DesignFacts, document: Document, trials: Mapping[str, int]) -> tuple[str, ...]:
     value = shown_value(design, document)
     return (
-        str(trials[design["id"]]),
-        code(design["id"]) + (" \\*" if design["model"] else ""),
+        str(trials[design.id]),
+        code(design.id) + (" \\*" if design.model else ""),
         role_of(design, document),
-        f"{design['params']:,}",
-        us_text(design["latency_us"]),
+        f"{design.params:,}",
+        us_text(design.charged.us),
         "unknown" if value is None else f"{100 * value:.2f}",
     )
 
 
-def _trial(design: DesignEntry, trials: Mapping[str, int]) -> str:
-    return f", trial {trials[design['id']]}" if design["id"] in trials else ""
+def _trial(design: DesignFacts, trials: Mapping[str, int]) -> str:
+    return f", trial {trials[design.id]}" if design.id in trials else ""
 
 
 def _trials(queue: Queue) -> dict[str, FrozenTrial]:
@@ -212,19 +213,19 @@ def _trials(queue: Queue) -> dict[str, FrozenTrial]:
 def _write_notes(
     study: optuna.Study,
     document: Document,
-    entries: list[DesignEntry],
+    entries: list[DesignFacts],
     trials: Mapping[str, FrozenTrial],
     shown: dict[str, str],
 ) -> None:
     """Write the cards of study and trials where they are new or others than before; enter their digests in `shown`."""
     import optuna
 
-    listed = {design["id"] for design in (document["baseline"], *document["designs"])}
+    listed = {design.id for design in (document.baseline, *document.designs)}
     for design in entries:
-        trial = trials[design["id"]]
+        trial = trials[design.id]
         key = f"trial {trial.number}"
         # What was listed once has a card, and is to have the card of what it is now.
-        if design["id"] in listed or key in shown:
+        if design.id in listed or key in shown:
             text = trial_card(document, design)
             if shown.get(key) != _digest(text):
                 _write_note(optuna.Trial(study, trial._trial_id), text, shown.get(key))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.layer import Untouched
+    from lrfdse.results.designs import KernelFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,8 @@ class Exploration:
     """The study in which every design is a trial."""
     boards: Mapping[str, BoardRun] = field(default_factory=dict)
     """Design id to what a board took, for the kept designs where there is a board."""
+    kernels: tuple[KernelFunction, ...] = ()
+    """The C functions of the recommended design, where its files lie in the output folder."""
     verified: bool = True
     """Whether scores are of evaluation data that the user gave; else of random inputs, and no loss is measured."""
     classes_hit: int | None = None

@@ -7,7 +7,6 @@ import importlib.util
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +44,7 @@ class Tool:
     version: str
 
 
-def missing_tools(target: Target, tools: Iterable[str]) -> list[Missing]:
+def missing_tools(target: Target, tools: tuple[str, ...]) -> list[Missing]:
     """Return which of `tools` this machine lacks; empty when all are there.
 
     Parameters
@@ -79,7 +78,7 @@ _LLVM_PROGRAMS = ("llvm-mc", "llvm-mca")
 _LLVM_COMMAND = f"sudo apt-get install llvm-{LLVM_MAJOR}"
 
 
-def require_tools(target: Target, tools: Iterable[str]) -> None:
+def require_tools(target: Target, tools: tuple[str, ...]) -> None:
     """Do nothing when all of `tools` are there (see `missing_tools`).
 
     Raises

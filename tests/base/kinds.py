@@ -39,7 +39,7 @@ from lrfdse.repair.moments import moments
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.results.settings import Data
 from lrfdse.targets.catalog import load_search_space, load_target
-from lrfdse.toolchain.programs import missing_tools
+from lrfdse.toolchain.programs import MODELLING, missing_tools
 
 PACKAGE = Path(lrfdse.__file__).parent
 
@@ -136,7 +136,7 @@ def stages(folder):
         "sensitivity by fidelity": lambda: predicted("fidelity"),
         "sensitivity by loss": lambda: predicted("loss"),
     }
-    if not missing_tools(target, "model"):
+    if not missing_tools(target, MODELLING):
         found["terms"] = lambda: session.write_record(folder, [run], target, store, silent)
     return {name: lambda name=name, stage=stage: asked(name.split()[0], stage) for name, stage in found.items()}
 
@@ -146,7 +146,7 @@ def all_keys(made):
     found = {name: stage() for name, stage in made.items()}
     found["the study"] = code_identity()["code"]
     found["the host meter"] = keys.code_key(HostMeter).digest
-    if not missing_tools(load_target("riscv64"), "model"):
+    if not missing_tools(load_target("riscv64"), MODELLING):
         found["the model meter"] = open_meter("model", load_target("riscv64")).key()
     return found
 

@@ -22,7 +22,7 @@ from lrfdse.factorize.als import fit_outputs
 from lrfdse.factorize.linalg import square_root
 from lrfdse.repair.moments import moments
 from lrfdse.targets.catalog import load_target
-from lrfdse.toolchain.programs import missing_tools
+from lrfdse.toolchain.programs import MODELLING, missing_tools
 
 SEEN = {"spectrum as the inputs see it", "spectrum of the inputs", "spectra", "fronts"}
 """What is computed from what layers read on calibration data, before anything is fitted."""
@@ -109,7 +109,7 @@ def test_every_kind_of_stored_result_is_among_the_edits(copied):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("put", "put_arrays"):
                 kinds.add(ast.literal_eval(node.args[0]))
-    if missing_tools(load_target("riscv64"), "model"):
+    if missing_tools(load_target("riscv64"), MODELLING):
         kinds.discard("terms")
     assert kinds == {name.split()[0] for name in copied["kinds"] if not name.startswith("the ")}
     assert kinds <= {name.split()[0] for names in EDITS.values() for name in names}

@@ -126,10 +126,10 @@ def test_what_is_installed_cannot_be_shadowed(install):
 
 
 def test_a_plug_ins_identity_changes_with_any_file_of_its_package(install, monkeypatch):
-    folder = install("gamma_solvers", {"fast": "gamma_code.core:Fast"})
+    folder = install("gamma_solvers", {"fast": "gamma_code.core:FAST"})
     (folder / "gamma_code").mkdir()
     (folder / "gamma_code" / "__init__.py").touch()
-    (folder / "gamma_code" / "core.py").write_text("class Fast: ...")
+    (folder / "gamma_code" / "core.py").write_text("from fractions import Fraction\nFAST = Fraction(1, 2)")
     registry = solvers(zero=0)
     before = registry.identity("fast")
     assert before.startswith("fast@gamma_solvers 1.5:")
@@ -153,19 +153,14 @@ def test_a_plug_ins_identity_is_of_the_package_that_offers_it_not_of_its_class(i
     assert registry.identity("half") != before
 
 
-def test_an_object_without_a_file_is_another_one_in_every_process():
-    code = (
-        "from lrfdse.base.registry import Registry\n"
-        "class Mine: ...\n"
-        "registry = Registry('g', 'solver', {})\n"
-        "registry.register('mine', Mine())\n"
-        "assert registry.identity('mine') == registry.identity('mine')\n"
-        "print(registry.identity('mine'))"
-    )
-    command = [sys.executable, "-c", code]
-    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
-    assert first.startswith("mine@registered in this process:")
-    assert first != second
+def test_a_registered_object_is_another_one_with_every_registration():
+    registry = solvers()
+    with registry.register("mine", 7):
+        first = registry.identity("mine")
+        assert first.startswith("mine@registered in this process:")
+        assert registry.identity("mine") == first
+    with registry.register("mine", 7):
+        assert registry.identity("mine") != first
 
 
 def test_a_registry_imports_nothing_until_it_is_asked():

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.board.result import BoardRun, board_line, read_run, run_entry
+from lrfdse.base.codec import to_plain
+from lrfdse.board.result import BoardRun, board_line, read_run
 from lrfdse.board.transport import Ended
 from lrfdse.errors import ToolError
+from lrfdse.results.write import board_of
 
 KERNEL = {
     "layer": "fc1",
@@ -65,10 +67,10 @@ def test_times_are_microseconds_and_the_board_describes_itself():
     assert board_line(run.board) == (
         "Linux 6.6.36 riscv64 bpi [31m, spacemit,x60, rv64imafdcv, VLEN 256, governor performance, 1600 MHz"
     )
-    entry = run_entry(run)
-    assert entry["whole_us"] == [2.6, 2.5, 2.8]
-    assert entry["layers"][0]["cold_us"] == [5.5, 5.4, 5.8]
-    assert entry["description"]["cpuinfo"]["isa"] == "rv64imafdcv"
+    told = to_plain(board_of(run))
+    assert told["whole"] == {"us": 2.6, "low_us": 2.5, "high_us": 2.8}
+    assert told["layers"][0]["latency"]["cold"] == {"us": 5.5, "low_us": 5.4, "high_us": 5.8}
+    assert told["description"]["cpuinfo"]["isa"] == "rv64imafdcv"
 
 
 @pytest.mark.parametrize("before", ["Welcome to Bianbu!\n", '{"not": "it"}\n', "\x00\xff\n", '{"lrfdse_bench":2}\n'])
@@ -160,6 +162,6 @@ def test_damage_is_an_error_and_never_a_crash(data):
         run = read(text_of(document))
         assert isinstance(run, BoardRun)
         assert "\n" not in board_line(run.board)
-        json.dumps(run_entry(run), allow_nan=False)
+        json.dumps(to_plain(board_of(run)), allow_nan=False)
     except ToolError as error:
         assert "\n" not in str(error)

@@ -21,7 +21,7 @@ from lrfdse.board.result import BoardRun
 from lrfdse.calibrate import session
 from lrfdse.cli import run
 from lrfdse.deploy import designs
-from lrfdse.report.document import read_document
+from lrfdse.results.read import read_document
 from lrfdse.targets.catalog import load_target
 
 pytestmark = pytest.mark.slow
@@ -142,12 +142,12 @@ def check_record(folder: Path, ids: set[str]) -> None:
     layers = {layer["name"]: {o["factorization"]: o for o in layer["options"]} for layer in document["layers"]}
     assert len(record["kernels"]) == len(ids) * len(layers)
     for kernel in record["kernels"]:
-        assert kernel["factorization"] == designs[kernel["design"]]["plan"][kernel["layer"]]
+        assert kernel["factorization"] == designs[kernel["design"]]["plan"][kernel["layer"]]["factorization"]
         option = layers[kernel["layer"]][kernel["factorization"]]
         assert kernel["schedule"] in option["schedules"]
         for regime in ("warm", "cold"):
             # What the exploration's own meter said of the kernel, number for number.
-            assert kernel["modelled"][regime]["us"] == pytest.approx(option[f"{regime}_us"], rel=1e-6)
+            assert kernel["modelled"][regime]["us"] == pytest.approx(list(option["latency"][regime].values()), rel=1e-6)
             median, low, high = kernel[f"{regime}_us"]
             assert 0 < low <= median <= high
 
@@ -160,24 +160,24 @@ def test_exploring_with_a_board_measures_the_kept_designs_there(
     shown = capsys.readouterr()
     assert "on the board" in shown.out
     document = read_document(folder)
-    designs = {entry["id"]: entry for entry in (document["baseline"], *document["designs"])}
+    designs = {design.id: design for design in document.every_design()}
     kept = {path.parent.name for path in folder.glob("designs/*/bench")}
-    measured = {identity for identity, entry in designs.items() if entry["board"] is not None}
+    measured = {identity for identity, design in designs.items() if design.board is not None}
     assert measured == kept
     # What a board's numbers are held against is always there.
-    assert {document["baseline"]["id"], document["recommended"]} <= measured
+    assert {document.baseline.id, document.recommended} <= measured
     for identity in measured:
-        entry = designs[identity]
-        assert {layer["layer"]: layer["factorization"] for layer in entry["board"]["layers"]} == entry["plan"]
-        assert entry["board"]["description"]["uname"]["machine"] == "riscv64"
-        assert entry["board"]["description"]["vector_bits"] == 256
-        low, high = entry["board"]["whole_us"][1:]
-        assert low <= entry["board"]["whole_us"][0] <= high
+        design, board = designs[identity], designs[identity].board
+        plan = {name: choice.factorization for name, choice in design.plan.items()}
+        assert {layer.layer: layer.factorization for layer in board.layers} == plan
+        assert board.description["uname"]["machine"] == "riscv64"
+        assert board.description["vector_bits"] == 256
+        assert board.whole.low_us <= board.whole.us <= board.whole.high_us
         # The modelled number stays what it was: nothing of a board is in it.
-        assert entry["latency_us"] < 10
-    assert document["latency"]["kind"] == "modelled"
+        assert design.charged.us < 10
+    assert document.meter.kind == "modelled"
     check_record(folder, kept)
-    assert any(note.startswith("on the board: ") for note in document["notes"])
+    assert any(note.startswith("on the board: ") for note in document.notes)
     page = (folder / "report.html").read_text()
     assert "on the board (µs)" in page
     # Once to see whether the board is there, once for each design; every program was removed again.
@@ -185,8 +185,8 @@ def test_exploring_with_a_board_measures_the_kept_designs_there(
     assert len(commands) == 1 + len(kept)
     assert list(server.temporary.iterdir()) == []
     host = server.client.split()[-1].partition("@")[2]
-    assert host not in json.dumps(document)
-    assert "--runner" not in document["command"]
+    assert host not in (folder / "front.json").read_text()
+    assert "--runner" not in document.command
 
 
 @pytest.mark.parametrize(("evicted", "said"), [(8 << 20, True), (128 << 20, False)])
@@ -237,8 +237,9 @@ def test_an_aarch64_board(tmp_path_factory, small_folder, small_space, shared_ca
         command = explore_command(small_folder, small_space, shared_cache, tmp_path, target="aarch64")
         assert run([*command, "--runner", server.client]) == 0
     document = read_document(tmp_path)
-    assert document["baseline"]["board"]["description"]["uname"]["machine"] == "aarch64"
-    assert document["baseline"]["board"]["description"]["vector_bits"] is None
+    description = document.baseline.board.description
+    assert description["uname"]["machine"] == "aarch64"
+    assert description["vector_bits"] is None
 
 
 def only_line(capsys) -> str:
@@ -281,7 +282,7 @@ def test_a_board_that_is_lost_after_the_search_costs_its_own_numbers_only(
     assert "status 255 and no result: gone" in said
     assert f"go on with `lrfdse bench {folder} --runner ...`" in said
     document = read_document(folder)
-    assert all(entry["board"] is None for entry in (document["baseline"], *document["designs"]))
+    assert all(design.board is None for design in document.every_design())
     assert not (folder / "board.json").exists()
     assert (folder / "report.html").exists()
     # Whoever checks the folder learns that it is not what was asked for.
@@ -324,7 +325,7 @@ def test_folders_that_cannot_be_measured_are_refused(output, bench, tmp_path, ca
     assert bench(output, "--runner", local()) == 2
     assert "holds no program for a board" in only_line(capsys)
     document = json.loads((output / "front.json").read_text())
-    document["settings"]["target_digest"] = "0"
+    document["target"]["digest"] = "0"
     (output / "front.json").write_text(json.dumps(document))
     assert bench(output, "--runner", local()) == 2
     assert "not the target that was explored" in only_line(capsys)

@@ -1,4 +1,4 @@
-"""A front.json as lrfdse writes it, cut down to what a gate reads; tests change single values of it."""
+"""A front.json of schema version 1, cut down to what a gate reads; tests change single values of it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ DOCUMENT = {
         "accuracy": 0.9055,
         "eval_accuracy": 0.902,
         "fidelity": 1.0,
+        "cache_regime": "cold",
         "loss_standard_error": 0.0,
         "model": None,
     },
@@ -42,6 +43,7 @@ DOCUMENT = {
             "accuracy": 0.8945,
             "eval_accuracy": 0.8945,
             "fidelity": 0.96,
+            "cache_regime": "warm",
             "loss_standard_error": 0.002,
             "model": "designs/5d8446bf/model.onnx",
         },
@@ -55,6 +57,7 @@ DOCUMENT = {
             "accuracy": 0.9,
             "eval_accuracy": 0.9,
             "fidelity": 0.98,
+            "cache_regime": "warm",
             "loss_standard_error": 0.001,
             "model": None,
         },

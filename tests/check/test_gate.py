@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 from lrfdse.check.gate import Request, check
 from lrfdse.check.limits import Limits
 from lrfdse.check.regress import check_regressions
-from lrfdse.check.result import Entry, Result
 from lrfdse.errors import InputError
+from lrfdse.ir.latency import Latency
+from lrfdse.results.asked import Asked, MeterFacts, ModelFile, TargetFacts
+from lrfdse.results.designs import DesignFacts
+from lrfdse.results.document import Document
+from lrfdse.results.layers import Latencies
 
 
 def verdicts(checked):
@@ -139,12 +143,21 @@ positive = st.floats(0.001, 1e6)
 
 
 def entry(us, low, high):
-    return Entry("x", 10, 10, us, low, high, None, None, None, None, None)
+    latency = Latencies(warm=Latency(us, low, high))
+    return DesignFacts(id="x", params=10, weight_bytes=40, flops=10, cache_regime="warm", latency=latency)
 
 
 def result(kind="modelled"):
-    none = entry(1.0, 1.0, 1.0)
-    return Result(None, "m", "", "t", "d", "some", kind, "accuracy", None, none, {}, (), None, None, None, {})
+    return Document(
+        model=ModelFile(),
+        target=TargetFacts(name="t"),
+        meter=MeterFacts(name="m", kind=kind),
+        metric="accuracy",
+        settings=Asked(),
+        recommended=None,
+        baseline=entry(1.0, 1.0, 1.0),
+        designs=(),
+    )
 
 
 @given(positive, positive, positive, positive, st.floats(0, 1), st.floats(0, 1))
@@ -298,13 +311,13 @@ def put(path, value):
     [
         (("versions",), [1], "versions"),
         (("baseline", "params"), 10**400, "params"),
-        (["schema_version"], 99, "newer lrfdse"),
+        (["schema_version"], 99, "or a newer one"),
         (["schema_version"], "1", "schema_version"),
         (["target"], None, "target"),
         (["designs"], {}, "designs"),
         (["designs", 0], 3, r"designs\[0\]"),
         (["designs", 0, "params"], "many", r"designs\[0\]\.params"),
-        (["designs", 0, "latency_us"], float("nan"), "finite"),
+        (["designs", 0, "latency_us"], float("nan"), "NaN is no number"),
         (["designs", 0, "latency_us"], True, "finite"),
         (["recommended"], "nobody", "recommended"),
         (["settings"], [], "settings"),
@@ -390,5 +403,5 @@ def test_a_document_from_before_the_key_is_known_by_its_data(front):
 
 
 def test_verified_is_true_or_false(front):
-    with pytest.raises(InputError, match="`verified` must be true or false"):
+    with pytest.raises(InputError, match="verified must be true or false"):
         check(Request(front(change=lambda d: d.update(verified="no"))))

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.check.benchmark import benchmark_json
@@ -158,6 +158,7 @@ def test_outputs_read_back(name, front):
     }
 
 
+@settings(deadline=None)
 @given(anything)
 def test_the_summary_is_one_table_whatever_the_names(found):
     markdown_it = pytest.importorskip("markdown_it")

@@ -18,6 +18,7 @@ DESIGN = {
     "accuracy": None,
     "eval_accuracy": 0.9,
     "fidelity": 0.9,
+    "cache_regime": "warm",
     "loss_standard_error": 0.0,
     "model": "designs/aa/model.onnx",
 }

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 
+import jsonschema
 import numpy as np
 import onnx
 import onnxruntime
@@ -14,6 +15,7 @@ import pytest
 
 from lrfdse.cli import run
 from lrfdse.ir.factorization import Factorization
+from lrfdse.results.schema import SCHEMA_FILE
 
 
 def explore(folder, target, output, space, cache, *more):
@@ -48,36 +50,70 @@ def test_the_cache_option_moves_all_that_can_be_made_again(explored, shared_cach
     assert {"built", "zig", "kernels", "fits", "fronts"} <= {path.name for path in shared_cache.iterdir()}
 
 
+def costs(design):
+    """Parameters, charged latency and score, each the better the lower."""
+    return (
+        design["params"],
+        design["latency"][design["cache_regime"]]["us"],
+        -design["eval_score"]["value"],
+    )
+
+
 def accuracy(model, data):
     session = onnxruntime.InferenceSession(str(model))
     return float((session.run(None, {"x": data["x"]})[0].argmax(axis=1) == data["labels"]).mean())
 
 
 def test_front_json_holds_what_the_schema_promises(document, small_folder):
-    assert document["schema_version"] == 1
-    assert document["target"] == "riscv64"
-    assert document["meter"] == "model"
-    assert document["latency"]["kind"] == "modelled"
+    assert document["schema_version"] == 2
+    assert document["target"]["name"] == "riscv64"
+    assert (document["meter"]["name"], document["meter"]["kind"]) == ("model", "modelled")
     assert {"lrfdse", "onnxruntime", "optuna"} <= set(document["versions"])
     assert [layer["name"] for layer in document["layers"]] == ["fc1", "fc2"]
     assert document["baseline"]["params"] == 32 * 48 + 32 + 6 * 32 + 6
     assert document["baseline"]["flops"] == 2 * (32 * 48 + 6 * 32)
-    keys = {"id", "params", "flops", "latency_us", "latency_low_us", "latency_high_us", "accuracy", "eval_accuracy"}
     for design in (document["baseline"], *document["designs"]):
-        assert keys | {"fidelity", "plan", "model"} <= set(design)
         assert set(design["plan"]) == {"fc1", "fc2"}
-        assert 0 < design["latency_low_us"] <= design["latency_us"] <= design["latency_high_us"]
-        assert 0 <= design["accuracy"] <= 1
-    assert document["baseline"]["eval_accuracy"] == 1.0
+        for latency in design["latency"].values():
+            assert 0 < latency["low_us"] <= latency["us"] <= latency["high_us"]
+        assert design["latency"]["warm"]["us"] < design["latency"]["cold"]["us"]
+        assert 0 <= design["test_score"]["value"] <= 1
+    assert document["baseline"]["eval_score"]["value"] == 1.0
     assert sum(design["on_front"] for design in document["designs"]) >= 3
+
+
+def test_files_are_of_the_published_schema(document):
+    schema = json.loads(SCHEMA_FILE.read_text())
+    jsonschema.Draft202012Validator(schema).validate(document)
+    # Nothing is written that the schema does not name.
+    _closed(schema)
+    jsonschema.Draft202012Validator(schema).validate(document)
+
+
+def _closed(schema):
+    """Allow no keys but those that are named, in place."""
+    for part in (schema, *schema["$defs"].values()):
+        part["additionalProperties"] = False
+
+
+def test_bytes_and_both_latencies_of_a_design_are_those_of_its_layers(document):
+    layers = {layer["name"]: layer for layer in document["layers"]}
+    for design in (document["baseline"], *document["designs"], *document["dominated"]):
+        parts = [
+            next(o for o in layers[name]["options"] if (o["factorization"], o["storage"]) == tuple(choice.values()))
+            for name, choice in design["plan"].items()
+        ]
+        assert design["weight_bytes"] == sum(part["weight_bytes"] for part in parts) == 4 * design["params"]
+        for regime in ("warm", "cold"):
+            for key, value in design["latency"][regime].items():
+                assert value == pytest.approx(sum(part["latency"][regime][key] for part in parts), rel=1e-6)
 
 
 def test_no_design_on_the_front_is_beaten(document):
     front = [d for d in document["designs"] if d["on_front"]]
     for d in document["designs"]:
         for other in front:
-            better = (other["params"], other["latency_us"], -other["eval_accuracy"])
-            mine = (d["params"], d["latency_us"], -d["eval_accuracy"])
+            better, mine = costs(other), costs(d)
             if d["on_front"] and better != mine:
                 assert not all(a <= b for a, b in zip(better, mine, strict=True))
 
@@ -89,8 +125,9 @@ def test_the_kept_models_run_and_score_what_is_reported(document, explored, smal
     for design in kept:
         path = explored / design["model"]
         onnx.checker.check_model(onnx.load(path), full_check=True)
-        for role, key in (("test", "accuracy"), ("eval", "eval_accuracy")):
-            assert accuracy(path, np.load(small_folder / f"{role}.npz")) == pytest.approx(design[key])
+        for role in ("test", "eval"):
+            score = accuracy(path, np.load(small_folder / f"{role}.npz"))
+            assert score == pytest.approx(design[f"{role}_score"]["value"])
 
 
 def test_kept_kernels_are_objects_with_headers_and_weights(document, explored):
@@ -139,14 +176,15 @@ def test_the_same_command_again_gives_the_same_document(
     assert explore(small_folder, "riscv64", fresh, small_space, shared_cache) == 0
     elsewhere = json.loads((fresh / "front.json").read_text())
     assert [d["plan"] for d in elsewhere["designs"]] == [d["plan"] for d in document["designs"]]
-    assert [d["latency_us"] for d in elsewhere["designs"]] == [d["latency_us"] for d in document["designs"]]
+    assert [d["latency"] for d in elsewhere["designs"]] == [d["latency"] for d in document["designs"]]
 
 
-def test_export_rebuilds_a_design_that_was_not_kept(document, explored, small_folder, capsys):
-    left = next(d for d in document["designs"] if d["model"] is None)
+@pytest.mark.parametrize("part", ["designs", "dominated"])
+def test_export_rebuilds_a_design_that_was_not_kept(part, document, explored, small_folder, capsys):
+    left = next(d for d in document[part] if d["model"] is None)
     assert run(["export", str(explored), left["id"]]) == 0
     path = capsys.readouterr().out.strip()
-    assert accuracy(path, np.load(small_folder / "test.npz")) == pytest.approx(left["accuracy"])
+    assert accuracy(path, np.load(small_folder / "test.npz")) == pytest.approx(left["test_score"]["value"])
     kept = next(d for d in document["designs"] if d["model"])
     before = (explored / kept["model"]).read_bytes()
     assert run(["export", str(explored), kept["id"]]) == 0
@@ -184,7 +222,8 @@ def test_json_output_is_the_document(explored, small_folder, small_space, shared
 def test_other_targets(target, small_folder, small_space, shared_cache, tmp_path):
     assert explore(small_folder, target, tmp_path, small_space, shared_cache) == 0
     document = json.loads((tmp_path / "front.json").read_text())
-    assert document["meter"] == ("host" if target == "host" else "model")
+    expected = ("host", "measured") if target == "host" else ("model", "modelled")
+    assert (document["meter"]["name"], document["meter"]["kind"]) == expected
 
 
 def test_evaluation_data_alone_is_split(small_folder, small_space, shared_cache, tmp_path, capsys):
@@ -220,7 +259,7 @@ def test_padding_offers_designs_of_smooth_sizes(shared_cache, tmp_path):
     texts = [option["factorization"] for option in document["layers"][0]["options"]]
     padded = [f for f in (Factorization.parse(text, 11, 13) for text in texts) if f.outputs > 11 or f.inputs > 13]
     assert padded
-    chosen = next(d for d in document["designs"] if d["plan"]["w"] == str(padded[0]) or d["plan"]["w"] != "dense")
+    chosen = next(d for d in document["designs"] if d["plan"]["w"]["factorization"] != "dense")
     assert run(["export", str(output), chosen["id"]]) == 0
     session = onnxruntime.InferenceSession(str(output / "designs" / chosen["id"] / "model.onnx"))
     assert session.run(None, {"x": np.ones((3, 13), np.float32)})[0].shape == (3, 11)

@@ -93,10 +93,12 @@ def test_failed_candidates_are_marked_and_the_run_goes_on(explore, tmp_path, mon
     )
     assert explore() == 0
     document = json.loads((tmp_path / "front.json").read_text())
-    failures = {text: reason for layer in document["layers"] for text, reason in layer["failures"].items()}
+    failures = {each["factorization"]: each["reason"] for layer in document["layers"] for each in layer["failures"]}
     assert failures
     assert set(failures.values()) == {"illegal instruction"}
-    assert not any(text in failures for design in document["designs"] for text in design["plan"].values())
+    assert not any(
+        choice["factorization"] in failures for design in document["designs"] for choice in design["plan"].values()
+    )
     for layer in (layer for layer in document["layers"] if layer["kept_dense"] is None):
         counts = {stage["stage"]: stage["designs"] for stage in layer["funnel"]["stages"]}
         assert counts["compiled"] - counts["measured"] == len(layer["failures"])

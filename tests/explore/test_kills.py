@@ -234,7 +234,7 @@ def test_the_leader_is_killed_and_comes_back_while_workers_go_on(driver, postgre
 
 def front(output):
     document = json.loads((output / "front.json").read_text())
-    return {key: value for key, value in document.items() if key not in ("model", "settings", "command")}
+    return {key: value for key, value in document.items() if key not in ("model", "data", "space", "command")}
 
 
 @pytest.mark.slow

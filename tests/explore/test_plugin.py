@@ -56,21 +56,21 @@ def test_an_exploration_with_what_the_plug_in_brings(environment, small_folder, 
     ran = lrfdse(environment, "explore", small_folder, *options)
     assert ran.returncode == 0, ran.stderr
     document = json.loads((output / "front.json").read_text())
-    assert document["meter"] == "counted"
-    assert document["latency"]["kind"] == "modelled"
-    assert document["latency"]["procedure"] == "by counting FLOPs at one a nanosecond"
-    assert document["latency"]["bracket"] == "both ends are the number itself"
-    assert document["metric"] == "top2"
-    assert {key: document["settings"][key] for key in ("method", "sampler")} == {
-        "method": "svd-rms",
-        "sampler": "neighbours",
+    assert document["meter"] == {
+        "name": "counted",
+        "kind": "modelled",
+        "bracket": "both ends are the number itself",
+        "procedure": "by counting FLOPs at one a nanosecond",
     }
+    assert document["metric"] == "top2"
+    assert (document["space"]["method"], document["settings"]["sampler"]) == ("svd-rms", "neighbours")
     kinds = ("meter counted", "fitting method svd-rms", "sampler neighbours", "metric top2")
     assert {document["versions"][kind] for kind in kinds} == {"lrfdse-example 0.1.0"}
     options = [option for layer in document["layers"] for option in layer["options"]]
     assert len(options) > 4
     for option in options:
-        assert option["warm_us"] == option["cold_us"] == pytest.approx([option["flops"] / 1000] * 3, rel=1e-6)
+        for latency in option["latency"].values():
+            assert list(latency.values()) == pytest.approx([option["flops"] / 1000] * 3, rel=1e-6)
     assert "neighbours" in {design["origin"] for design in (*document["designs"], *document["dominated"])}
     page = (output / "report.html").read_text()
     assert "modelled at 1600 MHz by counting FLOPs at one a nanosecond" in page

@@ -64,7 +64,7 @@ def test_the_output_says_that_nothing_was_measured_and_how_to_go_on(refused, com
 
 def test_front_json_recommends_nothing_and_says_that_nothing_is_verified(refused):
     document = document_of(refused)
-    assert (document["verified"], document["recommended"], document["svd_at_equal_params"]) == (False, None, None)
+    assert (document["verified"], document["recommended"], document["svd_at_equal_size"]) == (False, None, None)
     assert document["settings"]["accept_unverified"] is False
     assert not any("lost" in note for note in document["notes"])
     with open(refused / "front.csv", encoding="utf-8") as file:
@@ -93,7 +93,7 @@ def test_the_trade_off_is_kept_and_its_output_errors_are_those_of_onnxruntime(re
 
 def test_the_front_is_of_costs_and_output_errors(refused):
     designs = every(document_of(refused))
-    keys = {i: (d["params"], d["latency_us"], d["output_error"]) for i, d in designs.items()}
+    keys = {i: (d["params"], d["latency"][d["cache_regime"]]["us"], d["output_error"]) for i, d in designs.items()}
 
     def is_beaten(key):
         return any(other != key and all(a <= b for a, b in zip(other, key, strict=True)) for other in keys.values())
@@ -144,7 +144,7 @@ def test_real_inputs_without_labels_are_worth_a_recommendation(command, small_fo
     assert run(command(output, "--eval", str(tmp_path / "inputs.npz"), "--max-drop", "40%")) == 0
     document, out = document_of(output), " ".join(capsys.readouterr().out.split())
     assert document["verified"] is True
-    low, high = every(document)[document["recommended"]]["eval_interval"]
+    low, high = every(document)[document["recommended"]]["eval_score"]["interval"]
     assert f"the 200 samples fall into {document['classes_hit']} of 6 classes" in out
     assert f"with a 95 % interval of {low:.2%} to {high:.2%}" in out
     assert run(["check", str(output), "--strict"]) == 0

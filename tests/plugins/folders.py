@@ -70,6 +70,14 @@ def deep_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def chain_folder(tmp_path_factory):
+    """48 -> 32 -> 24 -> 6: the model and the data of the files in tests/results/fixtures."""
+    folder = tmp_path_factory.mktemp("explored once") / "chain"
+    folder.mkdir()
+    return make_folder(folder, (48, 32, 24, 6))
+
+
+@pytest.fixture(scope="session")
 def repeated_folder(tmp_path_factory):
     """24 layers of two shapes in turn: 16 -> 24 -> 16 ..."""
     return make_folder(tmp_path_factory.mktemp("repeated"), (16, 24) * 12 + (16,), seed=2)

@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lrfdse.cli import run
+from lrfdse.results.read import document_of_plain
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -21,40 +22,54 @@ HOSTILE = "<script>alert(1)</script>"
 QUOTED = """it's "quoted" & %{x} | `tick` </script>"""
 
 
+def bracket(us):
+    return {"us": us, "low_us": us * 0.8, "high_us": us * 1.2}
+
+
+def chosen(text):
+    return {"factorization": text, "storage": "float32"}
+
+
 def entry(identity, params, us, accuracy, plan, **more):
     return {
         "id": identity,
         "params": params,
+        "weight_bytes": 4 * params,
         "flops": 2 * params,
-        "latency_us": us,
-        "latency_low_us": us * 0.8,
-        "latency_high_us": us * 1.2,
         "cache_regime": "warm",
-        "accuracy": accuracy,
-        "eval_accuracy": accuracy + 0.005,
+        "latency": {"warm": bracket(us), "cold": bracket(2 * us)},
         "fidelity": 0.97,
-        "loss_standard_error": 0.004,
-        "eval_interval": [accuracy - 0.01, accuracy + 0.015],
-        "accuracy_interval": [accuracy - 0.012, accuracy + 0.012],
-        "accuracy_loss_standard_error": 0.0031,
-        "plan": plan,
+        "output_error": None,
+        "eval_score": {
+            "value": accuracy + 0.005,
+            "interval": [accuracy - 0.01, accuracy + 0.015],
+            "loss_standard_error": 0.004,
+        },
+        "test_score": {
+            "value": accuracy,
+            "interval": [accuracy - 0.012, accuracy + 0.012],
+            "loss_standard_error": 0.0031,
+        },
+        "plan": {name: chosen(text) for name, text in plan.items()},
         "origin": "knapsack",
+        "refined": False,
         "on_front": True,
         "model": None,
+        "board": None,
         **more,
     }
 
 
 def option(text, params, us):
     return {
-        "factorization": text,
+        **chosen(text),
         "params": params,
+        "weight_bytes": 4 * params,
         "flops": 2 * params,
         "peak_activation_bytes": 640,
         "weight_error": 0.25,
         "output_error": 0.125,
-        "warm_us": [us, us * 0.8, us * 1.2],
-        "cold_us": [us * 2, us * 1.6, us * 2.4],
+        "latency": {"warm": bracket(us), "cold": bracket(2 * us)},
         "kernel_error": 1e-7,
         "schedules": ["inner:8:4x1:u1"],
     }
@@ -71,12 +86,14 @@ def layer(name, outputs, inputs, texts):
     size = outputs * inputs + outputs
     return {
         "name": name,
-        "in": inputs,
-        "out": outputs,
+        "inputs": inputs,
+        "outputs": outputs,
         "uses": 1,
         "rows": 1,
         "params": size,
+        "weight_bytes": 4 * size,
         "share": 0.5,
+        "peak_activation_bytes": 4 * (inputs + outputs),
         "effective_rank": 0.6 * outputs,
         "spectra": {"weight": spectrum, "whitened": {**spectrum, "effective_rank": 0.3 * outputs}},
         "kept_dense": None,
@@ -85,8 +102,12 @@ def layer(name, outputs, inputs, texts):
             "gap": 0.0,
         },
         "options": [option("dense", size, 9.0), *(option(text, 90 + k, 2.0 + k) for k, text in enumerate(texts))],
-        "failures": {"svd:r=9": "crashed: <b>signal 11</b>"},
+        "failures": [{**chosen("svd:r=9"), "reason": "crashed: <b>signal 11</b>"}],
     }
+
+
+def argument(name, role, elements):
+    return {"name": name, "role": role, "element": "float32", "elements": elements, "bytes": 4 * elements}
 
 
 def make(first="fc1", second="fc2"):
@@ -99,44 +120,61 @@ def make(first="fc1", second="fc2"):
         "rows": 1,
         "relu": True,
         "arguments": [
-            {"name": "x", "role": "input", "floats": 16},
-            {"name": "w0", "role": "weight", "floats": 48},
-            {"name": "w1", "role": "weight", "floats": 24},
-            {"name": "bias", "role": "bias", "floats": 16},
-            {"name": "y", "role": "output", "floats": 16},
-            {"name": "work0", "role": "work", "floats": 12},
+            argument("x", "input", 16),
+            argument("w0", "weight", 48),
+            argument("w1", "weight", 24),
+            argument("bias", "bias", 16),
+            argument("y", "output", 16),
+            argument("work0", "work", 12),
         ],
     }
     best = entry("aaaaaaaa", 200, 5.0, 0.9, {first: train, second: "svd:r=2"}, model="designs/aaaaaaaa/model.onnx")
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "model": {"name": "net & co", "path": "../net.onnx", "sha256": "0" * 64},
-        "data_sha256": {"calib": "1" * 64, "eval": "2" * 64, "test": None},
-        "target": "riscv64",
-        "meter": "model",
-        "latency": {"unit": "us", "kind": "modelled", "covers": "the sum over layers", "bracket": "low and high"},
-        "metric": "accuracy",
-        "versions": {"lrfdse": "0.1.0", "qemu": "7.2"},
-        "command": "lrfdse explore ../net.onnx --target riscv64 --output .",
-        "settings": {
-            "target": "riscv64",
-            "space": "default",
-            "method": "auto",
-            "seed": 3,
-            "budget": 60,
-            "max_drop": 0.01,
-            "max_params": 5000,
-            "max_latency_us": None,
+        "target": {
+            "name": "riscv64",
+            "digest": "d1",
+            "source": "riscv64",
+            "isa": "riscv64",
             "core": "SpacemiT X60",
             "clock_mhz": 1600.0,
+            "l1_kib": 32,
             "last_level_kib": 512,
             "provenance": {"clock_mhz": "published: 1.6 GHz"},
         },
-        "layers": [layer(first, 16, 16, [train]), layer(second, 10, 16, ["svd:r=2"])],
-        "untouched": [{"name": "conv/<1>", "op": "Conv", "params": 90, "reason": "no matrix product"}],
-        "baseline": entry("bbbbbbbb", 442, 20.0, 0.905, dense, origin="dense"),
+        "meter": {"name": "model", "kind": "modelled", "bracket": "low and high", "procedure": "by counted cycles"},
+        "latency": {"unit": "us", "covers": "the sum over layers"},
+        "metric": "accuracy",
+        "verified": True,
+        "classes_hit": 8,
+        "data": {
+            "calib": {"path": "../calib.npz", "sha256": "1" * 64},
+            "eval": {"path": "../eval.npz", "sha256": "2" * 64},
+            "test": {"path": None, "sha256": None},
+        },
+        "space": {"source": "default", "digest": "d2", "method": "auto"},
+        "settings": {
+            "limits": {"max_drop": 0.01, "max_params": 5000, "max_latency_us": None},
+            "meter": "auto",
+            "seed": 3,
+            "metric": None,
+            "correct": True,
+            "shape": {},
+            "eval_samples": None,
+            "proxy": "loss",
+            "sampler": "nsga2",
+            "minutes": None,
+            "budget": 60,
+            "accept_unverified": False,
+            "keep": 8,
+        },
+        "versions": {"lrfdse": "0.1.0", "qemu": "7.2"},
+        "command": "lrfdse explore ../net.onnx --target riscv64 --output .",
+        "notes": ["latency is modelled, <i>not</i> measured"],
         "recommended": "aaaaaaaa",
-        "svd_at_equal_params": "cccccccc",
+        "svd_at_equal_size": "cccccccc",
+        "baseline": entry("bbbbbbbb", 442, 20.0, 0.905, dense, origin="dense"),
         "designs": [
             entry("bbbbbbbb", 442, 20.0, 0.905, dense, origin="dense"),
             best,
@@ -146,10 +184,17 @@ def make(first="fc1", second="fc2"):
         ],
         "dominated": [entry("ffffffff", 320, 12.0, 0.85, {**dense, second: "svd:r=4"}, on_front=False)],
         "evaluated": 6,
-        "kernels": [kernel],
         "plan_gap": 0.0,
-        "notes": ["latency is modelled, <i>not</i> measured"],
+        "layers": [layer(first, 16, 16, [train]), layer(second, 10, 16, ["svd:r=2"])],
+        "untouched": [{"name": "conv/<1>", "op": "Conv", "params": 90, "weight_bytes": 360, "reason": "no product"}],
+        "kernels": [kernel],
     }
+
+
+@pytest.fixture
+def read():
+    """Take what a front.json holds for the document that it is."""
+    return document_of_plain
 
 
 @pytest.fixture
@@ -169,8 +214,8 @@ def untested(document):
     made = copy.deepcopy(document)
     made["metric"] = "fidelity"
     for design in (made["baseline"], *made["designs"], *made["dominated"]):
-        absent = ("accuracy", "eval_accuracy", "accuracy_interval", "accuracy_loss_standard_error")
-        design |= dict.fromkeys(absent)
+        design["test_score"] = None
+        design["eval_score"] = {"value": design["fidelity"], "interval": None, "loss_standard_error": 0.004}
     return made
 
 
@@ -178,7 +223,7 @@ def untested(document):
 def unverified(untested):
     """The same from random inputs: nothing is recommended, and designs have output errors."""
     made = copy.deepcopy(untested)
-    made |= {"verified": False, "classes_hit": 1, "recommended": None, "svd_at_equal_params": None}
+    made |= {"verified": False, "classes_hit": 1, "recommended": None, "svd_at_equal_size": None}
     for k, design in enumerate((*made["designs"], *made["dominated"])):
         design["output_error"] = 0.125 * (k + 1)
     made["baseline"]["output_error"] = 0.0

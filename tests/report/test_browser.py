@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lrfdse.report.page.html import report_html
+from lrfdse.results.read import document_of_plain
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +19,7 @@ def opened(browser, tmp_path):
 
     def open_page(document, size="laptop", wait=True, **more):
         path = tmp_path / "report.html"
-        path.write_text(report_html(document), encoding="utf-8")
+        path.write_text(report_html(document_of_plain(document)), encoding="utf-8")
         width, height = SIZES[size]
         phone = {"is_mobile": True, "has_touch": True} if size == "phone" else {}
         context = browser.new_context(viewport={"width": width, "height": height}, **phone, **more)

@@ -11,8 +11,9 @@ def tables(card):
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
-def test_a_card_says_costs_score_and_layers(document):
-    card = design_card(document, document["designs"][1])
+def test_a_card_says_costs_score_and_layers(document, read):
+    found = read(document)
+    card = design_card(found, found.designs[1])
     rows = {row[0]: row for row in tables(card)}
     assert rows["parameters"] == ["parameters", "200", "442", "2.2× less"]
     assert rows["latency (µs), modelled"][1:] == ["5.00 [4.00..6.00]", "20.0 [16.0..24.0]", "4.0× less"]
@@ -24,8 +25,9 @@ def test_a_card_says_costs_score_and_layers(document):
     assert "### `aaaaaaaa` recommended" in card
 
 
-def test_hostile_names_stay_in_their_cells(hostile):
-    card = design_card(hostile, hostile["designs"][1])
+def test_hostile_names_stay_in_their_cells(hostile, read):
+    found = read(hostile)
+    card = design_card(found, found.designs[1])
     widths = [len(row) for row in tables(card)]
     assert widths == [4] * 7 + [7] * 4
     layers = tables(card)[-2:]
@@ -33,17 +35,20 @@ def test_hostile_names_stay_in_their_cells(hostile):
     assert layers[1][0].startswith("`` ") and layers[1][0].endswith(" ``")
 
 
-def test_a_design_that_was_not_kept_says_how_to_get_it(document):
-    assert "`lrfdse export DIR eeeeeeee` makes it" in design_card(document, document["designs"][-1])
+def test_a_design_that_was_not_kept_says_how_to_get_it(document, read):
+    found = read(document)
+    assert "`lrfdse export DIR eeeeeeee` makes it" in design_card(found, found.designs[-1])
 
 
-def test_a_card_without_test_data(untested):
-    rows = [row[0] for row in tables(design_card(untested, untested["designs"][1]))]
+def test_a_card_without_test_data(untested, read):
+    found = read(untested)
+    rows = [row[0] for row in tables(design_card(found, found.designs[1]))]
     assert "fidelity (%), on the data that choose" in rows
     assert not any("test data" in row for row in rows)
 
 
-def test_a_card_of_what_nobody_verified(unverified):
-    card = design_card(unverified, unverified["designs"][0])
+def test_a_card_of_what_nobody_verified(unverified, read):
+    found = read(unverified)
+    card = design_card(found, found.designs[0])
     assert "| output error (%), on random inputs | 12.50 | 0.00 | loss not measured |" in card
     assert "97.00" not in card

@@ -22,6 +22,7 @@ import pytest
 from lrfdse.report.card import design_card
 from lrfdse.report.dashboard import dress, dress_study, study_card
 from lrfdse.report.page.figures import funnel_figure
+from lrfdse.results.read import document_of_plain
 from lrfdse.search.study.opening import join_study, open_study
 from lrfdse.search.study.storage import open_storage
 
@@ -31,19 +32,23 @@ KEPT = {"model.onnx": b"\x08\x08 a model", "kernels.txt": "Kernels \u00b5\n".enc
 HOSTILE = "<script>alert(1)</script>"
 
 
+def text_of(design, layer):
+    return design["plan"][layer]["factorization"]
+
+
 def explored(url, document):
     """Make the study in which a document's designs were evaluated, and one trial that failed."""
     designs = [document["baseline"], *document["designs"], *document["dominated"]]
     designs = list({design["id"]: design for design in designs}.values())
     layers = [layer["name"] for layer in document["layers"]]
-    choices = {name: sorted({"dense", "svd:r=9", *(d["plan"].get(name, "dense") for d in designs)}) for name in layers}
+    choices = {name: sorted({"dense", "svd:r=9", *(text_of(d, name) for d in designs)}) for name in layers}
     study = open_study(url, "demo", choices, identity={"model": document["model"]["sha256"]})
     study.enqueue(dict.fromkeys(layers, "svd:r=9"), "knapsack")
     study.fail(study.take(), "out of memory")
     for design in designs:
-        study.enqueue(design["plan"], design["origin"])
-        proposal = study.take()
-        study.tell(proposal, design["latency_us"], design["params"], design["eval_accuracy"], {"id": design["id"]})
+        study.enqueue({name: text_of(design, name) for name in layers}, design["origin"])
+        latency, score = design["latency"][design["cache_regime"]]["us"], design["eval_score"]["value"]
+        study.tell(study.take(), latency, design["params"], score, {"id": design["id"]})
     study.close_queue()
     study.close()
 
@@ -68,7 +73,7 @@ def designs(tmp_path):
 def dressed(url, document, designs, store):
     queue = join_study(url, "demo")
     try:
-        dress(queue, document, designs, store)
+        dress(queue, document_of_plain(document), designs, store)
     finally:
         queue.close()
 
@@ -119,11 +124,12 @@ def test_the_dashboard_gets_names_notes_figures_and_artifacts(url, document, des
         "fc1": "tt:m=8x2,n=4x4,r=3",
         "fc2": "svd:r=2",
     }
-    for entry in (document["baseline"], *document["designs"]):
-        assert trials[entry["id"]]["note"]["body"] == design_card(document, entry)
+    whole = document_of_plain(document)
+    for design in (whole.baseline, *whole.designs):
+        assert trials[design.id]["note"]["body"] == design_card(whole, design)
     assert trials["ffffffff"]["note"]["body"] == ""
     numbers = {name: trial["number"] for name, trial in trials.items()}
-    assert detail["note"]["body"] == study_card(document, numbers)
+    assert detail["note"]["body"] == study_card(whole, numbers)
 
     found = {artifact["filename"]: artifact for artifact in best["artifacts"]}
     assert set(found) == set(KEPT) and len(best["artifacts"]) == 2
@@ -138,7 +144,7 @@ def test_the_dashboard_gets_names_notes_figures_and_artifacts(url, document, des
     assert set(figures) == {"pareto", "funnel"}
     points = sum(len(trace["x"]) for trace in figures["pareto"]["data"] if trace.get("x"))
     assert points >= len(document["designs"]) + len(document["dominated"])
-    funnel = json.loads(funnel_figure(document).to_json())
+    funnel = json.loads(funnel_figure(whole).to_json())
     assert [trace["y"] for trace in figures["funnel"]["data"]] == [trace["y"] for trace in funnel["data"]]
 
 
@@ -230,7 +236,7 @@ def test_the_note_of_the_study_is_whole_whatever_the_names(hostile):
     page = (
         MarkdownIt("commonmark", {"html": True})
         .enable("table")
-        .render(study_card(hostile, {"aaaaaaaa": 7, "bbbbbbbb": 2}))
+        .render(study_card(document_of_plain(hostile), {"aaaaaaaa": 7, "bbbbbbbb": 2}))
     )
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3
@@ -243,7 +249,7 @@ def dress_at(url, document, folder, told, store=None, shared=True):
     """Dress the study of a document as an exploration does when it is finished."""
     output = folder / "out"
     store = store or output / "artifacts"
-    dress_study(str(url), "demo", document, output / "designs", store, shared, told)
+    dress_study(str(url), "demo", document_of_plain(document), output / "designs", store, shared, told)
 
 
 def failures():
@@ -335,7 +341,14 @@ def page(browser):
 def test_a_real_study_in_chromium(page, served, explored):
     front = json.loads((explored / "front.json").read_text())
     best = next(design for design in front["designs"] if design["id"] == front["recommended"])
-    identity, layer, text = front["recommended"], *next(item for item in best["plan"].items() if item[1] != "dense")
+    identity, layer, text = (
+        front["recommended"],
+        *next(
+            (name, choice["factorization"])
+            for name, choice in best["plan"].items()
+            if choice["factorization"] != "dense"
+        ),
+    )
     with contextlib.closing(urllib.request.urlopen(f"{served}/api/studies/1")) as answer:
         trial = by_design(json.load(answer))[identity]
 
@@ -375,7 +388,7 @@ def test_kept_kernels_are_summed_up(explored):
 
 
 def test_the_note_of_a_study_that_nobody_verified(unverified):
-    card = study_card(unverified, {"aaaaaaaa": 7, "bbbbbbbb": 2})
+    card = study_card(document_of_plain(unverified), {"aaaaaaaa": 7, "bbbbbbbb": 2})
     assert "No design is recommended, because nothing says what one loses" in card
     assert "random inputs, which measure no loss" in card
     assert "output error (%)" in card and "97.00" not in card

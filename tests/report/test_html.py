@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lrfdse.cli import run
 from lrfdse.errors import InputError
 from lrfdse.report.page.html import report_html
+from lrfdse.results.read import document_of_plain
 
 VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
 
@@ -61,8 +62,8 @@ class Page(html.parser.HTMLParser):
         return " ".join(" ".join(self.text).split())
 
 
-def test_the_page_is_well_formed_and_its_anchors_exist(document):
-    text = report_html(document)
+def test_the_page_is_well_formed_and_its_anchors_exist(document, read):
+    text = report_html(read(document))
     assert text.startswith("<!DOCTYPE html>")
     page = Page(text)
     assert len(page.ids) == len(set(page.ids))
@@ -70,8 +71,8 @@ def test_the_page_is_well_formed_and_its_anchors_exist(document):
     assert page.tags.count("h1") == page.tags.count("title") == page.tags.count("main") == 1
 
 
-def test_hostile_names_are_text(hostile):
-    text = report_html(hostile)
+def test_hostile_names_are_text(hostile, read):
+    text = report_html(read(hostile))
     page = Page(text)
     assert page.tags.count("script") == 3
     assert text.lower().count("</script") == 3
@@ -87,8 +88,8 @@ def test_hostile_names_are_text(hostile):
     assert "%{x}" not in json.dumps([t.get("hovertemplate") for f in figures.values() for t in f["data"]])
 
 
-def test_nothing_is_fetched_and_only_known_scripts_run(hostile):
-    text = report_html(hostile)
+def test_nothing_is_fetched_and_only_known_scripts_run(hostile, read):
+    text = report_html(read(hostile))
     page = Page(text)
     assert page.loads == []
     assert all(re.match(r"#|designs/[0-9a-f]{8}/", link) for link in page.links)
@@ -106,19 +107,19 @@ def test_nothing_is_fetched_and_only_known_scripts_run(hostile):
     assert allowed.split() == [f"'sha256-{digest}'" for digest in digests]
 
 
-def test_a_path_that_lrfdse_does_not_write_is_no_link(document):
+def test_a_path_that_lrfdse_does_not_write_is_no_link(document, read):
     document["designs"][1]["model"] = "javascript:alert(1)//model.onnx"
-    page = Page(report_html(document))
+    page = Page(report_html(read(document)))
     assert all(link.startswith("#") for link in page.links)
 
 
-def test_the_tables_say_everything_without_javascript(document):
-    words = Page(report_html(document)).words
+def test_the_tables_say_everything_without_javascript(document, read):
+    words = Page(report_html(read(document))).words
     for design in (*document["designs"], *document["dominated"]):
         assert design["id"] in words
         assert f"{design['params']:,}" in words
-        assert f"{100 * design['accuracy']:.2f}" in words
-        assert all(text in words.replace(", ", ",") for text in design["plan"].values() if text != "dense")
+        assert f"{100 * design['test_score']['value']:.2f}" in words
+        assert all(each["factorization"] in words.replace(", ", ",") for each in design["plan"].values())
     for layer in document["layers"]:
         assert f"{layer['spectra']['whitened']['effective_rank']:.0f}" in words
     for expected in (
@@ -138,73 +139,76 @@ def test_the_tables_say_everything_without_javascript(document):
         assert expected in words
 
 
-def test_modelled_and_measured_are_said(document):
-    words = Page(report_html(document)).words
+def test_modelled_and_measured_are_said(document, read):
+    words = Page(report_html(read(document))).words
     assert "Every latency here is modelled, none is measured" in words
     assert "latency (µs), modelled" in words
-    assert "its latency modelled at 1600 MHz by the meter model." in words
-    document["latency"]["procedure"] = "by adding & multiplying"
-    assert "its latency modelled at 1600 MHz by adding & multiplying." in Page(report_html(document)).words
-    document["meter"], document["latency"]["kind"] = "host", "measured"
-    words = Page(report_html(document)).words
+    assert "its latency modelled at 1600 MHz by counted cycles." in words
+    document["meter"]["procedure"] = "by adding & multiplying"
+    assert "its latency modelled at 1600 MHz by adding & multiplying." in Page(report_html(read(document))).words
+    document["meter"]["procedure"] = ""
+    assert "its latency modelled at 1600 MHz by the meter model." in Page(report_html(read(document))).words
+    document["meter"].update(name="host", kind="measured")
+    words = Page(report_html(read(document))).words
     assert "Every latency here is measured" in words
     assert "modelled latency" not in words
     assert "latency (µs), measured" in words
 
 
-def test_a_front_without_test_data(untested):
-    words = Page(report_html(untested)).words
+def test_a_front_without_test_data(untested, read):
+    words = Page(report_html(read(untested))).words
     assert "fidelity is 97.00%" in words
     assert "test data, which chose nothing" not in words
 
 
 @pytest.mark.parametrize("choice", [None, "bbbbbbbb"])
-def test_when_nothing_is_recommended(document, choice):
+def test_when_nothing_is_recommended(document, choice, read):
     document["recommended"] = choice
-    words = Page(report_html(document)).words
+    words = Page(report_html(read(document))).words
     sentence = "No design satisfies the limits" if choice is None else "No compressed design satisfies the limits"
     assert sentence in words
     assert "In firmware" not in words
 
 
-def test_losses_that_nobody_measured_are_not_shown(unverified):
-    page = Page(report_html(unverified))
+def test_losses_that_nobody_measured_are_not_shown(unverified, read):
+    page = Page(report_html(read(unverified)))
     assert "No design is recommended, because nothing says what one loses" in page.words
     assert "not measured" in page.words and "12.50" in page.words
     assert "97.00" not in page.words and "fidelity" not in page.words.lower()
 
 
-def test_what_was_accepted_unverified_is_said(unverified):
+def test_what_was_accepted_unverified_is_said(unverified, read):
     unverified["recommended"] = "aaaaaaaa"
     unverified["settings"]["accept_unverified"] = True
-    words = Page(report_html(unverified)).words
+    words = Page(report_html(read(unverified))).words
     assert "Design aaaaaaaa is recommended" in words and "Nobody verified it" in words
     assert "97.00" not in words and "Output error" in words
 
 
-def test_a_document_from_before_the_key_says_it_by_its_data(untested):
-    untested["settings"]["eval"] = None
-    words = Page(report_html(untested)).words
-    assert "Nobody verified it" in words and "97.00" not in words and "unknown" in words
+def test_output_errors_that_are_not_known_are_said(unverified, read):
+    for design in (unverified["baseline"], *unverified["designs"], *unverified["dominated"]):
+        design["output_error"] = None
+    words = Page(report_html(read(unverified))).words
+    assert "unknown" in words and "97.00" not in words
 
 
-def test_a_model_with_many_layers_folds_its_plans(document):
-    plan = {f"layer{k}": "svd:r=2" for k in range(30)}
+def test_a_model_with_many_layers_folds_its_plans(document, read):
+    plan = {f"layer{k}": {"factorization": "svd:r=2", "storage": "float32"} for k in range(30)}
     document["designs"][1]["plan"] |= plan
-    words = Page(report_html(document)).words
+    words = Page(report_html(read(document))).words
     assert "32 layers factorized" in words
 
 
-def test_equal_documents_give_equal_pages(document):
-    assert report_html(document) == report_html(copy.deepcopy(document))
+def test_equal_documents_give_equal_pages(document, read):
+    assert report_html(read(document)) == report_html(read(copy.deepcopy(document)))
 
 
-def test_report_writes_the_same_bytes_again_anywhere(document, folder_of, capsys, tmp_path):
+def test_report_writes_the_same_bytes_again_anywhere(document, read, folder_of, capsys, tmp_path):
     folder = folder_of(document)
     assert run(["report", str(folder)]) == 0
     assert capsys.readouterr().out.strip() == str(folder / "report.html")
     first = (folder / "report.html").read_bytes()
-    assert first.decode() == report_html(document)
+    assert first.decode() == report_html(read(document))
     moved = tmp_path / "elsewhere" / "deep"
     moved.parent.mkdir()
     folder.rename(moved)
@@ -220,9 +224,13 @@ def test_report_writes_the_same_bytes_again_anywhere(document, folder_of, capsys
         ("[]", "no schema_version"),
         ("[" * 100_000, "not a front.json of lrfdse"),
         ({"schema_version": "1"}, "no schema_version"),
-        ({"schema_version": 0}, "schema_version 1 must hold, but got 0; explore again"),
-        ({"schema_version": 2}, "schema_version 1 must hold, but got 2; use the lrfdse that wrote it"),
-        ({"schema_version": 1}, "it has no 'model'"),
+        ({"schema_version": 0}, "schema_version 0 is none that lrfdse ever wrote; explore again"),
+        (
+            {"schema_version": 3},
+            "schema_version 3 is newer than 2, which this lrfdse reads; use the lrfdse that wrote it",
+        ),
+        ({"schema_version": 2}, "front.json: model is missing; explore again"),
+        ({"schema_version": 1}, "front.json: model is missing; explore again"),
         ('{"schema_version": NaN}', "NaN is no number"),
     ],
 )
@@ -263,7 +271,7 @@ def test_a_damaged_document_gives_a_page_or_one_clear_error(whole, data):
     else:
         part[last] = wrong
     try:
-        text = report_html(damaged)
+        text = report_html(document_of_plain(damaged))
     except InputError as error:
         assert "explore again" in str(error)
         assert "\n" not in str(error)

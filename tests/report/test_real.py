@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from lrfdse.cli import run
 from lrfdse.report.page.usage import c_snippet, usage_of
+from lrfdse.results.read import read_document
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +24,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def document(explored):
     return json.loads((explored / "front.json").read_text())
+
+
+@pytest.fixture
+def whole(explored):
+    return read_document(explored)
 
 
 def test_report_makes_the_same_page_again(explored):
@@ -63,13 +69,13 @@ def test_kernels_are_described_as_their_headers_declare_them(document, explored)
         names = [parameter.split()[-1] for parameter in declared[2].split(",")]
         assert names == [argument["name"] for argument in kernel["arguments"]]
         sizes = dict(re.findall(r"^ \*   (\w+) .*?, (\d+) floats", header, re.MULTILINE))
-        assert {a["name"]: str(a["floats"]) for a in kernel["arguments"]} == sizes
+        assert {a["name"]: str(a["elements"]) for a in kernel["arguments"]} == sizes
 
 
-def test_the_c_snippet_compiles_against_the_real_header(document, explored, tmp_path):
+def test_the_c_snippet_compiles_against_the_real_header(whole, document, explored, tmp_path):
     folder = explored / "designs" / document["recommended"] / "kernels"
-    assert usage_of(document)["c"] in {c_snippet(kernel) for kernel in document["kernels"]}
-    for kernel in document["kernels"]:
+    assert usage_of(whole)["c"] in {c_snippet(kernel) for kernel in whole.kernels}
+    for kernel in whole.kernels:
         (tmp_path / "use.c").write_text(c_snippet(kernel) + "\n")
         compiler = [shutil.which("cc")] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc"]
         command = [*compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-cast-align", "-c", "use.c"]

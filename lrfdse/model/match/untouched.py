@@ -47,7 +47,8 @@ def untouched(model: ir.Model, layers: set[ir.Node], refused: dict[ir.Node, str]
         ):
             continue
         roots = {root for root in map(_matrix, node.inputs) if root is not None}
-        params = sum(_size(root) for root in roots - seen)
+        fresh = roots - seen
+        params, taken = sum(map(_size, fresh)), sum(map(_bytes, fresh))
         seen |= roots
         reason = refused.get(node)
         if reason is None and (weight := _input_weight(node)):
@@ -55,7 +56,7 @@ def untouched(model: ir.Model, layers: set[ir.Node], refused: dict[ir.Node, str]
         if reason is None and roots:
             reason = place or _reason(node)
         if reason is not None:
-            found.append(Untouched(node_name(node), node.op_type, params, reason))
+            found.append(Untouched(node_name(node), node.op_type, params, taken, reason))
     return tuple(found)
 
 
@@ -69,6 +70,10 @@ def _matrix(value: ir.Value | None) -> ir.Value | None:
 
 def _size(root: ir.Value) -> int:
     return math.prod(stored(root).shape.numpy())
+
+
+def _bytes(root: ir.Value) -> int:
+    return stored(root).nbytes
 
 
 def _input_weight(node: ir.Node) -> str | None:

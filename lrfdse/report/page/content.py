@@ -5,33 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.document import (
-    ROLES,
-    WORST_SHOWN,
-    WORTH_SHOWING,
-    board_us,
-    chosen_score,
-    every_design,
-    factorized,
-    is_verified,
-    is_worth_showing,
-    least_drawn,
-    loss_error,
-    recommended_of,
-    reported_interval,
-    reported_score,
-    role_of,
-    shown_name,
-    shown_value,
-    title_of,
-)
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.page.usage import usage_of
-from lrfdse.report.page.wording import board_text, latency_text, loss_text, regime_text, sentence_of
+from lrfdse.report.page.wording import board_text, latency_text, loss_text, regime_text, sentence_of, weakness
+from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
-    from lrfdse.report.document import DesignEntry, Document
+    from lrfdse.ir.latency import Latency
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
+    from lrfdse.results.layers import Choice, LayerFacts, Option
 
 _MARKS = dict(zip(ROLES, "★■◆▲●○", strict=True))
 _OPTIONS_SHOWN = 120
@@ -40,49 +24,48 @@ _OPTIONS_SHOWN = 120
 
 def content_of(document: Document) -> dict[str, Any]:
     """Return every value that the template names."""
-    rows = [_row(design, document) for design in every_design(document)]
-    layers = [_layer(layer, document) for layer in document["layers"]]
+    rows = [_row(design, document) for design in document.every_design()]
+    layers = [_layer(layer, document) for layer in document.layers]
     funnels, stages = _funnels(document)
-    made = document["settings"]
     content = {
-        "title": title_of(document),
-        "target": document["target"],
-        "version": document["versions"].get("lrfdse", "?"),
-        "core": made["core"],
-        "clock": f"{made['clock_mhz']:g}",
-        "kind": document["latency"]["kind"],
+        "title": document.title,
+        "target": document.target.name,
+        "version": document.versions.get("lrfdse", "?"),
+        "core": document.target.core,
+        "clock": f"{document.target.clock_mhz:g}",
+        "kind": document.meter.kind,
         "metric": shown_name(document),
-        "change": "points" if is_verified(document) else "loss",
-        "judged_on": "the data that choose" if is_verified(document) else "random inputs",
-        "has_test": document["baseline"]["accuracy"] is not None,
+        "change": "points" if document.verified else "loss",
+        "judged_on": "the data that choose" if document.verified else "random inputs",
+        "has_test": document.baseline.test_score is not None,
         "sentence": sentence_of(document),
         "loss": loss_text(document),
         "facts": _facts(document),
-        "notes": document["notes"],
+        "notes": document.notes,
         "use": usage_of(document),
         "listed": [row for row in rows if row["shown"]],
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
         "dominated": [row for row in rows if row["role"] == "dominated"],
         "has_board": any(row["board"] is not None for row in rows),
-        "weakness": _weakness(document),
+        "weakness": weakness(document),
         "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
         "counts": _counts(document),
         "score_source": _score_source(document),
         "score_bars": _score_bars(document),
         "layers": layers,
-        "has_spectra": any((layer.get("spectra") or {}).get("weight") for layer in document["layers"]),
+        "has_spectra": any(layer.spectra.weight is not None for layer in document.layers),
         "has_whitened": any(layer["whitened"] is not None for layer in layers),
         "spectra_left": _left_out(len(layers), "layers with the most parameters"),
         "funnels": funnels,
         "funnels_left": _left_out(len({tuple(f["counts"]) for f in funnels}), "largest"),
         "stages": stages,
         "options_open": sum(len(layer["options"]) for layer in layers) <= _OPTIONS_SHOWN,
-        "untouched": document["untouched"],
-        "failures": [(x["name"], text, why) for x in document["layers"] for text, why in x["failures"].items()],
+        "untouched": document.untouched,
+        "failures": [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures],
         "latency_text": latency_text(document),
         "latency_facts": _latency_facts(document),
-        "provenance": list(made["provenance"].items()),
-        "command": document.get("command"),
+        "provenance": list(document.target.provenance.items()),
+        "command": document.command,
         "facts_again": _facts_again(document),
     }
     return {**content, "sections": _sections(content)}
@@ -96,25 +79,25 @@ def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _facts(document: Document) -> list[dict[str, Any]]:
     """Return the four numbers that a reader wants first."""
-    design, base = recommended_of(document), document["baseline"]
+    design, base = document.best, document.baseline
     if design is None:
         return []
-    bracket = f"{us_text(design['latency_low_us'])} to {us_text(design['latency_high_us'])} µs"
-    score, before = reported_score(design), reported_score(base)
-    kind = document["latency"]["kind"]
+    bracket = f"{us_text(design.charged.low_us)} to {us_text(design.charged.high_us)} µs"
+    score, before = design.reported_score, base.reported_score
+    kind = document.meter.kind
     facts = [
-        ("Parameters", f"{design['params']:,}", "", [_of(base, design, "params", "fewer", f"{base['params']:,}")]),
+        ("Parameters", f"{design.params:,}", "", [_of(base.params, design.params, "fewer", f"{base.params:,}")]),
         (
             f"Latency, {kind}",
-            us_text(design["latency_us"]),
+            us_text(design.charged.us),
             "µs",
-            [_of(base, design, "latency_us", "lower", f"{us_text(base['latency_us'])} µs"), f"bracket {bracket}"],
+            [_of(base.charged.us, design.charged.us, "lower", f"{us_text(base.charged.us)} µs"), f"bracket {bracket}"],
         ),
-        ("FLOPs", f"{design['flops']:,}", "", [_of(base, design, "flops", "fewer", f"{base['flops']:,}")]),
+        ("FLOPs", f"{design.flops:,}", "", [_of(base.flops, design.flops, "fewer", f"{base.flops:,}")]),
     ]
-    if is_verified(document):
-        lines = [f"{_with_error(score - before, loss_error(design))} points from {before:.2%}", *_source_of(design)]
-        facts.append((document["metric"].capitalize(), f"{100 * score:.2f}", "%", lines))
+    if document.verified:
+        lines = [f"{_with_error(score - before, design.loss_error)} points from {before:.2%}", *_source_of(design)]
+        facts.append((document.metric.capitalize(), f"{100 * score:.2f}", "%", lines))
     else:
         error = shown_value(design, document)
         text, unit = ("unknown", "") if error is None else (f"{100 * error:.2f}", "%")
@@ -122,92 +105,85 @@ def _facts(document: Document) -> list[dict[str, Any]]:
     return [{"name": name, "value": value, "unit": unit, "lines": lines} for name, value, unit, lines in facts]
 
 
-def _of(base: DesignEntry, design: DesignEntry, key: str, less: str, text: str) -> str:
-    if base[key] == design[key]:
+def _of(before: float, after: float, less: str, text: str) -> str:
+    if before == after:
         return "as the original"
-    ratio = times_text(base[key], design[key]).replace("x", "×")
-    return f"{ratio} {less} than {text}" if design[key] < base[key] else f"{ratio} of what was {text}"
+    ratio = times_text(before, after).replace("x", "×")
+    return f"{ratio} {less} than {text}" if after < before else f"{ratio} of what was {text}"
 
 
-def _source_of(design: DesignEntry) -> list[str]:
-    lines = ["on the data that chose" if design["accuracy"] is None else "on test data, which chose nothing"]
-    if (bounds := reported_interval(design)) is not None:
+def _source_of(design: DesignFacts) -> list[str]:
+    lines = ["on the data that chose" if design.test_score is None else "on test data, which chose nothing"]
+    if (bounds := design.reported_interval) is not None:
         lines.append(f"95 % interval {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %")
     return lines
 
 
-def _row(design: DesignEntry, document: Document) -> dict[str, Any]:
-    base, role = document["baseline"], role_of(design, document)
-    original = design["id"] == base["id"]
-    error, change = loss_error(design), chosen_score(design) - chosen_score(base)
-    points = "" if original else _with_error(reported_score(design) - reported_score(base), error)
-    if not (verified := is_verified(document)):
+def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
+    base, role = document.baseline, role_of(design, document)
+    original = design.id == base.id
+    error, change = design.loss_error, design.chosen_score - base.chosen_score
+    points = "" if original else _with_error(design.reported_score - base.reported_score, error)
+    if not document.verified:
         points = "" if original else "not measured"
-    shown = shown_value(design, document)
+    value = shown_value(design, document)
     return {
-        "id": design["id"],
+        "id": design.id,
         "role": role,
         "shown": role in ROLES[:3] or (role != "dominated" and is_worth_showing(design, document)),
         "mark": _MARKS[role],
-        "params": design["params"],
-        "params_ratio": base["params"] / design["params"],
-        "params_times": times_text(base["params"], design["params"]).replace("x", "×"),
-        "flops": design["flops"],
-        "latency": design["latency_us"],
-        "us": us_text(design["latency_us"]),
-        "low": us_text(design["latency_low_us"]),
-        "high": us_text(design["latency_high_us"]),
-        "latency_ratio": base["latency_us"] / design["latency_us"],
-        "latency_times": times_text(base["latency_us"], design["latency_us"]).replace("x", "×"),
+        "params": design.params,
+        "params_ratio": base.params / design.params,
+        "params_times": times_text(base.params, design.params).replace("x", "×"),
+        "flops": design.flops,
+        "latency": design.charged.us,
+        "us": us_text(design.charged.us),
+        "low": us_text(design.charged.low_us),
+        "high": us_text(design.charged.high_us),
+        "latency_ratio": base.charged.us / design.charged.us,
+        "latency_times": times_text(base.charged.us, design.charged.us).replace("x", "×"),
         "board": _board(design, base),
-        "score": -1 if shown is None else shown,
-        "score_text": "unknown" if shown is None else f"{100 * shown:.2f}",
-        "change": reported_score(design) - reported_score(base) if verified else 0,
+        "score": -1 if value is None else value,
+        "score_text": "unknown" if value is None else f"{100 * value:.2f}",
+        "change": design.reported_score - base.reported_score if document.verified else 0,
         "points": points,
         "chosen_change": change,
-        "chosen_points": "" if original else _with_error(change, design["loss_standard_error"]),
-        "plan": list(factorized(design).items()),
+        "chosen_points": "" if original else _with_error(change, design.chosen_error),
+        "plan": [(name, str(choice)) for name, choice in design.changed().items()],
     }
 
 
-def _board(design: DesignEntry, base: DesignEntry) -> dict[str, Any] | None:
+def _board(design: DesignFacts, base: DesignFacts) -> dict[str, Any] | None:
     """Return what a board took for all layers, or None where it was not asked."""
-    if (found := board_us(design)) is None:
+    if (found := design.board_latency) is None:
         return None
-    us, low, high = found
-    original = board_us(base)
-    ratio = None if original is None else original[0] / us
-    times = "" if original is None else times_text(original[0], us).replace("x", "×")
-    return {"us": us, "text": us_text(us), "spread": f"{us_text(low)}..{us_text(high)}", "ratio": ratio, "times": times}
+    original = base.board_latency
+    ratio = None if original is None else original.us / found.us
+    times = "" if original is None else times_text(original.us, found.us).replace("x", "×")
+    text, spread = us_text(found.us), f"{us_text(found.low_us)}..{us_text(found.high_us)}"
+    return {"us": found.us, "text": text, "spread": spread, "ratio": ratio, "times": times}
 
 
 def _with_error(change: float, error: float | None) -> str:
     return points_text(change) + ("" if error is None else f" ± {100 * error:.2f}")
 
 
-def _weakness(document: Document) -> str:
-    """Return what the designs have in common that are folded away."""
-    if is_verified(document):
-        return f"lose over {100 * max(WORTH_SHOWING, document['settings']['max_drop']):g} points"
-    return f"have an output error over {WORST_SHOWN:.0%}"
-
-
 def _tested(document: Document) -> bool:
-    return document["baseline"]["accuracy"] is not None
+    return document.baseline.test_score is not None
 
 
 def _counts(document: Document) -> str:
-    every = every_design(document)
-    front = sum(bool(design["on_front"]) for design in every)
-    evaluated = document.get("evaluated", len(every))
-    data, third = ("the data", "score") if is_verified(document) else ("random inputs", "output error")
+    every = document.every_design()
+    front = sum(bool(design.on_front) for design in every)
+    evaluated = len(every) if document.evaluated is None else document.evaluated
+    data, third = ("the data", "score") if document.verified else ("random inputs", "output error")
     return f"{evaluated} designs were run on {data}; {front} are on the front of parameters, latency and {third}."
 
 
 def _score_source(document: Document) -> str:
-    if not is_verified(document):
+    if not document.verified:
         return "Losses are not measured. The output error is relative to what the original gives for the same inputs."
-    metric = document["metric"]
+    metric = document.metric
     errors = "Differences from the original are in points, ± one standard error."
     if _tested(document):
         return f"The {metric} is of the test data, which chose nothing. {errors}"
@@ -215,73 +191,73 @@ def _score_source(document: Document) -> str:
 
 
 def _score_bars(document: Document) -> str:
-    if not is_verified(document):
+    if not document.verified:
         return "On random inputs."
     text = "On test data." if _tested(document) else "On the data that choose."
-    if any(loss_error(design) is not None for design in every_design(document)):
+    if any(design.loss_error is not None for design in document.every_design()):
         text += " Vertical bars are one standard error of the loss."
     if (least := least_drawn(document)) is not None:
-        below = sum(reported_score(design) < least for design in every_design(document))
+        below = sum(design.reported_score < least for design in document.every_design())
         text += f" {below} designs below {least:.0%} are out of view: double-click, or see the tables."
     return text
 
 
-def _layer(layer: Any, document: Document) -> dict[str, Any]:
-    design = recommended_of(document)
-    macs = [
-        x["options"][0]["flops"] // 2 if x["options"] else x["in"] * x["out"] * x["rows"] for x in document["layers"]
-    ]
-    mine = layer["in"] * layer["out"] * layer["rows"]
-    whitened = (layer.get("spectra") or {}).get("whitened")
-    chosen = "" if design is None else design["plan"].get(layer["name"], "dense")
-    used = Counter(d["plan"].get(layer["name"], "dense") for d in every_design(document) if d["on_front"])
+def _layer(layer: LayerFacts, document: Document) -> dict[str, Any]:
+    design = document.best
+    macs = [x.options[0].flops // 2 if x.options else x.inputs * x.outputs * x.rows for x in document.layers]
+    mine = layer.inputs * layer.outputs * layer.rows
+    whitened = layer.spectra.whitened
+    chosen = None if design is None else design.plan[layer.name]
+    used = Counter(design.plan[layer.name] for design in document.every_design() if design.on_front)
     return {
-        "name": layer["name"],
-        "inputs": layer["in"],
-        "outputs": layer["out"],
-        "uses": layer["uses"],
-        "rows": layer["rows"],
-        "params": layer["params"],
-        "share": layer["share"],
+        "name": layer.name,
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
+        "uses": layer.uses,
+        "rows": layer.rows,
+        "params": layer.params,
+        "share": layer.share,
         "macs": mine,
         "mac_share": mine / max(sum(macs), 1),
-        "rank": layer["effective_rank"],
-        "whitened": None if whitened is None else whitened["effective_rank"],
-        "side": min(layer["in"], layer["out"]),
-        "chosen": chosen,
-        "kept_dense": layer["kept_dense"],
-        "options": [] if layer["kept_dense"] else [_option(x, chosen, used) for x in layer["options"]],
+        "rank": layer.effective_rank,
+        "whitened": None if whitened is None else whitened.effective_rank,
+        "side": min(layer.inputs, layer.outputs),
+        "chosen": "" if chosen is None else str(chosen),
+        "kept_dense": layer.kept_dense,
+        "options": [] if layer.kept_dense else [_option(x, chosen, used) for x in layer.options],
     }
 
 
-def _option(option: Any, chosen: str, used: Counter[str]) -> dict[str, Any]:
+def _option(option: Option, chosen: Choice | None, used: Counter[Choice]) -> dict[str, Any]:
     return {
-        "text": option["factorization"],
-        "recommended": option["factorization"] == chosen,
-        "params": option["params"],
-        "flops": option["flops"],
-        "warm": _latency(option["warm_us"]),
-        "cold": _latency(option["cold_us"]),
-        "weight_error": option["weight_error"],
-        "output_error": option["output_error"],
-        "peak": option["peak_activation_bytes"],
-        "deviation": option["kernel_error"],
-        "used": used[option["factorization"]],
+        "text": str(option.choice),
+        "recommended": option.choice == chosen,
+        "params": option.params,
+        "flops": option.flops,
+        "warm": _latency(option.latency.warm),
+        "cold": _latency(option.latency.cold),
+        "weight_error": option.weight_error,
+        "output_error": option.output_error,
+        "peak": option.peak_activation_bytes,
+        "deviation": option.kernel_error,
+        "used": used[option.choice],
     }
 
 
-def _latency(values: list[float]) -> tuple[float, str, str]:
-    middle, low, high = values
-    return middle, us_text(middle), f"{us_text(low)}..{us_text(high)}"
+def _latency(latency: Latency | None) -> tuple[float, str, str]:
+    """Return what a cell sorts by, and the texts of the latency and of its bracket."""
+    if latency is None:
+        return -1.0, "", ""
+    return latency.us, us_text(latency.us), f"{us_text(latency.low_us)}..{us_text(latency.high_us)}"
 
 
 def _funnels(document: Document) -> tuple[list[dict[str, Any]], list[str]]:
-    found = [(layer["name"], layer["funnel"]) for layer in document["layers"] if layer["funnel"]["stages"]]
-    stages = list(dict.fromkeys(stage["stage"] for _, funnel in found for stage in funnel["stages"]))
+    found = [(layer.name, layer.funnel) for layer in document.layers if layer.funnel.stages]
+    stages = list(dict.fromkeys(stage.stage for _, funnel in found for stage in funnel.stages))
     rows = []
     for name, funnel in found:
-        counts = {stage["stage"]: count_text(stage["designs"]) for stage in funnel["stages"]}
-        gap = f"{funnel['gap']:.2%}" if funnel["gap"] else "exact"
+        counts = {stage.stage: count_text(stage.designs) for stage in funnel.stages}
+        gap = f"{funnel.gap:.2%}" if funnel.gap else "exact"
         rows.append({"name": name, "counts": [counts.get(stage, "") for stage in stages], "gap": gap})
     return rows, stages
 
@@ -291,14 +267,14 @@ def _left_out(count: int, which: str) -> str:
 
 
 def _latency_facts(document: Document) -> list[tuple[str, str]]:
-    made, latency = document["settings"], document["latency"]
+    target, meter = document.target, document.meter
     facts = [
-        ("kind", latency["kind"]),
-        ("meter", document["meter"]),
-        ("core", made["core"]),
-        ("clock", f"{made['clock_mhz']:g} MHz"),
-        ("covers", latency["covers"]),
-        ("bracket", latency.get("bracket", "")),
+        ("kind", meter.kind),
+        ("meter", meter.name),
+        ("core", target.core),
+        ("clock", f"{target.clock_mhz:g} MHz"),
+        ("covers", document.latency.covers),
+        ("bracket", meter.bracket),
         ("cache regime", regime_text(document)),
         ("on the board", board_text(document)),
         ("check", "every kernel's output was compared with a float64 reference before its latency counted"),
@@ -307,9 +283,11 @@ def _latency_facts(document: Document) -> list[tuple[str, str]]:
 
 
 def _facts_again(document: Document) -> list[tuple[str, str]]:
-    made = document["settings"]
-    digests = [("model", document["model"]["sha256"]), *document.get("data_sha256", {}).items()]
-    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    facts = [("seed", made["seed"]), ("plans evaluated at most", made["budget"]), ("method", made["method"])]
-    facts += [("search space", made["space"]), ("versions", versions)]
-    return [*facts, *((f"SHA-256 of {name}", digest) for name, digest in digests if digest)]
+    made, data = document.settings, document.data
+    digests = [("model", document.model.sha256), ("calib", data.calib.sha256)]
+    digests += [("eval", data.eval.sha256), ("test", data.test.sha256)]
+    versions = ", ".join(f"{name} {version}" for name, version in document.versions.items())
+    facts = [("seed", str(made.seed)), ("plans evaluated at most", made.budget), ("method", document.space.method)]
+    facts += [("search space", document.space.source), ("versions", versions)]
+    facts += [(f"SHA-256 of {name}", digest) for name, digest in digests]
+    return [(name, str(value)) for name, value in facts if value]

@@ -1,4 +1,4 @@
-"""Plotly figures of an exploration, each from the content of ``front.json`` alone.
+"""Plotly figures of an exploration, each from the document of an exploration alone.
 
 Shapes, not colours alone, tell what a design is. Names come from users and Plotly reads texts as a kind of HTML, so
 every name is escaped here.
@@ -11,26 +11,15 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.document import (
-    ROLES,
-    chosen_score,
-    drawn_range,
-    every_design,
-    factorized,
-    is_verified,
-    loss_error,
-    reported_interval,
-    reported_score,
-    role_of,
-    shown_name,
-    shown_value,
-)
 from lrfdse.report.numbers import count_text, points_text, times_text, us_text
+from lrfdse.results.roles import ROLES, drawn_range, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from lrfdse.report.document import DesignEntry, Document
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
+    from lrfdse.results.layers import LayerFacts, Spectrum
 
 SYMBOLS = {
     "recommended": "star",
@@ -74,7 +63,7 @@ def pareto_figure(document: Document) -> go.Figure:
     figure = _scatter(document, "latency_us", "params", "Parameters against latency", coloured=True)
     bar = {"thickness": 10, "outlinewidth": 0, "len": 0.9, "title": {"text": f"{_score_name(document)} (%)"}}
     # Of errors the small ones are good.
-    figure.update_layout(coloraxis={"colorscale": _SCALE, "colorbar": bar, "reversescale": not is_verified(document)})
+    figure.update_layout(coloraxis={"colorscale": _SCALE, "colorbar": bar, "reversescale": not document.verified})
     if (ends := drawn_range(document)) is not None:
         figure.update_layout(coloraxis={"cmin": _percent(ends[0]), "cmax": _percent(ends[1])})
     return figure
@@ -96,10 +85,10 @@ def funnel_figure(document: Document) -> go.Figure:
     import plotly.graph_objects as go
 
     groups: dict[tuple[tuple[str, int], ...], list[str]] = {}
-    for layer in document["layers"]:
-        stages = tuple((stage["stage"], stage["designs"]) for stage in layer["funnel"]["stages"])
+    for layer in document.layers:
+        stages = tuple((stage.stage, stage.designs) for stage in layer.funnel.stages)
         if stages:
-            groups.setdefault(stages, []).append(layer["name"])
+            groups.setdefault(stages, []).append(layer.name)
     figure = go.Figure()
     shown = sorted(groups.items(), key=lambda item: -item[0][0][1])[:MOST_LAYERS]
     for index, (stages, names) in enumerate(shown):
@@ -129,14 +118,14 @@ def spectra_figure(document: Document) -> go.Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    known = [layer for layer in document["layers"] if (layer.get("spectra") or {}).get("weight")]
-    for index, layer in enumerate(sorted(known, key=lambda layer: -layer["params"])[:MOST_LAYERS]):
-        name = _short(layer["name"], _LEGEND)
+    known = [layer for layer in document.layers if layer.spectra.weight is not None]
+    for index, layer in enumerate(sorted(known, key=lambda layer: -layer.params)[:MOST_LAYERS]):
+        name = _short(layer.name, _LEGEND)
         for dash, kind, found in zip(_LINES, ("weight", "whitened"), _spectra(layer), strict=True):
             if found is None:
                 continue
             label = name if kind == "weight" else f"{name}, whitened"
-            points = [p for p in zip(found["ranks"], found["values"], found["errors"], strict=True) if p[1] > 0]
+            points = [p for p in zip(found.ranks, found.values, found.errors, strict=True) if p[1] > 0]
             figure.add_scatter(
                 x=[rank for rank, _, _ in points],
                 y=[value for _, value, _ in points],
@@ -147,20 +136,20 @@ def spectra_figure(document: Document) -> go.Figure:
                 line={"color": _cycle(index), "width": 1.6, "dash": dash},
                 hoverinfo="text",
                 hovertext=[
-                    f"{label}<br>singular value {rank} of {found['size']}: {value:.3g} of the largest"
+                    f"{label}<br>singular value {rank} of {found.size}: {value:.3g} of the largest"
                     f"<br>error of the best matrix of rank {rank}: {error:.1%}"
                     for rank, value, error in points
                 ],
             )
             figure.add_scatter(
-                x=[found["effective_rank"]],
-                y=[_at(points, found["effective_rank"])],
+                x=[found.effective_rank],
+                y=[_at(points, found.effective_rank)],
                 mode="markers",
                 showlegend=False,
                 legendgroup=str(index),
                 marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": _cycle(index)}},
                 hoverinfo="text",
-                hovertext=[f"{label}<br>effective rank {found['effective_rank']:.1f} of {found['size']}"],
+                hovertext=[f"{label}<br>effective rank {found.effective_rank:.1f} of {found.size}"],
             )
     _style(figure, "Singular values (dotted: whitened)", x="rank", y="singular value / largest")
     figure.update_yaxes(type="log", exponentformat="power", dtick=1)
@@ -168,8 +157,8 @@ def spectra_figure(document: Document) -> go.Figure:
     return figure
 
 
-def _spectra(layer: Any) -> tuple[Any, Any]:
-    return layer["spectra"]["weight"], layer["spectra"].get("whitened")
+def _spectra(layer: LayerFacts) -> tuple[Spectrum | None, Spectrum | None]:
+    return layer.spectra.weight, layer.spectra.whitened
 
 
 def _at(points: Sequence[tuple[int, float, float]], rank: float) -> float | None:
@@ -181,7 +170,7 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    designs = every_design(document)
+    designs = document.every_design()
     # What matters most is drawn last, so nothing lies over it.
     for role in reversed(ROLES):
         listed = [design for design in designs if role_of(design, document) == role]
@@ -224,7 +213,7 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
                 legendrank=ROLES.index(role),
             )
     titles = {
-        "latency_us": f"latency, {document['latency']['kind']} (µs)",
+        "latency_us": f"latency, {document.meter.kind} (µs)",
         "params": "parameters",
         "score": f"{_score_name(document)} (%)",
     }
@@ -235,39 +224,39 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
     return figure
 
 
-def hover_text(design: DesignEntry, document: Document) -> str:
+def hover_text(design: DesignFacts, document: Document) -> str:
     """Return what the pointer shows on a design: costs against the original, score, plan."""
-    base, score = document["baseline"], _score_name(document)
-    bracket = f"[{us_text(design['latency_low_us'])}..{us_text(design['latency_high_us'])}]"
+    base, score = document.baseline, _score_name(document)
+    bracket = f"[{us_text(design.charged.low_us)}..{us_text(design.charged.high_us)}]"
     lines = [
-        f"<b>{html.escape(design['id'])}</b> {role_of(design, document)}",
-        f"parameters {design['params']:,} {_against(base['params'], design['params'])}",
-        f"latency {us_text(design['latency_us'])} µs {bracket} {document['latency']['kind']} "
-        f"{_against(base['latency_us'], design['latency_us'])}",
+        f"<b>{html.escape(design.id)}</b> {role_of(design, document)}",
+        f"parameters {design.params:,} {_against(base.params, design.params)}",
+        f"latency {us_text(design.charged.us)} µs {bracket} {document.meter.kind} "
+        f"{_against(base.charged.us, design.charged.us)}",
     ]
-    value, error = shown_value(design, document), loss_error(design)
-    if not is_verified(document):
+    value, error = shown_value(design, document), design.loss_error
+    if not document.verified:
         lines.append(f"{score} {'unknown' if value is None else f'{value:.2%}'}, loss not measured")
     else:
         lines.append(f"{score} {value:.2%} {_interval(design)}")
-    if design["id"] != base["id"] and is_verified(document):
-        change = points_text(reported_score(design) - reported_score(base))
+    if design.id != base.id and document.verified:
+        change = points_text(design.reported_score - base.reported_score)
         lines.append(f"{change}{'' if error is None else f' ± {100 * error:.2f}'} points from the original")
-    if design["accuracy"] is not None:
-        change = points_text(chosen_score(design) - chosen_score(base))
+    if design.test_score is not None:
+        change = points_text(design.chosen_score - base.chosen_score)
         lines.append(
-            f"on the data that choose {chosen_score(design):.2%}, "
-            f"{change} ± {100 * design['loss_standard_error']:.2f} points"
+            f"on the data that choose {design.chosen_score:.2%}, "
+            f"{change}{'' if design.chosen_error is None else f' ± {100 * design.chosen_error:.2f}'} points"
         )
-    plan = [f"{_short(name)} = {html.escape(text)}" for name, text in factorized(design).items()]
+    plan = [f"{_short(name)} = {html.escape(str(choice))}" for name, choice in design.changed().items()]
     lines += plan[:_MOST_PLAN_LINES]
     if len(plan) > _MOST_PLAN_LINES:
         lines.append(f"and {len(plan) - _MOST_PLAN_LINES} more layers")
     return "<br>".join(line.strip() for line in lines)
 
 
-def _interval(design: DesignEntry) -> str:
-    bounds = reported_interval(design)
+def _interval(design: DesignFacts) -> str:
+    bounds = design.reported_interval
     return "" if bounds is None else f"[{100 * bounds[0]:.1f}..{100 * bounds[1]:.1f}]"
 
 
@@ -276,22 +265,22 @@ def _against(before: float, after: float) -> str:
     return f"({text.replace('x', '×')})" if text else ""
 
 
-def _value(design: DesignEntry, key: str, document: Document) -> float | None:
-    if key != "score":
-        return float(design[key])
-    value = shown_value(design, document)
-    return None if value is None else _percent(value)
+def _value(design: DesignFacts, key: str, document: Document) -> float | None:
+    if key == "score":
+        value = shown_value(design, document)
+        return None if value is None else _percent(value)
+    return {"latency_us": design.charged.us, "params": float(design.params)}[key]
 
 
-def _error(designs: Sequence[DesignEntry], key: str, document: Document) -> dict[str, Any] | None:
+def _error(designs: Sequence[DesignFacts], key: str, document: Document) -> dict[str, Any] | None:
     """Return the bracket of a latency, or one standard error of a score's loss against the original."""
     look = {"thickness": 1, "width": 0, "color": _LINE}
     if key == "latency_us":
-        above = [design["latency_high_us"] - design["latency_us"] for design in designs]
-        below = [design["latency_us"] - design["latency_low_us"] for design in designs]
+        above = [design.charged.high_us - design.charged.us for design in designs]
+        below = [design.charged.us - design.charged.low_us for design in designs]
         return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
-    if key == "score" and is_verified(document) and any(loss_error(design) is not None for design in designs):
-        return {"type": "data", "array": [_percent(loss_error(design) or 0.0) for design in designs], **look}
+    if key == "score" and document.verified and any(design.loss_error is not None for design in designs):
+        return {"type": "data", "array": [_percent(design.loss_error or 0.0) for design in designs], **look}
     return None
 
 

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.errors import InputError
-from lrfdse.report.document import read_document
 from lrfdse.report.page.content import content_of
+from lrfdse.results.read import read_document
 
 if TYPE_CHECKING:
-    from lrfdse.report.document import Document
+    from lrfdse.results.document import Document
 
 _PAGE = Path(__file__).parent
 
 
 def report_html(document: Document) -> str:
-    """Return the page for the content of a ``front.json``; equal documents give equal pages.
+    """Return the page of an exploration's document; equal documents give equal pages.
 
     Raises
     ------

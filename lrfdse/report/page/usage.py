@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.document import recommended_of
-
 if TYPE_CHECKING:
-    from lrfdse.report.document import Document
+    from collections.abc import Mapping, Sequence
+
+    from lrfdse.results.designs import KernelArgument, KernelFunction
+    from lrfdse.results.document import Document
+    from lrfdse.results.layers import Choice
 
 
 def usage_of(document: Document) -> dict[str, Any] | None:
     """Return what a page says about using the recommended design, or None where no files of it were kept."""
-    design = recommended_of(document)
-    if design is None or not design["model"]:
+    design = document.best
+    if design is None or not design.model:
         return None
-    model = design["model"]
-    factors = design["plan"]
-    kernels = [_kernel(kernel, factors) for kernel in document.get("kernels", ())]
-    factorized = [k for k, row in zip(document.get("kernels", ()), kernels, strict=True) if row["compressed"]]
-    shown = max(factorized or document.get("kernels", ()), key=_weights, default=None)
+    model = design.model
+    kernels = [_kernel(kernel, design.plan) for kernel in document.kernels]
+    compressed = [kernel for kernel, row in zip(document.kernels, kernels, strict=True) if row["compressed"]]
+    shown = max(compressed or document.kernels, key=_weights, default=None)
     return {
         "model": model,
         "folder": model.rpartition("/")[0] + "/",
@@ -37,13 +38,13 @@ def python_snippet(model: str) -> str:
     return f"import onnxruntime\n\nsession = onnxruntime.InferenceSession({model!r})"
 
 
-def c_snippet(kernel: dict[str, Any]) -> str:
-    """Return C that calls a kernel of `front.json`: its buffers, its weights by the header's offsets, one call.
+def c_snippet(kernel: KernelFunction) -> str:
+    """Return C that calls a kernel: its buffers, its weights by the header's offsets, one call.
 
     The call is made only on a machine that has what the kernel was compiled for.
     """
-    name, symbol, listed = kernel["name"], kernel["symbol"], kernel["arguments"]
-    buffers = [a for a in listed if a["role"] in ("input", "output", "work")]
+    name, symbol, listed = kernel.name, kernel.symbol, kernel.arguments
+    buffers = [a for a in listed if a.role in ("input", "output", "work")]
     comments = {"input": "in", "output": "out", "work": "scratch"}
     width = max(len(_declared(symbol, a)) for a in buffers)
     lines = [
@@ -52,7 +53,7 @@ def c_snippet(kernel: dict[str, Any]) -> str:
         f"/* the bytes of {name}.weights.bin: linked in, in flash or mapped; 64-byte alignment is fastest */",
         f"extern const unsigned char {symbol}_weights[];",
         "",
-        *(f"{_declared(symbol, a):{width}} /* {comments[a['role']]} */" for a in buffers),
+        *(f"{_declared(symbol, a):{width}} /* {comments[a.role]} */" for a in buffers),
         "",
         f"int run_{symbol}(void)",
         "{",
@@ -65,35 +66,36 @@ def c_snippet(kernel: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _declared(symbol: str, argument: dict[str, Any]) -> str:
-    return f"static float {symbol}_{argument['name']}[{int(argument['floats'])}];"
+def _declared(symbol: str, argument: KernelArgument) -> str:
+    return f"static float {symbol}_{argument.name}[{argument.elements}];"
 
 
-def _call(symbol: str, listed: list[dict[str, Any]]) -> str:
+def _call(symbol: str, listed: Sequence[KernelArgument]) -> str:
     gap = ",\n" + " " * (len(symbol) + 5)
     values = [
-        f"(const float *)({symbol}_weights + {symbol.upper()}_{a['name'].upper()}_OFFSET)"
-        if a["role"] in ("weight", "bias")
-        else f"{symbol}_{a['name']}"
+        f"(const float *)({symbol}_weights + {symbol.upper()}_{a.name.upper()}_OFFSET)"
+        if a.role in ("weight", "bias")
+        else f"{symbol}_{a.name}"
         for a in listed
     ]
     return gap.join(values)
 
 
-def _kernel(kernel: dict[str, Any], plan: dict[str, str]) -> dict[str, Any]:
-    factorization = plan[kernel["layer"]]
+def _kernel(kernel: KernelFunction, plan: Mapping[str, Choice]) -> dict[str, Any]:
+    choice = plan[kernel.layer]
     return {
-        "layer": kernel["layer"],
-        "name": kernel["name"],
-        "symbol": kernel["symbol"],
-        "rows": kernel["rows"],
-        "relu": kernel["relu"],
-        "weights": 4 * _weights(kernel),
-        "scratch": 4 * sum(a["floats"] for a in kernel["arguments"] if a["role"] == "work"),
-        "factorization": factorization,
-        "compressed": factorization != "dense",
+        "layer": kernel.layer,
+        "name": kernel.name,
+        "symbol": kernel.symbol,
+        "rows": kernel.rows,
+        "relu": kernel.relu,
+        "weights": _weights(kernel),
+        "scratch": sum(argument.bytes for argument in kernel.arguments if argument.role == "work"),
+        "factorization": str(choice),
+        "compressed": not choice.is_original,
     }
 
 
-def _weights(kernel: dict[str, Any]) -> int:
-    return sum(int(a["floats"]) for a in kernel["arguments"] if a["role"] in ("weight", "bias"))
+def _weights(kernel: KernelFunction) -> int:
+    """Return the bytes of the arrays that a weights file holds."""
+    return sum(argument.bytes for argument in kernel.arguments if argument.role in ("weight", "bias"))

@@ -11,7 +11,7 @@ import typer
 
 from lrfdse.cli.app import app
 from lrfdse.explore.inputs import settings_for
-from lrfdse.report.command import command_of
+from lrfdse.results.command import command_of
 from lrfdse.results.settings import Data, Limits
 
 NEUTRAL = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from lrfdse.report.paths import relative, source
+from lrfdse.results.paths import relative, source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,138 @@
+"""What was asked: the model, the data, the target with its meter, the search space, the options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from lrfdse.base.codec import expected
+from lrfdse.ir.latency import MeterKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """The model that was explored."""
+
+    name: str = expected("")
+    """What a person calls it: the name of its file, or of its folder where the file is called model.onnx."""
+    path: str = expected("")
+    sha256: str = expected("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """The data of one role."""
+
+    path: str | None = expected(None)
+    """The file; null where none was given: then random inputs, or a part of another role's data, took its place."""
+    sha256: str | None = expected(None)
+    """Digest of the samples that were used; null where there were none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFiles:
+    """The data by role."""
+
+    calib: DataFile = expected(DataFile())
+    """What layers were fitted on."""
+    eval: DataFile = expected(DataFile())
+    """What chose among designs."""
+    test: DataFile = expected(DataFile())
+    """What reported scores are of; it chose nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFacts:
+    """The machine that the designs are for."""
+
+    name: str
+    digest: str = expected("")
+    """Digest of its whole description."""
+    source: str | None = expected(None)
+    """What `--target` takes: a name that ships, or a TOML file."""
+    isa: str | None = expected(None)
+    """The instruction set; null in documents that do not say."""
+    core: str = expected("")
+    """The core in words."""
+    clock_mhz: float = expected(0.0)
+    l1_kib: int | None = expected(None)
+    """Data cache of the first level, KiB."""
+    last_level_kib: int | None = expected(None)
+    """Last-level cache, KiB: weights that fit are charged warm."""
+    provenance: Mapping[str, str] = expected({})
+    """Where the numbers of its description come from: "published: ..." or "assumed: ...", by field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterFacts:
+    """The meter that the latencies of designs come from."""
+
+    name: str
+    kind: MeterKind
+    """Whether latencies were measured on the target's hardware, or modelled."""
+    bracket: str = expected("")
+    """What the low and the high end of every latency mean."""
+    procedure: str = expected("")
+    """How it obtains a latency, as the end of a sentence that begins "the latency is modelled"; empty in documents that
+    do not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyFacts:
+    """What the latencies of designs are."""
+
+    unit: Literal["us"] = expected("us")
+    covers: str = expected("")
+    """The part of the model whose latency they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceFacts:
+    """The search space."""
+
+    source: str | None = expected(None)
+    """What `--space` takes: a name that ships, or a TOML file."""
+    digest: str = expected("")
+    """Digest of its whole description."""
+    method: str = expected("")
+    """How factors are fitted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the recommended design had to satisfy; null asks for nothing."""
+
+    max_drop: float | None = expected(None)
+    """Largest loss of the metric on the data that choose."""
+    max_params: int | None = expected(None)
+    max_latency_us: float | None = expected(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The options of the exploration that are not facts of the model, the data, the target or the space."""
+
+    limits: Limits = expected(Limits())
+    meter: str = expected("auto")
+    seed: int = expected(0)
+    metric: str | None = expected(None)
+    """The metric that was asked for; null leaves the choice to the data."""
+    correct: bool = expected(False)
+    """Whether layers are fitted to what the compressed ones before them feed them."""
+    shape: Mapping[str, tuple[int, ...]] = expected({})
+    """Sizes of the inputs whose dynamic sizes were fixed."""
+    eval_samples: int | None = expected(None)
+    """Samples drawn from the data that choose; null means all."""
+    proxy: str | None = expected(None)
+    """What predicted losses; null in documents that do not say."""
+    sampler: str | None = expected(None)
+    """What proposed plans around the knapsack's; null in documents that do not say."""
+    minutes: float | None = expected(None)
+    """After how many minutes no new plan was begun; null means never."""
+    budget: int | None = expected(None)
+    """Most plans that were evaluated; null in documents that do not say."""
+    accept_unverified: bool = expected(False)
+    """Whether a design was to be recommended without evaluation data, too."""
+    keep: int | None = expected(None)
+    """Most designs that were written out beside the recommended one; null in documents that do not say."""

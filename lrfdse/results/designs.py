@@ -1,0 +1,187 @@
+"""What was found of each design, and how the recommended one is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lrfdse.base.codec import expected
+from lrfdse.ir.latency import Latency, Regime
+from lrfdse.results.layers import Choice, Latencies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The metric on the data of one role."""
+
+    value: float
+    interval: tuple[float, float] | None = expected(None)
+    """95 % interval; null where the metric gives no value a sample."""
+    loss_standard_error: float | None = expected(None)
+    """Standard error of the loss against the original; null where it is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorCost:
+    """What one operator of the whole model costs."""
+
+    name: str
+    op: str
+    latency: Latencies = Latencies()
+    flash_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeModel:
+    """What the whole model costs, not its fully-connected layers alone; null where it was not compiled as a whole."""
+
+    latency: Latencies = Latencies()
+    flash_bytes: int | None = None
+    """Code and weights in read-only memory."""
+    arena_bytes: int | None = None
+    """Working memory."""
+    operators: tuple[OperatorCost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardKernel:
+    """One use of a layer on a board."""
+
+    layer: str
+    use: int
+    factorization: str
+    storage: str
+    latency: Latencies
+    """Wall clock: median with the quartiles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardFacts:
+    """What a board took for a design: wall clock, never part of the design's own latency."""
+
+    whole: Latency | None
+    """All kernels once, one after another: median with the quartiles; null without kernels."""
+    layers: tuple[BoardKernel, ...]
+    repeats: int
+    """Samples of each time."""
+    description: Mapping[str, Any]
+    """What the board says of itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesignFacts:
+    """A compressed version of the whole model, or the original."""
+
+    id: str
+    """Eight hexadecimal digits, a digest of the plan."""
+    params: int
+    """Stored elements of all fully-connected layers."""
+    weight_bytes: int
+    """What they take in flash."""
+    flops: int
+    """FLOPs of all fully-connected layers in one inference; a MAC is two."""
+    cache_regime: Regime
+    """The regime that the design is charged in: warm where its weights fit the last-level cache."""
+    latency: Latencies
+    """Of all fully-connected layers; known at least in the cache regime of the design."""
+    fidelity: float | None = expected(None)
+    """Agreement with the original on the data that choose, random inputs where the document is not verified."""
+    output_error: float | None = expected(None)
+    """Relative error of the model's first output on the same data, in Frobenius norm; null where that output is whole
+    numbers or not finite, and in documents that do not say."""
+    eval_score: Score | None = expected(None)
+    """The metric on the same data; null where it is unknown."""
+    test_score: Score | None = expected(None)
+    """The metric on the test data, which choose nothing; null without such data."""
+    plan: Mapping[str, Choice] = expected({})
+    """What became of each layer, by its name."""
+    origin: str = expected("")
+    """What proposed the design."""
+    refined: bool = expected(False)
+    """Whether its factors were refined by the outputs of the whole model."""
+    on_front: bool = expected(False)
+    """Whether no other design is as good in parameters, latency and score; where the document is not verified, in
+    parameters, latency and output error."""
+    model: str | None = expected(None)
+    """Path of its ONNX file; null where that was not kept."""
+    board: BoardFacts | None = expected(None)
+    """What a board took; null where none was asked."""
+    whole_model: WholeModel = WholeModel()
+
+    @property
+    def charged(self) -> Latency:
+        """The latency that counts: that of the design's cache regime, of all fully-connected layers."""
+        found = self.latency.at(self.cache_regime)
+        if found is None:
+            raise ValueError(f"design {self.id} has no latency in its cache regime")
+        return found
+
+    @property
+    def chosen_score(self) -> float:
+        """Score on the data that choose designs, a fraction: fidelity where there is no other."""
+        if self.eval_score is not None:
+            return self.eval_score.value
+        if self.fidelity is None:
+            raise ValueError(f"design {self.id} was not scored")
+        return self.fidelity
+
+    @property
+    def reported_score(self) -> float:
+        """Score to report, a fraction: on the test data, which choose nothing, where there are some."""
+        return self.chosen_score if self.test_score is None else self.test_score.value
+
+    @property
+    def chosen_error(self) -> float | None:
+        """Standard error of the loss on the data that choose designs, a fraction; None where unknown."""
+        return None if self.eval_score is None else self.eval_score.loss_standard_error
+
+    @property
+    def loss_error(self) -> float | None:
+        """Standard error of the loss on the data that `reported_score` is of, a fraction; None where unknown."""
+        score = self.eval_score if self.test_score is None else self.test_score
+        return None if score is None else score.loss_standard_error
+
+    @property
+    def reported_interval(self) -> tuple[float, float] | None:
+        """95 % interval of `reported_score`; None where unknown."""
+        score = self.eval_score if self.test_score is None else self.test_score
+        return None if score is None else score.interval
+
+    @property
+    def board_latency(self) -> Latency | None:
+        """What a board took for all fully-connected layers; None where none was asked."""
+        return None if self.board is None else self.board.whole
+
+    def changed(self) -> dict[str, Choice]:
+        """Return the layers that are not as the model has them, with what they became."""
+        return {name: choice for name, choice in self.plan.items() if not choice.is_original}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelArgument:
+    """One pointer of a kernel's C function."""
+
+    name: str
+    role: Literal["input", "weight", "bias", "output", "work"]
+    element: str
+    """Type of what it points to."""
+    elements: int
+    """How many of them the kernel may touch."""
+    bytes: int
+    """What they take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelFunction:
+    """One C function of the recommended design."""
+
+    layer: str
+    name: str
+    """What its files are called."""
+    symbol: str
+    """The C function."""
+    rows: int
+    relu: bool
+    arguments: tuple[KernelArgument, ...]
+    """In the order of the C parameters."""

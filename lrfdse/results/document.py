@@ -1,0 +1,115 @@
+"""The document of an exploration, which ``front.json`` holds: every noun frozen, every field a key.
+
+Fractions are between 0 and 1, latencies in microseconds, paths relative to the folder of the file. Fields without a
+default are there in every document; those of `expected` in every whole one, but not in one that was cut down to what a
+gate reads. A field with another default came after the first documents of its version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from lrfdse.base.codec import expected
+from lrfdse.results.asked import Asked, DataFiles, LatencyFacts, MeterFacts, ModelFile, SpaceFacts, TargetFacts
+from lrfdse.results.designs import DesignFacts, KernelFunction
+from lrfdse.results.layers import LayerFacts, UntouchedPart
+
+SCHEMA_VERSION: Literal[2] = 2
+"""Version of the document's form: a new key leaves it, a key that goes or changes its meaning raises it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """Everything that an exploration was asked and found."""
+
+    schema_version: Literal[2] = expected(SCHEMA_VERSION)
+    model: ModelFile
+    target: TargetFacts
+    meter: MeterFacts
+    latency: LatencyFacts = expected(LatencyFacts())
+    metric: str
+    """What designs are chosen by: "accuracy", "fidelity" or the name of another metric."""
+    verified: bool = expected(True)
+    """Whether the data that choose are the user's; else scores are of random inputs, and no loss was measured."""
+    classes_hit: int | None = expected(None)
+    """Classes that the original puts the data that choose into; null where its output is no class scores."""
+    data: DataFiles = expected(DataFiles())
+    space: SpaceFacts = expected(SpaceFacts())
+    settings: Asked
+    versions: Mapping[str, str] = expected({})
+    """Of lrfdse, its libraries and the tools that the meter ran."""
+    command: str | None = expected(None)
+    """Repeats the exploration, for a POSIX shell in this folder; null in documents that do not say."""
+    notes: tuple[str, ...] = expected(())
+    """What a reader must know about these numbers."""
+    recommended: str | None
+    """Id of the recommended design; null where nothing satisfies the limits, or nobody measured what designs lose."""
+    svd_at_equal_size: str | None = expected(None)
+    """Id of the best SVD design at no more parameters than the recommended one; null where there is none."""
+    baseline: DesignFacts
+    """The original."""
+    designs: tuple[DesignFacts, ...]
+    """The front, uniform SVD, and SVD at equal size, by latency."""
+    dominated: tuple[DesignFacts, ...] = expected(())
+    """Every other design that was evaluated."""
+    evaluated: int | None = expected(None)
+    """How many designs were evaluated; null in documents that do not say."""
+    plan_gap: float = expected(0.0)
+    """Relative gap of the knapsack over layers; 0 is exact."""
+    layers: tuple[LayerFacts, ...] = expected(())
+    untouched: tuple[UntouchedPart, ...] = expected(())
+    kernels: tuple[KernelFunction, ...] = expected(())
+    """The C functions of the recommended design, in the order of the layers."""
+
+    @property
+    def title(self) -> str:
+        """What a person calls the model."""
+        return self.model.name or model_name(self.model.path)
+
+    def every_design(self) -> list[DesignFacts]:
+        """Return every evaluated design once, the original included, slowest first."""
+        found = {design.id: design for design in (self.baseline, *self.designs, *self.dominated)}
+        return sorted(found.values(), key=lambda design: (-design.charged.us, -design.params, design.id))
+
+    def design(self, identity: str) -> DesignFacts | None:
+        """Return the design of that id, or None where there is none."""
+        every = (self.baseline, *self.designs, *self.dominated)
+        return next((design for design in every if design.id == identity), None)
+
+    @property
+    def best(self) -> DesignFacts | None:
+        """The recommended design; None where there is none."""
+        return None if self.recommended is None else self.design(self.recommended)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing is recommended because nobody measured what designs lose, whatever the limits."""
+        return self.recommended is None and not (self.verified or self.settings.accept_unverified)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectionDocument:
+    """What can be said of a model before anything is compiled."""
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    model: ModelFile
+    target: TargetFacts
+    space: SpaceFacts
+    layers: tuple[LayerFacts, ...]
+    """They have no options yet."""
+    untouched: tuple[UntouchedPart, ...]
+
+
+def model_name(path: str) -> str:
+    """Return what a person calls the model.
+
+    >>> model_name("../../nets/lenet.onnx"), model_name("../lenet/model.onnx"), model_name("../model.onnx")
+    ('lenet', 'lenet', '')
+    """
+    file = PurePosixPath(path)
+    if file.stem != "model":
+        return file.stem
+    return "" if file.parent.name in ("", "..") else file.parent.name

@@ -1,0 +1,171 @@
+"""What was found of each layer, and of what is no layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrfdse.base.codec import expected
+from lrfdse.ir.latency import Latency, Regime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latencies:
+    """A latency in both cache regimes, each with its bracket."""
+
+    warm: Latency | None = expected(None)
+    """With the weights in the last-level cache; null where unknown."""
+    cold: Latency | None = expected(None)
+    """With the weights in DRAM; null where unknown."""
+
+    def at(self, regime: Regime) -> Latency | None:
+        """Return the latency in a cache regime."""
+        return self.warm if regime == "warm" else self.cold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What became of a layer."""
+
+    factorization: str
+    """Its text: `dense`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]`."""
+    storage: str = expected("float32")
+    """The form in which its weights are stored."""
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the layer is as the model has it."""
+        return self.factorization == "dense" and self.storage == "float32"
+
+    def __str__(self) -> str:
+        return self.factorization if self.storage == "float32" else f"{self.factorization} {self.storage}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spectrum:
+    """The singular values of one matrix, at about a hundred ranks."""
+
+    size: int
+    """How many singular values there are."""
+    effective_rank: float
+    """Exponential of the entropy of all singular values divided by their sum."""
+    ranks: tuple[int, ...]
+    values: tuple[float, ...]
+    """The singular value at each rank, relative to the largest."""
+    errors: tuple[float, ...]
+    """The relative error, in Frobenius norm, of the best matrix of each rank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spectra:
+    """The spectra of a layer."""
+
+    weight: Spectrum | None = None
+    whitened: Spectrum | None = None
+    """Of the weight times a root of its inputs' covariance; null without calibration data."""
+    inputs: Spectrum | None = None
+    """Of a root of its inputs' covariance; null without calibration data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """How many designs of a layer one filter left."""
+
+    stage: str
+    designs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funnel:
+    """How the designs of a layer were narrowed down; no stages where the layer was not explored."""
+
+    stages: tuple[Stage, ...] = ()
+    gap: float = 0.0
+    """Largest relative distance between the surrogate front found and the exact one; 0 is exact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One choice for a layer, fitted, compiled, run and measured."""
+
+    factorization: str
+    storage: str
+    params: int
+    """Stored elements, bias included."""
+    weight_bytes: int
+    """What they take in flash."""
+    flops: int
+    peak_activation_bytes: int
+    """Working memory of the layer."""
+    weight_error: float
+    """Relative Frobenius error of the weight."""
+    output_error: float | None
+    """Relative error of the layer's output on calibration data; null without such data."""
+    loss: float | None = None
+    """Second-order estimate of what the model loses a sample with this layer alone compressed, in nats (class scores)
+    or half squared units of the output; null where it is not known."""
+    latency: Latencies
+    kernel_error: float | None
+    """Largest deviation of the kernels' outputs from their references, relative to the largest element; null in
+    documents that do not say."""
+    schedules: tuple[str, ...]
+    """How each use's kernel is laid out in registers."""
+
+    @property
+    def choice(self) -> Choice:
+        """The choice, as plans name it."""
+        return Choice(factorization=self.factorization, storage=self.storage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A choice for a layer whose kernel crashed, computed wrong numbers or could not be compiled."""
+
+    factorization: str
+    storage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFacts:
+    """A fully-connected layer."""
+
+    name: str
+    inputs: int
+    outputs: int
+    uses: int = expected(1)
+    """Places of the graph that share its weight."""
+    rows: int = expected(1)
+    """Rows of its inputs in one inference, over all uses."""
+    params: int = expected(0)
+    """Stored elements, bias included."""
+    weight_bytes: int = expected(0)
+    """What they take in flash, as the model has them."""
+    share: float = expected(0.0)
+    """Fraction of the parameters of all fully-connected layers."""
+    peak_activation_bytes: int = expected(0)
+    """Working memory of the layer as the model has it."""
+    effective_rank: float = expected(0.0)
+    """Of the weight: the exponential of the entropy of its singular values."""
+    spectra: Spectra = expected(Spectra())
+    kept_dense: str | None = expected(None)
+    """Why the layer was not explored; null where it was."""
+    funnel: Funnel = expected(Funnel())
+    options: tuple[Option, ...] = expected(())
+    """What was measured, the original first."""
+    failures: tuple[Failure, ...] = expected(())
+
+    def option(self, choice: Choice) -> Option | None:
+        """Return the option that is that choice, or None."""
+        return next((option for option in self.options if option.choice == choice), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntouchedPart:
+    """A part of the model that has parameters and was left as it is."""
+
+    name: str
+    op: str
+    params: int
+    weight_bytes: int | None = expected(None)
+    """What they take in flash; null in documents that do not say."""
+    reason: str

@@ -1,0 +1,321 @@
+"""From the finished exploration to its document, and from the document to ``front.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrfdse.base.codec import to_plain
+from lrfdse.base.files import write_atomically
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.storage import FLOAT32
+from lrfdse.results.asked import (
+    Asked,
+    DataFile,
+    DataFiles,
+    LatencyFacts,
+    Limits,
+    MeterFacts,
+    ModelFile,
+    SpaceFacts,
+    TargetFacts,
+)
+from lrfdse.results.command import command_of
+from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Score
+from lrfdse.results.document import Document, InspectionDocument
+from lrfdse.results.layers import (
+    Choice,
+    Failure,
+    Funnel,
+    Latencies,
+    LayerFacts,
+    Option,
+    Spectra,
+    Spectrum,
+    Stage,
+    UntouchedPart,
+)
+from lrfdse.results.paths import relative, source
+from lrfdse.results.read import FRONT
+from lrfdse.targets.catalog import noun_digest
+
+if TYPE_CHECKING:
+    from lrfdse.board.result import BoardRun
+    from lrfdse.ir.layer import Untouched
+    from lrfdse.ir.plan import Design
+    from lrfdse.results import exploration as found
+    from lrfdse.results.settings import Settings
+
+_STORAGE = FLOAT32
+_COVERS = "the sum over the model's fully-connected layers; the rest of the model is not in it"
+
+
+def document_of(exploration: found.Exploration) -> Document:
+    """Return the document of an exploration; it holds no time of day, so equal explorations give equal documents."""
+    settings = exploration.settings
+    designs = {design.id: _design(design, exploration) for design in (exploration.baseline, *exploration.designs)}
+    listed = [design.id for design in exploration.designs if _is_listed(design, exploration)]
+    left = [design.id for design in exploration.designs if design.id not in {*listed, exploration.baseline.id}]
+    return Document(
+        model=ModelFile(
+            name=_name(settings.model),
+            path=relative(settings.model, settings.output),
+            sha256=exploration.model_sha256,
+        ),
+        target=_target(settings),
+        meter=MeterFacts(
+            name=exploration.meter,
+            kind=exploration.meter_kind,
+            bracket=exploration.bracket,
+            procedure=exploration.procedure,
+        ),
+        latency=LatencyFacts(covers=_COVERS),
+        metric=exploration.metric,
+        verified=exploration.verified,
+        classes_hit=exploration.classes_hit,
+        data=_data(settings, exploration.data_sha256),
+        space=_space(settings),
+        settings=_asked(settings),
+        versions=dict(exploration.versions),
+        command=command_of(settings),
+        notes=exploration.notes,
+        recommended=exploration.recommended,
+        svd_at_equal_size=exploration.plain,
+        baseline=designs[exploration.baseline.id],
+        designs=tuple(designs[identity] for identity in listed),
+        dominated=tuple(designs[identity] for identity in left),
+        evaluated=len(exploration.designs),
+        plan_gap=exploration.plan_gap,
+        layers=tuple(_layer(result) for result in exploration.layers),
+        untouched=tuple(_untouched(part) for part in exploration.untouched),
+        kernels=exploration.kernels,
+    )
+
+
+def inspection_of(inspection: found.Inspection) -> InspectionDocument:
+    """Return what ``lrfdse inspect --json`` prints."""
+    settings = inspection.settings
+    return InspectionDocument(
+        model=ModelFile(name=_name(settings.model), path=str(settings.model), sha256=inspection.model_sha256),
+        target=_target(settings),
+        space=_space(settings),
+        layers=tuple(_layer(result) for result in inspection.layers),
+        untouched=tuple(_untouched(part) for part in inspection.untouched),
+    )
+
+
+def board_of(run: BoardRun) -> BoardFacts:
+    """Return what a document says of a design on a board."""
+    layers = tuple(
+        BoardKernel(
+            layer=kernel.layer,
+            use=kernel.use,
+            factorization=str(kernel.spec.factorization),
+            storage=str(_STORAGE),
+            latency=Latencies(warm=_latency(kernel.warm), cold=_latency(kernel.cold)),
+        )
+        for kernel in run.kernels
+    )
+    whole = None if run.whole is None else _latency(run.whole)
+    return BoardFacts(whole=whole, layers=layers, repeats=run.repeats, description=dict(run.board))
+
+
+def json_of(document: Document | InspectionDocument) -> str:
+    """Return a document as JSON text without a line's end after it; equal documents give equal texts."""
+    return json.dumps(to_plain(document), indent=1)
+
+
+def write_document(document: Document, folder: Path) -> None:
+    """Write ``front.json`` into an output folder by atomic rename.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written.
+    """
+    write_atomically(folder / FRONT, json_of(document) + "\n")
+
+
+def _is_listed(design: Design, exploration: found.Exploration) -> bool:
+    """Whether the design belongs into tables: on the front, or a baseline to compare with."""
+    return design.id in (*exploration.front, exploration.plain) or design.origin == "uniform-svd"
+
+
+def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
+    plan = dict(design.plan.choices)
+    parts = [result.option(plan[result.layer.name]) for result in exploration.layers]
+    chosen, reported = design.eval_accuracy, None
+    if exploration.metric == "fidelity":
+        chosen = design.fidelity
+    if design.accuracy is not None:
+        reported = _score(design.accuracy, design.accuracy_interval, design.accuracy_error)
+    run = exploration.boards.get(design.id)
+    return DesignFacts(
+        id=design.id,
+        params=design.params,
+        weight_bytes=_STORAGE.bytes_of(design.params),
+        flops=design.flops,
+        cache_regime=design.regime,
+        latency=Latencies(
+            warm=_sum([part.warm for part in parts]),
+            cold=_sum([part.cold for part in parts]),
+        ),
+        fidelity=design.fidelity,
+        output_error=None if design.output_error is None else _rounded(design.output_error),
+        eval_score=None if chosen is None else _score(chosen, design.eval_interval, design.standard_error),
+        test_score=reported,
+        plan={name: _choice(str(shape)) for name, shape in design.plan.choices},
+        origin=design.origin,
+        refined=design.refined,
+        on_front=design.id in exploration.front,
+        model=f"designs/{design.id}/model.onnx" if design.id in exploration.kept else None,
+        board=None if run is None else board_of(run),
+    )
+
+
+def _score(value: float, interval: tuple[float, float] | None, error: float | None) -> Score:
+    return Score(
+        value=value,
+        interval=None if interval is None else (_rounded(interval[0]), _rounded(interval[1])),
+        loss_standard_error=None if error is None else _rounded(error),
+    )
+
+
+def _layer(result: found.LayerResult) -> LayerFacts:
+    layer = result.layer
+    return LayerFacts(
+        name=layer.name,
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        uses=len(layer.uses),
+        rows=layer.rows,
+        params=layer.params,
+        weight_bytes=_STORAGE.bytes_of(layer.params),
+        share=round(result.share, 6),
+        peak_activation_bytes=FLOAT32.bytes_of(result.dense.peak(layer.rows)),
+        effective_rank=round(result.effective_rank, 3),
+        spectra=Spectra(
+            weight=_spectrum(result.spectrum),
+            whitened=_spectrum(result.whitened),
+            inputs=_spectrum(result.activations),
+        ),
+        kept_dense=result.kept_dense,
+        funnel=Funnel(
+            stages=tuple(Stage(stage=stage, designs=count) for stage, count in result.funnel.stages),
+            gap=result.funnel.gap,
+        ),
+        options=tuple(_option(option) for option in result.options),
+        failures=tuple(
+            Failure(factorization=text, storage=str(_STORAGE), reason=reason)
+            for text, reason in result.failures.items()
+        ),
+    )
+
+
+def _option(option: found.MeasuredChoice) -> Option:
+    return Option(
+        factorization=option.text,
+        storage=str(_STORAGE),
+        params=option.params,
+        weight_bytes=_STORAGE.bytes_of(option.params),
+        flops=option.cost.flops,
+        peak_activation_bytes=FLOAT32.bytes_of(option.cost.peak),
+        weight_error=_rounded(option.weight_error),
+        output_error=None if option.output_error is None else _rounded(option.output_error),
+        loss=None if option.loss is None else _rounded(option.loss),
+        latency=Latencies(warm=_latency(option.warm), cold=_latency(option.cold)),
+        kernel_error=_rounded(option.max_error),
+        schedules=option.schedules,
+    )
+
+
+def _choice(factorization: str) -> Choice:
+    return Choice(factorization=factorization, storage=str(_STORAGE))
+
+
+def _spectrum(spectrum: found.Spectrum | None) -> Spectrum | None:
+    if spectrum is None:
+        return None
+    return Spectrum(
+        size=spectrum.size,
+        effective_rank=round(spectrum.effective_rank, 3),
+        ranks=tuple(spectrum.ranks),
+        values=tuple(spectrum.values),
+        errors=tuple(spectrum.errors),
+    )
+
+
+def _untouched(part: Untouched) -> UntouchedPart:
+    return UntouchedPart(
+        name=part.name, op=part.op, params=part.params, weight_bytes=part.weight_bytes, reason=part.reason
+    )
+
+
+def _target(settings: Settings) -> TargetFacts:
+    target = settings.target
+    return TargetFacts(
+        name=target.name,
+        digest=noun_digest(target),
+        source=source(settings.target_source, settings.output),
+        isa=target.isa,
+        core=target.core,
+        clock_mhz=target.clock_mhz,
+        l1_kib=target.l1.kib,
+        last_level_kib=target.last_level.kib,
+        provenance=dict(target.provenance),
+    )
+
+
+def _space(settings: Settings) -> SpaceFacts:
+    return SpaceFacts(
+        source=source(settings.space_source, settings.output),
+        digest=noun_digest(settings.space),
+        method=settings.space.method,
+    )
+
+
+def _data(settings: Settings, digests: Mapping[str, str | None]) -> DataFiles:
+    def file(role: str, path: Path | None) -> DataFile:
+        return DataFile(path=None if path is None else relative(path, settings.output), sha256=digests.get(role))
+
+    data = settings.data
+    return DataFiles(calib=file("calib", data.calib), eval=file("eval", data.eval), test=file("test", data.test))
+
+
+def _asked(settings: Settings) -> Asked:
+    limits = settings.limits
+    return Asked(
+        limits=Limits(max_drop=limits.max_drop, max_params=limits.max_params, max_latency_us=limits.max_latency_us),
+        meter=settings.meter,
+        seed=settings.seed,
+        metric=settings.metric,
+        correct=settings.correct,
+        shape={name: tuple(sizes) for name, sizes in settings.shape.items()},
+        eval_samples=settings.eval_samples,
+        proxy=settings.proxy,
+        sampler=settings.sampler,
+        minutes=settings.minutes,
+        budget=settings.budget,
+        accept_unverified=settings.accept_unverified,
+        keep=settings.keep,
+    )
+
+
+def _name(model: Path) -> str:
+    """Return the model's name: its file's, or its folder's where the file is called model.onnx."""
+    return model.resolve().parent.name if model.stem == "model" else model.stem
+
+
+def _sum(parts: list[Latency]) -> Latency:
+    return _latency(Latency(sum(p.us for p in parts), sum(p.low_us for p in parts), sum(p.high_us for p in parts)))
+
+
+def _latency(latency: Latency) -> Latency:
+    return Latency(_rounded(latency.us), _rounded(latency.low_us), _rounded(latency.high_us))
+
+
+def _rounded(value: float) -> float:
+    """Return seven significant digits: more would be noise, and would differ between machines' libraries."""
+    return float(f"{value:.7g}")

@@ -35,12 +35,14 @@ from benchmarks.results import RAW, TOP, table, write
 from lrfdse.base.events import silent
 from lrfdse.base.store import Store
 from lrfdse.explore.inputs import open_inputs, settings_for
-from lrfdse.explore.layers.fits import fits_of
+from lrfdse.explore.layers.fits import explored_layers, open_fits
 from lrfdse.explore.layers.options import study_layers
 from lrfdse.explore.plans.assemble import assemble, metric_of, plan_of, warm_params
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.proxy import predicted_errors
-from lrfdse.explore.plans.stages import tables, told_apart
+from lrfdse.explore.plans.search import tables
+from lrfdse.explore.plans.stages import told_apart
+from lrfdse.explore.requests import data_request, files_of, fit_request, kernel_request
 from lrfdse.ir.plan import Design
 from lrfdse.meters.meter import open_meter
 from lrfdse.repair.builder import Builder
@@ -59,18 +61,19 @@ class Task:
     """A model with its tables, and what is known of its plans."""
 
     def __init__(self, settings: Settings) -> None:
-        inputs, cache = open_inputs(settings), Store(settings.cache)
-        builder = Builder(inputs.model, fits_of(settings, inputs.model, inputs.calib, cache, silent))
-        meter = open_meter(settings.meter, settings.target)
+        inputs, cache = open_inputs(files_of(settings), data_request(settings)), Store(settings.cache)
+        model, calib = inputs.model, inputs.calib
+        fit = fit_request(settings, model, calib, inputs.choosing)
+        fits = open_fits(fit, model, calib, explored_layers(settings.space, model), cache)
+        kernels = kernel_request(settings, open_meter(settings.meter, settings.target))
         self._target = settings.target
-        self._layers = study_layers(settings, inputs.model, builder.fits, meter, cache, silent)
-        self._evaluator = Evaluator(builder, inputs)
+        self._layers = study_layers(settings.space, kernels, model, fits, cache, silent)
+        self._evaluator = Evaluator(Builder(model, fits), inputs)
         self._metric = metric_of(inputs)
         self._known: dict[tuple[str, ...], Design] = {}
         self.fronts = {}
         for proxy in ("output", "loss"):
-            chosen = dataclasses.replace(settings, proxy=proxy)
-            errors = predicted_errors(chosen, inputs, self._layers, self._evaluator, silent)
+            errors = predicted_errors(proxy, fit, inputs, self._layers, self._evaluator, cache, silent)
             warm, cold = tables(self._layers, "warm", errors), tables(self._layers, "cold", errors)
             most = max(1.0, 0.25 * len(self._layers))
             self.fronts[proxy] = plans_by_regime(warm, cold, warm_params(settings.target), max_error=most)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
+
+if TYPE_CHECKING:
+    from lrfdse.ir.layer import Layer, Use
 
 MOST_ARGUMENTS = 30
 """Most arguments that a kernel may have; x, a weight for each core, a bias, y and two work buffers are far fewer.
@@ -70,6 +73,23 @@ class KernelSpec:
     def __str__(self) -> str:
         fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
         return f"{self.outputs}x{self.inputs} {self.factorization} rows={self.rows}{fused}"
+
+
+def kernel_spec(layer: Layer, use: Use, factorization: Factorization, corrected: bool) -> KernelSpec:
+    """Return the kernel of one use of a layer.
+
+    Parameters
+    ----------
+    layer, use
+        The layer, and one of its uses.
+    factorization
+        How the layer is stored and computed.
+    corrected
+        Whether factors come with a correction of the bias, as those fitted on calibration data do: a factorized layer
+        then has a bias even where the use has none. A dense layer is never corrected.
+    """
+    bias = use.bias or (corrected and not factorization.is_dense)
+    return KernelSpec(layer.outputs, layer.inputs, factorization, use.rows, bias, use.relu)
 
 
 @dataclass(frozen=True, slots=True)

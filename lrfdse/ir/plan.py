@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency, Regime
@@ -17,9 +18,13 @@ class Plan:
     """One factorization for every layer of a model, by layer name; the layers that are left out stay dense."""
 
     choices: tuple[tuple[str, Factorization], ...]
+    _by_layer: Mapping[str, Factorization] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_layer", dict(self.choices))
 
     def __getitem__(self, layer: str) -> Factorization:
-        return dict(self.choices)[layer]
+        return self._by_layer[layer]
 
     def texts(self) -> dict[str, str]:
         """Return layer name to factorization text."""
@@ -43,11 +48,11 @@ class Design:
     fidelity: float
     """Agreement with the original model; a fraction."""
     standard_error: float
-    """Standard error of the score drop against the original model, on the data that choose; a fraction."""
+    """Standard error of the score drop on the evaluation data (fraction)."""
     origin: str
     """What proposed the plan: "dense", "uniform-svd", "knapsack" or the sampler's name."""
     refined: bool = False
-    """Whether the scores are of factors that the whole effort was taken for, see `lrfdse.repair.builder.Builder`."""
+    """Whether the scores are of refined factors, see `lrfdse.repair.builder.Builder.factors`."""
     eval_interval: tuple[float, float] | None = None
     """95 % interval of the score on the data that choose; None where the metric gives no value a sample."""
     accuracy_interval: tuple[float, float] | None = None

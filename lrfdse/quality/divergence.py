@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, PlanError, plan_errors
 from lrfdse.model.data import Dataset
 
 if TYPE_CHECKING:
@@ -141,20 +141,20 @@ class Divergences:
 
         Raises
         ------
-        InputError
-            The model cannot be run.
+        PlanError
+            The compressed model cannot be run, or its outputs are not finite.
         """
-        from lrfdse.errors import InputError
         from lrfdse.model.passes.factor import rewrite
 
-        scores = self._scores(rewrite(self._model, factors))
+        version = rewrite(self._model, factors)
+        with plan_errors():
+            scores = self._scores(version)
         found = float(divergences(scores, self._reference, self._loss).mean())
         if not np.isfinite(found):
-            raise InputError("the outputs of the compressed model are not finite")
+            raise PlanError("the outputs of the compressed model are not finite")
         return found / self._whole
 
     def _scores(self, version: ir.Model) -> Array:
-
         return scores_of(self._runtime.run(version, self._data)[self._output], self._loss)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.errors import plan_errors
 from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.refine import Local, refined
 
@@ -146,8 +147,8 @@ class Corrector:
 
         Raises
         ------
-        InputError
-            The model cannot be run on the data.
+        PlanError
+            The compressed model cannot be run on the data.
         """
         from lrfdse.model.passes.cut import levels
 
@@ -229,7 +230,8 @@ class Corrector:
         from lrfdse.repair.moments import moments
 
         version = rewrite(self._model, current)
-        seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
+        with plan_errors():
+            seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
         for name in group:
             weight, weighting = self._model.weight(name), weightings.get(name)
@@ -329,7 +331,9 @@ class Corrector:
         from lrfdse.model.passes.factor import rewrite
         from lrfdse.quality.divergence import divergences
 
-        scores = self._scores(rewrite(self._model, factors), self._held)
+        version = rewrite(self._model, factors)
+        with plan_errors():
+            scores = self._scores(version, self._held)
         found = divergences(scores, self._reference, self._loss)
         return np.nan_to_num(found, nan=_BROKEN, posinf=_BROKEN)
 

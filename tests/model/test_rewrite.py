@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, PlanError
 from lrfdse.formats.onnx import file_content
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
@@ -356,5 +356,5 @@ def test_factors_that_do_not_fit_are_refused(mlp, kit):
     with pytest.raises(ValueError, match="bias shift needs 8"):
         rewrite(model, {"fc1": Factors(good.factorization, good.cores, np.zeros(5), 0.0, None)})
     huge = Factors(good.factorization, (good.cores[0] * 1e300, good.cores[1]), None, 0.0, None)
-    with pytest.raises(InputError, match="leave the range"):
+    with pytest.raises(PlanError, match="leave the range"):
         rewrite(model, {"fc1": huge})

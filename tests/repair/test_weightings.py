@@ -12,13 +12,13 @@ import pytest
 from onnx import numpy_helper
 
 from lrfdse.base.store import Store
-from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.layers.fits import found_fits, open_fits, packed, unpacked
+from lrfdse.explore.layers.fits import FitRequest, FoundFits, data_key, open_fits
 from lrfdse.explore.plans.proxy import power_curve
 from lrfdse.explore.plans.stages import told_apart
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import packed, unpacked
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
 from lrfdse.model.runtime import Runtime
@@ -211,18 +211,13 @@ def test_a_layer_that_matters_little_is_compressed_first(tmp_path):
     assert true(chosen(lambda _, f: f.output_error**2)) > 2 * best
 
 
-def settings_of(folder, cache, **more):
-    return settings_for(folder, "host", cache=cache, **more)
-
-
 def test_fits_with_a_weighting_are_kept_under_keys_of_their_own(chain, tmp_path):
     model, data, *_ = chain
     shape, names = Factorization.svd(16, 20, 3), ["w1", "w2"]
-    classes = settings_of(tmp_path, tmp_path / "cache")
-    numbers = dataclasses.replace(classes, metric="mse")
+    requests = [FitRequest("auto", loss=loss) for loss in ("softmax", "squared")]
     cache = Store(tmp_path / "cache")
     layer = model.layer("w2")
-    one, other = (open_fits(s, model, data, names, cache).factors(layer, shape) for s in (classes, numbers))
+    one, other = (open_fits(each, model, data, names, cache).factors(layer, shape) for each in requests)
     assert one.loss is not None and other.loss is not None
     assert not np.allclose(dense_weight(one.cores), dense_weight(other.cores), atol=1e-4)
     assert weightings_key(model, data, "softmax") != weightings_key(model, data, "squared")
@@ -230,8 +225,7 @@ def test_fits_with_a_weighting_are_kept_under_keys_of_their_own(chain, tmp_path)
     def never():
         raise AssertionError("what is kept was fitted again")
 
-    found = found_fits(classes, model, data, names, cache)
-    found._open = never
+    found = FoundFits(never, names, "auto", data_key(model, data), cache, weightings_key(model, data, "softmax"))
     again = found.factors(layer, shape)
     assert again.loss == one.loss
     np.testing.assert_array_equal(again.cores[0], one.cores[0])
@@ -239,7 +233,7 @@ def test_fits_with_a_weighting_are_kept_under_keys_of_their_own(chain, tmp_path)
 
 def test_weights_alone_have_no_losses(chain, tmp_path):
     model, _, *_ = chain
-    fits = open_fits(settings_of(tmp_path, tmp_path), model, None, ["w2"], Store(tmp_path))
+    fits = open_fits(FitRequest("auto"), model, None, ["w2"], Store(tmp_path))
     assert fits.weightings == {}
     assert fits.factors(model.layer("w2"), Factorization.svd(16, 20, 3)).loss is None
 
@@ -322,6 +316,5 @@ def test_a_shared_weight_counts_once_a_use_where_samples_are_chosen(tmp_path, mo
 def test_a_shared_weight_counts_once_a_use_where_corrections_are_priced(samples, cheap, tmp_path):
     # 64 x 64, two uses of 8 rows, 2 FLOPs a multiply-accumulate: 131,072 FLOPs a sample, of 1e11 that are cheap.
     model = tied(tmp_path / "model.onnx", 64, 8)
-    settings = settings_of(tmp_path, tmp_path)
-    found = Corrections(settings, model, SimpleNamespace(count=samples), None, Store(tmp_path))
+    found = Corrections(model, SimpleNamespace(count=samples), None, Store(tmp_path), loss="squared")
     assert found.always is cheap

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
+from lrfdse.errors import PlanError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.layer import Layer
@@ -54,8 +54,9 @@ class ReplaceLayers(ir.passes.InPlacePass):
         Raises
         ------
         InputError
-            A name is no layer of the model, factors do not fit their layer, or their values leave the graph's element
-            type. The model may then be half changed.
+            A name is no layer of the model, or factors do not fit their layer.
+        PlanError
+            Values leave the graph's element type. The model may then be half changed.
         """
         for name, chosen in self._factors.items():
             layer = self._model.layer(name)
@@ -89,7 +90,9 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
     Raises
     ------
     InputError
-        A name is no layer of the model, or values of factors leave the graph's element type.
+        A name is no layer of the model.
+    PlanError
+        Values of factors leave the graph's element type.
     ValueError
         Factors do not fit their layer.
     """
@@ -258,5 +261,5 @@ class _At:
         with np.errstate(over="ignore"):
             converted = array.astype(self._dtype.numpy())
         if not np.isfinite(converted.astype(np.float64)).all():
-            raise InputError(f"the factors of layer {self._layer.name!r} leave the range of {self._dtype}")
+            raise PlanError(f"the factors of layer {self._layer.name!r} leave the range of {self._dtype}")
         return self._emit.constant(label, converted)

@@ -14,7 +14,7 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.ir.layer import Layer
 from lrfdse.quality.divergence import Loss
-from lrfdse.repair.weightings import output_weightings
+from lrfdse.repair.weightings import output_weightings, weightings_key
 from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -191,19 +193,12 @@ def _checked_c(lines: list[str], link: str) -> bool:
     """Return whether zig takes C99 for a triple, without any header and without a warning."""
     from lrfdse.toolchain.programs import require_zig
 
-    warnings = (
-        "-Wall",
-        "-Wextra",
-        "-Wconversion",
-        "-Wundef",
-        "-pedantic",
-        "-Werror",
-        "-Wno-unused-command-line-argument",
-    )
-    options = ("-std=c99", "-ffreestanding", *warnings, "-fsyntax-only", "-x", "c", "-")
-    command = [require_zig().path, "cc", "-target", link, *options]
-    text = "\n".join((*lines, "typedef int end_of_file;", ""))
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False).returncode == 0
+    options = ("-std=c99", "-ffreestanding", "-Wall", "-Wextra", "-Wconversion", "-Wundef", "-pedantic", "-Werror")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "asked.c")
+        source.write_text("\n".join((*lines, "typedef int end_of_file;", "")), encoding="ascii")
+        command = [require_zig().path, "cc", "-target", link, *options, "-c", str(source), "-o", f"{folder}/asked.o"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _kernels(target: Target) -> Iterator[Artifact]:

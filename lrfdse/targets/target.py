@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.description import InstructionSet, Vectors
+from lrfdse.targets.isa.needs import Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +87,8 @@ class Target:
     def vectors(self) -> Vectors:
         """What vector instructions of this machine can do; nothing where kernels are scalar code."""
         return self.instruction_set.vectors if self.lanes > 1 else Vectors()
+
+    @property
+    def needs(self) -> Needs:
+        """What every kernel of this target needs of the machine that runs it."""
+        return self.instruction_set.needs(self.cpu, self.features, self.lanes)

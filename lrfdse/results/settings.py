@@ -114,6 +114,7 @@ class Options(TypedDict, total=False):
     budget: int
     keep: int
     workers: int
+    helped_after: float
     seed: int
     metric: str | None
     eval_samples: int | None

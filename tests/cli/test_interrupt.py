@@ -21,7 +21,7 @@ import ctypes, subprocess, sys
 from lrfdse.explore import run
 from lrfdse.cli import main
 
-def hold(settings):
+def hold(files, request):
     child = subprocess.Popen(["sleep", "300"])
     print("stuck", flush=True)
     # PyDLL keeps the interpreter's lock, as LAPACK does when SciPy calls it.

@@ -137,7 +137,7 @@ def test_an_artifact_with_another_hash_is_refused(cut, tmp_path):
         (
             "code",
             {**code_identity()["code"], "lrfdse.repair.moments": "0", "onnxruntime": "0.1"},
-            r"than this machine has \(lrfdse\.model\.moments, onnxruntime\)",
+            r"than this machine has \(lrfdse\.repair\.moments, onnxruntime\)",
         ),
         ("score", "mine:score 0123", "its code on this machine is not that of whoever explores"),
     ],
@@ -264,7 +264,7 @@ def test_the_whole_space_is_tried_where_the_budget_allows(small_folder, shared_c
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--sampler", "nsga9"], 2, "no such sampler; there are nsga2"),
+        (["--sampler", "nsga9"], 2, "unknown sampler 'nsga9': choose from nsga2"),
         (["--study", "nonsense"], 2, "not a storage (like sqlite:///"),
         (["--study", "postgresql://me:hunter2@127.0.0.1:1/x"], 4, "cannot open the study's storage"),
         (["--study", "grpc://me:hunter2@/x"], 2, "grpc://HOST:PORT"),

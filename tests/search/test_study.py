@@ -319,7 +319,7 @@ def test_a_refusal_names_the_parts_that_differ(file: Place) -> None:
     code = {"lrfdse.repair.moments": "aa", "numpy": "2.1", "scipy": "1.16"}
     open_study(file.url, file.name, CHOICES, identity={**IDENTITY, "code": code}).close()
     check_study(file.url, file.name, {**IDENTITY, "code": dict(code)})
-    with pytest.raises(InputError, match=r"of another code, which differs in lrfdse\.model\.moments, scipy: choose"):
+    with pytest.raises(InputError, match=r"of another code, which differs in lrfdse\.repair\.moments, scipy: choose"):
         check_study(file.url, file.name, {**IDENTITY, "code": {**code, "lrfdse.repair.moments": "ab", "scipy": "1.17"}})
     more = {f"part{k}": "" for k in range(9)}
     with pytest.raises(InputError, match="differs in part0, part1, part2, part3, part4, part5 and 3 more: choose"):

@@ -9,10 +9,11 @@ from pathlib import Path
 from lrfdse.base.files import write_atomically
 from lrfdse.base.log import LastRun, last_run
 from lrfdse.base.text import clean
-from lrfdse.check.limits import UNMEASURED, Limits, check_limits, eval_loss, recorded_limits
+from lrfdse.check.limits import UNMEASURED, check_limits, eval_loss, limit_names
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
 from lrfdse.check.verdict import Check, CheckReport
 from lrfdse.errors import InputError
+from lrfdse.results.asked import Limits
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document, model_name
 from lrfdse.results.read import FRONT, read_document
@@ -57,7 +58,7 @@ def check(request: Request) -> CheckReport:
     if not file.is_file():
         raise InputError(f"{request.source}: holds no {FRONT}: explore into it first (lrfdse explore MODEL -o DIR)")
     document = read_document(file, whole=False)
-    limits = recorded_limits(document) if request.limits.is_empty else request.limits
+    limits = request.limits if limit_names(request.limits) else document.settings.limits
     baseline = _baseline(request, document, file)
     design = _design(document, request.design, file)
     if design is None and document.is_refused:
@@ -160,5 +161,5 @@ def _no_result(request: Request, run: LastRun) -> CheckReport:
 
 
 def _skipped(limits: Limits, request: Request, reason: str, unmeasured: bool = False) -> list[Check]:
-    names = [*limits.names, *(REGRESSIONS if request.baseline is not None else ())]
+    names = [*limit_names(limits), *(REGRESSIONS if request.baseline is not None else ())]
     return [Check(name, "skip", reason=reason, unmeasured=unmeasured) for name in names]

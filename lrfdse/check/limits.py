@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lrfdse.base.text import clean
 from lrfdse.check.verdict import Check, Loss
 from lrfdse.ir.latency import Latency
+from lrfdse.results.asked import Limits
 from lrfdse.results.designs import DesignFacts, Score
 from lrfdse.results.document import Document
 
@@ -18,36 +17,15 @@ _SLACK = 1e-9
 above the rounding of a difference of fractions (1e-16), far below one sample of any data set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the checked design must satisfy; None asks for nothing."""
-
-    max_latency_us: float | None = None
-    max_params: int | None = None
-    max_drop: float | None = None
-    """Largest loss on the evaluation data, a fraction."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is asked for."""
-        return self.max_latency_us is None and self.max_params is None and self.max_drop is None
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the checks that these limits ask for."""
-        asked = {"latency": self.max_latency_us, "params": self.max_params, "loss": self.max_drop}
-        return [name for name, limit in asked.items() if limit is not None]
+def limit_names(limits: Limits) -> list[str]:
+    """Return the names of the checks that limits ask for; empty where they ask for nothing."""
+    asked = {"latency": limits.max_latency_us, "params": limits.max_params, "loss": limits.max_drop}
+    return [name for name, limit in asked.items() if limit is not None]
 
 
 def eval_loss(document: Document, design: DesignFacts) -> Loss | None:
     """Return what a design loses on the evaluation data; None where nobody measured it."""
     return _lost(design.eval_score, document.original.eval_score) if document.verified else None
-
-
-def recorded_limits(document: Document) -> Limits:
-    """Return the limits that the exploration itself was given."""
-    asked = document.settings.limits
-    return Limits(asked.max_latency_us, asked.max_params, asked.max_drop)
 
 
 def check_limits(document: Document, design: DesignFacts, limits: Limits) -> list[Check]:

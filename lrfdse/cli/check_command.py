@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lrfdse.check.limits import Limits
     from lrfdse.check.verdict import CheckReport
+    from lrfdse.results.asked import Limits
 
 
 def check(
@@ -62,13 +62,13 @@ def check(
 
 
 def _limits(max_latency: str | None, max_params: str | None, max_drop: str | None) -> Limits:
-    from lrfdse.check.limits import Limits
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
+    from lrfdse.results.asked import Limits
 
     return Limits(
-        None if max_latency is None else parse_latency(max_latency, "--max-latency"),
-        None if max_params is None else parse_count(max_params, "--max-params"),
-        None if max_drop is None else parse_drop(max_drop, "--max-drop"),
+        max_drop=None if max_drop is None else parse_drop(max_drop, "--max-drop"),
+        max_params=None if max_params is None else parse_count(max_params, "--max-params"),
+        max_latency_us=None if max_latency is None else parse_latency(max_latency, "--max-latency"),
     )
 
 

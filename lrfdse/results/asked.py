@@ -102,7 +102,7 @@ class SpaceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the recommended design had to satisfy; null asks for nothing."""
+    """What a design must satisfy; null asks for nothing."""
 
     max_drop: float | None = expected(None)
     """Largest loss of the metric on the evaluation data, a fraction."""

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrfdse.check.gate import Request, check
-from lrfdse.check.limits import Limits
 from lrfdse.check.regress import check_regressions
 from lrfdse.errors import InputError
 from lrfdse.ir.latency import Latency
-from lrfdse.results.asked import Asked, MeterFacts, ModelFile, TargetFacts
+from lrfdse.results.asked import Asked, Limits, MeterFacts, ModelFile, TargetFacts
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 from lrfdse.results.layers import Latencies

@@ -17,8 +17,8 @@ from lrfdse.check.gate import Request, check
 from lrfdse.check.github import SUMMARY_BYTES, fitted, outputs, step_summary, workflow_commands
 from lrfdse.check.junit import junit_xml
 from lrfdse.check.lava import lava_lines
-from lrfdse.check.limits import Limits
 from lrfdse.check.verdict import Check, CheckReport
+from lrfdse.results.asked import Limits
 
 names = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(
     [

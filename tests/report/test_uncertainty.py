@@ -11,13 +11,13 @@ from rich.console import Console
 
 from lrfdse.check.gate import Request, check
 from lrfdse.check.github import step_summary
-from lrfdse.check.limits import Limits
 from lrfdse.check.table import check_table
 from lrfdse.report.card import design_card
 from lrfdse.report.page.figures import hover_text
 from lrfdse.report.page.html import report_html
 from lrfdse.report.page.wording import hidden_text, sentence_of, weak_text
 from lrfdse.report.tables import design_table
+from lrfdse.results.asked import Limits
 
 TESTED, EVALUATED = (f"{100 * NormalDist(0, error).inv_cdf(0.975):.2f}" for error in (0.0031, 0.004))
 """Half the 95 % interval of the losses on the test data and on the evaluation data, in points."""

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.report.numbers import change_text, count_text, counted, times_text, us_text
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.page.usage import usage_of
-from lrfdse.report.page.wording import board_text, latency_text, loss_text, regime_text, sentence_of, weak_text
+from lrfdse.report.page.wording import (
+    board_text,
+    latency_sentences,
+    loss_sentences,
+    regime_text,
+    sentence_of,
+    weak_text,
+)
 from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -39,7 +46,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "judged_on": "the evaluation data" if document.verified else "random inputs",
         "has_test": document.original.test_score is not None,
         "sentence": sentence_of(document),
-        "loss": loss_text(document),
+        "loss": loss_sentences(document),
         "facts": _facts(document),
         "notes": document.notes,
         "use": usage_of(document),
@@ -63,7 +70,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "options_open": sum(len(layer["options"]) for layer in layers) <= _OPTIONS_SHOWN,
         "untouched": document.untouched,
         "failures": [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures],
-        "latency_text": latency_text(document),
+        "latency_text": latency_sentences(document),
         "latency_facts": _latency_facts(document),
         "provenance": list(document.target.provenance.items()),
         "command": document.command,

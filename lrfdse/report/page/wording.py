@@ -98,7 +98,7 @@ def hidden_text(document: Document) -> str:
     return f"{weak_text(document, count, ' of the front')}; front.csv has {'it' if count == 1 else 'them all'}"
 
 
-def loss_text(document: Document) -> str:
+def loss_sentences(document: Document) -> str:
     """Return what the recommended design lost, on which data, and how sure that is; empty where there is none."""
     design, original, metric = document.best, document.original, document.metric
     if not document.verified:
@@ -117,7 +117,7 @@ def loss_text(document: Document) -> str:
     )
 
 
-def latency_text(document: Document) -> str:
+def latency_sentences(document: Document) -> str:
     """Return how the latencies were obtained."""
     meter = document.meter
     said = "modelled, none is measured" if meter.kind == "modelled" else "measured"

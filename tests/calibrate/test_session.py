@@ -319,7 +319,7 @@ def test_an_earlier_copy_of_a_program_is_noticed(output, bench, tmp_path, capsys
 
 def test_folders_that_cannot_be_measured_are_refused(output, bench, tmp_path, capsys):
     assert bench(tmp_path / "nothing", "--runner", local()) == 2
-    assert "front.json: cannot be read" in only_line(capsys)
+    assert "nothing: cannot be read" in only_line(capsys)
     for program in output.glob("designs/*/bench"):
         program.unlink()
     assert bench(output, "--runner", local()) == 2

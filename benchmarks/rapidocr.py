@@ -65,9 +65,9 @@ def report(model: Path, found: Path, words: list[str], images: NDArray[np.float3
     """Print the designs of an exploration, and write them to ``rapidocr.md`` in `out`."""
     front = read_document(found)
     rows: list[dict[str, Any]] = []
-    designs = {design.id: design for design in (front.baseline, *front.designs)}
+    designs = {design.id: design for design in (front.original, *front.designs)}
     for design in sorted(designs.values(), key=lambda design: -design.charged.us):
-        original = design.id == front.baseline.id
+        original = design.id == front.original.id
         kept = model if original else found / design.model if design.model else None
         rows.append(
             {

@@ -213,7 +213,7 @@ def bench(
         document = dataclasses.replace(
             document,
             notes=(*(note for note in document.notes if not note.startswith(_NOTE)), *board_notes(runs)),
-            baseline=measured(document.baseline),
+            original=measured(document.original),
             designs=tuple(map(measured, document.designs)),
             dominated=tuple(map(measured, document.dominated)),
         )

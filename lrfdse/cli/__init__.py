@@ -88,7 +88,7 @@ def _failed(error: Exception, arguments: list[str]) -> None:
 
 
 def _interruption(program: str, arguments: list[str]) -> str:
-    """Return the line that is said to who interrupts."""
+    """Return the line shown after Ctrl-C."""
     from lrfdse.cli.interrupt import advice
 
     text = advice(program, arguments)

@@ -115,11 +115,11 @@ def explore(
             layers=tuple(_on_front(result, front) for result in layers),
             untouched=model.untouched,
             metric=metric,
-            baseline=found.baseline,
+            original=found.baseline,
             designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.params, d.id))),
             front=tuple(design.id for design in front),
             recommended=None if found.recommended is None else found.recommended.id,
-            plain=None if found.plain is None else found.plain.id,
+            svd_at_equal_size=None if found.plain is None else found.plain.id,
             kept=tuple(kept),
             notes=(
                 *evidence_notes(inputs, found.recommended or found.baseline, classes),

@@ -22,7 +22,7 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.errors import InputError, LrfdseError
 from lrfdse.report.card import design_card
 from lrfdse.report.markdown import code, plain, table
-from lrfdse.report.numbers import us_text
+from lrfdse.report.numbers import counted, us_text
 from lrfdse.report.page.figures import funnel_figure, pareto_figure
 from lrfdse.report.page.wording import limits_text, sentence_of
 from lrfdse.results.roles import role_of, shown_name, shown_value
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SHOWN = "dashboard"
 """User attribute of the study: the digests of the notes and figures that were put there."""
 INSTALL = "pip install 'lrfdse[dashboard]'"
+"""Command that installs optuna-dashboard."""
 _TYPES = {"model.onnx": "application/octet-stream", "kernels.txt": "text/plain"}
 """Files of a kept design's folder that become artifacts of its trial."""
 
@@ -129,17 +130,17 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
     trials
         Design id to the number of its trial.
     """
-    best, evaluated = document.best, document.evaluated
+    best, plans = document.best, len(trials) if document.evaluated is None else document.evaluated
     kind, metric, shown = document.meter.kind, plain(document.metric), plain(shown_name(document))
-    listed = [design for design in (document.baseline, *document.designs) if design.id in trials]
-    data = "the data that choose designs" if document.verified else "random inputs, which measure no loss"
+    listed = [design for design in (document.original, *document.designs) if design.id in trials]
+    data = "the evaluation data" if document.verified else "random inputs, which measure no loss"
     none = f"Nothing satisfies the limits ({limits_text(document)})."
     rows = [_row(design, document, trials) for design in {design.id: design for design in listed}.values()]
     lines = [
         f"## {plain(document.title)} on {plain(document.target.name)}",
         "",
         f"Low-rank factorizations of the fully-connected layers of {code(document.model.path)} "
-        f"for {plain(document.target.core)}: {len(trials) if evaluated is None else evaluated} plans evaluated. "
+        f"for {plain(document.target.core)}: {counted(plans, 'plan')} evaluated. "
         "Every trial is a plan: a factorization for each layer. "
         f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
         f"their parameters; **score** is {metric} on {data}, a fraction.",
@@ -220,7 +221,7 @@ def _write_notes(
     """Write the cards of study and trials where they are new or others than before; enter their digests in `shown`."""
     import optuna
 
-    listed = {design.id for design in (document.baseline, *document.designs)}
+    listed = {design.id for design in (document.original, *document.designs)}
     for design in entries:
         trial = trials[design.id]
         key = f"trial {trial.number}"

@@ -90,7 +90,7 @@ def _check(document: Document, source: str, whole: bool) -> None:
     """Refuse a document whose parts do not fit together."""
     layers = [layer.name for layer in document.layers] if whole else []
     parts = {"designs": document.designs, "dominated": document.dominated}
-    places = [("baseline", document.baseline)]
+    places = [("original", document.original)]
     places += [(f"{part}[{k}]", design) for part, designs in parts.items() for k, design in enumerate(designs)]
     for where, design in places:
         if design.latency.at(design.cache_regime) is None:

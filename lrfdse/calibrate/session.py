@@ -35,9 +35,10 @@ RECORD = "board.json"
 """Name of the record in the output folder."""
 
 _NO_DESIGN = ""
-"""Of the program that has no kernels and only describes the board."""
+"""The design's id in a program that has no kernels and only describes the board."""
 _NOTE = "on the board: "
 _PROBE_TIMEOUT = 120.0
+"""Most seconds that a board may take to answer for the first time, waking up included; chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from lrfdse.ir.layer import Layer
 
 _POINTS = 100
+"""Singular values of a spectrum that are kept for plots: a third of them one by one from the largest on, the others
+evenly spaced in the logarithm of the rank. Chosen, not measured."""
 _FLOOR = 1e-6
-"""Of the largest singular value: smaller ones, from a Gram matrix in float64, are mostly rounding."""
+"""Singular values below this part of the largest one count as rounding: they come from a Gram matrix in float64."""
 
 
 def spectrum_of(layer: Layer, weight: Callable[[], Array], cache: Store) -> Spectrum:

@@ -41,6 +41,7 @@ COLOURS = {
 }
 """Okabe and Ito's palette, which people with any colour vision can tell apart."""
 _SIZES = {"recommended": 17, "original": 11, "SVD at equal size": 11, "uniform SVD": 10, "front": 9, "dominated": 7}
+"""Diameters of markers in pixels, by what a design is to the reader: the larger, the more it matters. Chosen by eye."""
 
 _SCALE = ((0.0, "#ffe58a"), (0.35, "#7fcdbb"), (0.7, "#2a8cbe"), (1.0, "#1f4e9a"))
 """Colour scale of scores, from pale yellow to dark blue: its lightness alone tells the order."""

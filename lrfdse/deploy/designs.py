@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrfdse.base.events import Event, Listener, silent
-from lrfdse.base.files import write_atomically
+from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
+from lrfdse.deploy.folders import design_folder, mark, remove_other_designs
 from lrfdse.deploy.listing import kernel_text
 from lrfdse.errors import ToolError
 from lrfdse.ir.factorization import Factorization
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 BENCH = "bench"
 """Name of the program in a design's folder."""
+
+_KERNEL_FILES = (".o", ".h", ".weights.bin")
+"""Endings of the files of a kernel."""
 
 _ALIGNMENT = 64
 """Bytes: every array of a weights file starts on a multiple, a cache line on all targets that ship."""
@@ -64,14 +67,12 @@ def keep_designs(
     for done, design in enumerate(kept):
         tell(Event("write", design.id, done, len(kept)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
-        folder = settings.output / "designs" / design.id
+        folder = design_folder(settings.output, design.id)
         write_design(folder, design.plan, schedules, builder, settings.target, design.refined, tell)
     tell(Event("write", "", len(kept), len(kept)))
     ids = sorted(design.id for design in kept)
-    for old in (settings.output / "designs").glob("*/plan.json"):
-        # Written for other settings, or exported: they may not fit the front that is written now.
-        if old.parent.name not in ids:
-            shutil.rmtree(old.parent, ignore_errors=True)
+    # Written for other settings: they may not fit the front that is written now.
+    remove_other_designs(settings.output, ids)
     return ids
 
 
@@ -83,15 +84,25 @@ def write_design(
     target: Target,
     refined: bool = False,
     tell: Listener = silent,
+    exported: bool = False,
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench`` and ``model.onnx`` of a plan; where the model is, all is.
 
     With `refined` the factors are those that the whole effort was taken for. `tell` hears where there is no program.
+    Where the user `exported` the design, no exploration removes it.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written, or ``kernels`` in it is a link.
     """
     from lrfdse.formats.onnx import file_content
 
     factors = builder.factors(plan, refined)
     names, texts, timed = kernel_names(builder.model.layers), [], []
+    written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
+    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", "model.onnx"], exported=exported)
+    folder_below(folder, "kernels")
     for layer in builder.model.layers:
         shape = plan[layer.name]
         for place, (spec, bias) in enumerate(_kernels(layer, shape, builder.model, factors.get(layer.name))):
@@ -115,8 +126,7 @@ def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, t
     except ToolError as error:
         tell(Event("note", f"design {path.parent.name} gets no program for a board: {error}"))
         return
-    write_atomically(path, program)
-    path.chmod(0o755)
+    write_atomically(path, program, 0o777)
 
 
 def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from lrfdse.base.events import silent
 from lrfdse.base.files import sole_writer
 from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design
+from lrfdse.deploy.folders import design_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.layers.fits import fits_of
@@ -97,6 +98,6 @@ def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
         cache = Store(settings.cache)
         fits = fits_of(settings, model, calib, cache, silent)
         builder = Builder(model, fits, open_corrections(settings, model, calib, fits, cache))
-        target = folder / "designs" / design.id
-        write_design(target, Plan(tuple(plan)), schedules, builder, settings.target, design.refined)
+        target = design_folder(folder, design.id)
+        write_design(target, Plan(tuple(plan)), schedules, builder, settings.target, design.refined, exported=True)
     return target / "model.onnx"

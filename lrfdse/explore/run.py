@@ -26,6 +26,7 @@ from lrfdse.explore.plans.stages import check_study, search_plans
 from lrfdse.repair.builder import Builder
 from lrfdse.repair.corrections import open_corrections
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult, StudyPlace
+from lrfdse.results.folder import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ def explore(
     Raises
     ------
     InputError
-        The model, the data or an option cannot be used as given.
+        The model, the data or an option cannot be used as given, or the output folder holds what is not lrfdse's.
     ToolError
         A tool that the target needs is missing or failed, or a board; of a board that fails after the search, all else
         has been written.
@@ -64,6 +65,7 @@ def explore(
     began = time.monotonic()
     deadline = None if settings.minutes is None else began + 60 * settings.minutes
     folder, facts = settings.output, {"model": str(settings.model), "target": settings.target.name}
+    check_output(folder)
     with failures_logged(folder, facts):
         inputs = open_inputs(settings)
         meter = open_meter(settings.meter, settings.target)

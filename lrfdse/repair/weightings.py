@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lrfdse.base.keys import code_key, digest, result_key
 
@@ -46,7 +49,7 @@ def layer_metrics(
         if layer.outputs > MOST_OUTPUTS:
             continue
         own = result_key("metrics", of=key, layer=name)
-        if (stored := cache.get_arrays("metrics", own)) is None:
+        if (stored := cache.get_arrays("metrics", own, partial(_checked, outputs=layer.outputs))) is None:
             data = data or mixed(calib, calib.count, seed)
             made = output_metrics(
                 model, data, [name], loss=loss, samples=_SAMPLES, budget=_BUDGETS[layer.rows == 1], seed=seed
@@ -56,6 +59,14 @@ def layer_metrics(
         if "metric" in stored:
             found[name] = stored["metric"]
     return found
+
+
+def _checked(stored: dict[str, Array], outputs: int) -> dict[str, Array]:
+    """Return what the cache holds of a layer, which is one square matrix or nothing."""
+    for name, matrix in stored.items():
+        if name != "metric" or matrix.shape != (outputs, outputs) or not np.isfinite(matrix).all():
+            raise ValueError(f"{name!r} is no metric of {outputs} outputs")
+    return stored
 
 
 def metrics_key(model: Model, calib: Dataset, loss: Loss, seed: int = 0) -> str:

@@ -80,8 +80,8 @@ class Fits:
         if factorization.is_dense:
             return self.fitter(layer).fit(factorization)
         key = self._key(layer, factorization)
-        if (stored := self._cache.get_arrays("fits", key)) is not None:
-            return unpacked(factorization, stored)
+        if (known := self._cache.get_arrays("fits", key, lambda stored: unpacked(factorization, stored))) is not None:
+            return known
         factors = self.fitter(layer).fit(factorization)
         arrays = packed(factors)
         if factorization.params <= _STORED:
@@ -249,9 +249,19 @@ def packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[n
 def unpacked(
     factorization: Factorization, stored: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]
 ) -> Factors:
-    """Return the factors that `packed` gave the arrays of."""
+    """Return the factors that `packed` gave the arrays of.
+
+    Raises
+    ------
+    KeyError, ValueError
+        An array is missing, or does not fit the factorization.
+    """
     cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
     shift = stored.get("bias_shift")
+    if tuple(core.shape for core in cores) != factorization.core_shapes or not all(np.isfinite(c).all() for c in cores):
+        raise ValueError(f"not the cores of {factorization}")
+    if shift is not None and shift.shape != (factorization.outputs,):
+        raise ValueError(f"not a bias of {factorization}")
     weight_error, output_error, loss = (float(value) for value in stored["errors"])
     return Factors(
         factorization,

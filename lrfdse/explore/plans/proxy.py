@@ -7,11 +7,14 @@ of the model where that is known (`LayerResult.rank_errors`), else over the outp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
@@ -116,12 +119,12 @@ def loss_errors(
     """
     plans = [{result.layer.name: option.text} for result in layers for option in probes(result, points)]
     keys = {_name(plan): result_key("sensitivity", of="loss", by=key, plan=sorted(plan.items())) for plan in plans}
-    losses = {name: float(known) for name, own in keys.items() if (known := cache.get("sensitivity", own)) is not None}
+    losses = {name: known for name, own in keys.items() if (known := cache.get("sensitivity", own, _loss)) is not None}
     if missing := [plan for plan in plans if _name(plan) not in losses]:
         for plan, loss in zip(missing, measure(missing), strict=True):
             if loss is not None:
                 losses[_name(plan)] = loss
-                cache.put("sensitivity", keys[_name(plan)], loss)
+                cache.put("sensitivity", keys[_name(plan)], {"loss": loss})
     found = {}
     for result in layers:
         errors, name = result.rank_errors(), result.layer.name
@@ -236,7 +239,7 @@ def _scored(
     keys = {_name(plan): result_key("sensitivity", of="score", by=key, plan=sorted(plan.items())) for plan in plans}
     found: dict[tuple[tuple[str, str], ...], Scores | None] = {}
     for plan in plans:
-        if (known := _read(cache.get("sensitivity", keys[_name(plan)]))) is not None:
+        if (known := cache.get("sensitivity", keys[_name(plan)], partial(from_plain, Scores))) is not None:
             found[_name(plan)] = known
     missing = [plan for plan in plans if _name(plan) not in found]
     if missing:
@@ -251,11 +254,11 @@ def _name(plan: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(plan.items())
 
 
-def _read(stored: Any) -> Scores | None:
-    try:
-        return Scores.of(stored)
-    except (KeyError, TypeError, ValueError, IndexError):
-        return None
+def _loss(stored: Any) -> float:
+    """Return a loss as the cache keeps it."""
+    if type(loss := stored["loss"]) not in (int, float) or not math.isfinite(loss):
+        raise ValueError(f"{loss!r} is no loss")
+    return float(loss)
 
 
 def _fitted(

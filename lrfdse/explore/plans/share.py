@@ -7,16 +7,17 @@ joins fetches them and refuses what has another hash. No path of the machine tha
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.codec import from_plain, to_plain
 from lrfdse.base.events import Event, Listener
-from lrfdse.base.files import write_atomically
+from lrfdse.base.files import folder_below, open_regular, read_regular, write_atomically
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.identity import store_of
 from lrfdse.results.settings import Data, Settings
@@ -61,13 +62,14 @@ def publish(study: Queue, settings: Settings, layers: tuple[LayerResult, ...], m
     except OSError as error:
         raise InputError(f"--artifacts {folder}: cannot be made: {error.strerror or error}") from error
     store, known, notes = _store(folder), study.facts().get(SHARED) or {}, dict[str, Any]()
-    with tempfile.TemporaryDirectory(prefix="lrfdse-") as temporary:
-        for role, content in _parts(settings, layers, model).items():
+    parts = _parts(settings, layers, model)
+    with temporary_folder() as temporary:
+        for role, content in parts.items():
             sha256 = hashlib.sha256(content).hexdigest()
-            if known.get(role, {}).get("sha256") == sha256 and _holds(store, known[role]["artifact"], sha256):
+            if known.get(role, {}).get("sha256") == sha256 and _holds(folder, known[role], sha256):
                 notes[role] = known[role]
                 continue
-            path = Path(temporary) / _file(role)
+            path = temporary / _file(role)
             tell(Event("note", f"sharing {path.name} ({len(content):,} bytes)"))
             try:
                 path.write_bytes(content)
@@ -123,7 +125,10 @@ def _is_whole(notes: Any) -> bool:
     if not isinstance(notes, Mapping) or not {"job", "model"} <= set(notes) <= {"job", "model", *_ROLES}:
         return False
     return all(
-        isinstance(note, Mapping) and isinstance(note.get("artifact"), str) and _is_hash(note.get("sha256"))
+        isinstance(note, Mapping)
+        and isinstance(note.get("artifact"), str)
+        and _is_hash(note.get("sha256"))
+        and type(note.get("bytes")) is int
         for note in notes.values()
     )
 
@@ -135,10 +140,10 @@ def _is_hash(value: Any) -> bool:
 def _fetched(role: str, note: Mapping[str, Any], folder: Path, cache: Path) -> Path:
     """Return the path of a part in the cache, where every file is named by its hash and checked on each use."""
     sha256 = str(note["sha256"])
-    path = cache / "shared" / sha256 / _file(role)
-    if path.is_file() and _hash(path) == sha256:
+    path = folder_below(cache, "shared", sha256) / _file(role)
+    if _hash(path) == sha256:
         return path
-    content = _content(_store(folder), note["artifact"])
+    content = _content(folder, note)
     if content is None:
         raise InputError(
             f"--artifacts {folder}: holds no {_file(role)} of this study; name the folder that the exploration uses"
@@ -156,7 +161,7 @@ def _document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
         if isinstance(document["settings"], dict) and isinstance(document["layers"], list):
             return dict(document)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InputError(f"{path}: not the job of a study; it was shared by another version")
 
@@ -167,21 +172,28 @@ def _store(folder: Path) -> FileSystemArtifactStore:
     return FileSystemArtifactStore(str(folder))
 
 
-def _content(store: FileSystemArtifactStore, artifact: str) -> bytes | None:
-    from optuna.artifacts.exceptions import ArtifactNotFound
-
+def _content(folder: Path, note: Mapping[str, Any]) -> bytes | None:
+    """Return what the store holds under the name in a study's note; of a file larger than the note says, nothing."""
+    artifact = str(note["artifact"])
+    if artifact in (".", "..") or Path(artifact).name != artifact:
+        return None
     try:
-        with store.open_reader(artifact) as reader:
-            return reader.read()
-    except (ArtifactNotFound, OSError, ValueError):
+        return read_regular(folder / artifact, int(note["bytes"]), links=False)
+    except OSError as error:
+        return b"" if error.errno == errno.EFBIG else None
+    except ValueError:
         return None
 
 
-def _holds(store: FileSystemArtifactStore, artifact: str, sha256: str) -> bool:
-    content = _content(store, artifact)
+def _holds(folder: Path, note: Mapping[str, Any], sha256: str) -> bool:
+    content = _content(folder, note)
     return content is not None and hashlib.sha256(content).hexdigest() == sha256
 
 
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the digest of a regular file; "" where there is none."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

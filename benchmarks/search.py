@@ -35,12 +35,14 @@ from benchmarks.results import RAW, TOP, table, write
 from lrfdse.base.events import silent
 from lrfdse.base.store import Store
 from lrfdse.explore.inputs import open_inputs, settings_for
-from lrfdse.explore.layers.fits import fits_of
+from lrfdse.explore.layers.fits import explored_layers, open_fits
 from lrfdse.explore.layers.options import study_layers
 from lrfdse.explore.plans.assemble import assemble, metric_of, plan_of, warm_params
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.proxy import predicted_errors
-from lrfdse.explore.plans.stages import tables, told_apart
+from lrfdse.explore.plans.search import tables
+from lrfdse.explore.plans.stages import told_apart
+from lrfdse.explore.requests import data_request, files_of, fit_request, kernel_request
 from lrfdse.ir.plan import Design
 from lrfdse.meters.meter import open_meter
 from lrfdse.repair.builder import Builder
@@ -49,7 +51,7 @@ from lrfdse.search.plans.knapsack import plans_by_regime
 from lrfdse.search.plans.spread import spread
 from lrfdse.search.plans.tables import PlanFront
 from lrfdse.search.samplers.builtin import open_sampler
-from lrfdse.search.samplers.protocol import Space, Told
+from lrfdse.search.samplers.protocol import Observation, Space
 
 WORST_LOSS = 0.10
 WAYS = ("knapsack", "knapsack by output", "nsga2", "knapsack, nsga2", "knapsack, evolution", "random")
@@ -59,18 +61,19 @@ class Task:
     """A model with its tables, and what is known of its plans."""
 
     def __init__(self, settings: Settings) -> None:
-        inputs, cache = open_inputs(settings), Store(settings.cache)
-        builder = Builder(inputs.model, fits_of(settings, inputs.model, inputs.calib, cache, silent))
-        meter = open_meter(settings.meter, settings.target)
+        inputs, cache = open_inputs(files_of(settings), data_request(settings)), Store(settings.cache)
+        model, calib = inputs.model, inputs.calib
+        fit = fit_request(settings, model, calib, inputs.choosing)
+        fits = open_fits(fit, model, calib, explored_layers(settings.space, model), cache)
+        kernels = kernel_request(settings, open_meter(settings.meter, settings.target))
         self._target = settings.target
-        self._layers = study_layers(settings, inputs.model, builder.fits, meter, cache, silent)
-        self._evaluator = Evaluator(builder, inputs)
+        self._layers = study_layers(settings.space, kernels, model, fits, cache, silent)
+        self._evaluator = Evaluator(Builder(model, fits), inputs)
         self._metric = metric_of(inputs)
         self._known: dict[tuple[str, ...], Design] = {}
         self.fronts = {}
         for proxy in ("output", "loss"):
-            chosen = dataclasses.replace(settings, proxy=proxy)
-            errors = predicted_errors(chosen, inputs, self._layers, self._evaluator, silent)
+            errors = predicted_errors(proxy, fit, inputs, self._layers, self._evaluator, cache, silent)
             warm, cold = tables(self._layers, "warm", errors), tables(self._layers, "cold", errors)
             most = max(1.0, 0.25 * len(self._layers))
             self.fronts[proxy] = plans_by_regime(warm, cold, warm_params(settings.target), max_error=most)
@@ -86,10 +89,10 @@ class Task:
             self._known[plan] = assemble(named, self._layers, self._target, scores, "")
         return self._known[plan]
 
-    def told(self, plan: tuple[str, ...]) -> Told:
+    def observation_of(self, plan: tuple[str, ...]) -> Observation:
         """Return a plan as samplers see it."""
         design = self.design(plan)
-        return Told(plan, (design.latency.us, float(design.params), design.score(self._metric)))
+        return Observation(plan, (design.latency.us, float(design.params), design.score(self._metric)))
 
     def point(self, plan: tuple[str, ...]) -> tuple[float, float, float]:
         """Return what a plan gains of what could be gained: in params, in latency, and in loss avoided."""
@@ -123,8 +126,8 @@ def tried(task: Task, way: str, budget: int, seed: int) -> Iterator[tuple[str, .
         return
     sampler = open_sampler(then or way)
     while (left := budget - len(plans)) > 0:
-        told = [task.told(plan) for plan in plans]
-        new = sampler.propose(task.space, told, set(plans), seed, min(left, sampler.batch or left))
+        observed = [task.observation_of(plan) for plan in plans]
+        new = sampler.propose(task.space, observed, set(plans), seed, min(left, sampler.batch or left))
         if not new:
             return
         plans.extend(new)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LrfdseError(Exception):
     """Base of every error that lrfdse raises on purpose; `exit_code` is what the command line returns."""
@@ -13,6 +16,29 @@ class InputError(LrfdseError):
     """The model, the data, an option or a configuration file cannot be used as given."""
 
     exit_code = 2
+
+
+class PlanError(LrfdseError):
+    """A plan cannot be evaluated: its compressed model cannot be run, or its outputs cannot be graded.
+
+    This alone is kept as a plan's result. Whatever else goes wrong while a plan is evaluated is a defect, or the
+    machine's, and ends the run.
+    """
+
+
+@contextmanager
+def plan_errors() -> Iterator[None]:
+    """Raise `PlanError` for an `InputError`: where a plan's model is run and graded, the user's input is not to blame.
+
+    >>> with plan_errors():
+    ...     raise InputError("output 'y' changes its shape")
+    Traceback (most recent call last):
+    lrfdse.errors.PlanError: output 'y' changes its shape
+    """
+    try:
+        yield
+    except InputError as error:
+        raise PlanError(str(error)) from error
 
 
 class NoDesignError(LrfdseError):

@@ -1,15 +1,19 @@
 /* The program of a design that runs on a board: checks and times every kernel, and prints one JSON document.
  *
- * Linked with a design's kernels, a table that calls them, and one block of data (lrfdse/deploy/bench_data.py): no C library,
- * so one static file runs on any Linux of its instruction set. bench_system.c is the system below.
+ * Linked with a design's kernels, a table that calls them, and one block of data (lrfdse/deploy/bench_data.py): no C
+ * library, so one static file runs on any Linux of its instruction set. bench_system.c is the system below. Compiled with
+ * LRF_MOST_ARGUMENTS, the arguments of a kernel at most, and LRF_TOLERANCE, the largest relative error of its output.
  */
 #include "bench.h"
 
-enum { MAX_ARGUMENTS = 30, LINE = 64, MAX_CALLS = 1 << 20, MAX_REPEATS = 1001, FILL = 0xFF };
+#include "system.h"
+
+enum { LINE = 64, MAX_CALLS = 1 << 20, MAX_REPEATS = 1001, FILL = 0xFF };
 enum { ROLE_INPUT, ROLE_WEIGHT, ROLE_BIAS, ROLE_OUTPUT, ROLE_WORK };
 
 #define MAGIC 0x3148434e4542464cull
-#define TOLERANCE 1e-4
+#define TEXT_OF(value) #value
+#define TEXT(value) TEXT_OF(value)
 
 struct data {
     uint64_t magic, kernels, head, head_bytes, arena_bytes, text_bytes, vector_bits;
@@ -20,7 +24,7 @@ struct argument {
 };
 struct kernel {
     uint64_t text, text_bytes, expected, arguments;
-    struct argument argument[MAX_ARGUMENTS];
+    struct argument argument[LRF_MOST_ARGUMENTS];
 };
 
 extern const unsigned char bench_data[];
@@ -32,7 +36,7 @@ static const struct kernel *kernel_of(size_t number) {
 }
 static const char *at(uint64_t offset) { return (const char *)bench_data + (size_t)offset; }
 
-/* What runs now, for who reads why nothing was measured; -1 before the first kernel. */
+/* Index of the running kernel, for error reports; -1 before the first and after the last. */
 static volatile long running = -1;
 static char spare_text[4096];
 
@@ -41,7 +45,7 @@ static void begin_document(void) {
     say("{\"lrfdse_bench\":1,");
     put(at(data()->head), (size_t)data()->head_bytes);
 }
-_Noreturn void fail(const char *why) {
+static _Noreturn void fail(const char *why) {
     begin_document();
     say(",\"error\":");
     say_quoted(why, length(why));
@@ -57,7 +61,7 @@ _Noreturn void fail(const char *why) {
 
 static double repeats = 21, least_sample_ns = 2e6, wanted_core = -1, limit_seconds = 600;
 
-static float *(*arguments)[MAX_ARGUMENTS];
+static float *(*arguments)[LRF_MOST_ARGUMENTS];
 static unsigned char *arena;
 
 static void call_once(size_t kernel) { bench_calls[kernel](arguments[kernel]); }
@@ -98,7 +102,7 @@ static void evict(volatile unsigned char *buffer, size_t bytes) {
 
 /* Read again what calling takes but is no part of the kernel: its entry in the table, its pointers, the clock. */
 static void prepare_call(size_t kernel) {
-    for (size_t a = 0; a < MAX_ARGUMENTS; a++) __asm__ volatile("" ::"r"(arguments[kernel][a]));
+    for (size_t a = 0; a < LRF_MOST_ARGUMENTS; a++) __asm__ volatile("" ::"r"(arguments[kernel][a]));
     __asm__ volatile("" ::"r"(bench_calls[kernel]));
     now_ns();
 }
@@ -194,7 +198,7 @@ static double check(size_t k) {
         }
     }
     double relative = worst / (scale > 0 ? scale : 1);
-    if (!(relative <= TOLERANCE)) fail("wrong output: it deviates from the reference by more than 1e-4");
+    if (!(relative <= LRF_TOLERANCE)) fail("wrong output: it deviates from the reference by more than " TEXT(LRF_TOLERANCE));
     return relative;
 }
 
@@ -235,8 +239,12 @@ static void read_options(char **given) {
     }
 }
 
+__asm__(ENTRY("bench_main"));
+
+void bench_main(long *stack);
 void bench_main(long *stack) {
     begin_text(spare_text, sizeof spare_text);
+    on_failure(fail);
     catch_signals();
     if (data()->magic != MAGIC) fail("the program is damaged");
     begin_text(memory((size_t)data()->text_bytes), (size_t)data()->text_bytes);

@@ -1,13 +1,12 @@
-/* What the two halves of a board's program share: bench.c runs kernels, bench_system.c is the system below it. */
+/* What bench_system.c, the system below a board's program, does for bench.c, which runs kernels. */
 #ifndef BENCH_H
 #define BENCH_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* In bench.c: the program's entry, and its end with an error that says what ran. */
-void bench_main(long *stack);
-_Noreturn void fail(const char *why);
+/* Whatever fails below calls `report` with the reason and ends the program. */
+void on_failure(void (*report)(const char *why));
 
 /* A document that is printed by leave(), whole, or not at all. */
 void begin_text(char *room, size_t bytes);

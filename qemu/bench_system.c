@@ -1,58 +1,12 @@
-/* The system below a board's program without a C library: entry, system calls, text, and the board's description.
+/* The system below a board's program without a C library: memory, time, text, and the board's description.
  *
  * Nothing divides integers and nothing converts 64-bit integers: 32-bit ARM would need a library for both.
  */
 #include "bench.h"
 
-enum { FILE_BYTES = 1 << 18 };
+#include "system.h"
 
-#if defined(__riscv)
-enum { OPENAT = 56, CLOSE = 57, READ = 63, WRITE = 64, EXIT = 93, TIMER = 103, CLOCK = 113, SET_AFFINITY = 122 };
-enum { GET_AFFINITY = 123, ACTION = 134, UNAME = 160, MMAP = 222 };
-__asm__(".globl _start\n_start:\n"
-        ".option push\n.option norelax\nla gp, __global_pointer$\n.option pop\n"
-        "mv a0, sp\nandi sp, sp, -16\ncall bench_main\n");
-static long system_call(long n, long a, long b, long c, long d, long e, long f) {
-    register long a7 __asm__("a7") = n, a0 __asm__("a0") = a, a1 __asm__("a1") = b, a2 __asm__("a2") = c;
-    register long a3 __asm__("a3") = d, a4 __asm__("a4") = e, a5 __asm__("a5") = f;
-    __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
-    return a0;
-}
-#elif defined(__aarch64__)
-enum { OPENAT = 56, CLOSE = 57, READ = 63, WRITE = 64, EXIT = 93, TIMER = 103, CLOCK = 113, SET_AFFINITY = 122 };
-enum { GET_AFFINITY = 123, ACTION = 134, UNAME = 160, MMAP = 222 };
-__asm__(".globl _start\n_start:\nmov x0, sp\nbl bench_main\n");
-static long system_call(long n, long a, long b, long c, long d, long e, long f) {
-    register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-    return x0;
-}
-#elif defined(__arm__)
-enum { OPENAT = 322, CLOSE = 6, READ = 3, WRITE = 4, EXIT = 1, TIMER = 104, CLOCK = 263, SET_AFFINITY = 241 };
-enum { GET_AFFINITY = 242, ACTION = 174, UNAME = 122, MMAP = 192 };
-__asm__(".globl _start\n_start:\nmov r0, sp\nbl bench_main\n");
-static long system_call(long n, long a, long b, long c, long d, long e, long f) {
-    register long r7 __asm__("r7") = n, r0 __asm__("r0") = a, r1 __asm__("r1") = b, r2 __asm__("r2") = c;
-    register long r3 __asm__("r3") = d, r4 __asm__("r4") = e, r5 __asm__("r5") = f;
-    __asm__ volatile("svc 0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory");
-    return r0;
-}
-#elif defined(__x86_64__)
-enum { OPENAT = 257, CLOSE = 3, READ = 0, WRITE = 1, EXIT = 60, TIMER = 38, CLOCK = 228, SET_AFFINITY = 203 };
-enum { GET_AFFINITY = 204, ACTION = 13, UNAME = 63, MMAP = 9 };
-__asm__(".globl _start\n_start:\nmov %rsp, %rdi\nand $-16, %rsp\ncall bench_main\n");
-static long system_call(long n, long a, long b, long c, long d, long e, long f) {
-    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-    __asm__ volatile("syscall"
-                     : "+a"(n)
-                     : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return n;
-}
-#else
-#error "no entry code for this instruction set"
-#endif
+enum { FILE_BYTES = 1 << 18 };
 
 void *memset(void *to, int byte, size_t bytes) {
     for (volatile unsigned char *at = to; bytes; bytes--) *at++ = (unsigned char)byte;
@@ -112,6 +66,10 @@ void say_quoted(const char *what, size_t bytes) {
     say("\"");
 }
 
+static void (*report)(const char *why);
+
+void on_failure(void (*with)(const char *why)) { report = with; }
+
 _Noreturn void leave(int status) {
     for (size_t done = 0; done < text_used;) {
         long wrote = system_call(WRITE, 1, (long)(text + done), (long)(text_used - done), 0, 0, 0);
@@ -119,6 +77,11 @@ _Noreturn void leave(int status) {
         done += (size_t)wrote;
     }
     for (;;) system_call(EXIT, status, 0, 0, 0, 0, 0);
+}
+
+static _Noreturn void fail(const char *why) {
+    report(why);
+    leave(1);
 }
 
 enum { SIGILL = 4, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11, SIGALRM = 14 };

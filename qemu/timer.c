@@ -1,7 +1,8 @@
 /* Times one kernel on the machine at hand, for lrfdse's "host" meter (docs/meter.md).
  *
  * Linked with the kernel into a shared library that lrfdse/meters/_host_runner.py loads. Arguments lie in an image
- * file as for harness.c; LRF_PARAMETERS, LRF_ARGUMENTS and lrf_kernel are bound as there.
+ * file as for harness.c; LRF_PARAMETERS, LRF_ARGUMENTS, LRF_MOST_ARGUMENTS and
+ * lrf_kernel are bound as there.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -11,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAGIC = 0x4c524631, HEADER = 32, LINE = 64, MAX_CALLS = 1 << 20 };
+enum { MAGIC = 0x4c524631, HEADER = 2 + LRF_MOST_ARGUMENTS, LINE = 64, MAX_CALLS = 1 << 20 };
 
 void lrf_kernel(LRF_PARAMETERS);
 
@@ -53,7 +54,7 @@ __attribute__((visibility("default"))) int lrf_time(const char *path, long warm,
     unsigned char *buffer = malloc((size_t)evict_bytes);
     if (image == MAP_FAILED || !buffer) return 2;
     memset(buffer, 1, (size_t)evict_bytes);
-    for (int i = 0; i < HEADER - 2; i++) argument[i] = (float *)(image + header[2 + i]);
+    for (int i = 0; i < LRF_MOST_ARGUMENTS; i++) argument[i] = (float *)(image + header[2 + i]);
 
     time_calls(1);
     for (*calls = 1; *calls < MAX_CALLS && time_calls(*calls) < (double)sample_ns;) *calls *= 2;

@@ -86,20 +86,20 @@ class Compressor:
     def _fits(self) -> dict[str, Fits]:
         """Fits by method."""
         from lrfdse.factorize.fit import Fitter
-        from lrfdse.repair.weightings import layer_metrics, metrics_key
+        from lrfdse.repair.weightings import output_weightings, weightings_key
 
         case, data = self.case, self.calib
         model, key = case.model, data.digest + case.model.sha256
-        metrics = layer_metrics(model, data, case.layers, case.loss, self._cache)
+        weightings = output_weightings(model, data, case.layers, case.loss, self._cache)
         return {
             method: Fits(
                 {
-                    name: Fitter(model.weight(name), self.moments[name], method, metrics.get(name), name=name)
+                    name: Fitter(model.weight(name), self.moments[name], method, weightings.get(name), name=name)
                     for name in case.layers
                 },
                 key,
                 self._cache,
-                metrics_key(model, data, case.loss),
+                weightings_key(model, data, case.loss),
             )
             for method in sorted({family.method for family in FAMILIES.values()})
         }

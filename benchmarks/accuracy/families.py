@@ -45,7 +45,7 @@ class Option:
     weight_error: float
     output_error: float
     loss: float | None = None
-    """Second-order estimate of what the model loses; None where the layer has no metric."""
+    """Second-order estimate of what the model loses; None where the layer has no weighting."""
 
     def error(self, data: bool) -> float:
         """Return what the options of a layer are ordered by, without or with calibration data.

@@ -9,10 +9,10 @@ from benchmarks.accuracy.cases import open_case
 from benchmarks.accuracy.columns import Row
 from lrfdse.base.events import Event
 from lrfdse.base.store import Store
-from lrfdse.explore.layers.latencies import MeasuredKernel, measure_kernels
+from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.plans.assemble import regime_of
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.kernel import KernelSpec, kernel_spec
 from lrfdse.ir.layer import Layer
 from lrfdse.meters.meter import open_meter
 from lrfdse.targets.catalog import load_target
@@ -31,7 +31,7 @@ def latencies(rows: Sequence[Row], trained: Path, target_name: str, cache: Store
     layers = {name: open_case(name, seed, trained).model.layers for name, seed in {(r.model, r.seed) for r in rows}}
     specs = {row.key: {x.name: _specs(x, row.plan.get(x.name, "dense")) for x in layers[row.model]} for row in rows}
     wanted = [spec for each in specs.values() for found in each.values() for spec in found]
-    measured = measure_kernels(wanted, target, meter, cache, jobs, _told)
+    measured = measure_kernels(wanted, KernelRequest(target, meter, jobs), cache, _told)
     found: Latencies = {}
     for row in rows:
         regime = regime_of(row.costs["all_params"], target)
@@ -47,12 +47,9 @@ def latencies(rows: Sequence[Row], trained: Path, target_name: str, cache: Store
 
 
 def _specs(layer: Layer, text: str) -> list[KernelSpec]:
-    """Return the kernel of each use; a factorized layer has a bias, which its correction may have given it."""
-    shape = Factorization.parse(text, layer.outputs, layer.inputs)
-    return [
-        KernelSpec(layer.outputs, layer.inputs, shape, use.rows, use.bias or not shape.is_dense, use.relu)
-        for use in layer.uses
-    ]
+    """Return the kernel of each use; every factorized layer counts as corrected."""
+    factorization = Factorization.parse(text, layer.outputs, layer.inputs)
+    return [kernel_spec(layer, use, factorization, corrected=True) for use in layer.uses]
 
 
 def _us(kernel: MeasuredKernel, warm: bool) -> float | None:

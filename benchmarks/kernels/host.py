@@ -18,8 +18,9 @@ from benchmarks.kernels.arrays import Arrays
 from benchmarks.kernels.foreign import Built, Runtime
 from benchmarks.kernels.rows import Row, failed, too_slow
 from lrfdse.errors import KernelError
-from lrfdse.meters.host_meter import _alone
-from lrfdse.meters.image import TOLERANCE, Image
+from lrfdse.ir.latency import TOLERANCE
+from lrfdse.meters.host_meter import machine_lock
+from lrfdse.meters.image import Image
 from lrfdse.toolchain.zig import link, timer
 
 ROUNDS = 15
@@ -50,7 +51,7 @@ def measure(peers: dict[str, Built | Runtime], numbers: Arrays, timeout: float, 
             except KernelError as error:
                 rows[peer] = failed(str(error))
         # The lock that lrfdse's own timing takes.
-        with _alone():
+        with machine_lock():
             while jobs:
                 results, culprit, reason = _run(list(jobs.values()), folder, timeout * len(jobs), rounds)
                 if culprit is None:

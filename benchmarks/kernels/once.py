@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.kernels.foreign import Built, NotAvailableError, Singles, TooSlowError
-from lrfdse.meters.host_meter import _RUNNER
+from lrfdse.meters.host_meter import HOST_RUNNER
 from lrfdse.meters.image import Image
 from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import require_emulator
@@ -34,7 +34,7 @@ def output_of(built: Built, target: Target, timeout: float) -> Singles:
         Image(artifact, built.given, np.zeros(output.size)).write(here / "image")
         if target.is_native:
             library = link(artifact, timer(len(artifact.arguments)), here, shared=True)
-            command = [sys.executable, "-I", "-S", str(_RUNNER), str(library), "image", "1", "0", "0", "64"]
+            command = [sys.executable, "-I", "-S", str(HOST_RUNNER), str(library), "image", "1", "0", "0", "64"]
         else:
             link(artifact, harness(target, len(artifact.arguments)), here)
             command = [require_emulator(target).path, *target.emulator[1:], "program"]

@@ -102,7 +102,7 @@ def _described(target: Target) -> dict[str, Any]:
     }
     if target.features and not native:
         described["mattr"] = list(target.features)
-    if target.abi and target.isa == "riscv64":
+    if target.abi and target.instruction_set.abi_option == "mabi":
         described["mabi"] = target.abi
     return described
 

@@ -14,6 +14,19 @@ from lrfdse.base.syntax import Import, Module, parse_module, read_part, short_di
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 
+def included_files(path: Path) -> tuple[Path, ...]:
+    """Return the files beside a C file that it includes by name (``#include "name"``), and those that they include."""
+    found: dict[Path, None] = {}
+    todo = [path]
+    while todo:
+        for name in _INCLUDE.findall(todo.pop().read_bytes()):
+            other = path.with_name(name.decode())
+            if other.is_file() and other not in found:
+                found[other] = None
+                todo.append(other)
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Closure:
     """The code that some definitions can run."""
@@ -226,8 +239,6 @@ class _Walk:
             return
         name = f"{path.parent.name}/{path.name}"
         if name not in self._files:
-            content = path.read_bytes()
-            self._files[name] = short_digest(content)
-            for included in _INCLUDE.findall(content):
-                if (other := path.with_name(included.decode())).is_file():
-                    self._name_file(other, module)
+            self._files[name] = short_digest(path.read_bytes())
+            for other in included_files(path):
+                self._name_file(other, module)

@@ -25,7 +25,7 @@ def silent(event: Event) -> None:
 
 
 Worked = Callable[[float], None]
-"""Told how much more work is done."""
+"""A function that is called with how much more work is done."""
 
 
 @contextmanager
@@ -37,11 +37,11 @@ def hundredths(
     Parameters
     ----------
     stage
-        Of the events.
+        Name of the stage in the events.
     work
         Part to its expected work, in any unit.
     tell
-        Told whenever another hundredth is done.
+        Called with an event whenever another hundredth is done.
 
     Yields
     ------

@@ -110,7 +110,7 @@ def forget() -> None:
 
 
 _SOURCES: dict[tuple[Path, ...], Sources] = {}
-"""By the packages beside lrfdse."""
+"""The sources of code by the names of the packages beside lrfdse."""
 
 
 def _sources(beside: tuple[Path, ...]) -> Sources:

@@ -45,7 +45,7 @@ def logged(path: Path, listen: Listener, facts: Mapping[str, str] | None = None)
     path
         The log, which is added to.
     listen
-        Told each event.
+        Called with each event.
     facts
         What the run is of ("model", "target"), written at its start.
     """

@@ -37,7 +37,7 @@ class Part:
     attributes: set[tuple[str, str]] = field(default_factory=set)
     """Names with an attribute of theirs."""
     imports: dict[str, set[Import]] = field(default_factory=dict)
-    """Of those inside it, name to what it may stand for."""
+    """Name inside it to what the name may stand for."""
     texts: set[str] = field(default_factory=set)
     """Those that could be file names."""
 

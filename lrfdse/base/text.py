@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 
 
-def one_line(error: BaseException, limit: int = 200) -> str:
-    """Return an error's text as one line of at most `limit` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
+def one_line(what: BaseException | str, limit: int = 200) -> str:
+    """Return a text, or an error's, as one line of at most `limit` characters on which no terminal or file acts.
+
+    White space and characters that do not print become single blanks. An error without a text is its type's name.
+
+    >>> one_line("wrong" + chr(10) + "  model" + chr(7)), one_line(ValueError()), one_line("far too long", 8)
+    ('wrong model', 'ValueError', 'far t...')
+    """
+    kept = "".join(character if character.isprintable() else " " for character in str(what))
+    text = " ".join(kept.split()) or (type(what).__name__ if isinstance(what, BaseException) else "")
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -1,1 +1,1 @@
-"""Boards: a static program that times a design's kernels, its way to a board and back, and targets fitted to it."""
+"""Boards: ways to run a static program there, and what the program says of the board and of a design's kernels."""

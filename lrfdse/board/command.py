@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from lrfdse.board.transport import Ended
+from lrfdse.board.transport import ProcessResult
 from lrfdse.errors import InputError, ToolError
 
 _MOST_OUTPUT = 16 << 20
-_BEGINS = 1.0
-"""Seconds within which a thread begins."""
+"""Bytes that a command may print; a bench program prints some hundred a kernel. Chosen, not measured."""
+_START_SECONDS = 1.0
+"""Timeout for the start of a thread (s). Chosen, not measured."""
 _PROGRAM, _ARGUMENTS = "{program}", "{arguments}"
 
 
@@ -54,7 +55,7 @@ class Runner:
         """The command's first word, for messages: what follows may name users and machines."""
         return self._words[0]
 
-    def run(self, program: Path, arguments: Sequence[str] = (), timeout: float = 600.0) -> Ended:
+    def run(self, program: Path, arguments: Sequence[str] = (), timeout: float = 600.0) -> ProcessResult:
         """Run `program` with `arguments` on the board.
 
         Parameters
@@ -78,7 +79,7 @@ class Runner:
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             with open(program if streams else os.devnull, "rb") as given:
                 code = self._wait(_Start(command, given, output, errors), timeout)
-            return Ended(code, self._text(output), self._text(errors))
+            return ProcessResult(code, self._text(output), self._text(errors))
 
     def _wait(self, start: _Start, timeout: float) -> int:
         """Return the exit code; whatever happens, what was started is gone afterwards."""
@@ -164,7 +165,7 @@ class _Start(threading.Thread):
     def end(self) -> None:
         """End the process, where there is one."""
         # An interrupt may have come before the thread had begun, and then it may never begin.
-        self._done.wait(_BEGINS if self.ident is None else None)
+        self._done.wait(_START_SECONDS if self.ident is None else None)
         if self._process is not None:
             _end(self._process)
 

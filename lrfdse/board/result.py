@@ -8,20 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lrfdse.board.transport import Ended
+from lrfdse.base.text import one_line
+from lrfdse.board.transport import ProcessResult
 from lrfdse.errors import InputError, ToolError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec, Schedule
-from lrfdse.ir.latency import Latency
-
-TOLERANCE = 1e-4
-"""Largest deviation of an output from its reference, relative to the largest reference element."""
+from lrfdse.ir.latency import TOLERANCE, Latency
 
 _BEGIN = '{"lrfdse_bench":1,'
 _GROUPS = ("uname", "cpuinfo")
 _LARGEST = 2**53
+"""Size of a board's numbers: up to here float64 holds every whole number."""
+LONGEST_LINE = 500
+"""Characters of what is shown of a text from a board. Chosen, not measured."""
 _LONGEST = 2000
-"""Characters of one text of a board's description."""
+"""Characters of one text of a board's description that are kept. Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class BoardRun:
     design: str
     target: str
     version: str
-    """Of the lrfdse that made the program."""
+    """Version of the lrfdse that made the program."""
     repeats: int
     kernels: tuple[KernelRun, ...]
     whole: Latency | None
@@ -56,12 +57,12 @@ class BoardRun:
     """The board's own description: texts, numbers, and objects of these."""
 
 
-def read_run(ended: Ended, command: str, design: str, target: str) -> BoardRun:
+def read_run(result: ProcessResult, command: str, design: str, target: str) -> BoardRun:
     """Return what a program said, or raise what went wrong with it.
 
     Parameters
     ----------
-    ended
+    result
         How its run ended.
     command
         What ran it, for messages.
@@ -73,19 +74,19 @@ def read_run(ended: Ended, command: str, design: str, target: str) -> BoardRun:
     ToolError
         The program did not run, a kernel computed wrong numbers or crashed, or what came back is not its document.
     """
-    document = _document(ended.output)
+    document = _document(result.output)
     if document is None:
-        lines = [line.strip() for line in ended.errors.splitlines() if line.strip()]
+        lines = [line.strip() for line in result.errors.splitlines() if line.strip()]
         reason = lines[-1][:300] if lines else "it said nothing"
-        raise ToolError(f"--runner: `{command}` ended with status {ended.code} and no result: {reason}")
+        raise ToolError(f"--runner: `{command}` ended with status {result.code} and no result: {reason}")
     if "error" in document:
         kernel = document.get("kernel")
         names = [f"design {design}"] if design else []
-        names += [f"layer {one_line(str(kernel.get('layer')))!r}"] if isinstance(kernel, dict) else []
+        names += [f"layer {one_line(str(kernel.get('layer')), LONGEST_LINE)!r}"] if isinstance(kernel, dict) else []
         where = f"{', '.join(names)}: " if names else ""
-        raise ToolError(f"on the board: {where}{one_line(str(document['error']))}")
-    if ended.code:
-        raise ToolError(f"--runner: `{command}` ended with status {ended.code} after the program's result")
+        raise ToolError(f"on the board: {where}{one_line(str(document['error']), LONGEST_LINE)}")
+    if result.code:
+        raise ToolError(f"--runner: `{command}` ended with status {result.code} after the program's result")
     try:
         run = _run(document)
     except (LookupError, TypeError, ValueError, OverflowError, InputError) as error:
@@ -120,13 +121,7 @@ def board_line(board: Mapping[str, Any]) -> str:
         parts.append(f"governor {governor}")
     if isinstance(khz := board.get("frequency_khz"), (int, float)):
         parts.append(f"{khz / 1000:g} MHz")
-    return one_line(", ".join(part for part in parts if part)) or "a board that says nothing of itself"
-
-
-def one_line(text: str) -> str:
-    """Return `text` without what a terminal or a file would act on, in one line."""
-    kept = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(kept.split())[:500]
+    return one_line(", ".join(part for part in parts if part), LONGEST_LINE) or "a board that says nothing of itself"
 
 
 def three_us(latency: Latency) -> list[float]:

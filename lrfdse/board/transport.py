@@ -1,4 +1,4 @@
-"""The ways to a board: what runs a static program there, by name."""
+"""Transports: what runs a static program on a board, by name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lrfdse.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a program on a board ended, or the command that was to run it."""
+class ProcessResult:
+    """Exit code and output of a program on a board, or of the command that was to run it."""
 
     code: int
     """Exit code."""
@@ -26,13 +26,13 @@ class Ended:
 
 
 class Transport(Protocol):
-    """A way to a board, open."""
+    """An open connection to a board, or whatever else runs programs there."""
 
     @property
     def name(self) -> str:
         """What messages call it; it must not name users or machines."""
 
-    def run(self, program: Path, arguments: Sequence[str] = (), timeout: float = 600.0) -> Ended:
+    def run(self, program: Path, arguments: Sequence[str] = (), timeout: float = 600.0) -> ProcessResult:
         """Run `program` with `arguments` on the board and wait for its end.
 
         Parameters
@@ -50,7 +50,7 @@ class Transport(Protocol):
             The board cannot be reached, or the program does not end in time, or prints without end. A program that
             ends with an exit code is none of these: the code is returned.
         InputError
-            The way cannot pass arguments on.
+            The transport cannot pass arguments on.
         """
 
 
@@ -64,7 +64,7 @@ _NAMED = re.compile(r"([A-Za-z][\w-]*):(.*)", re.DOTALL)
 
 
 def open_transport(text: str) -> Transport:
-    """Return the way to a board that ``--runner`` names.
+    """Return the open transport that ``--runner`` names.
 
     Parameters
     ----------

@@ -21,43 +21,50 @@ from lrfdse.targets.eviction import eviction_note
 from lrfdse.targets.target import Target
 
 PARAMETERS = ("clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
+"""Fields of a target that are fitted."""
 FEWEST = 6
-"""Kernels times cache regimes below which nothing is fitted."""
+"""Kernels times cache regimes below which nothing is fitted: two for each parameter. Chosen, not measured."""
 
 _WIDEST = 1000.0
-"""Factor by which a parameter may differ from the target's own value."""
+"""Factor by which a parameter may differ from the target's own value. Chosen, not measured."""
 _OUTLIER = 0.1
-"""Deviation of the logarithm from which on a point weighs less: robustness against a kernel that is modelled badly."""
+"""Deviation of the logarithm from which on a point weighs less: robustness against a kernel that is modelled badly.
+
+Chosen, not measured."""
 _LEAST_NOISE = 0.02
-"""No measurement is taken for more exact than this."""
+"""Relative error below which no measurement is taken to be. Chosen, not measured."""
 _UNSURE = 0.2
-"""Standard error of a parameter's logarithm from which on the measurements do not tell it."""
+"""Standard error of a parameter's logarithm from which on the measurements do not tell it. Chosen, not measured."""
 _UNEXPLAINED = 0.3
-"""Median error after the fit from which on a reader is warned."""
+"""Median error after the fit from which on a reader is warned. Chosen, not measured."""
 _STEPS = (-1.5, -0.5, 0.0, 0.5, 1.5)
-"""Of the coarse grid, in the logarithm."""
+"""Points of the coarse grid along each parameter, as differences of its logarithm. Chosen, not measured."""
 _STEP = 0.02
-"""Of differences, in the logarithm."""
+"""Step of central differences in a parameter's logarithm, wide enough to see past the corners of `max`.
+
+Chosen, not measured."""
 _NOTHING = 1e-6
-"""Relative singular value below which a direction counts as without effect."""
+"""Relative singular value below which a direction counts as without effect.
+
+Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """One parameter."""
+    """One parameter of a target, before and after the fit."""
 
     name: str
     before: float
     after: float
     standard_error: float | None
-    """Relative; None where the parameter was held."""
+    """Relative standard error; None where the parameter was held."""
     held: str = ""
     """Why it kept its value; empty where it was fitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """One kernel in one cache regime, microseconds."""
+    """One kernel in one cache regime: what it took and what the model says, in microseconds."""
 
     layer: str
     kernel: Kernel
@@ -74,12 +81,13 @@ class Calibration:
     """A fit with its residuals."""
 
     target: Target
-    """With the fitted values."""
+    """The target with the fitted values."""
     parameters: tuple[Fitted, ...]
     residuals: tuple[Residual, ...]
     error_before: float
-    """Median of ``|modelled / measured - 1|``."""
+    """Median of ``|modelled / measured - 1|`` under the target's own assumptions."""
     error_after: float
+    """Median of ``|modelled / measured - 1|`` under the fitted ones."""
     scale: float | None
     """The board's own clock over the fitted one: by what factor modelled cycles count too few; None where unknown."""
     notes: tuple[str, ...]

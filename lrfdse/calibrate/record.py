@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from lrfdse.base.files import read_regular
-from lrfdse.board.result import TOLERANCE, BoardRun, KernelRun, spec_of, three_us
+from lrfdse.board.result import BoardRun, KernelRun, spec_of, three_us
 from lrfdse.calibrate.prediction import Terms, predicted
 from lrfdse.errors import InputError
 from lrfdse.ir.kernel import KernelSpec
-from lrfdse.ir.latency import Regime
+from lrfdse.ir.latency import TOLERANCE, Regime
 from lrfdse.meters.trace import Traffic
 from lrfdse.targets.target import Target
 
 SCHEMA_VERSION = 1
+"""Version of the form of ``board.json``; a file of another version is refused."""
 ASSUMPTIONS = (
     *("clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle"),
     *("last_level_latency", "dram_latency"),
@@ -49,7 +50,7 @@ class Record:
     path: Path
     target: str
     fixed: str
-    """See `fixed_digest`."""
+    """Digest of the target's description without its assumptions, as `fixed_digest` gives it."""
     board: Mapping[str, Any]
     points: tuple[Point, ...]
 
@@ -64,7 +65,7 @@ def fixed_digest(target: Target) -> str:
 def record_document(
     runs: Sequence[BoardRun], target: Target, terms: Mapping[Kernel, Terms], versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the content of ``board.json``.
+    """Return the content of ``board.json`` for the runs of some designs.
 
     Parameters
     ----------
@@ -73,9 +74,9 @@ def record_document(
     target
         What they were compiled for.
     terms
-        Of every kernel; empty where the target has no model.
+        Terms of every kernel; empty where the target has no model.
     versions
-        Of what the terms came from.
+        Versions of the tools that the terms came from, by name.
     """
     return {
         "schema_version": SCHEMA_VERSION,

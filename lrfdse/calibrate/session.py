@@ -225,10 +225,10 @@ def bench(
 
 def _check_kernels(run: BoardRun, program: bytes, command: str) -> None:
     """Refuse numbers of kernels that the program does not hold: a copy of an earlier one lay on the board."""
-    from lrfdse.deploy.bench_data import kernel_text
+    from lrfdse.deploy.bench_data import kernel_members
 
     for kernel in run.kernels:
-        if kernel_text(kernel.layer, kernel.use, kernel.spec, kernel.schedule) not in program:
+        if kernel_members(kernel.layer, kernel.use, kernel.spec, kernel.schedule) not in program:
             raise ToolError(
                 f"--runner: `{command}` ran another program than design {run.design}'s of now: it has no "
                 f"{kernel.spec} as {kernel.schedule}"

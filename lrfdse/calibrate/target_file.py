@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from lrfdse.base.files import write_atomically
 from lrfdse.base.folders import data_folder
 from lrfdse.base.temporary import temporary_folder
-from lrfdse.board.result import board_line, one_line
+from lrfdse.base.text import one_line
+from lrfdse.board.result import LONGEST_LINE, board_line
 from lrfdse.calibrate.fit import Calibration, Fitted
 from lrfdse.calibrate.record import Record
 from lrfdse.errors import InputError, ToolError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _MARK = ", calibrated on a board"
 _SECTIONS = {"clock_mhz": "core"}
-"""Where a target keeps what is fitted, unless it stands outside of every table; the rest is in `memory`."""
+"""Tables of a target file that hold fitted fields; those that are not named here are in `memory`."""
 
 
 def check_target_path(output: Path) -> None:
@@ -71,8 +72,12 @@ def write_target(calibration: Calibration, source: str, records: Sequence[Record
 def _head(calibration: Calibration, source: str, records: Sequence[Record]) -> list[str]:
     points = len(calibration.residuals)
     lines = [
-        f"Target {one_line(Path(source).stem)}, calibrated by lrfdse to {points} kernels and cache regimes.",
-        *(f"Measured on: {board_line(record.board)} ({one_line(record.path.name)})" for record in records),
+        f"Target {one_line(Path(source).stem, LONGEST_LINE)}, calibrated by lrfdse to {points} kernels and cache "
+        "regimes.",
+        *(
+            f"Measured on: {board_line(record.board)} ({one_line(record.path.name, LONGEST_LINE)})"
+            for record in records
+        ),
         f"Median error of the modelled latency: {calibration.error_before:.1%} before, "
         f"{calibration.error_after:.1%} after.",
     ]
@@ -81,7 +86,7 @@ def _head(calibration: Calibration, source: str, records: Sequence[Record]) -> l
             f"Scale: {calibration.scale:.3f} (the board's own clock over the fitted one, which takes up a constant "
             "factor of all modelled cycles)."
         )
-    return [*lines, *map(one_line, calibration.notes)]
+    return [*lines, *(one_line(note, LONGEST_LINE) for note in calibration.notes)]
 
 
 def _set(document: TOMLDocument, parameter: Fitted) -> None:

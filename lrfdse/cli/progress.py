@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from lrfdse.base.text import clean
 from lrfdse.cli.terminal import is_terminal
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _bar() -> Iterator[Listener]:
         tasks: dict[str, TaskID] = {}
 
         def show(event: Event) -> None:
-            text = _one_line(event.text)
+            text = clean(event.text)
             if event.stage == "note":
                 progress.console.print(text, highlight=False)
                 return
@@ -89,15 +90,8 @@ def _lines() -> Listener:
             rate = (now - first[event.stage][0]) / max(1, event.done - first[event.stage][1])
             left = f" (about {rate * (event.total - event.done):.0f} s left)"
         first.setdefault(event.stage, (now, event.done or 0))
-        line = f"{now - started:7.1f}s {event.stage}{count}{left} {_one_line(event.text)}"
+        line = f"{now - started:7.1f}s {event.stage}{count}{left} {clean(event.text)}"
         print(line.rstrip(), file=sys.stderr, flush=True)
 
     first: dict[str, tuple[float, int]] = {}
     return show
-
-
-def _one_line(text: str) -> str:
-    """Return `text` without what a terminal or a CI log would act on: layers are named by users."""
-    from lrfdse.base.text import clean
-
-    return clean(text)

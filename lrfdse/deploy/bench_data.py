@@ -9,20 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
-from lrfdse.ir.kernel import Artifact, KernelSpec, Role
+from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact, KernelSpec, Role
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.targets.eviction import EVICT_FACTOR, eviction_bounds
 from lrfdse.targets.target import Target
 
 _MAGIC = 0x3148434E4542464C
+"""What the block begins with, so that a damaged program says so: "LFBENCH1"."""
 _HEADER_WORDS = 10
-_MAX_ARGUMENTS = 30
+"""64-bit numbers before the records: ``struct data`` of qemu/bench.c."""
 _LINE = 64
+"""Bytes to which arrays are aligned, and of the guard after each: LINE of qemu/bench.c."""
 _ROLES: tuple[Role, ...] = ("input", "weight", "bias", "output", "work")
 _TEXT_ROOM = 1 << 16
-"""Bytes for what the program says of the board."""
+"""Bytes for what the program says of the board. Chosen, not measured; a document that is longer is an error."""
 _KERNEL_ROOM = 256
-"""Bytes for the numbers of one kernel."""
+"""Bytes for the numbers of one kernel. Chosen, not measured; a document that is longer is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class BenchKernel:
     """The reference output."""
 
 
-def kernel_text(layer: str, use: int, spec: KernelSpec, schedule: str) -> bytes:
+def kernel_members(layer: str, use: int, spec: KernelSpec, schedule: str) -> bytes:
     """Return what a program says of a kernel besides its numbers, enough to compile it again: members of an object."""
     return _inside(
         {
@@ -70,10 +72,10 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
 
     Raises
     ------
-    InputError
+    ValueError
         Arrays do not fit a kernel's arguments.
     """
-    records = np.zeros((len(kernels), 4 + 4 * _MAX_ARGUMENTS), dtype="<u8")
+    records = np.zeros((len(kernels), 4 + 4 * MOST_ARGUMENTS), dtype="<u8")
     content, place = bytearray(8 * _HEADER_WORDS + records.nbytes), 0
 
     def store(part: bytes) -> tuple[int, int]:
@@ -86,7 +88,7 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
     for record, kernel in zip(records, kernels, strict=True):
         _check(kernel)
         artifact = kernel.artifact
-        record[:2] = store(kernel_text(kernel.layer, kernel.use, artifact.spec, str(artifact.schedule)))
+        record[:2] = store(kernel_members(kernel.layer, kernel.use, artifact.spec, str(artifact.schedule)))
         record[2] = store(kernel.expected.astype("<f8").tobytes())[0]
         record[3] = len(artifact.arguments)
         room += int(record[1]) + _KERNEL_ROOM
@@ -95,7 +97,7 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
             role = _ROLES.index(argument.role)
             source = store(next(given).astype("<f4").tobytes())[0] if role <= _ROLES.index("bias") else 0
             record[4 + 4 * number : 8 + 4 * number] = role, argument.size, source, place
-            place = -(-(place + 4 * argument.size + _LINE) // _LINE) * _LINE
+            place = -(-(place + FLOAT32.bytes_of(argument.size) + _LINE) // _LINE) * _LINE
     vector_bits = 32 * target.lanes if target.vectors.length_varies else 0
     sizes = place + _LINE, room, vector_bits
     evict = EVICT_FACTOR, *eviction_bounds(target)
@@ -115,8 +117,9 @@ def _check(kernel: BenchKernel) -> None:
     given = [argument.size for argument in arguments if argument.role in _ROLES[:3]]
     outputs = [argument.size for argument in arguments if argument.role == "output"]
     sizes = [array.size for array in kernel.arrays]
-    if sizes != given or outputs != [kernel.expected.size] or len(arguments) > _MAX_ARGUMENTS:
-        raise InputError(
-            f"{kernel.artifact.spec}: arrays of {given} and one output of {kernel.expected.size} elements must hold "
-            f"among at most {_MAX_ARGUMENTS} arguments, but got arrays of {sizes} and outputs of {outputs}"
+    if sizes != given or outputs != [kernel.expected.size] or len(arguments) > MOST_ARGUMENTS:
+        raise ValueError(
+            f"{kernel.artifact.spec}: arrays of {sizes} and a reference of {kernel.expected.size} elements do not fit "
+            f"a kernel with arrays of {given}, outputs of {outputs} and {len(arguments)} arguments, of which "
+            f"{MOST_ARGUMENTS} are allowed"
         )

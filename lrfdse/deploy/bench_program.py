@@ -13,13 +13,16 @@ from lrfdse.base.folders import data_folder
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.deploy.bench_data import BenchKernel, program_data
 from lrfdse.errors import ToolError
-from lrfdse.ir.kernel import Artifact, KernelSpec
+from lrfdse.ir.kernel import Artifact
+from lrfdse.kernels.data import reference
 from lrfdse.targets.target import Target
 from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import require_zig
 
 MOST_BYTES = 512 << 20
-"""A design with more data than this gets no program: the board would need twice as much memory."""
+"""A design with more data than this gets no program: the board would need twice as much memory.
+
+Chosen, not measured."""
 
 _SOURCES = ("bench.c", "bench_system.c")
 _SEED = 0
@@ -39,7 +42,7 @@ def bench_kernel(
     Parameters
     ----------
     layer, use
-        Whose kernel it is.
+        The layer whose kernel it is, and the number of its use.
     artifact
         The compiled kernel.
     packed
@@ -49,23 +52,10 @@ def bench_kernel(
     """
     spec = artifact.spec
     x = np.random.default_rng(_SEED).standard_normal((spec.rows, spec.inputs)).astype(np.float32)
-    return BenchKernel(layer, use, artifact, [x.ravel(), *packed], reference(spec, x, cores, bias).ravel())
-
-
-def reference(
-    spec: KernelSpec, x: NDArray[np.float32], cores: Sequence[NDArray[np.float64]], bias: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Return what a kernel must give for `x` of shape (rows, inputs), in float64 from the weights' float32 values."""
-    shape = spec.factorization
-    state = np.zeros((spec.rows, shape.inputs))
-    state[:, : spec.inputs] = x
-    exact = [np.asarray(core, dtype=np.float32).astype(np.float64) for core in cores]
-    for step, matrix in zip(shape.steps(spec.rows), shape.step_matrices(exact), strict=True):
-        state = matrix @ state.reshape(step.batch, step.inner, step.columns)
-    y = state.reshape(spec.rows, shape.outputs)[:, : spec.outputs]
-    if bias is not None:
-        y = y + bias.astype(np.float32)
-    return np.maximum(y, 0.0) if spec.relu else y
+    exact = [core.astype(np.float32).astype(np.float64) for core in cores]
+    added = None if bias is None else bias.astype(np.float32).astype(np.float64)
+    expected = reference(spec, x.astype(np.float64), exact, added)
+    return BenchKernel(layer, use, artifact, [x.ravel(), *packed], expected.ravel())
 
 
 def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -> bytes:
@@ -75,7 +65,7 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
     ------
     ToolError
         zig is missing or failed, or the data are larger than `MOST_BYTES`.
-    InputError
+    ValueError
         Arrays do not fit a kernel.
     """
     head = {"version": __version__, "target": target.name, "design": design}
@@ -95,7 +85,7 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
         compiled = []
         for source in (*(data_folder("qemu") / name for name in _SOURCES), table):
             made = here / f"{source.stem}.o"
-            options = ("-target", link, *zig.COMMON, *zig.FREESTANDING)
+            options = ("-target", link, *zig.COMMON, *zig.FREESTANDING, *zig.CONSTANTS)
             # zig's own cache knows what a file includes.
             zig.run_zig([compiler, "cc", *options, str(source), "-o", str(made)], f"compiling {source.name}")
             compiled.append(made)

@@ -16,15 +16,15 @@ import numpy as np
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
-from lrfdse.deploy.folders import design_folder, mark, remove_other_designs
+from lrfdse.deploy.folders import mark
 from lrfdse.deploy.listing import kernel_text
 from lrfdse.errors import ToolError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
-from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
+from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, kernel_spec
 from lrfdse.ir.layer import Layer
-from lrfdse.ir.plan import Design, Plan
-from lrfdse.kernels.needs import needs_of, supported_name
+from lrfdse.ir.plan import Plan
+from lrfdse.kernels.needs import supported_name
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
     from lrfdse.deploy.bench_data import BenchKernel
     from lrfdse.model.graph import Model
-    from lrfdse.repair.builder import Builder
-    from lrfdse.results.exploration import LayerResult
-    from lrfdse.results.settings import Settings
 
 BENCH = "bench"
 """Name of the program in a design's folder."""
@@ -46,77 +43,67 @@ _ALIGNMENT = 64
 """Bytes: every array of a weights file starts on a multiple, a cache line on all targets that ship."""
 
 
-def keep_designs(
-    settings: Settings,
-    builder: Builder,
-    layers: Sequence[LayerResult],
-    front: Sequence[Design],
-    recommended: Design | None,
-    tell: Listener,
-    compared: Sequence[Design] = (),
-) -> list[str]:
-    """Write the recommended design and at most `settings.keep` others of the front; return their ids, sorted.
-
-    The others are spread evenly over the front, its ends among them. `compared` are written in any case.
-    """
-    others = [design for design in front if recommended is None or design.id != recommended.id]
-    count = min(settings.keep, len(others))
-    places = np.unique(np.linspace(0, len(others) - 1, count).round().astype(int)) if count else np.zeros(0, int)
-    chosen = [*([] if recommended is None else [recommended]), *(others[place] for place in places), *compared]
-    kept = list({design.id: design for design in chosen}.values())
-    for done, design in enumerate(kept):
-        tell(Event("write", design.id, done, len(kept)))
-        schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
-        folder = design_folder(settings.output, design.id)
-        write_design(folder, design.plan, schedules, builder, settings.target, design.refined, tell)
-    tell(Event("write", "", len(kept), len(kept)))
-    ids = sorted(design.id for design in kept)
-    # Written for other settings: they may not fit the front that is written now.
-    remove_other_designs(settings.output, ids)
-    return ids
-
-
 def write_design(
     folder: Path,
+    model: Model,
     plan: Plan,
+    factors: Mapping[str, Factors],
     schedules: Mapping[str, Sequence[str]],
-    builder: Builder,
     target: Target,
-    refined: bool = False,
     tell: Listener = silent,
     exported: bool = False,
 ) -> None:
-    """Write ``kernels/``, ``kernels.txt``, ``bench`` and ``model.onnx`` of a plan; where the model is, all is.
+    """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json`` and ``model.onnx`` of a design.
 
-    With `refined` the factors are those that the whole effort was taken for. `tell` hears where there is no program.
-    Where the user `exported` the design, no exploration removes it.
+    ``model.onnx`` is written last: its presence marks a complete folder.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made where there is none.
+    model
+        The original model.
+    plan
+        The factorization of every layer.
+    factors
+        Layer name to factors, of the layers that the plan compresses.
+    schedules
+        Layer name to the text of a schedule for each of its uses.
+    target
+        What kernels are compiled for.
+    tell
+        Told where a board gets no program.
+    exported
+        Whether the user asked for this design: no exploration removes it then.
 
     Raises
     ------
     InputError
         The folder cannot be written, or ``kernels`` in it is a link.
+    ToolError
+        A kernel cannot be compiled.
     """
     from lrfdse.formats.onnx import file_content
+    from lrfdse.model.passes.factor import rewrite
 
-    factors = builder.factors(plan, refined)
-    names, texts, timed = kernel_names(builder.model.layers), [], []
+    names, texts, timed = kernel_names(model.layers), [], []
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
     mark(folder, [*written, "kernels.txt", BENCH, "plan.json", "model.onnx"], exported=exported)
     folder_below(folder, "kernels")
-    for layer in builder.model.layers:
-        shape = plan[layer.name]
-        for place, (spec, bias) in enumerate(_kernels(layer, shape, builder.model, factors.get(layer.name))):
+    for layer in model.layers:
+        fitted = factors.get(layer.name)
+        cores = _cores(layer, model, fitted)
+        for place, (spec, bias) in enumerate(_kernels(layer, plan[layer.name], model, fitted)):
             name = names[layer.name][place]
             schedule = Schedule.parse(schedules[layer.name][place])
-            cores = _cores(layer, builder.model, factors.get(layer.name))
             artifact, arrays = _write_kernel(folder / "kernels", name, spec, schedule, cores, bias, target)
             texts.append(kernel_text(name, artifact, target))
             timed.append(bench_kernel(layer.name, place, artifact, arrays, cores, bias))
-    head = f"Kernels for {target.name}: {target.core}\nNeeds {needs_of(target).words}\n\n"
+    head = f"Kernels for {target.name}: {target.core}\nNeeds {target.needs.words}\n\n"
     write_atomically(folder / "kernels.txt", head + "\n".join(texts))
     _write_program(folder / BENCH, timed, target, tell)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
-    write_atomically(folder / "model.onnx", file_content(builder.model_of(plan, refined)))
+    write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
 
 
 def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, tell: Listener) -> None:
@@ -141,7 +128,7 @@ def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 
 def _kernels(
-    layer: Layer, shape: Factorization, model: Model, factors: Factors | None
+    layer: Layer, factorization: Factorization, model: Model, factors: Factors | None
 ) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
     """Return each use's kernel and its bias, the bias correction added."""
     shift = None if factors is None else factors.bias_shift
@@ -150,8 +137,7 @@ def _kernels(
         bias = model.bias(layer.name, place)
         if shift is not None:
             bias = shift if bias is None else bias + shift
-        spec = KernelSpec(layer.outputs, layer.inputs, shape, use.rows, bias is not None, use.relu)
-        found.append((spec, bias))
+        found.append((kernel_spec(layer, use, factorization, corrected=shift is not None), bias))
     return found
 
 

@@ -32,15 +32,15 @@ class Manifest:
     """Relative to the folder."""
 
 
-def design_folder(output: Path, identity: str) -> Path:
-    """Return the folder of a design below an output folder, made where it is missing.
+def design_folder(designs: Path, identity: str) -> Path:
+    """Return the folder of a design, made where it is missing; `designs` is that of all in an output folder.
 
     Raises
     ------
     InputError
         ``designs`` or the design's own folder is a link or a file, or cannot be made.
     """
-    return folder_below(output, DESIGNS, identity)
+    return folder_below(designs.parent, designs.name, identity)
 
 
 def mark(folder: Path, files: Iterable[str], *, exported: bool) -> None:
@@ -72,13 +72,13 @@ def manifest(folder: Path) -> Manifest | None:
     return found if all(_FILE.fullmatch(name) and ".." not in name.split("/") for name in found.files) else None
 
 
-def remove_other_designs(output: Path, kept: Iterable[str]) -> None:
-    """Remove the designs that earlier explorations kept, except those of the identities `kept`.
+def remove_other_designs(designs: Path, kept: Iterable[str]) -> None:
+    """Remove the designs in a folder that earlier explorations kept, except those of the identities `kept`.
 
     Of each, the files are removed that its manifest names, and the folder where nothing else is in it. A link is no
     design; nor is a folder without a manifest.
     """
-    designs, stay = output / DESIGNS, set(kept)
+    stay = set(kept)
     if designs.is_symlink() or not designs.is_dir():
         return
     for folder in sorted(designs.iterdir()):

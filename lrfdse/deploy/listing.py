@@ -18,7 +18,7 @@ _TARGET = re.compile(r"(?:^|[\s,])(\.LBB\w+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class InnermostLoop:
     """A loop with no other inside."""
 
     label: str
@@ -74,7 +74,7 @@ def mix(code: Iterable[str], isa: InstructionSet) -> dict[str, int]:
     return {name: counts[name] for name in CLASSES if counts[name]}
 
 
-def innermost_loops(assembly: str, isa: InstructionSet) -> list[Loop]:
+def innermost_loops(assembly: str, isa: InstructionSet) -> list[InnermostLoop]:
     """Return the loops that contain no other, in the order of the code: from a label to the last branch back to it."""
     lines = list(_lines(assembly, isa))
     labels = {text: place for place, (label, text) in enumerate(lines) if label}
@@ -84,7 +84,7 @@ def innermost_loops(assembly: str, isa: InstructionSet) -> list[Loop]:
         if found and labels.get(found[1], place) < place:
             ends[labels[found[1]]] = place
     return [
-        Loop(lines[start][1], tuple(text for label, text in lines[start : end + 1] if not label))
+        InnermostLoop(lines[start][1], tuple(text for label, text in lines[start : end + 1] if not label))
         for start, end in sorted(ends.items())
         if not any(start < other <= end for other in ends)
     ]
@@ -124,7 +124,7 @@ def _lines(assembly: str, isa: InstructionSet) -> Iterable[tuple[bool, str]]:
             yield False, text
 
 
-def _computes(loop: Loop, isa: InstructionSet) -> bool:
+def _computes(loop: InnermostLoop, isa: InstructionSet) -> bool:
     return any(isa.class_of(text) in (VECTOR_FMA, SCALAR_FMA) for text in loop.instructions)
 
 

@@ -6,21 +6,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrfdse.base.events import silent
 from lrfdse.base.files import sole_writer
+from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design
-from lrfdse.deploy.folders import design_folder
+from lrfdse.deploy.folders import DESIGNS, design_folder
 from lrfdse.errors import InputError
-from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.layers.fits import fits_of
+from lrfdse.explore.inputs import output_loss
+from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
-from lrfdse.repair.builder import Builder
-from lrfdse.repair.corrections import open_corrections
 from lrfdse.results.read import read_document
-from lrfdse.results.settings import Data
-from lrfdse.targets.catalog import noun_digest
+from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
 if TYPE_CHECKING:
     from lrfdse.results.designs import DesignFacts
@@ -58,32 +55,27 @@ def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
             raise InputError(f"{folder / 'front.json'}: it does not say which {what} was explored; explore again")
         return str(folder / value) if value.endswith(".toml") else value
 
-    settings = settings_for(
-        folder / document.model.path,
+    target_source, space_source = (
         source(document.target.source, "target"),
         source(document.space.source, "search space"),
-        Data(path(data.calib.path), path(data.eval.path), path(data.test.path)),
-        folder,
-        dict(made.shape),
-        seed=made.seed,
-        metric=made.metric,
-        correct=made.correct,
     )
-    model = load_model(settings.model, settings.shape)
-    calib = None if settings.data.calib is None else load_data(settings.data.calib, model.inputs)
+    target, space = load_target(target_source), load_search_space(space_source)
+    model_path, calib_path = folder / document.model.path, path(data.calib.path)
+    model = load_model(model_path, made.shape)
+    calib = None if calib_path is None else load_data(calib_path, model.inputs)
     facts = {
-        f"{settings.model}: not the model": (model.sha256, document.model.sha256),
-        f"{settings.data.calib}: not the calibration data": (
+        f"{model_path}: not the model": (model.sha256, document.model.sha256),
+        f"{calib_path}: not the calibration data": (
             None if calib is None else calib.digest,
             data.calib.sha256,
         ),
-        f"target {settings.target_source}: not the target": (noun_digest(settings.target), document.target.digest),
-        f"search space {settings.space_source}: not the space": (noun_digest(settings.space), document.space.digest),
+        f"target {target_source}: not the target": (noun_digest(target), document.target.digest),
+        f"search space {space_source}: not the space": (noun_digest(space), document.space.digest),
     }
     for what, (now, then) in facts.items():
         if now != then:
             raise InputError(f"{what} that was explored (its digest differs); explore again")
-    plan, schedules = [], {}
+    choices, schedules = [], {}
     for layer in model.layers:
         choice = design.plan.get(layer.name)
         known = next((each for each in document.layers if each.name == layer.name), None)
@@ -92,12 +84,14 @@ def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
             raise InputError(
                 f"{folder / 'front.json'}: layer {layer.name!r} of design {design.id} was never measured; explore again"
             )
-        plan.append((layer.name, Factorization.parse(choice.factorization, layer.outputs, layer.inputs)))
+        choices.append((layer.name, Factorization.parse(choice.factorization, layer.outputs, layer.inputs)))
         schedules[layer.name] = option.schedules
+    loss = None if calib is None else output_loss(model, calib, made.metric)
+    request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
     with sole_writer(folder):
-        cache = Store(settings.cache)
-        fits = fits_of(settings, model, calib, cache, silent)
-        builder = Builder(model, fits, open_corrections(settings, model, calib, fits, cache))
-        target = design_folder(folder, design.id)
-        write_design(target, Plan(tuple(plan)), schedules, builder, settings.target, design.refined, exported=True)
-    return target / "model.onnx"
+        cache = Store(cache_folder())
+        fits = open_fits(request, model, calib, explored_layers(space, model), cache)
+        factors = open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
+        written = design_folder(folder / DESIGNS, design.id)
+        write_design(written, model, plan, factors, schedules, target, exported=True)
+    return written / "model.onnx"

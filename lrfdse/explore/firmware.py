@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lrfdse.deploy.designs import kernel_names, symbol_of
-from lrfdse.ir.kernel import KernelSpec, Schedule
+from lrfdse.ir.kernel import Schedule, kernel_spec
 from lrfdse.ir.plan import Plan
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.designs import KernelArgument, KernelFunction
@@ -24,11 +24,10 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult]) -> tuple[KernelFunct
     found = []
     for result in layers:
         layer, option = result.layer, result.option(plan[result.layer.name])
-        # Calibrated factors come with a correction of the bias, so with a bias.
-        corrected = option.output_error is not None and not option.factorization.is_dense
+        # Where the output error is known, factors were fitted on data.
+        corrected = option.output_error is not None
         for place, use in enumerate(layer.uses):
-            bias = use.bias or corrected
-            spec = KernelSpec(layer.outputs, layer.inputs, option.factorization, use.rows, bias, use.relu)
+            spec = kernel_spec(layer, use, option.factorization, corrected)
             listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])))
             name = names[layer.name][place]
             found.append(

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.keys import code_key, digest
-from lrfdse.results.settings import Settings
 
 if TYPE_CHECKING:
     from lrfdse.base.keys import CodeKey
     from lrfdse.explore.inputs import Inputs
+    from lrfdse.explore.layers.fits import FitRequest
     from lrfdse.meters.meter import Meter
 
 
 def score_code() -> CodeKey:
     """Return what the score of a plan owes to code: reading model and data, fitting, correcting, running, grading."""
-    from lrfdse.explore.inputs import open_inputs
-    from lrfdse.explore.layers.fits import found_fits
+    from lrfdse.explore.inputs import open_inputs, output_loss
+    from lrfdse.explore.layers.fits import found_fits, open_builder
     from lrfdse.explore.plans.evaluator import Evaluator
     from lrfdse.explore.plans.trials import evaluate
     from lrfdse.repair.builder import Builder
-    from lrfdse.repair.corrections import open_corrections
 
-    return code_key(open_inputs, found_fits, open_corrections, Builder, Evaluator, evaluate)
+    return code_key(open_inputs, output_loss, found_fits, open_builder, Builder, Evaluator, evaluate)
 
 
 def code_identity() -> dict[str, Any]:
@@ -37,36 +35,36 @@ def code_identity() -> dict[str, Any]:
     return {"lrfdse": __version__, "code": dict(score_code().entries)}
 
 
-def _identity(settings: Settings, inputs: Inputs, meter: Meter) -> dict[str, Any]:
-    """Return what all trials of a study have in common."""
+def study_identity(fit: FitRequest, target: str, inputs: Inputs, meter: Meter) -> dict[str, Any]:
+    """Return what all trials of a study have in common.
+
+    Parameters
+    ----------
+    fit
+        How layers are fitted.
+    target
+        The target's name.
+    inputs
+        The model and its data.
+    meter
+        What obtains latencies.
+    """
     from lrfdse.factorize.methods import METHODS
 
     data = [None if part is None else part.digest for part in (inputs.calib, inputs.choosing, inputs.reporting)]
     return {
         "model": inputs.model.sha256,
-        "target": settings.target.name,
+        "target": target,
         "meter": meter.key(),
         "score": inputs.scorer.key,
         "data": digest(data),
-        "method": METHODS.identity(settings.space.method),
-        "correction": "yes" if settings.correct else "no",
-        "seed": str(settings.seed),
+        "method": METHODS.identity(fit.method),
+        "correction": "yes" if fit.correct else "no",
+        "seed": str(fit.seed),
         **code_identity(),
     }
 
 
-def _name(settings: Settings, inputs: Inputs, identity: Mapping[str, Any]) -> str:
-    default = f"lrfdse/{inputs.model.sha256[:8]}/{settings.target.name}/{digest(*identity.values())[:8]}"
-    return settings.study_name or default
-
-
-def study_url(settings: Settings) -> str:
-    """Return the storage of the exploration's study: the user's, or a file in the output folder."""
-    from lrfdse.search.study.urls import sqlite_url
-
-    return settings.study or sqlite_url((settings.output / "study.db").resolve())
-
-
-def store_of(settings: Settings) -> Path:
-    """Return the folder of the exploration's artifact store."""
-    return settings.artifacts or settings.output / "artifacts"
+def default_name(identity: Mapping[str, Any]) -> str:
+    """Return the name of a study that the user gave none: model, target, and a digest of all that is common."""
+    return f"lrfdse/{identity['model'][:8]}/{identity['target']}/{digest(*identity.values())[:8]}"

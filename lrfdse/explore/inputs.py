@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,35 @@ if TYPE_CHECKING:
     from lrfdse.ir.space import SearchSpace
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
+    from lrfdse.quality.divergence import Loss
     from lrfdse.quality.metrics import Scorer
 
-_RANDOM_SAMPLES = 64
+RANDOM_SAMPLES = 64
+"""Random inputs that stand for evaluation data where none are given: enough to see a model that gives nothing but NaN
+or one class, and run in a blink. What they say of losses decides nothing unless the user accepts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequest:
+    """How the model and its data are read, and by what outputs are graded."""
+
+    shape: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of inputs that the model leaves dynamic, by the input's name."""
+    metric: str | None = None
+    """What grades outputs, a name of `lrfdse.quality.metrics`; None means top-1, without labels fidelity."""
+    eval_samples: int | None = None
+    """Samples drawn from the evaluation data to choose by; None means all."""
+    seed: int = 0
+    """Seed of that draw, and of the random inputs that stand for evaluation data where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where on this machine the model, its data and the results of earlier runs lie; every machine has its own."""
+
+    model: Path
+    data: Data
+    cache: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,52 +129,62 @@ def _check_method(space: SearchSpace, source: str) -> None:
         raise InputError(f"search space {source}: {error}") from error
 
 
-def open_calibration(settings: Settings, model: Model) -> Dataset | None:
-    """Return the data that fit, or None where none were named."""
+def open_calibration(path: Path | None, metric: str | None, model: Model) -> Dataset | None:
+    """Return the data that fit, or None where none were named; labels are checked as the metric needs them."""
     from lrfdse.model.data import load_data
     from lrfdse.quality.metrics import needs_classes
 
-    path = settings.data.calib
-    return None if path is None else load_data(path, model.inputs, needs_classes(settings.metric))
+    return None if path is None else load_data(path, model.inputs, needs_classes(metric))
 
 
-def open_inputs(settings: Settings) -> Inputs:
+def output_loss(model: Model, data: Dataset, metric: str | None) -> Loss:
+    """Return how outputs of two versions of a model are compared where plans are chosen by a metric."""
+    from lrfdse.quality.divergence import loss_of
+    from lrfdse.quality.metrics import compares_numbers
+
+    return loss_of(model, data, compares_numbers(metric))
+
+
+def open_inputs(files: Files, request: DataRequest) -> Inputs:
     """Read the model and the data, and decide which data choose and which report.
 
     Without evaluation data the model runs on random inputs; with evaluation data alone, one half of them chooses and
-    the other reports. Of the data that choose, `settings.eval_samples` are drawn by `settings.seed`.
+    the other reports. Of the data that choose, `request.eval_samples` are drawn by `request.seed`.
+
+    Raises
+    ------
+    InputError
+        The model, the data or the metric cannot be used as given.
     """
     from lrfdse.model.data import load_data, random_data
     from lrfdse.model.graph import load_model
     from lrfdse.quality.metrics import check_metric, needs_classes, open_scorer
-    from lrfdse.results.settings import check_proxy
 
-    check_metric(settings.metric)
-    check_proxy(settings.proxy)
-    if settings.eval_samples is not None and settings.eval_samples < 1:
-        raise InputError(f"`--eval-samples >= 1` must hold, but got {settings.eval_samples}")
-    model = load_model(settings.model, settings.shape)
-    data, notes = settings.data, []
+    check_metric(request.metric)
+    if request.eval_samples is not None and request.eval_samples < 1:
+        raise InputError(f"--eval-samples must be 1 or more, but got {request.eval_samples}")
+    model = load_model(files.model, request.shape)
+    data, notes = files.data, []
 
     def read(path: Path | None) -> Dataset | None:
-        return None if path is None else load_data(path, model.inputs, needs_classes(settings.metric))
+        return None if path is None else load_data(path, model.inputs, needs_classes(request.metric))
 
-    calib, choosing, reporting = open_calibration(settings, model), read(data.eval), read(data.test)
+    calib, choosing, reporting = read(data.calib), read(data.eval), read(data.test)
     if choosing is None and reporting is not None:
         raise InputError(
             f"--test {data.test} reports accuracies, but nothing chooses designs: name data with --eval too"
         )
     if choosing is None:
-        choosing = random_data(model.inputs, _RANDOM_SAMPLES, settings.seed)
+        choosing = random_data(model.inputs, RANDOM_SAMPLES, request.seed)
     elif reporting is None and choosing.labels is not None:
         choosing, reporting = choosing.split()
         notes.append("no test data: one half of the evaluation data chose the designs, the other half reported")
-    scorer = open_scorer(settings.metric, choosing.labels is not None)
-    if settings.eval_samples is not None and settings.eval_samples < choosing.count:
+    scorer = open_scorer(request.metric, choosing.labels is not None)
+    if request.eval_samples is not None and request.eval_samples < choosing.count:
         notes.append(
-            f"{settings.eval_samples} of {choosing.count} evaluation samples, drawn at random, chose the designs"
+            f"{request.eval_samples} of {choosing.count} evaluation samples, drawn at random, chose the designs"
         )
-        choosing = choosing.draw(settings.eval_samples, settings.seed)
+        choosing = choosing.draw(request.eval_samples, request.seed)
     if calib is None:
         notes.append("no calibration data: factorizations know only the weights; give --calib for better ones")
     if choosing.labels is not None and reporting is not None and reporting.labels is None:

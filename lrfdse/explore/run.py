@@ -1,4 +1,4 @@
-"""The composer: from settings to a finished exploration, every stage in its order."""
+"""The composer: from settings to a finished exploration, every stage in its order, each with a request of its own."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from lrfdse.base.files import sole_writer
 from lrfdse.base.log import failures_logged, logged
 from lrfdse.base.store import Store
 from lrfdse.calibrate.session import board_notes, measured_on, open_board
-from lrfdse.deploy.designs import keep_designs
+from lrfdse.deploy.folders import DESIGNS
 from lrfdse.errors import ToolError
+from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.firmware import functions_of
-from lrfdse.explore.identity import store_of, study_url
+from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_calibration, open_inputs
-from lrfdse.explore.layers.fits import _explored, blind_layers, blind_note, fits_of
+from lrfdse.explore.layers.fits import FitRequest, blind_notes, explored_layers, open_builder, open_fits
 from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
 from lrfdse.explore.plans.evaluator import Evaluator
-from lrfdse.explore.plans.stages import check_study, search_plans
-from lrfdse.repair.builder import Builder
-from lrfdse.repair.corrections import open_corrections
-from lrfdse.results.exploration import Exploration, Inspection, LayerResult, StudyPlace
+from lrfdse.explore.plans.proxy import predicted_errors
+from lrfdse.explore.plans.search import StudyRequest, check_study, search_plans
+from lrfdse.explore.plans.trials import TrialRequest
+from lrfdse.explore.requests import (
+    data_request,
+    files_of,
+    fit_request,
+    kernel_request,
+    search_request,
+    study_place,
+)
+from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lrfdse.explore.inputs import Inputs
     from lrfdse.ir.plan import Design
     from lrfdse.meters.meter import Meter
     from lrfdse.results.settings import Settings
@@ -40,16 +48,16 @@ if TYPE_CHECKING:
 def explore(
     settings: Settings, listen: Listener = silent, finish: Callable[[Exploration, Listener], None] | None = None
 ) -> Exploration:
-    """Explore the model and return everything found; the kept designs lie in the output folder.
+    """Explore the model and return everything found; the chosen designs lie in the output folder.
 
     Parameters
     ----------
     settings
         What to explore, for what, within what limits.
     listen
-        Told what happens, stage by stage.
+        Called with every event, stage by stage.
     finish
-        Called with the result and the log's listener while the output folder is still this exploration's own: writes
+        Called with the result and the log's listener, while the output folder is still this exploration's own, to write
         reports into it.
 
     Raises
@@ -67,29 +75,40 @@ def explore(
     folder, facts = settings.output, {"model": str(settings.model), "target": settings.target.name}
     check_output(folder)
     with failures_logged(folder, facts):
-        inputs = open_inputs(settings)
+        search = search_request(settings)
+        inputs = open_inputs(files_of(settings), data_request(settings))
+        model, calib = inputs.model, inputs.calib
         meter = open_meter(settings.meter, settings.target)
-        check_study(settings, inputs, meter)
+        fit = fit_request(settings, model, calib, inputs.choosing)
+        identity = study_identity(fit, settings.target.name, inputs, meter)
+        place = study_place(settings, identity)
+        check_study(place, identity, search.sampler)
         board = open_board(settings.runner, settings.target)
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", listen, facts) as tell:
-        tell(Event("note", f"{settings.model}: {len(inputs.model.layers)} fully-connected layers"))
-        cache = Store(settings.cache)
-        fits = fits_of(settings, inputs.model, inputs.calib, cache, tell)
-        builder = Builder(inputs.model, fits, open_corrections(settings, inputs.model, inputs.calib, fits, cache))
-        layers = study_layers(settings, inputs.model, builder.fits, meter, cache, tell)
+        tell(Event("note", f"{settings.model}: {len(model.layers)} fully-connected layers"))
+        cache, explored = Store(settings.cache), explored_layers(settings.space, model)
+        if calib is not None and explored:
+            tell(Event("calibrate", f"{calib.count} samples"))
+        fits = open_fits(fit, model, calib, explored, cache)
+        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, tell)
+        builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
-        found = search_plans(settings, inputs, layers, meter, evaluator, tell, deadline)
+        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, tell)
+        trial = TrialRequest(data_request(settings), fit, settings.target, search.limits, layers)
+        study = StudyRequest(place, identity, trial, files_of(settings))
+        found = search_plans(search, study, inputs, evaluator, errors, tell, deadline)
         metric, classes = metric_of(inputs), evaluator.classes_hit
         front = pareto(found.designs, metric, inputs.verified)
         # What a board is to be compared on.
         compared = [] if board is None else [found.baseline, *([] if found.plain is None else [found.plain])]
         # Who is to choose from the trade-off has the original already.
         spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
-        kept = keep_designs(settings, builder, layers, spread, found.recommended, tell, compared)
+        chosen = chosen_designs(spread, found.recommended, settings.keep, compared)
+        kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, tell)
         boards, failure = measured_on(board, folder, kept, settings.target, cache, tell)
         exploration = Exploration(
             settings=settings,
-            model_sha256=inputs.model.sha256,
+            model_sha256=model.sha256,
             data_sha256=inputs.digests,
             meter=meter.name,
             meter_kind=meter.kind,
@@ -97,7 +116,7 @@ def explore(
             bracket=meter.bracket,
             versions=_versions() | meter.versions() | _plugins(settings, meter),
             layers=tuple(_on_front(result, front) for result in layers),
-            untouched=inputs.model.untouched,
+            untouched=model.untouched,
             metric=metric,
             baseline=found.baseline,
             designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.params, d.id))),
@@ -108,18 +127,13 @@ def explore(
             notes=(
                 *evidence_notes(inputs, found.recommended or found.baseline, classes),
                 *inputs.notes,
-                *_blind(settings, inputs),
+                *([] if calib is None else blind_notes(fit, model, explored)),
                 *_notes(settings, meter, found.baseline.regime),
                 *board_notes(boards.values()),
                 *found.notes,
             ),
             plan_gap=found.gap,
-            study=StudyPlace(
-                url=study_url(settings),
-                name=found.study,
-                artifacts=store_of(settings),
-                shared=settings.study is not None or settings.artifacts is not None,
-            ),
+            study=place,
             boards=boards,
             kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers),
             verified=inputs.verified,
@@ -149,20 +163,18 @@ def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
     from lrfdse.model.graph import load_model
 
     model, cache = load_model(settings.model, settings.shape), Store(settings.cache)
-    calib = open_calibration(settings, model)
-    fits = fits_of(settings, model, calib, cache, listen, weighted=False)
+    calib = open_calibration(settings.data.calib, settings.metric, model)
+    explored = explored_layers(settings.space, model)
+    if calib is not None and explored:
+        listen(Event("calibrate", f"{calib.count} samples"))
+    # Nothing is fitted: what layers read is all that is wanted, not what their errors cost.
+    fits = open_fits(FitRequest(settings.space.method), model, calib, explored, cache)
     results = []
     for done, layer in enumerate(model.layers):
         listen(Event("count", layer.name, done, len(model.layers)))
-        result = inspect_layer(layer, model, settings, cache)
+        result = inspect_layer(layer, model, settings.space, settings.target, cache)
         results.append(result if result.kept_dense else with_data(result, fits, cache))
     return Inspection(settings, model.sha256, tuple(results), model.untouched)
-
-
-def _blind(settings: Settings, inputs: Inputs) -> list[str]:
-    """Return what is to be said of layers that calibration data are no use to."""
-    blind = blind_layers(inputs.model, _explored(settings, inputs.model))
-    return [blind_note(blind)] if inputs.calib is not None and blind else []
 
 
 def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:

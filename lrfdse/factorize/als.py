@@ -11,6 +11,7 @@ from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.starts import separable_start
 from lrfdse.factorize.system import CoreSystem
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 from lrfdse.factorize.tt import balanced, carried_ranks, tt_svd
 
 if TYPE_CHECKING:
@@ -19,13 +20,20 @@ if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array, Factorization
 
 SWEEPS = 12
-"""Most sweeps of a fit."""
+"""Most sweeps of a fit; results/als.md has what further ones gain."""
 
 LEAST_GAIN = 1e-3
-"""A fit ends when a sweep lowers the squared error by less than this part of it."""
+"""A fit ends when a sweep lowers the squared error by less than this part of it; results/als.md has the errors left."""
 
 BUDGET = 2e10
-"""Floating-point operations, estimated, after which a fit starts no further sweep."""
+"""Floating-point operations, estimated, after which a fit starts no further sweep: some seconds on one core
+(results/als.md has the times)."""
+
+_UNWEIGHTED_SWEEPS = 4
+"""Most sweeps of the fit without weighting that a fit with one starts from. Chosen, not measured."""
+
+_ROUNDING = 1e-14
+"""Part of the whole energy below which rounding in the interfaces is all that is left of the error."""
 
 
 def fit_outputs(
@@ -35,6 +43,7 @@ def fit_outputs(
     gain: float = LEAST_GAIN,
     budget: float | None = None,
     also: Sequence[Array] = (),
+    thresholds: Thresholds = DEFAULT,
 ) -> tuple[Array, ...]:
     """Return cores that minimise the output error of any path, from the best of several starts, never above TT-SVD.
 
@@ -43,13 +52,13 @@ def fit_outputs(
     gradients where the system is large); directions that the inputs never take stay as they were. Derived in
     docs/method.md.
 
-    Where one core holds all output digits, a metric on the outputs acts on that core alone: its root goes to the
-    target, and its inverse to the core. Elsewhere the metric stands in the least squares problems.
+    Where one core holds all output digits, a weighting of the outputs acts on that core alone: its root goes to the
+    target, and its inverse to the core. Elsewhere the weighting stands in the least squares problems.
 
     Parameters
     ----------
     error
-        Of the layer; sizes below the factorization's are padded with zeros.
+        The squared error of the layer; sizes below the factorization's are padded with zeros.
     factorization
         At least two cores. A rank above what a bond can carry leaves zeros.
     sweeps
@@ -61,6 +70,8 @@ def fit_outputs(
         inputs where that is more. The first sweep is always made whole, so every core is fitted.
     also
         Further weights, shape (M, N), whose TT-SVDs are starts.
+    thresholds
+        Sizes at which to change to cheaper algorithms.
 
     Returns
     -------
@@ -71,70 +82,91 @@ def fit_outputs(
     also = [_padded(weight, error.weight.shape) for weight in also]
     if budget is None:
         budget = max(BUDGET, 16.0 * error.weight.size * factorization.inputs)
+    effort = _Effort(sweeps, gain, budget, thresholds)
     holders = [k for k, m in enumerate(factorization.out_modes) if m > 1]
-    if error.metric is None or len(holders) > 1:
-        return _descended(error, factorization, sweeps, gain, budget, also)
-    root = np.asarray(np.linalg.cholesky(error.metric))
+    if error.weighting is None or len(holders) > 1:
+        return _descended(error, factorization, effort, also)
+    root = np.asarray(np.linalg.cholesky(error.weighting))
     turned = error.of_target(root.T @ error.weight)
     # TT-SVD of the target itself is no start of the turned problem, but the promise is to stay below it.
-    plain = tt_svd(error.weight, factorization)
+    plain = tt_svd(error.weight, factorization, thresholds)
     also = [root.T @ dense_weight(plain), *(root.T @ weight for weight in also)]
-    cores = list(_descended(turned, factorization, sweeps, gain, budget, also))
+    cores = list(_descended(turned, factorization, effort, also))
     k = holders[0] if holders else 0
     cores[k] = _solved(root, cores[k])
     return balanced(cores)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Effort:
+    """How far a fit goes; see `fit_outputs`."""
+
+    sweeps: int
+    gain: float
+    budget: float
+    thresholds: Thresholds
+
+
 def _descended(
-    error: OutputError, factorization: Factorization, sweeps: int, gain: float, budget: float, also: Sequence[Array]
+    error: OutputError, factorization: Factorization, effort: _Effort, also: Sequence[Array]
 ) -> tuple[Array, ...]:
-    shape = dataclasses.replace(factorization, ranks=carried_ranks(factorization))
-    starts = [_carried(tt_svd(error.weight, factorization), factorization, shape), separable_start(error, shape)]
-    starts += [_carried(tt_svd(weight, factorization), factorization, shape) for weight in also]
-    if error.metric is not None:
-        plain = error.of_target(error.weight)
-        starts.append(_descended(plain, shape, min(sweeps, 4), gain, budget, also))
+    """Return the cores after sweeps from the best start."""
+    least_ranks, thresholds = dataclasses.replace(factorization, ranks=carried_ranks(factorization)), effort.thresholds
+    starts = [
+        _carried(tt_svd(weight, factorization, thresholds), factorization, least_ranks, thresholds)
+        for weight in (error.weight, *also)
+    ]
+    starts.insert(1, separable_start(error, least_ranks, thresholds))
+    if error.weighting is not None:
+        plain, fewer = error.of_target(error.weight), min(effort.sweeps, _UNWEIGHTED_SWEEPS)
+        starts.append(_descended(plain, least_ranks, dataclasses.replace(effort, sweeps=fewer), also))
     reached = [error(start) for start in starts]
     least = min(reached)
     best = starts[reached.index(least)]
-    # Rounding in the interfaces limits what can be gained.
-    floor = error.whole * 1e-14
-    if sweeps > 0 and least > floor:
-        found = swept(error, best, sweeps, gain, budget, least, floor)
+    floor = error.whole * _ROUNDING
+    if effort.sweeps > 0 and least > floor:
+        found = _swept(error, best, effort, least, floor)
         if error(found) < least:
             best = found
     return _grown(balanced(best), factorization)
 
 
-def swept(
-    error: OutputError,
-    cores: Sequence[Array],
-    sweeps: int,
-    gain: float,
-    budget: float,
-    reached: float,
-    floor: float,
+def _swept(
+    error: OutputError, cores: Sequence[Array], effort: _Effort, reached: float, floor: float
 ) -> tuple[Array, ...]:
-    """Return the cores after sweeps from a start whose squared error is `reached`."""
-    sweep = _Sweep(error, list(cores), reached)
-    for _ in range(sweeps):
+    """Return the cores after sweeps from a start whose squared error is `reached`; at `floor` all is gained."""
+    sweep = Sweep(error, list(cores), reached, effort.thresholds)
+    for _ in range(effort.sweeps):
         before = sweep.reached
         sweep.forward()
         sweep.backward()
-        done = sweep.reached <= floor or sweep.reached > (1 - gain) * before
-        if done or sweep.operations >= budget:
+        done = sweep.reached <= floor or sweep.reached > (1 - effort.gain) * before
+        if done or sweep.operations >= effort.budget:
             break
     return tuple(sweep.cores)
 
 
-class _Sweep:
-    """Cores in turn, with the product of those to the left and to the right of each kept orthonormal.
+class Sweep:
+    """The cores of a train taken in turn; the products to the left and to the right of each are kept orthonormal.
 
     The left part of core k has shape ``(M_{k-1}, N_{k-1}, r_{k-1})``, the right part ``(r_k, M/M_k, N/N_k)``.
+
+    Parameters
+    ----------
+    error
+        The squared error of the layer, of the sizes of the train.
+    cores
+        Core k of shape ``(r_{k-1}, m_k, n_k, r_k)``.
+    reached
+        Their squared error.
+    thresholds
+        Sizes at which to change to cheaper algorithms.
     """
 
-    def __init__(self, error: OutputError, cores: list[Array], reached: float) -> None:
-        self._error = error
+    def __init__(
+        self, error: OutputError, cores: list[Array], reached: float, thresholds: Thresholds = DEFAULT
+    ) -> None:
+        self._error, self._thresholds = error, thresholds
         self._left: list[Array] = [np.ones((1, 1, 1))] * len(cores)
         self._right: list[Array] = [np.ones((1, 1, 1))] * len(cores)
         self.cores = cores
@@ -180,32 +212,18 @@ class _Sweep:
     def update(self, k: int) -> None:
         """Solve for core k, the others orthonormal, and take the step where it lowers the error."""
         core = self.cores[k]
-        system = CoreSystem(self._error, self._left[k], self._right[k], core.shape)
+        system = CoreSystem(self._error, self._left[k], self._right[k], core.shape, self._thresholds)
         self.operations += system.operations
         if (found := system.step(core)) is not None:
             self.cores[k] = core + found[0]
             self.reached -= found[1]
 
 
-def refit_core(error: OutputError, cores: Sequence[Array], k: int) -> tuple[Array, ...]:
-    """Return the train with core k solved again under the output error, the others as they span.
-
-    The cheap variant of a fit: one least squares problem. Negative k counts from the end. The cores come back with the
-    others orthonormal towards k, then balanced: the same matrix where core k is optimal already.
-    """
-    made = [np.asarray(core, dtype=np.float64) for core in cores]
-    k %= len(made)
-    padded = error.padded(int(np.prod([c.shape[1] for c in made])), int(np.prod([c.shape[2] for c in made])))
-    sweep = _Sweep(padded, made, 0.0)
-    for before in range(k):
-        sweep.pass_right(before)
-    sweep.update(k)
-    return balanced(sweep.cores)
-
-
-def _carried(cores: tuple[Array, ...], factorization: Factorization, shape: Factorization) -> tuple[Array, ...]:
+def _carried(
+    cores: tuple[Array, ...], factorization: Factorization, least_ranks: Factorization, thresholds: Thresholds
+) -> tuple[Array, ...]:
     """Return an exact train of the ranks that the bonds can carry."""
-    return cores if shape == factorization else tt_svd(dense_weight(cores), shape)
+    return cores if least_ranks == factorization else tt_svd(dense_weight(cores), least_ranks, thresholds)
 
 
 def _solved(root: Array, core: Array) -> Array:

@@ -1,8 +1,7 @@
-"""What a chain of cores means: the dense weight it stands for, and its product with an input, step by step."""
+"""What a chain of cores means: the dense weight that it stands for."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array
-    from lrfdse.ir.factors import Factors
 
 
 def dense_weight(cores: Sequence[Array]) -> Array:
@@ -21,13 +19,3 @@ def dense_weight(cores: Sequence[Array]) -> Array:
         joined = np.tensordot(left, core, axes=(2, 0))
         left = joined.transpose(0, 2, 1, 3, 4).reshape(left.shape[0] * m, left.shape[1] * n, s)
     return left[:, :, 0]
-
-
-def apply_chain(factors: Factors, inputs: Array) -> Array:
-    """Multiply input rows ``(rows, N)`` by the factors, step by step as a kernel does; return ``(rows, M)``."""
-    shape = factors.factorization
-    rows = len(inputs)
-    state = np.ascontiguousarray(inputs, dtype=np.float64)
-    for step, matrix in zip(shape.steps(rows), shape.step_matrices(factors.cores), strict=True):
-        state = matrix @ state.reshape(step.batch, step.inner, step.columns)
-    return state.reshape(rows, math.prod(shape.out_modes))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.factorize.linalg import LARGE
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,15 +15,12 @@ if TYPE_CHECKING:
 
     from lrfdse.ir.factorization import Array
 
-_CHUNK = 1 << 23
-"""Elements of the difference that are held at a time."""
 
-
-def squared_difference(weight: NDArray[Any], cores: Sequence[Array]) -> float:
+def squared_difference(weight: NDArray[Any], cores: Sequence[Array], thresholds: Thresholds = DEFAULT) -> float:
     """Return ``|W - What|^2`` of a train ``What`` whose padding is cut off.
 
     The train is cut where its two halves are smallest, and their product taken a few rows of the unfolding at a time:
-    in single precision from `lrfdse.factorize.linalg.LARGE` elements on, summed in double.
+    in single precision from `lrfdse.factorize.thresholds.Thresholds.large` elements on, summed in double.
 
     Parameters
     ----------
@@ -31,8 +28,10 @@ def squared_difference(weight: NDArray[Any], cores: Sequence[Array]) -> float:
         The weight.
     cores
         Core k of shape ``(r_{k-1}, m_k, n_k, r_k)``, the product of all m at least M, of all n at least N.
+    thresholds
+        When to work in single precision, and on how much at a time.
     """
-    kind = np.float32 if weight.size >= LARGE else np.float64
+    kind = np.float32 if weight.size >= thresholds.large else np.float64
     left, right = _halves([core.astype(kind) for core in cores])
     (a, b, _), (_, c, d) = left.shape, right.shape
     whole: NDArray[Any] = weight.astype(kind, copy=False)
@@ -42,7 +41,7 @@ def squared_difference(weight: NDArray[Any], cores: Sequence[Array]) -> float:
     outputs, inputs = weight.shape
     total = 0.0
     flat = right.reshape(len(right), c * d)
-    step = max(1, _CHUNK // (c * d))
+    step = max(1, thresholds.chunk // (c * d))
     for i in range(a):
         for start in range(0, b, step):
             part = (left[i, start : start + step] @ flat).reshape(-1, c, d)

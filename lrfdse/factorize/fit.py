@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.factorize.als import SWEEPS, refit_core
+from lrfdse.factorize.als import SWEEPS
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.difference import squared_difference
-from lrfdse.factorize.linalg import LARGE
 from lrfdse.factorize.methods import METHODS
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.problem import Problem
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lrfdse.ir.factors import Moments
 
 _CONSTANT = 1e-24
-"""Part of the squared mean output below which its variance is rounding."""
+"""Part of the squared mean output below which its variance is rounding of double precision."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -33,15 +33,15 @@ class Fitter:
     Parameters
     ----------
     weight
-        W, shape (M, N). Without moments one of `lrfdse.factorize.linalg.LARGE` elements is held in single precision.
+        W, shape (M, N). Without moments one of `Thresholds.large` elements is held in single precision.
     moments
-        Of the layer's inputs; None when there are no calibration data. With `Moments.cross`, they are of the inputs
+        Moments of the layer's inputs; None without calibration data. With `Moments.cross`, they are of the inputs
         that a compressed model feeds the layer, and the original outputs are what is fitted.
     method
         One of `lrfdse.factorize.methods.METHODS`. "auto" is the best known: every path is fitted to the outputs, the
         paths of the plain SVD in closed form and others by alternating least squares under the covariance shrunk by the
         number of samples. Without moments every method is "svd", TT-SVD of the weight.
-    metric
+    weighting
         H, symmetric positive semidefinite, shape (M, M): the outputs' differences d count as ``d^T H d``. Fits damp it
         by a tenth of its mean eigenvalue. None is the identity.
     beta
@@ -49,9 +49,14 @@ class Fitter:
         factorization, by ACES, which did not do better where it was measured (docs/method.md). Without `Moments.cross`
         it has no meaning.
     sweeps, budget
-        Of alternating least squares (`lrfdse.factorize.als.fit_outputs`).
+        Limits of alternating least squares (`lrfdse.factorize.als.fit_outputs`).
     name
-        Of the layer, for messages.
+        The layer's name, for messages.
+    ridge
+        Ridge of the regression on what a compressed model feeds the layer; None takes that of generalized
+        cross-validation. Without `Moments.cross` it has no meaning.
+    thresholds
+        Sizes at which fits change to cheaper algorithms.
 
     Raises
     ------
@@ -68,50 +73,50 @@ class Fitter:
     weight: Array
     moments: Moments | None = None
     method: str = "auto"
-    metric: Array | None = None
+    weighting: Array | None = None
     beta: float | None = 1.0
     sweeps: int = SWEEPS
     budget: float | None = None
     name: str = ""
-    _problem: Problem = dataclasses.field(init=False, repr=False)
+    ridge: float | None = None
+    thresholds: Thresholds = DEFAULT
+    problem: Problem = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         METHODS.get(self.method)
-        self._problem = Problem(self.weight, self.moments, self.metric, self.beta, self.sweeps, self.budget, self.name)
-        self.weight = self._problem.weight
+        self.problem = Problem(
+            self.weight,
+            self.moments,
+            self.weighting,
+            self.beta,
+            self.sweeps,
+            self.budget,
+            self.name,
+            self.ridge,
+            self.thresholds,
+        )
+        self.weight = self.problem.weight
 
     def fit(self, factorization: Factorization) -> Factors:
         """Return the fitted factors with their true errors."""
-        if factorization.is_dense and not self._problem.is_cumulative:
+        if factorization.is_dense and not self.problem.is_cumulative:
             shift = None if self.moments is None else np.zeros(len(self.weight))
             core = self.weight.reshape(1, *self.weight.shape, 1)
-            error, loss = (None if known is None else 0.0 for known in (self.moments, self._metric))
+            error, loss = (None if known is None else 0.0 for known in (self.moments, self._weighting))
             return Factors(factorization, (core,), shift, 0.0, error, loss)
         if factorization.is_dense:
-            target = self._problem.target(factorization)
+            target = self.problem.target(factorization)
             return self.measured(factorization, (target.reshape(1, *target.shape, 1),))
         method = METHODS.get(self.method)
         if method.needs_moments and self.moments is None:
             method = METHODS.get("svd")
-        return self.measured(factorization, method.fit(self._problem, factorization))
-
-    def refit(self, factors: Factors, core: int = 0) -> Factors:
-        """Return the factors with one core solved again by least squares on the outputs; without moments as they are.
-
-        The final refit of a layer when its inputs have changed, and the cheap half of a fit. Core 0 is the last that a
-        right-to-left chain multiplies by.
-        """
-        shape = factors.factorization
-        if self.moments is None or shape.is_dense:
-            return factors
-        found = refit_core(self._problem.error(shape), factors.cores, core)
-        return self.measured(shape, found)
+        return self.measured(factorization, method.fit(self.problem, factorization))
 
     def measured(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
         """Return cores of any origin as factors, with the bias correction and the errors on this layer's data."""
         outputs, inputs = self.weight.shape
-        if self.moments is None and self.weight.size >= LARGE:
-            error = math.sqrt(squared_difference(self.weight, cores))
+        if self.moments is None and self.weight.size >= self.thresholds.large:
+            error = math.sqrt(squared_difference(self.weight, cores, self.thresholds))
             return Factors(factorization, cores, None, _ratio(error, float(np.linalg.norm(self.weight))), None)
         approximation = dense_weight(cores)[:outputs, :inputs]
         difference = self.weight - approximation
@@ -119,7 +124,7 @@ class Fitter:
         moments = self.moments
         if moments is None:
             return Factors(factorization, cores, None, weight_error, None)
-        covariance = self._problem.covariance
+        covariance = self.problem.covariance
         if moments.cross is None:
             left, whole = self._output_energy(difference), self._output_energy(self.weight)
             shift = difference @ moments.mean
@@ -132,7 +137,7 @@ class Fitter:
                 left = whole = 0.0
         output_error = _ratio(math.sqrt(max(left, 0.0)), math.sqrt(max(whole, 0.0)))
         # The loss of a small change d of the outputs is d^T H d / 2.
-        loss = None if self._metric is None else self.loss(cores) / 2
+        loss = None if self._weighting is None else self.loss(cores) / 2
         return Factors(factorization, cores, shift, weight_error, output_error, loss)
 
     def loss(self, cores: tuple[Array, ...]) -> float:
@@ -140,27 +145,27 @@ class Fitter:
 
         T is the weight, or with `Moments.cross` the regression of the original outputs on the inputs.
         """
-        problem = self._problem
+        problem = self.problem
         outputs, inputs = self.weight.shape
         target = problem.cumulative.at(1.0) if problem.is_cumulative else self.weight
         difference = target - dense_weight(cores)[:outputs, :inputs]
-        return OutputError(target, problem.covariance, target, problem.metric).of_difference(difference)
+        return OutputError(target, problem.covariance, target, problem.weighting).of_difference(difference)
 
     def _output_energy(self, weight: Array) -> float:
-        if not self._problem.has_few_samples:
-            return _energy(weight, self._problem.covariance)
-        half = weight @ self._problem.root
+        if not self.problem.has_few_samples:
+            return _energy(weight, self.problem.covariance)
+        half = weight @ self.problem.root
         return float(np.vdot(half, half))
 
     @property
-    def _metric(self) -> Array | None:
-        """The metric, where there are data that it can be used with."""
-        return None if self.moments is None else self._problem.metric
+    def _weighting(self) -> Array | None:
+        """The weighting, where there are data that it can be used with."""
+        return None if self.moments is None else self.problem.weighting
 
     @property
     def root(self) -> Array:
         """``S`` with ``S S^T`` the covariance of the inputs, shape (N, rank)."""
-        return self._problem.root
+        return self.problem.root
 
 
 def _energy(weight: Array, covariance: Array) -> float:

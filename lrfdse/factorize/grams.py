@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Bond = tuple[int, int]
 
 _CHUNK = 1 << 22
-"""Elements of an unfolding that are held in double precision at a time."""
+"""Elements of an unfolding that are held in double precision at a time: 32 MB. Chosen."""
 
 
 def grams(weight: NDArray[np.floating], bonds: Sequence[Bond]) -> Iterator[tuple[Bond, Array]]:

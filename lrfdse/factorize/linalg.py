@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,38 +15,26 @@ if TYPE_CHECKING:
 
     from lrfdse.ir.factorization import Array
 
-DIRECT_SIDE = 1536
-"""Smaller side up to which the full SVD is computed."""
-
-LARGE = 1 << 24
-"""Elements from which a matrix is worked on in single precision, and nothing is done to it that its size forbids."""
-
-_GRAM_SIDE = 1536
-_GRAM_PART = 0.4
-"""Smaller side of a large matrix up to which, or part of a side below 4096 from which a rank is taken by the Gram
-matrix."""
-
-_MOST_GRAM_SIDE = 4096
 _CHUNK = 1 << 22
-"""Elements of a large matrix that are held in double precision at a time."""
+"""Elements of a large matrix that are held in double precision at a time: 32 MB. Chosen, not measured."""
 
 _NOISE = 1e-6
-"""Part of the largest singular value below which single precision holds none."""
+"""Part of the largest singular value below which single precision (rounding 6e-8, summed over rows) holds none."""
 
 _CUT = 1e-13
-"""Part of the largest eigenvalue below which one counts as zero."""
+"""Part of the largest eigenvalue below which one counts as zero: some hundred roundings of double precision."""
 
 
-def leading_svd(matrix: Array, rank: int) -> tuple[Array, Array, Array]:
+def leading_svd(matrix: Array, rank: int, thresholds: Thresholds = DEFAULT) -> tuple[Array, Array, Array]:
     """Return ``U (rows, r)``, ``s (r,)``, ``Vt (r, columns)`` of the best approximation of at most `rank`.
 
-    ``r = min(rank, rows, columns)``. Above `DIRECT_SIDE` the range is found by a randomized block power iteration
-    (Halko, Martinsson, Tropp 2011, algorithm 4.4) with a fixed seed, so that the result is reproducible.
+    ``r = min(rank, rows, columns)``. Above `Thresholds.direct_side` the range is found by a randomized block power
+    iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4) with a fixed seed, so that the result is reproducible.
     """
     import scipy.linalg
 
     rank = min(rank, *matrix.shape)
-    if min(matrix.shape) <= DIRECT_SIDE or rank > min(matrix.shape) // 2:
+    if min(matrix.shape) <= thresholds.direct_side or rank > min(matrix.shape) // 2:
         u, s, vt = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False, lapack_driver="gesdd")
         return u[:, :rank], s[:rank], vt[:rank]
     block = min(rank + 16, *matrix.shape)
@@ -58,20 +48,20 @@ def leading_svd(matrix: Array, rank: int) -> tuple[Array, Array, Array]:
     return (basis @ u)[:, :rank], s[:rank], vt[:rank]
 
 
-def leading_split(matrix: NDArray[Any], rank: int) -> tuple[Array, Array]:
+def leading_split(matrix: NDArray[Any], rank: int, thresholds: Thresholds = DEFAULT) -> tuple[Array, Array]:
     """Return ``U (rows, r)``, orthonormal, and ``U^T matrix (r, columns)`` of the best approximation of at most `rank`.
 
-    ``r = min(rank, rows, columns)``. From `LARGE` elements on it works in single precision: by the eigenvectors of the
-    Gram matrix of the smaller side, or by a randomized block power iteration. Directions that single precision cannot
-    tell from rounding are left zero.
+    ``r = min(rank, rows, columns)``. From `Thresholds.large` elements on it works in single precision: by the
+    eigenvectors of the Gram matrix of the smaller side, or by a randomized block power iteration. Directions that
+    single precision cannot tell from rounding are left zero.
     """
     rank = min(rank, *matrix.shape)
-    if matrix.size < LARGE:
-        u, s, vt = leading_svd(np.asarray(matrix, dtype=np.float64), rank)
+    if matrix.size < thresholds.large:
+        u, s, vt = leading_svd(np.asarray(matrix, dtype=np.float64), rank, thresholds)
         return u, s[:, None] * vt
     single = matrix.astype(np.float32, copy=False)
     is_wide = single.shape[0] <= single.shape[1]
-    basis = leading_basis(single if is_wide else single.T, rank)
+    basis = leading_basis(single if is_wide else single.T, rank, thresholds)
     if is_wide:
         return basis, basis.T @ single
     image = single @ basis
@@ -81,12 +71,13 @@ def leading_split(matrix: NDArray[Any], rank: int) -> tuple[Array, Array]:
     return image * inverse, norms[:, None] * basis.T
 
 
-def leading_basis(single: NDArray[Any], rank: int) -> Array:
+def leading_basis(single: NDArray[Any], rank: int, thresholds: Thresholds = DEFAULT) -> Array:
     """Return the `rank` leading left singular vectors of a large wide matrix in single precision."""
     import scipy.linalg
 
     side = len(single)
-    if side <= _GRAM_SIDE or (side <= _MOST_GRAM_SIDE and rank > _GRAM_PART * side):
+    by_gram = side <= thresholds.most_gram_side and rank > thresholds.gram_part * side
+    if side <= thresholds.gram_side or by_gram:
         return left_vectors(single)[:, :rank]
     block = min(rank + 16, side)
     rng = np.random.default_rng(0)
@@ -183,6 +174,19 @@ def conjugate_gradients(
 
     Ends after `steps` products or when the residual, in the norm of the preconditioner, has fallen to `tolerance` of
     the target. Every iterate lowers ``<x, apply(x)> - 2 <x, target>``.
+
+    Parameters
+    ----------
+    apply
+        The product with the operator.
+    target
+        The right-hand side, of any shape.
+    steps
+        Most products.
+    tolerance
+        Part of the target's norm, in that of the preconditioner, at which the residual is small enough.
+    precondition
+        The product with an approximate inverse of the operator; None is the identity.
     """
     x, product = np.zeros_like(target), np.zeros_like(target)
     residual = target.copy()

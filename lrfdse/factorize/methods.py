@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array, Factorization
 
 
-LARGEST_SWEPT = 1e11
-"""Weights times inputs up to which alternating least squares may go on to its end."""
-
-
 class Method(Protocol):
     """How cores are found."""
 
@@ -51,7 +47,7 @@ class PlainSvd:
         """Return the cores of TT-SVD; on the paths of the plain SVD of a large weight, of one SVD for all ranks."""
         rank = factorization.ranks[0]
         if not factorization.is_svd or problem.left_vectors is None or rank > min(problem.weight.shape):
-            return tt_svd(problem.weight, factorization)
+            return tt_svd(problem.weight, factorization, problem.thresholds)
         u = problem.left_vectors[:, :rank]
         left, right = np.zeros((factorization.outputs, rank)), np.zeros((rank, factorization.inputs))
         left[: len(u)] = u
@@ -63,7 +59,7 @@ class WhitenedSvd:
     """TT-SVD of the weight whitened by the inputs' covariance.
 
     Exact on the paths of the plain SVD, by projection on the outputs' principal directions. On others the covariance is
-    replaced by its separable part, and a metric on the outputs is ignored.
+    replaced by its separable part, and a weighting of the outputs is ignored.
     """
 
     source = "SVD-LLM (arXiv 2403.07378) and AFM (Yu and Wu 2023) in projection form, docs/method.md section 7"
@@ -74,7 +70,7 @@ class WhitenedSvd:
         if factorization.is_svd:
             return projected_svd(problem, factorization)
         error = problem.error(factorization).padded(factorization.outputs, factorization.inputs)
-        return separable_start(error, factorization)
+        return separable_start(error, factorization, problem.thresholds)
 
 
 class DiagonalSvd:
@@ -93,14 +89,14 @@ class DiagonalSvd:
         m, n = problem.weight.shape
         added = (0, factorization.outputs - m), (0, factorization.inputs - n)
         padded = np.pad(scales**self.alpha, added[1], mode="mean")
-        return diagonal_start(np.pad(problem.weight, added), padded, factorization)
+        return diagonal_start(np.pad(problem.weight, added), padded, factorization, problem.thresholds)
 
 
 class AlternatingLeastSquares:
     """The least output error found: in closed form on the paths of the plain SVD, by alternating least squares else.
 
-    Beyond `LARGEST_SWEPT` it starts from the better of "svd" and "svd-whitened", and makes one sweep where samples are
-    few, else none.
+    Beyond `Thresholds.swept` it starts from the better of "svd" and "svd-whitened", and makes one sweep where samples
+    are few, else none.
     """
 
     source = "docs/method.md section 7; cumulative targets after SAES-SVD (arXiv 2602.03051)"
@@ -113,14 +109,14 @@ class AlternatingLeastSquares:
         also = [problem.weight] if problem.is_cumulative else []
         error = problem.error(factorization)
         sweeps = problem.sweeps
-        if problem.weight.size * problem.weight.shape[1] > LARGEST_SWEPT:
+        if problem.weight.size * problem.weight.shape[1] > problem.thresholds.swept:
             # A sweep takes minutes where the covariance has full rank.
             sweeps = min(sweeps, 1 if problem.has_few_samples else 0)
         budget = problem.budget
         if budget is None and problem.has_few_samples:
             # As for a layer of as many inputs as there are samples, twice for products there and back.
             budget = max(BUDGET, 32.0 * error.weight.size * problem.root.shape[1])
-        return fit_outputs(error, factorization, sweeps=sweeps, budget=budget, also=also)
+        return fit_outputs(error, factorization, sweeps=sweeps, budget=budget, also=also, thresholds=problem.thresholds)
 
 
 _ALS = AlternatingLeastSquares()
@@ -136,13 +132,13 @@ METHODS: Registry[Method] = Registry(
 def projected_svd(problem: Problem, factorization: Factorization) -> tuple[Array, ...]:
     """Return the factors of the least output error of their rank on a path of the plain SVD.
 
-    With T the target, S a root of the covariance and K one of the metric, ``K^T What S`` is the truncated SVD of
+    With T the target, S a root of the covariance and K one of the weighting, ``K^T What S`` is the truncated SVD of
     ``K^T T S``, hence ``What = K^-T U U^T K^T T``: the input side needs no inverse. Where the data span fewer
     directions than the rank, the rest of U goes to what is left of the target itself.
     """
     import scipy.linalg
 
-    rank, root = factorization.ranks[0], problem.metric_root
+    rank, root = factorization.ranks[0], problem.weighting_root
     target = problem.target(factorization)
     turned = target if root is None else root.T @ target
     u = _principal(turned, problem.root, min(rank, *turned.shape))

@@ -27,7 +27,7 @@ class OutputError:
         G, of the inputs, shape (N, N), positive semidefinite.
     product
         ``H T G``, shape (M, N).
-    metric
+    weighting
         H, of the outputs, shape (M, M), positive definite; None is the identity.
     root, lift
         Where few samples were seen, ``G = S S^T + lift I`` with S of few columns, shape (N, K): products with G are
@@ -37,7 +37,7 @@ class OutputError:
     weight: Array
     covariance: Array
     product: Array
-    metric: Array | None = None
+    weighting: Array | None = None
     root: Array | None = None
     lift: float = 0.0
 
@@ -46,17 +46,23 @@ class OutputError:
         cls,
         weight: Array,
         covariance: Array,
-        metric: Array | None = None,
+        weighting: Array | None = None,
         root: Array | None = None,
         lift: float = 0.0,
     ) -> OutputError:
-        """Take the product once, for all fits of the layer."""
+        """Return the error with its product taken once, for all fits of the layer.
+
+        Parameters
+        ----------
+        weight, covariance, weighting, root, lift
+            As for the class.
+        """
         weight = np.asarray(weight, dtype=np.float64)
         product = weight @ covariance if root is None else (weight @ root) @ root.T + lift * weight
-        return cls(weight, covariance, product if metric is None else metric @ product, metric, root, lift)
+        return cls(weight, covariance, product if weighting is None else weighting @ product, weighting, root, lift)
 
     def of_target(self, weight: Array) -> OutputError:
-        """Return the error of another target, without a metric."""
+        """Return the error of another target, without a weighting."""
         return OutputError.of(weight, self.covariance, None, self.root, self.lift)
 
     def padded(self, outputs: int, inputs: int) -> OutputError:
@@ -65,16 +71,16 @@ class OutputError:
         if (m, n) == (outputs, inputs):
             return self
         added = ((0, outputs - m), (0, inputs - n))
-        metric = self.metric
-        if metric is not None:
-            scale = float(np.trace(metric)) / m
-            metric = np.pad(metric, (added[0], added[0]))
-            metric[range(m, outputs), range(m, outputs)] = scale
+        weighting = self.weighting
+        if weighting is not None:
+            scale = float(np.trace(weighting)) / m
+            weighting = np.pad(weighting, (added[0], added[0]))
+            weighting[range(m, outputs), range(m, outputs)] = scale
         return OutputError(
             np.pad(self.weight, added),
             np.pad(self.covariance, (added[1], added[1])),
             np.pad(self.product, added),
-            metric,
+            weighting,
             None if self.root is None else np.pad(self.root, (added[1], (0, 0))),
             self.lift,
         )
@@ -99,8 +105,8 @@ class OutputError:
 
     def of_difference(self, difference: Array) -> float:
         """Return the squared error of a train that differs so from the target, shape (M, N)."""
-        if self.root is not None and self.metric is None:
+        if self.root is not None and self.weighting is None:
             half = difference @ self.root
             return float(np.vdot(half, half)) + self.lift * float(np.vdot(difference, difference))
         image = self.weighed(difference)
-        return max(float(np.vdot(image if self.metric is None else self.metric @ image, difference)), 0.0)
+        return max(float(np.vdot(image if self.weighting is None else self.weighting @ image, difference)), 0.0)

@@ -9,93 +9,96 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.errors import InputError
-from lrfdse.factorize.linalg import LARGE, left_vectors, shrinkage, shrunk, square_root
+from lrfdse.factorize.linalg import left_vectors, shrinkage, shrunk, square_root
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.target import Cumulative
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array, Factorization
     from lrfdse.ir.factors import Moments
 
 DAMPING = 0.1
-"""Part of a metric's mean eigenvalue that is added to all, so that its inverse stays small."""
+"""Part of a weighting's mean eigenvalue that is added to all, so that its inverse stays small.
 
-MOST_VECTORS = 4096
-"""Outputs up to which all left singular vectors of a weight are taken at once."""
-
-FEW_SAMPLES = 4
-"""Inputs for each sample from which a covariance is taken for one of low rank, where products with it cost ..."""
-
-_COSTLY = 1e9
-"""... at least so many multiplications."""
+Measured on two layers of lenet300-fashion: the table of docs/method.md, section 7, is flat from 0.0001 to 0.1.
+"""
 
 _CONSTANT = 1e-13
-"""Part of an input's second moment below which its variance counts as zero."""
+"""Part of an input's second moment below which its variance counts as zero: rounding of the difference of the two."""
 
 
 @dataclasses.dataclass(slots=True)
 class Problem:
-    """A layer's weight, the moments of its inputs, the metric of its outputs, and how much a fit may cost.
+    """A layer's weight, the moments of its inputs, the weighting of its outputs, and how much a fit may cost.
 
     Parameters are those of `lrfdse.factorize.fit.Fitter`.
     """
 
     weight: Array
     moments: Moments | None = None
-    metric: Array | None = None
+    weighting: Array | None = None
     beta: float | None = 1.0
     sweeps: int = 12
     budget: float | None = None
     name: str = ""
+    ridge: float | None = None
+    thresholds: Thresholds = DEFAULT
     _left_vectors: Array | None = None
     _covariance: Array | None = None
     _root: Array | None = None
     _shrunk: Array | None = None
-    _metric_root: Array | None = None
+    _weighting_root: Array | None = None
     _cumulative: Cumulative | None = None
     _error: OutputError | None = None
 
     def __post_init__(self) -> None:
         # Nothing but closed forms in single precision is made of a large weight without data.
-        is_single = self.moments is None and self.weight.size >= LARGE
+        is_single = self.moments is None and self.weight.size >= self.thresholds.large
         self.weight = np.asarray(self.weight, dtype=np.float32 if is_single else np.float64)
         if self.weight.ndim != 2:
-            raise ValueError(f"a weight of two axes must hold, but got shape {self.weight.shape}")
+            raise ValueError(f"a weight has two axes (outputs, inputs), but this one has shape {self.weight.shape}")
         where = f"layer {self.name!r}" if self.name else "the layer"
         _refuse_not_finite(self.weight, f"weights of {where}")
         outputs, inputs = self.weight.shape
         if (seen := self.moments) is not None:
             parts = (seen.cross, seen.output_mean, seen.output_variance)
             if any(part is None for part in parts) and any(part is not None for part in parts):
-                raise ValueError("cross, output_mean and output_variance go together in Moments")
+                raise ValueError("Moments need all of cross, output_mean and output_variance, or none of them")
             shapes = {"mean": (inputs,), "second": (inputs, inputs)}
             shapes |= {} if seen.cross is None else {"cross": (outputs, inputs), "output_mean": (outputs,)}
             for part, shape in shapes.items():
                 array = getattr(seen, part)
                 if array.shape != shape:
-                    raise ValueError(f"{part} of shape {shape} must hold for {where}, but got {array.shape}")
+                    raise ValueError(f"{part} of {where} has shape {array.shape} instead of {shape}")
                 _refuse_not_finite(array, f"calibration moments of {where}")
             if seen.count < 1:
-                raise InputError(f"calibration rows >= 1 must hold for {where}, but got none")
-        if self.metric is not None:
-            if self.metric.shape != (outputs, outputs):
-                raise ValueError(f"a metric of shape {(outputs, outputs)} must hold, but got {self.metric.shape}")
-            _refuse_not_finite(self.metric, f"output metric of {where}")
-            scale = float(np.trace(self.metric)) / outputs
-            # A metric that is zero prefers no output to another.
-            self.metric = (self.metric + self.metric.T) / 2 if scale > 0 else None
+                raise InputError(f"{where} reads no rows on the calibration data: at least one is needed")
+        if self.weighting is not None:
+            if self.weighting.shape != (outputs, outputs):
+                raise ValueError(
+                    f"the output weighting of {where} has shape {self.weighting.shape} instead of {(outputs, outputs)}"
+                )
+            _refuse_not_finite(self.weighting, f"output weighting of {where}")
+            scale = float(np.trace(self.weighting)) / outputs
+            # A weighting that is zero prefers no output to another.
+            self.weighting = (self.weighting + self.weighting.T) / 2 if scale > 0 else None
 
     @property
     def left_vectors(self) -> Array | None:
         """All left singular vectors of a large weight, of no more outputs than inputs; None of any other weight."""
         outputs, inputs = self.weight.shape
-        if self._left_vectors is None and self.weight.size >= LARGE and outputs <= min(inputs, MOST_VECTORS):
+        if (
+            self._left_vectors is None
+            and self.weight.size >= self.thresholds.large
+            and outputs <= min(inputs, self.thresholds.most_vectors)
+        ):
             self._left_vectors = left_vectors(self.weight)
         return self._left_vectors
 
     @property
     def covariance(self) -> Array:
-        """Of the inputs, as the calibration data have it."""
+        """Covariance of the inputs, as the calibration data have it, shape (N, N)."""
         if self._covariance is None:
             assert self.moments is not None
             covariance = self.moments.covariance
@@ -117,24 +120,24 @@ class Problem:
     def has_few_samples(self) -> bool:
         """Whether products with the root take less than those with the covariance, and enough for that to matter."""
         outputs, inputs = self.weight.shape
-        return (
-            self.moments is not None and FEW_SAMPLES * self.moments.count <= inputs and outputs * inputs**2 >= _COSTLY
-        )
+        if self.moments is None or outputs * inputs**2 < self.thresholds.costly:
+            return False
+        return bool(self.thresholds.few_samples * self.moments.count <= inputs)
 
     @property
-    def damped_metric(self) -> Array | None:
-        """The metric with a part of its mean eigenvalue added to all."""
-        if self.metric is None:
+    def damped_weighting(self) -> Array | None:
+        """The weighting with a part of its mean eigenvalue added to all."""
+        if self.weighting is None:
             return None
-        scale = float(np.trace(self.metric)) / len(self.metric)
-        return np.asarray(self.metric + DAMPING * scale * np.eye(len(self.metric)))
+        scale = float(np.trace(self.weighting)) / len(self.weighting)
+        return np.asarray(self.weighting + DAMPING * scale * np.eye(len(self.weighting)))
 
     @property
-    def metric_root(self) -> Array | None:
-        """Lower triangular ``K`` with ``K K^T`` the damped metric."""
-        if self._metric_root is None and (damped := self.damped_metric) is not None:
-            self._metric_root = np.asarray(np.linalg.cholesky(damped))
-        return self._metric_root
+    def weighting_root(self) -> Array | None:
+        """Lower triangular ``K`` with ``K K^T`` the damped weighting."""
+        if self._weighting_root is None and (damped := self.damped_weighting) is not None:
+            self._weighting_root = np.asarray(np.linalg.cholesky(damped))
+        return self._weighting_root
 
     @property
     def is_cumulative(self) -> bool:
@@ -146,7 +149,7 @@ class Problem:
         """The targets, where `is_cumulative` holds."""
         if self._cumulative is None:
             assert self.moments is not None
-            self._cumulative = Cumulative.of(self.weight, self.moments)
+            self._cumulative = Cumulative.of(self.weight, self.moments, self.ridge)
         return self._cumulative
 
     def target(self, factorization: Factorization) -> Array:
@@ -157,7 +160,7 @@ class Problem:
         return self.cumulative.at(beta)
 
     def error(self, factorization: Factorization) -> OutputError:
-        """Return the squared error that iterative fits minimise: with shrunk covariance and damped metric."""
+        """Return the squared error that iterative fits minimise: with shrunk covariance and damped weighting."""
         if self._error is not None:
             return self._error
         assert self.moments is not None
@@ -167,7 +170,7 @@ class Problem:
         if self.has_few_samples:
             part, scale = shrinkage(self.covariance, self.moments.count)
             root, lift = math.sqrt(1 - part) * self.root, part * scale
-        made = OutputError.of(self.target(factorization), self._shrunk, self.damped_metric, root, lift)
+        made = OutputError.of(self.target(factorization), self._shrunk, self.damped_weighting, root, lift)
         if not self.is_cumulative:
             self._error = made
         return made

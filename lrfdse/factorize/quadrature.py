@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array
 
 BLOCK = 32
-"""Columns of the random block."""
+"""Columns of the random block. Chosen; docs/method.md, section 4, has what the tails are off by."""
 
 _STEPS, _FEW_STEPS = 12, 8
-"""Products with the matrix and its transpose that follow it, and those of a matrix of at least ..."""
+"""Products with the matrix and its transpose that follow the block, and those of a matrix of `_LARGE` elements. Chosen;
+docs/method.md, section 4, has what the tails are off by."""
+
 _LARGE = 1 << 25
-"""... so many elements."""
+"""Elements from which a matrix gets fewer products: each reads it twice. Chosen."""
 
 _CONVERGED = 0.05
-"""Part of a Ritz value that its residual is at most where it counts as an eigenvalue."""
+"""Part of a Ritz value that its residual is at most where it counts as an eigenvalue. Chosen: its square, the error
+of the value, is then below a percent."""
 
 _SIGMAS = 4.0
-"""Standard deviations that a sum of weights may be off."""
+"""Standard deviations that a sum of weights may be off before it tells of copies of an eigenvalue. Chosen."""
 
 _ROUNDING = 1e-6
 """Part of the energy below which single precision tells nothing."""
@@ -40,7 +43,7 @@ def squared_spectrum(matrix: NDArray[np.float32], energy: float, rng: np.random.
     Parameters
     ----------
     matrix : array, shape (S, C)
-        With S <= C, and S well above the columns of all steps.
+        The matrix, with S <= C, and S well above the columns of all steps.
     energy : float
         The sum of its squares.
     rng

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,39 +14,48 @@ from lrfdse.factorize.quadrature import BLOCK, squared_spectrum, steps
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lrfdse.base.events import Worked
     from lrfdse.ir.factorization import Array
     from lrfdse.ir.factors import Moments
 
     Bond = tuple[int, int]
 
-_GRAM_SIDE = 1024
-"""Smaller side up to which all eigenvalues of the Gram matrix are computed; at the bonds of plain SVD ..."""
-_PLAIN_SIDE = 4096
-"""... up to here."""
+GRAM_SIDE = 1024
+"""Smaller side of an unfolding up to which all eigenvalues of its Gram matrix are computed: a fraction of a second on
+one core, of a few hundred bonds. Chosen, not measured."""
+
+PLAIN_SIDE = 4096
+"""The same at the two bonds of plain SVD, whose spectra are exact for layers of up to so many outputs or inputs."""
 
 _LARGE = 1 << 25
-"""Elements from which a weight is held in single precision; Gram matrices are summed in double all the same."""
+"""Elements from which a weight is held in single precision; Gram matrices are summed in double all the same. Chosen:
+256 MB in double precision."""
 
 _SEPARATIONS = 8
-_PIVOTED = 1024
-"""Rows from which a root comes from Cholesky factorization with pivoting, not from eigenvectors."""
+"""Steps of the power iteration for the nearest Kronecker product. Chosen, not measured."""
 
-Told = Callable[[float], None]
-"""Told how much more work is done, in the units of `work`."""
+_PIVOTED = 1024
+"""Rows from which a root comes from Cholesky factorization with pivoting, not from eigenvectors, which cost ten times
+as much. Chosen, not measured."""
 
 
 def bond_tails(
-    weight: NDArray[np.floating], bonds: Mapping[Bond, int], seed: int = 0, tell: Told | None = None
+    weight: NDArray[np.floating],
+    bonds: Mapping[Bond, int],
+    seed: int = 0,
+    tell: Worked | None = None,
+    gram_side: int = GRAM_SIDE,
+    plain_side: int = PLAIN_SIDE,
 ) -> dict[Bond, Array]:
     """Return the relative energy that a truncation discards, for each bond and each rank up to its limit.
 
     The unfolding at the bond ``(M_k, N_k)`` pairs the leading output and input modes against the trailing ones:
     ``W.reshape(M_k, M/M_k, N_k, N/N_k)`` with the axes in the order 0, 2, 1, 3 as a matrix of ``M_k N_k`` rows.
 
-    Where its smaller side is at most 1024 (4096 at the bonds of plain SVD), singular values come from the eigenvalues
-    of the Gram matrix of that side. Elsewhere they are those of `lrfdse.factorize.quadrature`, in single precision: the
-    leading ones, and for the others the density of the spectrum. Tails are then right to about a percent, and to a few
-    where they are below a thousandth.
+    Where its smaller side is at most `gram_side` (`plain_side` at the bonds of plain SVD), singular values come from
+    the eigenvalues of the Gram matrix of that side. Elsewhere they are those of `lrfdse.factorize.quadrature`, in
+    single precision: the leading ones, and for the others the density of the spectrum. Tails are then right to about a
+    percent, and to a few where they are below a thousandth.
 
     Parameters
     ----------
@@ -55,9 +64,11 @@ def bond_tails(
     bonds : mapping of (M_k, N_k) to int
         Largest rank wanted on each bond.
     seed : int
-        Of the random blocks.
+        Seed of the random blocks.
     tell
-        Told after each bond how much work it was.
+        Called after each bond with how much work it was, in the units of `work`.
+    gram_side, plain_side
+        Smaller sides up to which spectra are exact: at any bond, and at the two bonds of plain SVD.
 
     Returns
     -------
@@ -75,7 +86,8 @@ def bond_tails(
     plain, turned = (len(weight), 1), (1, weight.shape[1])
     both = plain != turned and plain in bonds and turned in bonds
     found: dict[Bond, Array] = {}
-    exact = [bond for bond in bonds if _is_exact(scaled.shape, bond) and not (both and bond == turned)]
+    sides = gram_side, plain_side
+    exact = [bond for bond in bonds if _is_exact(scaled.shape, bond, sides) and not (both and bond == turned)]
     for bond, gram in grams(scaled, exact):
         squared = _eigenvalues(gram)
         found[bond] = _tails(squared, bonds[bond], energy)
@@ -83,7 +95,7 @@ def bond_tails(
             # The unfolding of one is that of the other transposed.
             found[turned] = _tails(squared, bonds[turned], energy)
         if tell is not None:
-            tell(work(scaled.shape, [bond]))
+            tell(work(scaled.shape, [bond], gram_side, plain_side))
     single: NDArray[np.float32] | None = None
     for index, (bond, rank) in enumerate(bonds.items()):
         if bond in found:
@@ -95,28 +107,44 @@ def bond_tails(
         squared = squared_spectrum(matrix, energy, np.random.default_rng([seed, index]))
         found[bond] = _tails(squared, rank, energy)
         if tell is not None:
-            tell(work(scaled.shape, [bond]))
+            tell(work(scaled.shape, [bond], gram_side, plain_side))
     return {bond: found[bond] for bond in bonds}
 
 
-def work(sizes: tuple[int, ...], bonds: Iterable[Bond]) -> float:
-    """Return what the tails of a weight of these sizes take at bonds, in floating-point operations, roughly."""
+def work(
+    sizes: tuple[int, ...], bonds: Iterable[Bond], gram_side: int = GRAM_SIDE, plain_side: int = PLAIN_SIDE
+) -> float:
+    """Return what the tails of a weight take, in floating-point operations, roughly.
+
+    Parameters
+    ----------
+    sizes
+        (M, N) of the weight.
+    bonds
+        Each (M_k, N_k).
+    gram_side, plain_side
+        As for `bond_tails`.
+    """
     m, n = sizes
     total = 0.0
     for a, b in bonds:
         side = min(a * b, m * n // (a * b))
-        total += 6.0 * side**3 + 0.5 * side * m * n if _is_exact(sizes, (a, b)) else 4.0 * BLOCK * steps(m * n) * m * n
+        total += (
+            6.0 * side**3 + 0.5 * side * m * n
+            if _is_exact(sizes, (a, b), (gram_side, plain_side))
+            else 4.0 * BLOCK * steps(m * n) * m * n
+        )
     return total
 
 
-def _is_exact(sizes: tuple[int, ...], bond: Bond) -> bool:
+def _is_exact(sizes: tuple[int, ...], bond: Bond, sides: tuple[int, int]) -> bool:
     (m, n), (a, b) = sizes, bond
     side = min(a * b, m * n // (a * b))
-    return side <= (_PLAIN_SIDE if bond in ((m, 1), (1, n)) else _GRAM_SIDE)
+    return side <= sides[bond in ((m, 1), (1, n))]
 
 
 def whitened_bond_tails(
-    weight: Array, moments: Moments, bonds: Mapping[Bond, int], seed: int = 0, tell: Told | None = None
+    weight: Array, moments: Moments, bonds: Mapping[Bond, int], seed: int = 0, tell: Worked | None = None
 ) -> dict[Bond, Array]:
     """Return what `bond_tails` does, of the weight under the inputs' covariance made separable at each bond.
 
@@ -131,7 +159,7 @@ def whitened_bond_tails(
     weight : array, shape (M, N)
         The layer's weight, padded with zeros where the bonds are those of a padded layer.
     moments : Moments
-        Of the layer's inputs; padded inputs never vary.
+        Moments of the layer's inputs; padded inputs never vary.
     bonds : mapping of (M_k, N_k) to int
         Largest rank wanted on each bond.
     seed, tell
@@ -140,7 +168,7 @@ def whitened_bond_tails(
     Returns
     -------
     dict
-        As `bond_tails`, relative to the energy of the whitened weight.
+        Bond to tails, as `bond_tails` returns them, relative to the energy of the whitened weight.
     """
     inputs = weight.shape[1]
     covariance = moments.covariance

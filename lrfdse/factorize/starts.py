@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 from lrfdse.factorize.tt import tt_svd
 
 if TYPE_CHECKING:
@@ -15,16 +16,19 @@ if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array, Factorization
 
 _LIFT = 0.01
-"""Part of the mean variance that whitening adds to every variance, so that its inverse stays small."""
+"""Part of the mean variance that whitening adds to every variance, so that its inverse stays small. Chosen, not
+measured: alternating least squares starts there and goes on."""
 
 
-def separable_start(error: OutputError, shape: Factorization) -> tuple[Array, ...]:
+def separable_start(
+    error: OutputError, factorization: Factorization, thresholds: Thresholds = DEFAULT
+) -> tuple[Array, ...]:
     """Return TT-SVD of the target under a covariance that is separable over the input modes, unwhitened.
 
     The factors are the partial traces of the covariance. The result need not be optimal where the covariance itself is
     not separable.
     """
-    modes = shape.in_modes
+    modes = factorization.in_modes
     tensor = error.covariance.reshape(*modes, *modes)
     roots = []
     for k, size in enumerate(modes):
@@ -34,10 +38,12 @@ def separable_start(error: OutputError, shape: Factorization) -> tuple[Array, ..
         trace = float(np.trace(factor))
         lifted = _LIFT * np.eye(size) + (factor * (size / trace) if trace > 0 else np.eye(size))
         roots.append(np.asarray(np.linalg.cholesky(lifted)))
-    return _scaled_tt_svd(error.weight, shape, roots)
+    return _scaled_tt_svd(error.weight, factorization, roots, thresholds)
 
 
-def diagonal_start(weight: Array, scales: Array, shape: Factorization) -> tuple[Array, ...]:
+def diagonal_start(
+    weight: Array, scales: Array, factorization: Factorization, thresholds: Thresholds = DEFAULT
+) -> tuple[Array, ...]:
     """Return TT-SVD of the weight with its columns scaled, unscaled again.
 
     A train keeps its form only under scales that are products over the input digits, so the nearest such product in
@@ -49,29 +55,34 @@ def diagonal_start(weight: Array, scales: Array, shape: Factorization) -> tuple[
         Shape (M, N), those of the factorization.
     scales
         Shape (N,), positive.
-    shape
-        The factorization.
+    factorization
+        A factorization of at least two cores.
+    thresholds
+        When to work in single precision.
     """
-    modes = shape.in_modes
+    modes = factorization.in_modes
     logs = np.log(scales).reshape(modes)
     logs -= logs.mean()
     others = [tuple(axis for axis in range(len(modes)) if axis != k) for k in range(len(modes))]
-    return _scaled_tt_svd(weight, shape, [np.exp(logs.mean(axis=axes)) for axes in others])
+    return _scaled_tt_svd(weight, factorization, [np.exp(logs.mean(axis=axes)) for axes in others], thresholds)
 
 
-def _scaled_tt_svd(weight: Array, shape: Factorization, roots: Sequence[Array]) -> tuple[Array, ...]:
+def _scaled_tt_svd(
+    weight: Array, factorization: Factorization, roots: Sequence[Array], thresholds: Thresholds
+) -> tuple[Array, ...]:
     """Return TT-SVD of the weight times one root for each input mode, the inverses multiplied into the cores.
 
     A root is a lower triangular matrix, or a vector that stands for a diagonal one.
     """
     import scipy.linalg
 
-    scaled = weight.reshape(-1, *shape.in_modes)
+    scaled = weight.reshape(-1, *factorization.in_modes)
     for k, root in enumerate(roots):
         last = np.moveaxis(scaled, k + 1, -1)
         scaled = np.moveaxis(last * root if root.ndim == 1 else last @ root, -1, k + 1)
     cores = []
-    for core, root in zip(tt_svd(scaled.reshape(weight.shape), shape), roots, strict=True):
+    whitened = tt_svd(scaled.reshape(weight.shape), factorization, thresholds)
+    for core, root in zip(whitened, roots, strict=True):
         if root.ndim == 1:
             cores.append(core / root[:, None])
             continue

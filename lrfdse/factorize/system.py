@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.factorize.linalg import LARGE, conjugate_gradients, solve_semidefinite
+from lrfdse.factorize.linalg import conjugate_gradients, solve_semidefinite
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,25 +15,33 @@ if TYPE_CHECKING:
     from lrfdse.factorize.objective import OutputError
     from lrfdse.ir.factorization import Array
 
-_DIRECT_UNKNOWNS = 5000
-_DIRECT_ELEMENTS = 32_000_000
-_LARGEST_ARRAY = 64_000_000
-_CG_STEPS, _FEW_CG_STEPS = 8, 4
-"""Most steps of conjugate gradients for a core, and those of a large layer."""
-_CG_TOLERANCE = 1e-2
 _SLOWER = 4.0
-"""What an operation of the formed matrix takes at the sizes at which a covariance has a root: it moves large arrays."""
+"""What an operation of the formed matrix takes at the sizes at which a covariance has a root: it moves large arrays.
+Chosen, not measured."""
+
 _FLOOR = 1e-6
-"""Part of their mean eigenvalue that the factors of a preconditioner are lifted by, so that they can be inverted."""
+"""Part of their mean eigenvalue that the factors of a preconditioner are lifted by, so that they can be inverted.
+Chosen, not measured: it changes how fast conjugate gradients converge, not where to."""
 
 
 class CoreSystem:
     """The least squares problem of a core ``(a, m, n, b)`` between ``L[o, p, a]`` and ``R[b, t, q]``.
 
     ``L`` is the product of the cores to the left, with output digits o, input digits p and bond a; ``R`` that of those
-    to the right. Both are orthonormal. Without a metric on the outputs, the normal matrix pairs ``(a, n, b)`` with
+    to the right. Both are orthonormal. Without a weighting of the outputs, the normal matrix pairs ``(a, n, b)`` with
     itself and is the same for every output digit m; a part that holds no input digits is orthonormal over its outputs
     alone, so its bond index only adds right-hand sides. Derived in docs/method.md.
+
+    Parameters
+    ----------
+    error
+        The squared error of the layer, of the sizes of the train.
+    left, right
+        L and R, shapes ``(M_{k-1}, N_{k-1}, a)`` and ``(b, M / M_k, N / N_k)``.
+    shape
+        ``(a, m, n, b)``.
+    thresholds
+        When to form the normal matrix, and how far to iterate.
 
     Attributes
     ----------
@@ -40,12 +49,15 @@ class CoreSystem:
         Estimate of the floating-point operations of a step.
     """
 
-    def __init__(self, error: OutputError, left: Array, right: Array, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, error: OutputError, left: Array, right: Array, shape: tuple[int, ...], thresholds: Thresholds = DEFAULT
+    ) -> None:
         self._a, self._m, self._n, self._b = shape
+        self._budget = budget = thresholds.core
         self._error, self._left, self._right = error, left, right
         self._p, self._q = left.shape[1], right.shape[2]
         turned = right.transpose(1, 2, 0)
-        if error.metric is None:
+        if error.weighting is None:
             # Outputs enter the normal matrix by their inner products alone, so an orthonormal basis of them serves.
             self._few_left, self._few_right = _compressed(left), _compressed(turned)
         else:
@@ -60,12 +72,12 @@ class CoreSystem:
         direct += 2.0 * middle * middle * (min((a * a + a) / 2, o * a) if self._p > 1 else 0)
         direct += self._unknowns**3 / 3 + 4 * rows * self._unknowns**2
         self._form, product = self._cheapest(o, t, size)
-        self._steps = _CG_STEPS if error.weight.size < LARGE else _FEW_CG_STEPS
+        self._steps = budget.steps if error.weight.size < thresholds.large else budget.few_steps
         iterative = (self._steps + 1) * product
         self._direct = (
-            error.metric is None
-            and self._unknowns <= _DIRECT_UNKNOWNS
-            and middle * middle <= _DIRECT_ELEMENTS
+            error.weighting is None
+            and self._unknowns <= budget.direct_unknowns
+            and middle * middle <= budget.direct_elements
             and (direct if error.root is None else _SLOWER * direct) <= iterative
         )
         self.operations = (direct if self._direct else iterative) + 2.0 * error.weight.size * self._a
@@ -73,13 +85,13 @@ class CoreSystem:
     def _cheapest(self, o: int, t: int, size: int) -> tuple[str, float]:
         """Return how to apply the normal matrix, and what one product takes."""
         root = self._error.root
-        if self._error.metric is not None:
+        if self._error.weighting is not None:
             width = size if root is None else 2 * root.shape[1]
-            return "metric", 2.0 * self._error.weight.size * (width + len(self._error.weight))
+            return "weighting", 2.0 * self._error.weight.size * (width + len(self._error.weight))
         forms = {"dense": o * t}
-        if size * self._p * self._a * self._m * t <= _LARGEST_ARRAY:
+        if size * self._p * self._a * self._m * t <= self._budget.largest_array:
             forms["left"] = self._a * t
-        if size * self._q * self._b * self._m * o <= _LARGEST_ARRAY:
+        if size * self._q * self._b * self._m * o <= self._budget.largest_array:
             forms["right"] = o * self._b
         products = {form: 2.0 * size * size * self._m * columns for form, columns in forms.items()}
         if root is not None:
@@ -98,7 +110,9 @@ class CoreSystem:
         else:
             apply = self._operator()
             residual = target - apply(core)
-            step, change = conjugate_gradients(apply, residual, self._steps, _CG_TOLERANCE, self._preconditioner())
+            step, change = conjugate_gradients(
+                apply, residual, self._steps, self._budget.tolerance, self._preconditioner()
+            )
         gain = float(2 * np.vdot(residual, step) - np.vdot(change, step))
         if not gain > 0:
             return None
@@ -109,11 +123,12 @@ class CoreSystem:
         p, n, q = self._p, self._n, self._q
         tensor = self._error.covariance
         if q > 1:
-            tensor = _congruence(tensor.reshape(p * n, q, p * n, q), self._few_right)
+            tensor = _congruence(tensor.reshape(p * n, q, p * n, q), self._few_right, self._budget.direct_elements)
         if p > 1:
             rest = self._unknowns // self._a
             turned = tensor.reshape(p, rest, p, rest).transpose(1, 0, 3, 2)
-            tensor = _congruence(turned, self._few_left).reshape(rest, self._a, rest, self._a).transpose(1, 0, 3, 2)
+            tensor = _congruence(turned, self._few_left, self._budget.direct_elements)
+            tensor = tensor.reshape(rest, self._a, rest, self._a).transpose(1, 0, 3, 2)
         matrix = tensor.reshape(self._unknowns, self._unknowns)
         return np.asarray((matrix + matrix.T) / 2)
 
@@ -132,7 +147,7 @@ class CoreSystem:
     def _operator(self) -> Callable[[Array], Array]:
         """Return the product with the normal matrix, which is not formed."""
         covariance = self._error.covariance
-        if self._form in ("dense", "metric"):
+        if self._form in ("dense", "weighting"):
             return lambda core: _through_dense(self._error, self._few_left, self._few_right, core)
         p, n, q = self._p, self._n, self._q
         if self._form == "left":
@@ -154,9 +169,9 @@ class CoreSystem:
             factors[0] = _traced(np.einsum("pjrj->pr", inner), left)
         if q > 1:
             factors[3] = _traced(np.einsum("pjqrjs,pr->qs", tensor, over_left, optimize=True), right)
-        if self._error.metric is not None:
+        if self._error.weighting is not None:
             o, t, m = len(left), len(right), self._m
-            factors[1] = np.einsum("oitokt->ik", self._error.metric.reshape(o, m, t, o, m, t))
+            factors[1] = np.einsum("oitokt->ik", self._error.weighting.reshape(o, m, t, o, m, t))
         inverses = {axis: _lifted_inverse(factor) for axis, factor in factors.items()}
 
         def apply(core: Array) -> Array:
@@ -168,7 +183,17 @@ class CoreSystem:
 
 
 def projected(product: Array, left: Array, right: Array, m: int, n: int) -> Array:
-    """Return ``sum L[o,p,a] P[(o,i,t),(p,j,q)] R[b,t,q]`` as ``(a, i, j, b)``."""
+    """Return ``sum L[o,p,a] P[(o,i,t),(p,j,q)] R[b,t,q]`` as ``(a, i, j, b)``.
+
+    Parameters
+    ----------
+    product
+        P, shape (M, N).
+    left, right
+        L and R.
+    m, n
+        Sizes of the core's modes i and j.
+    """
     (o, p, _), (_, t, q) = left.shape, right.shape
     joined = np.tensordot(left, product.reshape(o, m, t, p, n, q), axes=((0, 1), (0, 3)))
     return np.asarray(np.tensordot(joined, right, axes=((2, 4), (1, 2))))
@@ -180,8 +205,8 @@ def _through_dense(error: OutputError, left: Array, right: Array, core: Array) -
     o, p, m, n, t, q = dense.shape
     dense = dense.transpose(0, 2, 4, 1, 3, 5).reshape(o * m * t, p * n * q)
     image = error.weighed(dense)
-    if error.metric is not None:
-        image = error.metric @ image
+    if error.weighting is not None:
+        image = error.weighting @ image
     return projected(image, left, right.transpose(2, 0, 1), m, n)
 
 
@@ -217,14 +242,15 @@ def _compressed(part: Array) -> Array:
     return part if o <= p * a else np.linalg.qr(part.reshape(o, p * a))[1].reshape(-1, p, a)
 
 
-def _congruence(tensor: Array, part: Array) -> Array:
+def _congruence(tensor: Array, part: Array, most_elements: int) -> Array:
     """Return ``sum_o F_o^T T F_o`` over axes 1 and 3 of ``T (s, c, s, c)``, where ``part[o]`` is F_o ``(c, e)``.
 
-    T is symmetric under the exchange of its first two axes with its last two.
+    T is symmetric under the exchange of its first two axes with its last two. What is held beside it has at most
+    `most_elements` elements.
     """
     s, c = tensor.shape[:2]
     o, _, e = part.shape
-    if e < 2 * o and c * c * e * e <= _DIRECT_ELEMENTS:
+    if e < 2 * o and c * c * e * e <= most_elements:
         flat = part.reshape(o, c * e)
         first, second = np.triu_indices(e)
         pairs = (flat.T @ flat).reshape(c, e, c, e).transpose(0, 2, 1, 3)[:, :, first, second]

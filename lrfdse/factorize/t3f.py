@@ -1,4 +1,7 @@
-"""TT-matrices of the T3F library (Novikov et al. 2020) to factorizations and back, through the `t3f` extra."""
+"""TT-matrices of the T3F library (Novikov et al. 2020) to factorizations and back, through the `t3f` extra.
+
+Nothing in lrfdse calls it: it is for who brings trains from T3F, or takes ours there.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.errors import InputError, ToolError
+from lrfdse.errors import ToolError
 from lrfdse.ir.factorization import Factorization
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ def from_t3f(train: Any, direction: Direction = "rl") -> tuple[Factorization, tu
     train
         A `t3f.TensorTrain` that is a TT-matrix.
     direction
-        Of the chain; T3F itself contracts right to left.
+        The direction of contraction; T3F itself contracts right to left.
 
     Returns
     -------
@@ -35,12 +38,12 @@ def from_t3f(train: Any, direction: Direction = "rl") -> tuple[Factorization, tu
 
     Raises
     ------
-    InputError
+    ValueError
         It is a TT-tensor, whose cores have three axes, or a batch.
     """
     cores = tuple(np.asarray(core, dtype=np.float64) for core in train.tt_cores)
     if any(core.ndim != 4 for core in cores):
-        raise InputError(f"TT-matrix cores of 4 axes must hold, but got {[core.shape for core in cores]}")
+        raise ValueError(f"not a TT-matrix: its cores need 4 axes, but have shapes {[core.shape for core in cores]}")
     modes = tuple(core.shape[1] for core in cores), tuple(core.shape[2] for core in cores)
     return Factorization(*modes, tuple(core.shape[3] for core in cores[:-1]), direction), cores
 
@@ -56,5 +59,5 @@ def to_t3f(cores: Sequence[Array], dtype: str = "float32") -> Any:
     try:
         t3f, tensorflow = importlib.import_module("t3f"), importlib.import_module("tensorflow")
     except ModuleNotFoundError as error:
-        raise ToolError(f"{error.name} must be installed: pip install 'lrfdse[t3f]'") from error
+        raise ToolError(f"{error.name} is not installed: pip install 'lrfdse[t3f]'") from error
     return t3f.TensorTrain([tensorflow.constant(np.asarray(core), dtype=dtype) for core in cores])

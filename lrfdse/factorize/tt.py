@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.factorize.linalg import LARGE, leading_split
+from lrfdse.factorize.linalg import leading_split
+from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array, Factorization
 
 
-def tt_svd(weight: Array, factorization: Factorization) -> tuple[Array, ...]:
+def tt_svd(weight: Array, factorization: Factorization, thresholds: Thresholds = DEFAULT) -> tuple[Array, ...]:
     """Return cores ``(r_{k-1}, m_k, n_k, r_k)`` of `weight`, shape (M, N), by successive truncated SVDs.
 
     A weight smaller than the factorization's sizes is padded with zeros. A rank above what a bond can carry leaves
@@ -25,7 +26,7 @@ def tt_svd(weight: Array, factorization: Factorization) -> tuple[Array, ...]:
     """
     m, n, bonds = factorization.out_modes, factorization.in_modes, factorization.bonds
     d = len(m)
-    padded: NDArray[Any] = np.asarray(weight, dtype=np.float32 if weight.size >= LARGE else np.float64)
+    padded: NDArray[Any] = np.asarray(weight, dtype=np.float32 if weight.size >= thresholds.large else np.float64)
     if weight.shape != (factorization.outputs, factorization.inputs):
         added = zip((factorization.outputs, factorization.inputs), weight.shape, strict=True)
         padded = np.pad(padded, [(0, wanted - size) for wanted, size in added])
@@ -33,7 +34,7 @@ def tt_svd(weight: Array, factorization: Factorization) -> tuple[Array, ...]:
     rest = padded.reshape(*m, *n).transpose(order)
     cores = []
     for k in range(d - 1):
-        u, found = leading_split(rest.reshape(bonds[k] * m[k] * n[k], -1), bonds[k + 1])
+        u, found = leading_split(rest.reshape(bonds[k] * m[k] * n[k], -1), bonds[k + 1], thresholds)
         core = np.zeros((len(u), bonds[k + 1]))
         core[:, : u.shape[1]] = u
         carried = np.zeros((bonds[k + 1], found.shape[1]), found.dtype)

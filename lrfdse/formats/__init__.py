@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lrfdse.base.registry import Registry
+from lrfdse.formats.onnx import ONNX
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +52,12 @@ class Format(Protocol):
         """
 
 
-FORMATS: Registry[Format] = Registry("lrfdse.formats", "model format", {DEFAULT: "lrfdse.formats.onnx:ONNX"})
+FORMATS: Registry[Format] = Registry(
+    "lrfdse.formats",
+    "model format",
+    # The object, not where it is: what decides a stored result is found by following names.
+    {DEFAULT: ONNX},
+)
 """The model formats by name, which is the suffix of their files without its dot, in lower case; a format of several
 suffixes stands here several times. A plug-in adds one under the entry-point group "lrfdse.formats"."""
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-
-import onnx
-import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from typing import TYPE_CHECKING
 
 from lrfdse.base.files import write_atomically
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
 
 OLDEST_OPSET = 7
 """Add and Gemm broadcast as they do today from opset 7, which is also the oldest that onnxruntime supports."""
 
 
 _PROTOBUF_LIMIT = 2**31 - 1
+"""Most bytes of one message of protobuf, whose sizes are signed 32-bit numbers."""
 
 
 def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -35,6 +37,9 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
         The file is missing, empty, no ONNX model, cut short, of an opset before 7, larger than 2 GiB, or holds sparse
         initializers; or its external data are missing, too short, or outside the model's folder.
     """
+    import onnx
+    from google.protobuf.message import DecodeError
+
     content = _content(path)
     try:
         proto = onnx.ModelProto.FromString(content)
@@ -45,7 +50,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     opset = default_opset(proto)
     if opset < OLDEST_OPSET:
         raise InputError(
-            f"{path}: `opset >= {OLDEST_OPSET}` must hold, but got {opset}: convert it with onnx.version_converter"
+            f"{path}: opset {opset} is too old: version {OLDEST_OPSET} or newer is required; "
+            "convert the model with onnx.version_converter"
         )
     digest = hashlib.sha256(content)
     _inline_external_data(proto, path, digest)
@@ -73,6 +79,7 @@ class OnnxFormat:
 
 
 ONNX = OnnxFormat()
+"""The format of ONNX files."""
 
 
 def default_opset(proto: onnx.ModelProto) -> int:
@@ -82,6 +89,8 @@ def default_opset(proto: onnx.ModelProto) -> int:
 
 def serialized(model: ir.Model) -> bytes:
     """Return a model as ONNX protobuf, unchecked; equal models have equal bytes."""
+    import onnx_ir as ir
+
     return bytes(ir.to_proto(model).SerializeToString())
 
 
@@ -93,6 +102,9 @@ def file_content(model: ir.Model) -> bytes:
     onnx.checker.ValidationError
         The model is not valid, which is a defect of the pass that made it.
     """
+    import onnx
+    import onnx_ir as ir
+
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
@@ -115,6 +127,8 @@ def _content(path: Path) -> bytes:
 
 
 def _inline_external_data(proto: onnx.ModelProto, path: Path, digest: hashlib._Hash) -> None:
+    import onnx
+
     seen: set[Path] = set()
     for tensor in _tensors(proto.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
@@ -154,6 +168,9 @@ def _inside(folder: Path, location: str, where: str) -> Path:
 
 
 def _byte_size(tensor: onnx.TensorProto, where: str) -> int:
+    import onnx
+    import onnx_ir as ir
+
     if tensor.data_type == onnx.TensorProto.STRING:
         raise InputError(f"{where}: texts cannot be external")
     try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+_SIZES = r"\d+(?:x\d+)*"
+"""Sizes in the text form of a factorization, such as ``4x196``."""
+
 Direction = Literal["rl", "lr"]
 """Contraction order of a chain: right to left (last core first) or left to right."""
 
@@ -91,12 +94,12 @@ class Factorization:
 
     def __post_init__(self) -> None:
         if not (len(self.out_modes) == len(self.in_modes) == len(self.ranks) + 1):
-            raise InputError(
-                "as many output modes as input modes and one rank fewer must hold, but got "
+            raise ValueError(
+                "a chain has as many output modes as input modes and one rank fewer, but got "
                 f"m={self.out_modes}, n={self.in_modes}, r={self.ranks}"
             )
         if min((*self.out_modes, *self.in_modes, *self.ranks)) < 1:
-            raise InputError(f"modes and ranks >= 1 must hold, but got {self}")
+            raise ValueError(f"modes and ranks must be positive, but got {self}")
 
     @classmethod
     def dense(cls, outputs: int, inputs: int) -> Factorization:
@@ -110,28 +113,49 @@ class Factorization:
 
     @classmethod
     def parse(cls, text: str, outputs: int, inputs: int) -> Factorization:
-        """Read the text form that `str` gives; raise `InputError` when it does not fit the layer's sizes."""
+        """Read the text form that `str` gives.
+
+        Parameters
+        ----------
+        text
+            ``dense``, ``svd:r=R`` or ``tt:m=AxB,n=CxD,r=R[,lr]``.
+        outputs, inputs
+            The layer's sizes, which the modes must cover.
+
+        Raises
+        ------
+        InputError
+            The text has another form, or does not fit the sizes.
+        """
         if text == "dense":
             return cls.dense(outputs, inputs)
-        if found := re.fullmatch(r"svd:r=(\d+)", text):
-            return cls.svd(outputs, inputs, int(found[1]))
-        found = re.fullmatch(r"tt:m=([\dx]+),n=([\dx]+),r=([\dx]+)(,lr)?", text)
-        if not found:
-            raise InputError(f"`dense`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]` must hold, but got {text!r}")
-        m, n, r = (tuple(int(x) for x in part.split("x")) for part in found.group(1, 2, 3))
-        made = cls(m, n, r, "lr" if found[4] else "rl")
+        rank = re.fullmatch(r"svd:r=(\d+)", text)
+        train = re.fullmatch(rf"tt:m=({_SIZES}),n=({_SIZES}),r=({_SIZES})(,lr)?", text)
+        if not (rank or train):
+            raise InputError(f"unknown factorization {text!r}: write `dense`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]`")
+        try:
+            if rank:
+                return cls.svd(outputs, inputs, int(rank[1]))
+            assert train is not None
+            m, n, r = (tuple(int(size) for size in part.split("x")) for part in train.group(1, 2, 3))
+            made = cls(m, n, r, "lr" if train[4] else "rl")
+        except ValueError as error:
+            raise InputError(f"factorization {text!r}: {error}") from error
         if made.outputs < outputs or made.inputs < inputs:
-            raise InputError(f"{text!r} must multiply to at least {outputs} outputs and {inputs} inputs")
+            raise InputError(
+                f"factorization {text!r} is of {made.outputs} outputs and {made.inputs} inputs: too few for a layer of "
+                f"{outputs} outputs and {inputs} inputs"
+            )
         return made
 
     @property
     def outputs(self) -> int:
-        """M, padding included."""
+        """Outputs of the chain: the layer's M, padding included."""
         return math.prod(self.out_modes)
 
     @property
     def inputs(self) -> int:
-        """N, padding included."""
+        """Inputs of the chain: the layer's N, padding included."""
         return math.prod(self.in_modes)
 
     @property

@@ -1,13 +1,16 @@
-"""The numbers of a fitted factorization, and the second moments that fits are made from."""
+"""The numbers of a fitted factorization, how they are stored, and the second moments that fits are made from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.ir.factorization import Factorization
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lrfdse.ir.factorization import Array
 
 
@@ -53,3 +56,44 @@ class Factors:
     loss: float | None = None
     """Second-order estimate of what the model loses a sample, in nats or squared units of its output, when this layer
     alone is so; None where nothing is known of how the model depends on the layer."""
+
+
+def packed(factors: Factors) -> dict[str, NDArray[Any]]:
+    """Return factors as named arrays, as stores keep them: cores as float32, errors and bias shift as float64.
+
+    float32 is the precision of models and kernels, so that who reads factors and who fits them write the same files.
+    """
+    import numpy as np
+
+    known = (factors.weight_error, factors.output_error, factors.loss)
+    errors = np.array([np.nan if error is None else error for error in known])
+    arrays = {f"core{k}": core.astype(np.float32) for k, core in enumerate(factors.cores)}
+    shift = {} if factors.bias_shift is None else {"bias_shift": factors.bias_shift}
+    return {"errors": errors, **shift, **arrays}
+
+
+def unpacked(factorization: Factorization, stored: Mapping[str, NDArray[Any]]) -> Factors:
+    """Return the factors that `packed` gave the arrays of.
+
+    Raises
+    ------
+    KeyError, ValueError
+        An array is missing, or does not fit the factorization.
+    """
+    import numpy as np
+
+    cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
+    shift = stored.get("bias_shift")
+    if tuple(core.shape for core in cores) != factorization.core_shapes or not all(np.isfinite(c).all() for c in cores):
+        raise ValueError(f"not the cores of {factorization}")
+    if shift is not None and shift.shape != (factorization.outputs,):
+        raise ValueError(f"not a bias of {factorization}")
+    weight_error, output_error, loss = (float(value) for value in stored["errors"])
+    return Factors(
+        factorization,
+        cores,
+        None if shift is None else shift.astype(np.float64),
+        weight_error,
+        None if np.isnan(output_error) else output_error,
+        None if np.isnan(loss) else loss,
+    )

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
+
+if TYPE_CHECKING:
+    from lrfdse.ir.layer import Layer, Use
+
+MOST_ARGUMENTS = 30
+"""Most arguments that a kernel may have; x, a weight for each core, a bias, y and two work buffers are far fewer.
+
+Chosen, not measured: with a magic number and a size they fill 32 words, the header of the image that meters map."""
 
 Axis = Literal["out", "inner", "columns"]
 """The axis of a step that is laid on the vector lanes."""
@@ -33,10 +41,16 @@ class StepSchedule:
 
     @classmethod
     def parse(cls, text: str) -> StepSchedule:
-        """Read the text form that `str` gives."""
+        """Read the text form that `str` gives.
+
+        Raises
+        ------
+        InputError
+            The text has another form.
+        """
         found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)", text)
         if not found:
-            raise InputError(f"`AXIS:LANES:OUTxCOLUMNS:uUNROLL` must hold for a schedule's step, but got {text!r}")
+            raise InputError(f"{text!r} is no step of a schedule: `AXIS:LANES:OUTxCOLUMNS:uUNROLL` is one")
         axis: Axis = found[1]  # type: ignore[assignment]
         return cls(axis, *(int(number) for number in found.groups()[1:]))
 
@@ -47,15 +61,35 @@ class KernelSpec:
 
     outputs: int
     inputs: int
-    """The layer's own sizes; the factorization's may be larger (padding)."""
+    """The layer's own inputs; as of its outputs, the factorization may have more (padding)."""
     factorization: Factorization
     rows: int
+    """Input rows of one call."""
     bias: bool
+    """Whether a bias is added."""
     relu: bool
+    """Whether negative results become zero."""
 
     def __str__(self) -> str:
         fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
         return f"{self.outputs}x{self.inputs} {self.factorization} rows={self.rows}{fused}"
+
+
+def kernel_spec(layer: Layer, use: Use, factorization: Factorization, corrected: bool) -> KernelSpec:
+    """Return the kernel of one use of a layer.
+
+    Parameters
+    ----------
+    layer, use
+        The layer, and one of its uses.
+    factorization
+        How the layer is stored and computed.
+    corrected
+        Whether factors come with a correction of the bias, as those fitted on calibration data do: a factorized layer
+        then has a bias even where the use has none. A dense layer is never corrected.
+    """
+    bias = use.bias or (corrected and not factorization.is_dense)
+    return KernelSpec(layer.outputs, layer.inputs, factorization, use.rows, bias, use.relu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +103,7 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
-        """Read the text form that `str` gives.
+        """Read the text form that `str` gives; raise `InputError` where a step has another form.
 
         >>> str(Schedule.parse("inner:8:4x1:u1|out:16:2x1:u2"))
         'inner:8:4x1:u1|out:16:2x1:u2'
@@ -78,6 +112,7 @@ class Schedule:
 
 
 Role = Literal["input", "weight", "bias", "output", "work"]
+"""What an argument of a kernel is for; "work" is scratch memory that the caller gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +134,7 @@ class Artifact:
     target: str
     symbol: str
     arguments: tuple[Argument, ...]
-    """In the order of the C parameters."""
+    """The parameters of the C function, in order."""
     object_code: bytes
     assembly: str = ""
-    """The same code as text; empty where it was not asked for."""
+    """The machine code as text; empty where it was not asked for."""

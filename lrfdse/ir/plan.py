@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency, Regime
 
@@ -18,9 +18,13 @@ class Plan:
     """One factorization for every layer of a model, by layer name; the layers that are left out stay dense."""
 
     choices: tuple[tuple[str, Factorization], ...]
+    _by_layer: Mapping[str, Factorization] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_layer", dict(self.choices))
 
     def __getitem__(self, layer: str) -> Factorization:
-        return dict(self.choices)[layer]
+        return self._by_layer[layer]
 
     def texts(self) -> dict[str, str]:
         """Return layer name to factorization text."""
@@ -44,26 +48,32 @@ class Design:
     fidelity: float
     """Agreement with the original model; a fraction."""
     standard_error: float
-    """Of the loss against the original model on the data that choose; a fraction."""
+    """Standard error of the score drop on the evaluation data (fraction)."""
     origin: str
     """What proposed the plan: "dense", "uniform-svd", "knapsack" or the sampler's name."""
     refined: bool = False
-    """Whether the scores are of factors that the whole effort was taken for, see `lrfdse.repair.builder.Builder`."""
+    """Whether the scores are of refined factors, see `lrfdse.repair.builder.Builder.factors`."""
     eval_interval: tuple[float, float] | None = None
     """95 % interval of the score on the data that choose; None where the metric gives no value a sample."""
     accuracy_interval: tuple[float, float] | None = None
     """95 % interval of `accuracy`."""
     accuracy_error: float | None = None
-    """Standard error of the loss on the test data; a fraction."""
+    """Standard error of the score drop against the original model, on the test data; a fraction."""
     output_error: float | None = None
     """Relative error of the model's first output on the data that choose (random inputs where none were given), in
     Frobenius norm; None where that output is whole numbers or not finite."""
 
     def score(self, metric: Metric) -> float:
-        """Return the score on the data that choose: `fidelity` where that is the metric, else `eval_accuracy`."""
+        """Return the score on the data that choose: `fidelity` where that is the metric, else `eval_accuracy`.
+
+        Raises
+        ------
+        ValueError
+            The metric needs labels, but the design was scored without.
+        """
         value = self.fidelity if metric == "fidelity" else self.eval_accuracy
         if value is None:
-            raise InputError(f"labels must hold for {metric}, but design {self.id} was scored without")
+            raise ValueError(f"design {self.id} has no score by {metric}: it was scored without labels")
         return value
 
 

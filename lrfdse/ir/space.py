@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from lrfdse.ir.factorization import Direction, Factorization
 
+LARGE_LAYER = 16_000_000
+"""Weights above which `SearchSpace.min_ratio_large` bounds a layer's factors: a 4096 x 4096 layer is above it.
+
+Chosen, not measured: the designs of such a layer are many, and its fits are slow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -69,21 +74,21 @@ class SearchSpace:
     """Whether a core may have an output or input mode of 1 (SVD paths are always allowed)."""
     directions: tuple[Direction, ...] = ("rl", "lr")
     dense_ranks_to: int = 32
-    """Every rank up to here is on the grid ..."""
+    """Every rank up to here is tried."""
     rank_step: int = 8
-    """... and above it the multiples of this step."""
+    """Above `dense_ranks_to`, the multiples of this step are tried."""
     lane_ranks: bool = False
     """Keep only ranks that are a multiple of the target's lanes."""
     aligned: bool = False
     """Keep only the factor order that minimises FLOPs at equal ranks in the design's direction."""
     min_ratio: float = 2.0
-    """A layer's factors hold at most 1/min_ratio of its weights ..."""
+    """A layer's factors hold at most 1/min_ratio of its weights."""
     min_ratio_large: float = 4.0
-    """... and at most 1/min_ratio_large above 16 M weights."""
+    """Factors of a layer of more than `LARGE_LAYER` weights hold at most 1/min_ratio_large of them."""
     include: tuple[str, ...] = ("*",)
-    """Layers in, as shell patterns."""
+    """Patterns, as of a shell, of the names of layers that may be compressed."""
     exclude: tuple[str, ...] = ()
-    """Layers out, as shell patterns."""
+    """Patterns, as of a shell, of the names of layers that stay dense, whatever `include` says."""
     min_size: int = 16
     """Layers with a side below this are left dense."""
     pad_to_smooth: bool = False
@@ -96,4 +101,4 @@ class SearchSpace:
 
     def ratio(self, weights: int) -> float:
         """Return the least compression asked of a layer of so many weights."""
-        return self.min_ratio_large if weights > 16_000_000 else self.min_ratio
+        return self.min_ratio_large if weights > LARGE_LAYER else self.min_ratio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Regime
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.targets.target import Target
 
 
@@ -13,7 +14,7 @@ def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> floa
     Warm weights come from the last-level cache, or from DRAM where they exceed it; warm weights that fit in the first
     level are free. Cold weights come from DRAM.
     """
-    size = 4 * spec.factorization.params
+    size = FLOAT32.bytes_of(spec.factorization.params)
     if regime == "cold" or size > 1024 * target.last_level.kib:
         memory = size / target.dram_bytes_per_cycle
     elif size > 1024 * target.l1.kib:

@@ -1,4 +1,4 @@
-"""From a scheduled kernel to an object file with one plain C symbol, through TVM's LLVM back end."""
+"""Compiling a scheduled kernel to an object file with one plain C symbol, through TVM's LLVM back end."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _LLVM_OPTIONS = (
     "-unroll-full-max-count:uint=1",
     "-unroll-allow-partial:bool=false",
 )
+"""Options of LLVM for every kernel."""
+
 _LLVM_OPTIONS_AHEAD = (
     # Short loops, whose loads LLVM would all move to the front.
     "-unroll-threshold-aggressive:uint=0",
@@ -32,7 +34,7 @@ _LLVM_OPTIONS_AHEAD = (
     # Loads are to lie among the arithmetic, not side by side.
     "-misched-cluster:bool=false",
 )
-"""Where the code loads ahead (`Instructions.ahead`)."""
+"""Further options for instruction sets whose kernels load ahead (`InstructionSet.loads_ahead`)."""
 
 
 def compile_kernel(
@@ -62,7 +64,7 @@ def compile_kernel(
         The schedule does not fit the kernel, or the compiler refused it.
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", symbol):
-        raise KernelError(f"a C identifier must hold for the symbol, but got {symbol!r}")
+        raise KernelError(f"symbol {symbol!r} is no C identifier")
     import tvm
     from tvm import tirx
 
@@ -91,10 +93,10 @@ def compile_kernel(
 
 
 def _instructions(target: Target) -> Instructions:
-    from lrfdse.kernels.inner import Instructions, Registers
+    from lrfdse.kernels.inner import Instructions, RegisterFile
 
     instruction_set, vectors = target.instruction_set, target.vectors
-    registers = Registers(target.vector_registers, vectors.scalars_apart, target.lanes)
+    registers = RegisterFile(target.vector_registers, vectors.scalars_apart, target.lanes)
     return Instructions(
         explicit_fma=instruction_set.explicit_fma in target.features,
         strided=vectors.strided,

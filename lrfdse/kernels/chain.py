@@ -35,7 +35,9 @@ def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[Argument, ..
     )
     largest = max(listed, key=lambda argument: argument.size)
     if largest.size >= _INDEX_LIMIT:
-        raise KernelError(f"fewer than 2^31 elements must hold, but {largest.name} has {largest.size}: {spec}")
+        raise KernelError(
+            f"{spec}: {largest.name} has {largest.size} elements, but 32-bit indices allow fewer than 2^31"
+        )
     return listed
 
 
@@ -76,7 +78,7 @@ def _work_sizes(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[int, int]:
 
 
 _CHUNK = 4
-"""Elements of one copy."""
+"""Elements of one copy: a register of the narrowest vector unit among the targets that ship (128 bits)."""
 
 
 def _pad_rows(source: Buffer, target: Buffer, rows: int, size: int, padded: int) -> Stmt:

@@ -4,6 +4,8 @@ The machine is the target's table: one FMA unit of `fma_per_cycle`, registers fi
 cache level, and a fixed FMA latency that enough independent accumulators must hide. The constants of the vector
 extension of RISC-V are rounded from a least-squares fit to 157 scheduled steps without spills, each compiled and
 measured by the modelled core of target `riscv64`; good schedules weighed more, and so weighed the error is 5 % (RMS).
+No program repeats that fit; what the estimate leads to is measured by ``python -m benchmarks.kernels``
+(results/kernels.md).
 """
 
 from __future__ import annotations
@@ -11,29 +13,24 @@ from __future__ import annotations
 import itertools
 import math
 
-from lrfdse.kernels.layout import Span, Tiling
+from lrfdse.ir.storage import FLOAT32
+from lrfdse.kernels.layout import Span, Tiling, register_group
 from lrfdse.targets.target import Target
 
 _FMA_LATENCY = 5.0
-"""Cycles from an FMA to a dependent one: 4 to 5 on the cores that ship as targets."""
+"""Cycles from an FMA to a dependent one: 4 to 5 in LLVM's models of the cores that ship as targets."""
 
 _SHORT = 8
-"""Inner iterations up to which a loop over them is straight code in the end."""
+"""Inner iterations up to which LLVM 22 makes a loop over them straight code."""
 
 _EXPOSED = 0.25
-"""Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other."""
+"""Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
 
 _EXPOSED_AHEAD = 0.13
-"""The same where operands are loaded one iteration ahead."""
+"""Share of loads or arithmetic that is not hidden where operands are loaded ahead: from the fit."""
 
 _AHEAD_LATENCY = 10.0
-"""Cycles from one loop body to the next that no operation can shorten, where operands are loaded ahead."""
-
-
-def group(lanes: int, target: Target) -> int:
-    """Return the registers that a vector of `lanes` elements occupies; groups are powers of two."""
-    registers = -(-lanes // target.lanes)
-    return 1 << (registers - 1).bit_length() if target.instruction_set.vectors.grouped else registers
+"""Cycles from one loop body to the next that nothing shortens, where operands are loaded ahead: from the fit."""
 
 
 def fits(tiling: Tiling, target: Target) -> bool:
@@ -42,7 +39,7 @@ def fits(tiling: Tiling, target: Target) -> bool:
     The margins are what LLVM 22 needs to compile such tiles without a spill.
     """
     s, step = tiling.schedule, tiling.step
-    size, available = group(s.lanes, target), target.vector_registers
+    size, available = register_group(s.lanes, target.lanes), target.vector_registers
     rows, columns = s.out_tile, s.column_tile
     sums = rows * columns * tiling.chains
     if target.instruction_set.holds_bodies:
@@ -78,7 +75,7 @@ def cycles(tiling: Tiling, target: Target) -> float:
 def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
     s, rows = t.schedule, len(out.offsets)
     slot = target.lanes / target.fma_per_cycle
-    fma = group(s.lanes, target) * slot
+    fma = register_group(s.lanes, target.lanes) * slot
     weights, data = (0 if s.axis == "columns" else rows), (0 if s.axis == "out" else places)
     scalars = {"out": places, "columns": rows, "inner": 0}[s.axis]
     arithmetic = rows * places * fma
@@ -90,9 +87,10 @@ def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
         longest = max(arithmetic, traffic, issue, (_AHEAD_LATENCY + fma - slot) / sets)
         body = longest + _EXPOSED_AHEAD * min(arithmetic, traffic)
     else:
-        near = group(s.lanes, target) * slot
-        refill = 4 * target.lanes / target.last_level_bytes_per_cycle if 4 * t.weight_size > 1024 * target.l1.kib else 0
-        traffic = weights * max(near, refill * group(s.lanes, target)) + data * near + scalars * slot
+        near = register_group(s.lanes, target.lanes) * slot
+        streams = FLOAT32.bytes_of(t.weight_size) > 1024 * target.l1.kib
+        refill = FLOAT32.bytes_of(target.lanes) / target.last_level_bytes_per_cycle if streams else 0
+        traffic = weights * max(near, refill * register_group(s.lanes, target.lanes)) + data * near + scalars * slot
         longest = max(arithmetic, traffic, (_FMA_LATENCY + fma - slot) / sets)
         body = longest + _EXPOSED * max(0.0, arithmetic + traffic - longest) + 2 * slot / s.unroll
     return t.depth * body + _finish(t, target, rows * places, out.valid) * slot
@@ -101,14 +99,14 @@ def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
 def _group_load(t: Tiling, target: Target) -> float:
     """Return the cycles of a vector load: a group no faster than the next cache level delivers, one register slower."""
     slot = target.lanes / target.fma_per_cycle
-    refill = 4 * target.lanes / target.last_level_bytes_per_cycle
-    return max(1.5, group(t.schedule.lanes, target)) * max(slot, refill)
+    refill = FLOAT32.bytes_of(target.lanes) / target.last_level_bytes_per_cycle
+    return max(1.5, register_group(t.schedule.lanes, target.lanes)) * max(slot, refill)
 
 
 def _finish(t: Tiling, target: Target, sums: int, valid: int) -> float:
     """Return the instructions that zero, fold and store the accumulators."""
     s = t.schedule
-    vector = group(s.lanes, target)
+    vector = register_group(s.lanes, target.lanes)
     fold = (t.chains - 1) * vector * sums
     vectors = target.vectors
     if s.axis == "inner":

@@ -6,7 +6,7 @@ import textwrap
 
 from lrfdse.ir.kernel import Artifact, KernelSpec
 from lrfdse.kernels.layout import step_cores, tilings
-from lrfdse.kernels.needs import needs_of, supported_function, supported_name
+from lrfdse.kernels.needs import supported_function, supported_name
 from lrfdse.targets.target import Target
 
 _PACKING = {
@@ -70,7 +70,7 @@ def c_header(artifact: Artifact, target: Target) -> str:
 
 def _needs(target: Target, symbol: str) -> list[str]:
     """Return the comment that a header begins with."""
-    needs = needs_of(target)
+    needs = target.needs
     core = " ".join(target.core.split()).replace("*/", "* /")
     text = [
         f"Needs {needs.words}",

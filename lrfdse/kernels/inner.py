@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from lrfdse.kernels.layout import Span, Tiling
+from lrfdse.kernels.layout import FMAS_IN_FLIGHT, Span, Tiling, register_group
 from lrfdse.kernels.tir import (
     Buffer,
     Expr,
@@ -25,23 +25,22 @@ from lrfdse.kernels.tir import (
 )
 
 _PIPELINED_FROM = 3
-"""Bodies of a loop from which loading ahead pays for the first and the last, which are outside of the loop then."""
+"""Bodies of a loop from which loading ahead pays: the first and the last are outside of the loop then.
+
+Chosen, not measured."""
 
 _SPARE = 8
-"""Registers that stay free where vectors and scalars share them."""
+"""Registers that stay free where vectors and scalars share them. Chosen, not measured."""
 
 _SCALARS = 24
-"""Registers for scalar operands where they have their own."""
+"""Registers for scalar operands where they have their own, of 32. Chosen, not measured."""
 
 _LOAD = 2
-"""FMAs that take as long as the load of one vector."""
-
-_IN_FLIGHT = 8
-"""Vector registers of sums whose FMAs hide the latency of one."""
+"""FMAs that take as long as the load of one vector. Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Registers:
+class RegisterFile:
     """The registers of a core that is told in which order to load."""
 
     vectors: int
@@ -51,13 +50,9 @@ class Registers:
     lanes: int
     """Elements of one vector register."""
 
-    def group(self, lanes: int) -> int:
-        """Return the registers that a vector of `lanes` elements occupies; RVV groups are powers of two."""
-        return 1 << (-(-lanes // self.lanes) - 1).bit_length()
-
     def bodies(self, lanes: int, sums: int, vectors: int, scalars: int) -> int:
         """Return for how many iterations the operands fit, beside `sums` accumulators of `lanes` elements."""
-        group = self.group(lanes)
+        group = register_group(lanes, self.lanes)
         if not self.apart:
             return max(0, (self.vectors - _SPARE - sums * group) // (vectors * group + scalars))
         # Of the largest groups there are so few that the ends of a tile need one more.
@@ -75,7 +70,7 @@ class Instructions:
     """Whether one instruction stores a vector's elements with gaps between them."""
     reducing: bool
     """Whether one instruction sums a vector across its lanes."""
-    ahead: Registers | None
+    ahead: RegisterFile | None
     """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""
 
 
@@ -148,11 +143,11 @@ class InnerLoop:
         axis = self.tiling.schedule.axis
         return self.rows * (axis != "columns") + self.columns * (axis != "out")
 
-    def _shape(self, registers: Registers) -> tuple[int, int, int]:
+    def _shape(self, registers: RegisterFile) -> tuple[int, int, int]:
         """Return the iterations in one body, the accumulator sets, and the iterations whose operands are carried."""
         s = self.tiling.schedule
         products = self.rows * self.columns
-        chains = min(s.unroll, max(1, _IN_FLIGHT // (registers.group(s.lanes) * products)))
+        chains = min(s.unroll, max(1, FMAS_IN_FLIGHT // (register_group(s.lanes, registers.lanes) * products)))
         vectors = self._vectors
         scalars = self.rows + self.columns - vectors
         carried = registers.bodies(s.lanes, chains * products, vectors, scalars)

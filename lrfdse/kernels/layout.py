@@ -17,6 +17,20 @@ from lrfdse.errors import KernelError
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 
+FMAS_IN_FLIGHT = 8
+"""Vector registers of sums whose FMAs hide the latency of one: 4 to 5 cycles on the shipped cores, two FMAs a cycle.
+
+Chosen, not measured: the product of the two, rounded to a power of two."""
+
+
+def register_group(lanes: int, register_lanes: int) -> int:
+    """Return the registers of `register_lanes` elements that a vector of `lanes` occupies; a group is a power of two.
+
+    >>> [register_group(lanes, 8) for lanes in (3, 8, 9, 20)]
+    [1, 1, 2, 4]
+    """
+    return 1 << (-(-lanes // register_lanes) - 1).bit_length()
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -73,12 +87,12 @@ class Tiling:
         """
         s = schedule
         if min(s.lanes, s.out_tile, s.column_tile, s.unroll) < 1:
-            raise KernelError(f"lanes, tiles and unroll >= 1 must hold, but got {s}")
+            raise KernelError(f"schedule {s}: lanes, tiles and unroll must be positive")
         if s.axis == "inner" and step.columns != 1:
-            raise KernelError(f"axis 'inner' needs columns = 1, but got {step}")
+            raise KernelError(f"schedule {s}: axis 'inner' needs a step of one column, but got {step}")
         extent = {"out": s.lanes, "inner": step.inner, "columns": step.columns}[s.axis]
         if s.lanes > extent:
-            raise KernelError(f"lanes <= {extent} must hold along axis {s.axis!r} of {step}, but got {s}")
+            raise KernelError(f"schedule {s}: at most {extent} lanes fit along axis {s.axis!r} of {step}")
         lanes = s.lanes if s.axis == "columns" else 1
         vectors = -(-step.columns // lanes)
         across = min(s.column_tile, vectors)
@@ -95,7 +109,7 @@ class Tiling:
     def chains(self) -> int:
         """Accumulator sets: small tiles sum unrolled iterations apart, because one FMA may not wait for the other."""
         tile = self.schedule.out_tile * self.schedule.column_tile
-        return min(self.schedule.unroll, max(1, 8 // tile))
+        return min(self.schedule.unroll, max(1, FMAS_IN_FLIGHT // tile))
 
     @property
     def depth(self) -> int:
@@ -142,7 +156,9 @@ def tilings(spec: KernelSpec, schedule: Schedule) -> tuple[Tiling, ...]:
     """
     steps = spec.factorization.steps(spec.rows)
     if len(steps) != len(schedule.steps):
-        raise KernelError(f"one schedule a step must hold, but got {len(schedule.steps)} for {len(steps)} steps")
+        raise KernelError(
+            f"schedule {schedule} is for a chain of {len(schedule.steps)}, but {spec} has {len(steps)} steps"
+        )
     return tuple(Tiling.of(step, s) for step, s in zip(steps, schedule.steps, strict=True))
 
 

@@ -12,17 +12,22 @@ from lrfdse.kernels.layout import Tiling
 from lrfdse.targets.target import Target
 
 _MOST_ROWS = 16
+"""Vectors or scalars of one axis in a register tile at most: half of 32 registers. Chosen, not measured."""
+
 _MOST_UNROLLED = 32
-"""FMAs in one loop body beyond which code grows and nothing is gained."""
+"""FMAs in one loop body beyond which code grows and nothing is gained. Chosen, not measured."""
 
 _WORTH = 2.0
-"""A variant estimated slower than the best by more than this factor is no alternative."""
+"""A variant estimated slower than the best by more than this factor is no alternative. Chosen, not measured."""
 
 _DOUBT = 0.3
-"""Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much."""
+"""Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much.
+
+Chosen well above the 5 % (RMS) by which the estimate missed the good schedules that it was fitted to, see
+`lrfdse.kernels.estimate`; not tuned."""
 
 _WORTHWHILE = 0.01
-"""Share of a kernel's cycles that a change must promise to be tried."""
+"""Share of a kernel's cycles that a change must promise to be tried. Chosen, not measured."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 from tvm import tirx
 
+from lrfdse.ir.storage import FLOAT32
+
 Expr = Any
 """A TIR expression or a Python integer."""
 
@@ -58,7 +60,7 @@ def _strided(buffer: Buffer, index: Expr, stride: int, lanes: int) -> tuple[Expr
     """Return first address, stride in bytes, mask and length."""
     first = tirx.address_of(tirx.BufferLoad(buffer, [index]))
     mask = tirx.Broadcast(tirx.IntImm("bool", 1), lanes)
-    return first, tirx.IntImm("int64", 4 * stride), mask, tirx.IntImm("int32", lanes)
+    return first, tirx.IntImm("int64", FLOAT32.bytes_of(stride)), mask, tirx.IntImm("int32", lanes)
 
 
 def prefetch(buffer: Buffer, index: Expr) -> Stmt:

@@ -9,6 +9,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+"""Linux's number (linux/prctl.h) of the option that ends a process with its parent."""
 
 
 def main(library: str, image: str, warm: int, cold: int, sample_ns: int, evict: int) -> dict[str, object]:

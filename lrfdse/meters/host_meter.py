@@ -32,8 +32,13 @@ from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import require_tools, require_zig
 
 _WARM_SAMPLES, _COLD_SAMPLES = 31, 15
+"""Samples of each regime, odd so that the median is one of them. Chosen, not measured: every sample of a measurement
+says how far they spread (`warm_spread`, `cold_spread`)."""
+
 _SAMPLE_NS = 200_000
-"""A warm sample repeats the call until it takes about so long: far above the clock's resolution."""
+"""A warm sample repeats the call until it takes about so many nanoseconds: far above the clock's resolution.
+
+Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class HostMeter:
         with temporary_folder() as here:
             library = zig.link(artifact, support, here, shared=True)
             image.write(here / "image")
-            with _alone():
+            with machine_lock():
                 samples = self._time(artifact, library, here / "image")
             error = image.check(here / "image")
         warm, cold = np.asarray(samples.warm_ns), np.asarray(samples.cold_ns)
@@ -126,7 +131,7 @@ class HostMeter:
             sys.executable,
             "-I",
             "-S",
-            str(_RUNNER),
+            str(HOST_RUNNER),
             *map(str, (library, image, _WARM_SAMPLES, _COLD_SAMPLES, _SAMPLE_NS, self._evicted())),
         ]
         environment = {key: value for key, value in os.environ.items() if key in ("LD_LIBRARY_PATH", "PATH")}
@@ -146,11 +151,12 @@ class HostMeter:
         return _Samples(**json.loads(ended.stdout))
 
 
-_RUNNER = Path(__file__).with_name("_host_runner.py")
+HOST_RUNNER = Path(__file__).with_name("_host_runner.py")
+"""The program that loads one linked kernel and times it: it is run by path, with Python's standard library alone."""
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def machine_lock() -> Iterator[None]:
     """Hold the machine's timing lock: kernels that are timed at once, on one pinned core, would time each other."""
     folder = cache_folder()
     try:

@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError, KernelError
-from lrfdse.ir.kernel import Artifact, Role
-
-TOLERANCE = 1e-4
-"""Largest deviation from the reference, relative to the largest reference element, that float32 rounding explains."""
+from lrfdse.errors import KernelError
+from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact, Role
+from lrfdse.ir.latency import TOLERANCE
+from lrfdse.ir.storage import FLOAT32
 
 _MAGIC = 0x4C524631
-_HEADER = 32
+"""What an image begins with, so that harness and timer refuse any other file: "LRF1"."""
+_HEADER = 2 + MOST_ARGUMENTS
+"""Words before the arrays: magic, total bytes, the offset of each argument (qemu/harness.c and qemu/timer.c)."""
 _ALIGN = 64
+"""Bytes to which arrays are aligned: a cache line of every target that ships."""
 _GIVEN: tuple[Role, ...] = ("input", "weight", "bias")
 _FILL = 0xFF
 """Fills output and work arrays (as float32 it is NaN) and the guards between the arrays."""
@@ -36,7 +38,7 @@ class Image:
 
     Raises
     ------
-    InputError
+    ValueError
         Arrays that do not fit the kernel's arguments.
     """
 
@@ -46,14 +48,17 @@ class Image:
         arguments = artifact.arguments
         given = [argument for argument in arguments if argument.role in _GIVEN]
         outputs = [i for i, argument in enumerate(arguments) if argument.role == "output"]
-        if len(arguments) > _HEADER - 2 or len(outputs) != 1:
-            raise InputError(f"one output among at most {_HEADER - 2} arguments must hold for kernel {artifact.symbol}")
+        if len(arguments) > MOST_ARGUMENTS or len(outputs) != 1:
+            raise ValueError(
+                f"kernel {artifact.symbol} has {len(arguments)} arguments, {len(outputs)} of them outputs: "
+                f"one output among at most {MOST_ARGUMENTS} arguments is required"
+            )
         sizes = [np.size(array) for array in arrays]
         if sizes != [argument.size for argument in given]:
             wanted = ", ".join(f"{argument.name}[{argument.size}]" for argument in given)
-            raise InputError(f"kernel {artifact.symbol} takes {wanted}, but got arrays of {sizes} elements")
+            raise ValueError(f"kernel {artifact.symbol} takes {wanted}, but got arrays of {sizes} elements")
         if np.size(expected) != arguments[outputs[0]].size:
-            raise InputError(f"{np.size(expected)} reference elements for {arguments[outputs[0]].size} outputs")
+            raise ValueError(f"{np.size(expected)} reference elements for {arguments[outputs[0]].size} outputs")
         self._artifact = artifact
         self._output = outputs[0]
         self._expected = np.asarray(expected, dtype=np.float64).ravel()
@@ -88,7 +93,9 @@ class Image:
         image = np.fromfile(path, dtype=np.uint8)
         name = str(self._artifact.spec)
         arguments = self._artifact.arguments
-        ends = [start + 4 * argument.size for start, argument in zip(self._offsets, arguments, strict=True)]
+        ends = [
+            start + FLOAT32.bytes_of(argument.size) for start, argument in zip(self._offsets, arguments, strict=True)
+        ]
         for argument, end, following in zip(arguments, ends, (*self._offsets[1:], self._total), strict=True):
             if not (image[end:following] == _FILL).all():
                 raise KernelError(f"{name}: wrote beyond argument {argument.name} ({argument.size} elements)")
@@ -101,7 +108,7 @@ class Image:
         if not error <= TOLERANCE:
             where = int(np.argmax(~(np.abs(output - self._expected) <= TOLERANCE * scale)))
             raise KernelError(
-                f"{name}: wrong output: relative error <= {TOLERANCE:g} must hold, but got {error:.3g} "
+                f"{name}: wrong output: its relative error is {error:.3g}, above {TOLERANCE:g} "
                 f"(first at element {where}: {output[where]:.6g} instead of {self._expected[where]:.6g})"
             )
         return error
@@ -111,5 +118,5 @@ def _layout(sizes: Sequence[int]) -> tuple[list[int], int]:
     offsets, end = [], 8 * _HEADER
     for size in sizes:
         offsets.append(end)
-        end = -(-(end + 4 * size + _ALIGN) // _ALIGN) * _ALIGN
+        end = -(-(end + FLOAT32.bytes_of(size) + _ALIGN) // _ALIGN) * _ALIGN
     return offsets, end

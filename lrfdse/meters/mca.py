@@ -17,7 +17,9 @@ from lrfdse.toolchain.programs import require_llvm
 
 _SUMMARY = ("-instruction-info=false", "-resource-pressure=false")
 _TABLE_ITERATIONS = 12
-"""Enough for alternative units to take turns, so that a unit's usage is the fraction that falls to it."""
+"""Enough for alternative units to take turns, so that a unit's usage is the fraction that falls to it.
+
+Chosen as a multiple of 2, 3 and 4, the numbers of alternative units on the cores that ship."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Cycles:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class InstructionCost:
     """How one instruction uses the core."""
 
     latency: int
@@ -93,7 +95,7 @@ class Mca:
             for region in self._run([*self._command, *options], sequences)
         ]
 
-    def table(self, instructions: list[Instruction]) -> list[Cost | None]:
+    def table(self, instructions: list[Instruction]) -> list[InstructionCost | None]:
         """Return latency and units of each instruction, from one call; None for what the model does not know."""
         options = ["-instruction-info", "-resource-pressure", f"-iterations={_TABLE_ITERATIONS}"]
         regions = self._run([*self._command, *options], [(instruction,) for instruction in instructions])
@@ -145,7 +147,7 @@ def _number(name: str, text: str) -> int:
     return int(found[1])
 
 
-def _cost(region: dict[str, Any]) -> Cost:
+def _cost(region: dict[str, Any]) -> InstructionCost:
     latency = int(region["InstructionInfoView"]["InstructionList"][0]["Latency"])
     usage = {
         entry["ResourceIndex"]: float(entry["ResourceUsage"])
@@ -155,4 +157,4 @@ def _cost(region: dict[str, Any]) -> Cost:
     fixed = [((unit,), round(cycles)) for unit, cycles in usage.items() if abs(cycles - round(cycles)) < 0.01]
     shared = {unit: cycles for unit, cycles in usage.items() if abs(cycles - round(cycles)) >= 0.01}
     alternatives = [(tuple(sorted(shared)), max(1, round(sum(shared.values()))))] if shared else []
-    return Cost(latency, tuple(fixed + alternatives))
+    return InstructionCost(latency, tuple(fixed + alternatives))

@@ -11,12 +11,12 @@ from lrfdse.targets.target import Target
 
 @dataclass(frozen=True, slots=True)
 class MemoryCycles:
-    """Cycles that one region's traffic takes."""
+    """Cycles that one call's cache traffic takes."""
 
     stream: float
-    """At the bandwidth of the level that is busiest."""
+    """Cycles to move all lines at the bandwidth of the level that is busiest."""
     latency: float
-    """Waiting for the misses that no prefetcher sees coming."""
+    """Cycles of waiting for the misses that no prefetcher sees coming."""
 
     def low(self, compute: float) -> float:
         """Return cycles when computing and streaming overlap perfectly."""

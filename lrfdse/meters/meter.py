@@ -67,11 +67,11 @@ class Meter(Protocol):
         Raises
         ------
         KernelError
-            The output is wrong (relative error above 1e-4 of the largest reference element), or the kernel crashed,
-            hung, or wrote where it must not.
+            The output is wrong (its error relative to the largest reference element is above
+            `lrfdse.ir.latency.TOLERANCE`), or the kernel crashed, hung, or wrote where it must not.
         ToolError
             A tool failed.
-        InputError
+        ValueError
             The arrays do not fit the kernel's arguments.
         """
 

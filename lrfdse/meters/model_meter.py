@@ -13,13 +13,11 @@ from lrfdse.base.keys import code_key, result_key
 from lrfdse.errors import InputError
 from lrfdse.ir.kernel import Artifact
 from lrfdse.ir.latency import Measurement, MeterKind
-from lrfdse.meters import scheduling, trace
-from lrfdse.meters.disassemble import Disassembler
-from lrfdse.meters.mca import CoreModel
+from lrfdse.meters.counts import Counter
 from lrfdse.meters.memory import memory_cycles
 from lrfdse.targets import isa
 from lrfdse.targets.target import Target
-from lrfdse.toolchain.programs import MODELLING, require_emulator, require_llvm, require_tools, require_zig
+from lrfdse.toolchain.programs import MODELLING, require_emulator, require_llvm, require_zig
 
 
 class ModelMeter:
@@ -50,28 +48,23 @@ class ModelMeter:
             )
         if not target.scheduling_model:
             raise InputError(f"target {target.name} names no scheduling_model: the model meter cannot be used")
-        require_tools(target, self.tools)
         self._target = target
-        self._timeout = timeout
-        self._disassembler = Disassembler(target)
-        self._engine = scheduling.open_engine(CoreModel.of(target))
+        self._counter = Counter(target, timeout)
 
     def measure(
         self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]
     ) -> Measurement:
         """Return the modelled latency of one call; see `Meter.measure`."""
         target = self._target
-        seen = trace.record(artifact, target, arrays, expected, self._timeout, self._engine.window)
-        sequences = self._disassembler.sequences(seen)
-        core = scheduling.compute(seen, sequences, self._engine, str(artifact.spec))
-        cold, warm = memory_cycles(seen.cold, target), memory_cycles(seen.warm, target)
+        counts = self._counter.count(artifact, arrays, expected)
+        core, cold, warm = counts.core, memory_cycles(counts.cold, target), memory_cycles(counts.warm, target)
         return Measurement(
             meter=self.name,
             warm=warm.modelled(core.cycles, target.clock_mhz),
             cold=cold.modelled(core.cycles, target.clock_mhz),
-            max_error=seen.max_error,
+            max_error=counts.max_error,
             details={
-                "engine": self._engine.name,
+                "engine": self._counter.engine,
                 "instructions": core.instructions,
                 "skipped": core.skipped,
                 "compute_cycles": round(core.cycles, 1),
@@ -95,5 +88,5 @@ class ModelMeter:
         target = dataclasses.replace(self._target, summary="", provenance={})
         tools, code = sorted(self.versions().items()), code_key(ModelMeter)
         sets = isa.REGISTRY.identity(target.isa)
-        key = result_key("meter", code=code, tools=tools, engine=self._engine.name, target=target, isa=sets)
+        key = result_key("meter", code=code, tools=tools, engine=self._counter.engine, target=target, isa=sets)
         return f"model:{key}"

@@ -16,10 +16,14 @@ from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.code import Instruction, Sequence
 
 _IN_ORDER_CONTEXT = 64
-"""Instructions after which an in-order core's state no longer tells what came before."""
+"""Instructions after which an in-order core's state no longer tells what came before.
+
+Chosen, not measured."""
 
 MAX_SKIPPED = 1e-3
-"""Share of executed instructions that the core model may not know."""
+"""Share of executed instructions that the core model may not know.
+
+Chosen, not measured: far below the error of the model itself."""
 
 
 class Engine(Protocol):
@@ -84,6 +88,7 @@ class Compute:
 
     cycles: float
     instructions: int
+    """Executed instructions."""
     skipped: int
     """Executed instructions that the model does not know."""
 
@@ -117,10 +122,11 @@ class SelfTest:
     """Cycles of one iteration of the probe: 8 FMAs, each followed by an independent addition."""
 
     bound: float
-    """By issue width and by each half of the probe alone."""
+    """The least that it can take: by issue width, and by each half of the probe alone."""
     mca: float
+    """Cycles by llvm-mca."""
     scoreboard: float
-    """Infinite where the scoreboard does not read the instruction set."""
+    """Cycles by the scoreboard; infinite where it does not read the instruction set."""
 
     @property
     def engine(self) -> str | None:
@@ -131,6 +137,8 @@ class SelfTest:
 
 
 _PASS = 1.25
+"""Multiple of its bound that the probe may take: models that write results in order take twice the bound and more,
+others the bound itself (docs/meter.md has the cycles of every shipped core)."""
 
 
 def open_engine(core: CoreModel) -> Engine:

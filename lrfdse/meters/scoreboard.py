@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lrfdse.meters.mca import Cost, Mca
+from lrfdse.meters.mca import InstructionCost, Mca
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.code import Instruction, Sequence
 
 _WARM_UP, _TIMED = 4, 8
-"""Repetitions of a loop before and while its cycles are taken."""
+"""Repetitions of a loop before and while its cycles are taken. Chosen, not measured."""
 _SHORTER_FROM = 256
-"""Instructions of a loop body from which fewer repetitions do."""
+"""Instructions of a loop body from which fewer repetitions do. Chosen, not measured."""
 
 
 class _Entry(NamedTuple):
@@ -45,7 +45,7 @@ class Scoreboard:
         self._registers = described.registers
         self._canonical = described.canonical
         self._mca = mca
-        self._costs: dict[Instruction, Cost | None] = {}
+        self._costs: dict[Instruction, InstructionCost | None] = {}
         self._entries: dict[Instruction, _Entry | None] = {}
 
     def learn(self, sequences: Iterable[Sequence]) -> None:

@@ -25,7 +25,7 @@ from lrfdse.toolchain.programs import require_emulator
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one region moved through the two cache levels, in lines.
+    """What one call of a kernel moved through the two cache levels, in lines.
 
     A miss counts as prefetched when nothing waits for it: a prefetcher can see it coming, or an out-of-order core has
     other work meanwhile.
@@ -141,7 +141,7 @@ def parse(text: str, max_error: float = 0.0) -> Trace:
 
 def _parsed(document: Any, max_error: float) -> Trace:
     if len(document["regions"]) != 2:
-        raise ToolError(f"two regions must be traced, but got {len(document['regions'])}")
+        raise ToolError(f"the plugin traced {len(document['regions'])} regions, but a kernel has two: cold and warm")
     cold, warm = (Traffic(**region) for region in document["regions"])
     code: dict[int, tuple[int, int]] = {}
     for start, words in document["blocks"]:

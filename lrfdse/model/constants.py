@@ -111,9 +111,18 @@ def known_values(graph: ir.Graph) -> set[ir.Value]:
 
 
 def vector_along(array: NDArray[Any], size: int, axis: int, rank: int) -> NDArray[np.float64] | None:
-    """Return a constant that broadcasts along one axis as a vector of `size` elements, or None if it does more.
+    """Return a constant that broadcasts along one axis as a vector, or None if it does more.
 
-    `axis` is -1 or -2 and `rank` that of the value it is added to, which it must not enlarge.
+    Parameters
+    ----------
+    array
+        The constant.
+    size
+        Elements of the vector.
+    axis
+        -1 or -2.
+    rank
+        Axes of the value that it is added to, which it must not enlarge.
     """
     if array.ndim > rank:
         return None

@@ -109,7 +109,7 @@ def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> 
     if labels is not None:
         counts["labels"] = len(labels) if labels.ndim else 0
     if len(set(counts.values())) > 1:
-        raise InputError(f"{path}: arrays of one length must hold, but got {counts}")
+        raise InputError(f"{path}: arrays differ in length, one sample a row is needed: {counts}")
     if labels is None:
         return Dataset(inputs, None)
     return Dataset(inputs, _labels(labels, path) if classes else _targets(labels, path))
@@ -181,7 +181,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _input(array: NDArray[Any], port: Port, path: Path) -> NDArray[Any]:
     where = f"{path}: array for input {port}"
     if array.dtype.kind not in "biuf":
-        raise InputError(f"{where} must hold numbers, but got {array.dtype}")
+        raise InputError(f"{where} holds {array.dtype}, not numbers")
     if array.ndim == 0 or len(array) == 0 or array.size == 0:
         raise InputError(f"{where} is empty")
     fits = port.shape is None or (
@@ -247,6 +247,6 @@ def mixed(data: Dataset, count: int, seed: int) -> Dataset:
     return Dataset(inputs, None)
 
 
-def _taken(data: Dataset, index: Any) -> Dataset:
-
+def samples_at(data: Dataset, index: Any) -> Dataset:
+    """Return the samples that an index array or a mask selects, without labels."""
     return Dataset({name: array[index] for name, array in data.inputs.items()}, None)

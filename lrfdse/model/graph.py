@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Model:
 
     path: Path
     sha256: str
-    """Of the file's bytes and of the external data that it reads."""
+    """SHA-256 of the file's bytes and of the external data that it reads."""
     proto: onnx.ModelProto
     """The model as it was read, external data inside; not to be changed."""
     original: ir.Model
@@ -44,13 +44,17 @@ class Model:
     """Layer name to the factor that a Gemm applies to the stored weight."""
     matrices: Mapping[str, NDArray[Any]]
     """Layer name to the stored weight, shape (outputs, inputs), in the type of its use; read-only."""
+    _by_name: Mapping[str, Layer] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {layer.name: layer for layer in self.layers})
 
     def __repr__(self) -> str:
         return f"Model({self.path}, {len(self.layers)} layers, {len(self.untouched)} untouched)"
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields to pickle: nodes are linked too deeply to be pickled as they are."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "original"}
+        kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "original"}
         return kept | {"proto": self.content}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -72,10 +76,9 @@ class Model:
         InputError
             There is no such layer.
         """
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise InputError(f"{self.path}: no layer {name!r}; its layers are {', '.join(x.name for x in self.layers)}")
+        if name not in self._by_name:
+            raise InputError(f"{self.path}: no layer {name!r}; its layers are {', '.join(self._by_name)}")
+        return self._by_name[name]
 
     def weight(self, name: str) -> NDArray[np.float64]:
         """Return a layer's W of shape (outputs, inputs) in float64, a Gemm's alpha folded in."""

@@ -14,6 +14,7 @@ _GENERATED = re.compile(r"\d*|(?:onnx::|val_|const_|constant)\D*\d*", re.IGNOREC
 """Names that exporters number when the tensor had none."""
 
 _LONGEST = 80
+"""Characters that the name of a file made from a layer's name has at most."""
 
 
 def layer_name(weight: str, node: str, taken: set[str]) -> str:

@@ -29,7 +29,7 @@ SESSION_BYTES = 1 << 26
 larger model (BERT-base has 438 MB) lives as long as who asked for it, because another one may be opened beside it."""
 
 _TRIAL = 3
-"""Samples in the run that shows whether a model takes batches: no model fixes this number by accident."""
+"""Samples in the run that shows whether a model takes batches: no model fixes this number by accident. Chosen."""
 
 
 class Runtime:

@@ -17,7 +17,8 @@ from lrfdse.model.constants import trace
 Sizes = tuple[int | None, ...]
 
 _LARGEST_SHAPE_TENSOR = 1024
-"""Elements; a tensor that holds sizes, axes or indices for shapes is far smaller."""
+"""Elements above which a tensor is not folded: one that holds sizes, axes or indices for shapes is far smaller.
+Chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,11 @@ class Port:
     dtype: str
     """NumPy's name of the element type."""
     shape: Sizes | None
-    """As the model declares it, None for a size it leaves open; None altogether where not even the rank is known."""
+    """The shape as the model declares it: None for an open size; None altogether where not even the rank is known."""
     labels: tuple[str, ...] = ()
     """The sizes in words, with the names of the open ones."""
     fixed: Sizes | None = None
-    """In the timed inference: `--shape` applied, and an open first size taken as one sample."""
+    """The shape in the timed inference: `--shape` applied, and an open first size taken as one sample."""
     limit: int = 2
     """Whole-number inputs lie below this: the rows of the table that they look up, where there is one."""
 
@@ -131,7 +132,7 @@ def _port(value: ir.Value, given: Sequence[int] | None, path: Path) -> Port:
     if len(given) != len(shape) or any(own not in (None, size) for own, size in zip(shape, given, strict=False)):
         raise InputError(f"{option} does not fit {path}: the model declares {declared}")
     if min(given, default=1) < 1:
-        raise InputError(f"{option}: sizes >= 1 must hold")
+        raise InputError(f"{option}: sizes must be at least 1")
     return Port(name, dtype, shape, labels, tuple(int(size) for size in given), limit)
 
 

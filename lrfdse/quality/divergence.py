@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, PlanError, plan_errors
 from lrfdse.model.data import Dataset
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ Loss = Literal["softmax", "squared"]
 
 
 _TINY = 1e-12
+"""The least probability that has a logarithm of its own: below, outputs of float32 softmax are rounding."""
 
 
 def scores_of(array: NDArray[Any], loss: Loss) -> Array:
@@ -71,7 +72,7 @@ def scored_output(model: ir.Model) -> str:
     raise InputError("the model has no output of floating point to compare its versions by")
 
 
-def spread(dataset: Dataset, count: int) -> Dataset:
+def evenly_spread(dataset: Dataset, count: int) -> Dataset:
     """Return at most `count` samples, spread evenly over a data set."""
     if count >= dataset.count:
         return dataset
@@ -81,10 +82,13 @@ def spread(dataset: Dataset, count: int) -> Dataset:
 
 
 _FLOPS = 4e9
+"""Floating-point operations in FC layers that one measurement of a loss may cost: about a second on one core.
+Chosen; it decides, between the two bounds below, how many samples are run."""
 
 
 _LEAST, _MOST = 32, 512
-"""Samples that losses are measured on: as many as cost so many FLOPs in FC layers, between these."""
+"""Samples that losses are measured on, at least and at most; docs/accuracy.md says what they predict. Chosen, not
+measured."""
 
 
 def loss_of(model: Model, data: Dataset, numbers: bool) -> Loss:
@@ -95,7 +99,7 @@ def loss_of(model: Model, data: Dataset, numbers: bool) -> Loss:
     model
         The original model.
     data
-        Of which one sample is run.
+        Data of which one sample is run.
     numbers
         Whether outputs are compared as numbers even where they look like class scores.
     """
@@ -115,7 +119,7 @@ class Divergences:
     model
         The original model.
     data
-        Samples; labels are not looked at. Some of them are run, spread evenly.
+        Samples, of which some are run, spread evenly; labels are not looked at.
     loss
         How outputs are compared.
     """
@@ -125,42 +129,42 @@ class Divergences:
 
         flops = sum(layer.flops for layer in model.layers)
         self._model, self._loss = model, loss
-        self._data = spread(data, int(min(max(_FLOPS / max(flops, 1), _LEAST), _MOST)))
+        self._data = evenly_spread(data, int(min(max(_FLOPS / max(flops, 1), _LEAST), _MOST)))
         # Every version of the model is run once.
         self._runtime = Runtime(sessions=0)
         self._output = scored_output(model.original)
         self._reference = self._scores(model.original)
-        self._whole = told(self._reference, loss)
+        self._whole = output_information(self._reference, loss)
 
     def __call__(self, factors: Mapping[str, Factors]) -> float:
         """Return the loss with these factors: 0 is the original, 1 what outputs that never change would lose.
 
         Raises
         ------
-        InputError
-            The model cannot be run.
+        PlanError
+            The compressed model cannot be run, or its outputs are not finite.
         """
-        from lrfdse.errors import InputError
         from lrfdse.model.passes.factor import rewrite
 
-        scores = self._scores(rewrite(self._model, factors))
+        version = rewrite(self._model, factors)
+        with plan_errors():
+            scores = self._scores(version)
         found = float(divergences(scores, self._reference, self._loss).mean())
         if not np.isfinite(found):
-            raise InputError("the outputs of the compressed model are not finite")
+            raise PlanError("the outputs of the compressed model are not finite")
         return found / self._whole
 
     def _scores(self, version: ir.Model) -> Array:
-
         return scores_of(self._runtime.run(version, self._data)[self._output], self._loss)
 
 
-def told(scores: Array, loss: Loss) -> float:
+def output_information(scores: Array, loss: Loss) -> float:
     """Return what is lost a sample where scores (samples, positions, classes) give way to the best constant ones.
 
     That is the mutual information of sample and class in nats, or half the variance, summed over positions; 1 where
     the scores are constant.
 
-    >>> round(told(np.array([[[40.0, 0.0]], [[0.0, 40.0]]]), "softmax"), 6)  # ln 2
+    >>> round(output_information(np.array([[[40.0, 0.0]], [[0.0, 40.0]]]), "softmax"), 6)  # ln 2
     0.693147
     """
     if loss == "squared":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Outputs = Mapping[str, NDArray[Any]]
 
 GradeOutputs = Callable[[Outputs, "Dataset", Outputs], Grade]
-"""From a model's outputs, the data and the original model's outputs to a grade."""
+"""A function that grades a model: (its outputs, the data, the original model's outputs) to a `Grade`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Scorer:
     """A metric: what it is called, what identifies it, and how it grades outputs."""
 
     name: str
-    """As reports print it: "accuracy" for top-1 with labels, "fidelity" for top-1 without, else the metric's name."""
+    """The name in reports: "accuracy" for top-1 with labels, "fidelity" for top-1 without, else the metric's name."""
     key: str
     """Part of the study's identity: the name, and for a function of the user's own a digest of its source."""
     function: GradeOutputs
@@ -221,7 +221,11 @@ _OWN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 @contextlib.contextmanager
 def _current_directory_importable() -> Iterator[None]:
-    """Put the current directory first on Python's path, as for a script that lies there."""
+    """Put the current directory first on Python's path, as for a script that lies there; then take it off again.
+
+    A function of the user's own may import what lies beside it while it runs, not only when it is loaded. Nothing else
+    is ever imported with that path.
+    """
     here = os.getcwd()
     sys.path.insert(0, here)
     try:

@@ -20,7 +20,8 @@ Outputs = Mapping[str, NDArray[Any]]
 Values = NDArray[np.float64]
 
 FLOOR = -1.0
-"""The explained variance of a sample whose output is NaN or Inf, and the least that a model is given."""
+"""The explained variance of a sample whose output is NaN or Inf, and the least that a model is given: the mean
+answer has 0, and how much worse than that a broken model is tells nothing."""
 
 
 def hits(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None, best: int = 1) -> NDArray[np.bool_]:
@@ -49,7 +50,8 @@ def hits(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None, b
     if is_scores(array):
         if labels.size and int(labels.max()) >= array.shape[-1]:
             raise InputError(
-                f"labels below {array.shape[-1]} must hold, the classes of output {key!r}, but got {labels.max()}"
+                f"output {key!r} has {array.shape[-1]} classes, so labels go from 0 to {array.shape[-1] - 1}, "
+                f"but one is {labels.max()}"
             )
         if best > 1:
             return _among_best(key, array, labels, best)
@@ -112,7 +114,7 @@ def explained(outputs: Outputs, targets: NDArray[Any], name: str | None = None) 
     outputs
         Output name to numbers of any shape, samples first.
     targets
-        Of that shape, axes of size 1 aside.
+        Numbers of the outputs' shape, axes of size 1 aside.
     name
         The output to compare; the first by default.
 
@@ -244,7 +246,7 @@ def is_scores(array: NDArray[Any]) -> bool:
 def _among_best(key: str, scores: NDArray[Any], labels: NDArray[np.int64], best: int) -> NDArray[np.bool_]:
     classes = scores.shape[-1]
     if classes <= best:
-        raise InputError(f"more than {best} classes must hold for top-{best}, but output {key!r} has {classes}")
+        raise InputError(f"top-{best} needs more than {best} classes, but output {key!r} has {classes}")
     lead = _squeezed(np.empty(scores.shape[:-1], bool), labels.ndim).shape
     if lead != labels.shape:
         raise InputError(f"output {key!r} decides {lead} classes, but the labels are {labels.shape}")

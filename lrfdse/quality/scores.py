@@ -14,7 +14,7 @@ Interval = tuple[float, float]
 """Ends of a 95 % confidence interval."""
 
 _Z = 1.959963984540054
-"""Of a 95 % interval, both sides."""
+"""Two-sided 95 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,13 +80,13 @@ class Scores:
     """How well a plan's model does; higher is better, and 1 is the best that any built-in metric gives."""
 
     eval_accuracy: float | None
-    """By the exploration's metric on the data that choose; None where that metric is fidelity."""
+    """Score by the exploration's metric on the data that choose; None where that metric is fidelity."""
     accuracy: float | None
-    """By the metric on the test data, which choose nothing; None where there are none."""
+    """Score by the metric on the test data, which choose nothing; None where there are none."""
     fidelity: float
     """Agreement with the original model on the data that choose."""
     standard_error: float
-    """Of the loss against the original model on the data that choose."""
+    """Standard error of the loss against the original model on the data that choose (a fraction)."""
     eval_interval: Interval | None = None
     """95 % interval of the score on the data that choose: of fidelity where that is the metric."""
     accuracy_interval: Interval | None = None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.model.data import _taken, mixed
+from lrfdse.errors import plan_errors
+from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.refine import Local, refined
 
 if TYPE_CHECKING:
@@ -26,28 +27,29 @@ if TYPE_CHECKING:
 
 
 HELD_OUT = 8
-"""One sample in so many judges the correction and is not fitted to."""
-
+"""One sample in so many judges the correction and is not fitted to. Chosen; docs/method.md, section 9, has what it
+gains and where so few samples judge wrongly."""
 
 MIXTURES = 8
-"""Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed."""
-
+"""Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed. Chosen, not measured."""
 
 SENSED = 1024
-"""Most samples and mixtures that metrics are taken from."""
-
+"""Most samples and mixtures that output weightings are taken from. Chosen, not measured."""
 
 _BROKEN = 1e12
-"""Loss of outputs that are not finite."""
-
+"""Loss of outputs that are not finite: above any other."""
 
 _SLOPES = 100_000_000
-
+"""Most derivatives of scores by outputs of a layer that are held for a refinement: 400 MB of float32. Chosen, not
+measured."""
 
 _DIRECT = 20_000_000
-
+"""Most outputs, over rows and samples, that a refinement sees of a layer whose outputs are the scores: 80 MB an
+array of float32. Chosen, not measured."""
 
 _BUDGET = 1e11
+"""MACs, estimated from the weights behind a layer, that its derivatives for one refinement may take: some ten
+seconds on one core (docs/method.md, section 9, "What it costs"). Chosen."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Correction:
     """A plan's factors after the correction, and what it gained."""
 
     factors: Mapping[str, Factors]
-    """Of the layers given, in the order given; those given where nothing was gained."""
+    """Layer name to factors, of the layers given and in their order; those given where nothing was gained."""
     before: float
     """Loss of the model with the factors given on held-out samples, each sample's positions summed."""
     after: float
@@ -80,17 +82,19 @@ class Corrector:
         Calibration data; labels are not looked at.
     loss
         "softmax" where the model's output holds class scores, "squared" otherwise.
-    metrics
-        Layer name to the metric of its outputs (`lrfdse.repair.curvature.output_metrics`); None computes those of the
-        layers that plans compress, an empty mapping fits without.
+    weightings
+        Layer name to the weighting of its outputs (`lrfdse.repair.curvature.compute_weightings`); None computes those
+        of the layers that plans compress, an empty mapping fits without.
     method
         How layers are fitted: one of `lrfdse.factorize.methods.METHODS`.
     beta
         Weight of the original outputs in the targets, between 0 and 1; None chooses for each layer by ACES.
     output
         The output that counts; the first of floating point by default.
+    runtime
+        What runs the models; one of its own by default.
     seed
-        Of the mixtures.
+        Seed of the mixtures.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class Corrector:
         model: Model,
         calib: Dataset,
         loss: Loss = "softmax",
-        metrics: Mapping[str, Array] | None = None,
+        weightings: Mapping[str, Array] | None = None,
         method: str = "auto",
         beta: float | None = 1.0,
         output: str | None = None,
@@ -114,12 +118,12 @@ class Corrector:
         held = np.arange(calib.count) % HELD_OUT == HELD_OUT - 1
         if not held.any():
             held[-1:] = calib.count > 1
-        self._fitted = _taken(calib, ~held)
-        judges = _taken(calib, held if held.any() else ~held)
+        self._fitted = samples_at(calib, ~held)
+        judges = samples_at(calib, held if held.any() else ~held)
         # So few samples judge by chance; between them the original says what is right as well.
         self._held = mixed(judges, MIXTURES * judges.count, seed + 1)
-        self._metrics: dict[str, Array | None] = {} if metrics is None else dict(metrics)
-        self._measures = metrics is None
+        self._weightings: dict[str, Array | None] = {} if weightings is None else dict(weightings)
+        self._measures = weightings is None
         self._seed = seed
         self._mixed = mixed(self._fitted, MIXTURES * self._fitted.count, seed)
         self._reference = self._scores(model.original, self._held)
@@ -143,8 +147,8 @@ class Corrector:
 
         Raises
         ------
-        InputError
-            The model cannot be run on the data.
+        PlanError
+            The compressed model cannot be run on the data.
         """
         from lrfdse.model.passes.cut import levels
 
@@ -154,19 +158,19 @@ class Corrector:
         gain: Array = np.zeros_like(given)
         chosen = [name for name, each in factors.items() if not each.factorization.is_dense]
         sites = self._model.sites
-        self._measure([name for name in chosen if name not in self._metrics])
+        self._measure([name for name in chosen if name not in self._weightings])
         groups = levels(
             self._model.original,
             {name: [site.source for site in sites[name]] for name in chosen},
             {name: [site.output for site in sites[name]] for name in chosen},
         )
-        # Metrics hold near the original outputs only: a plan that is far from them may do better without.
-        weighted, closest = any(self._metrics.get(name) is not None for name in chosen), float("inf")
-        for metrics in (self._metrics, {}) if weighted else ({},):
+        # Weightings hold near the original outputs only: a plan that is far from them may do better without.
+        weighted, closest = any(self._weightings.get(name) is not None for name in chosen), float("inf")
+        for weightings in (self._weightings, {}) if weighted else ({},):
             passed = dict(factors)
             for number, group in enumerate(groups):
                 fit = self._refitted if number else self._opening
-                passed |= fit(passed, group, metrics)
+                passed |= fit(passed, group, weightings)
             losses = self._judged(passed)
             if losses.mean() < closest:
                 current, closest, gain = passed, float(losses.mean()), given - losses
@@ -189,17 +193,19 @@ class Corrector:
         return Correction({name: best[name] for name in factors}, before, least, kept)
 
     def _measure(self, names: Sequence[str]) -> None:
-        """Take the metrics of layers that no plan has compressed before."""
-        from lrfdse.repair.curvature import output_metrics
+        """Take the weightings of layers that no plan has compressed before."""
+        from lrfdse.repair.curvature import compute_weightings
 
         if self._measures and names:
             # The original is surer of its samples than where errors lead: its curvature there is that between samples.
             data, samples = mixed(self._fitted, self._fitted.count, self._seed), SENSED
-            found = output_metrics(self._model, data, names, self._runtime, self._loss, samples, output=self._output)
-            self._metrics |= {name: found.get(name) for name in names}
+            found = compute_weightings(
+                self._model, data, names, self._runtime, self._loss, samples, output=self._output
+            )
+            self._weightings |= {name: found.get(name) for name in names}
 
     def _opening(
-        self, current: Mapping[str, Factors], group: Sequence[str], metrics: Mapping[str, Array | None]
+        self, current: Mapping[str, Factors], group: Sequence[str], weightings: Mapping[str, Array | None]
     ) -> dict[str, Factors]:
         """Fit layers above which nothing is compressed: the same for every plan."""
         from lrfdse.factorize.fit import Fitter
@@ -208,31 +214,28 @@ class Corrector:
         if missing := [name for name in group if name not in self._moments]:
             self._moments |= moments(self._model, self._fitted, missing, self._runtime)
         for name in group:
-            shape, metric = current[name].factorization, metrics.get(name)
-            if (name, str(shape), metric is None) not in self._first:
-                fitter = Fitter(self._model.weight(name), self._moments[name], self._method, metric, name=name)
-                self._first[name, str(shape), metric is None] = fitter.fit(shape)
-        return {name: self._first[name, str(current[name].factorization), metrics.get(name) is None] for name in group}
+            factorization, weighting = current[name].factorization, weightings.get(name)
+            if (name, str(factorization), weighting is None) not in self._first:
+                fitter = Fitter(self._model.weight(name), self._moments[name], self._method, weighting, name=name)
+                self._first[name, str(factorization), weighting is None] = fitter.fit(factorization)
+        return {
+            name: self._first[name, str(current[name].factorization), weightings.get(name) is None] for name in group
+        }
 
     def _refitted(
-        self, current: Mapping[str, Factors], group: Sequence[str], metrics: Mapping[str, Array | None]
+        self, current: Mapping[str, Factors], group: Sequence[str], weightings: Mapping[str, Array | None]
     ) -> dict[str, Factors]:
         from lrfdse.factorize.fit import Fitter
         from lrfdse.model.passes.factor import rewrite
         from lrfdse.repair.moments import moments
 
         version = rewrite(self._model, current)
-        seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
+        with plan_errors():
+            seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
         for name in group:
-            fitter = Fitter(
-                self._model.weight(name),
-                seen[name],
-                self._method,
-                metrics.get(name),
-                self._beta,
-                name=name,
-            )
+            weight, weighting = self._model.weight(name), weightings.get(name)
+            fitter = Fitter(weight, seen[name], self._method, weighting, self._beta, name=name)
             found[name] = fitter.fit(current[name].factorization)
         return found
 
@@ -247,8 +250,8 @@ class Corrector:
     def _local(self, current: Mapping[str, Factors], name: str) -> Local | None:
         """Return the model around a layer, or None where its derivatives are out of reach."""
         from lrfdse.model.passes.factor import rewrite
-        from lrfdse.quality.divergence import divergences, scores_of, softmax, spread
-        from lrfdse.repair.curvature import Tail
+        from lrfdse.quality.divergence import divergences, evenly_spread, scores_of, softmax
+        from lrfdse.repair.curvature import DownstreamModel
         from lrfdse.repair.moments import input_rows
 
         model, runtime, sites = self._model, self._runtime, self._model.sites[name]
@@ -261,18 +264,20 @@ class Corrector:
         data = self._mixed
         wanted = list(dict.fromkeys([site.source, site.output, self._output]))
         one = self._read(version, wanted, data.head(2))
-        tail = Tail(version, site, self._output, self._loss, one[site.output].dtype, runtime, together=True)
+        downstream = DownstreamModel(
+            version, site, self._output, self._loss, one[site.output].dtype, runtime, together=True
+        )
         rows, classes = one[site.output].size // 2 // outputs, scores_of(one[self._output], self._loss)[0].size
-        if tail.direct:
+        if downstream.direct:
             most = _DIRECT // (rows * outputs)
         elif rows > 1:
             return None
         else:
-            most = min(_SLOPES // (classes * outputs), int(_BUDGET / (outputs * max(tail.weights, 1))))
+            most = min(_SLOPES // (classes * outputs), int(_BUDGET / (outputs * max(downstream.weights, 1))))
         # Fewer samples than were calibrated with would undo more than the step gains.
         if rows == 1 and most < self._fitted.count:
             return None
-        data = spread(data, most)
+        data = evenly_spread(data, most)
         arrays = self._read(version, wanted, data)
         original = self._read(model.original, [site.source, self._output], data)
         inputs = input_rows(arrays[site.source], site, name).astype(np.float32)
@@ -283,9 +288,9 @@ class Corrector:
         slopes = None
         rng = np.random.default_rng(0)
         feeds = dict(data.inputs)
-        if not tail.direct:
+        if not downstream.direct:
             parts = [
-                tail.jacobian(values[s : s + size], {k: a[s : s + size] for k, a in feeds.items()}, rng)
+                downstream.jacobian(values[s : s + size], {k: a[s : s + size] for k, a in feeds.items()}, rng)
                 for s in range(0, data.count, size)
             ]
             slopes = np.concatenate(parts).reshape(len(inputs), classes, outputs)
@@ -295,7 +300,7 @@ class Corrector:
             moved = values + np.moveaxis(change.reshape(across), -1, site.out_axis)
             total = 0.0
             for s in range(0, data.count, size):
-                got = tail.scores(moved[s : s + size], {k: a[s : s + size] for k, a in feeds.items()})
+                got = downstream.scores(moved[s : s + size], {k: a[s : s + size] for k, a in feeds.items()})
                 total += float(divergences(got, reference[s : s + size], self._loss).sum())
             return total / len(inputs)
 
@@ -326,7 +331,9 @@ class Corrector:
         from lrfdse.model.passes.factor import rewrite
         from lrfdse.quality.divergence import divergences
 
-        scores = self._scores(rewrite(self._model, factors), self._held)
+        version = rewrite(self._model, factors)
+        with plan_errors():
+            scores = self._scores(version, self._held)
         found = divergences(scores, self._reference, self._loss)
         return np.nan_to_num(found, nan=_BROKEN, posinf=_BROKEN)
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.keys import code_key, result_key
-from lrfdse.explore.layers.fits import Fits, packed, unpacked
-from lrfdse.quality.divergence import loss_of
-from lrfdse.quality.metrics import compares_numbers
+from lrfdse.ir.factors import packed, unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,14 +17,16 @@ if TYPE_CHECKING:
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.quality.divergence import Loss
+    from lrfdse.repair.builder import LayerFits
     from lrfdse.repair.correct import Corrector
-    from lrfdse.results.settings import Settings
 
 SWEEPS = 2
-"""Most refinement sweeps over a plan that is worth it."""
+"""Most refinement sweeps over a plan that is worth it: docs/method.md, section 9, measures two."""
 
 _CHEAP = 1e11
-"""Floating-point operations of the FC layers, estimated, up to which every plan is corrected before it is scored."""
+"""Floating-point operations of the FC layers on all calibration samples, times the number of these layers, up to
+which every plan is corrected before it is scored: some seconds a plan (docs/method.md, section 9, "What it costs").
+Chosen."""
 
 
 class Corrections:
@@ -34,20 +34,34 @@ class Corrections:
 
     Parameters
     ----------
-    settings
-        What is explored, how fits are made.
     model, calib
         The original model and its calibration data.
     fits
         Gives the factors of each layer by itself.
     cache
         Where results are kept.
+    loss
+        How outputs of the compressed model are compared with the original's.
+    method
+        How layers are fitted, a name of `lrfdse.factorize.methods.METHODS`.
+    seed
+        Seed of the mixtures of samples.
     """
 
-    def __init__(self, settings: Settings, model: Model, calib: Dataset, fits: Fits, cache: Store) -> None:
-        self._settings, self._model, self._calib, self._fits, self._cache = settings, model, calib, fits, cache
+    def __init__(
+        self,
+        model: Model,
+        calib: Dataset,
+        fits: LayerFits,
+        cache: Store,
+        *,
+        loss: Loss,
+        method: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self._model, self._calib, self._fits, self._cache = model, calib, fits, cache
+        self._loss, self._method, self._seed = loss, method, seed
         self._corrector: Corrector | None = None
-        self._compared: Loss | None = None
         flops = sum(layer.flops for layer in model.layers)
         self.always = flops * calib.count * len(model.layers) <= _CHEAP
         """Whether a correction is cheap enough to be made of every plan that is scored."""
@@ -62,8 +76,13 @@ class Corrections:
         factors
             Layer name to factors, of the compressed layers.
         refined
-            Whether the plan is worth the whole effort: where that is cheap enough, all layers are then refined by the
-            whole model's outputs.
+            Whether the plan is to be refined: where that is cheap enough, all layers then take Gauss-Newton steps on
+            the whole model's loss.
+
+        Raises
+        ------
+        PlanError
+            The compressed model cannot be run on the calibration data.
         """
         if not factors or not all(self._fits.calibrated(self._model.layer(name)) for name in factors):
             return factors
@@ -87,19 +106,19 @@ class Corrections:
         return read(stored)
 
     def _key(self, plan: Plan, sweeps: int) -> str:
-        from lrfdse.explore.layers.fits import open_fits
         from lrfdse.factorize.methods import METHODS
         from lrfdse.model.graph import load_model
         from lrfdse.repair.correct import Corrector
 
         return result_key(
             "corrections",
-            code=code_key(Corrector, open_fits, load_model),
+            code=code_key(Corrector, packed, load_model),
+            fits=self._fits.code(),
             model=self._model.sha256,
             data=self._calib.digest,
-            method=METHODS.identity(self._settings.space.method),
-            seed=self._settings.seed,
-            loss=self._loss(),
+            method=METHODS.identity(self._method),
+            seed=self._seed,
+            loss=self._loss,
             plan=sorted(plan.texts().items()),
             sweeps=sweeps,
         )
@@ -108,25 +127,7 @@ class Corrections:
         from lrfdse.repair.correct import Corrector
 
         if self._corrector is None:
-            method, seed = self._settings.space.method, self._settings.seed
             self._corrector = Corrector(
-                self._model, self._calib, self._loss(), self._fits.metrics, method=method, seed=seed
+                self._model, self._calib, self._loss, self._fits.weightings, method=self._method, seed=self._seed
             )
         return self._corrector
-
-    def _loss(self) -> Loss:
-        """Return what a model's outputs are compared by; see `loss_of`."""
-        if self._compared is None:
-            self._compared = loss_of(self._model, self._calib, compares_numbers(self._settings.metric))
-        return self._compared
-
-
-def open_corrections(
-    settings: Settings, model: Model, calib: Dataset | None, fits: Fits, cache: Store
-) -> Corrections | None:
-    """Return the corrections of an exploration, or None where there are no data or the method does not look at them."""
-    from lrfdse.factorize.methods import METHODS
-
-    if calib is None or not settings.correct or not METHODS.get(settings.space.method).needs_moments:
-        return None
-    return Corrections(settings, model, calib, fits, cache)

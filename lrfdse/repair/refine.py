@@ -18,17 +18,33 @@ if TYPE_CHECKING:
     Single = NDArray[np.float32]
 
 CG_STEPS = 25
+"""Most conjugate gradient steps of one refinement step. Chosen, not measured."""
 DAMPING = 1e-2
-"""Of the cores, relative to the loss that a change as large as themselves may cost."""
+"""Damping of the cores, relative to the loss that a change as large as themselves may cost. Chosen, not measured."""
 ANCHOR = 1.0
-"""Weight of the layer's own output error, relative to the variance of its outputs, beside the model's loss."""
+"""Weight of the layer's own output error, relative to the variance of its outputs, beside the model's loss. Chosen:
+docs/method.md, section 9, measures what a refinement with it gains."""
 
 _HALVINGS = 4
+"""Lengths of a step that are tried, each half the one before. Chosen, not measured."""
 _CG_TOLERANCE = 1e-3
+"""Part of the gradient's norm at which conjugate gradients end. Chosen, not measured."""
 
 
 class Chain:
-    """A train applied to rows, with the derivatives of its outputs by the elements of its step matrices."""
+    """A train applied to rows, with the derivatives of its outputs by the elements of its step matrices.
+
+    Parameters
+    ----------
+    factorization
+        The train's factorization, with the direction in which to contract.
+    cores
+        Core k of shape ``(r_{k-1}, m_k, n_k, r_k)``.
+    rows
+        What the layer reads, (rows, inputs); padded with zeros to the inputs of the factorization.
+    outputs
+        Outputs of the layer; those beyond are cut off.
+    """
 
     def __init__(self, factorization: Factorization, cores: Sequence[Array], rows: Single, outputs: int) -> None:
         self._outputs = outputs
@@ -122,6 +138,19 @@ def refined(
     What is minimised is the model's loss plus `ANCHOR` times half the layer's own relative output error: the second
     part keeps the layer from using what a few samples leave free. The step is halved until the sum falls; where it
     does not, everything stays.
+
+    Parameters
+    ----------
+    factorization
+        The factorization of the layer's train.
+    cores
+        Core k of shape ``(r_{k-1}, m_k, n_k, r_k)``.
+    shift
+        The bias shift, (outputs,).
+    local
+        The model around the layer.
+    damping
+        Damping of the cores, relative to the loss that a change as large as themselves may cost.
     """
     # Both directions give the same outputs; only the cheaper one fits into memory for many rows.
     factorization = min(
@@ -129,11 +158,11 @@ def refined(
     )
     count = len(local.rows)
     chain = Chain(factorization, cores, local.rows, local.targets.shape[1])
-    spread = float(np.var(local.targets, axis=0, dtype=np.float64).sum()) or 1.0
-    anchor = np.float32(ANCHOR / (count * spread))
+    variance = float(np.var(local.targets, axis=0, dtype=np.float64).sum()) or 1.0
+    anchor = np.float32(ANCHOR / (count * variance))
     own = chain.result + shift.astype(np.float32) - local.targets
     size = sum(float(np.vdot(matrix, matrix)) for matrix in chain.matrices) or 1.0
-    weight, shift_weight = np.float32(damping / size), np.float32(damping / spread)
+    weight, shift_weight = np.float32(damping / size), np.float32(damping / variance)
 
     def back(pulls: Single) -> list[Single]:
         return [*chain.adjoint(pulls), pulls.sum(axis=0)]

@@ -19,58 +19,94 @@ if TYPE_CHECKING:
 
 
 MOST_OUTPUTS = 2048
-"""Outputs up to which a layer's metric is taken: it has that many rows and columns of float64."""
+"""Outputs up to which a layer's weighting is taken: it has that many rows and columns of float64, 32 MB. Chosen."""
 
 
 _SAMPLES = 1024
+"""Most samples and mixtures that a weighting is taken from. Chosen, not measured."""
 
 
 _BUDGETS = {True: 3e11, False: 2e10}
-"""MACs that one layer's metric may cost, by whether the layer has one row a sample. With several rows, parts of the
-model that hold no weights, such as attention, cost as much as the weights that the estimate knows."""
+"""MACs that one layer's weighting may cost, by whether the layer has one row a sample: half a minute on one core.
+With several rows, parts of the model that hold no weights, such as attention, cost as much as the weights that the
+estimate knows. Chosen."""
 
 
-def layer_metrics(
-    model: Model, calib: Dataset, names: Sequence[str], loss: Loss, cache: Store, seed: int = 0
+def output_weightings(
+    model: Model,
+    calib: Dataset,
+    names: Sequence[str],
+    loss: Loss,
+    cache: Store,
+    seed: int = 0,
+    most_outputs: int = MOST_OUTPUTS,
 ) -> dict[str, Array]:
-    """Return the metric of the outputs of each layer whose derivatives are within reach, from the cache where known.
+    """Return the output weighting of each layer whose derivatives are within reach, from the cache where known.
 
     They are taken on calibration samples and on mixtures of two: a model is surer of the samples than of what errors
     make of them, and where it is sure its curvature vanishes.
+
+    Parameters
+    ----------
+    model
+        The original model.
+    calib
+        Calibration data; labels are not looked at.
+    names
+        The layers.
+    loss
+        What the model's outputs are compared by.
+    cache
+        Where weightings are kept.
+    seed
+        Seed of the mixtures.
+    most_outputs
+        Outputs above which a layer gets none.
+
+    Returns
+    -------
+    dict
+        Layer name to H, shape (outputs, outputs); see `lrfdse.repair.curvature.compute_weightings`.
     """
     from lrfdse.model.data import mixed
-    from lrfdse.repair.curvature import output_metrics
+    from lrfdse.repair.curvature import compute_weightings
 
-    key = metrics_key(model, calib, loss, seed)
+    key = weightings_key(model, calib, loss, seed)
     data: Dataset | None = None
     found: dict[str, Array] = {}
     for name in names:
         layer = model.layer(name)
-        if layer.outputs > MOST_OUTPUTS:
+        if layer.outputs > most_outputs:
             continue
-        own = result_key("metrics", of=key, layer=name)
-        if (stored := cache.get_arrays("metrics", own, partial(_checked, outputs=layer.outputs))) is None:
+        own = result_key("weightings", of=key, layer=name)
+        if (stored := cache.get_arrays("weightings", own, partial(_checked, outputs=layer.outputs))) is None:
             data = data or mixed(calib, calib.count, seed)
-            made = output_metrics(
+            made = compute_weightings(
                 model, data, [name], loss=loss, samples=_SAMPLES, budget=_BUDGETS[layer.rows == 1], seed=seed
             )
-            stored = {"metric": made[name]} if name in made else {}
-            cache.put_arrays("metrics", own, stored)
-        if "metric" in stored:
-            found[name] = stored["metric"]
+            stored = {"weighting": made[name]} if name in made else {}
+            cache.put_arrays("weightings", own, stored)
+        if "weighting" in stored:
+            found[name] = stored["weighting"]
     return found
 
 
 def _checked(stored: dict[str, Array], outputs: int) -> dict[str, Array]:
     """Return what the cache holds of a layer, which is one square matrix or nothing."""
     for name, matrix in stored.items():
-        if name != "metric" or matrix.shape != (outputs, outputs) or not np.isfinite(matrix).all():
-            raise ValueError(f"{name!r} is no metric of {outputs} outputs")
+        if name != "weighting" or matrix.shape != (outputs, outputs) or not np.isfinite(matrix).all():
+            raise ValueError(f"{name!r} is no weighting of {outputs} outputs")
     return stored
 
 
-def metrics_key(model: Model, calib: Dataset, loss: Loss, seed: int = 0) -> str:
-    """Return a name for what `layer_metrics` returns, without computing it."""
+def weightings_key(model: Model, calib: Dataset, loss: Loss, seed: int = 0) -> str:
+    """Return a name for what `output_weightings` returns, without computing it.
+
+    Parameters
+    ----------
+    model, calib, loss, seed
+        As for `output_weightings`.
+    """
     from lrfdse.model.graph import load_model
 
-    return digest("metrics", code_key(layer_metrics, load_model).digest, model.sha256, calib.digest, loss, seed)
+    return digest("weightings", code_key(output_weightings, load_model).digest, model.sha256, calib.digest, loss, seed)

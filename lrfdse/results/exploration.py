@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class MeasuredChoice:
     """A factorization of one layer, fitted, compiled, run and measured."""
 
     factorization: Factorization
@@ -72,16 +73,19 @@ class Spectrum:
     """The relative error, in Frobenius norm, of the best matrix of each rank."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LayerResult:
-    """One FC layer: its compressibility, its funnel and its options, the dense one first."""
+    """One FC layer: its compressibility, its funnel and its options, the dense one first.
+
+    It has no slots, so that the options by factorization can be kept in it once they were asked for.
+    """
 
     layer: Layer
     share: float
     """Of the parameters of the model's FC layers."""
     effective_rank: float
     funnel: Funnel
-    options: tuple[Option, ...] = ()
+    options: tuple[MeasuredChoice, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
     """Factorization text to the reason why its kernel was dropped."""
     kept_dense: str | None = None
@@ -112,9 +116,19 @@ class LayerResult:
         known = {text: loss for text, loss in losses.items() if loss is not None}
         return known if len(known) == len(losses) else {option.text: option.error for option in self.options}
 
-    def option(self, factorization: Factorization) -> Option:
-        """Return the option with that factorization."""
-        return next(option for option in self.options if option.factorization == factorization)
+    def option(self, factorization: Factorization) -> MeasuredChoice:
+        """Return the option with that factorization.
+
+        Raises
+        ------
+        KeyError
+            The layer has no such option.
+        """
+        return self._by_factorization[factorization]
+
+    @functools.cached_property
+    def _by_factorization(self) -> dict[Factorization, MeasuredChoice]:
+        return {option.factorization: option for option in self.options}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +146,15 @@ class StudyPlace:
     """Where the study of an exploration is kept."""
 
     url: str
-    """Of the storage."""
+    """URL of the storage that holds it."""
     name: str
+    """Name of the study in that storage."""
     artifacts: Path
     """Folder of the artifact store."""
     shared: bool
-    """Whether the user named one of them, so that others look at the study."""
+    """Whether the user named the storage or the store, so that others are to find the study whole."""
+    sole: bool = False
+    """Whether the storage lies in the output folder, which one exploration writes to at a time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,9 @@ class Settings:
     keep: int = 8
     """Designs whose files are written beside the recommended one's."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Processes on this machine that measure kernels, and that evaluate plans."""
+    helped_after: float = 20.0
+    """Seconds of evaluation ahead from which on more than one process evaluates plans: each reads model and data."""
     seed: int = 0
     metric: str | None = None
     """What designs are chosen by, a name of `lrfdse.quality.metrics`; None means top-1, without labels fidelity."""

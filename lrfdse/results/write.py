@@ -214,7 +214,7 @@ def _layer(result: found.LayerResult) -> LayerFacts:
     )
 
 
-def _option(option: found.Option) -> Option:
+def _option(option: found.MeasuredChoice) -> Option:
     return Option(
         factorization=option.text,
         storage=str(_STORAGE),

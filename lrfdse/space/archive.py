@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from lrfdse.space.lattice import Floats, Ints
 
 _CELL = 0.01
-"""Width of the lookup table's cells in the logarithm of an objective."""
+"""Width of the lookup table's cells in the logarithm of an objective: 1 %. Chosen; it decides how much is looked up
+in vain, not what is found."""
 
 _ROUNDING = 1e-9
 """Slack, in cells, that keeps the lookup on the safe side of rounding."""
@@ -57,7 +58,15 @@ class Archive:
         return found
 
     def add(self, params: Floats, macs: Floats, error: Floats, origins: Ints) -> None:
-        """Take complete, feasible designs that `covers` did not claim."""
+        """Take complete, feasible designs that `covers` did not claim.
+
+        Parameters
+        ----------
+        params, macs, error
+            The three objectives, shape (n,) each.
+        origins
+            What describes each design to the caller, shape (n, width).
+        """
         if not len(params):
             return
         if self.tolerance:

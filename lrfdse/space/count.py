@@ -14,17 +14,17 @@ from lrfdse.space.lattice import Bond, Floats, Ints, inner_bonds, is_edge, padde
 from lrfdse.space.programme import ragged
 from lrfdse.space.shapes import Rule, Shapes, largest, passing_ranks, splits
 
-_MOST_WORK = 4e8
-"""Estimated evaluations (some 10 ns each) above which a stage is left out of the funnel."""
+MOST_WORK = 4e8
+"""Estimated evaluations (some 10 ns each) above which a stage is left out of the funnel: a few seconds a layer."""
 
 _MOST_SHAPES = 2e6
-"""Shapes of one number of cores above which a stage is left out."""
+"""Shapes of one number of cores above which a stage is left out: their arrays take some 100 MB. Chosen."""
 
 _CHUNK = 1 << 16
-"""Combinations of inner ranks evaluated at a time; keeps the arrays in the cache."""
+"""Combinations of inner ranks evaluated at a time; keeps the arrays (512 KB each) in the cache. Chosen."""
 
 
-def count_designs(outputs: int, inputs: int, space: SearchSpace, lanes: int) -> Funnel:
+def count_designs(outputs: int, inputs: int, space: SearchSpace, lanes: int, most_work: float = MOST_WORK) -> Funnel:
     """Count the designs of the space, exactly, after each filter.
 
     A raw design is an ordered factorization of both sizes into 2 to ``max_cores`` modes and a rank from 1 to the bound
@@ -51,6 +51,8 @@ def count_designs(outputs: int, inputs: int, space: SearchSpace, lanes: int) -> 
         What the exploration may try.
     lanes : int
         float32 lanes of the target. Input rows do not matter: FLOPs of design and dense layer both grow with them.
+    most_work : float
+        Estimated evaluations above which a stage is left out.
     """
     weights = outputs * inputs
     sizes = [(outputs, inputs)]
@@ -72,7 +74,7 @@ def count_designs(outputs: int, inputs: int, space: SearchSpace, lanes: int) -> 
     small = replace(free, consistent=True, params=min(math.floor(weights / ratio), weights - 1))
     rules.append((f"consistent ranks, at most 1/{ratio:g} of the weights", small))
     for name, rule in rules:
-        counts = [_count(m, n, space, rule) for m, n in sizes]
+        counts = [_count(m, n, space, rule, most_work) for m, n in sizes]
         if None not in counts:
             stages.append((name, sum(count for count in counts if count is not None)))
     if not space.unit_modes and stages[-1][0] == rules[-1][0]:
@@ -93,7 +95,7 @@ def _raw(outputs: int, inputs: int, space: SearchSpace) -> int:
     return total
 
 
-def _count(outputs: int, inputs: int, space: SearchSpace, rule: Rule) -> int | None:
+def _count(outputs: int, inputs: int, space: SearchSpace, rule: Rule, most_work: float) -> int | None:
     """Count the designs that pass the rule, or return None where that would take too long."""
     least = 1 if space.unit_modes else 2
     total, work = 0, 0.0
@@ -111,7 +113,7 @@ def _count(outputs: int, inputs: int, space: SearchSpace, rule: Rule) -> int | N
         inner = np.prod(ranges[1:-1], axis=0)
         # What is set up for a combination of inner ranks costs as much as ten values of the rank that is tried.
         work += float(np.sum(inner * (10 + np.minimum(ranges[0], ranges[-1]))))
-        if work > _MOST_WORK:
+        if work > most_work:
             return None
         for part in _blocks(inner, _CHUNK):
             for plane in _planes(shapes.take(part), rule):

@@ -9,22 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Direction, Factorization
 from lrfdse.ir.space import Candidate, Cost, Funnel, SearchSpace
 from lrfdse.space.archive import Archive
 from lrfdse.space.join import join, prune, store
 from lrfdse.space.lattice import Bond, Floats, Ints, Tails, bonds, padded_size, rank_grid, svd_bonds
-from lrfdse.space.programme import Limits, Programme, Side
+from lrfdse.space.programme import CostLimits, Programme, Side
 
 GAP = 0.03
-"""Relative gap of fronts that are too large to be exact."""
+"""Relative gap of fronts that are too large to be exact: results/space.md has the gaps and times of both."""
 
 _GROWTH = 3.0
-"""What each further core multiplies the time by that a bond takes, roughly."""
+"""What each further core multiplies the time by that a bond takes, roughly; it only weighs the progress shown."""
 
 _EXACT_WORK = 1e9
-"""Pairs of ranks over lattice edges (one direction) up to which the front is exact."""
+"""Pairs of ranks over lattice edges (one direction) up to which the front is exact: results/space.md has the times."""
 
 
 def front(
@@ -67,7 +66,7 @@ def front(
     counts : Funnel, optional
         The stages of `count_designs`, to which the front is added.
     tell : callable, optional
-        Told the part that is done, between 0 and 1, from time to time.
+        Called from time to time with the part that is done, between 0 and 1.
 
     Returns
     -------
@@ -79,7 +78,7 @@ def front(
 
     Raises
     ------
-    InputError
+    ValueError
         `tails` lacks a bond or a rank that a feasible design can use.
 
     Notes
@@ -88,12 +87,12 @@ def front(
     bond and a rank. Shorter designs come first, because complete designs bound all partial ones (docs/method.md,
     section 5).
     """
-    limits = Limits(math.floor(outputs * inputs / space.ratio(outputs * inputs)), float(outputs * inputs * rows))
+    limits = CostLimits(math.floor(outputs * inputs / space.ratio(outputs * inputs)), float(outputs * inputs * rows))
     lattices = [_Lattice.of(outputs, inputs, space, lanes, tails)]
     padded = (padded_size(outputs), padded_size(inputs))
     if space.pad_to_smooth and padded != (outputs, inputs):
         if padded_tails is None:
-            raise InputError(f"`padded_tails` of the {padded[0]}x{padded[1]} weight must be given with pad_to_smooth")
+            raise ValueError(f"`padded_tails` of the {padded[0]}x{padded[1]} weight must be given with pad_to_smooth")
         lattices.append(_Lattice.of(*padded, space, lanes, padded_tails))
     if tolerance is None:
         tolerance = GAP if max(lattice.work(space.max_cores) for lattice in lattices) > _EXACT_WORK else 0.0
@@ -108,8 +107,8 @@ def front(
     points, origins = archive.front()
     found = []
     for error, origin in zip(points[:, 2].tolist(), origins.tolist(), strict=True):
-        shape = _read_back(programmes, origin, outputs, inputs)
-        found.append(Candidate(shape, Cost.of(shape, rows, lanes), error))
+        factorization = _read_back(programmes, origin, outputs, inputs)
+        found.append(Candidate(factorization, Cost.of(factorization, rows, lanes), error))
     stages = counts.stages if counts else ()
     return found, Funnel((*stages, ("surrogate front", len(found))), tolerance)
 
@@ -127,7 +126,7 @@ class _Lattice:
         for bond, limit in bonds(outputs, inputs, space).items():
             tail = tails.get(bond)
             if tail is None or len(tail) <= limit:
-                raise InputError(
+                raise ValueError(
                     f"`tails` must reach rank {limit} at the bond {bond[0]}x{bond[1]} of the {outputs}x{inputs} layer, "
                     f"but {'it is missing' if tail is None else f'it ends at rank {len(tail) - 1}'}"
                 )
@@ -153,7 +152,7 @@ def _ordered(directions: tuple[Direction, ...]) -> list[Direction]:
 
 
 def _empty_archive(
-    weights: int, least_macs: int, lanes: int, max_cores: int, limits: Limits, tolerance: float
+    weights: int, least_macs: int, lanes: int, max_cores: int, limits: CostLimits, tolerance: float
 ) -> Archive:
     # Fewest parameters of c cores: c factors whose product is M N, at rank 1; fewest MACs: N are read and M are
     # written.
@@ -166,16 +165,16 @@ _ORIGIN = 9
 suffix."""
 
 
-def _add_svd(archive: Archive, lattice: _Lattice, rows: int, lanes: int, limits: Limits) -> None:
+def _add_svd(archive: Archive, lattice: _Lattice, rows: int, lanes: int, limits: CostLimits) -> None:
     for bond in svd_bonds(lattice.outputs, lattice.inputs):
         if bond in lattice.ranks:
             break
     else:
         return
     for rank, error in zip(lattice.ranks[bond].tolist(), lattice.errors[bond].tolist(), strict=True):
-        shape = Factorization.svd(lattice.outputs, lattice.inputs, rank)
-        if shape.params <= limits.params and shape.macs(rows) < limits.macs and error < 1:
-            params, macs = np.array([float(shape.params)]), np.array([float(shape.padded_macs(lanes, rows))])
+        svd = Factorization.svd(lattice.outputs, lattice.inputs, rank)
+        if svd.params <= limits.params and svd.macs(rows) < limits.macs and error < 1:
+            params, macs = np.array([float(svd.params)]), np.array([float(svd.padded_macs(lanes, rows))])
             archive.add(params, macs, np.array([error]), np.array([[-1, 0, rank, *[0] * (_ORIGIN - 3)]]))
     archive.refresh()
 

@@ -13,16 +13,28 @@ from lrfdse.space.lattice import Floats, Ints
 from lrfdse.space.programme import Labels, Programme, Side
 
 _GROUP = 16
-"""Suffixes that are first tried as one, at the least of each objective among them."""
+"""Suffixes that are first tried as one, at the least of each objective among them. Chosen; it changes time alone."""
 
 _CHUNK = 1 << 17
-"""Pairs of prefixes and groups that are tried at a time; bounds memory."""
+"""Pairs of prefixes and groups that are tried at a time; bounds memory at some 10 MB an array. Chosen."""
 
 
 def prune(
     programme: Programme, node: int, prefixes: Labels, suffixes: Labels, archive: Archive
 ) -> tuple[Labels, Labels]:
-    """Drop what a known design covers even when it is joined to the least of each objective of the other side."""
+    """Drop what a known design covers even when it is joined to the least of each objective of the other side.
+
+    Parameters
+    ----------
+    programme
+        The lattice and direction.
+    node
+        Index of the bond where they meet.
+    prefixes, suffixes
+        Partial chains left and right of the bond.
+    archive
+        The designs known so far.
+    """
     for _ in range(2):
         prefixes = _hopeful(programme, node, prefixes, _least(programme, node, suffixes), archive)
         suffixes = _hopeful(programme, node, suffixes, _least(programme, node, prefixes), archive)
@@ -39,7 +51,18 @@ def join(
 ) -> None:
     """Add to the archive every feasible design that is a prefix and a suffix of the same rank at the bond.
 
-    `origin` is the programme's index and the number of cores of the prefixes and of the suffixes.
+    Parameters
+    ----------
+    programme
+        The lattice and direction.
+    node
+        Index of the bond where they meet.
+    origin
+        The programme's index and the number of cores of the prefixes and of the suffixes.
+    prefixes, suffixes
+        Partial chains left and right of the bond.
+    archive
+        The designs known so far; it takes the new ones.
     """
     if not len(prefixes) or not len(suffixes):
         return
@@ -66,7 +89,21 @@ def join(
 
 
 def store(programme: Programme, side: Side, cores: int, archive: Archive, max_cores: int) -> None:
-    """Keep the labels of exactly `cores` cores at every bond, without those that no design of the front contains."""
+    """Keep the labels of exactly `cores` cores at every bond, without those that no design of the front contains.
+
+    Parameters
+    ----------
+    programme
+        The lattice and direction; it keeps the labels.
+    side
+        Whether chains lie left or right of the bond.
+    cores
+        Their number of cores.
+    archive
+        The designs known so far.
+    max_cores
+        Most cores of a complete design.
+    """
     for node in range(len(programme.nodes)):
         labels = programme.labels(side, cores, node)
         params, macs = _cost_to_go(programme, side, node, max_cores - cores)

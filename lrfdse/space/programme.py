@@ -23,7 +23,7 @@ Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CostLimits:
     """What a complete design may cost."""
 
     params: float
@@ -74,8 +74,8 @@ class Programme:
         Ranks tried on each bond, ascending.
     errors : mapping of Bond to array
         Relative energy discarded at those ranks, non-increasing.
-    limits : Limits
-        Of complete designs.
+    limits : CostLimits
+        What complete designs may cost.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Programme:
         space: SearchSpace,
         ranks: Mapping[Bond, Ints],
         errors: Mapping[Bond, Floats],
-        limits: Limits,
+        limits: CostLimits,
     ) -> None:
         self.outputs, self.inputs, self.rows, self.lanes = outputs, inputs, rows, lanes
         self.direction: Direction = direction
@@ -108,7 +108,19 @@ class Programme:
         self._levels: dict[tuple[Side, int, int], Labels] = {}
 
     def keep(self, side: Side, cores: int, node: int, labels: Labels) -> None:
-        """Store the labels of `cores` cores at a bond; longer chains are made from what is kept."""
+        """Store labels at a bond; longer chains are made from what is kept.
+
+        Parameters
+        ----------
+        side
+            Whether the chains lie left or right of the bond.
+        cores
+            Their number of cores.
+        node
+            Index of the bond.
+        labels
+            The chains.
+        """
         self._levels[side, cores, node] = labels
 
     def kept(self, side: Side, cores: int, node: int) -> Labels:

@@ -11,7 +11,7 @@ from lrfdse.ir.space import SearchSpace
 from lrfdse.space.lattice import Floats, Ints, divisors
 
 NEVER = 2.0**60
-"""The cost of a direction that is not allowed."""
+"""The cost of a direction that is not allowed: above any cost, and exact in double precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,19 @@ class Shapes:
 
     @classmethod
     def of(cls, outputs: int, inputs: int, cores: int, space: SearchSpace, rule: Rule) -> Shapes:
-        """Return the shapes of `cores` cores, with the directions that the space and the rule's alignment allow."""
+        """Return the shapes of `cores` cores, with the directions that the space and the rule's alignment allow.
+
+        Parameters
+        ----------
+        outputs, inputs
+            Sizes (M, N) of the layer.
+        cores
+            The number of cores.
+        space
+            What the exploration may try.
+        rule
+            What a design must meet.
+        """
         least = 1 if space.unit_modes else 2
         out, into = splits(outputs, cores, least), splits(inputs, cores, least)
         i, j = (x.ravel() for x in np.meshgrid(np.arange(len(out)), np.arange(len(into)), indexing="ij"))

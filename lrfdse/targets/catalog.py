@@ -64,17 +64,17 @@ def load_target(name_or_path: str) -> Target:
     rates = ("clock_mhz", "fma_per_cycle", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
     rules = {
         "`lanes` must be a power of two": _is_power_of_two(target.lanes),
-        "`vector_registers >= 1` must hold": target.vector_registers >= 1,
-        "`groups` must hold powers of two": all(map(_is_power_of_two, target.groups or (0,))),
+        "`vector_registers` must be at least 1": target.vector_registers >= 1,
+        "`groups` must be a list of powers of two": all(map(_is_power_of_two, target.groups or (0,))),
         "`link` must be given where there is an emulator": target.is_native or bool(target.link),
         "`line` must be a power of two": _is_power_of_two(target.line),
-        **{f"`{name} > 0` must hold": 0 < getattr(target, name) < math.inf for name in rates},
-        **{f"`{name} >= 0` must hold": 0 <= getattr(target, name) < math.inf for name in _LATENCIES},
+        **{f"`{name}` must be a positive number": 0 < getattr(target, name) < math.inf for name in rates},
+        **{f"`{name}` must be zero or a positive number": 0 <= getattr(target, name) < math.inf for name in _LATENCIES},
     }
     for name in ("l1", "last_level"):
         cache: CacheLevel = getattr(target, name)
-        rules[f"`{name}.kib >= 1` must hold"] = cache.kib >= 1
-        rules[f"`{name}.ways >= 1` must hold"] = cache.ways >= 1
+        rules[f"`{name}.kib` must be at least 1"] = cache.kib >= 1
+        rules[f"`{name}.ways` must be at least 1"] = cache.ways >= 1
     _check(rules, path)
     return target
 
@@ -92,13 +92,13 @@ def load_search_space(name_or_path: str) -> SearchSpace:
     path = _find(name_or_path, "search_spaces", "search space")
     space = _make(SearchSpace, {"name": path.stem, **_read(path)}, str(path))
     rules = {
-        "`max_cores >= 2` must hold": space.max_cores >= 2,
-        "`dense_ranks_to >= 0` must hold": space.dense_ranks_to >= 0,
-        "`rank_step >= 1` must hold": space.rank_step >= 1,
-        "`min_ratio >= 1` must hold": 1 <= space.min_ratio < math.inf,
-        "`min_ratio_large >= 1` must hold": 1 <= space.min_ratio_large < math.inf,
-        "`min_size >= 0` must hold": space.min_size >= 0,
-        "`max_compiled >= 1` must hold": space.max_compiled >= 1,
+        "`max_cores` must be at least 2": space.max_cores >= 2,
+        "`dense_ranks_to` must be at least 0": space.dense_ranks_to >= 0,
+        "`rank_step` must be at least 1": space.rank_step >= 1,
+        "`min_ratio` must be at least 1": 1 <= space.min_ratio < math.inf,
+        "`min_ratio_large` must be at least 1": 1 <= space.min_ratio_large < math.inf,
+        "`min_size` must be at least 0": space.min_size >= 0,
+        "`max_compiled` must be at least 1": space.max_compiled >= 1,
         '`directions` must be "rl", "lr" or both': bool(space.directions),
     }
     _check(rules, path)

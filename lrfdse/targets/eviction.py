@@ -8,19 +8,20 @@ from lrfdse.targets.target import Target
 
 EVICT_FACTOR = 2
 """How much larger than the largest cache the buffer is that is written: once over its size, an LRU cache keeps nothing
-of before; twice covers caches that replace lines at random or keep what was used often."""
+of before; twice covers caches that replace lines at random or keep what was used often. Chosen, not measured."""
 
 LARGEST_TIMES_TARGET = 8
 """How much larger than the target's last-level cache a machine's own account of its caches may be before it is no
 longer followed. An emulator or a virtual machine tells of its host's cache, which may be a thousand times the
 target's (480 MiB beside 512 KiB), and all of it would be written before every cold call. Eight times the 16 MiB of the
-shipped host targets is 128 MiB, more than a core reaches on all but a few server processors."""
+shipped host targets is 128 MiB, more than a core reaches on all but a few server processors. Chosen, not measured."""
 
 MOST_BYTES = 1 << 30
-"""No machine's own account makes the buffer larger than this."""
+"""Bytes of the buffer at most, whatever a machine says of its caches. Chosen, not measured: boards have little more."""
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS = {"K": 1 << 10, "M": 1 << 20}
+"""Bytes of the units in which Linux tells sizes of caches."""
 
 
 def evicted_bytes(target: Target, told: int | None) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lrfdse.targets.commands import check_emulator, check_features, check_word
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.description import InstructionSet, Vectors
+from lrfdse.targets.isa.needs import Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +101,8 @@ class Target:
     def vectors(self) -> Vectors:
         """What vector instructions of this machine can do; nothing where kernels are scalar code."""
         return self.instruction_set.vectors if self.lanes > 1 else Vectors()
+
+    @property
+    def needs(self) -> Needs:
+        """What every kernel of this target needs of the machine that runs it."""
+        return self.instruction_set.needs(self.cpu, self.features, self.lanes)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -143,6 +145,17 @@ class InstructionSetContract:
         kernel = next(_kernels(target)).object_code
         assert _elf_machine(kernel) == _elf_machine(harness)
 
+    def test_needs_are_words_and_c_of_its_own(self, isa: InstructionSet, target: Target) -> None:
+        """What kernels need is said in sentences; C that asks is taken for the set and left out for others."""
+        needs = isa.needs(target.cpu, target.features, target.lanes)
+        for text in (needs.words, *([needs.unchecked] if needs.unchecked else [])):
+            assert text.strip() == text and text.endswith(".") and "\n" not in text and "*/" not in text, text
+        assert _checked_c([f"#if !({needs.macro})", '#error "left out"', "#endif"], isa.zig)
+        others = [instruction_set(name) for name in names()]
+        for zig in {other.zig for other in others if other.llvm != isa.llvm}:
+            assert _checked_c([f"#if {needs.macro}", '#error "taken for another set"', "#endif"], zig)
+        assert _checked_c([*needs.guard, "int supported(void)", "{", *needs.body, "}"], isa.zig)
+
     def test_a_misspelt_name_is_refused(self, isa: InstructionSet) -> None:
         """No other set answers to a name that is not its own."""
         with pytest.raises(InputError, match=re.escape(f"{isa.name}-none")):
@@ -174,6 +187,18 @@ def _assembled(lines: list[str], isa: InstructionSet, target: Target) -> int:
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.count("encoding: [")
+
+
+def _checked_c(lines: list[str], link: str) -> bool:
+    """Return whether zig takes C99 for a triple, without any header and without a warning."""
+    from lrfdse.toolchain.programs import require_zig
+
+    options = ("-std=c99", "-ffreestanding", "-Wall", "-Wextra", "-Wconversion", "-Wundef", "-pedantic", "-Werror")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "asked.c")
+        source.write_text("\n".join((*lines, "typedef int end_of_file;", "")), encoding="ascii")
+        command = [require_zig().path, "cc", "-target", link, *options, "-c", str(source), "-o", f"{folder}/asked.o"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _kernels(target: Target) -> Iterator[Artifact]:

@@ -14,10 +14,9 @@ import itertools
 
 import pytest
 
-from lrfdse.search.plans.tables import Choice, LayerTable
+from lrfdse.search.plans.tables import Choice, LayerTable, PlanKey
 from lrfdse.search.samplers.builtin import SAMPLERS
-from lrfdse.search.samplers.protocol import Sampler, Space, Told
-from lrfdse.search.study.queue import Plan
+from lrfdse.search.samplers.protocol import Observation, Sampler, Space
 
 
 def space_of(layers: int, choices: int) -> Space:
@@ -30,13 +29,13 @@ def space_of(layers: int, choices: int) -> Space:
     return Space(tuple(tables))
 
 
-def told_of(space: Space, plan: Plan) -> Told:
+def observation_of(space: Space, plan: PlanKey) -> Observation:
     """Return a plan as evaluated: its costs add over layers, its score falls with the squares of the layers' places."""
     places = [texts.index(text) for texts, text in zip(space.choices.values(), plan, strict=True)]
     last = len(next(iter(space.choices.values()))) - 1
     cost = float(1 + sum(last - place for place in places))
     score = 1 - sum((place / last) ** 2 for place in places) / len(places)
-    return Told(plan, (cost, cost, score), {"max_params": cost / 20 - 1})
+    return Observation(plan, (cost, cost, score), {"max_params": cost / 20 - 1})
 
 
 class SamplerContract:
@@ -60,17 +59,17 @@ class SamplerContract:
 
     def test_the_whole_space_is_proposed_once_each(self, sampler: Sampler) -> None:
         """Asked again and again it gives new plans, until there are none left."""
-        space, past = space_of(2, 5), list[Told]()
+        space, past = space_of(2, 5), list[Observation]()
         while plans := sampler.propose(space, past, [each.plan for each in past], 1, 4):
             assert len(plans) <= 4, "more plans than were asked for"
-            past += [told_of(space, plan) for plan in plans]
+            past += [observation_of(space, plan) for plan in plans]
             assert len(past) <= space.size, "plans are proposed twice"
         assert sorted(each.plan for each in past) == sorted(itertools.product(*space.choices.values()))
 
     def test_plans_depend_on_the_arguments_alone(self, sampler: Sampler) -> None:
         """Equal arguments give equal plans, none of them known: a run that is resumed proposes what it would have."""
         space = space_of(4, 9)
-        past = [told_of(space, plan) for plan in itertools.islice(space.plans(), 0, 3000, 97)]
+        past = [observation_of(space, plan) for plan in itertools.islice(space.plans(), 0, 3000, 97)]
         known = [each.plan for each in past]
         first = sampler.propose(space, past, known, 3, 5)
         assert len(set(first)) == len(first) == 5
@@ -81,7 +80,7 @@ class SamplerContract:
         """It can propose before anything was evaluated, and from the original model alone."""
         space = space_of(3, 6)
         dense = ("dense",) * 3
-        for past in ([], [told_of(space, dense)]):
+        for past in ([], [observation_of(space, dense)]):
             plans = sampler.propose(space, past, [each.plan for each in past], 0, 3)
             assert 0 < len(plans) <= 3
             assert all(plan in set(space.plans()) for plan in plans)

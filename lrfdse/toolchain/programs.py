@@ -18,6 +18,7 @@ LLVM_MAJOR = 22
 """The oldest LLVM whose scheduling models the shipped targets name (SpacemiT X60 among them)."""
 
 _NEWEST_LLVM_TRIED = 30
+"""Major versions below this are looked for under Debian's names, such as ``llvm-mca-22``."""
 
 
 MODELLING = ("zig", "qemu", "llvm-mc", "llvm-mca")

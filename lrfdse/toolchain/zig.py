@@ -9,16 +9,20 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from lrfdse.base.closure import included_files
 from lrfdse.base.files import open_regular
 from lrfdse.base.folders import data_folder, private_folder
 from lrfdse.errors import KernelError, ToolError
-from lrfdse.ir.kernel import Artifact
+from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact
+from lrfdse.ir.latency import TOLERANCE
 from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import plugin_api, require_emulator, require_zig
 
 COMMON = ("-O2", "-std=gnu11", "-fomit-frame-pointer")
 _PLUGIN = ("-shared", "-fPIC", "-nostdlib")
 FREESTANDING = ("-c", "-ffreestanding", "-fno-stack-protector", "-fno-sanitize=undefined")
+CONSTANTS = (f"-DLRF_MOST_ARGUMENTS={MOST_ARGUMENTS}", f"-DLRF_TOLERANCE={TOLERANCE:g}")
+"""What the C of qemu/ and the Python that writes its data have in common."""
 
 
 def plugin(target: Target) -> Path:
@@ -62,20 +66,21 @@ def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = Fals
     return program
 
 
-def _call(arguments: int) -> tuple[str, str]:
+def _call(arguments: int) -> tuple[str, ...]:
     names = ",".join(f"argument[{i}]" for i in range(arguments))
-    return f"-DLRF_PARAMETERS={','.join(['float *'] * arguments)}", f"-DLRF_ARGUMENTS={names}"
+    return f"-DLRF_PARAMETERS={','.join(['float *'] * arguments)}", f"-DLRF_ARGUMENTS={names}", CONSTANTS[0]
 
 
 def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
-    """Compile one file of qemu/, unless the cache holds the result of the same text, options and compiler.
+    """Compile one file of qemu/, unless the cache holds the result of the same texts, options and compiler.
 
     What is found there is executed, so its name holds a digest of its content: a file that was cut short or changed is
     not used, and made again.
     """
     zig = require_zig()
     text = data_folder("qemu") / source
-    identity = "\0".join((hashlib.sha256(text.read_bytes()).hexdigest(), zig.version, *options))
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (text, *included_files(text)))
+    identity = "\0".join((*digests, zig.version, *options))
     folder = private_folder("built")
     start = f"{text.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}-"
     try:

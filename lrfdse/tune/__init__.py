@@ -21,11 +21,11 @@ SYMBOL = "lrfdse_kernel"
 
 
 _ALTERNATIVES = 8
-"""Schedules considered for each step."""
+"""Schedules considered for each step. Chosen, not measured."""
 
 
 _FAILURES = 8
-"""Schedules that may fail before the kernel is given up."""
+"""Schedules that may fail before the kernel is given up. Chosen, not measured."""
 
 
 _SEED = 0

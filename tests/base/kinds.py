@@ -21,9 +21,9 @@ from lrfdse.base.store import Store
 from lrfdse.board.result import BoardRun, KernelRun
 from lrfdse.calibrate import session
 from lrfdse.explore.identity import code_identity
-from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.inputs import DataRequest, Files, open_inputs
 from lrfdse.explore.layers import fronts, latencies, spectra
-from lrfdse.explore.layers.fits import Fits, data_key, found_fits
+from lrfdse.explore.layers.fits import FitRequest, Fits, data_key, found_fits, open_builder
 from lrfdse.explore.plans import proxy
 from lrfdse.explore.plans.assemble import plan_of
 from lrfdse.factorize.fit import Fitter
@@ -35,11 +35,10 @@ from lrfdse.meters.host_meter import HostMeter
 from lrfdse.meters.meter import open_meter
 from lrfdse.quality.divergence import loss_of
 from lrfdse.repair import weightings
-from lrfdse.repair.corrections import Corrections
 from lrfdse.repair.moments import moments
-from lrfdse.results.exploration import LayerResult, Option
+from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.results.settings import Data
-from lrfdse.targets.catalog import load_target
+from lrfdse.targets.catalog import load_search_space, load_target
 from lrfdse.toolchain.programs import MODELLING, missing_tools
 
 PACKAGE = Path(lrfdse.__file__).parent
@@ -87,28 +86,35 @@ def make_model(folder):
 def stages(folder):
     """Return, by name, what asks for each kind of result."""
     data = Data(folder / "calib.npz", folder / "eval.npz")
-    settings = settings_for(folder / "model.onnx", "riscv64", data=data, cache=folder / "cache", proxy="fidelity")
-    by_loss = settings_for(folder / "model.onnx", "riscv64", data=data, cache=folder / "cache")
-    inputs, store, target = open_inputs(settings), Asking(folder), load_target("riscv64")
-    model, calib, space = inputs.model, inputs.calib, settings.space
+    inputs = open_inputs(Files(folder / "model.onnx", data, folder / "cache"), DataRequest())
+    store, target, space = Asking(folder), load_target("riscv64"), load_search_space("default")
+    model, calib = inputs.model, inputs.calib
     layer, shape, latency = model.layers[0], Factorization.svd(16, 16, 4), Latency(1.0, 1.0, 1.0)
     seen, loss = moments(model, calib, [layer.name])[layer.name], loss_of(model, calib, False)
+    request = FitRequest("auto", correct=True, loss=loss)
     fitter = Fitter(model.weight(layer.name), seen, "auto", name=layer.name)
 
     def fits():
-        key = weightings.metrics_key(model, calib, loss)
+        key = weightings.weightings_key(model, calib, loss)
         return Fits({layer.name: fitter}, data_key(model, calib), store, key)
 
     def correct():
-        known = found_fits(settings, model, calib, {layer.name}, store)
+        known = found_fits(request, model, calib, [layer.name], {layer.name}, store)
         plan = plan_of({layer.name: str(shape)}, [result])
-        return Corrections(settings, model, calib, known, store).factors(plan, {layer.name: fitted}, False)
+        corrections = open_builder(request, model, calib, known, store).corrections
+        return corrections.factors(plan, {layer.name: fitted}, False)
+
+    def predicted(kind):
+        evaluator = SimpleNamespace(builder=SimpleNamespace(fits=fits()))
+        return proxy.predicted_errors(kind, request, inputs, (result,), evaluator, store, silent)
 
     fitted = fitter.fit(shape)
     parts = (Cost.of(shape, 1, target.lanes), shape.params, 0.5, 0.5, latency, latency, 0.0, ("",))
-    options = (Option(Factorization.dense(16, 16), *parts[:2], 0.0, 0.0, *parts[4:]), Option(shape, *parts))
+    options = (
+        MeasuredChoice(Factorization.dense(16, 16), *parts[:2], 0.0, 0.0, *parts[4:]),
+        MeasuredChoice(shape, *parts),
+    )
     result = LayerResult(layer, 1.0, 16.0, Funnel((), 0.0), options)
-    proxy.Store = Asking
     spec = KernelSpec(16, 16, shape, 1, False, False)
     fake = SimpleNamespace(name="model", key=lambda: "meter")
     run = BoardRun("d", target.name, "1", 1, (KernelRun("fc", 0, spec, "", latency, latency, 0.0),), latency, {})
@@ -124,11 +130,11 @@ def stages(folder):
         "spectrum as the inputs see it": lambda: spectra.whitened_spectrum_of(layer, fits(), store),
         "spectrum of the inputs": lambda: spectra.inputs_spectrum_of(layer, fits(), store),
         "fits": lambda: fits().factors(layer, shape),
-        "metrics": lambda: weightings.layer_metrics(model, calib, [layer.name], loss, store),
+        "weightings": lambda: weightings.output_weightings(model, calib, [layer.name], loss, store),
         "corrections": correct,
-        "kernels": lambda: latencies.measure_kernels([spec], target, fake, store, 1, silent),
-        "sensitivity by fidelity": lambda: proxy.predicted_errors(settings, inputs, (), None, silent),
-        "sensitivity by loss": lambda: proxy.predicted_errors(by_loss, inputs, (result,), None, silent),
+        "kernels": lambda: latencies.measure_kernels([spec], latencies.KernelRequest(target, fake), store, silent),
+        "sensitivity by fidelity": lambda: predicted("fidelity"),
+        "sensitivity by loss": lambda: predicted("loss"),
     }
     if not missing_tools(target, MODELLING):
         found["terms"] = lambda: session.write_record(folder, [run], target, store, silent)

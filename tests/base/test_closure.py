@@ -6,7 +6,8 @@ import textwrap
 
 import pytest
 
-from lrfdse.base.closure import Sources
+from lrfdse.base.closure import Sources, included_files
+from lrfdse.base.folders import data_folder
 
 HOUSE = {
     "__init__": "",
@@ -233,3 +234,16 @@ def test_files_that_changed_are_read_again(house, tmp_path):
     sources.forget()
     with pytest.raises(ModuleNotFoundError):
         sources.closure([("house.lazy", "late")])
+
+
+def test_what_a_c_file_includes_is_found_through_headers_and_circles(tmp_path):
+    (tmp_path / "a.c").write_text('#include <stdio.h>\n#include "b.h"\n# include "missing.h"\nint a;\n')
+    (tmp_path / "b.h").write_text('#include "c.h"\n#include "b.h"\n')
+    (tmp_path / "c.h").write_text('/* #include in a comment */\n#include "b.h"\n')
+    assert set(included_files(tmp_path / "a.c")) == {tmp_path / "b.h", tmp_path / "c.h"}
+    assert included_files(tmp_path / "c.h")[0] == tmp_path / "b.h"
+
+
+def test_the_programs_of_the_emulator_and_the_board_share_one_system():
+    for name in ("harness.c", "bench.c", "bench_system.c"):
+        assert data_folder("qemu") / "system.h" in included_files(data_folder("qemu") / name)

@@ -32,7 +32,8 @@ METERED = {"the model meter", "terms"}
 
 EDITS = {
     "lrfdse/repair/moments.py:_Sum.add": SEEN | FITTED,
-    "lrfdse/model/graph.py:load_model": SEEN | FITTED | {"metrics"},
+    "lrfdse/model/graph.py:load_model": SEEN | FITTED | {"weightings"},
+    "lrfdse/formats/onnx.py:_inline_external_data": SEEN | FITTED | {"weightings"},
     "lrfdse/space/count.py:count_designs": {"counts", "fronts"},
     "lrfdse/space/front.py:front": {"fronts"},
     "lrfdse/explore/layers/fronts.py:_energy": {"spectra", "fronts"},
@@ -41,25 +42,28 @@ EDITS = {
     "lrfdse/explore/layers/spectra.py:spectrum": {
         *("spectrum of the weight", "spectrum as the inputs see it", "spectrum of the inputs")
     },
-    "lrfdse/factorize/als.py:_Sweep.update": {
+    "lrfdse/factorize/als.py:Sweep.update": {
         # The code behind a `Fitter`, whose root of the covariance these take, counts as a whole.
         *("spectrum as the inputs see it", "spectrum of the inputs"),
         *FITTED,
     },
-    "lrfdse/repair/curvature.py:_curvature_sum": {"metrics"} | FITTED,
+    "lrfdse/repair/curvature.py:_curvature_sum": {"weightings"} | FITTED,
     "lrfdse/repair/correct.py:Corrector._refined": {"corrections"} | SCORED,
     "lrfdse/repair/refine.py:refined": {"corrections"} | SCORED,
-    "lrfdse/explore/layers/fits.py:packed": FITTED,
+    "lrfdse/ir/factors.py:packed": FITTED,
+    "lrfdse/explore/layers/fits.py:open_fits": FITTED - {"fits"},
+    "lrfdse/quality/divergence.py:loss_of": SCORED,
     "lrfdse/model/passes/factor.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
-    "lrfdse/quality/metrics.py:_top5": {"corrections", "sensitivity by loss"} | SCORED,
+    "lrfdse/quality/metrics.py:_top5": SCORED,
     "lrfdse/quality/scores.py:paired_error": SCORED,
-    "lrfdse/quality/divergence.py:told": {"sensitivity by loss"},
+    "lrfdse/quality/divergence.py:output_information": {"sensitivity by loss"},
     "lrfdse/kernels/emit.py:StepEmitter._store": {"kernels", "terms"},
     "lrfdse/tune/__init__.py:best_kernel": {"kernels"},
     "lrfdse/meters/memory.py:memory_cycles": {"the model meter", "terms"},
     "lrfdse/meters/trace.py:record": METERED,
     "qemu/lrfmeter.c:": METERED,
     "qemu/harness.c:": METERED,
+    "qemu/system.h:": METERED,
     "lrfdse/meters/host_meter.py:HostMeter.measure": {"the host meter"},
     "lrfdse/meters/_host_runner.py:main": {"the host meter"},
     "qemu/timer.c:": {"the host meter"},
@@ -71,7 +75,7 @@ EDITS = {
     "lrfdse/search/plans/knapsack.py:plans": set(),
     "lrfdse/base/store.py:Store.get": set(),
 }
-LINES = {".py": "pass", ".c": "int edited;"}
+LINES = {".py": "pass", ".c": "int edited;", ".h": "int edited;"}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lrfdse.base.codec import to_plain
 from lrfdse.board.result import BoardRun, board_line, read_run
-from lrfdse.board.transport import Ended
+from lrfdse.board.transport import ProcessResult
 from lrfdse.errors import ToolError
 from lrfdse.results.write import board_of
 
@@ -55,7 +55,7 @@ def text_of(document) -> str:
 
 
 def read(output: str, code: int = 0, errors: str = "") -> BoardRun:
-    return read_run(Ended(code, output, errors), "ssh", "0123abcd", "riscv64")
+    return read_run(ProcessResult(code, output, errors), "ssh", "0123abcd", "riscv64")
 
 
 def test_times_are_microseconds_and_the_board_describes_itself():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lrfdse.board.command import Runner
-from lrfdse.board.transport import RUNNERS, Ended, open_transport
+from lrfdse.board.transport import RUNNERS, ProcessResult, open_transport
 from lrfdse.errors import InputError
 
 
@@ -17,7 +17,7 @@ class Drawer:
         self.name = "drawer"
 
     def run(self, program, arguments=(), timeout=600.0):
-        return Ended(0, f"{self.text} {program.name} {' '.join(arguments)}", "")
+        return ProcessResult(0, f"{self.text} {program.name} {' '.join(arguments)}", "")
 
 
 def test_a_command_alone_is_the_command_runners(tmp_path):

@@ -16,8 +16,11 @@ from lrfdse.explore.inputs import open_inputs, settings_for
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.trials import Job
+from lrfdse.explore.requests import data_request, files_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.plan import Design, Plan
+from lrfdse.results.settings import Limits
+from lrfdse.targets.catalog import load_target
 
 
 def outputs_of(content, x):
@@ -49,7 +52,7 @@ def arrays(folder, role):
 
 
 def opened(folder, **more):
-    inputs = open_inputs(settings_for(folder, "host", **more))
+    inputs = open_inputs(files_of(settings := settings_for(folder, "host", **more)), data_request(settings))
     return inputs, Evaluator(None, inputs)
 
 
@@ -102,7 +105,7 @@ def test_fewer_samples_choose_and_all_report(small_folder, content):
     assert opened(small_folder, eval_samples=50, seed=3)[0].digests == inputs.digests
     assert opened(small_folder, eval_samples=50, seed=4)[0].digests["eval"] != inputs.digests["eval"]
     assert opened(small_folder, eval_samples=1000)[0].digests == opened(small_folder)[0].digests
-    with pytest.raises(InputError, match="--eval-samples >= 1"):
+    with pytest.raises(InputError, match="--eval-samples must be 1 or more, but got 0"):
         opened(small_folder, eval_samples=0)
 
 
@@ -153,10 +156,10 @@ def test_fidelity_on_real_inputs_says_how_many_classes_they_hit_and_its_interval
 def test_progress_names_no_fidelity_of_random_inputs(small_folder, content, spoiled, tmp_path):
     (tmp_path / "model.onnx").write_bytes(content)
     for folder, metric, key in ((tmp_path, "fidelity", "output error"), (small_folder, "accuracy", "accuracy")):
-        _, evaluator = opened(folder)
+        inputs, evaluator = opened(folder)
         design = noted(scores := evaluator.scores_of(spoiled))
         value = scores.output_error if key == "output error" else scores.eval_accuracy
-        job = Job(settings_for(folder, "host"), (), metric, evaluator)
+        job = Job((), load_target("host"), Limits(), metric, evaluator, inputs.verified)
         assert job.quality(design) == f"{key} {value:.4f}"
 
 

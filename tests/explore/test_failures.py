@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import multiprocessing
 import os
 import signal
+import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -22,37 +24,47 @@ from lrfdse.targets.catalog import load_target
 
 
 class BrokenMeter:
-    name = "model"
-
     def measure(self, artifact, arrays, expected):
         raise KernelError("the kernel hung: no end after 60 s")
 
 
-def test_a_worker_turns_a_failing_kernel_into_a_reason(monkeypatch):
-    monkeypatch.setattr(latencies, "_worker", {"target": load_target("riscv64"), "meter": BrokenMeter()})
-    found = latencies._measure(KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False))
+def test_a_failing_kernel_has_a_reason_in_place_of_a_measurement():
+    spec = KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False)
+    found = latencies.measured_kernel(spec, load_target("riscv64"), BrokenMeter())
     assert found.measurement is None
     assert "hung" in found.failure
 
 
 LATENCY = Latency(1.0, 1.0, 1.0)
-really_get_context = multiprocessing.get_context
 
 
-def die_on_rank_3(spec):
-    if spec.factorization.ranks == (3,):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return latencies.MeasuredKernel("out:1:1x1:u1", Measurement("model", LATENCY, LATENCY, 0.0))
+def measured(text):
+    return latencies.MeasuredKernel(text, Measurement("model", LATENCY, LATENCY, 0.0))
 
 
-def test_a_worker_that_dies_costs_its_own_kernel_only(monkeypatch, tmp_path):
-    monkeypatch.setattr(latencies, "_measure", die_on_rank_3)
-    monkeypatch.setattr(latencies, "_start_worker", print)
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: really_get_context("fork"))
-    specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 7)]
-    meter = types.SimpleNamespace(name="model", exclusive=False, key=lambda: "key")
-    cache = Store(tmp_path)
-    found = latencies.measure_kernels(specs, load_target("riscv64"), meter, cache, 2, lambda event: None)
+def dying_on_rank_3(target, meter):
+    """Open what ends its process over a kernel of rank 3."""
+
+    def measure(spec):
+        if spec.factorization.ranks == (3,):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return measured("out:1:1x1:u1")
+
+    return measure
+
+
+def request_of(opened, workers, exclusive=False):
+    meter = types.SimpleNamespace(name="model", exclusive=exclusive, key=lambda: "key")
+    return latencies.KernelRequest(load_target("riscv64"), meter, workers, opened)
+
+
+def specs_of_rank(*ranks):
+    return [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in ranks]
+
+
+def test_a_worker_that_dies_costs_its_own_kernel_only(tmp_path):
+    specs = specs_of_rank(*range(1, 7))
+    found = latencies.measure_kernels(specs, request_of(dying_on_rank_3, 2), Store(tmp_path), silent)
     assert {spec.factorization.ranks[0] for spec in specs if found[spec].measurement is None} == {3}
     assert "died" in found[specs[2]].failure
     assert len(list(tmp_path.rglob("*.json"))) == 5
@@ -101,17 +113,21 @@ def test_a_dense_kernel_that_fails_ends_the_run_with_code_4(explore, tmp_path, m
     assert not (tmp_path / "front.json").exists()
 
 
+def meeting(folder, count, target, meter):
+    """Open what names its process, once as many processes have come as are expected."""
+
+    def measure(spec):
+        (Path(folder) / str(os.getpid())).touch()
+        while len(list(Path(folder).iterdir())) < count:
+            time.sleep(0.01)
+        return measured(str(os.getpid()))
+
+    return measure
+
+
 @pytest.mark.parametrize(("exclusive", "processes"), [(True, 1), (False, 3)])
-def test_an_exclusive_meter_has_one_process(tmp_path, monkeypatch, exclusive, processes):
-    class Opened(Exception):
-        """Holds the number of processes that were wanted."""
-
-    def opened(count, **_):
-        raise Opened(count)
-
-    monkeypatch.setattr(latencies, "ProcessPoolExecutor", opened)
-    meter = types.SimpleNamespace(name="model", exclusive=exclusive, key=lambda: "key")
-    specs = [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in range(1, 6)]
-    with pytest.raises(Opened) as caught:
-        latencies.measure_kernels(specs, load_target("riscv64"), meter, Store(tmp_path), 3, silent)
-    assert caught.value.args == (processes,)
+def test_an_exclusive_meter_has_one_process(tmp_path, exclusive, processes):
+    (tmp_path / "met").mkdir()
+    request = request_of(functools.partial(meeting, str(tmp_path / "met"), processes), 3, exclusive)
+    found = latencies.measure_kernels(specs_of_rank(*range(1, 6)), request, Store(tmp_path / "cache"), silent)
+    assert len({kernel.schedule for kernel in found.values()}) == processes

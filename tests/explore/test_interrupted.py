@@ -78,10 +78,10 @@ def test_an_interrupted_exploration_leaves_nothing_behind_and_resumes(stage, sma
 
 
 HELPED = """
-import time
-from lrfdse.explore import worker
-from lrfdse.explore.plans.assemble import Evaluator
-worker._WORTH_SECONDS = 0.0
+import functools, time
+from lrfdse.explore import inputs
+from lrfdse.explore.plans.evaluator import Evaluator
+inputs.settings_for = functools.partial(inputs.settings_for, helped_after=0.0)
 really = Evaluator.scores
 Evaluator.scores = lambda self, *rest: time.sleep(0.5) or really(self, *rest)
 from lrfdse.cli import main

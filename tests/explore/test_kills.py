@@ -25,15 +25,18 @@ MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 DRIVER = """
 import os, sys, time, types
 
-from lrfdse.ir import Design, Factorization, Latency, Plan
-from lrfdse.explore import trials
 from lrfdse.base.events import silent
+from lrfdse.explore.plans import trials
+from lrfdse.explore.plans.trials import Job, SearchRequest, Trials
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.plan import Design, Plan
 from lrfdse.quality.scores import Scores
 from lrfdse.results.settings import Limits
-from lrfdse.explore.plans.trials import Job, Trials
-from lrfdse.search import Choice, LayerTable
+from lrfdse.search.plans.tables import Choice, LayerTable
+from lrfdse.search.samplers.builtin import open_sampler
+from lrfdse.search.samplers.protocol import Space
 from lrfdse.search.study.opening import join_study, open_study
-from lrfdse.search.samplers.builtin import Space, open_sampler
 
 LAYERS = ("fc1", "fc2", "fc3")
 TEXTS = ("dense", *(f"svd:r={rank}" for rank in range(8, 1, -1)))
@@ -65,8 +68,7 @@ class Cheap:
 
 
 def main(url, role, pause, count):
-    settings = types.SimpleNamespace(target=None, limits=Limits(), seed=0, budget=200)
-    job = Job(settings, (), "accuracy", Cheap(float(pause)))
+    job = Job((), None, Limits(), "accuracy", Cheap(float(pause)))
     trials.plan_of, trials.assemble = plan_of, assemble
     if role == "worker":
         while (queue := join_study(url, "demo")) is None:
@@ -80,7 +82,7 @@ def main(url, role, pause, count):
         return
     study = open_study(url, "demo", SPACE.choices, identity={}, sole=role == "sole")
     helpers = types.SimpleNamespace(start_if_worth=lambda seconds: None)
-    found = Trials(study, job, SPACE, helpers, silent)
+    found = Trials(study, job, SPACE, SearchRequest(budget=200), helpers, silent)
     study.open_queue()
     print("ready", flush=True)
     open(url.removeprefix("sqlite:///") + ".ready", "w").close() if role == "sole" else None

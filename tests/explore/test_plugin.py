@@ -15,7 +15,7 @@ import pytest
 from lrfdse.base.events import silent
 from lrfdse.base.store import Store
 from lrfdse.errors import InputError
-from lrfdse.explore.layers.latencies import measure_kernels
+from lrfdse.explore.layers.latencies import KernelRequest, measure_kernels
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.meters.meter import METERS
@@ -127,4 +127,4 @@ def test_a_meter_of_this_process_alone_is_no_meter_for_its_children(tmp_path):
     target = load_target("riscv64")
     spec = KernelSpec(8, 8, Factorization.dense(8, 8), 1, False, False)
     with METERS.register("mine", Mine), pytest.raises(InputError, match="unknown meter 'mine': choose from host"):
-        measure_kernels([spec], target, Mine(target, 60.0), Store(tmp_path), 1, silent)
+        measure_kernels([spec], KernelRequest(target, Mine(target, 60.0)), Store(tmp_path), silent)

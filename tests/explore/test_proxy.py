@@ -16,7 +16,7 @@ from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer, Use
 from lrfdse.ir.space import Cost, Funnel
 from lrfdse.quality.scores import Scores
-from lrfdse.results.exploration import LayerResult, Option
+from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.results.settings import PROXIES
 
 RANKS = (1, 2, 3, 5, 8, 12, 16)
@@ -24,7 +24,7 @@ RANKS = (1, 2, 3, 5, 8, 12, 16)
 
 def option(shape, weight_error, output_error):
     latency = Latency(1.0, 1.0, 1.0)
-    return Option(
+    return MeasuredChoice(
         shape, Cost.of(shape, 1, 4), shape.params + 64, weight_error, output_error, latency, latency, 0.0, ("",)
     )
 

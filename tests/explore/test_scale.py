@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from lrfdse.base.events import Event, hundredths
 from lrfdse.base.store import Store
-from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.layers import latencies
-from lrfdse.explore.layers.fits import blind_layers, open_fits
-from lrfdse.explore.layers.latencies import MeasuredKernel
+from lrfdse.explore.layers.fits import FitRequest, blind_notes, open_fits
+from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel
 from lrfdse.explore.layers.options import study_layers
+from lrfdse.ir.kernel import kernel_spec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.model.graph import load_model
+from lrfdse.targets.catalog import load_search_space, load_target
 
 
 class FakeMeter:
@@ -26,23 +28,27 @@ class FakeMeter:
         return "fake"
 
 
-@pytest.fixture
-def studied(repeated_folder, small_space, tmp_path, monkeypatch):
+def counted(log, target, meter):
+    """Open what writes down the kernels that it is asked for, and measures none."""
+
+    def measure(spec):
+        with Path(log).open("a") as file:
+            file.write(f"{spec}\n")
+        latency = Latency(1.0, 1.0, 1.0)
+        return MeasuredKernel("s", Measurement("model", latency, latency, 0.0, {}))
+
+    return measure
+
+
+@pytest.fixture(scope="module")
+def studied(repeated_folder, small_space, tmp_path_factory):
     """Layers, measured specs and events of a study whose kernels are not really measured."""
-    measured, events = [], []
-
-    def fake(specs, processes, target, meter):
-        for spec in specs:
-            measured.append(spec)
-            latency = Latency(1.0, 1.0, 1.0)
-            yield spec, MeasuredKernel("s", Measurement("model", latency, latency, 0.0, {}))
-
-    monkeypatch.setattr(latencies, "_measured", fake)
-    settings = settings_for(repeated_folder, "riscv64", str(small_space), output=tmp_path, cache=tmp_path / "cache")
-    model, cache = load_model(settings.model), Store(settings.cache)
-    fits = open_fits(settings, model, None, [layer.name for layer in model.layers], cache)
-    layers = study_layers(settings, model, fits, FakeMeter(), cache, events.append)
-    return layers, measured, events
+    log, events = tmp_path_factory.mktemp("studied") / "measured", []
+    model, cache = load_model(repeated_folder / "model.onnx"), Store(log.parent / "cache")
+    fits = open_fits(FitRequest("auto"), model, None, [layer.name for layer in model.layers], cache)
+    request = KernelRequest(load_target("riscv64"), FakeMeter(), opened=functools.partial(counted, str(log)))
+    layers = study_layers(load_search_space(str(small_space)), request, model, fits, cache, events.append)
+    return layers, log.read_text().splitlines(), events
 
 
 def test_each_kernel_of_repeated_layers_is_measured_once(studied):
@@ -50,12 +56,12 @@ def test_each_kernel_of_repeated_layers_is_measured_once(studied):
     assert len(layers) == 24
     assert max(Counter(measured).values()) == 1
     wanted = {
-        (each.layer.outputs, each.layer.inputs, option.text, use.relu)
+        str(kernel_spec(each.layer, use, option.factorization, corrected=False))
         for each in layers
         for option in each.options
         for use in each.layer.uses
     }
-    assert {(spec.outputs, spec.inputs, str(spec.factorization), spec.relu) for spec in measured} == wanted
+    assert set(measured) == wanted
     # Far fewer than options: layers of one shape share most of them.
     assert len(measured) < sum(len(each.options) for each in layers) / 2
 
@@ -97,9 +103,10 @@ def test_no_work_is_done_at_once():
     assert events == [Event("fronts", "", 100, 100)]
 
 
-def test_layers_of_too_many_inputs_for_moments_are_named(repeated_folder, monkeypatch):
+def test_layers_of_too_many_inputs_for_moments_are_named(repeated_folder):
     model = load_model(repeated_folder / "model.onnx")
     names = [layer.name for layer in model.layers]
-    assert blind_layers(model, names) == []
-    monkeypatch.setattr("lrfdse.explore.layers.fits._MOST_INPUTS", 20)
-    assert blind_layers(model, names) == [layer.name for layer in model.layers if layer.inputs == 24]
+    assert blind_notes(FitRequest("auto"), model, names) == []
+    (note,) = blind_notes(FitRequest("auto", most_inputs=20), model, names)
+    blind = [layer.name for layer in model.layers if layer.inputs == 24]
+    assert note.startswith(f"{', '.join(blind)}: over 20 inputs, so calibration data are not used")

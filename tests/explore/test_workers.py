@@ -13,9 +13,14 @@ import optuna
 import pytest
 
 from lrfdse.cli import run
+from lrfdse.errors import InputError
 from lrfdse.explore.identity import code_identity
+from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.plans import worker as workers
 from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.explore.run import explore
+from lrfdse.factorize.methods import METHODS
+from lrfdse.report.write import write_reports
 from lrfdse.search.study.storage import open_storage
 
 BUDGET = 24
@@ -150,31 +155,21 @@ def test_a_worker_of_another_version_is_refused(key, value, said, cut, tmp_path)
     assert caught.value.exit_code == 2
 
 
-def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only(cut):
-    from lrfdse.errors import InputError
-    from lrfdse.results.settings import Settings
-
-    settings = object.__new__(Settings)
-    object.__setattr__(settings, "metric", "mine:score")
+def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only():
     with pytest.raises(InputError, match="--metric mine:score"):
-        workers._check_metric(settings, None)
-    workers._check_metric(settings, "mine:score")
+        workers.require_allowed("mine:score", None)
+    workers.require_allowed("mine:score", "mine:score")
+    for metric in (None, "top5"):
+        workers.require_allowed(metric, None)
 
 
 def test_a_plug_ins_method_must_be_that_of_whoever_explores():
-    from lrfdse.errors import InputError
-    from lrfdse.factorize.methods import METHODS
-    from lrfdse.ir.space import SearchSpace
-    from lrfdse.results.settings import Settings
-
-    settings = object.__new__(Settings)
-    object.__setattr__(settings, "space", SearchSpace(method="mine"))
     with METHODS.register("mine", METHODS.get("svd")):
-        workers._check_method(settings, METHODS.identity("mine"))
+        workers.require_same_method("mine", METHODS.identity("mine"))
         with pytest.raises(InputError, match=r"is mine@mine-plugin 1\.0:abc, but this machine has mine@registered"):
-            workers._check_method(settings, "mine@mine-plugin 1.0:abc")
+            workers.require_same_method("mine", "mine@mine-plugin 1.0:abc")
     with pytest.raises(InputError, match="unknown fitting method 'mine'"):
-        workers._check_method(settings, "mine@mine-plugin 1.0:abc")
+        workers.require_same_method("mine", "mine@mine-plugin 1.0:abc")
 
 
 def test_no_study_is_one_line(tmp_path, capsys):
@@ -185,14 +180,17 @@ def test_no_study_is_one_line(tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])
-def test_helpers_change_nothing_but_the_time(storage, arguments, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "_WORTH_SECONDS", 0.0)
+def test_helpers_change_nothing_but_the_time(
+    storage, alone, deep_folder, small_space, shared_cache, tmp_path, monkeypatch
+):
     slow = Evaluator.scores
     monkeypatch.setattr(Evaluator, "scores", lambda self, *rest: __import__("time").sleep(0.3) or slow(self, *rest))
-    study = [] if storage == "sqlite" else ["--study", tmp_path / "study.journal"]
-    assert run(arguments(tmp_path / "out", "--workers", 3, *study)) == 0
+    study = None if storage == "sqlite" else str(tmp_path / "study.journal")
+    asked = {"budget": BUDGET, "keep": 1, "workers": 3, "helped_after": 0.0, "study": study, "cache": shared_cache}
+    settings = settings_for(deep_folder, "riscv64", str(small_space), output=tmp_path / "out", **asked)
+    explore(settings, finish=write_reports)
     assert front(tmp_path / "out") == alone
-    url = str(study[1]) if study else str(tmp_path / "out" / "study.db")
+    url = study or str(tmp_path / "out" / "study.db")
     names = optuna.get_all_study_names(open_storage(url))
     done = optuna.load_study(study_name=names[0], storage=open_storage(url)).trials
     assert len({trial.user_attrs["worker"] for trial in done}) >= 2

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.factorize import system
-from lrfdse.factorize.als import _Sweep, fit_outputs
+from lrfdse.factorize.als import Sweep, fit_outputs
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.linalg import conjugate_gradients, shrunk, solve_semidefinite
 from lrfdse.factorize.objective import OutputError
+from lrfdse.factorize.thresholds import CoreBudget, Thresholds
 from lrfdse.factorize.tt import tt_svd
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
@@ -71,16 +71,13 @@ def core_by_lstsq(error, cores, k):
         ((2, 1, 3, 2), (2, 3, 1, 2), (2, 3, 2)),
     ],
 )
-def test_one_update_is_the_dense_least_squares_solution(monkeypatch, m, n, ranks, direct):
-    if not direct:
-        monkeypatch.setattr(system, "_DIRECT_UNKNOWNS", 0)
-        monkeypatch.setattr(system, "_CG_STEPS", 400)
-        monkeypatch.setattr(system, "_CG_TOLERANCE", 1e-12)
+def test_one_update_is_the_dense_least_squares_solution(m, n, ranks, direct):
+    budget = CoreBudget() if direct else CoreBudget(direct_unknowns=0, steps=400, tolerance=1e-12)
     rng = np.random.default_rng(0)
     shape = Factorization(m, n, ranks)
     weight = rng.standard_normal((shape.outputs, shape.inputs))
     error = OutputError.of(weight, covariance(rng, shape.inputs, 200) + 0.1 * np.eye(shape.inputs))
-    sweep = _Sweep(error, list(tt_svd(weight, shape)), 0.0)
+    sweep = Sweep(error, list(tt_svd(weight, shape)), 0.0, Thresholds(core=budget))
     for k in range(len(m)):
         expected = error(core_by_lstsq(error, sweep.cores, k))
         before = error(sweep.cores)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.factorize import linalg
-from lrfdse.factorize.chain import apply_chain, dense_weight
+from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.difference import squared_difference
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.problem import Problem
+from lrfdse.factorize.thresholds import Thresholds
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
 
@@ -56,12 +57,14 @@ def test_tt_svd_error_lies_between_the_largest_tail_and_the_sum(factorization, s
 
 @settings(max_examples=60, deadline=None)
 @given(factorizations(), st.integers(0, 2**32 - 1), st.integers(1, 3))
-def test_steps_compute_the_dense_product(factorization, seed, rows):
+def test_steps_compute_the_dense_product(kit, factorization, seed, rows):
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal((factorization.outputs, factorization.inputs))
     factors = Fitter(weight).fit(factorization)
     x = rng.standard_normal((rows, factorization.inputs))
-    np.testing.assert_allclose(apply_chain(factors, x), x @ dense_weight(factors.cores).T, atol=1e-9)
+    np.testing.assert_allclose(
+        kit.by_steps(factors.factorization, factors.cores, x), x @ dense_weight(factors.cores).T, atol=1e-9
+    )
     assert sum(step.macs for step in factorization.steps(rows)) == factorization.macs(rows)
     assert sum(core.size for core in factors.cores) == factorization.params
 
@@ -157,12 +160,11 @@ def test_constant_inputs_are_absorbed_by_the_bias():
     np.testing.assert_allclose(x @ dense_weight(factors.cores).T + factors.bias_shift, x @ weight.T, atol=1e-9)
 
 
-def test_randomized_leading_svd_agrees_with_the_full_one(monkeypatch):
+def test_randomized_leading_svd_agrees_with_the_full_one():
     rng = np.random.default_rng(11)
     matrix = rng.standard_normal((120, 40)) @ np.diag(0.8 ** np.arange(40)) @ rng.standard_normal((40, 90))
     exact = linalg.leading_svd(matrix, 8)[1]
-    monkeypatch.setattr(linalg, "DIRECT_SIDE", 16)
-    u, s, vt = linalg.leading_svd(matrix, 8)
+    u, s, vt = linalg.leading_svd(matrix, 8, Thresholds(direct_side=16))
     np.testing.assert_allclose(s, exact, rtol=1e-6)
     assert np.linalg.norm(matrix - u * s @ vt) <= np.linalg.norm(matrix - matrix @ vt.T @ vt) + 1e-9
 
@@ -176,14 +178,11 @@ def _trains(outputs, inputs):
     ]
 
 
-def test_large_weights_are_fitted_in_single_precision_as_well_as_small_ones(monkeypatch):
+def test_large_weights_are_fitted_in_single_precision_as_well_as_small_ones():
     weight = _decaying(48, 60)
     exact = [Fitter(weight).fit(shape) for shape in _trains(48, 60)]
-    for module in ("linalg", "fit", "tt", "problem", "difference"):
-        monkeypatch.setattr(f"lrfdse.factorize.{module}.LARGE", 64)
     for side in (1536, 8):
-        monkeypatch.setattr(linalg, "_GRAM_SIDE", side)
-        fitter = Fitter(weight.astype(np.float32))
+        fitter = Fitter(weight.astype(np.float32), thresholds=Thresholds(large=64, gram_side=side))
         assert fitter.weight.dtype == np.float32
         for shape, best in zip(_trains(48, 60), exact, strict=True):
             found = fitter.fit(shape)
@@ -200,28 +199,26 @@ def _decaying(rows, columns):
 
 
 @pytest.mark.parametrize("shape", [(48, 60), (47, 58), (33, 55)])
-def test_difference_is_that_of_the_dense_matrix(monkeypatch, shape):
+def test_difference_is_that_of_the_dense_matrix(shape):
     rng = np.random.default_rng(12)
     weight = rng.standard_normal(shape)
-    monkeypatch.setattr("lrfdse.factorize.difference._CHUNK", 50)
     for train in _trains(48, 60):
         cores = [rng.standard_normal(size) for size in train.core_shapes]
         expected = float(np.sum((weight - dense_weight(cores)[: shape[0], : shape[1]]) ** 2))
-        assert squared_difference(weight, cores) == pytest.approx(expected, rel=1e-10)
+        assert squared_difference(weight, cores, Thresholds(chunk=50)) == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("metric", [False, True])
-def test_few_samples_stand_for_their_covariance(monkeypatch, metric):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_few_samples_stand_for_their_covariance(weighted):
     rng = np.random.default_rng(13)
     weight, x = rng.standard_normal((12, 40)), rng.standard_normal((8, 40)) + 1
     moments = Moments(len(x), x.mean(axis=0), x.T @ x / len(x))
-    output_metric = np.diag(rng.uniform(0.5, 2.0, 12)) if metric else None
+    weighting = np.diag(rng.uniform(0.5, 2.0, 12)) if weighted else None
     shape, difference = Factorization((3, 4), (8, 5), (4,)), rng.standard_normal((12, 40))
-    usual = Problem(weight, moments, output_metric)
+    usual = Problem(weight, moments, weighting)
     assert usual.error(shape).root is None
-    fitted = Fitter(weight, moments, metric=output_metric).fit(shape)
-    monkeypatch.setattr("lrfdse.factorize.problem._COSTLY", 1)
-    few = Problem(weight, moments, output_metric)
+    fitted = Fitter(weight, moments, weighting=weighting).fit(shape)
+    few = Problem(weight, moments, weighting, thresholds=Thresholds(costly=1))
     assert few.error(shape).root.shape == (40, 7)
     for size in ((12, 40), (14, 42)):
         one, other = few.error(shape).padded(*size), usual.error(shape).padded(*size)
@@ -229,17 +226,15 @@ def test_few_samples_stand_for_their_covariance(monkeypatch, metric):
         np.testing.assert_allclose(one.product, other.product, atol=1e-9)
         np.testing.assert_allclose(one.weighed(padded), other.weighed(padded), atol=1e-9)
         assert one.of_difference(padded) == pytest.approx(other.of_difference(padded), rel=1e-9)
-    assert Fitter(weight, moments, metric=output_metric).fit(shape).output_error == pytest.approx(
-        fitted.output_error, rel=0.1
-    )
+    again = Fitter(weight, moments, weighting=weighting, thresholds=Thresholds(costly=1)).fit(shape)
+    assert again.output_error == pytest.approx(fitted.output_error, rel=0.1)
 
 
-def test_layers_beyond_reach_of_sweeps_get_the_better_closed_form(monkeypatch):
+def test_layers_beyond_reach_of_sweeps_get_the_better_closed_form():
     rng = np.random.default_rng(14)
     weight, x = rng.standard_normal((12, 40)), rng.standard_normal((90, 40)) * np.linspace(0.1, 3, 40)
     moments = Moments(len(x), x.mean(axis=0), x.T @ x / len(x))
     shape = Factorization((3, 4), (8, 5), (4,))
-    monkeypatch.setattr("lrfdse.factorize.methods.LARGEST_SWEPT", 100)
-    found = Fitter(weight, moments).fit(shape)
+    found = Fitter(weight, moments, thresholds=Thresholds(swept=100)).fit(shape)
     others = [Fitter(weight, moments, method).fit(shape).output_error for method in ("svd", "svd-whitened")]
     assert found.output_error <= min(others) * 1.05

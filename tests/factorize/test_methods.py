@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.errors import InputError
-from lrfdse.factorize.chain import apply_chain, dense_weight
+from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.methods import METHODS
 from lrfdse.ir.factorization import Factorization
@@ -35,11 +35,11 @@ def data(seed, outputs, inputs, samples):
     return rng.standard_normal((outputs, inputs)), rng.standard_normal((samples, inputs)) @ mix + 1.5
 
 
-def true_errors(weight, x, y, factors):
+def true_errors(kit, weight, x, y, factors):
     """Relative weight and output errors from the rows themselves."""
     outputs, inputs = weight.shape
     padded = np.pad(x, [(0, 0), (0, factors.factorization.inputs - inputs)])
-    found = apply_chain(factors, padded)[:, :outputs] + factors.bias_shift
+    found = kit.by_steps(factors.factorization, factors.cores, padded)[:, :outputs] + factors.bias_shift
     dense = dense_weight(factors.cores)[:outputs, :inputs]
     return np.linalg.norm(weight - dense) / np.linalg.norm(weight), np.linalg.norm(y - found) / np.linalg.norm(
         y - y.mean(axis=0)
@@ -49,19 +49,19 @@ def true_errors(weight, x, y, factors):
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=40, deadline=None)
 @given(layers(), st.integers(0, 2**32 - 1), st.sampled_from([3, 40]), st.booleans(), st.booleans())
-def test_reported_errors_are_true(moments_of, name, layer, seed, samples, cumulative, weighted):
+def test_reported_errors_are_true(kit, moments_of, name, layer, seed, samples, cumulative, weighted):
     outputs, inputs, path = layer
     weight, x = data(seed, outputs, inputs, samples)
     rng = np.random.default_rng(seed)
     fed = np.tanh(x + 0.3 * rng.standard_normal(x.shape)) if cumulative else x
     y = x @ weight.T
     factor = rng.standard_normal((outputs, 2))
-    metric = factor @ factor.T if weighted else None
+    weighting = factor @ factor.T if weighted else None
     moments = moments_of(fed, y if cumulative else None)
-    factors = Fitter(weight, moments, name, metric).fit(path)
+    factors = Fitter(weight, moments, name, weighting).fit(path)
     assert [core.shape for core in factors.cores] == list(path.core_shapes)
     assert all(core.dtype == np.float64 and np.isfinite(core).all() for core in factors.cores)
-    weight_error, output_error = true_errors(weight, fed, y, factors)
+    weight_error, output_error = true_errors(kit, weight, fed, y, factors)
     assert factors.weight_error == pytest.approx(weight_error, abs=1e-7)
     # Errors come from second moments, whose rounding is squared away.
     assert factors.output_error == pytest.approx(output_error, rel=1e-6, abs=1e-5)
@@ -73,8 +73,8 @@ def test_never_above_tt_svd_on_outputs(moments_of, layer, seed, weighted):
     """Many samples, so that the shrinkage, which is part of the objective of trains, is next to nothing."""
     outputs, inputs, path = layer
     weight, x = data(seed, outputs, inputs, 20_000)
-    metric = np.diag(np.linspace(0.5, 4, outputs)) if weighted else None
-    aware = Fitter(weight, moments_of(x), "als", metric)
+    weighting = np.diag(np.linspace(0.5, 4, outputs)) if weighted else None
+    aware = Fitter(weight, moments_of(x), "als", weighting)
     plain = Fitter(weight, moments_of(x), "svd")
     whole = np.linalg.norm((x - x.mean(axis=0)) @ weight.T) ** 2 / len(x)
     assert aware.loss(aware.fit(path).cores) <= aware.loss(plain.fit(path).cores) + 0.01 * whole
@@ -154,18 +154,18 @@ def test_whitening_is_exact_where_the_covariance_is_separable(moments_of):
 
 
 def test_iteration_agrees_with_the_closed_form_on_svd_paths_whatever_is_asked(moments_of):
-    """With a metric and other outputs than the layer's own, too."""
+    """With a weighting and other outputs than the layer's own, too."""
     from lrfdse.factorize.als import fit_outputs
     from lrfdse.factorize.objective import OutputError
 
     weight, x = data(5, 10, 16, 5000)
     rng = np.random.default_rng(5)
     fed = x + 0.4 * rng.standard_normal(x.shape)
-    metric = np.cov(rng.standard_normal((10, 30)))
+    weighting = np.cov(rng.standard_normal((10, 30)))
     path = Factorization.svd(10, 16, 4)
-    fitter = Fitter(weight, moments_of(fed, x @ weight.T), "auto", metric, beta=0.7)
-    problem = fitter._problem
-    error = OutputError.of(problem.target(path), problem.covariance, problem.damped_metric)
+    fitter = Fitter(weight, moments_of(fed, x @ weight.T), "auto", weighting, beta=0.7)
+    problem = fitter.problem
+    error = OutputError.of(problem.target(path), problem.covariance, problem.damped_weighting)
     closed, iterated = error(fitter.fit(path).cores), error(fit_outputs(error, path, sweeps=300, gain=1e-12))
     assert iterated == pytest.approx(closed, rel=1e-6)
 

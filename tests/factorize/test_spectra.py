@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.factorize import spectra
 from lrfdse.factorize.grams import grams
 from lrfdse.factorize.quadrature import squared_spectrum
 from lrfdse.factorize.spectra import (
@@ -108,18 +107,16 @@ def test_density_of_an_exactly_low_rank_matrix_ends_with_its_rank():
     assert (squared[40:] == 0).all()
 
 
-def test_large_unfoldings_agree_with_exact_ones_and_depend_on_the_seed_alone(monkeypatch):
+def test_large_unfoldings_agree_with_exact_ones_and_depend_on_the_seed_alone():
     weight = np.random.default_rng(5).standard_normal((160, 8)) @ np.random.default_rng(6).standard_normal((8, 320))
     weight += 0.3 * np.random.default_rng(7).standard_normal(weight.shape)
     bonds = {(160, 1): 160, (16, 16): 200, (8, 32): 100, (40, 5): 200}
     exact = bond_tails(weight, bonds)
-    monkeypatch.setattr(spectra, "_GRAM_SIDE", 100)
-    monkeypatch.setattr(spectra, "_PLAIN_SIDE", 100)
-    near, other = bond_tails(weight, bonds), bond_tails(weight, bonds, 1)
+    near, again, other = (bond_tails(weight, bonds, seed, gram_side=100, plain_side=100) for seed in (0, 0, 1))
     for bond in bonds:
         np.testing.assert_allclose(near[bond], exact[bond], atol=0.01)
         assert (np.diff(near[bond]) <= 0).all()
-        assert np.array_equal(near[bond], bond_tails(weight, bonds)[bond])
+        assert np.array_equal(near[bond], again[bond])
     assert not np.array_equal(near[160, 1], other[160, 1])
 
 
@@ -142,10 +139,9 @@ def test_work_is_told_bond_by_bond():
 
 
 @pytest.mark.parametrize("gram_side", [1024, 10])
-def test_tails_lie_between_zero_and_one_and_fall(monkeypatch, gram_side):
-    monkeypatch.setattr(spectra, "_GRAM_SIDE", gram_side)
+def test_tails_lie_between_zero_and_one_and_fall(gram_side):
     weight = np.random.default_rng(4).standard_normal((64, 64)).astype(np.float32)
-    for tails in bond_tails(weight, {(64, 1): 4, (8, 8): 4, (16, 2): 4}, 0).values():
+    for tails in bond_tails(weight, {(64, 1): 4, (8, 8): 4, (16, 2): 4}, 0, gram_side=gram_side).values():
         assert tails[0] == pytest.approx(1.0, abs=1e-6)
         assert ((tails >= 0) & (tails <= 1)).all() and (np.diff(tails) <= 0).all()
 

@@ -3,12 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Artifact, KernelSpec
-from lrfdse.kernels import data
 from lrfdse.kernels.build import compile_kernel
-from lrfdse.kernels.data import example, pack
+from lrfdse.kernels.data import example, pack, reference
 from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target
 
@@ -20,31 +18,17 @@ def compiled(f: Factorization, outputs: int, inputs: int, bias: bool = True) -> 
     return compile_kernel(spec, schedules(spec, TARGET, 1)[0], TARGET, "kernel")
 
 
-def by_steps(f: Factorization, cores: list[np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Contract the chain step by step as `Factorization.steps` defines it."""
-    order = range(len(cores))
-    state = x
-    for step, k in zip(f.steps(len(x)), reversed(order) if f.direction == "rl" else order, strict=True):
-        r, m, n, s = cores[k].shape
-        if f.direction == "rl":
-            matrix = cores[k].reshape(r * m, n * s)
-        else:
-            matrix = np.moveaxis(cores[k], 0, 1).transpose(0, 3, 1, 2).reshape(m * s, r * n)
-        state = np.einsum("jk,pkq->pjq", matrix, state.reshape(step.batch, step.inner, step.columns))
-    return state.reshape(len(x), -1)
-
-
 @pytest.mark.parametrize("direction", ["rl", "lr"])
 @pytest.mark.parametrize("limit", [0, 10**9])
-def test_the_reference_is_the_chain(monkeypatch, direction, limit) -> None:
+def test_the_reference_is_the_chain(kit, direction, limit) -> None:
     """Both ways to compute the reference agree with the chain of steps."""
-    monkeypatch.setattr(data, "_DENSE_LIMIT", limit)
     f = Factorization((2, 3, 4), (3, 5, 2), (4, 3), direction)
     rng = np.random.default_rng(0)
     cores = [rng.standard_normal(shape) for shape in f.core_shapes]
     x = rng.standard_normal((3, 29))
     padded = np.concatenate([x, np.zeros((3, 1))], axis=1)
-    np.testing.assert_allclose(data._apply(cores, x, 23), by_steps(f, cores, padded)[:, :23], rtol=1e-12)
+    found = reference(KernelSpec(23, 29, f, 3, False, False), x, cores, None, dense_limit=limit)
+    np.testing.assert_allclose(found, kit.by_steps(f, cores, padded)[:, :23], rtol=1e-12)
 
 
 def test_examples_repeat_with_their_seed_and_match_their_arguments() -> None:
@@ -73,12 +57,12 @@ def test_packing_keeps_every_weight() -> None:
 def test_arrays_that_do_not_fit_are_refused() -> None:
     artifact = compiled(Factorization.svd(30, 40, 7), 30, 40)
     cores = [np.zeros(s) for s in artifact.spec.factorization.core_shapes]
-    with pytest.raises(InputError, match="cores of shapes"):
+    with pytest.raises(ValueError, match="cores of shapes"):
         pack(artifact, cores[::-1], np.zeros(30))
-    with pytest.raises(InputError, match="bias of shape"):
+    with pytest.raises(ValueError, match="bias of shape"):
         pack(artifact, cores, None)
-    with pytest.raises(InputError, match="bias of shape"):
+    with pytest.raises(ValueError, match="bias of shape"):
         pack(artifact, cores, np.zeros(29))
     plain = compiled(Factorization.svd(30, 40, 7), 30, 40, bias=False)
-    with pytest.raises(InputError, match="no bias"):
+    with pytest.raises(ValueError, match="no bias"):
         pack(plain, cores, np.zeros(30))

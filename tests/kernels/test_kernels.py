@@ -131,7 +131,10 @@ def test_the_guards_catch_a_kernel_that_reads_too_far(run_on_host) -> None:
 def test_schedules_that_do_not_fit_are_refused(schedule) -> None:
     f = Factorization((3, 5), (7, 2), (2,))
     spec = KernelSpec(15, 14, f, 1, False, False)
-    with pytest.raises(KernelError, match=r"must hold|needs columns"):
+    with pytest.raises(
+        KernelError,
+        match=r"^schedule .*: (lanes, tiles and unroll must|axis 'inner' needs|at most \d+ lanes)|is for a chain of",
+    ):
         compile_kernel(spec, Schedule((StepSchedule("out", 1, 1, 1), schedule)), HOST, "kernel")
 
 

@@ -13,7 +13,6 @@ import pytest
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
 from lrfdse.kernels.header import c_header
-from lrfdse.kernels.needs import needs_of
 from lrfdse.targets.catalog import load_target, names
 from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import require_zig
@@ -171,7 +170,7 @@ def test_a_compiler_that_was_told_of_short_vectors_stops(bits, code, tmp_path):
 def test_a_header_begins_with_what_the_kernel_needs(name):
     target = load_target(name)
     first, second, *rest = header_of(target).splitlines()
-    assert first.startswith(f"/* Needs {needs_of(target).words.partition(':')[0]}")
+    assert first.startswith(f"/* Needs {target.needs.words.partition(':')[0]}")
     assert second == f" * Made for: {target.core}."
     assert "lrf_fc_supported() returns 1" in rest[0]
     assert max(map(len, rest[: rest.index(" */")])) <= 120
@@ -189,13 +188,13 @@ def test_a_header_begins_with_what_the_kernel_needs(name):
     ],
 )
 def test_needs_are_said_in_words(name, words):
-    assert needs_of(load_target(name)).words.startswith(words)
+    assert load_target(name).needs.words.startswith(words)
 
 
 def test_a_core_of_another_name_is_held_to_the_level_of_its_vectors():
     target = dataclasses.replace(load_target("host-avx512"), cpu="icelake-server", features=("+avx512vnni", "-aes"))
-    needs = needs_of(target)
-    assert list(needs.body) == list(needs_of(load_target("host-avx512")).body)
+    needs = target.needs
+    assert list(needs.body) == list(load_target("host-avx512").needs.body)
     assert "what icelake-server has beyond x86-64-v4, avx512vnni;" in needs.unchecked
     assert "aes" not in needs.unchecked
 

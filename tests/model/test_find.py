@@ -258,7 +258,7 @@ def test_rows_that_inference_cannot_find_are_read_from_a_run(make):
         ({"z": (1, 6)}, "--shape z: the model has no such input; its inputs are x"),
         ({"x": (1, 7)}, "--shape x=1x7 does not fit .* declares nx6"),
         ({"x": (1, 1, 6)}, "--shape x=1x1x6 does not fit"),
-        ({"x": (0, 6)}, "sizes >= 1 must hold"),
+        ({"x": (0, 6)}, "sizes must be at least 1"),
     ],
 )
 def test_shape_options_that_do_not_fit(make, shape, message):

@@ -40,6 +40,20 @@ def reconstruct(factors, outputs, inputs):
     return result[:outputs, :inputs, 0]
 
 
+def by_steps(f, cores, x):
+    """Return rows times the chain, contracted step by step as `Factorization.steps` defines it."""
+    order = range(len(cores))
+    state = x
+    for step, k in zip(f.steps(len(x)), reversed(order) if f.direction == "rl" else order, strict=True):
+        r, m, n, s = cores[k].shape
+        if f.direction == "rl":
+            matrix = cores[k].reshape(r * m, n * s)
+        else:
+            matrix = np.moveaxis(cores[k], 0, 1).transpose(0, 3, 1, 2).reshape(m * s, r * n)
+        state = np.einsum("jk,pkq->pjq", matrix, state.reshape(step.batch, step.inner, step.columns))
+    return state.reshape(len(x), -1)
+
+
 def random_factors(rng, factorization, outputs, shift=True):
     """Return factors with random cores, scaled so that the matrix has entries of order one."""
     cores = [rng.normal(size=shape) / np.sqrt(shape[0]) for shape in factorization.core_shapes]
@@ -64,7 +78,12 @@ def write(model, path):
 def kit():
     """Return the builders, for tests that hypothesis calls more than once."""
     return SimpleNamespace(
-        build=build, reconstruct=reconstruct, random_factors=random_factors, svd_factors=svd_factors, write=write
+        build=build,
+        reconstruct=reconstruct,
+        by_steps=by_steps,
+        random_factors=random_factors,
+        svd_factors=svd_factors,
+        write=write,
     )
 
 

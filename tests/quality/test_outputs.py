@@ -46,7 +46,7 @@ def test_top5_with_nan_axes_of_one_and_too_few_classes():
     assert hits({"y": scores}, np.array([2, 1]), best=5).tolist() == [True, False]
     scores[0, 0, 6] = np.nan
     assert hits({"y": scores}, np.array([5, 5]), best=5).tolist() == [False, True]
-    with pytest.raises(InputError, match="more than 5 classes must hold for top-5, but output 'y' has 5"):
+    with pytest.raises(InputError, match="top-5 needs more than 5 classes, but output 'y' has 5"):
         hits({"y": np.zeros((2, 5))}, np.array([0, 1]), best=5)
     with pytest.raises(InputError, match="top-5 needs them"):
         hits({"y": np.array([1, 2])}, np.array([0, 1]), best=5)
@@ -171,7 +171,7 @@ def test_hits_of_scores_of_classes_and_of_positions():
 @pytest.mark.parametrize(
     ("array", "labels", "message"),
     [
-        (np.zeros((3, 2)), [0, 1, 2], "labels below 2 must hold"),
+        (np.zeros((3, 2)), [0, 1, 2], "labels go from 0 to 1"),
         (np.zeros((3, 1)), [0, 0, 0], "holds no class scores"),
         (np.zeros((3, 4, 2)), [0, 1, 1], "decides"),
     ],

@@ -121,7 +121,7 @@ def test_a_correction_parses_nothing_and_opens_few_sessions(network, counted):
     """Two layers and two sweeps: each of the graphs that differ is opened once."""
     model, calib, _ = network
     factors = fitted(model, calib, PLANS[0])
-    corrector = Corrector(model, calib, metrics={})
+    corrector = Corrector(model, calib, weightings={})
     counted.clear()
     found = corrector.correct(factors, sweeps=2)
     assert found.changed and found.sweeps == 2
@@ -139,7 +139,7 @@ def test_a_correction_parses_nothing_and_opens_few_sessions(network, counted):
 def test_nothing_to_gain_leaves_the_factors_alone(network):
     model, calib, _ = network
     factors = fitted(model, calib, ("svd:r=24", "svd:r=16"))
-    found = Corrector(model, calib, metrics={}).correct(factors, sweeps=1)
+    found = Corrector(model, calib, weightings={}).correct(factors, sweeps=1)
     assert found.after <= found.before
     assert found.before == pytest.approx(0, abs=1e-6)
     if not found.changed:
@@ -151,7 +151,7 @@ def test_a_pass_that_loses_on_held_out_samples_is_not_taken(network):
     good = fitted(model, calib, PLANS[0])
     # Three samples cannot say better than 512 what the layers read.
     few = Dataset({"x": calib.inputs["x"][:4]}, None)
-    found = Corrector(model, few, metrics={}).correct(good)
+    found = Corrector(model, few, weightings={}).correct(good)
     assert found.after <= found.before
     assert found.changed or all(found.factors[name] is good[name] for name in good)
 

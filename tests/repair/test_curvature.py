@@ -1,4 +1,4 @@
-"""Output metrics against the analytic formula and against finite differences in float64."""
+"""Output weightings against the analytic formula and against finite differences in float64."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from lrfdse.errors import InputError
 from lrfdse.model.data import Dataset, random_data
 from lrfdse.model.graph import load_model
 from lrfdse.model.runtime import Runtime
-from lrfdse.quality.divergence import divergences, scores_of, softmax, spread
-from lrfdse.repair.curvature import Tail, output_metrics
+from lrfdse.quality.divergence import divergences, evenly_spread, scores_of, softmax
+from lrfdse.repair.curvature import DownstreamModel, compute_weightings
 
 RNG = np.random.default_rng(5)
 W1, B1 = RNG.normal(size=(8, 12)).astype(np.float32) / 3, RNG.normal(size=8).astype(np.float32) / 3
@@ -42,9 +42,9 @@ def data(count=60, seed=1):
 
 
 @pytest.mark.parametrize("loss", ["softmax", "squared"])
-def test_relu_network_has_the_analytic_metric(make, loss):
+def test_relu_network_has_the_analytic_weighting(make, loss):
     samples = data()
-    found = output_metrics(load_model(make(network("Relu"), WEIGHTS)), samples, loss=loss)
+    found = compute_weightings(load_model(make(network("Relu"), WEIGHTS)), samples, loss=loss)
     a = samples.inputs["x"].astype(np.float64) @ W1.T + B1
     slope = W2[None] * (a > 0)[:, None, :]
     f = curvature(np.maximum(a, 0) @ W2.T + B2, loss)
@@ -58,7 +58,7 @@ def test_relu_network_has_the_analytic_metric(make, loss):
 
 def test_smooth_network_agrees_with_central_differences_in_float64(make):
     samples = data(20)
-    found = output_metrics(load_model(make(network("Tanh"), WEIGHTS)), samples)["v1"]
+    found = compute_weightings(load_model(make(network("Tanh"), WEIGHTS)), samples)["v1"]
     a = samples.inputs["x"].astype(np.float64) @ W1.T + B1
     slope = np.stack([(np.tanh(a + h) - np.tanh(a - h)) @ W2.T / 2e-5 for h in 1e-5 * np.eye(8)], axis=-1)
     f = curvature(np.tanh(a) @ W2.T + B2, "softmax")
@@ -66,16 +66,16 @@ def test_smooth_network_agrees_with_central_differences_in_float64(make):
     np.testing.assert_allclose(found, wanted, atol=0.03 * np.abs(wanted).max())
 
 
-def test_probabilities_have_the_metric_of_their_logits(make):
-    one = output_metrics(load_model(make(network("Tanh"), WEIGHTS)), data())
-    other = output_metrics(load_model(make(network("Tanh", chances=True), WEIGHTS, name="p.onnx")), data())
+def test_probabilities_have_the_weighting_of_their_logits(make):
+    one = compute_weightings(load_model(make(network("Tanh"), WEIGHTS)), data())
+    other = compute_weightings(load_model(make(network("Tanh", chances=True), WEIGHTS, name="p.onnx")), data())
     for name in ("v1", "v2"):
         np.testing.assert_allclose(other[name], one[name], atol=0.01 * np.abs(one[name]).max())
 
 
-def test_a_metric_predicts_what_a_small_change_costs(make):
+def test_a_weighting_predicts_what_a_small_change_costs(make):
     model, samples = load_model(make(network("Relu"), WEIGHTS)), data(200)
-    metric = output_metrics(model, samples, samples=200)["v1"]
+    weighting = compute_weightings(model, samples, samples=200)["v1"]
     change = np.random.default_rng(0).normal(size=8) * 0.02
     a = samples.inputs["x"].astype(np.float64) @ W1.T + B1
 
@@ -83,7 +83,7 @@ def test_a_metric_predicts_what_a_small_change_costs(make):
         return (np.maximum(a, 0) @ W2.T + B2)[:, None, :]
 
     cost = divergences(scores(a + change), scores(a), "softmax").mean()
-    assert cost == pytest.approx(change @ metric @ change / 2, rel=0.1)
+    assert cost == pytest.approx(change @ weighting @ change / 2, rel=0.1)
 
 
 def test_rows_of_one_sample_add_up(make):
@@ -91,7 +91,7 @@ def test_rows_of_one_sample_add_up(make):
         "g (float[n, 4, 12] x) => (float[n, 8] y) { a = MatMul (x, w)  y = ReduceMean <axes = [1], keepdims = 0> (a) }"
     )
     x = np.random.default_rng(2).normal(size=(400, 4, 12)).astype(np.float32)
-    found = output_metrics(
+    found = compute_weightings(
         load_model(make(text, {"w": np.ascontiguousarray(W1.T)})), Dataset({"x": x}, None), loss="squared", samples=400
     )["w"]
     # Every row has the derivative I / 4, so four rows give I / 4.
@@ -102,7 +102,7 @@ def test_uses_of_a_shared_weight_add_up(make):
     square = (W1[:, :8] / 2).astype(np.float32)
     text = "g (float[n, 8] x) => (float[n, 8] y) { a = MatMul (x, w)  h = Tanh (a)  y = MatMul (h, w) }"
     x = np.random.default_rng(2).normal(size=(30, 8)).astype(np.float32)
-    found = output_metrics(load_model(make(text, {"w": square})), Dataset({"x": x}, None), loss="squared")["w"]
+    found = compute_weightings(load_model(make(text, {"w": square})), Dataset({"x": x}, None), loss="squared")["w"]
     a = x.astype(np.float64) @ square
     slope = square.T[None] * (1 - np.tanh(a) ** 2)[:, None, :]
     wanted = np.eye(8) + np.einsum("sku,skv->uv", slope, slope) / len(a)
@@ -112,7 +112,7 @@ def test_uses_of_a_shared_weight_add_up(make):
 def test_features_on_the_last_axis_but_one(make):
     text = """g (float[n, 12, 1] x) => (float[n, 5, 1] y) { a = MatMul (v, x)  h = Tanh (a)  y = MatMul (u, h) }"""
     x = np.random.default_rng(2).normal(size=(30, 12, 1)).astype(np.float32)
-    found = output_metrics(load_model(make(text, {"v": W1, "u": W2})), Dataset({"x": x}, None), loss="squared")
+    found = compute_weightings(load_model(make(text, {"v": W1, "u": W2})), Dataset({"x": x}, None), loss="squared")
     slope = W2[None] * (1 - np.tanh(x[:, :, 0].astype(np.float64) @ W1.T) ** 2)[:, None, :]
     wanted = np.einsum("sku,skv->uv", slope, slope) / len(x)
     np.testing.assert_allclose(found["v"], wanted, atol=0.03 * np.abs(wanted).max())
@@ -120,33 +120,35 @@ def test_features_on_the_last_axis_but_one(make):
 
 def test_a_fixed_batch_gives_the_same(make):
     fixed = network("Tanh").replace("float[n,", "float[20,")
-    one = output_metrics(load_model(make(network("Tanh"), WEIGHTS)), data(40))["v1"]
-    other = output_metrics(load_model(make(fixed, WEIGHTS, name="fixed.onnx")), data(40))["v1"]
+    one = compute_weightings(load_model(make(network("Tanh"), WEIGHTS)), data(40))["v1"]
+    other = compute_weightings(load_model(make(fixed, WEIGHTS, name="fixed.onnx")), data(40))["v1"]
     np.testing.assert_allclose(other, one, rtol=1e-2, atol=1e-3 * np.abs(one).max())
 
 
 def test_the_jacobian_of_given_values(make):
     path = make(network("Tanh"), WEIGHTS)
     model = load_model(path)
-    tail = Tail(model.original, model.sites["v1"][0], "y", "softmax", np.dtype(np.float32), Runtime(), True)
-    assert not tail.direct
+    downstream = DownstreamModel(
+        model.original, model.sites["v1"][0], "y", "softmax", np.dtype(np.float32), Runtime(), True
+    )
+    assert not downstream.direct
     values = np.random.default_rng(3).normal(size=(7, 8)).astype(np.float32)
     wanted = W2[None] * (1 - np.tanh(values.astype(np.float64)) ** 2)[:, None, :]
-    found = tail.jacobian(values, {}, np.random.default_rng(0))
+    found = downstream.jacobian(values, {}, np.random.default_rng(0))
     assert found.shape == (7, 1, 5, 8)
     np.testing.assert_allclose(found[:, 0], wanted, atol=0.02)
 
 
 def test_what_costs_too_much_is_absent(make):
     model = load_model(make(network("Relu"), WEIGHTS))
-    assert set(output_metrics(model, data(), budget=100.0)) == {"v2"}
+    assert set(compute_weightings(model, data(), budget=100.0)) == {"v2"}
 
 
 def test_an_output_without_numbers_is_refused(make):
     text = "g (float[n, 12] x) => (int64[n, 1] y) { a = MatMul (x, w)  y = ArgMax <axis = 1> (a) }"
     model = load_model(make(text, {"w": np.ascontiguousarray(W1.T)}))
     with pytest.raises(InputError, match="floating point"):
-        output_metrics(model, random_data(model.inputs, 4, 0))
+        compute_weightings(model, random_data(model.inputs, 4, 0))
 
 
 def test_divergence_against_its_definition():
@@ -159,6 +161,6 @@ def test_divergence_against_its_definition():
 
 
 def test_spread_takes_samples_from_all_over():
-    few = spread(Dataset({"x": np.arange(100)}, np.arange(100)), 7)
+    few = evenly_spread(Dataset({"x": np.arange(100)}, np.arange(100)), 7)
     assert few.count == 7 and few.inputs["x"].tolist() == few.labels.tolist()
     assert few.inputs["x"][0] == 0 and few.inputs["x"][-1] > 80 and len(set(few.inputs["x"])) == 7

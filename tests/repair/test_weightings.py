@@ -12,20 +12,20 @@ import pytest
 from onnx import numpy_helper
 
 from lrfdse.base.store import Store
-from lrfdse.explore.inputs import settings_for
-from lrfdse.explore.layers.fits import found_fits, open_fits, packed, unpacked
+from lrfdse.explore.layers.fits import FitRequest, FoundFits, data_key, open_fits
 from lrfdse.explore.plans.proxy import power_curve
 from lrfdse.explore.plans.stages import told_apart
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import packed, unpacked
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
 from lrfdse.model.runtime import Runtime
-from lrfdse.quality.divergence import Divergences, loss_of, told
+from lrfdse.quality.divergence import Divergences, loss_of, output_information
 from lrfdse.repair.corrections import Corrections
 from lrfdse.repair.moments import moments
-from lrfdse.repair.weightings import layer_metrics, metrics_key
+from lrfdse.repair.weightings import output_weightings, weightings_key
 from lrfdse.search.plans.knapsack import plans
 from lrfdse.search.plans.spread import spread
 from lrfdse.search.plans.tables import Choice, LayerTable
@@ -78,7 +78,7 @@ def chain(tmp_path):
     return load_model(path), Dataset({"x": x}, None), weights, biases, x.astype(np.float64)
 
 
-def metric_of(tail, scores):
+def weighting_of(tail, scores):
     """Return the mean of J^T F J of a linear tail."""
     p = softmax(scores)
     fisher = np.einsum("sk,kl->kl", p, np.eye(p.shape[1])) / len(p) - p.T @ p / len(p)
@@ -87,19 +87,19 @@ def metric_of(tail, scores):
 
 def test_the_loss_of_zero_cores_is_the_second_order_estimate(chain):
     _, _, (w1, w2, w3), biases, x = chain
-    metric = metric_of(w3 @ w2, forward([w1, w2, w3], biases, x))
+    weighting = weighting_of(w3 @ w2, forward([w1, w2, w3], biases, x))
     centred = x - x.mean(axis=0)
-    fitter = Fitter(w1, moments(chain[0], chain[1], ["w1"])["w1"], metric=metric)
+    fitter = Fitter(w1, moments(chain[0], chain[1], ["w1"])["w1"], weighting=weighting)
     shape = Factorization.parse("tt:m=4x5,n=6x4,r=3", 20, 24)
     zero = fitter.measured(shape, tuple(np.zeros(s) for s in shape.core_shapes))
     lost = -centred @ w1.T
-    by_hand = 0.5 * np.mean([d @ metric @ d for d in lost])
+    by_hand = 0.5 * np.mean([d @ weighting @ d for d in lost])
     assert zero.loss == pytest.approx(by_hand, rel=1e-6)
     fitted = fitter.fit(shape)
     lost = centred @ (dense_weight(fitted.cores) - w1).T
-    assert fitted.loss == pytest.approx(0.5 * np.mean([d @ metric @ d for d in lost]), rel=1e-6)
+    assert fitted.loss == pytest.approx(0.5 * np.mean([d @ weighting @ d for d in lost]), rel=1e-6)
     assert fitter.fit(Factorization.dense(20, 24)).loss == 0.0
-    assert Fitter(w1, metric=metric).fit(shape).loss is None
+    assert Fitter(w1, weighting=weighting).fit(shape).loss is None
     assert Fitter(w1, moments(chain[0], chain[1], ["w1"])["w1"]).fit(shape).loss is None
 
 
@@ -110,12 +110,12 @@ def test_estimated_losses_of_layers_are_in_one_unit_and_add_up(chain):
     reference = forward(weights, biases, x)
     rng = np.random.default_rng(7)
     seen = moments(model, data, ["w1", "w2"])
-    metrics = {"w1": metric_of(w3 @ w2, reference), "w2": metric_of(w3, reference)}
+    weightings = {"w1": weighting_of(w3 @ w2, reference), "w2": weighting_of(w3, reference)}
     estimates, losses, changed = [], [], []
     for k, weight in enumerate((w1, w2)):
         name = f"w{k + 1}"
         moved = weight + 0.01 * rng.normal(size=weight.shape)
-        factors = Fitter(weight, seen[name], metric=metrics[name]).measured(
+        factors = Fitter(weight, seen[name], weighting=weightings[name]).measured(
             Factorization.parse(f"svd:r={min(weight.shape)}", *weight.shape), _svd_cores(moved)
         )
         own, shifts = list(weights), [b.copy() for b in biases]
@@ -154,7 +154,7 @@ def test_the_divergence_of_a_layer_alone(chain, loss):
 
 
 def test_a_model_whose_outputs_are_constant_tells_nothing():
-    assert told(np.ones((4, 1, 3)), "softmax") == told(np.ones((4, 1, 3)), "squared") == 1.0
+    assert output_information(np.ones((4, 1, 3)), "softmax") == output_information(np.ones((4, 1, 3)), "squared") == 1.0
 
 
 def test_a_layer_that_matters_little_is_compressed_first(tmp_path):
@@ -174,11 +174,11 @@ def test_a_layer_that_matters_little_is_compressed_first(tmp_path):
     x, z = (rng.normal(size=(400, 16)).astype(np.float32) for _ in range(2))
     original, data = load_model(path), Dataset({"x": x, "z": z}, None)
     assert loss_of(original, data, True) == "squared"
-    metrics = layer_metrics(original, data, ["u", "v"], "squared", Store(tmp_path / "cache"))
+    weightings = output_weightings(original, data, ["u", "v"], "squared", Store(tmp_path / "cache"))
     seen = moments(original, data, ["u", "v"])
     options = {}
     for name in ("u", "v"):
-        fitter = Fitter(original.weight(name), seen[name], metric=metrics[name])
+        fitter = Fitter(original.weight(name), seen[name], weighting=weightings[name])
         options[name] = [fitter.fit(Factorization.svd(16, 16, rank)) for rank in range(1, 8)]
     lost = Divergences(original, data, "squared")
     reference = x @ u + z @ v
@@ -211,27 +211,21 @@ def test_a_layer_that_matters_little_is_compressed_first(tmp_path):
     assert true(chosen(lambda _, f: f.output_error**2)) > 2 * best
 
 
-def settings_of(folder, cache, **more):
-    return settings_for(folder, "host", cache=cache, **more)
-
-
-def test_fits_with_a_metric_are_kept_under_keys_of_their_own(chain, tmp_path):
+def test_fits_with_a_weighting_are_kept_under_keys_of_their_own(chain, tmp_path):
     model, data, *_ = chain
     shape, names = Factorization.svd(16, 20, 3), ["w1", "w2"]
-    classes = settings_of(tmp_path, tmp_path / "cache")
-    numbers = dataclasses.replace(classes, metric="mse")
+    requests = [FitRequest("auto", loss=loss) for loss in ("softmax", "squared")]
     cache = Store(tmp_path / "cache")
     layer = model.layer("w2")
-    one, other = (open_fits(s, model, data, names, cache).factors(layer, shape) for s in (classes, numbers))
+    one, other = (open_fits(each, model, data, names, cache).factors(layer, shape) for each in requests)
     assert one.loss is not None and other.loss is not None
     assert not np.allclose(dense_weight(one.cores), dense_weight(other.cores), atol=1e-4)
-    assert metrics_key(model, data, "softmax") != metrics_key(model, data, "squared")
+    assert weightings_key(model, data, "softmax") != weightings_key(model, data, "squared")
 
     def never():
         raise AssertionError("what is kept was fitted again")
 
-    found = found_fits(classes, model, data, names, cache)
-    found._open = never
+    found = FoundFits(never, names, "auto", data_key(model, data), cache, weightings_key(model, data, "softmax"))
     again = found.factors(layer, shape)
     assert again.loss == one.loss
     np.testing.assert_array_equal(again.cores[0], one.cores[0])
@@ -239,24 +233,23 @@ def test_fits_with_a_metric_are_kept_under_keys_of_their_own(chain, tmp_path):
 
 def test_weights_alone_have_no_losses(chain, tmp_path):
     model, _, *_ = chain
-    fits = open_fits(settings_of(tmp_path, tmp_path), model, None, ["w2"], Store(tmp_path))
-    assert fits.metrics == {}
+    fits = open_fits(FitRequest("auto"), model, None, ["w2"], Store(tmp_path))
+    assert fits.weightings == {}
     assert fits.factors(model.layer("w2"), Factorization.svd(16, 20, 3)).loss is None
 
 
-def test_metrics_are_computed_once(chain, tmp_path, monkeypatch):
+def test_weightings_are_computed_once(chain, tmp_path, monkeypatch):
     model, data, *_ = chain
     cache = Store(tmp_path / "cache")
-    first = layer_metrics(model, data, ["w1"], "softmax", cache)
-    monkeypatch.setattr("lrfdse.repair.curvature.output_metrics", None)
-    np.testing.assert_array_equal(layer_metrics(model, data, ["w1"], "softmax", cache)["w1"], first["w1"])
-    monkeypatch.setattr("lrfdse.repair.weightings.MOST_OUTPUTS", 4)
-    assert layer_metrics(model, data, ["w2"], "softmax", cache) == {}
+    first = output_weightings(model, data, ["w1"], "softmax", cache)
+    monkeypatch.setattr("lrfdse.repair.curvature.compute_weightings", None)
+    np.testing.assert_array_equal(output_weightings(model, data, ["w1"], "softmax", cache)["w1"], first["w1"])
+    assert output_weightings(model, data, ["w2"], "softmax", cache, most_outputs=4) == {}
 
 
 def test_losses_survive_the_cache(chain):
     model, data, weights, *_ = chain
-    factors = Fitter(weights[1], moments(model, data, ["w2"])["w2"], metric=np.eye(16)).fit(
+    factors = Fitter(weights[1], moments(model, data, ["w2"])["w2"], weighting=np.eye(16)).fit(
         Factorization.svd(16, 20, 3)
     )
     again = unpacked(factors.factorization, packed(factors))
@@ -323,6 +316,5 @@ def test_a_shared_weight_counts_once_a_use_where_samples_are_chosen(tmp_path, mo
 def test_a_shared_weight_counts_once_a_use_where_corrections_are_priced(samples, cheap, tmp_path):
     # 64 x 64, two uses of 8 rows, 2 FLOPs a multiply-accumulate: 131,072 FLOPs a sample, of 1e11 that are cheap.
     model = tied(tmp_path / "model.onnx", 64, 8)
-    settings = settings_of(tmp_path, tmp_path)
-    found = Corrections(settings, model, SimpleNamespace(count=samples), None, Store(tmp_path))
+    found = Corrections(model, SimpleNamespace(count=samples), None, Store(tmp_path), loss="squared")
     assert found.always is cheap

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.errors import InputError
 from lrfdse.search.plans.monotone import MonotoneFit
 
 pairs = st.lists(st.tuples(st.integers(1, 12), st.integers(-20, 40)), min_size=1, max_size=12)
@@ -56,5 +55,5 @@ def test_nothing_measured_predicts_nothing():
 
 @pytest.mark.parametrize(("errors", "losses"), [([1.0], []), ([0.0], [1.0]), ([-1.0], [1.0]), ([1.0], [np.nan])])
 def test_points_that_are_none(errors, losses):
-    with pytest.raises(InputError):
+    with pytest.raises(ValueError, match="loss"):
         MonotoneFit.of(errors, losses)

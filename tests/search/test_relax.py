@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.errors import InputError
 from lrfdse.search.plans.relax import relax
 from lrfdse.search.plans.tables import Choice, LayerTable
 
@@ -91,5 +90,5 @@ def test_choices_without_predicted_error_are_relaxed_too():
 
 
 def test_an_unknown_choice():
-    with pytest.raises(InputError, match="layer a has no choice"):
+    with pytest.raises(ValueError, match="layer a has no choice"):
         relax({"a": "svd:r=99"}, TABLES, Loss(), 0.1)

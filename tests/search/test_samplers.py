@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from lrfdse.errors import InputError, ToolError
-from lrfdse.search.plans.tables import Choice, LayerTable
+from lrfdse.search.plans.tables import Choice, LayerTable, PlanKey
 from lrfdse.search.samplers.builtin import SAMPLERS, open_sampler
-from lrfdse.search.samplers.protocol import Space, Told
-from lrfdse.search.study.queue import Plan
+from lrfdse.search.samplers.protocol import Observation, Space
 
 
 def space(layers: int, choices: int) -> Space:
@@ -28,13 +27,13 @@ def space(layers: int, choices: int) -> Space:
 SMALL = space(2, 5)
 
 
-def told(of: Space, plan: Plan, limit: float = np.inf) -> Told:
+def observation(of: Space, plan: PlanKey, limit: float = np.inf) -> Observation:
     """Costs are additive; the score falls with the square of every layer's place, so good plans are even ones."""
     places = [texts.index(text) for texts, text in zip(of.choices.values(), plan, strict=True)]
     last = len(next(iter(of.choices.values()))) - 1
     score = 1 - sum((p / last) ** 2 for p in places) / len(places)
     cost = 1 + sum(last - p for p in places)
-    return Told(plan, (float(cost), float(cost), score), {"max_params": cost / limit - 1})
+    return Observation(plan, (float(cost), float(cost), score), {"max_params": cost / limit - 1})
 
 
 INSTALLED = [
@@ -44,10 +43,10 @@ INSTALLED = [
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_the_whole_space_is_proposed_once_each(name: str) -> None:
-    propose, past = open_sampler(name).propose, list[Told]()
+    propose, past = open_sampler(name).propose, list[Observation]()
     while plans := propose(SMALL, past, [each.plan for each in past], 1, 4):
         assert len(plans) <= 4
-        past += [told(SMALL, plan) for plan in plans]
+        past += [observation(SMALL, plan) for plan in plans]
         assert len(past) <= SMALL.size
     assert sorted(each.plan for each in past) == sorted(itertools.product(*SMALL.choices.values()))
 
@@ -55,7 +54,7 @@ def test_the_whole_space_is_proposed_once_each(name: str) -> None:
 @pytest.mark.parametrize("name", INSTALLED)
 def test_plans_depend_on_the_past_and_the_seed_alone(name: str) -> None:
     wide = space(4, 9)
-    past = [told(wide, plan) for plan in itertools.islice(wide.plans(), 0, 3000, 97)]
+    past = [observation(wide, plan) for plan in itertools.islice(wide.plans(), 0, 3000, 97)]
     known = [each.plan for each in past]
     first = open_sampler(name).propose(wide, past, known, 3, 5)
     assert len(set(first)) == 5
@@ -71,13 +70,13 @@ def test_what_was_evaluated_leads_to_better_plans_than_chance(name: str) -> None
     """All three objectives agree on one best plan: after as many plans, theirs are nearer to it, over several seeds."""
     wide, gains = space(6, 9), []
 
-    def distance(plan: Plan) -> float:
+    def distance(plan: PlanKey) -> float:
         best = (1, 7, 3, 5, 2, 6)
         places = (texts.index(text) for texts, text in zip(wide.choices.values(), plan, strict=True))
         return float(sum((place - good) ** 2 for place, good in zip(places, best, strict=True)))
 
-    def tell(plans: list[Plan]) -> list[Told]:
-        return [Told(plan, (1 + distance(plan), 1 + distance(plan), -distance(plan))) for plan in plans]
+    def tell(plans: list[PlanKey]) -> list[Observation]:
+        return [Observation(plan, (1 + distance(plan), 1 + distance(plan), -distance(plan))) for plan in plans]
 
     for seed in range(4):
         start = tell(open_sampler("random").propose(wide, [], [], seed, 20))
@@ -98,10 +97,10 @@ def test_constraints_draw_proposals_to_what_is_allowed(name: str) -> None:
     def share(limit: float) -> float:
         allowed = total = 0
         for seed in range(3):
-            past = [told(wide, plan, limit) for plan in open_sampler("random").propose(wide, [], [], seed, 25)]
+            past = [observation(wide, plan, limit) for plan in open_sampler("random").propose(wide, [], [], seed, 25)]
             for _ in range(8):
                 plans = open_sampler(name).propose(wide, past, [each.plan for each in past], seed, 5)
-                found = [told(wide, plan, limit) for plan in plans]
+                found = [observation(wide, plan, limit) for plan in plans]
                 past += found
                 allowed += sum(each.values[1] <= 20 for each in found)
                 total += len(found)

@@ -44,11 +44,10 @@ def test_unusable_storage_is_one_line_without_credentials(url: str, error: type[
     assert caught.value.__cause__ is None or "hunter2" not in str(caught.value.__cause__)
 
 
-def test_a_proxy_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_does_not_answer_is_said() -> None:
     pytest.importorskip("grpc")
-    monkeypatch.setattr("lrfdse.search.study.storage._CONNECT", 0.3)
-    with pytest.raises(ToolError, match="no gRPC proxy answers"):
-        open_storage("grpc://127.0.0.1:1")
+    with pytest.raises(ToolError, match=r"no gRPC proxy answers there within 0\.3 s"):
+        open_storage("grpc://127.0.0.1:1", connect=0.3)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from lrfdse.errors import InputError
 from lrfdse.search.study.opening import check_study, join_study, open_study
 from lrfdse.search.study.queue import Proposal, Queue
-from lrfdse.search.study.storage import open_storage
-from lrfdse.search.study.study import METRICS, Study
+from lrfdse.search.study.storage import close_storage, open_storage
+from lrfdse.search.study.study import OBJECTIVES, Study
 from lrfdse.search.study.urls import sqlite_url
 
 CHOICES = {"fc1": ("dense", "svd:r=8", "svd:r=4", "tt:m=2x5,n=5x2,r=3"), "fc2": ("dense", "svd:r=2", "svd:r=1")}
@@ -82,7 +83,7 @@ def test_plain_optuna_reads_the_study(place: Place) -> None:
         broken = {"max_params": 0.5 if proposal.origin == "dense" else -0.1}
         study.tell(proposal, *evaluate(proposal.texts), {"flops": 7}, broken)
     read = plain(place)
-    assert read.metric_names == list(METRICS)
+    assert read.metric_names == list(OBJECTIVES)
     assert [d.name for d in read.directions] == ["MINIMIZE", "MINIMIZE", "MAXIMIZE"]
     first, second = read.trials
     assert first.params == DENSE
@@ -357,16 +358,16 @@ def test_trials_that_others_add_to_the_study_are_left_alone(place: Place) -> Non
 
 def test_bad_plans_and_values_are_refused(file: Place) -> None:
     study = opened(file)
-    with pytest.raises(InputError, match="no layer 'fc7'"):
+    with pytest.raises(ValueError, match="no layer 'fc7'"):
         study.enqueue({"fc7": "dense"}, "dense")
-    with pytest.raises(InputError, match="no choice 'svd:r=99'"):
+    with pytest.raises(ValueError, match="no choice 'svd:r=99'"):
         study.enqueue({"fc1": "svd:r=99"}, "dense")
     study.enqueue(DENSE, "dense")
     proposal = study.take()
     assert proposal is not None
-    with pytest.raises(InputError, match="finite objectives"):
+    with pytest.raises(ValueError, match="must be finite"):
         study.tell(proposal, float("nan"), 1, 0.5)
-    with pytest.raises(InputError, match="`dense` among them"):
+    with pytest.raises(ValueError, match="'dense' among them"):
         open_study(file.url, "x", {"fc1": ("svd:r=1",)}, identity=IDENTITY)
 
 
@@ -390,6 +391,17 @@ def test_nothing_is_pickled(file: Place) -> None:
     assert not any(isinstance(cell, bytes) for cell in cells)
 
 
+def trial_id(storage: BaseStorage, place: Place, number: int) -> int:
+    return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(place.name), number)
+
+
+def sign(place: Place, number: int, worker: str) -> None:
+    """Have a running trial signed by another process."""
+    storage = open_storage(place.url)
+    storage.set_trial_user_attr(trial_id(storage, place, number), "worker", worker)
+    close_storage(storage)
+
+
 @pytest.mark.slow
 def test_signs_of_life_from_another_machine_are_judged_by_ones_own_clock(
     place: Place, monkeypatch: pytest.MonkeyPatch
@@ -399,10 +411,10 @@ def test_signs_of_life_from_another_machine_are_judged_by_ones_own_clock(
 
     study = opened(place, grace=2.0)
     study.enqueue(DENSE, "dense")
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("lrfdse.search.study.workers._machine", lambda: "feedbeef")
-        other = joined(place, grace=2.0)
-        assert other.take() is not None
+    other = joined(place, grace=2.0)
+    taken = other.take()
+    assert taken is not None
+    sign(place, taken.number, "elsewhere:1:feedbeef.1")
     monkeypatch.setattr("time.time", lambda: 0.0)
     deadline = time.monotonic() + 4
     while time.monotonic() < deadline:
@@ -422,7 +434,7 @@ def test_a_trial_that_nobody_signed_is_given_time(file: Place, monkeypatch: pyte
     study = opened(file)
     study.enqueue(DENSE, "dense")
     storage = open_storage(file.url)
-    storage.set_trial_state_values(plain(file).trials[0]._trial_id, TrialState.RUNNING)
+    storage.set_trial_state_values(trial_id(storage, file, 0), TrialState.RUNNING)
     assert study.reclaim() == []
     later = __import__("time").monotonic() + 10
     monkeypatch.setattr("time.monotonic", lambda: later)
@@ -438,5 +450,5 @@ def test_process_numbers_that_are_used_again_do_not_count_as_alive(file: Place) 
     signed = number.user_attrs["worker"]
     host, _, rest = signed.partition(":")
     again = f"{host}:1:{rest.partition(':')[2]}"
-    open_storage(file.url).set_trial_user_attr(number._trial_id, "worker", again)
+    sign(file, number.number, again)
     assert study.reclaim() == [("dense", "dense")]

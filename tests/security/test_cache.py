@@ -29,7 +29,7 @@ def npz(**arrays):
 def bomb():
     """An archive of a thousandth of what it unpacks to."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, core0=np.zeros(1 << 20), errors=np.zeros(3), metric=np.zeros((4, 4)))
+    np.savez_compressed(buffer, core0=np.zeros(1 << 20), errors=np.zeros(3), weighting=np.zeros((4, 4)))
     return buffer.getvalue()
 
 
@@ -39,7 +39,7 @@ def boast():
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name in ("core0", "core1", "errors", "metric", "0.core0"):
+        for name in ("core0", "core1", "errors", "weighting", "0.core0"):
             archive.writestr(f"{name}.npy", header.getvalue())
     return buffer.getvalue()
 
@@ -56,7 +56,7 @@ ARRAYS = [
     boast(),
 ]
 ARRAYS += [
-    npz(**{"metric": np.full((2, 3), np.nan), "0.core0": np.zeros(1), "0.errors": np.zeros(1), "48x1": np.zeros(2)})
+    npz(**{"weighting": np.full((2, 3), np.nan), "0.core0": np.zeros(1), "0.errors": np.zeros(1), "48x1": np.zeros(2)})
 ]
 
 
@@ -135,7 +135,7 @@ def test_a_run_on_a_spoilt_cache_finds_the_same(small_folder, small_space, tmp_p
     shutil.copytree(cache / "kernels", kernels)
     for place in range(max(len(JSON), len(ARRAYS))):
         kinds = spoil(cache, JSON[place % len(JSON)], ARRAYS[place % len(ARRAYS)])
-        assert kinds >= {"counts", "fronts", "spectra", "spectrum", "fits", "metrics", "corrections", "sensitivity"}
+        assert kinds >= {"counts", "fronts", "spectra", "spectrum", "fits", "weightings", "corrections", "sensitivity"}
         if place:
             shutil.copytree(kernels, cache / "kernels", dirs_exist_ok=True)
         assert designs(tmp_path / f"again{place}") == first

@@ -12,7 +12,7 @@ from lrfdse.base.files import open_regular, read_regular, sole_writer, write_ato
 from lrfdse.base.log import NAME, failures_logged, last_run, logged
 from lrfdse.calibrate.record import read_record
 from lrfdse.cli import run
-from lrfdse.deploy.folders import design_folder, manifest, mark, remove_other_designs
+from lrfdse.deploy.folders import DESIGNS, design_folder, manifest, mark, remove_other_designs
 from lrfdse.errors import InputError, ToolError
 from lrfdse.results.folder import check_output
 from lrfdse.results.read import read_document
@@ -157,7 +157,7 @@ def test_what_an_earlier_version_logged_is_ours(folder):
 
 def written(output, identity, *, exported=False, names=("model.onnx", "kernels/fc1.o")):
     """Make a design as lrfdse writes it."""
-    folder = design_folder(output, identity)
+    folder = design_folder(output / DESIGNS, identity)
     mark(folder, names, exported=exported)
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
@@ -171,7 +171,7 @@ def test_a_rerun_removes_what_explorations_kept_and_nothing_that_was_exported(fo
     written(folder, "exported", exported=True)
     written(folder, "both", exported=True)
     written(folder, "both")
-    remove_other_designs(folder, ["kept"])
+    remove_other_designs(folder / DESIGNS, ["kept"])
     assert sorted(path.name for path in (folder / "designs").iterdir()) == ["both", "exported", "kept"]
     assert (folder / "designs" / "both" / "kernels" / "fc1.o").read_text() == "both"
 
@@ -184,7 +184,7 @@ def test_files_of_others_in_a_design_stay_where_ours_go(folder):
     theirs.mkdir()
     (theirs / "plan.json").write_text("{}")
     (theirs / "thesis.txt").write_text("mine")
-    remove_other_designs(folder, [])
+    remove_other_designs(folder / DESIGNS, [])
     left = sorted(
         str(path.relative_to(folder / "designs")) for path in (folder / "designs").rglob("*") if path.is_file()
     )
@@ -197,27 +197,27 @@ def test_a_manifest_names_nothing_outside_of_its_folder(name, folder, victim):
     (folder / "designs" / "victim.txt").write_text("thesis")
     (old / ".lrfdse.json").write_text(json.dumps({"kept_by": "explore", "files": ["model.onnx", name]}))
     assert manifest(old) is None
-    remove_other_designs(folder, [])
+    remove_other_designs(folder / DESIGNS, [])
     assert (old / "model.onnx").exists() and (folder / "designs" / "victim.txt").exists() and victim.exists()
 
 
 def test_links_among_designs_are_not_followed(folder, tmp_path):
     outside = written(tmp_path / "elsewhere", "old")
     (folder / "designs").symlink_to(outside.parent)
-    remove_other_designs(folder, [])
+    remove_other_designs(folder / DESIGNS, [])
     with pytest.raises(InputError, match="designs: cannot be written: a link"):
-        design_folder(folder, "new")
+        design_folder(folder / DESIGNS, "new")
     (folder / "designs").unlink()
     (folder / "designs").mkdir()
     (folder / "designs" / "old").symlink_to(outside)
-    remove_other_designs(folder, [])
+    remove_other_designs(folder / DESIGNS, [])
     with pytest.raises(InputError, match="old: cannot be written: a link"):
-        design_folder(folder, "old")
+        design_folder(folder / DESIGNS, "old")
     inner = written(folder, "inner")
     (inner / "kernels" / "fc1.o").unlink()
     (inner / "kernels").rmdir()
     (inner / "kernels").symlink_to(outside / "kernels")
-    remove_other_designs(folder, [])
+    remove_other_designs(folder / DESIGNS, [])
     assert sorted(path.name for path in outside.rglob("*")) == [".lrfdse.json", "fc1.o", "kernels", "model.onnx"]
 
 

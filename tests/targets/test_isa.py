@@ -20,6 +20,7 @@ from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.header import c_header
 from lrfdse.kernels.schedules import schedules
 from lrfdse.meters.mca import CoreModel
 from lrfdse.meters.scheduling import self_test
@@ -27,6 +28,7 @@ from lrfdse.targets.catalog import load_target
 from lrfdse.targets.isa import REGISTRY, instruction_set, names
 from lrfdse.targets.isa.classes import INTEGER
 from lrfdse.targets.isa.code import Instruction, Registers
+from lrfdse.targets.isa.needs import Needs
 from lrfdse.testing.isa import InstructionSetContract
 
 PACKAGE = Path(lrfdse.__file__).parent
@@ -78,6 +80,17 @@ class TestX86(InstructionSetContract):
         ({"sequence": lambda texts, vtype: ()}, "sequences_keep_the_text_and_hints_are_lines"),
         ({"hints": lambda sequence: ("two\nlines",)}, "sequences_keep_the_text_and_hints_are_lines"),
         ({"zig": "aarch64-linux-musl"}, "zig_links_what_llvm_compiles"),
+        *(
+            ({"needs": lambda cpu, features, lanes, made=made: made}, "needs_are_words_and_c_of_its_own")
+            for made in (
+                Needs("much", "", "defined(__riscv)", ["return 1;"]),
+                Needs("Much.", "Nothing */ of it.", "defined(__riscv)", ["return 1;"]),
+                Needs("Much.", "", "defined(__arm__)", ["return 1;"]),
+                Needs("Much.", "", "1", ["return 1;"]),
+                Needs("Much.", "", "defined(__riscv)", ["return unknown;"]),
+                Needs("Much.", "", "defined(__riscv)", ["return 1;"], ["#if defined(__riscv)", "#error", "#endif"]),
+            )
+        ),
     ],
 )
 def test_the_contract_refuses_what_is_wrong(change, method):
@@ -121,6 +134,7 @@ def test_a_fifth_set_is_one_object_and_a_target_file(fifth, tmp_path):
     assert kernel_text("fc1", made, target) == kernel_text("fc1", usual, known)
     assert self_test(CoreModel.of(target)) == self_test(CoreModel.of(known))
     assert program_data([], target, {}) == program_data([], known, {})
+    assert c_header(dataclasses.replace(made, target=known.name), target) == c_header(usual, known)
 
 
 def test_a_plug_in_brings_a_set_with_one_module(tmp_path):

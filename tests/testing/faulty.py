@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 
-from lrfdse.board.transport import RUNNERS, Ended
+from lrfdse.board.transport import RUNNERS, ProcessResult
 from lrfdse.factorize.methods import METHODS
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS
@@ -47,11 +47,11 @@ class Noisy:
         return tuple(core * (1 + 1e-12 * self.draw.standard_normal()) for core in found)
 
 
-def forgetful(space, told, known, seed, count):
+def forgetful(space, observed, known, seed, count):
     return list(space.plans())[:count]
 
 
-def moody(space, told, known, seed, count):
+def moody(space, observed, known, seed, count):
     left = [plan for plan in space.plans() if plan not in known]
     return random.SystemRandom().sample(left, min(count, len(left)))
 
@@ -69,7 +69,7 @@ class Deaf:
         pass
 
     def run(self, program, arguments=(), timeout=600.0):
-        return Ended(0, RUNNERS.get("command")("{program}").run(program, timeout=timeout).output, "")
+        return ProcessResult(0, RUNNERS.get("command")("{program}").run(program, timeout=timeout).output, "")
 
 
 class Trusting(METERS.get("model")):

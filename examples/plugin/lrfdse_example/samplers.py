@@ -5,22 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 
-from lrfdse.search.samplers.protocol import Sampler, Space, Told
-from lrfdse.search.study.queue import Plan
+from lrfdse.search.plans.tables import PlanKey
+from lrfdse.search.samplers.protocol import Observation, Sampler, Space
 
 PARENTS = 4
 TRIES = 20
 """For each plan that is wanted, before the rest of the space is walked through."""
 
 
-def propose(space: Space, told: Sequence[Told], known: Collection[Plan], seed: int, count: int) -> list[Plan]:
+def propose(
+    space: Space, observed: Sequence[Observation], known: Collection[PlanKey], seed: int, count: int
+) -> list[PlanKey]:
     """Return at most `count` plans that are not in `known`; equal arguments give equal plans."""
-    draw = random.Random(f"{seed} {len(told)} {len(known)}")
+    draw = random.Random(f"{seed} {len(observed)} {len(known)}")
     choices = list(space.choices.values())
-    parents = sorted(told, key=lambda each: -each.values[2])[:PARENTS]
-    taken, plans = set(known), list[Plan]()
+    parents = sorted(observed, key=lambda each: -each.values[2])[:PARENTS]
+    taken, plans = set(known), list[PlanKey]()
 
-    def take(plan: Plan) -> None:
+    def take(plan: PlanKey) -> None:
         if plan not in taken and len(plans) < count:
             taken.add(plan)
             plans.append(plan)

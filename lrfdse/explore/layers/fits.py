@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.base.events import Event, Listener
-from lrfdse.base.keys import code_key, digest, result_key
+from lrfdse.base.keys import CodeKey, code_key, digest, result_key
 from lrfdse.base.store import Store
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.factors import Factors
+from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.ir.layer import Layer
-from lrfdse.quality.divergence import loss_of
-from lrfdse.quality.metrics import compares_numbers
-from lrfdse.repair.weightings import layer_metrics, metrics_key
+from lrfdse.quality.divergence import Loss
+from lrfdse.repair.weightings import output_weightings, weightings_key
 from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
     from lrfdse.factorize.fit import Fitter
     from lrfdse.ir.factorization import Array
+    from lrfdse.ir.space import SearchSpace
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
-    from lrfdse.results.settings import Settings
+    from lrfdse.repair.builder import Builder
 
 
 _STORED = 32_000_000
 """Elements up to which cores are worth keeping on disk."""
 
 
-_MOST_INPUTS = 8192
-"""Inputs up to which a layer's second moment is taken: it has that many rows and columns of float64."""
+MOST_INPUTS = 8192
+"""Inputs up to which a layer's second moment is taken: it has that many rows and columns of float64, half a GiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """How layers are fitted, by themselves and as parts of plans."""
+
+    method: str
+    """A name of `lrfdse.factorize.methods.METHODS`."""
+    correct: bool = False
+    """Whether the layers of a plan are fitted again to what its compressed layers feed them."""
+    seed: int = 0
+    """Seed of the mixtures of samples that curvatures and corrections are taken on."""
+    loss: Loss | None = None
+    """How outputs of two versions of the model are compared; None where nothing asks for that: then layers are fitted
+    to their own outputs, and plans are not corrected."""
+    most_inputs: int = MOST_INPUTS
+    """Inputs of a layer up to which calibration data are used for its fits."""
 
 
 class Fits:
@@ -48,15 +65,15 @@ class Fits:
         Names the calibration data.
     cache
         Where fits are kept.
-    metric_key
-        Names the metrics that the fitters weight outputs by; "" where they do not.
+    weighting_key
+        Names the weightings that the fitters weight outputs by; "" where they do not.
     """
 
-    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Store, metric_key: str = "") -> None:
+    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Store, weighting_key: str = "") -> None:
         self._fitters = fitters
         self._data_key = data_key
         self._cache = cache
-        self._metric_key = metric_key
+        self._weighting_key = weighting_key
 
     def calibrated(self, layer: Layer) -> bool:
         """Whether the layer's inputs on calibration data are known, so that factors come with a bias correction."""
@@ -67,9 +84,15 @@ class Fits:
         return self._fitters[layer.name]
 
     @property
-    def metrics(self) -> dict[str, Array]:
-        """The metrics of layers' outputs that fits go by, where a layer has one."""
-        return {name: fitter.metric for name, fitter in self._fitters.items() if fitter.metric is not None}
+    def weightings(self) -> dict[str, Array]:
+        """The weightings of layers' outputs that fits go by, where a layer has one."""
+        return {name: fitter.weighting for name, fitter in self._fitters.items() if fitter.weighting is not None}
+
+    def code(self) -> CodeKey:
+        """Return what the factors owe to code: moments, weightings of outputs, the fit, the stored form."""
+        from lrfdse.factorize.fit import Fitter
+
+        return code_key(open_fits, Fitter, packed)
 
     def data_key(self, layer: Layer) -> tuple[str, ...]:
         """Return what a result that depends on the data has in its key; nothing where there are none."""
@@ -97,7 +120,7 @@ class Fits:
             code=code_key(Fitter, packed),
             layer=layer.digest,
             data=self.data_key(layer),
-            metric=self._metric_key,
+            weighting=self._weighting_key,
             method=METHODS.identity(self._method(layer)),
             factorization=str(factorization),
         )
@@ -107,18 +130,18 @@ class Fits:
 
 
 class FoundFits(Fits):
-    """Fits that another run has made and the cache may hold: moments are taken when the first fit is missing.
+    """Fits that another process has made and the cache may hold: moments are taken when the first fit is missing.
 
     Parameters
     ----------
     opened
-        Makes the fits in earnest.
+        Factory of the fits, called on the first cache miss.
     calibrated
         Names of the layers whose inputs on calibration data are known.
     method
         How the layers are fitted.
-    data_key, metric_key
-        Name the calibration data and the metrics of outputs.
+    data_key, weighting_key
+        Name the calibration data and the weightings of outputs.
     cache
         Where fits may be.
     """
@@ -130,9 +153,9 @@ class FoundFits(Fits):
         method: str,
         data_key: str,
         cache: Store,
-        metric_key: str = "",
+        weighting_key: str = "",
     ) -> None:
-        super().__init__({}, data_key, cache, metric_key)
+        super().__init__({}, data_key, cache, weighting_key)
         self._open = opened
         self._opened: Fits | None = None
         self._calibrated = calibrated
@@ -147,9 +170,9 @@ class FoundFits(Fits):
         return self._made.fitter(layer)
 
     @property
-    def metrics(self) -> dict[str, Array]:
-        """The metrics of layers' outputs that fits go by, where a layer has one."""
-        return self._made.metrics
+    def weightings(self) -> dict[str, Array]:
+        """The weightings of layers' outputs that fits go by, where a layer has one."""
+        return self._made.weightings
 
     @property
     def _made(self) -> Fits:
@@ -162,44 +185,68 @@ class FoundFits(Fits):
 
 
 def found_fits(
-    settings: Settings, model: Model, calib: Dataset | None, calibrated: Collection[str], cache: Store
+    request: FitRequest,
+    model: Model,
+    calib: Dataset | None,
+    explored: Sequence[str],
+    calibrated: Collection[str],
+    cache: Store,
 ) -> FoundFits:
-    """Return fits for who evaluates plans that another run has made options for."""
-    explored = [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
+    """Return fits for a process that evaluates plans of layers that another one has fitted and measured.
+
+    Parameters
+    ----------
+    request, model, calib, explored
+        As for `open_fits`.
+    calibrated
+        Names of the layers whose inputs on calibration data are known.
+    cache
+        Where the other's fits may be.
+    """
     return FoundFits(
-        lambda: open_fits(settings, model, calib, explored, cache),
+        lambda: open_fits(request, model, calib, explored, cache),
         calibrated,
-        settings.space.method,
+        request.method,
         data_key(model, calib),
         cache,
-        _metric_key(settings, model, calib),
+        _weighting_key(request, model, calib),
     )
 
 
-def open_fits(
-    settings: Settings, model: Model, calib: Dataset | None, explored: list[str], cache: Store, weighted: bool = True
-) -> Fits:
+def open_fits(request: FitRequest, model: Model, calib: Dataset | None, explored: Sequence[str], cache: Store) -> Fits:
     """Return the fits of the layers named in `explored`.
 
-    With calibration data they have moments, and by methods that look at these a metric of the outputs where it is
+    With calibration data they have moments, and by methods that look at these a weighting of the outputs where it is
     within reach: fits then lower the loss of the model as far as its curvature tells, not the error of the layer.
-    Not `weighted` they have no metrics, for who wants to know what the layers read and fits nothing.
     """
     from lrfdse.factorize.fit import Fitter
-    from lrfdse.factorize.methods import METHODS
     from lrfdse.repair.moments import moments
 
-    method = settings.space.method
-    wanted = [name for name in explored if model.layer(name).inputs <= _MOST_INPUTS]
+    wanted = [name for name in explored if model.layer(name).inputs <= request.most_inputs]
     seen = {} if calib is None or not wanted else moments(model, calib, wanted)
-    metrics: dict[str, Array] = {}
-    if weighted and calib is not None and METHODS.get(method).needs_moments:
-        loss = loss_of(model, calib, compares_numbers(settings.metric))
-        metrics = layer_metrics(model, calib, wanted, loss, cache, settings.seed)
+    weightings: dict[str, Array] = {}
+    if (loss := _weighting_loss(request)) is not None and calib is not None:
+        weightings = output_weightings(model, calib, wanted, loss, cache, request.seed)
     fitters = {
-        name: Fitter(_weight(model, name), seen.get(name), method, metrics.get(name), name=name) for name in explored
+        name: Fitter(_weight(model, name), seen.get(name), request.method, weightings.get(name), name=name)
+        for name in explored
     }
-    return Fits(fitters, data_key(model, calib), cache, _metric_key(settings, model, calib) if weighted else "")
+    return Fits(fitters, data_key(model, calib), cache, _weighting_key(request, model, calib))
+
+
+def open_builder(request: FitRequest, model: Model, calib: Dataset | None, fits: Fits, cache: Store) -> Builder:
+    """Return what makes the factors of whole plans from fits, corrected where that is asked for and possible.
+
+    Corrections need calibration data, and a method that looks at them.
+    """
+    from lrfdse.repair.builder import Builder
+    from lrfdse.repair.corrections import Corrections
+
+    loss = _weighting_loss(request)
+    if calib is None or loss is None or not request.correct:
+        return Builder(model, fits)
+    corrections = Corrections(model, calib, fits, cache, loss=loss, method=request.method, seed=request.seed)
+    return Builder(model, fits, corrections)
 
 
 def data_key(model: Model, calib: Dataset | None) -> str:
@@ -210,17 +257,15 @@ def data_key(model: Model, calib: Dataset | None) -> str:
     return "" if calib is None else digest(code_key(moments, load_model).digest, calib.digest, model.sha256)
 
 
-def blind_layers(model: Model, explored: Collection[str]) -> list[str]:
-    """Return the layers of too many inputs for calibration data to be of use to their fits."""
-    return [name for name in explored if model.layer(name).inputs > _MOST_INPUTS]
-
-
-def blind_note(names: Collection[str]) -> str:
-    """Say what it means that layers are fitted without data."""
-    return (
-        f"{', '.join(names)}: over {_MOST_INPUTS} inputs, so calibration data are not used: fitted to the weight "
-        "alone, without a corrected bias, and plans that compress it are not corrected for what it loses"
-    )
+def blind_notes(request: FitRequest, model: Model, explored: Collection[str]) -> list[str]:
+    """Return a note on the layers that are fitted without the calibration data, having too many inputs, or nothing."""
+    blind = [name for name in explored if model.layer(name).inputs > request.most_inputs]
+    if not blind:
+        return []
+    return [
+        f"{', '.join(blind)}: over {request.most_inputs} inputs, so calibration data are not used: fitted to the "
+        "weight alone, without a corrected bias, and plans that compress it are not corrected for what it loses"
+    ]
 
 
 def _weight(model: Model, name: str) -> Array:
@@ -229,59 +274,18 @@ def _weight(model: Model, name: str) -> Array:
     return stored if stored.dtype == np.float32 and model.alphas[name] == 1.0 else model.weight(name)
 
 
-def _metric_key(settings: Settings, model: Model, calib: Dataset | None) -> str:
+def _weighting_loss(request: FitRequest) -> Loss | None:
+    """Return the loss of the model that fits with data go by, or None where the method looks at weights alone."""
     from lrfdse.factorize.methods import METHODS
 
-    if calib is None or not METHODS.get(settings.space.method).needs_moments:
-        return ""
-    return metrics_key(model, calib, loss_of(model, calib, compares_numbers(settings.metric)), settings.seed)
+    return request.loss if METHODS.get(request.method).needs_moments else None
 
 
-def packed(factors: Factors) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]:
-    """Return factors as the cache keeps them: named arrays, cores as float32."""
-    known = (factors.weight_error, factors.output_error, factors.loss)
-    errors = np.array([np.nan if error is None else error for error in known])
-    arrays = {f"core{k}": core.astype(np.float32) for k, core in enumerate(factors.cores)}
-    shift = {} if factors.bias_shift is None else {"bias_shift": factors.bias_shift}
-    return {"errors": errors, **shift, **arrays}
+def _weighting_key(request: FitRequest, model: Model, calib: Dataset | None) -> str:
+    loss = _weighting_loss(request)
+    return "" if calib is None or loss is None else weightings_key(model, calib, loss, request.seed)
 
 
-def unpacked(
-    factorization: Factorization, stored: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.float64]]]
-) -> Factors:
-    """Return the factors that `packed` gave the arrays of.
-
-    Raises
-    ------
-    KeyError, ValueError
-        An array is missing, or does not fit the factorization.
-    """
-    cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
-    shift = stored.get("bias_shift")
-    if tuple(core.shape for core in cores) != factorization.core_shapes or not all(np.isfinite(c).all() for c in cores):
-        raise ValueError(f"not the cores of {factorization}")
-    if shift is not None and shift.shape != (factorization.outputs,):
-        raise ValueError(f"not a bias of {factorization}")
-    weight_error, output_error, loss = (float(value) for value in stored["errors"])
-    return Factors(
-        factorization,
-        cores,
-        None if shift is None else shift.astype(np.float64),
-        weight_error,
-        None if np.isnan(output_error) else output_error,
-        None if np.isnan(loss) else loss,
-    )
-
-
-def fits_of(
-    settings: Settings, model: Model, calib: Dataset | None, cache: Store, tell: Listener, weighted: bool = True
-) -> Fits:
-    """Return the fits of every layer that is explored."""
-    explored = _explored(settings, model)
-    if calib is not None and explored:
-        tell(Event("calibrate", f"{calib.count} samples"))
-    return open_fits(settings, model, calib, explored, cache, weighted)
-
-
-def _explored(settings: Settings, model: Model) -> list[str]:
-    return [layer.name for layer in model.layers if reason_to_keep_dense(layer, settings.space) is None]
+def explored_layers(space: SearchSpace, model: Model) -> list[str]:
+    """Return the names of the layers that the search space explores, in the order of the model."""
+    return [layer.name for layer in model.layers if reason_to_keep_dense(layer, space) is None]

@@ -37,7 +37,7 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Store) ->
         code=code_key(count_designs),
         sizes=(layer.outputs, layer.inputs),
         lanes=target.lanes,
-        space=_shape_of(space),
+        space=_designs_of(space),
     )
     if (funnel := cache.get("counts", key, _funnel)) is None:
         funnel = count_designs(layer.outputs, layer.inputs, space, target.lanes)
@@ -120,7 +120,7 @@ def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> 
         layer=layer.digest,
         rows=layer.rows,
         lanes=target.lanes,
-        space=_shape_of(space),
+        space=_designs_of(space),
         data=fits.data_key(layer) if _is_whitened(layer, fits, space) else (),
         method=METHODS.identity(space.method),
     )
@@ -210,7 +210,7 @@ def _funnel(known: dict[str, Any]) -> Funnel:
     return Funnel(tuple((str(name), int(count)) for name, count in known["stages"]), float(known["gap"]))
 
 
-def _shape_of(space: SearchSpace) -> tuple[object, ...]:
+def _designs_of(space: SearchSpace) -> tuple[object, ...]:
     """Return what of the space decides which designs exist; names and compile budgets do not."""
     ignored = {"name", "summary", "include", "exclude", "min_size", "max_compiled", "method"}
     return tuple((f.name, getattr(space, f.name)) for f in dataclasses.fields(space) if f.name not in ignored)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -37,21 +38,54 @@ class MeasuredKernel:
     failure: str = ""
 
 
-def measure_kernels(
-    specs: Iterable[KernelSpec], target: Target, meter: Meter, cache: Store, workers: int, tell: Listener
-) -> dict[KernelSpec, MeasuredKernel]:
-    """Return every spec's measurement; what the cache knows costs nothing, what fails is marked and passed over.
+Measure = Callable[[KernelSpec], MeasuredKernel]
+"""Compiles, checks and measures one kernel."""
 
-    An exclusive meter, such as one that reads a wall clock, gets one process and the machine to itself.
+
+def opened_meter(target: Target, meter: str) -> Measure:
+    """Open a meter by name and return what measures kernels with it."""
+    opened = open_meter(meter, target)
+    return lambda spec: measured_kernel(spec, target, opened)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRequest:
+    """What kernels are compiled for, and how they are measured."""
+
+    target: Target
+    meter: Meter
+    workers: int = 1
+    """Processes that measure at once; an exclusive meter, such as one that reads a wall clock, gets one."""
+    opened: Callable[[Target, str], Measure] = opened_meter
+    """Called in each of the processes with the target and the meter's name, for its first kernel; picklable."""
+
+
+def measured_kernel(spec: KernelSpec, target: Target, meter: Meter) -> MeasuredKernel:
+    """Return a kernel's best schedule with its measurement; a kernel that fails has the reason instead."""
+    from lrfdse.tune import best_kernel
+
+    try:
+        artifact, measurement = best_kernel(spec, target, meter)
+    except KernelError as error:
+        return MeasuredKernel(failure=str(error))
+    return MeasuredKernel(str(artifact.schedule), measurement)
+
+
+def measure_kernels(
+    specs: Iterable[KernelSpec], request: KernelRequest, cache: Store, tell: Listener
+) -> dict[KernelSpec, MeasuredKernel]:
+    """Return the measurement of every kernel: from the cache where it is known, else measured in parallel.
+
+    A kernel that fails is marked with the reason, and the others go on; so is one over which its process died.
     """
     wanted = list(dict.fromkeys(specs))
-    keys, name = _keys(wanted, target, meter), meter.name
+    keys = _keys(wanted, request)
     found = {spec: known for spec in wanted if (known := cache.get("kernels", keys[spec], _stored)) is not None}
     tell(Event("kernels", "", len(found), len(wanted)))
-    processes = 1 if meter.exclusive else workers
+    processes = 1 if request.meter.exclusive else request.workers
     while rest := [spec for spec in wanted if spec not in found]:
         try:
-            for spec, kernel in _measured(rest, min(processes, len(rest)), target, name):
+            for spec, kernel in _measured(rest, min(processes, len(rest)), request):
                 found[spec] = kernel
                 # A failure may be the machine's (load, memory), so it is not remembered for other runs.
                 if kernel.measurement is not None:
@@ -67,7 +101,7 @@ def measure_kernels(
 
 
 def _measured(
-    specs: list[KernelSpec], processes: int, target: Target, meter: str
+    specs: list[KernelSpec], processes: int, request: KernelRequest
 ) -> Iterator[tuple[KernelSpec, MeasuredKernel]]:
     """Yield every kernel as it is done; with one process, in order.
 
@@ -76,7 +110,7 @@ def _measured(
     BrokenProcessPool
         A process died. What was done before has been yielded; with one process, the next spec was the culprit.
     """
-    with _pool(processes, target, meter) as pool:
+    with _pool(processes, request) as pool:
         with interrupts_held():
             futures = {pool.submit(_measure, spec): spec for spec in specs}
         left = set(futures)
@@ -92,22 +126,28 @@ def _measured(
             raise BrokenProcessPool(f"{len(left)} kernels were not measured")
 
 
-_worker: dict[str, Any] = {}
-"""What a worker process opens once: its target and its meter."""
+_worker: dict[str, Callable[[], Measure]] = {}
+"""In a worker process: what opens its meter, once."""
 
 
-def _pool(workers: int, target: Target, meter: str) -> ProcessPoolExecutor:
+def _pool(processes: int, request: KernelRequest) -> ProcessPoolExecutor:
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(target, meter))
+    opened = functools.partial(request.opened, request.target, request.meter.name)
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(opened,))
 
 
-def _start_worker(target: Target, meter: str) -> None:
+def _start_worker(opened: Callable[[], Measure]) -> None:
     # SystemExit lets them clean up behind themselves.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     end_with_parent()
-    _worker.update(target=target, name=meter)
+    # Opened by the first kernel, not here: an error at the process's start would reach the parent as one that died.
+    _worker["measure"] = functools.cache(opened)
+
+
+def _measure(spec: KernelSpec) -> MeasuredKernel:
+    return _worker["measure"]()(spec)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
@@ -117,22 +157,10 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     end_all(processes)
 
 
-def _measure(spec: KernelSpec) -> MeasuredKernel:
+def _keys(specs: Iterable[KernelSpec], request: KernelRequest) -> dict[KernelSpec, str]:
     from lrfdse.tune import best_kernel
 
-    # Opened here, not at the process's start: an error there would reach the parent as a process that died.
-    if "meter" not in _worker:
-        _worker["meter"] = open_meter(_worker["name"], _worker["target"])
-    try:
-        artifact, measurement = best_kernel(spec, _worker["target"], _worker["meter"])
-    except KernelError as error:
-        return MeasuredKernel(failure=str(error))
-    return MeasuredKernel(str(artifact.schedule), measurement)
-
-
-def _keys(specs: Iterable[KernelSpec], target: Target, meter: Meter) -> dict[KernelSpec, str]:
-    from lrfdse.tune import best_kernel
-
+    target, meter = request.target, request.meter
     common = {
         "code": code_key(best_kernel),
         "target": noun_digest(target),

@@ -9,43 +9,43 @@ from typing import TYPE_CHECKING
 from lrfdse.base.events import Event, Listener, hundredths
 from lrfdse.errors import ToolError
 from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
-from lrfdse.explore.layers.latencies import MeasuredKernel, measure_kernels
+from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.kernel import KernelSpec, kernel_spec
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import Candidate, Cost, Funnel
-from lrfdse.results.exploration import LayerResult, Option
+from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
     from lrfdse.explore.layers.fits import Fits
-    from lrfdse.meters.meter import Meter
+    from lrfdse.ir.space import SearchSpace
     from lrfdse.model.graph import Model
-    from lrfdse.results.settings import Settings
+    from lrfdse.targets.target import Target
 
 BASELINE_RATIOS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 """Compressions at which SVD is always compiled: what every other design is held against."""
 
 _REFINED = 1_100_000
-"""Weights up to which a fit is cheap enough to fit designs that may not be compiled ..."""
+"""Weights of a layer up to which its fits are cheap enough to fit candidates that may not be compiled."""
 _REFINEMENT = 3
-"""... this many for each that is."""
+"""Candidates of such a layer that are fitted for each one that is compiled."""
 _FRONT_SHARE = 0.3
-"""Of the time that a layer's front takes with its fits, what is spent before the fits."""
+"""Share of the time of a layer's front, fits included, that is spent before the fits."""
 
 
-def inspect_layer(layer: Layer, model: Model, settings: Settings, cache: Store) -> LayerResult:
+def inspect_layer(layer: Layer, model: Model, space: SearchSpace, target: Target, cache: Store) -> LayerResult:
     """Return what can be said of a layer before anything is factorized."""
-    reason = reason_to_keep_dense(layer, settings.space)
+    reason = reason_to_keep_dense(layer, space)
     spectrum = spectrum_of(layer, lambda: model.weight(layer.name), cache)
     return LayerResult(
         layer=layer,
         share=layer.params / sum(each.params for each in model.layers),
         effective_rank=spectrum.effective_rank,
-        funnel=Funnel(()) if reason else funnel_of(layer, settings.space, settings.target, cache),
+        funnel=Funnel(()) if reason else funnel_of(layer, space, target, cache),
         kept_dense=reason,
         spectrum=spectrum,
     )
@@ -61,35 +61,48 @@ def with_data(result: LayerResult, fits: Fits, cache: Store) -> LayerResult:
 
 
 def study_layers(
-    settings: Settings, model: Model, fits: Fits, meter: Meter, cache: Store, tell: Listener
+    space: SearchSpace, kernels: KernelRequest, model: Model, fits: Fits, cache: Store, tell: Listener
 ) -> tuple[LayerResult, ...]:
     """Return every FC layer with its options: fitted, compiled, checked on the target's ISA and measured.
+
+    Parameters
+    ----------
+    space
+        Which layers are explored, and which factorizations of them are candidates.
+    kernels
+        What candidates are compiled for, and how they are measured.
+    model, fits
+        The original model, and what fits its layers.
+    cache
+        Where results are kept.
+    tell
+        Told how far each stage is.
 
     Raises
     ------
     ToolError
         The dense kernel of a layer fails on the target, so that nothing can be compared.
     """
-    layers = model.layers
+    layers, target = model.layers, kernels.target
     results = []
     for done, layer in enumerate(layers):
         tell(Event("layers", layer.name, done, len(layers)))
-        result = inspect_layer(layer, model, settings, cache)
+        result = inspect_layer(layer, model, space, target, cache)
         results.append(with_data(result, fits, cache) if result.kept_dense is None else result)
     tell(Event("layers", "", len(layers), len(layers)))
     explored = [result.layer for result in results if result.kept_dense is None]
-    with hundredths("spectra", {layer.name: spectra_work(layer, settings.space) for layer in explored}, tell) as of:
+    with hundredths("spectra", {layer.name: spectra_work(layer, space) for layer in explored}, tell) as of:
         for layer in explored:
             with of(layer.name) as worked:
-                prepare_spectra(layer, fits, settings.space, settings.target, cache, worked)
+                prepare_spectra(layer, fits, space, target, cache, worked)
     candidates = {
-        layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), settings)] for layer in layers
+        layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), target)] for layer in layers
     }
     with hundredths("fronts", {layer.name: 1.0 for layer in explored}, tell) as of:
         for place, result in enumerate(results):
             if result.kept_dense is None:
                 with of(result.layer.name) as worked:
-                    chosen, funnel = _candidates(result.layer, fits, settings, cache, worked)
+                    chosen, funnel = _candidates(result.layer, fits, space, target, cache, worked)
                 candidates[result.layer.name] += chosen
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
@@ -100,12 +113,12 @@ def study_layers(
         for spec in _specs(layer, candidate, fits.calibrated(layer))
     ]
     dense = [spec for spec in specs if spec.factorization.is_dense]
-    kernels = measure_kernels(dense, settings.target, meter, cache, settings.workers, tell)
-    for spec, kernel in kernels.items():
+    measured = measure_kernels(dense, kernels, cache, tell)
+    for spec, kernel in measured.items():
         # Without the original there is nothing to compare with, and most likely nothing else runs either.
         if kernel.measurement is None:
-            raise ToolError(f"the dense kernel {spec} fails on {settings.target.name}: {kernel.failure}")
-    kernels |= measure_kernels(specs, settings.target, meter, cache, settings.workers, tell)
+            raise ToolError(f"the dense kernel {spec} fails on {target.name}: {kernel.failure}")
+    measured |= measure_kernels(specs, kernels, cache, tell)
     complete, done, total = [], 0, sum(len(chosen) - 1 for chosen in candidates.values())
     for result in results:
         name = result.layer.name
@@ -113,19 +126,18 @@ def study_layers(
         def fitted(count: int, name: str = name, before: int = done) -> None:
             tell(Event("fit", name, before + count, total))
 
-        complete.append(_with_options(result, candidates[name], kernels, fits, fitted))
+        complete.append(_with_options(result, candidates[name], measured, fits, fitted))
         done += len(candidates[name]) - 1
     tell(Event("fit", "", total, total))
     return tuple(complete)
 
 
 def _candidates(
-    layer: Layer, fits: Fits, settings: Settings, cache: Store, tell: Callable[[float], None]
+    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store, tell: Callable[[float], None]
 ) -> tuple[list[Candidate], Funnel]:
     """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space.thin import thin
 
-    space = settings.space
     fitted = fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED
     before, share = 0.0, _FRONT_SHARE if fitted else 1.0
 
@@ -134,7 +146,7 @@ def _candidates(
         tell(share * (done - before))
         before = done
 
-    found, funnel = surrogate_front(layer, fits, space, settings.target, cache, part)
+    found, funnel = surrogate_front(layer, fits, space, target, cache, part)
     if fitted:
         some = thin(found, _REFINEMENT * space.max_compiled)
         found = _fitted_front(layer, fits, some, lambda: tell((1 - share) / len(some)))
@@ -143,8 +155,8 @@ def _candidates(
     for ratio in BASELINE_RATIOS:
         rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
         if rank >= 1:
-            shape = Factorization.svd(layer.outputs, layer.inputs, rank)
-            kept.setdefault(shape, _candidate(layer, shape, settings))
+            svd = Factorization.svd(layer.outputs, layer.inputs, rank)
+            kept.setdefault(svd, _candidate(layer, svd, target))
     return list(kept.values()), funnel
 
 
@@ -175,18 +187,15 @@ def _fitted_front(
     return front
 
 
-def _candidate(layer: Layer, shape: Factorization, settings: Settings) -> Candidate:
+def _candidate(layer: Layer, factorization: Factorization, target: Target) -> Candidate:
     """Return a candidate that did not come from the front, so has no bound but the trivial one."""
-    return Candidate(shape, Cost.of(shape, layer.rows, settings.target.lanes), 0.0 if shape.is_dense else 1.0)
+    cost = Cost.of(factorization, layer.rows, target.lanes)
+    return Candidate(factorization, cost, 0.0 if factorization.is_dense else 1.0)
 
 
 def _specs(layer: Layer, candidate: Candidate, calibrated: bool) -> list[KernelSpec]:
-    """Return the kernel of each use; the bias correction gives a factorized layer a bias even where it had none."""
-    shape = candidate.factorization
-    corrected = calibrated and not shape.is_dense
-    return [
-        KernelSpec(layer.outputs, layer.inputs, shape, use.rows, use.bias or corrected, use.relu) for use in layer.uses
-    ]
+    """Return the kernel of each use of the layer."""
+    return [kernel_spec(layer, use, candidate.factorization, corrected=calibrated) for use in layer.uses]
 
 
 def _with_options(
@@ -198,28 +207,28 @@ def _with_options(
 ) -> LayerResult:
     """Return the layer with its options; `fitted` is told how many candidates, the dense one aside, are behind."""
     layer = result.layer
-    options: list[Option] = []
+    options: list[MeasuredChoice] = []
     failures: dict[str, str] = {}
     for place, candidate in enumerate(candidates):
         fitted(max(place - 1, 0))
-        shape = candidate.factorization
-        measured = [kernels[spec] for spec in _specs(layer, candidate, fits.calibrated(layer))]
+        factorization, specs = candidate.factorization, _specs(layer, candidate, fits.calibrated(layer))
+        measured = [kernels[spec] for spec in specs]
         found = [kernel.measurement for kernel in measured if kernel.measurement is not None]
         if len(found) < len(measured):
-            failures[str(shape)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
+            failures[str(factorization)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
             continue
         weight_error, output_error = 0.0, 0.0 if fits.calibrated(layer) else None
-        loss = 0.0 if layer.name in fits.metrics else None
-        if not shape.is_dense:
-            factors = fits.factors(layer, shape)
+        loss = 0.0 if layer.name in fits.weightings else None
+        if not factorization.is_dense:
+            factors = fits.factors(layer, factorization)
             weight_error, output_error, loss = factors.weight_error, factors.output_error, factors.loss
-        corrected = fits.calibrated(layer) and not shape.is_dense
-        added_bias = layer.outputs if corrected and not all(use.bias for use in layer.uses) else 0
+        # Uses without a bias share the one that a correction gives them.
+        added_bias = layer.outputs if any(s.bias and not u.bias for s, u in zip(specs, layer.uses, strict=True)) else 0
         options.append(
-            Option(
-                factorization=shape,
+            MeasuredChoice(
+                factorization=factorization,
                 cost=candidate.cost,
-                params=shape.params + layer.bias_params + added_bias,
+                params=factorization.params + layer.bias_params + added_bias,
                 weight_error=weight_error,
                 output_error=output_error,
                 warm=_sum([m.warm for m in found]),

@@ -1,4 +1,4 @@
-"""Plans and what they cost and score: identity, evaluation on data, Pareto front, recommendation."""
+"""From a plan and its scores to a design: what the measured choices of its layers cost together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
-    from lrfdse.results.exploration import LayerResult, Option
+    from lrfdse.results.exploration import LayerResult, MeasuredChoice
 
 
 def plan_of(texts: Mapping[str, str], layers: Sequence[LayerResult]) -> Plan:
@@ -45,7 +45,7 @@ def assemble(
     refined: bool = False,
 ) -> Design:
     """Add up what the plan's layers cost in the cache regime of the plan as a whole, and attach its scores."""
-    chosen: list[Option] = [result.option(plan[result.layer.name]) for result in layers]
+    chosen: list[MeasuredChoice] = [result.option(plan[result.layer.name]) for result in layers]
     params = sum(option.params for option in chosen)
     regime = regime_of(params, target)
     parts = [option.at(regime) for option in chosen]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lrfdse.errors import plan_errors
 from lrfdse.ir.plan import Plan
 from lrfdse.quality.metrics import fidelity_grade
 from lrfdse.quality.scores import Scores, paired_error
@@ -40,17 +41,17 @@ class Evaluator:
 
     @property
     def refines(self) -> bool:
-        """Whether more effort gives other factors."""
+        """Whether refinement of plans is available."""
         return self._builder.corrections is not None
 
     def scores(self, plan: Plan, report: bool = True, refined: bool = False) -> Scores:
         """Run the plan's model on the data that choose and, with `report`, on the data that report.
 
-        With `refined` it is the model that `Builder.factors` takes the whole effort for.
+        With `refined` it is the model of factors that were refined, see `Builder.factors`.
 
         Raises
         ------
-        InputError
+        PlanError
             The model cannot be run or its outputs cannot be graded.
         """
         return self.scores_of(self._builder.model_of(plan, refined), report)
@@ -59,12 +60,14 @@ class Evaluator:
         """Run a version of the original model, or the bytes of its file; see `scores`."""
         from lrfdse.quality.outputs import output_error
 
-        outputs = self._runtime.run(model, self._choosing.data)
-        kept = fidelity_grade(outputs, self._choosing.reference)
-        chosen = kept if self._by_fidelity else self._choosing.grade(outputs)
         reported, error = None, None
-        if report and self._reporting is not None:
-            reported = self._reporting.grade(self._runtime.run(model, self._reporting.data))
+        with plan_errors():
+            outputs = self._runtime.run(model, self._choosing.data)
+            kept = fidelity_grade(outputs, self._choosing.reference)
+            chosen = kept if self._by_fidelity else self._choosing.grade(outputs)
+            if report and self._reporting is not None:
+                reported = self._reporting.grade(self._runtime.run(model, self._reporting.data))
+        if reported is not None and self._reporting is not None:
             error = paired_error(reported, self._reporting.original)
         return Scores(
             eval_accuracy=None if self._by_fidelity else chosen.value,

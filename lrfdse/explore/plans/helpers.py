@@ -7,43 +7,54 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.processes import end_all, interrupts_held
-from lrfdse.explore.plans.worker import _help
+from lrfdse.explore.plans.worker import help_until_ended
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-    from lrfdse.results.exploration import LayerResult
-    from lrfdse.results.settings import Settings
-
-
-_WORTH_SECONDS = 20.0
-"""Seconds of evaluation ahead from which on further processes pay: each reads the model and the data first."""
+    from lrfdse.explore.inputs import Files
+    from lrfdse.explore.plans.trials import TrialRequest
+    from lrfdse.results.exploration import StudyPlace
 
 
 class Helpers:
-    """Processes on this machine that evaluate beside the one that explores; started once, when they pay."""
+    """Processes on this machine that evaluate beside the one that explores; started once, when they pay.
+
+    Parameters
+    ----------
+    request, files
+        How plans are evaluated, and where the model, the data and earlier results lie.
+    place
+        The study that plans are taken from.
+    count
+        Processes to start.
+    after
+        Seconds of evaluation ahead from which on they pay.
+    tell
+        Told when they are started.
+    """
 
     def __init__(
-        self, settings: Settings, layers: tuple[LayerResult, ...], url: str, name: str, tell: Listener
+        self, request: TrialRequest, files: Files, place: StudyPlace, count: int, after: float, tell: Listener
     ) -> None:
-        self._arguments = (settings, layers, url, name)
-        self._count = settings.workers - 1
+        self._arguments = (request, files, place.url, place.name)
+        self._count, self._after = count, after
         self._tell = tell
         self._processes: list[SpawnProcess] = []
 
     def start_if_worth(self, seconds: float) -> None:
         """Start them where `seconds` of evaluation lie ahead and that is worth it."""
-        if self._processes or self._count < 1 or seconds < _WORTH_SECONDS:
+        if self._processes or self._count < 1 or seconds < self._after:
             return
         context = multiprocessing.get_context("spawn")
         with interrupts_held():
             for _ in range(self._count):
-                process = context.Process(target=_help, args=self._arguments, daemon=True)
+                process = context.Process(target=help_until_ended, args=self._arguments, daemon=True)
                 process.start()
                 self._processes.append(process)
         self._tell(Event("note", f"{self._count} more processes evaluate plans"))
 
     def stop(self) -> None:
-        """End them; what they were at is given back."""
+        """Terminate the helpers; their unfinished trials return to the queue."""
         end_all(self._processes)
         self._processes = []

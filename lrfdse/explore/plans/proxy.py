@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,19 +17,19 @@ from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, PlanError
 from lrfdse.explore.plans.assemble import plan_of
-from lrfdse.quality.divergence import Divergences, loss_of
-from lrfdse.quality.metrics import compares_numbers
+from lrfdse.quality.divergence import Divergences
 from lrfdse.quality.scores import Scores
 from lrfdse.results.settings import check_proxy
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
+    from lrfdse.explore.layers.fits import FitRequest
     from lrfdse.explore.plans.evaluator import Evaluator
-    from lrfdse.results.exploration import LayerResult, Option
-    from lrfdse.results.settings import Settings
+    from lrfdse.results.exploration import LayerResult, MeasuredChoice
 
+T = TypeVar("T")
 
 POINTS = 4
 """Options of one layer that are run on the network."""
@@ -42,9 +41,16 @@ is still to be preferred."""
 
 
 _UNSEEN = 1e-9
+"""Least loss per error: runs in single precision see none below, and the smaller error is still to be preferred."""
 
 
 Texts = Mapping[str, str]
+"""A plan as factorization texts by layer name; absent layers are dense."""
+
+Errors = dict[str, dict[str, float]]
+"""Predicted errors of options: by layer name, by factorization text."""
+
+_Name = tuple[tuple[str, str], ...]
 
 
 def proxy_errors(
@@ -54,8 +60,8 @@ def proxy_errors(
     cache: Store,
     key: tuple[object, ...] = (),
     points: int = POINTS,
-) -> dict[str, dict[str, float]]:
-    """Return the predicted error of every option of every layer: by layer name, by factorization text.
+) -> Errors:
+    """Return the predicted error of every option of every layer, by scores of the model.
 
     Parameters
     ----------
@@ -64,12 +70,12 @@ def proxy_errors(
     layers
         The layers with their options.
     evaluate
-        Scores plans, given as factorization texts by layer name (absent layers are dense); None for a plan that cannot
-        be evaluated. Called once at most, with the plans that the cache does not know.
+        Returns the scores of plans of at most one compressed layer; None for a plan that cannot be evaluated. Called
+        once at most, with the plans that the cache does not know.
     cache
-        Keeps scores of single layers by content, so that another target or budget runs none of them again.
+        Keeps what single layers gave by content, so that another target or budget runs none of them again.
     key
-        What scores depend on beside layer and factorization; see `scores_key`.
+        What these results depend on beside layer and factorization; see `scores_key`.
     points
         Options of each layer that are run.
 
@@ -83,14 +89,14 @@ def proxy_errors(
         return {result.layer.name: {o.text: o.weight_error**2 for o in result.options} for result in layers}
     if kind == "output":
         return {result.layer.name: {o.text: o.error for o in result.options} for result in layers}
-    plans: list[dict[str, str]] = [{}]
-    for result in layers:
-        plans += [{result.layer.name: option.text} for option in probes(result, points)]
-    scores = _scored(plans, evaluate, cache, key)
-    base = scores[()]
-    if base is None:
+    scores = _run("score", [{}, *_probed(layers, points)], evaluate, cache, key, Scores.facts, _read_scores)
+    if () not in scores:
         raise InputError("the original model cannot be evaluated")
-    return {result.layer.name: _fitted(kind, result, base, scores) for result in layers}
+
+    def value(of: Scores) -> float:
+        return of.fidelity if kind == "fidelity" or of.eval_accuracy is None else of.eval_accuracy
+
+    return _by_layer(layers, {plan: value(scores[()]) - value(each) for plan, each in scores.items()}, _monotone)
 
 
 def loss_errors(
@@ -99,17 +105,15 @@ def loss_errors(
     cache: Store,
     key: tuple[object, ...] = (),
     points: int = POINTS,
-) -> dict[str, dict[str, float]]:
-    """Return the predicted loss of the model with every option of every layer alone, by layer name and text.
+) -> Errors:
+    """Return the predicted loss of the model with every option of every layer alone.
 
     Parameters
     ----------
-    layers
-        The layers with their options.
     measure
-        Returns the losses of plans of one compressed layer (`lrfdse.quality.divergence.Divergences`); None where a plan
-        cannot be run. Called once at most, with the plans that the cache does not know.
-    cache, key, points
+        Returns the losses of plans of one compressed layer (`lrfdse.quality.divergence.Divergences`); else as
+        `evaluate` of `proxy_errors`.
+    layers, cache, key, points
         As for `proxy_errors`.
 
     Notes
@@ -117,23 +121,82 @@ def loss_errors(
     Losses rise by a power of the error that is not known and differs from layer to layer, so the curve is straight
     between points in the logarithms of both, and proportional to the error outside of them.
     """
-    plans = [{result.layer.name: option.text} for result in layers for option in probes(result, points)]
-    keys = {_name(plan): result_key("sensitivity", of="loss", by=key, plan=sorted(plan.items())) for plan in plans}
-    losses = {name: known for name, own in keys.items() if (known := cache.get("sensitivity", own, _loss)) is not None}
-    if missing := [plan for plan in plans if _name(plan) not in losses]:
-        for plan, loss in zip(missing, measure(missing), strict=True):
-            if loss is not None:
-                losses[_name(plan)] = loss
-                cache.put("sensitivity", keys[_name(plan)], {"loss": loss})
+    losses = _run("loss", _probed(layers, points), measure, cache, key, _written_loss, _read_loss)
+    return _by_layer(layers, losses, _power)
+
+
+def _probed(layers: Sequence[LayerResult], points: int) -> list[Texts]:
+    """Return the plans to run: each compresses one layer."""
+    return [{result.layer.name: option.text} for result in layers for option in probes(result, points)]
+
+
+def _run(
+    of: str,
+    plans: Sequence[Texts],
+    run: Callable[[Sequence[Texts]], Sequence[T | None]],
+    cache: Store,
+    key: tuple[object, ...],
+    write: Callable[[T], Any],
+    read: Callable[[Any], T],
+) -> dict[_Name, T]:
+    """Return what plans gave, those aside that cannot be run; what the cache knows is not run."""
+    names = {tuple(plan.items()): plan for plan in plans}
+    keys = {name: result_key("sensitivity", of=of, by=key, plan=sorted(plan.items())) for name, plan in names.items()}
+    found: dict[_Name, T] = {}
+    for name, own in keys.items():
+        if (known := cache.get("sensitivity", own, read)) is not None:
+            found[name] = known
+    if missing := [name for name in names if name not in found]:
+        for name, each in zip(missing, run([names[name] for name in missing]), strict=True):
+            if each is not None:
+                found[name] = each
+                cache.put("sensitivity", keys[name], write(each))
+    return found
+
+
+def _read_scores(stored: Any) -> Scores:
+    return from_plain(Scores, stored)
+
+
+def _written_loss(loss: float) -> dict[str, float]:
+    return {"loss": loss}
+
+
+def _read_loss(stored: Any) -> float:
+    """Return a loss as the cache keeps it."""
+    if type(loss := stored["loss"]) not in (int, float) or not math.isfinite(loss):
+        raise ValueError(f"{loss!r} is no loss")
+    return float(loss)
+
+
+def _by_layer(
+    layers: Sequence[LayerResult],
+    measured: Mapping[_Name, float],
+    curve: Callable[[LayerResult, Mapping[str, float]], dict[str, float]],
+) -> Errors:
+    """Return the curve of every layer through what was measured of it, by text."""
     found = {}
     for result in layers:
-        errors, name = result.rank_errors(), result.layer.name
-        measured = {text: losses[(name, text),] for text in errors if ((name, text),) in losses}
-        at = [errors[text] for text in measured]
+        name = result.layer.name
+        own = {o.text: measured[(name, o.text),] for o in result.options if ((name, o.text),) in measured}
         # Nothing of such a layer could be run: its output error is all there is.
-        own = {option.text: option.error for option in result.options}
-        found[name] = power_curve(at, list(measured.values()), errors) if measured else own
+        found[name] = curve(result, own) if own else {option.text: option.error for option in result.options}
     return found
+
+
+def _monotone(result: LayerResult, losses: Mapping[str, float]) -> dict[str, float]:
+    from lrfdse.search.plans.monotone import MonotoneFit
+
+    order = result.rank_errors()
+    fit = MonotoneFit.of([order[text] for text in losses], list(losses.values()))
+    own = np.array([option.error for option in result.options])
+    found = fit.predict(np.array([order[option.text] for option in result.options])) + _SLOPE * own
+    return {option.text: float(loss) for option, loss in zip(result.options, found, strict=True)}
+
+
+def _power(result: LayerResult, losses: Mapping[str, float]) -> dict[str, float]:
+    errors = result.rank_errors()
+    return power_curve([errors[text] for text in losses], list(losses.values()), errors)
 
 
 def power_curve(at: Sequence[float], losses: Sequence[float], errors: Mapping[str, float]) -> dict[str, float]:
@@ -147,7 +210,6 @@ def power_curve(at: Sequence[float], losses: Sequence[float], errors: Mapping[st
 
     fit = MonotoneFit.of(at, losses)
     knots = np.array(fit.at)
-    # Runs in single precision do not see losses below this part of the error; the smaller error is still preferred.
     slopes = np.maximum(np.array(fit.values) / knots, _UNSEEN)
     found = {}
     for text, error in errors.items():
@@ -157,22 +219,50 @@ def power_curve(at: Sequence[float], losses: Sequence[float], errors: Mapping[st
 
 
 def predicted_errors(
-    settings: Settings, inputs: Inputs, layers: Sequence[LayerResult], evaluator: Evaluator, tell: Listener
-) -> dict[str, dict[str, float]]:
-    """Return the errors of `settings.proxy`; single layers are run here where the cache does not know them."""
+    kind: str,
+    fit: FitRequest,
+    inputs: Inputs,
+    layers: Sequence[LayerResult],
+    evaluator: Evaluator,
+    cache: Store,
+    tell: Listener,
+) -> Errors:
+    """Return the errors of a proxy; single layers are run here where the cache does not know them.
+
+    Parameters
+    ----------
+    kind
+        One of `PROXIES`.
+    fit
+        How layers are fitted; for "loss" it says how outputs are compared.
+    inputs
+        The model and its data.
+    layers
+        The layers with their options.
+    evaluator
+        Scores plans, and gives the factors of layers.
+    cache
+        Keeps what single layers gave.
+    tell
+        Told of every plan that is run, and of those that cannot be.
+
+    Raises
+    ------
+    InputError
+        There is no such proxy, or the original model cannot be evaluated.
+    """
     from lrfdse.explore.identity import score_code
-    from lrfdse.explore.layers.fits import open_fits
     from lrfdse.model.graph import load_model
 
-    def each(plans: Sequence[Texts], run: Callable[[Texts], Any]) -> list[Any]:
-        found: list[Any] = []
+    def each(plans: Sequence[Texts], run: Callable[[Texts], T]) -> list[T | None]:
+        found: list[T | None] = []
         for done, texts in enumerate(plans):
             tell(Event("sensitivity", ", ".join(texts), done, len(plans)))
             try:
                 found.append(run(texts))
-            except InputError as error:
+            except PlanError as error:
                 if not texts:
-                    raise
+                    raise InputError(str(error)) from error
                 tell(Event("note", f"{texts} cannot be evaluated: {error}"))
                 found.append(None)
         tell(Event("sensitivity", "", len(plans), len(plans)))
@@ -181,25 +271,25 @@ def predicted_errors(
     def evaluate(plans: Sequence[Texts]) -> list[Scores | None]:
         return each(plans, lambda texts: evaluator.scores(plan_of(texts, layers), report=False))
 
-    cache = Store(settings.cache)
-    if settings.proxy != "loss":
-        key = (score_code().digest, *scores_key(inputs, settings.space.method), settings.correct)
-        return proxy_errors(settings.proxy, layers, evaluate, cache, key)
-    data = inputs.choosing if inputs.calib is None else inputs.calib
-    loss = loss_of(inputs.model, data, compares_numbers(settings.metric))
+    if kind != "loss":
+        key = (score_code().digest, *scores_key(inputs, fit.method), fit.correct)
+        return proxy_errors(kind, layers, evaluate, cache, key)
+    if fit.loss is None:
+        raise ValueError('the proxy "loss" needs FitRequest.loss: how outputs are compared')
+    data, loss, fits = inputs.choosing if inputs.calib is None else inputs.calib, fit.loss, evaluator.builder.fits
 
     def measure(plans: Sequence[Texts]) -> list[float | None]:
-        builder, lost = evaluator.builder, Divergences(inputs.model, data, loss)
+        lost = Divergences(inputs.model, data, loss)
 
         def alone(texts: Texts) -> float:
-            chosen = {name: shape for name, shape in plan_of(texts, layers).choices if not shape.is_dense}
+            chosen = {name: f for name, f in plan_of(texts, layers).choices if not f.is_dense}
             # By itself a layer is fitted as well as can be: there is nothing to correct.
-            return lost({name: builder.fits.factors(inputs.model.layer(name), f) for name, f in chosen.items()})
+            return lost({name: fits.factors(inputs.model.layer(name), f) for name, f in chosen.items()})
 
         return each(plans, alone)
 
-    code = code_key(Divergences, open_fits, load_model).digest
-    return loss_errors(layers, measure, cache, (code, *scores_key(inputs, settings.space.method), data.digest, loss))
+    code = (code_key(Divergences, load_model).digest, fits.code().digest)
+    return loss_errors(layers, measure, cache, (*code, *scores_key(inputs, fit.method), data.digest, loss))
 
 
 def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:
@@ -209,14 +299,14 @@ def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:
     return (inputs.model.sha256, sorted(inputs.digests.items()), inputs.scorer.key, METHODS.identity(method))
 
 
-def probes(result: LayerResult, points: int = POINTS) -> list[Option]:
+def probes(result: LayerResult, points: int = POINTS) -> list[MeasuredChoice]:
     """Return the options of a layer to run: of those that no other beats in params and `rank_errors`, some.
 
     They are spread evenly over the logarithm of params, the largest and the smallest among them.
     """
     errors = result.rank_errors()
     options = (option for option in result.options if not option.factorization.is_dense)
-    front: list[Option] = []
+    front: list[MeasuredChoice] = []
     for option in sorted(options, key=lambda o: (o.params, errors[o.text])):
         error = errors[option.text]
         if error > 0 and (not front or error < errors[front[-1].text]):
@@ -227,58 +317,3 @@ def probes(result: LayerResult, points: int = POINTS) -> list[Option]:
     wanted = np.linspace(sizes[0], sizes[-1], points)
     places = dict.fromkeys(int(np.argmin(np.abs(sizes - size))) for size in wanted)
     return [front[place] for place in places]
-
-
-def _scored(
-    plans: Sequence[dict[str, str]],
-    evaluate: Callable[[Sequence[Texts]], Sequence[Scores | None]],
-    cache: Store,
-    key: tuple[object, ...],
-) -> dict[tuple[tuple[str, str], ...], Scores | None]:
-    """Return the scores of plans, from the cache where it has them."""
-    keys = {_name(plan): result_key("sensitivity", of="score", by=key, plan=sorted(plan.items())) for plan in plans}
-    found: dict[tuple[tuple[str, str], ...], Scores | None] = {}
-    for plan in plans:
-        if (known := cache.get("sensitivity", keys[_name(plan)], partial(from_plain, Scores))) is not None:
-            found[_name(plan)] = known
-    missing = [plan for plan in plans if _name(plan) not in found]
-    if missing:
-        for plan, scores in zip(missing, evaluate(missing), strict=True):
-            found[_name(plan)] = scores
-            if scores is not None:
-                cache.put("sensitivity", keys[_name(plan)], scores.facts())
-    return found
-
-
-def _name(plan: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(plan.items())
-
-
-def _loss(stored: Any) -> float:
-    """Return a loss as the cache keeps it."""
-    if type(loss := stored["loss"]) not in (int, float) or not math.isfinite(loss):
-        raise ValueError(f"{loss!r} is no loss")
-    return float(loss)
-
-
-def _fitted(
-    kind: str, result: LayerResult, base: Scores, scores: Mapping[tuple[tuple[str, str], ...], Scores | None]
-) -> dict[str, float]:
-    from lrfdse.search.plans.monotone import MonotoneFit
-
-    def value(of: Scores) -> float:
-        return of.fidelity if kind == "fidelity" or of.eval_accuracy is None else of.eval_accuracy
-
-    order = result.rank_errors()
-    measured = []
-    for option in result.options:
-        found = scores.get(((result.layer.name, option.text),))
-        if found is not None:
-            measured.append((order[option.text], value(base) - value(found)))
-    if not measured:
-        # Nothing of this layer could be run: its output error is all there is.
-        return {option.text: option.error for option in result.options}
-    fit = MonotoneFit.of([error for error, _ in measured], [loss for _, loss in measured])
-    own = np.array([option.error for option in result.options])
-    losses = fit.predict(np.array([order[option.text] for option in result.options])) + _SLOPE * own
-    return {option.text: float(loss) for option, loss in zip(result.options, losses, strict=True)}

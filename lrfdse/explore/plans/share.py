@@ -1,12 +1,11 @@
-"""What a study holds for those who join it: the model, the data, the settings and the options per layer.
+"""What a study holds for those who join it: the model, the data, and how plans are evaluated.
 
 The process that explores puts them into an artifact store and notes name, artifact and SHA-256 in the study; whoever
-joins fetches them and refuses what has another hash. No path of the machine that explores is told.
+joins fetches them and refuses what has another hash. No path of the machine that explores is among them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import hashlib
 import json
@@ -19,14 +18,13 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.base.files import folder_below, open_regular, read_regular, write_atomically
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
-from lrfdse.explore.identity import store_of
-from lrfdse.results.settings import Data, Settings
+from lrfdse.explore.inputs import Files
+from lrfdse.explore.plans.trials import TrialRequest
+from lrfdse.results.settings import Data
 
 if TYPE_CHECKING:
     from optuna.artifacts import FileSystemArtifactStore
 
-    from lrfdse.model.graph import Model
-    from lrfdse.results.exploration import LayerResult
     from lrfdse.search.study.queue import Queue
 
 
@@ -34,20 +32,26 @@ SHARED = "shared"
 """User attribute of the study: role to artifact, SHA-256 and size."""
 
 
-_LOCAL = frozenset(
-    {
-        *("model", "data", "output", "cache", "study", "artifacts", "target_source", "space_source"),
-        *("workers", "minutes", "runner"),
-    }
-)
-"""Settings that are another machine's own business."""
-
-
 _ROLES = ("calib", "eval", "test")
 
 
-def publish(study: Queue, settings: Settings, layers: tuple[LayerResult, ...], model: Model, tell: Listener) -> None:
+def publish(study: Queue, folder: Path, request: TrialRequest, model: bytes, data: Data, tell: Listener) -> None:
     """Put into the artifact store what is not there yet, and note it in the study.
+
+    Parameters
+    ----------
+    study
+        The open study.
+    folder
+        The artifact store; made where there is none.
+    request
+        How plans are evaluated.
+    model
+        The model as one file, external data inside.
+    data
+        Files of the data.
+    tell
+        Told what is shared.
 
     Raises
     ------
@@ -56,13 +60,12 @@ def publish(study: Queue, settings: Settings, layers: tuple[LayerResult, ...], m
     """
     from optuna.artifacts import upload_artifact
 
-    folder = store_of(settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--artifacts {folder}: cannot be made: {error.strerror or error}") from error
     store, known, notes = _store(folder), study.facts().get(SHARED) or {}, dict[str, Any]()
-    parts = _parts(settings, layers, model)
+    parts = _parts(request, model, data)
     with temporary_folder() as temporary:
         for role, content in parts.items():
             sha256 = hashlib.sha256(content).hexdigest()
@@ -81,37 +84,27 @@ def publish(study: Queue, settings: Settings, layers: tuple[LayerResult, ...], m
         study.note(SHARED, notes)
 
 
-def fetch(study: Queue, store: Path, cache: Path) -> tuple[Settings, tuple[LayerResult, ...]]:
-    """Fetch what a study shares into `cache`; return settings that name the files there, and the options per layer.
+def fetch(study: Queue, store: Path, cache: Path) -> tuple[TrialRequest, Files]:
+    """Fetch what a study shares into `cache`; return how plans are evaluated, and where the files lie now.
 
     Raises
     ------
     InputError
         The store lacks a part, or a part is not what was shared: another hash, or damaged.
     """
-    from lrfdse.results.exploration import LayerResult
-
     notes: dict[str, Any] = study.facts().get(SHARED) or {}
     if not _is_whole(notes):
         raise InputError(f"study {study.name!r} shares nothing to work with: it was explored without --study")
     paths = {role: _fetched(role, note, store, cache) for role, note in notes.items()}
-    document = _document(paths["job"])
     data = Data(**{role: paths[role] for role in _ROLES if role in paths})
-    local = {"model": str(paths["model"]), "target_source": "", "space_source": "", "output": str(cache)}
-    settings = from_plain(Settings, {**document["settings"], **local}, "settings")
-    settings = dataclasses.replace(settings, data=data, cache=cache)
-    layers = tuple(from_plain(LayerResult, layer, "layer") for layer in document["layers"])
-    return settings, layers
+    return _request(paths["job"]), Files(paths["model"], data, cache)
 
 
-def _parts(settings: Settings, layers: tuple[LayerResult, ...], model: Model) -> dict[str, bytes]:
-    """Return the bytes of every part by role; a model with external data is shared with the data inside."""
-    plain = to_plain(settings)
-    told = {name: value for name, value in plain.items() if name not in _LOCAL}
-    job = {"settings": told, "layers": to_plain(layers), "model": model.sha256}
-    parts = {"job": json.dumps(job, sort_keys=True).encode(), "model": model.content}
+def _parts(request: TrialRequest, model: bytes, data: Data) -> dict[str, bytes]:
+    """Return the bytes of every part by role."""
+    parts = {"job": json.dumps(to_plain(request), sort_keys=True).encode(), "model": model}
     for role in _ROLES:
-        if (path := getattr(settings.data, role)) is not None:
+        if (path := getattr(data, role)) is not None:
             parts[role] = path.read_bytes()
     return parts
 
@@ -156,14 +149,11 @@ def _fetched(role: str, note: Mapping[str, Any], folder: Path, cache: Path) -> P
     return path
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _request(path: Path) -> TrialRequest:
     try:
-        document = json.loads(path.read_bytes())
-        if isinstance(document["settings"], dict) and isinstance(document["layers"], list):
-            return dict(document)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise InputError(f"{path}: not the job of a study; it was shared by another version")
+        return from_plain(TrialRequest, json.loads(path.read_bytes()), "job")
+    except (ValueError, RecursionError, InputError) as error:
+        raise InputError(f"{path}: not the job of a study ({error}); it was shared by another version") from error
 
 
 def _store(folder: Path) -> FileSystemArtifactStore:

@@ -10,23 +10,27 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, PlanError
+from lrfdse.explore.inputs import DataRequest
+from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.plans.assemble import assemble, plan_of
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.ir.plan import plan_id
 from lrfdse.quality.scores import Scores
+from lrfdse.results.exploration import LayerResult
+from lrfdse.results.settings import Limits
+from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.explore.plans.helpers import Helpers
     from lrfdse.ir.plan import Design, Metric
-    from lrfdse.results.exploration import LayerResult
-    from lrfdse.results.settings import Limits, Settings
-    from lrfdse.search.samplers.protocol import Sampler, Space, Told
-    from lrfdse.search.study.queue import Finished, Plan, Proposal, Queue, Snapshot
+    from lrfdse.search.plans.tables import PlanKey
+    from lrfdse.search.samplers.protocol import Observation, Sampler, Space
+    from lrfdse.search.study.queue import Finished, Proposal, Queue, Snapshot
     from lrfdse.search.study.study import Study
 
 _FIRST_LOOK, _LAST_LOOK = 0.05, 1.0
@@ -36,23 +40,61 @@ _DEATHS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is needed to evaluate plans of a study."""
+class SearchRequest:
+    """What the search over plans may spend, and what it looks for."""
 
-    settings: Settings
+    budget: int = 60
+    """Plans evaluated on data, baselines included."""
+    sampler: str = "nsga2"
+    """What proposes plans around the knapsack's, a name of `lrfdse.search.samplers.builtin`."""
+    limits: Limits = field(default_factory=Limits)
+    """What the recommended design must satisfy."""
+    seed: int = 0
+    """Seed of the sampler."""
+    accept_unverified: bool = False
+    """Whether a design may be recommended though no evaluation data say what it loses."""
+    minutes: float | None = None
+    """Minutes of the whole exploration after which no new plan is begun; None means never."""
+    helpers: int = 0
+    """Most processes that evaluate plans beside the one that explores."""
+    helped_after: float = 20.0
+    """Seconds of evaluation ahead from which on helpers pay: each reads the model and the data first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRequest:
+    """How plans of a study are evaluated, the same on every machine: what a study shares beside model and data."""
+
+    data: DataRequest
+    fit: FitRequest
+    target: Target
+    limits: Limits
     layers: tuple[LayerResult, ...]
+    """The layers with their measured options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What evaluates plans of a study in one process."""
+
+    layers: tuple[LayerResult, ...]
+    """The layers with their measured options."""
+    target: Target
+    limits: Limits
     metric: Metric
     evaluator: Evaluator
+    verified: bool = True
+    """Whether scores are of evaluation data that the user gave; else they are of random inputs and mean nothing."""
 
     def quality(self, design: Design) -> str:
         """Return a design's score in words; without evaluation data its output error, as scores say nothing then."""
-        if self.settings.data.eval is not None:
+        if self.verified:
             return f"{self.metric} {design.score(self.metric):.4f}"
         return "output error unknown" if design.output_error is None else f"output error {design.output_error:.4f}"
 
 
 def evaluate(queue: Queue, proposal: Proposal, job: Job, base: float | None) -> Design:
-    """Evaluate a plan that was taken from the queue, and tell its result.
+    """Evaluate a plan that was taken from the queue, and put its result there.
 
     Parameters
     ----------
@@ -65,12 +107,12 @@ def evaluate(queue: Queue, proposal: Proposal, job: Job, base: float | None) -> 
 
     Raises
     ------
-    InputError
-        The plan cannot be evaluated. The queue has not been told.
+    PlanError
+        The plan cannot be evaluated. The queue does not know yet.
     """
     plan = plan_of(proposal.texts, job.layers)
     scores = job.evaluator.scores(plan)
-    design = assemble(plan, job.layers, job.settings.target, scores, proposal.origin)
+    design = assemble(plan, job.layers, job.target, scores, proposal.origin)
     facts = {
         "id": design.id,
         "flops": design.flops,
@@ -80,7 +122,7 @@ def evaluate(queue: Queue, proposal: Proposal, job: Job, base: float | None) -> 
         **scores.facts(),
     }
     score = design.score(job.metric)
-    limits = broken(design, score, base, job.settings.limits)
+    limits = broken(design, score, base, job.limits)
     queue.tell(proposal, design.latency.us, design.params, score, facts, limits)
     return design
 
@@ -88,7 +130,7 @@ def evaluate(queue: Queue, proposal: Proposal, job: Job, base: float | None) -> 
 def broken(design: Design, score: float, base: float | None, limits: Limits) -> dict[str, float]:
     """Return by how much a design breaks each of the limits, as Optuna's constraints: positive where it does."""
     found = {}
-    if base is not None or all(shape.is_dense for _, shape in design.plan.choices):
+    if base is not None or all(factorization.is_dense for _, factorization in design.plan.choices):
         found["max_drop"] = (score if base is None else base) - score - limits.max_drop - 1e-9
     if limits.max_params is not None:
         found["max_params"] = design.params / limits.max_params - 1
@@ -98,7 +140,7 @@ def broken(design: Design, score: float, base: float | None, limits: Limits) -> 
 
 
 class Trials:
-    """Proposes plans and gives their designs; what the study knows is not evaluated again.
+    """Puts plans into the study's queue and returns their designs; what the study knows is not evaluated again.
 
     Parameters
     ----------
@@ -108,6 +150,8 @@ class Trials:
         How plans are evaluated here.
     space
         What the sampler may propose.
+    request
+        How many plans may be evaluated, and the sampler's seed.
     helpers
         Processes that evaluate beside this one, once that pays.
     tell
@@ -121,6 +165,7 @@ class Trials:
         study: Study,
         job: Job,
         space: Space,
+        request: SearchRequest,
         helpers: Helpers,
         tell: Listener,
         deadline: float | None = None,
@@ -128,12 +173,13 @@ class Trials:
         self._study = study
         self._job = job
         self._space = space
+        self._request = request
         self._helpers = helpers
         self._tell = tell
         self._deadline = deadline
-        self._designs: dict[Plan, Design] = {}
-        self._asked: dict[Plan, None] = {}
-        self._deaths: Counter[Plan] = Counter()
+        self._designs: dict[PlanKey, Design] = {}
+        self._asked: dict[PlanKey, None] = {}
+        self._deaths: Counter[PlanKey] = Counter()
         self._results = 0
 
     @property
@@ -170,9 +216,9 @@ class Trials:
         return self._designs[dense]
 
     def run(self, plans: Sequence[Mapping[str, str]], origin: str, in_time_only: bool = True) -> list[Design]:
-        """Have plans evaluated, and return the designs of those that can be.
+        """Return the designs of plans, evaluating those that are new; plans that cannot be evaluated are left out.
 
-        With the deadline over, plans that nobody has begun are left out.
+        Once the deadline is over, plans that nobody has begun are left out, too.
         """
         wanted = dict.fromkeys(self._study.key(texts) for texts in plans)
         self._asked |= wanted
@@ -189,27 +235,37 @@ class Trials:
         return [self._take(plan, finished[plan], origin) for plan in wanted if plan in finished]
 
     def refine(self, designs: Sequence[Design]) -> list[Design]:
-        """Take the whole effort for designs of this run and return them, refined where that does not score worse.
+        """Refine these designs with full-model Gauss-Newton steps and return them.
 
-        The study keeps the scores from before.
+        One that scores worse when it is refined stays as it was. The study keeps the scores from before.
         """
-        job, found = self._job, []
+        found = []
         for done, design in enumerate(designs):
-            if job.evaluator.refines and not design.refined and not self.out_of_time:
+            if self._job.evaluator.refines and not design.refined and not self.out_of_time:
                 self._tell(Event("refine", design.id, done, len(designs)))
-                scores = job.evaluator.scores(design.plan, refined=True)
-                other = assemble(design.plan, job.layers, job.settings.target, scores, design.origin, refined=True)
-                if other.score(job.metric) >= design.score(job.metric):
-                    design = self._designs[self._study.key(design.plan.texts())] = other
+                design = self._refined(design)
             found.append(design)
         return found
 
+    def _refined(self, design: Design) -> Design:
+        job = self._job
+        try:
+            scores = job.evaluator.scores(design.plan, refined=True)
+        except PlanError as error:
+            self._tell(Event("note", f"plan {design.id} cannot be evaluated once it is refined: {error}"))
+            return design
+        other = assemble(design.plan, job.layers, job.target, scores, design.origin, refined=True)
+        if other.score(job.metric) < design.score(job.metric):
+            return design
+        self._designs[self._study.key(design.plan.texts())] = other
+        return other
+
     def sample(self, sampler: Sampler, count: int) -> None:
-        """Have the sampler propose plans, batch by batch, until `count` more are evaluated."""
+        """Evaluate plans that the sampler proposes, batch by batch, until there are `count` more designs."""
         goal = len(self._designs) + count
         while (left := goal - len(self._designs)) > 0 and not self.out_of_time:
             size = left if sampler.batch is None else min(left, sampler.batch)
-            plans = sampler.propose(self._space, self._told(), self._asked, self._job.settings.seed, size)
+            plans = sampler.propose(self._space, self._observations(), self._asked, self._request.seed, size)
             if not plans:
                 return
             self.run([dict(zip(self._space.choices, plan, strict=True)) for plan in plans], sampler.name)
@@ -217,7 +273,7 @@ class Trials:
     def _may_begin(self, in_time_only: bool) -> bool:
         return not (in_time_only and self.out_of_time)
 
-    def _left(self, wanted: Mapping[Plan, None], origin: str, in_time_only: bool) -> list[Plan]:
+    def _left(self, wanted: Mapping[PlanKey, None], origin: str, in_time_only: bool) -> list[PlanKey]:
         """Return the wanted plans that will get a result but have none; queue those that the study does not know."""
         known = self._study.snapshot()
         self._report(known)
@@ -235,18 +291,19 @@ class Trials:
         began = time.monotonic()
         try:
             design = evaluate(self._study, proposal, self._job, score)
-        except InputError as error:
+        except PlanError as error:
             if proposal.origin == "dense":
-                raise
+                # Nothing is compressed in this one: what is wrong is the model, the data or the metric.
+                raise InputError(str(error)) from error
             self._study.fail(proposal, str(error))
             plan = plan_of(proposal.texts, self._job.layers)
             self._tell(Event("note", f"plan {plan_id(plan)} cannot be evaluated: {error}"))
             return
         seconds = time.monotonic() - began
-        self._helpers.start_if_worth(seconds * (self._job.settings.budget - len(self._designs)))
+        self._helpers.start_if_worth(seconds * (self._request.budget - len(self._designs)))
         self._progress(f"{design.id} {self._job.quality(design)} ({proposal.origin})")
 
-    def _reclaim(self, left: Sequence[Plan]) -> None:
+    def _reclaim(self, left: Sequence[PlanKey]) -> None:
         """Fail the trials of processes that are gone, so that they are queued again; not a plan that kills them all."""
         self._deaths.update(self._study.reclaim())
         for plan in left:
@@ -261,16 +318,16 @@ class Trials:
             self._progress("")
 
     def _progress(self, text: str) -> None:
-        budget = self._job.settings.budget
+        budget = self._request.budget
         self._tell(Event("plans", text, min(max(self._results, 1), budget), budget))
 
-    def _told(self) -> list[Told]:
-        from lrfdse.search.samplers.protocol import Told
+    def _observations(self) -> list[Observation]:
+        from lrfdse.search.samplers.protocol import Observation
 
-        metric, limits = self._job.metric, self._job.settings.limits
+        metric, limits = self._job.metric, self._job.limits
         base = self.baseline().score(metric)
         return [
-            Told(
+            Observation(
                 plan,
                 (design.latency.us, float(design.params), design.score(metric)),
                 broken(design, design.score(metric), base, limits),
@@ -278,9 +335,8 @@ class Trials:
             for plan, design in self._designs.items()
         ]
 
-    def _take(self, plan: Plan, trial: Finished, origin: str) -> Design:
+    def _take(self, plan: PlanKey, trial: Finished, origin: str) -> Design:
         """Return a finished plan's design; its origin is the stage of this run that asked for it first."""
         scores = Scores.of(trial.attrs)
-        texts = plan_of(trial.texts, self._job.layers)
-        design = assemble(texts, self._job.layers, self._job.settings.target, scores, origin)
+        design = assemble(plan_of(trial.texts, self._job.layers), self._job.layers, self._job.target, scores, origin)
         return self._designs.setdefault(plan, design)

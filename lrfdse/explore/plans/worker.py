@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.processes import end_with_parent
 from lrfdse.base.store import Store
-from lrfdse.errors import InputError, LrfdseError
+from lrfdse.errors import InputError, LrfdseError, PlanError
 
 if TYPE_CHECKING:
-    from lrfdse.explore.plans.trials import Job
-    from lrfdse.results.exploration import LayerResult
-    from lrfdse.results.settings import Settings
+    from lrfdse.explore.inputs import Files
+    from lrfdse.explore.plans.trials import Job, TrialRequest
     from lrfdse.search.study.queue import Proposal, Queue
 
 
@@ -27,13 +26,15 @@ _FIRST_LOOK, _LAST_LOOK = 0.1, 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Worked:
-    """What a worker did."""
+class WorkerSummary:
+    """What a worker did, and why it left."""
 
     evaluated: int
+    """Plans that it scored."""
     failed: int
+    """Plans that cannot be evaluated."""
     why: str
-    """Why it left."""
+    """Why it left, as a clause."""
 
 
 def work(
@@ -45,7 +46,7 @@ def work(
     trials: int | None = None,
     metric: str | None = None,
     listen: Listener = silent,
-) -> Worked:
+) -> WorkerSummary:
     """Join a study and evaluate plans until it is finished.
 
     Parameters
@@ -61,7 +62,7 @@ def work(
     trials
         Plans after which to leave.
     metric
-        The metric of the user's own (MODULE:FUNCTION) that this machine may run; the built-in ones need no leave.
+        The metric of the user's own (MODULE:FUNCTION) that this machine may run; registered metrics are always allowed.
     listen
         Told what happens.
 
@@ -81,11 +82,11 @@ def work(
         try:
             _check_code(queue)
             store = artifacts or _store_beside(url)
-            settings, layers = fetch(queue, store, cache or cache_folder())
-            _check_metric(settings, metric)
-            _check_method(settings, queue.facts().get("method"))
-            listen(Event("note", f"study {queue.name}: {len(layers)} layers, target {settings.target.name}"))
-            return _serve(queue, _job(settings, layers, queue.facts().get("score")), idle, trials, listen)
+            request, files = fetch(queue, store, cache or cache_folder())
+            require_allowed(request.data.metric, metric)
+            require_same_method(request.fit.method, queue.facts().get("method"))
+            listen(Event("note", f"study {queue.name}: {len(request.layers)} layers, target {request.target.name}"))
+            return _serve(queue, open_job(request, files, queue.facts().get("score")), idle, trials, listen)
         finally:
             queue.close()
 
@@ -110,15 +111,15 @@ def _joined(url: str, name: str | None, idle: float, listen: Listener) -> Queue:
         time.sleep(_LAST_LOOK)
 
 
-def _serve(queue: Queue, job: Job, idle: float, trials: int | None, listen: Listener) -> Worked:
+def _serve(queue: Queue, job: Job, idle: float, trials: int | None, listen: Listener) -> WorkerSummary:
     evaluated = failed = 0
     since, pause = time.monotonic(), _FIRST_LOOK
     while trials is None or evaluated + failed < trials:
         if queue.is_over:
-            return Worked(evaluated, failed, "the study is finished")
+            return WorkerSummary(evaluated, failed, "the study is finished")
         if (proposal := queue.take()) is None:
             if time.monotonic() - since >= 60 * idle:
-                return Worked(evaluated, failed, f"nothing to do for {idle:g} minutes")
+                return WorkerSummary(evaluated, failed, f"nothing to do for {idle:g} minutes")
             time.sleep(pause)
             pause = min(1.5 * pause, _LAST_LOOK)
             continue
@@ -128,48 +129,66 @@ def _serve(queue: Queue, job: Job, idle: float, trials: int | None, listen: List
             failed += 1
         since, pause = time.monotonic(), _FIRST_LOOK
         listen(Event("plans", f"{evaluated} evaluated", evaluated, trials))
-    return Worked(evaluated, failed, f"{trials} plans were asked for")
+    return WorkerSummary(evaluated, failed, f"{trials} plans were asked for")
 
 
 def _evaluated(queue: Queue, proposal: Proposal, job: Job, listen: Listener) -> bool:
-    """Evaluate one plan; return False where it cannot be."""
+    """Evaluate one plan; return False where it cannot be.
+
+    Whatever else is raised here ends this process, and the plan goes back to the queue: it may be this machine's fault.
+    """
     from lrfdse.explore.plans.trials import evaluate
 
     dense = tuple("dense" for _ in job.layers)
     known = queue.snapshot().finished.get(dense)
     try:
         evaluate(queue, proposal, job, None if known is None else known.score)
-    except InputError as error:
+    except PlanError as error:
         queue.fail(proposal, str(error))
         listen(Event("note", f"trial {proposal.number} cannot be evaluated: {error}"))
         return False
     return True
 
 
-def _job(settings: Settings, layers: tuple[LayerResult, ...], score: Any = None) -> Job:
-    """Return how plans are evaluated here; refused where the metric's code is not that of the study (`score`)."""
+def open_job(request: TrialRequest, files: Files, score: Any = None) -> Job:
+    """Return what evaluates plans in this process, as another one has asked.
+
+    Parameters
+    ----------
+    request, files
+        How plans are evaluated, and where the model, the data and earlier results lie on this machine.
+    score
+        The key of the study's metric; None where the metric need not be compared.
+
+    Raises
+    ------
+    InputError
+        The files cannot be used, or the metric's code on this machine is not that of the study.
+    """
     from lrfdse.explore.inputs import open_inputs
-    from lrfdse.explore.layers.fits import found_fits
+    from lrfdse.explore.layers.fits import found_fits, open_builder
     from lrfdse.explore.plans.assemble import metric_of
     from lrfdse.explore.plans.evaluator import Evaluator
     from lrfdse.explore.plans.trials import Job
-    from lrfdse.repair.builder import Builder
-    from lrfdse.repair.corrections import open_corrections
 
-    inputs = open_inputs(settings)
+    inputs, layers = open_inputs(files, request.data), request.layers
     if score is not None and inputs.scorer.key != score:
         raise InputError(f"metric {inputs.scorer.name}: its code on this machine is not that of whoever explores")
+    explored = [result.layer.name for result in layers if result.kept_dense is None]
     calibrated = {
         result.layer.name for result in layers if any(option.output_error is not None for option in result.options)
     }
-    cache = Store(settings.cache)
-    fits = found_fits(settings, inputs.model, inputs.calib, calibrated, cache)
-    corrections = open_corrections(settings, inputs.model, inputs.calib, fits, cache)
-    return Job(settings, layers, metric_of(inputs), Evaluator(Builder(inputs.model, fits, corrections), inputs))
+    cache = Store(files.cache)
+    fits = found_fits(request.fit, inputs.model, inputs.calib, explored, calibrated, cache)
+    evaluator = Evaluator(open_builder(request.fit, inputs.model, inputs.calib, fits, cache), inputs)
+    return Job(layers, request.target, request.limits, metric_of(inputs), evaluator, inputs.verified)
 
 
-def _help(settings: Settings, layers: tuple[LayerResult, ...], url: str, name: str) -> None:
-    """Evaluate until the parent ends this process."""
+def help_until_ended(request: TrialRequest, files: Files, url: str, name: str) -> None:
+    """Evaluate plans of a study until the parent ends this process, or something fails that is not the plan's fault.
+
+    The plan that was under way then goes back to the queue, where the parent finds out itself, and says so.
+    """
     from lrfdse.search.study.opening import join_study
 
     end_with_parent()
@@ -179,12 +198,16 @@ def _help(settings: Settings, layers: tuple[LayerResult, ...], url: str, name: s
         queue = join_study(url, name)
         if queue is None:
             return
-        job = _job(settings, layers)
+        job = open_job(request, files)
         while True:
             if (proposal := queue.take()) is None:
                 time.sleep(_FIRST_LOOK)
-            else:
+                continue
+            try:
                 _evaluated(queue, proposal, job, silent)
+            except Exception:
+                queue.close()
+                raise
 
 
 def _check_code(queue: Queue) -> None:
@@ -205,20 +228,36 @@ def _check_code(queue: Queue) -> None:
         )
 
 
-def _check_metric(settings: Settings, allowed: str | None) -> None:
-    """Run a function that the study names only where the user of this machine names it too."""
-    if settings.metric is not None and ":" in settings.metric and settings.metric != allowed:
+def require_allowed(metric: str | None, allowed: str | None) -> None:
+    """Refuse to run a function that the study names, unless the user of this machine names it too.
+
+    Parameters
+    ----------
+    metric
+        What the study is scored by: a registered metric, or MODULE:FUNCTION.
+    allowed
+        The MODULE:FUNCTION that may run here.
+    """
+    if metric is not None and ":" in metric and metric != allowed:
         raise InputError(
-            f"the study is scored by {settings.metric}, which is no part of lrfdse: put it on this machine and let it "
-            f"run with --metric {settings.metric}"
+            f"the study is scored by {metric}, which is no part of lrfdse: put it on this machine and let it run with "
+            f"--metric {metric}"
         )
 
 
-def _check_method(settings: Settings, there: Any) -> None:
-    """Refuse a fitting method whose code is not that of whoever explores: a plug-in may differ between machines."""
+def require_same_method(method: str, there: Any) -> None:
+    """Refuse a fitting method whose code is not that of whoever explores: a plug-in may differ between machines.
+
+    Parameters
+    ----------
+    method
+        The method's name.
+    there
+        What identifies its code where the study is explored; None where the study does not say.
+    """
     from lrfdse.factorize.methods import METHODS
 
-    here = METHODS.identity(settings.space.method)
+    here = METHODS.identity(method)
     if there is not None and here != there:
         raise InputError(
             f"the study's fitting method is {there}, but this machine has {here}: install the same version of the "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lrfdse.model.constants import FLOATS, Constant, is_standard, known_values, readers, stored, trace, vector_along
 
-Axis = Literal[-1, -2]
+FeatureAxis = Literal[-1, -2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Site:
     """Output of the Gemm or MatMul."""
     source: str
     """The activation that the product reads."""
-    in_axis: Axis
-    """Axis of the source that holds the layer's inputs."""
-    out_axis: Axis
-    """Axis of the output that holds the layer's outputs."""
+    in_axis: FeatureAxis
+    """FeatureAxis of the source that holds the layer's inputs."""
+    out_axis: FeatureAxis
+    """FeatureAxis of the output that holds the layer's outputs."""
     rank: int
     """Number of dimensions of the source."""
     fixed: tuple[int, ...]
@@ -59,8 +59,8 @@ class Product:
     node: ir.Node
     constant: Constant
     source: ir.Value
-    in_axis: Axis
-    out_axis: Axis
+    in_axis: FeatureAxis
+    out_axis: FeatureAxis
     flip: bool
     """Whether W of shape (outputs, inputs) is the stored matrix transposed."""
     alpha: float
@@ -109,7 +109,7 @@ def fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None,
     `rank` is that of the product's output.
     """
     node, size = product.node, product.outputs
-    axis: Axis = -1 if rank == 1 else product.out_axis
+    axis: FeatureAxis = -1 if rank == 1 else product.out_axis
     add: ir.Node | None = None
     value: ir.Value | None = None
     bias: NDArray[np.float64] | None = None
@@ -158,14 +158,14 @@ def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
     if 0 in constant.shape:
         return "its weight is empty"
     if node.op_type == "MatMul":
-        axis: Axis = -1 if on_right else -2
+        axis: FeatureAxis = -1 if on_right else -2
         return Product(node, constant, left if on_right else right, axis, axis, on_right ^ constant.transposed, 1.0)
     turned = [
         bool(node.attributes[name].as_int()) if name in node.attributes else False for name in ("transA", "transB")
     ]
     alpha = _float(node, "alpha")
     if on_right:
-        in_axis: Axis = -2 if turned[0] else -1
+        in_axis: FeatureAxis = -2 if turned[0] else -1
         return Product(node, constant, left, in_axis, -1, (not turned[1]) ^ constant.transposed, alpha)
     in_axis = -1 if turned[1] else -2
     return Product(node, constant, right, in_axis, -2, turned[0] ^ constant.transposed, alpha)
@@ -206,7 +206,7 @@ def _only_reader(value: ir.Value, op: str) -> ir.Node | None:
     return node if is_standard(node) and node.op_type == op and same is not None and node.graph is same.graph else None
 
 
-def _bias(value: ir.Value | None, size: int, axis: Axis, rank: int) -> NDArray[np.float64] | None:
+def _bias(value: ir.Value | None, size: int, axis: FeatureAxis, rank: int) -> NDArray[np.float64] | None:
     constant = trace(value)
     if constant is None or constant.dtype not in FLOATS:
         return None

@@ -1,1 +1,1 @@
-"""From graph to graph."""
+"""Passes that turn one graph into another."""

@@ -120,7 +120,19 @@ def exposed(model: ir.Model, names: Sequence[str]) -> ir.Model:
 
 
 def behind(model: ir.Model, name: str, output: str, dtype: np.dtype[np.generic]) -> ir.Model:
-    """Return the part of a model behind the value `name`; see `Behind`. The model given stays as it is."""
+    """Return the part of a model behind a value; see `Behind`. The model given stays as it is.
+
+    Parameters
+    ----------
+    model
+        The whole model.
+    name
+        The value, which becomes the part's last input.
+    output
+        The output to keep.
+    dtype
+        Element type of the value.
+    """
     return ir.passes.functionalize(Behind(name, output, dtype))(model).model
 
 

@@ -10,11 +10,23 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 _INITIALIZERS_STAND_ALONE = 4
-"""IR version from which an initializer need not be an input of the graph as well."""
+"""IR version of ONNX from which an initializer need not be an input of the graph as well (onnx/docs/IR.md)."""
 
 
 class Emitter:
-    """Nodes in the making, to stand before `anchor`; constants of one label are stored once."""
+    """Nodes in the making, to stand before `anchor`; constants of one label are stored once.
+
+    Parameters
+    ----------
+    model
+        The model that gets the nodes.
+    anchor
+        The node that they stand before.
+    prefix
+        Begins the names of what is stored.
+    shared
+        Label to constant, for what several uses of a layer share.
+    """
 
     def __init__(self, model: ir.Model, anchor: ir.Node, prefix: str, shared: dict[str, ir.Value]) -> None:
         self._graph = model.graph

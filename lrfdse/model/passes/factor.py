@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
+from lrfdse.errors import PlanError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.layer import Layer
@@ -54,8 +54,9 @@ class ReplaceLayers(ir.passes.InPlacePass):
         Raises
         ------
         InputError
-            A name is no layer of the model, factors do not fit their layer, or their values leave the graph's element
-            type. The model may then be half changed.
+            A name is no layer of the model, or factors do not fit their layer.
+        PlanError
+            Values leave the graph's element type. The model may then be half changed.
         """
         for name, chosen in self._factors.items():
             layer = self._model.layer(name)
@@ -89,7 +90,11 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
     Raises
     ------
     InputError
-        A name is no layer of the model, factors do not fit their layer, or their values leave the graph's element type.
+        A name is no layer of the model.
+    PlanError
+        Values of factors leave the graph's element type.
+    ValueError
+        Factors do not fit their layer.
     """
     return ir.passes.functionalize(ReplaceLayers(model, factors))(model.original).model
 
@@ -97,14 +102,14 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
 def _check(layer: Layer, chosen: Factors) -> None:
     f = chosen.factorization
     if f.outputs < layer.outputs or f.inputs < layer.inputs or (f.is_dense and f != _dense(layer)):
-        raise InputError(
+        raise ValueError(
             f"layer {layer.name!r} has {layer.outputs} outputs and {layer.inputs} inputs, "
             f"but got {f} for {f.outputs} and {f.inputs}"
         )
     if not f.is_dense and tuple(core.shape for core in chosen.cores) != f.core_shapes:
-        raise InputError(f"layer {layer.name!r}: cores of shapes {f.core_shapes} must hold for {f}")
+        raise ValueError(f"layer {layer.name!r}: cores of {f} need the shapes {f.core_shapes}")
     if chosen.bias_shift is not None and chosen.bias_shift.shape != (layer.outputs,):
-        raise InputError(f"layer {layer.name!r}: a bias shift of {layer.outputs} elements must hold")
+        raise ValueError(f"layer {layer.name!r}: its bias shift needs {layer.outputs} elements")
 
 
 def _dense(layer: Layer) -> Factorization:
@@ -256,5 +261,5 @@ class _At:
         with np.errstate(over="ignore"):
             converted = array.astype(self._dtype.numpy())
         if not np.isfinite(converted.astype(np.float64)).all():
-            raise InputError(f"the factors of layer {self._layer.name!r} leave the range of {self._dtype}")
+            raise PlanError(f"the factors of layer {self._layer.name!r} leave the range of {self._dtype}")
         return self._emit.constant(label, converted)

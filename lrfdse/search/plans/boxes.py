@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _ROUNDING = 1e-12
-"""Relative slack for edges of boxes."""
+"""Relative slack for edges of boxes: some thousand roundings of double precision."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +46,9 @@ class Room:
     max_latency: float
     max_error: float
     free_params: float
-    """From here on a plan has enough params whatever follows; below, params are no cost but a need."""
+    """Params from which a plan has enough whatever follows; below, params are no cost but a need."""
     min_params: float
-    """Below this a plan cannot reach the least params whatever follows."""
+    """Params below which a plan cannot reach the least params whatever follows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,17 @@ class Grid:
 
     @classmethod
     def over(cls, low: tuple[float, float], high: tuple[float, float], delta: float, free_params: float) -> Grid:
-        """Return the grid of boxes ``1 + delta`` wide from `low` (or a little below) to `high`, both inclusive."""
+        """Return the grid of boxes ``1 + delta`` wide from `low` (or a little below) to `high`, both inclusive.
+
+        Parameters
+        ----------
+        low, high
+            Least and largest (params, latency).
+        delta
+            Relative width of a box.
+        free_params
+            Params that lie between two rows of boxes.
+        """
         step = float(np.log1p(delta))
         free_row = 0
         if free_params > low[0]:
@@ -94,7 +104,19 @@ class Grid:
 
 
 def finest_delta(states: States, params: Ints, latency: Floats, room: Room, most_boxes: int) -> float:
-    """Return the relative width at which the grid after the layer has about `most_boxes` boxes."""
+    """Return the relative width at which the grid after the layer has about `most_boxes` boxes.
+
+    Parameters
+    ----------
+    states
+        Partial plans so far.
+    params, latency
+        Shape (choices,) each: the layer's choices.
+    room
+        The constraints.
+    most_boxes
+        Boxes wanted, filled or not.
+    """
     low, high = _span(states, params, latency, room)
     return float(np.expm1(np.sqrt(np.log(high[0] / low[0]) * np.log(high[1] / low[1]) / most_boxes))) + 1e-6
 

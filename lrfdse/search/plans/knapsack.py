@@ -13,23 +13,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lrfdse.errors import InputError
 from lrfdse.ir.latency import Regime
 from lrfdse.search.plans.boxes import Floats, Ints, Room, States, add_layer, finest_delta
 from lrfdse.search.plans.pareto import nondominated, nondominated_by_group
 from lrfdse.search.plans.tables import Choice, LayerTable, PlanFront
 
 _MOST_PRODUCTS = 4_000_000
-"""Partial plans times choices up to which a layer is added without boxes."""
+"""Partial plans times choices up to which a layer is added without boxes: some 100 MB. Chosen; results/knapsack.md
+has times."""
 
 _BOXES_A_STATE = 80
-"""Boxes of the finest grid tried, filled or not, for each state that may be kept."""
+"""Boxes of the finest grid tried, filled or not, for each state that may be kept. Chosen; results/knapsack.md has
+the gaps that are left."""
 
 _DELTA_POWER = 0.6
-"""Boxes on a surface of two dimensions number about delta^-2 where it is rough, fewer where it is thin."""
+"""Boxes on a surface of two dimensions number about delta^-2 where it is rough, fewer where it is thin. Chosen
+between."""
 
 _OVERSHOOT = 1.5
-"""How far a layer's boxes may outnumber the limit before it is added again with wider ones."""
+"""How far a layer's boxes may outnumber the limit before it is added again with wider ones. Chosen."""
 
 _ROUNDING = 1e-12
 """Relative slack of latency bounds on partial sums, which round differently from the sum of a whole plan."""
@@ -43,6 +45,7 @@ def plans(
     max_latency: float | None = None,
     max_error: float | None = None,
     limit: int = 300_000,
+    needs_min: bool = True,
 ) -> PlanFront:
     """Return the Pareto front of all plans that meet the constraints.
 
@@ -60,13 +63,16 @@ def plans(
     limit
         Partial plans kept after each layer. While their exact number is at most this the front is exact; beyond,
         boxes are sized so that about this many are left.
+    needs_min
+        Whether a plan is kept that is beaten only by plans with fewer than `min_params`. Not, where those are on a
+        front of their own.
 
     Returns
     -------
     PlanFront
         Empty when no plan meets the constraints. Time grows with layers times choices times `limit`.
     """
-    return _plans(tuple(tables), _Bounds.of(min_params, max_params, max_latency, max_error), limit, needs_min=True)
+    return _plans(tuple(tables), _Bounds.of(min_params, max_params, max_latency, max_error), limit, needs_min)
 
 
 def plans_by_regime(
@@ -97,7 +103,7 @@ def plans_by_regime(
 
     Raises
     ------
-    InputError
+    ValueError
         The tables differ in more than latency.
     """
     warm_tables, cold_tables = tuple(warm_tables), tuple(cold_tables)
@@ -106,10 +112,16 @@ def plans_by_regime(
     # A cold plan is then beaten only by plans that are feasible in one of the regimes and no slower there.
     never_faster_cold = all(w.latency_us <= c.latency_us for w, c in pairs)
     warm_limit = warm_max_params if max_params is None else min(warm_max_params, max_params)
-    warm_bounds = _Bounds.of(None, warm_limit, max_latency, max_error)
-    cold_bounds = _Bounds.of(warm_max_params + 1, max_params, max_latency, max_error)
-    warm = _plans(warm_tables, warm_bounds, limit, needs_min=True)
-    cold = _plans(cold_tables, cold_bounds, limit, needs_min=not never_faster_cold)
+    warm = plans(warm_tables, max_params=warm_limit, max_latency=max_latency, max_error=max_error, limit=limit)
+    cold = plans(
+        cold_tables,
+        min_params=warm_max_params + 1,
+        max_params=max_params,
+        max_latency=max_latency,
+        max_error=max_error,
+        limit=limit,
+        needs_min=not never_faster_cold,
+    )
     charged: list[Regime] = ["warm"] * len(warm)
     charged.extend(["cold"] * len(cold))
     both = PlanFront(
@@ -144,7 +156,7 @@ def uniform(
     found: list[dict[str, str]] = []
     for ratio in ratios:
         if not ratio >= 1:
-            raise InputError(f"`ratio >= 1` must hold, but got {ratio}")
+            raise ValueError(f"compression ratios are at least 1, but one is {ratio}")
         plan = {t.layer: _largest(t, kind, t.dense.params / ratio).text for t in tables}
         if plan not in found:
             found.append(plan)
@@ -163,16 +175,16 @@ def _paired(warm: LayerTable, cold: LayerTable) -> list[tuple[Choice, Choice]]:
 def _check_same_plans(warm: tuple[LayerTable, ...], cold: tuple[LayerTable, ...]) -> None:
     for a, b in zip(warm, cold, strict=False):
         if a.layer != b.layer or len(a.choices) != len(b.choices):
-            raise InputError(
+            raise ValueError(
                 f"warm and cold tables must list the same choices, but layers {a.layer} and {b.layer} differ"
             )
         for w, c in _paired(a, b):
             if replace(w, latency_us=c.latency_us) != c:
-                raise InputError(
+                raise ValueError(
                     f"warm and cold tables of layer {a.layer} must differ in latency only, but got {w} and {c}"
                 )
     if len(warm) != len(cold):
-        raise InputError(f"as many warm as cold tables must hold, but got {len(warm)} and {len(cold)}")
+        raise ValueError(f"warm and cold tables must be of the same layers, but are {len(warm)} and {len(cold)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,9 +228,9 @@ class _Bounds:
 def _plans(tables: tuple[LayerTable, ...], bounds: _Bounds, limit: int, needs_min: bool) -> PlanFront:
     """Return the front; without `needs_min`, plans that a plan with too few params beats are left out too."""
     if not tables:
-        raise InputError("at least one layer must hold, but got no tables")
+        raise ValueError("no tables: a plan needs at least one layer")
     if limit < 1:
-        raise InputError(f"`limit >= 1` must hold, but got {limit}")
+        raise ValueError(f"the limit of partial plans is at least 1, not {limit}")
     # However wide the boxes are, they do not span the least params.
     limit = max(limit, 2)
     least = bounds.min_params

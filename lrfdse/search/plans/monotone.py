@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
-
 
 @dataclass(frozen=True, slots=True)
 class MonotoneFit:
@@ -30,7 +28,7 @@ class MonotoneFit:
 
         Raises
         ------
-        InputError
+        ValueError
             There are not as many errors as losses, an error is not positive, or a number is not finite.
 
         >>> MonotoneFit.of([0.1, 0.2, 0.4], [0.01, 0.05, 0.03]).values
@@ -40,9 +38,9 @@ class MonotoneFit:
 
         x, y = np.asarray(errors, np.float64), np.asarray(losses, np.float64)
         if x.shape != y.shape or x.ndim != 1:
-            raise InputError(f"as many losses as errors must hold, but got {x.size} and {y.size}")
+            raise ValueError(f"every error needs a loss, but there are {x.size} errors and {y.size} losses")
         if not (np.isfinite(x).all() and np.isfinite(y).all() and (x > 0).all()):
-            raise InputError("finite losses at finite errors > 0 must hold for a monotone fit")
+            raise ValueError("a monotone fit needs finite losses at finite, positive errors")
         if not x.size:
             return cls((), ())
         at, group, weights = np.unique(x, return_inverse=True, return_counts=True)

@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from lrfdse.search.plans.tables import Choice, LayerTable
 
 _LEAST_SHARE, _MOST_SHARE = 0.4, 0.8
-"""A step leaves at least and at most this share of the predicted error."""
+"""A step leaves at least and at most this share of the predicted error: losses are only roughly proportional to it.
+Chosen, not measured."""
 
 _ROUNDING = 1e-9
+"""Slack of the loss allowed: a difference of two scores rounds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One plan that was evaluated on the way."""
+class Relaxation:
+    """One step of a relaxation: what was changed, and what the plan then lost."""
 
     changes: tuple[tuple[str, str, str], ...]
     """Layer, its choice before, its choice after."""
     loss: float | None
-    """Of the plan after the changes; None where it could not be evaluated."""
+    """Loss of the plan after the changes (a fraction); None where it could not be evaluated."""
 
     def __str__(self) -> str:
         changed = ", ".join(f"{layer} {before} -> {after}" for layer, before, after in self.changes)
@@ -34,7 +36,7 @@ def relax(
     evaluate: Callable[[Mapping[str, str]], float | None],
     limit: float,
     most: int = 12,
-) -> tuple[dict[str, str], tuple[Step, ...]]:
+) -> tuple[dict[str, str], tuple[Relaxation, ...]]:
     """Return the first plan on the way from `plan` to the dense model that loses at most `limit`, and the way.
 
     In a step the layer with the largest predicted error gets the next choice up its front, the cheapest one (least
@@ -56,13 +58,13 @@ def relax(
 
     Raises
     ------
-    InputError
+    ValueError
         The plan has a choice that its layer's table does not have.
     """
     chosen = {table.layer: table.choices[table.find(plan.get(table.layer, "dense"))] for table in tables}
     fronts = {table.layer: table.choices for table in tables}
     loss = evaluate(_texts(chosen))
-    steps: list[Step] = []
+    steps: list[Relaxation] = []
     while (loss is None or loss > limit + _ROUNDING) and any(choice.text != "dense" for choice in chosen.values()):
         before = dict(chosen)
         if len(steps) + 1 >= most:
@@ -73,7 +75,7 @@ def relax(
             _relax_to(share * sum(choice.error for choice in chosen.values()), chosen, fronts)
         changes = tuple((name, before[name].text, now.text) for name, now in chosen.items() if now != before[name])
         loss = evaluate(_texts(chosen))
-        steps.append(Step(changes, loss))
+        steps.append(Relaxation(changes, loss))
     return _texts(chosen), tuple(steps)
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.errors import InputError
 from lrfdse.ir.latency import Regime
+
+PlanKey = tuple[str, ...]
+"""A plan by its choices alone: factorization texts in the order of the layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,11 @@ class Choice:
 
     def __post_init__(self) -> None:
         if self.params < 1:
-            raise InputError(f"`params >= 1` must hold, but got {self}")
+            raise ValueError(f"params must be at least 1 in {self}")
         if not (math.isfinite(self.latency_us) and self.latency_us > 0):
-            raise InputError(f"a finite `latency_us > 0` must hold, but got {self}")
+            raise ValueError(f"latency_us must be positive and finite in {self}")
         if not (math.isfinite(self.error) and self.error >= 0):
-            raise InputError(f"a finite `error >= 0` must hold, but got {self}")
+            raise ValueError(f"error must be finite and not negative in {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,11 @@ class LayerTable:
         texts = [choice.text for choice in self.choices]
         if len(set(texts)) < len(texts):
             twice = next(text for text in texts if texts.count(text) > 1)
-            raise InputError(f"distinct choices must hold for layer {self.layer}, but {twice!r} occurs twice")
+            raise ValueError(f"choice {twice!r} occurs twice in the table of layer {self.layer}")
         if "dense" not in texts:
-            raise InputError(f"`dense` must be among the choices of layer {self.layer}, but got {', '.join(texts)}")
+            raise ValueError(f"'dense' is missing in the table of layer {self.layer}: {', '.join(texts)}")
         if self.dense.error != 0:
-            raise InputError(f"`error == 0` must hold for dense layer {self.layer}, but got {self.dense.error}")
+            raise ValueError(f"the error of dense layer {self.layer} must be 0, not {self.dense.error}")
 
     @property
     def dense(self) -> Choice:
@@ -61,11 +63,11 @@ class LayerTable:
         return next(choice for choice in self.choices if choice.text == "dense")
 
     def find(self, text: str) -> int:
-        """Return the position of a choice; raise `InputError` when the layer has no such choice."""
+        """Return the position of a choice; raise `ValueError` where the layer has no such choice."""
         for position, choice in enumerate(self.choices):
             if choice.text == text:
                 return position
-        raise InputError(f"layer {self.layer} has no choice {text!r}")
+        raise ValueError(f"layer {self.layer} has no choice {text!r}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

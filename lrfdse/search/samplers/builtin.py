@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 
 from lrfdse.base.registry import Registry
 from lrfdse.errors import ToolError
-from lrfdse.search.samplers.protocol import Propose, Sampler, Space, Told
-from lrfdse.search.study.queue import Plan
+from lrfdse.search.plans.tables import PlanKey
+from lrfdse.search.samplers.protocol import Observation, Propose, Sampler, Space
 
 if TYPE_CHECKING:
     import optuna
@@ -31,14 +31,17 @@ DEFAULT = "nsga2"
 
 
 _POPULATION = 20
-"""Of NSGA-II: small, so that the knapsack's plans are its first generation, not drowned in random ones."""
+"""Population of NSGA-II: small, so that the knapsack's plans are its first generation, not drowned in random ones.
+Chosen; results/search.md compares the samplers."""
 
 
 _STARTUP = 10
-"""Evaluated plans below which TPE and GP draw at random; the baselines and the knapsack's plans are usually more."""
+"""Evaluated plans below which TPE and GP draw at random; the baselines and the knapsack's plans are usually more.
+Optuna's default for both."""
 
 
 _TRIES = 100
+"""Neighbours of a known plan that are drawn before the whole space is looked through. Chosen."""
 
 
 _DIRECTIONS: list[Literal["minimize", "maximize"]] = ["minimize", "minimize", "maximize"]
@@ -71,17 +74,19 @@ def _by_optuna(make: Callable[[int], BaseSampler], asks: bool = False) -> Propos
         Whether the sampler must have been asked for every trial, as those are that mark them with generations.
     """
 
-    def propose(space: Space, told: Sequence[Told], known: Collection[Plan], seed: int, count: int) -> list[Plan]:
+    def propose(
+        space: Space, observed: Sequence[Observation], known: Collection[PlanKey], seed: int, count: int
+    ) -> list[PlanKey]:
         import optuna
         from optuna.distributions import CategoricalDistribution
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        drawn = _seed(seed, len(told), len(known))
+        drawn = _seed(seed, len(observed), len(known))
         distributions = {layer: CategoricalDistribution(texts) for layer, texts in space.choices.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             study = optuna.create_study(directions=_DIRECTIONS, sampler=make(drawn))
-            for each in told:
+            for each in observed:
                 _replay(study, space, each, distributions, asks)
             asked = [study.ask(dict(distributions)).params for _ in range(count)]
         wanted = [tuple(params[layer] for layer in space.choices) for params in asked]
@@ -91,18 +96,22 @@ def _by_optuna(make: Callable[[int], BaseSampler], asks: bool = False) -> Propos
 
 
 def _replay(
-    study: optuna.Study, space: Space, told: Told, distributions: Mapping[str, CategoricalDistribution], asks: bool
+    study: optuna.Study,
+    space: Space,
+    observation: Observation,
+    distributions: Mapping[str, CategoricalDistribution],
+    asks: bool,
 ) -> None:
     from optuna.trial import create_trial
 
-    params = dict(zip(space.choices, told.plan, strict=True))
+    params = dict(zip(space.choices, observation.plan, strict=True))
     if not asks:
         study.add_trial(
             create_trial(
                 params=params,
                 distributions=dict(distributions),
-                values=list(told.values),
-                constraints=dict(told.constraints),
+                values=list(observation.values),
+                constraints=dict(observation.constraints),
             )
         )
         return
@@ -110,15 +119,15 @@ def _replay(
     trial = study.ask(dict(distributions))
     # NSGA-II gives a trial its generation when it samples for it, which a trial whose plan is fixed does not ask for.
     _ = trial.relative_params
-    for name, value in told.constraints.items():
+    for name, value in observation.constraints.items():
         trial.set_constraint(name, value)
-    study.tell(trial, told.values)
+    study.tell(trial, observation.values)
 
 
-def _distinct(space: Space, wanted: Sequence[Plan], known: Collection[Plan], seed: int) -> list[Plan]:
+def _distinct(space: Space, wanted: Sequence[PlanKey], known: Collection[PlanKey], seed: int) -> list[PlanKey]:
     """Return the wanted plans, those that are known or wanted twice replaced by neighbours that are new."""
     draw = random.Random(seed)
-    taken, plans = set(known), list[Plan]()
+    taken, plans = set(known), list[PlanKey]()
     for plan in wanted:
         if (new := _near(space, plan, taken, draw)) is None:
             break
@@ -127,7 +136,7 @@ def _distinct(space: Space, wanted: Sequence[Plan], known: Collection[Plan], see
     return plans
 
 
-def _near(space: Space, plan: Plan, taken: Collection[Plan], draw: random.Random) -> Plan | None:
+def _near(space: Space, plan: PlanKey, taken: Collection[PlanKey], draw: random.Random) -> PlanKey | None:
     """Return the plan, or a new one that differs from it in few layers; None where every plan is taken."""
     if plan not in taken:
         return plan
@@ -141,21 +150,27 @@ def _near(space: Space, plan: Plan, taken: Collection[Plan], draw: random.Random
     return next((each for each in space.plans() if each not in taken), None)
 
 
-def _random(space: Space, told: Sequence[Told], known: Collection[Plan], seed: int, count: int) -> list[Plan]:
-    draw = random.Random(_seed(seed, len(told), len(known)))
+def _random(
+    space: Space, observed: Sequence[Observation], known: Collection[PlanKey], seed: int, count: int
+) -> list[PlanKey]:
+    draw = random.Random(_seed(seed, len(observed), len(known)))
     wanted = [tuple(draw.choice(texts) for texts in space.choices.values()) for _ in range(count)]
     return _distinct(space, wanted, known, draw.getrandbits(32))
 
 
-def _exhaustive(space: Space, told: Sequence[Told], known: Collection[Plan], seed: int, count: int) -> list[Plan]:
+def _exhaustive(
+    space: Space, observed: Sequence[Observation], known: Collection[PlanKey], seed: int, count: int
+) -> list[PlanKey]:
     return list(itertools.islice((plan for plan in space.plans() if plan not in known), count))
 
 
-def _evolution(space: Space, told: Sequence[Told], known: Collection[Plan], seed: int, count: int) -> list[Plan]:
+def _evolution(
+    space: Space, observed: Sequence[Observation], known: Collection[PlanKey], seed: int, count: int
+) -> list[PlanKey]:
     from lrfdse.search.samplers.evolution import level_switches
 
-    plans = level_switches(space.tables, told, known, _seed(seed, len(told), len(known)), count)
-    return plans + _random(space, told, {*known, *plans}, seed, count - len(plans))
+    plans = level_switches(space.tables, observed, known, _seed(seed, len(observed), len(known)), count)
+    return plans + _random(space, observed, {*known, *plans}, seed, count - len(plans))
 
 
 def _seed(*parts: int) -> int:

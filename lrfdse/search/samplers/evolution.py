@@ -19,18 +19,19 @@ from lrfdse.search.plans.pareto import nondominated
 from lrfdse.search.plans.tables import Choice, LayerTable
 
 if TYPE_CHECKING:
-    from lrfdse.search.samplers.protocol import Told
+    from lrfdse.search.samplers.protocol import Observation
 
 _MOST_SWITCHES = 3
+"""Switches between a plan and its parent, at most. EvoPress draws the least of two numbers up to three, too."""
 _FARTHEST = 3
-"""Levels that one switch raises a layer by, at most."""
+"""Levels that one switch raises a layer by, at most. Chosen; results/search.md compares the samplers."""
 _TRIES = 40
-"""Switches tried for every plan wanted."""
+"""Switches tried for every plan wanted before fewer are returned. Chosen."""
 
 
 def level_switches(
     tables: Sequence[LayerTable],
-    told: Sequence[Told],
+    observed: Sequence[Observation],
     known: Collection[tuple[str, ...]],
     seed: int,
     count: int,
@@ -50,10 +51,10 @@ def level_switches(
     ----------
     tables
         One table a layer; costs are those of the tables.
-    told
+    observed
         Evaluated plans with their scores and constraints.
     known
-        Plans not to return beside those told.
+        Plans not to return beside those observed.
     seed
         Equal arguments give equal plans.
     count
@@ -70,11 +71,11 @@ def level_switches(
     list of tuple
         Texts in the order of the tables; fewer than `count` where switches lead nowhere new.
     """
-    elders = _parents(tables, told, parents)
+    elders = _parents(tables, observed, parents)
     if not elders:
         return []
     rng = np.random.default_rng(seed)
-    taken = {each.plan for each in told} | set(known)
+    taken = {each.plan for each in observed} | set(known)
     levels = [_levels(table) for table in tables]
     found: list[tuple[str, ...]] = []
     for turn in range(_TRIES * count):
@@ -94,14 +95,14 @@ def _texts(plan: Sequence[Choice]) -> tuple[str, ...]:
     return tuple(choice.text for choice in plan)
 
 
-def _parents(tables: Sequence[LayerTable], told: Sequence[Told], most: int) -> list[list[Choice]]:
+def _parents(tables: Sequence[LayerTable], observed: Sequence[Observation], most: int) -> list[list[Choice]]:
     """Return the choices of the parents; the original model has nothing to switch, so it is none."""
-    compressed = [each for each in told if any(text != "dense" for text in each.plan)]
+    compressed = [each for each in observed if any(text != "dense" for text in each.plan)]
     latency, params, score = np.array([each.values for each in compressed], np.float64).reshape(-1, 3).T
     front = [compressed[place] for place in nondominated(params, latency, -score)]
     broken = {each.plan: sum(max(0.0, by) for by in each.constraints.values()) for each in front}
 
-    def cost(each: Told) -> float:
+    def cost(each: Observation) -> float:
         return math.log(each.values[0]) + math.log(each.values[1])
 
     within = sorted((each for each in front if broken[each.plan] == 0), key=cost)

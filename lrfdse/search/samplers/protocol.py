@@ -1,4 +1,4 @@
-"""What a sampler is: the space it proposes from, what it is told, and what it gives."""
+"""What a sampler is: the space it proposes from, what was observed, and what it gives."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lrfdse.search.plans.tables import LayerTable
-from lrfdse.search.study.queue import Plan
+from lrfdse.search.plans.tables import LayerTable, PlanKey
 
 _BATCH = 5
-"""Plans proposed at once: few enough to learn from them, enough to keep some workers busy."""
+"""Plans proposed at once: few enough to learn from them, enough to keep some workers busy. Chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +29,28 @@ class Space:
         """How many plans there are."""
         return math.prod(len(table.choices) for table in self.tables)
 
-    def plans(self) -> Iterator[Plan]:
+    def plans(self) -> Iterator[PlanKey]:
         """Yield every plan, the last layer changing fastest."""
         return itertools.product(*self.choices.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Observation:
     """An evaluated plan as samplers see it."""
 
-    plan: Plan
+    plan: PlanKey
     values: tuple[float, float, float]
     """Latency and params, the less the better, and the score."""
     constraints: Mapping[str, float] = field(default_factory=dict)
     """Name to a number that is positive where the constraint is broken."""
 
 
-Propose = Callable[[Space, Sequence[Told], Collection[Plan], int, int], list[Plan]]
-"""From the space, what was evaluated, what needs no evaluation, a seed and a count to so many new plans, or fewer."""
+Propose = Callable[[Space, Sequence[Observation], Collection[PlanKey], int, int], list[PlanKey]]
+"""A function that proposes plans.
+
+Its arguments are the space, the plans evaluated so far, further plans not to propose, a seed, and how many plans are
+wanted; it returns so many new plans, or fewer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Sampler:
     """A way to propose plans."""
 
     name: str
-    """The name under which it is registered; designs say it as their origin."""
+    """The name under which it is registered; designs that it proposes carry it as their origin."""
     propose: Propose
     batch: int | None = _BATCH
     """Plans proposed at once; None where they do not depend on what was evaluated."""

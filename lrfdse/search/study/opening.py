@@ -12,17 +12,18 @@ from lrfdse.base.keys import differences
 from lrfdse.errors import InputError
 from lrfdse.search.study.queue import Queue
 from lrfdse.search.study.storage import close_storage, is_absent, open_storage, storage_errors
-from lrfdse.search.study.study import METRICS, Study
+from lrfdse.search.study.study import OBJECTIVES, Study
 
 if TYPE_CHECKING:
     import optuna
 
 _DIRECTIONS: list[Literal["minimize", "maximize"]] = ["minimize", "minimize", "maximize"]
-"""Of `METRICS`."""
+"""Whether each of `OBJECTIVES` is minimised or maximised."""
 GRACE = 60.0
-"""Seconds without a sign of life after which a process on another machine counts as gone."""
+"""Seconds without a sign of life after which a process on another machine counts as gone: four missed beats. Chosen,
+not measured; a minute outlasts a lost connection or a laptop's short sleep."""
 _NAMED = 6
-"""Entries that a refusal names."""
+"""Most entries that a refusal names: one line of a terminal."""
 
 
 def open_study(
@@ -55,6 +56,8 @@ def open_study(
 
     Raises
     ------
+    ValueError
+        Choices of a layer are not distinct, or lack "dense".
     InputError
         The study of that name is of another model, target or meter, or the storage cannot be used as given.
     ToolError
@@ -64,7 +67,7 @@ def open_study(
 
     for layer, texts in choices.items():
         if len(set(texts)) < len(texts) or "dense" not in texts:
-            raise InputError(f"distinct choices with `dense` among them must hold for layer {layer}, but got {texts}")
+            raise ValueError(f"choices of layer {layer} must be distinct and have 'dense' among them: {texts}")
     frozen = {layer: tuple(texts) for layer, texts in choices.items()}
     digest = hashlib.sha256(json.dumps(list(frozen.items())).encode()).hexdigest()
     storage = open_storage(url, grace)
@@ -84,10 +87,10 @@ def open_study(
         for key, value in {"choices": digest, "layers": list(frozen), **identity}.items():
             if known.get(key) != value:
                 made.set_user_attr(key, value)
-        if made.metric_names != list(METRICS):
+        if made.metric_names != list(OBJECTIVES):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                made.set_metric_names(list(METRICS))
+                made.set_metric_names(list(OBJECTIVES))
         study = Study(made, storage, frozen, grace)
         study.reclaim(sole)
     return study

@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.errors import InputError
-from lrfdse.search.study.storage import close_storage
+from lrfdse.search.plans.tables import PlanKey
+from lrfdse.search.study.storage import close_storage, heartbeat_keeper
 from lrfdse.search.study.workers import BEAT, Heartbeats, Watch, worker
 
 if TYPE_CHECKING:
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-Plan = tuple[str, ...]
-"""Factorization texts in the order of the layers."""
-
 _OWN = frozenset({"origin", "worker", "interrupted", "duplicate_of", "reason", BEAT})
-_STATE, _FINISHED = "state", "finished"
+"""User attributes of trials that are the queue's own; the others are the caller's."""
+
+STATE = "state"
+"""User attribute of the study that says whether plans are still being proposed."""
+
+RUNNING, FINISHED = "running", "finished"
+"""Values of `STATE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Proposal:
     texts: Mapping[str, str]
     """Layer name to factorization text."""
     origin: str
-    """What proposed it."""
+    """Name of what proposed the plan: a sampler, "knapsack", "dense"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,13 @@ class Finished:
 class Snapshot:
     """What a study knows of plans at one moment."""
 
-    finished: Mapping[Plan, Finished]
-    failed: Mapping[Plan, str]
+    finished: Mapping[PlanKey, Finished]
+    failed: Mapping[PlanKey, str]
     """Plans that could not be evaluated, with the reason."""
-    waiting: frozenset[Plan]
-    running: frozenset[Plan]
+    waiting: frozenset[PlanKey]
+    running: frozenset[PlanKey]
 
-    def __contains__(self, plan: Plan) -> bool:
+    def __contains__(self, plan: PlanKey) -> bool:
         return plan in self.waiting or plan in self.running or plan in self.finished or plan in self.failed
 
 
@@ -72,18 +75,26 @@ class Queue:
     """An open study as those see it who evaluate; made by `lrfdse.search.study.opening.join_study`.
 
     Not safe to share between threads: everybody who evaluates opens a queue.
+
+    Parameters
+    ----------
+    study
+        Optuna's study.
+    storage
+        Where it is kept.
+    layers
+        Names of the layers, in the order of the study's choices.
+    grace
+        Seconds without a sign of life after which a process on another machine counts as gone.
     """
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, layers: Sequence[str], grace: float) -> None:
-        from optuna.storages import RDBStorage
-
         self._study = study
         self._storage = storage
         self._id = storage.get_study_id_from_name(study.study_name)
         self._layers = tuple(layers)
         self._running: dict[int, int] = {}
-        backend = getattr(storage, "_backend", storage)
-        self._keeps_heartbeats = isinstance(backend, RDBStorage) and backend.heartbeat_interval is not None
+        self._keeps_heartbeats = heartbeat_keeper(storage) is not None
         self._beats = Heartbeats(storage, grace / 4)
         self._watch = Watch(None if self._keeps_heartbeats else grace)
 
@@ -108,10 +119,10 @@ class Queue:
     @property
     def is_over(self) -> bool:
         """Whether whoever proposes plans has said that there will be no more."""
-        return self.facts().get(_STATE) == _FINISHED
+        return self.facts().get(STATE) == FINISHED
 
-    def take(self, wanted: Container[Plan] | None = None) -> Proposal | None:
-        """Return a waiting plan, running from here on until `tell`, `fail` or `release`; None where nothing waits.
+    def take(self, wanted: Container[PlanKey] | None = None) -> Proposal | None:
+        """Return a waiting plan, running from here on until `tell` or `fail`; None where nothing waits.
 
         Parameters
         ----------
@@ -125,18 +136,19 @@ class Queue:
             plan = self._plan_of(trial)
             if plan is None or (wanted is not None and plan not in wanted):
                 continue
+            trial_id = self._id_of(trial)
             # The first sign of life comes before the trial is taken: a process that dies in between is noticed.
-            self._beats.add(trial._trial_id)
+            self._beats.add(trial_id)
             try:
-                taken = self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+                taken = self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
             except UpdateFinishedTrialError:
                 taken = False
             if not taken:
-                self._beats.remove(trial._trial_id)
+                self._beats.remove(trial_id)
                 continue
-            self._running[trial.number] = trial._trial_id
+            self._running[trial.number] = trial_id
             try:
-                self._storage.set_trial_user_attr(trial._trial_id, "worker", worker())
+                self._storage.set_trial_user_attr(trial_id, "worker", worker())
             except UpdateFinishedTrialError:
                 self._forget(trial.number)
                 continue
@@ -171,25 +183,21 @@ class Queue:
         """
         values = (float(latency_us), float(params), float(score))
         if not all(map(math.isfinite, values)):
-            raise InputError(f"finite objectives must hold for trial {proposal.number}, but got {values}")
+            raise ValueError(f"objectives of trial {proposal.number} must be finite, but are {values}")
         self._finish(proposal.number, values, attrs or {}, constraints or {})
 
     def fail(self, proposal: Proposal, reason: str) -> None:
         """Finish a plan that cannot be evaluated, here or anywhere."""
         self._finish(proposal.number, None, {"reason": reason})
 
-    def release(self, proposal: Proposal) -> None:
-        """Give a plan back unevaluated: it counts as never taken."""
-        self._finish(proposal.number, None, {"interrupted": True})
-
     def snapshot(self) -> Snapshot:
         """Return what the study knows now, finished plans in the order of their trials."""
         from optuna.trial import TrialState
 
-        finished: dict[Plan, Finished] = {}
-        failed: dict[Plan, str] = {}
-        waiting: set[Plan] = set()
-        running: set[Plan] = set()
+        finished: dict[PlanKey, Finished] = {}
+        failed: dict[PlanKey, str] = {}
+        waiting: set[PlanKey] = set()
+        running: set[PlanKey] = set()
         for trial in self._storage.get_all_trials(self._id, deepcopy=False):
             plan = self._plan_of(trial)
             if plan is None or "duplicate_of" in trial.user_attrs:
@@ -204,7 +212,7 @@ class Queue:
         done = finished.keys() | failed.keys()
         return Snapshot(finished, failed, frozenset(waiting - done), frozenset(running - done))
 
-    def reclaim(self, sole: bool = False) -> list[Plan]:
+    def reclaim(self, sole: bool = False) -> list[PlanKey]:
         """Fail the trials whose process is gone, and return their plans.
 
         Parameters
@@ -223,7 +231,7 @@ class Queue:
         before = running()
         gone = [trial for trial in before if sole or self._watch.is_gone(trial)]
         for trial in gone:
-            self._give_up(trial._trial_id)
+            self._give_up(self._id_of(trial))
         if self._keeps_heartbeats and len(gone) < len(before):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -242,10 +250,13 @@ class Queue:
         self._beats.close()
         close_storage(self._storage)
 
+    def _id_of(self, trial: FrozenTrial) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
+
     def _is_stale(self, trial: FrozenTrial) -> bool:
         from optuna.trial import TrialState
 
-        now = self._storage.get_trial(trial._trial_id)
+        now = self._storage.get_trial(self._id_of(trial))
         return now.state == TrialState.FAIL and "reason" not in now.user_attrs
 
     def _give_up(self, trial_id: int) -> None:
@@ -270,7 +281,7 @@ class Queue:
         from optuna.trial import Trial, TrialState
 
         if number not in self._running:
-            raise InputError(f"trial {number} is not running in this process")
+            raise ValueError(f"trial {number} is not running in this process")
         trial_id = self._running[number]
         try:
             for key, value in attrs.items():
@@ -285,7 +296,7 @@ class Queue:
             pass
         self._forget(number)
 
-    def _same_before(self, taken: FrozenTrial, plan: Plan) -> int | None:
+    def _same_before(self, taken: FrozenTrial, plan: PlanKey) -> int | None:
         """Return a trial that has or gets the plan's values: an earlier one, or one that is finished.
 
         Two processes that enqueue at once may both enqueue a plan.
@@ -300,14 +311,14 @@ class Queue:
                 return trial.number
         return None
 
-    def _finished(self, trial: FrozenTrial, plan: Plan) -> Finished:
+    def _finished(self, trial: FrozenTrial, plan: PlanKey) -> Finished:
         attrs = {key: value for key, value in trial.user_attrs.items() if key not in _OWN}
         latency, params, score = trial.values
         texts = dict(zip(self._layers, plan, strict=True))
         origin = str(trial.user_attrs.get("origin", "unknown"))
         return Finished(trial.number, texts, latency, round(params), score, origin, attrs)
 
-    def _plan_of(self, trial: FrozenTrial) -> Plan | None:
+    def _plan_of(self, trial: FrozenTrial) -> PlanKey | None:
         """Return a trial's plan; None where somebody else made the trial and it has none."""
         if any(layer not in trial.params for layer in self._layers):
             return None

@@ -25,16 +25,15 @@ from lrfdse.search.study.urls import (
 
 if TYPE_CHECKING:
     import sqlalchemy
-    from optuna.storages import BaseStorage
-
-__all__ = ["close_storage", "open_storage", "sqlite_url", "storage_errors"]
+    from optuna.storages import BaseStorage, RDBStorage
 
 _ATTEMPTS = 5
-"""Workers that start together race to create the tables; the losers find them made at the next attempt."""
+"""Workers that start together race to create the tables; the losers find them made at the next attempt. Chosen:
+three seconds of waiting in all."""
 _RACES = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "database is locked")
-"""What databases say to the losers."""
-_CONNECT = 10
-"""Seconds to wait for a server."""
+"""Parts of the messages by which databases refuse the losers of that race."""
+CONNECT = 10.0
+"""Seconds to wait for a server. Chosen, not measured: a server of the same network answers within one."""
 
 
 class _Connection(sqlite3.Connection):
@@ -49,7 +48,7 @@ class _Connection(sqlite3.Connection):
         self.execute("PRAGMA synchronous=NORMAL")
 
 
-def open_storage(url: str, grace: float = 60.0) -> BaseStorage:
+def open_storage(url: str, grace: float = 60.0, connect: float = CONNECT) -> BaseStorage:
     """Open (and where new, create) a storage.
 
     Parameters
@@ -60,6 +59,8 @@ def open_storage(url: str, grace: float = 60.0) -> BaseStorage:
         of Optuna's proxy.
     grace
         Seconds after which a database's trial without a heartbeat counts as abandoned.
+    connect
+        Seconds to wait for a server.
 
     Raises
     ------
@@ -76,24 +77,42 @@ def open_storage(url: str, grace: float = 60.0) -> BaseStorage:
     if not scheme and lacks_slashes(url):
         raise InputError(f"--study {without_credentials(url)}: not a storage ({FORMS})")
     if scheme == "grpc":
-        return _open_proxy(url)
+        return _open_proxy(url, connect)
     if not scheme and is_journal(url):
         return _open_journal(url)
     if not scheme:
         url, scheme = sqlite_url(Path(url)), "sqlite"
-    return _open_database(url, scheme, grace)
+    return _open_database(url, scheme, grace, connect)
 
 
 def close_storage(storage: BaseStorage) -> None:
     """Close the connections; SQLite then leaves one file, without its log."""
     from optuna.storages import GrpcStorageProxy, RDBStorage
 
-    backend = getattr(storage, "_backend", storage)
+    backend = _backend_of(storage)
     storage.remove_session()
     if isinstance(backend, RDBStorage):
         backend.engine.dispose()
     elif isinstance(backend, GrpcStorageProxy):
         backend.close()
+
+
+def heartbeat_keeper(storage: BaseStorage) -> RDBStorage | None:
+    """Return the database that records signs of life and judges them by its own clock; None where no such one is."""
+    from optuna.storages import RDBStorage
+
+    backend = _backend_of(storage)
+    return backend if isinstance(backend, RDBStorage) and backend.heartbeat_interval else None
+
+
+def _backend_of(storage: BaseStorage) -> BaseStorage:
+    """Return what keeps the trials, without Optuna's cache before it.
+
+    The cache hands on neither heartbeats nor the engine, and Optuna (5.0) has no public way past it: this is the one
+    place that reads a private name of it.
+    """
+    found: BaseStorage = getattr(storage, "_backend", storage)
+    return found
 
 
 @contextmanager
@@ -120,7 +139,7 @@ def storage_errors(url: str) -> Iterator[None]:
     )
 
 
-def _open_database(url: str, scheme: str, grace: float) -> BaseStorage:
+def _open_database(url: str, scheme: str, grace: float, connect: float) -> BaseStorage:
     import sqlalchemy.event
     import sqlalchemy.exc
     from optuna.storages import RDBStorage, get_storage
@@ -131,7 +150,7 @@ def _open_database(url: str, scheme: str, grace: float) -> BaseStorage:
     if sqlite:
         _check_file(url)
     else:
-        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT}}
+        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": max(1, round(connect))}}
         heartbeats = {"heartbeat_interval": max(1, round(grace / 4)), "grace_period": max(1, round(grace))}
     for attempt in range(_ATTEMPTS):
         try:
@@ -201,7 +220,7 @@ def _last_byte(path: Path) -> bytes:
         return file.read(1)
 
 
-def _open_proxy(url: str) -> BaseStorage:
+def _open_proxy(url: str, connect: float) -> BaseStorage:
     from urllib.parse import urlsplit
 
     shown = without_credentials(url)
@@ -211,18 +230,18 @@ def _open_proxy(url: str) -> BaseStorage:
     except ValueError:
         host = port = None
     if not host or not port:
-        raise InputError(f"--study {shown}: `grpc://HOST:PORT` must hold for Optuna's gRPC proxy")
+        raise InputError(f"--study {shown}: write Optuna's gRPC proxy as grpc://HOST:PORT")
     try:
         from optuna.storages import GrpcStorageProxy
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             proxy = GrpcStorageProxy(host=host, port=port)
-        proxy.wait_server_ready(timeout=_CONNECT)
+        proxy.wait_server_ready(timeout=connect)
     except ImportError:
         raise ToolError(f"--study {shown}: gRPC is missing: pip install {driver_package('grpc')}") from None
     except ConnectionError:
-        raise ToolError(f"--study {shown}: no gRPC proxy answers there within {_CONNECT} s") from None
+        raise ToolError(f"--study {shown}: no gRPC proxy answers there within {connect:g} s") from None
     return proxy
 
 

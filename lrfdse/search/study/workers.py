@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.search.study.storage import heartbeat_keeper
+
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 BEAT = "beat"
 """User attribute of a running trial that its process counts up, where the storage keeps no heartbeats."""
 _OWNERLESS = 5.0
-"""Seconds that a process may take between taking a trial and signing it."""
+"""Seconds that a process may take between taking a trial and signing it: two writes. Chosen, not measured."""
 
 
 def worker() -> str:
@@ -49,7 +51,7 @@ class Watch:
         self._seen: dict[int, tuple[tuple[str, int], float]] = {}
 
     def is_gone(self, trial: FrozenTrial) -> bool:
-        """Return whether nobody evaluates a running trial, which this process did not take, any more."""
+        """Return whether the process that evaluates a running trial has died; it must be another process's trial."""
         signed = str(trial.user_attrs.get("worker", ""))
         host, _, rest = signed.partition(":")
         process, _, told = rest.partition(":")
@@ -71,12 +73,9 @@ class Heartbeats:
     """A thread that gives signs of life for the trials that this process evaluates."""
 
     def __init__(self, storage: BaseStorage, interval: float) -> None:
-        from optuna.storages import RDBStorage
-
         self._storage = storage
         self._interval = interval
-        backend = getattr(storage, "_backend", storage)
-        self._keeper = backend if isinstance(backend, RDBStorage) and backend.heartbeat_interval else None
+        self._keeper = heartbeat_keeper(storage)
         self._trials: dict[int, int] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()

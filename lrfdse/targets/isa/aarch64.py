@@ -6,6 +6,14 @@ from lrfdse.targets.isa import classes
 from lrfdse.targets.isa.arm_registers import aarch64_registers
 from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe
+from lrfdse.targets.isa.needs import TRAPS, Needs
+
+
+def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
+    words = "AArch64 with NEON, which every such core has."
+    rest = f"What {cpu} has beyond ARMv8-A is not checked: where it is missing, {TRAPS}."
+    return Needs(words, rest, "defined(__aarch64__)", ["return 1;"])
+
 
 AARCH64 = InstructionSet(
     name="aarch64",
@@ -33,6 +41,7 @@ AARCH64 = InstructionSet(
         first=2,
     ),
     registers=aarch64_registers,
+    needs=_needs,
     loads_ahead=True,
     abi_option="mfloat-abi",
 )

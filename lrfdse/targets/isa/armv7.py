@@ -6,6 +6,17 @@ from lrfdse.targets.isa import classes
 from lrfdse.targets.isa.arm_registers import armv7_registers
 from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe
+from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
+
+
+def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
+    named = [name for feature, name in (("+neon", "NEON"), ("+vfp4", "VFPv4")) if feature in features]
+    rest = (
+        f"Nothing is checked, for programs cannot ask the core: where it is missing, {TRAPS}. On Linux, "
+        "getauxval(AT_HWCAP) tells (bit 12 NEON, bit 16 VFPv4)."
+    )
+    return Needs(f"{with_extensions('ARMv7-A', named)}.", rest, "defined(__arm__)", ["return 1;"])
+
 
 ARMV7 = InstructionSet(
     name="armv7",
@@ -36,6 +47,7 @@ ARMV7 = InstructionSet(
         first=2,
     ),
     registers=armv7_registers,
+    needs=_needs,
     # There are too few registers to load ahead.
     loads_ahead=False,
     explicit_fma="+vfp4",

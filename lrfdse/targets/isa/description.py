@@ -9,6 +9,7 @@ from typing import Literal
 
 from lrfdse.targets.isa.classes import INTEGER, Rules
 from lrfdse.targets.isa.code import Instruction, Registers, Sequence
+from lrfdse.targets.isa.needs import Needs
 
 
 def plain_sequence(texts: Iterable[str], vtype: int | None) -> Sequence:
@@ -91,6 +92,8 @@ class InstructionSet:
     probe: Probe
     registers: Callable[[Instruction], Registers] | None
     """Returns what an instruction reads and writes, for in-order cores; None where all cores are out of order."""
+    needs: Callable[[str, tuple[str, ...], int], Needs]
+    """Returns what kernels need of a machine, from a target's ``cpu``, ``features`` and ``lanes``."""
     canonical: Callable[[Instruction], Instruction] = same
     """Returns an instruction of the same cost, under which a scheduling table is kept: fewer texts, smaller tables."""
     sequence: Callable[[Iterable[str], int | None], Sequence] = plain_sequence

@@ -5,8 +5,51 @@ from __future__ import annotations
 from lrfdse.targets.isa import classes
 from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe, Vectors
+from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
 from lrfdse.targets.isa.riscv_registers import canonical, riscv_registers
 from lrfdse.targets.isa.riscv_vtype import E32_M1, vtype_hints, with_vtype
+
+
+def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
+    macro = "defined(__riscv) && __riscv_xlen == 64"
+    rest = f"Other extensions are not checked: where one is missing, {TRAPS}."
+    if lanes == 1:
+        named = [feature[1:].capitalize() for feature in features if feature.startswith("+z")]
+        return Needs(f"{with_extensions('RV64GC', named)}.", rest, macro, ["return 1;"])
+    bits = 32 * lanes
+    ask = '__asm__ volatile(".insn i 0x57, 7, %0, x0, 0xd0" : "=r"(lanes)'
+    return Needs(
+        words=f"RVV 1.0 with VLEN >= {bits}: with shorter vectors it computes wrong numbers without any error.",
+        unchecked=(
+            "V must be enabled before it is asked for, on bare metal by mstatus.VS: where it is off or missing, "
+            f"{TRAPS}, except on Linux 6.4 and newer, where the answer is 0. {rest}"
+        ),
+        macro=macro,
+        body=[
+            "unsigned long lanes;",
+            "#if defined(__linux__)",
+            "/* riscv_hwprobe, whether V is there and enabled; Linux before 6.4 does not have the call. */",
+            "unsigned long asked[2] = {4, 0}, refused;",
+            '__asm__ volatile("mv a0, %1\\n\\tli a1, 1\\n\\tli a2, 0\\n\\tli a3, 0\\n\\tli a4, 0\\n\\t"',
+            '                 "li a7, 258\\n\\tecall\\n\\tmv %0, a0"',
+            '                 : "=r"(refused) : "r"(asked) : "a0", "a1", "a2", "a3", "a4", "a7", "memory");',
+            "if (!refused && !(asked[1] & 4)) return 0;",
+            "#endif",
+            "/* vsetvli lanes, zero, e32, m1, ta, ma: how many floats a register holds, 0 in the draft 0.7.1 of V. */",
+            "#if defined(__riscv_vector)",
+            f'{ask} : : "vl", "vtype");',
+            "#else",
+            f"{ask});",
+            "#endif",
+            f"return lanes >= {lanes};",
+        ],
+        guard=[
+            f"#if defined(__riscv_v_fixed_vlen) && __riscv_v_fixed_vlen < {bits}",
+            f'#error "this kernel needs VLEN >= {bits}, and the compiler was told that VLEN is less"',
+            "#endif",
+        ],
+    )
+
 
 RISCV64 = InstructionSet(
     name="riscv64",
@@ -39,6 +82,7 @@ RISCV64 = InstructionSet(
         first=2,
     ),
     registers=riscv_registers,
+    needs=_needs,
     canonical=canonical,
     sequence=with_vtype,
     hints=vtype_hints,

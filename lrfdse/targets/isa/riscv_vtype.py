@@ -11,7 +11,9 @@ E32_M1 = 0b010_000
 """Elements of 32 bits in single registers."""
 
 _SEW_BITS = {8: 0, 16: 1, 32: 2, 64: 3}
+"""Bits 3 to 5 of vtype by element width, from the RVV 1.0 specification, section 3.4."""
 _LMUL_BITS = {"m1": 0, "m2": 1, "m4": 2, "m8": 3, "mf8": 5, "mf4": 6, "mf2": 7}
+"""Bits 0 to 2 of vtype by register group, from the RVV 1.0 specification, section 3.4."""
 _VSET = re.compile(r"vseti?vli .*\be(8|16|32|64), ?(mf?[1248])\b")
 
 

@@ -2,9 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from lrfdse.targets.isa import classes
 from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe
+from lrfdse.targets.isa.needs import TRAPS, Needs
+
+_LEVELS: Mapping[int, tuple[str, Mapping[str, Sequence[int]]]] = {
+    2: ("SSE4.2", {"leaf 1": (0, 9, 13, 19, 20, 23)}),
+    3: ("AVX2, FMA, BMI2", {"leaf 1": (12, 22, 27, 28, 29), "leaf 7": (3, 5, 8), "extended": (5,), "saved": (1, 2)}),
+    4: ("AVX-512 F, BW, CD, DQ, VL", {"leaf 7": (16, 17, 28, 30, 31), "saved": (5, 6, 7)}),
+}
+"""What each level of x86-64 adds to the one below, by the x86-64 psABI: in words, and as bits of cpuid's leaf 1 (ecx),
+leaf 7 (ebx) and leaf 0x80000001 (ecx), and of the register state that the system saves (xcr0)."""
+
+
+def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
+    by_name = {f"x86-64-v{level}": level for level in _LEVELS}
+    level = by_name.get(cpu, 4 if lanes > 8 else 3 if lanes > 4 else 2)
+    masks: dict[str, int] = {}
+    for each in range(2, level + 1):
+        for name, bits in _LEVELS[each][1].items():
+            masks[name] = masks.get(name, 0) | sum(1 << bit for bit in bits)
+    body = ["unsigned int found[4];"]
+    if "leaf 7" in masks:
+        body += [_cpuid("0"), "if (found[0] < 7) return 0;"]
+    for name, leaf, register in (("leaf 1", "1", 2), ("leaf 7", "7", 1), ("extended", "0x80000001U", 2)):
+        if name in masks:
+            body += [_cpuid(leaf), _lacks(register, masks[name])]
+    if "saved" in masks:
+        body += ['__asm__ volatile("xgetbv" : "=a"(found[0]), "=d"(found[3]) : "c"(0));', _lacks(0, masks["saved"])]
+    others = [] if cpu in by_name else [f"what {cpu} has beyond x86-64-v{level}"]
+    others += [feature[1:] for feature in features if feature.startswith("+")]
+    rest = f"Not checked: {', '.join(others)}; where it is missing, {TRAPS}." if others else ""
+    return Needs(f"x86-64-v{level} ({_LEVELS[level][0]}).", rest, "defined(__x86_64__)", [*body, "return 1;"])
+
+
+def _cpuid(leaf: str) -> str:
+    outputs = ", ".join(f'"={name}"(found[{place}])' for place, name in enumerate("abcd"))
+    return f'__asm__ volatile("cpuid" : {outputs} : "a"({leaf}), "c"(0));'
+
+
+def _lacks(register: int, mask: int) -> str:
+    return f"if ((found[{register}] & 0x{mask:X}U) != 0x{mask:X}U) return 0;"
+
 
 X86_64 = InstructionSet(
     name="x86_64",
@@ -32,6 +74,7 @@ X86_64 = InstructionSet(
         first=8,
     ),
     registers=None,
+    needs=_needs,
     folds_loads=True,
     abi_option="mfloat-abi",
 )

@@ -1,0 +1,70 @@
+"""Which designs are written out, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrfdse.base.events import Event, Listener
+from lrfdse.deploy.designs import write_design
+from lrfdse.deploy.folders import design_folder, remove_other_designs
+
+if TYPE_CHECKING:
+    from lrfdse.ir.plan import Design
+    from lrfdse.repair.builder import Builder
+    from lrfdse.results.exploration import LayerResult
+    from lrfdse.targets.target import Target
+
+
+def chosen_designs(
+    front: Sequence[Design], recommended: Design | None, keep: int, compared: Sequence[Design] = ()
+) -> list[Design]:
+    """Return the recommended design, at most `keep` others of the front, and `compared`, each once.
+
+    The others are spread evenly over the front, its ends among them.
+    """
+    others = [design for design in front if recommended is None or design.id != recommended.id]
+    count = min(keep, len(others))
+    places = np.unique(np.linspace(0, len(others) - 1, count).round().astype(int)) if count else np.zeros(0, int)
+    chosen = [*([] if recommended is None else [recommended]), *(others[place] for place in places), *compared]
+    return list({design.id: design for design in chosen}.values())
+
+
+def write_designs(
+    folder: Path,
+    designs: Sequence[Design],
+    layers: Sequence[LayerResult],
+    builder: Builder,
+    target: Target,
+    tell: Listener,
+) -> list[str]:
+    """Write the files of designs into a folder each, remove what earlier explorations kept, and return the ids, sorted.
+
+    Parameters
+    ----------
+    folder
+        Holds a folder for each design, called by its id.
+    designs
+        What to write.
+    layers
+        The layers with their measured options, whose schedules are compiled again.
+    builder
+        Gives the factors of plans.
+    target
+        What kernels are compiled for.
+    tell
+        Told of every design.
+    """
+    for done, design in enumerate(designs):
+        tell(Event("write", design.id, done, len(designs)))
+        schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
+        factors = builder.factors(design.plan, design.refined)
+        write_design(design_folder(folder, design.id), builder.model, design.plan, factors, schedules, target, tell)
+    tell(Event("write", "", len(designs), len(designs)))
+    ids = sorted(design.id for design in designs)
+    # Written for other settings: they may not fit the front that is written now.
+    remove_other_designs(folder, ids)
+    return ids

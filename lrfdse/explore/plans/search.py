@@ -1,0 +1,200 @@
+"""From measured choices per layer to evaluated designs: the knapsack's front, then the stages of the search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.base.events import Event, Listener
+from lrfdse.errors import InputError
+from lrfdse.explore.plans.assemble import metric_of, warm_params
+from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.explore.plans.stages import STAGES, Search, Stage
+from lrfdse.explore.plans.trials import Job, Trials
+from lrfdse.ir.latency import Regime
+from lrfdse.ir.plan import Design
+
+if TYPE_CHECKING:
+    from lrfdse.explore.inputs import Files, Inputs
+    from lrfdse.explore.plans.proxy import Errors
+    from lrfdse.explore.plans.trials import SearchRequest, TrialRequest
+    from lrfdse.results.exploration import LayerResult, MeasuredChoice, StudyPlace
+    from lrfdse.search.plans.tables import LayerTable
+    from lrfdse.search.samplers.protocol import Sampler, Space
+
+
+USEFUL_ERROR = 0.25
+"""Predicted error, averaged over layers, beyond which no model is worth a look, whatever predicts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found."""
+
+    baseline: Design
+    designs: tuple[Design, ...]
+    """Every evaluated design, in the order in which the plans were proposed."""
+    recommended: Design | None
+    plain: Design | None
+    """The best SVD design at no more parameters than the recommended one, where that is another."""
+    gap: float
+    """End-to-end relative gap of the knapsack; 0 is exact."""
+    notes: tuple[str, ...] = ()
+    """What the reader of the results must know."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRequest:
+    """Where plans wait for evaluation and results are kept, and what those who evaluate them must know."""
+
+    place: StudyPlace
+    identity: Mapping[str, Any]
+    """What all trials of the study have in common."""
+    trial: TrialRequest
+    files: Files
+
+
+def search_plans(
+    request: SearchRequest,
+    study: StudyRequest,
+    inputs: Inputs,
+    evaluator: Evaluator,
+    errors: Errors,
+    tell: Listener,
+    deadline: float | None = None,
+    stages: Sequence[Stage] = STAGES,
+) -> SearchResult:
+    """Evaluate at most `request.budget` plans, each as a trial of the study, and return all of them as designs.
+
+    Parameters
+    ----------
+    request
+        The budget, the sampler, and the limits of the recommended design.
+    study
+        Where plans are evaluated, and of which layers for which target.
+    inputs, evaluator
+        The model and its data, and what scores plans on them here.
+    errors
+        Predicted error of every option, by layer and factorization.
+    tell
+        Told how far the search is.
+    deadline
+        `time.monotonic` from which on nothing new is begun; None means never.
+    stages
+        What is done once the original model is evaluated.
+
+    Raises
+    ------
+    InputError
+        The sampler tries every plan, and the space has more of them than the budget; or the study's name or storage
+        cannot be used.
+    """
+    from lrfdse.search.plans.knapsack import plans_by_regime
+    from lrfdse.search.samplers.builtin import open_sampler
+    from lrfdse.search.samplers.protocol import Space
+
+    layers, limits = study.trial.layers, request.limits
+    warm, cold = tables(layers, "warm", errors), tables(layers, "cold", errors)
+    space, sampler = Space(tuple(warm)), open_sampler(request.sampler)
+    _check_size(sampler, space, request.budget)
+    tell(Event("knapsack", f"{len(warm)} layers"))
+    fits_cache = warm_params(study.trial.target)
+    front = plans_by_regime(
+        warm,
+        cold,
+        fits_cache,
+        max_params=limits.max_params,
+        max_latency=limits.max_latency_us,
+        max_error=max(1.0, USEFUL_ERROR * len(layers)),
+    )
+    metric = metric_of(inputs)
+    with _trials(request, study, inputs, evaluator, space, tell, deadline) as trials:
+        base = trials.baseline()
+        search = Search(request, trials, warm, cold, fits_cache, front, sampler, metric, base, inputs.verified)
+        for stage in stages:
+            stage.run(search)
+        designs = tuple(trials.designs())
+        if trials.out_of_time:
+            search.notes.append(
+                f"stopped after --time {request.minutes:g} minutes: {len(designs)} of {request.budget} plans were "
+                "evaluated; the same command with more time goes on from there"
+            )
+        return SearchResult(base, designs, search.recommended, search.plain, front.gap, tuple(search.notes))
+
+
+@contextmanager
+def _trials(
+    request: SearchRequest,
+    study: StudyRequest,
+    inputs: Inputs,
+    evaluator: Evaluator,
+    space: Space,
+    tell: Listener,
+    deadline: float | None,
+) -> Iterator[Trials]:
+    """Open the study, share what others need to help, and end the helpers and close the study afterwards."""
+    from lrfdse.explore.plans.helpers import Helpers
+    from lrfdse.explore.plans.share import publish
+    from lrfdse.search.study.opening import open_study
+    from lrfdse.search.study.storage import storage_errors
+
+    place, trial, files = study.place, study.trial, study.files
+    job = Job(trial.layers, trial.target, trial.limits, metric_of(inputs), evaluator, inputs.verified)
+    with storage_errors(place.url):
+        opened = open_study(place.url, place.name, space.choices, identity=study.identity, sole=place.sole)
+        helpers = Helpers(trial, files, place, request.helpers, request.helped_after, tell)
+        try:
+            if place.shared:
+                publish(opened, place.artifacts, trial, inputs.model.content, files.data, tell)
+            opened.open_queue()
+            yield Trials(opened, job, space, request, helpers, tell, deadline)
+            opened.close_queue()
+        finally:
+            helpers.stop()
+            opened.close()
+
+
+def check_study(place: StudyPlace, identity: Mapping[str, Any], sampler: str) -> None:
+    """Refuse, before anything long begins, a sampler, a storage or a study that cannot be used.
+
+    Raises
+    ------
+    InputError
+        There is no such sampler, or the study of that name is of another model, target or meter.
+    ToolError
+        The storage cannot be reached, or a package is missing.
+    """
+    from lrfdse.search.samplers.builtin import open_sampler
+    from lrfdse.search.study import opening
+
+    open_sampler(sampler)
+    if not place.sole:
+        opening.check_study(place.url, place.name, identity)
+
+
+def _check_size(sampler: Sampler, space: Space, budget: int) -> None:
+    if sampler.whole_space and space.size > budget:
+        raise InputError(
+            f"--sampler {sampler.name}: the space has {space.size:,} plans, more than --budget {budget}: "
+            "raise the budget, lower the search space's max_compiled, or choose another sampler"
+        )
+
+
+def tables(
+    layers: Sequence[LayerResult], regime: Regime, errors: Mapping[str, Mapping[str, float]] | None = None
+) -> list[LayerTable]:
+    """Return what the knapsack reads, a table a layer, with latencies of one cache regime.
+
+    Errors by layer and factorization go before the options' own.
+    """
+    from lrfdse.search.plans.tables import Choice, LayerTable
+
+    def choice(result: LayerResult, option: MeasuredChoice) -> Choice:
+        error = option.error if errors is None else errors[result.layer.name][option.text]
+        return Choice(option.text, option.params, option.at(regime).us, error)
+
+    return [
+        LayerTable(result.layer.name, tuple(choice(result, option) for option in result.options)) for result in layers
+    ]

@@ -1,0 +1,84 @@
+"""From what the user asks of an exploration to what each of its stages is asked: the one place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.explore.identity import default_name
+from lrfdse.explore.inputs import DataRequest, Files, output_loss
+from lrfdse.explore.layers.fits import FitRequest
+from lrfdse.explore.layers.latencies import KernelRequest
+from lrfdse.explore.plans.trials import SearchRequest
+from lrfdse.results.exploration import StudyPlace
+from lrfdse.results.settings import check_proxy
+
+if TYPE_CHECKING:
+    from lrfdse.meters.meter import Meter
+    from lrfdse.model.data import Dataset
+    from lrfdse.model.graph import Model
+    from lrfdse.results.settings import Settings
+
+
+def files_of(settings: Settings) -> Files:
+    """Return where the model, its data and earlier results lie."""
+    return Files(settings.model, settings.data, settings.cache)
+
+
+def data_request(settings: Settings) -> DataRequest:
+    """Return how the model and its data are read."""
+    return DataRequest(settings.shape, settings.metric, settings.eval_samples, settings.seed)
+
+
+def fit_request(settings: Settings, model: Model, calib: Dataset | None, choosing: Dataset | None = None) -> FitRequest:
+    """Return how layers are fitted.
+
+    How outputs are compared is decided here, once for all who need it: it takes one run of the original model on one
+    sample of the data that fit or, without them, of the data that choose.
+    """
+    from lrfdse.factorize.methods import METHODS
+
+    method = settings.space.method
+    data = choosing if calib is None else calib
+    by_loss = settings.proxy == "loss" or (calib is not None and METHODS.get(method).needs_moments)
+    loss = output_loss(model, data, settings.metric) if data is not None and by_loss else None
+    return FitRequest(method, settings.correct, settings.seed, loss)
+
+
+def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:
+    """Return what kernels are compiled for, and how they are measured."""
+    return KernelRequest(settings.target, meter, settings.workers)
+
+
+def search_request(settings: Settings) -> SearchRequest:
+    """Return what the search may spend, and what it looks for.
+
+    Raises
+    ------
+    InputError
+        There is no such proxy.
+    """
+    check_proxy(settings.proxy)
+    return SearchRequest(
+        budget=settings.budget,
+        sampler=settings.sampler,
+        limits=settings.limits,
+        seed=settings.seed,
+        accept_unverified=settings.accept_unverified,
+        minutes=settings.minutes,
+        helpers=settings.workers - 1,
+        helped_after=settings.helped_after,
+    )
+
+
+def study_place(settings: Settings, identity: Mapping[str, Any]) -> StudyPlace:
+    """Return where the study is kept: where the user says, else in the output folder."""
+    from lrfdse.search.study.urls import sqlite_url
+
+    return StudyPlace(
+        url=settings.study or sqlite_url((settings.output / "study.db").resolve()),
+        name=settings.study_name or default_name(identity),
+        artifacts=settings.artifacts or settings.output / "artifacts",
+        shared=settings.study is not None or settings.artifacts is not None,
+        sole=settings.study is None,
+    )

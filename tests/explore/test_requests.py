@@ -1,0 +1,123 @@
+"""What stages are asked: derived from the settings, and nothing of a machine in what workers are told."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import typing
+from pathlib import Path
+
+import pytest
+
+from lrfdse.base.codec import from_plain, to_plain
+from lrfdse.errors import InputError
+from lrfdse.explore.identity import study_identity
+from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.plans.trials import TrialRequest
+from lrfdse.explore.requests import data_request, files_of, fit_request, search_request, study_place
+from lrfdse.meters.meter import open_meter
+from lrfdse.model.graph import load_model
+from lrfdse.results.settings import Limits, Settings
+
+
+@pytest.fixture
+def settings(small_folder, small_space, tmp_path):
+    return settings_for(small_folder, "riscv64", str(small_space), output=tmp_path / "out", cache=tmp_path / "cache")
+
+
+def asked_of_workers(settings):
+    inputs = open_inputs(files_of(settings), data_request(settings))
+    fit = fit_request(settings, inputs.model, inputs.calib, inputs.choosing)
+    return TrialRequest(data_request(settings), fit, settings.target, settings.limits, ())
+
+
+def test_workers_are_told_what_decides_scores_and_nothing_else(settings, tmp_path):
+    told = asked_of_workers(settings)
+    others = {
+        "cache": tmp_path / "other",
+        "workers": 99,
+        "helped_after": 1.0,
+        "budget": 7,
+        "keep": 1,
+        "minutes": 3.0,
+        "sampler": "random",
+        "proxy": "output",
+        "study": "sqlite:///elsewhere.db",
+        "study_name": "demo",
+        "artifacts": tmp_path / "store",
+        "output": tmp_path / "elsewhere",
+        "runner": "ssh board {program}",
+        "accept_unverified": True,
+        "target_source": "./mine.toml",
+        "space_source": "./space.toml",
+    }
+    assert asked_of_workers(dataclasses.replace(settings, **others)) == told
+    deciding = {
+        "metric": "top5",
+        "seed": 1,
+        "correct": False,
+        "eval_samples": 50,
+        "limits": Limits(max_drop=0.5),
+    }
+    for name, value in deciding.items():
+        assert asked_of_workers(dataclasses.replace(settings, **{name: value})) != told, name
+
+
+def test_a_request_survives_the_way_to_a_worker(settings):
+    told = asked_of_workers(settings)
+    assert from_plain(TrialRequest, json.loads(json.dumps(to_plain(told)))) == told
+
+
+def fields_below(kind, where):
+    """Yield the types of all fields below a dataclass, with their places."""
+    for name, hint in typing.get_type_hints(kind).items():
+        for part in {hint, *typing.get_args(hint), *itertools.chain(*map(typing.get_args, typing.get_args(hint)))}:
+            yield f"{where}.{name}", part
+            if dataclasses.is_dataclass(part):
+                yield from fields_below(part, f"{where}.{name}")
+
+
+def test_what_workers_are_told_has_no_place_for_a_path_or_for_settings():
+    held = dict(fields_below(TrialRequest, "request"))
+    assert "request.data.metric" in held and "request.layers.layer.name" in held
+    assert not [where for where, kind in fields_below(TrialRequest, "request") if kind in (Path, Settings)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "proxy", "calib", "loss"),
+    [
+        (None, "loss", True, "softmax"),
+        ("mse", "loss", True, "squared"),
+        ("top5", "output", True, "softmax"),
+        (None, "loss", False, "softmax"),
+        (None, "output", False, None),
+    ],
+)
+def test_how_outputs_are_compared_is_decided_where_somebody_asks(settings, metric, proxy, calib, loss):
+    data = settings.data if calib else dataclasses.replace(settings.data, calib=None)
+    chosen = dataclasses.replace(settings, metric=metric, proxy=proxy, data=data)
+    assert asked_of_workers(chosen).fit.loss == loss
+
+
+def test_an_inspection_asks_for_no_loss(settings):
+    assert fit_request(settings, load_model(settings.model), None).loss is None
+
+
+def test_a_study_lies_in_the_output_folder_or_where_the_user_says(settings, tmp_path):
+    inputs = open_inputs(files_of(settings), data_request(settings))
+    fit = fit_request(settings, inputs.model, inputs.calib)
+    identity = study_identity(fit, "riscv64", inputs, open_meter("model", settings.target))
+    own = study_place(settings, identity)
+    assert (own.url, own.artifacts) == (f"sqlite:///{tmp_path}/out/study.db", tmp_path / "out" / "artifacts")
+    assert (own.sole, own.shared) == (True, False)
+    assert own.name.startswith(f"lrfdse/{inputs.model.sha256[:8]}/riscv64/")
+    given = study_place(dataclasses.replace(settings, study="sqlite:///x.db", study_name="demo"), identity)
+    assert (given.url, given.name, given.sole, given.shared) == ("sqlite:///x.db", "demo", False, True)
+    stored = study_place(dataclasses.replace(settings, artifacts=tmp_path / "store"), identity)
+    assert (stored.url, stored.artifacts, stored.sole, stored.shared) == (own.url, tmp_path / "store", True, True)
+
+
+def test_no_such_proxy(settings):
+    with pytest.raises(InputError, match="--proxy takes loss, output, weight, fidelity, score, but got 'rank'"):
+        search_request(dataclasses.replace(settings, proxy="rank"))

@@ -1,0 +1,147 @@
+"""The stages of a search: what each may spend, and that one can be added, left out and run alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lrfdse.explore.plans.stages import STAGES, Search, Stage, near_limit
+from lrfdse.explore.plans.trials import SearchRequest
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.latency import Latency
+from lrfdse.ir.plan import Design, Plan
+from lrfdse.results.settings import Limits
+from lrfdse.search.plans.knapsack import plans
+from lrfdse.search.plans.tables import Choice, LayerTable
+from lrfdse.search.samplers.builtin import open_sampler
+
+LAYERS = ("a", "b", "c")
+RANKS = tuple(range(20, 0, -1))
+DENSE = 64
+"""Outputs and inputs of each layer."""
+CHOICES = (
+    Choice("dense", DENSE * DENSE, 50.0, 0.0),
+    *(Choice(f"svd:r={rank}", 2 * DENSE * rank, 2.0 * rank, 0.5 / rank**2) for rank in RANKS),
+)
+TABLES = [LayerTable(name, CHOICES) for name in LAYERS]
+
+
+class Trials:
+    """Evaluates at once: a plan scores one less its predicted errors."""
+
+    def __init__(self):
+        self.found = {}
+        self.refined = []
+
+    def designs(self):
+        return list(self.found.values())
+
+    def has(self, texts):
+        return tuple(texts[name] for name in LAYERS) in self.found
+
+    def run(self, plans, origin):
+        return [self.evaluated(tuple(plan.get(name, "dense") for name in LAYERS), origin) for plan in plans]
+
+    def sample(self, sampler, count):
+        for rank in range(count):
+            self.evaluated((f"svd:r={1 + rank % 20}", f"svd:r={1 + rank // 20}", "dense"), sampler.name)
+
+    def refine(self, designs):
+        self.refined += [design.id for design in designs]
+        return list(designs)
+
+    def evaluated(self, texts, origin):
+        chosen = [next(c for c in CHOICES if c.text == text) for text in texts]
+        us, score = sum(c.latency_us for c in chosen), 1 - sum(c.error for c in chosen)
+        plan = Plan(tuple((n, Factorization.parse(t, DENSE, DENSE)) for n, t in zip(LAYERS, texts, strict=True)))
+        params = sum(c.params for c in chosen)
+        costs = ("|".join(texts), plan, params, 2 * params, Latency(us, us, us), "warm")
+        return self.found.setdefault(texts, Design(*costs, score, score, score, 0.0, origin))
+
+
+def search_of(budget, verified=True, sampler="nsga2", **more):
+    trials = Trials()
+    base = trials.evaluated(("dense",) * 3, "dense")
+    request = SearchRequest(budget=budget, limits=Limits(max_drop=0.05), **more)
+    front = plans(TABLES)
+    return Search(request, trials, TABLES, TABLES, 10**9, front, open_sampler(sampler), "accuracy", base, verified)
+
+
+def spent(search, stages=STAGES):
+    """Return how many designs each stage has added, by its name."""
+    found = {}
+    for stage in stages:
+        before = len(search.trials.designs())
+        stage.run(search)
+        found[stage.name] = len(search.trials.designs()) - before
+    return found
+
+
+@pytest.mark.parametrize("budget", [1, 2, 5, 20, 40, 101])
+def test_no_stage_spends_more_than_its_share_and_all_together_no_more_than_the_budget(budget):
+    search = search_of(budget)
+    found = spent(search)
+    assert found["uniform SVD"] <= 0.15 * budget
+    assert found["front"] <= 0.25 * budget
+    first = 1 + found["uniform SVD"] + found["front"]
+    # What the sampler is to have is left alone, and one place for the comparison.
+    assert first + found["useful front"] <= max(first, budget - 1 - int(0.15 * budget))
+    assert found["relaxation"] == found["refinement"] == 0
+    assert found["comparison"] <= 1
+    assert len(search.trials.designs()) <= budget
+
+
+def test_a_large_budget_is_used_up_by_every_stage():
+    search = search_of(40)
+    found = spent(search)
+    # Six ratios: 2, 4, 6, 12, 16 and 32, which are the ranks 16, 8, 5, 2, 2 and 1.
+    assert found["uniform SVD"] == 5 and found["front"] >= 5 and found["sampler"] >= 6
+    assert {design.origin for design in search.trials.designs()} >= {"dense", "uniform-svd", "knapsack", "nsga2"}
+    assert search.recommended is not None and search.recommended.id in search.trials.refined
+    assert search.recommended.score("accuracy") >= 0.95
+
+
+def test_nothing_is_recommended_that_nobody_measured_unless_the_user_accepts_it():
+    search = search_of(40, verified=False)
+    found = spent(search)
+    assert found["front"] > 0 and found["sampler"] > 0
+    assert (search.recommended, search.plain, search.trials.refined, search.notes) == (None, None, [], [])
+    accepted = search_of(40, verified=False, accept_unverified=True)
+    spent(accepted)
+    assert accepted.recommended is not None
+
+
+def test_a_sampler_that_tries_everything_gets_the_place_of_the_comparison_and_no_relaxation():
+    whole, other = search_of(10, sampler="exhaustive"), search_of(10)
+    assert (whole.left(), other.left()) == (9, 8)
+    whole.request = dataclasses.replace(whole.request, limits=Limits(max_drop=-1.0))
+    dict(zip([stage.name for stage in STAGES], STAGES, strict=True))["relaxation"].run(whole)
+    assert whole.notes == []
+
+
+def test_a_stage_of_ones_own_gets_its_share_after_what_it_is_to_leave():
+    given = []
+    search = search_of(100)
+    stages = [
+        Stage("third", lambda _, most: given.append(most), share=0.3),
+        Stage("rest", lambda _, most: given.append(most), reserve=0.4),
+        Stage("recommended", lambda _, most: given.append(most), share=0.1, recommends=True),
+    ]
+    for stage in stages:
+        stage.run(search)
+    # One of the hundred is the original model, and one is kept for the comparison.
+    assert given == [30, 58, 10]
+    stages[2].run(search_of(100, verified=False))
+    assert len(given) == 3
+
+
+def test_the_useful_part_of_the_front_ends_where_designs_lose_too_much():
+    search = search_of(40)
+    front = search.front
+    by_texts = {tuple(front.texts(i)[name] for name in LAYERS): float(front.error[i]) for i in range(len(front))}
+    some = [search.trials.evaluated(texts, "knapsack") for texts in list(by_texts)[::5]]
+    near = near_limit(front, some, search.base, "accuracy", 0.05)
+    # 2.5 times the allowed loss is of use; the score loses exactly what is predicted.
+    useful = max(error for texts, error in by_texts.items() if error <= 0.125 and texts in search.trials.found)
+    assert sorted(near.error) == sorted(error for error in by_texts.values() if error <= useful)

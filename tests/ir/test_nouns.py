@@ -1,0 +1,54 @@
+"""Rules that the nouns keep: a use's kernel, the look-ups of a plan, and factors on their way through a store."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Factors, packed, unpacked
+from lrfdse.ir.kernel import KernelSpec, kernel_spec
+from lrfdse.ir.layer import Layer, Use
+from lrfdse.ir.plan import Plan
+
+SVD, DENSE = Factorization.svd(6, 8, 2), Factorization.dense(6, 8)
+
+
+@pytest.mark.parametrize(
+    ("own_bias", "factorization", "corrected", "bias"),
+    [
+        (False, SVD, True, True),
+        (False, SVD, False, False),
+        (False, DENSE, True, False),
+        (True, SVD, False, True),
+        (True, DENSE, True, True),
+    ],
+)
+def test_a_use_has_a_bias_of_its_own_or_by_the_correction_of_its_factors(own_bias, factorization, corrected, bias):
+    use = Use("node", 3, own_bias, True)
+    layer = Layer("fc", 6, 8, (use,), 0, "digest")
+    assert kernel_spec(layer, use, factorization, corrected) == KernelSpec(6, 8, factorization, 3, bias, True)
+
+
+def test_a_plan_is_what_it_chooses():
+    plan = Plan((("a", SVD), ("b", DENSE)))
+    assert (plan["a"], plan["b"]) == (SVD, DENSE)
+    with pytest.raises(KeyError):
+        plan["c"]
+    again = pickle.loads(pickle.dumps(plan))
+    assert again == plan and hash(again) == hash(plan) and again["b"] == DENSE
+    assert repr(plan) == f"Plan(choices={plan.choices!r})"
+
+
+@pytest.mark.parametrize(("shift", "output_error", "loss"), [(None, None, None), (np.arange(6.0), 0.25, 0.125)])
+def test_factors_come_back_from_their_stored_form_in_single_precision(shift, output_error, loss):
+    rng = np.random.default_rng(0)
+    cores = tuple(rng.standard_normal(shape) for shape in SVD.core_shapes)
+    again = unpacked(SVD, packed(Factors(SVD, cores, shift, 0.5, output_error, loss)))
+    assert (again.weight_error, again.output_error, again.loss) == (0.5, output_error, loss)
+    for core, stored in zip(cores, again.cores, strict=True):
+        assert stored.dtype == np.float64
+        np.testing.assert_array_equal(stored, core.astype(np.float32))
+    np.testing.assert_array_equal(again.bias_shift, shift)

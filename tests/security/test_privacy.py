@@ -92,10 +92,11 @@ def test_as_a_library_nothing_is_reported_of_models_either(before, house, small_
 {before}
 import os
 from pathlib import Path
-from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.model.data import random_data
+from lrfdse.model.graph import load_model
 from lrfdse.model.runtime import Runtime
-inputs = open_inputs(settings_for(Path({str(small_folder)!r}), "riscv64"))
-Runtime().run(inputs.model.content, inputs.choosing)
+model = load_model(Path({str(small_folder / "model.onnx")!r}))
+Runtime().run(model.content, random_data(model.inputs, 4, 0))
 print(os.environ["ORT_DISABLE_TELEMETRY"])
 """
     done = subprocess.run(

@@ -23,6 +23,7 @@ from benchmarks.machine import described, machine
 from benchmarks.program import LRFDSE, parser
 from benchmarks.recogniser import SHAPE, alphabet_of, decoded, recogniser, render, vocabulary
 from benchmarks.results import RAW, table, write
+from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.results.read import read_document
 
 
@@ -114,8 +115,7 @@ def report(model: Path, found: Path, words: list[str], images: NDArray[np.float3
 
 def words_read(model: Path, words: list[str], images: NDArray[np.float32]) -> float:
     """Return the share of words that a model reads without a mistake."""
-    import onnxruntime as ort
-
+    ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

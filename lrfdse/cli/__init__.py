@@ -35,9 +35,11 @@ def run(arguments: list[str], program: str = "lrfdse") -> int:
     program
         How the program was called, for the command line that goes on after an interruption.
     """
+    from lrfdse.base.privacy import silence_libraries
     from lrfdse.cli import interrupt
     from lrfdse.errors import LrfdseError
 
+    silence_libraries()
     # One thread a process in BLAS: exploration runs one process a core, and results must not depend on the core count.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")

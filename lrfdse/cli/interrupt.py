@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import select
 import shlex
 import shutil
@@ -46,7 +45,15 @@ def resume_command(program: str, arguments: list[str]) -> str | None:
     """
     if not arguments or arguments[0] not in _RESUMABLE:
         return None
-    shown = [re.sub(r"(://[^/:@]*):.*@", r"\1:PASSWORD@", argument) for argument in arguments]
+    from lrfdse.search.study.urls import masked, scheme_of
+
+    shown = []
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if option == "--study" and equals:
+            shown.append(f"{option}={masked(value)}")
+        else:
+            shown.append(masked(argument) if before == "--study" or scheme_of(argument) else argument)
     return shlex.join([_called(program), *shown])
 
 

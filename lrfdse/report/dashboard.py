@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
+from lrfdse.base.files import open_regular
 from lrfdse.errors import InputError, LrfdseError
 from lrfdse.report.card import design_card
 from lrfdse.report.markdown import code, plain, table
@@ -275,14 +276,13 @@ def _attach(study: optuna.Study, trial: FrozenTrial, folder: Path, store: Path) 
         if not (path := folder / name).is_file():
             continue
         sha256 = _hash(path)
-        artifact = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{study.study_name}\n{trial.number}\n{name}\n{sha256}"))
-        if not (store / artifact).is_file() or _hash(store / artifact) != sha256:
+        artifact = _artifact(study, trial, name, sha256)
+        if _hash(store / artifact) != sha256:
             _place(path, store / artifact)
         for key, meta in known.items():
             if meta["filename"] == name and meta["artifact_id"] != artifact:
                 storage.set_study_system_attr(of, key, json.dumps(None))
-                with suppress(OSError):
-                    (store / Path(str(meta["artifact_id"])).name).unlink()
+                _remove_artifact(study, trial, name, store / Path(str(meta["artifact_id"])).name)
         if prefix + artifact not in known:
             meta = {"artifact_id": artifact, "filename": name, "mimetype": mimetype, "encoding": None}
             storage.set_study_system_attr(of, prefix + artifact, json.dumps(meta))
@@ -300,9 +300,25 @@ def _place(source: Path, path: Path) -> None:
         os.replace(made, path)
 
 
+def _artifact(study: optuna.Study, trial: FrozenTrial, name: str, sha256: str) -> str:
+    """Return the id of a design's file as an artifact, by its content."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{study.study_name}\n{trial.number}\n{name}\n{sha256}"))
+
+
+def _remove_artifact(study: optuna.Study, trial: FrozenTrial, name: str, path: Path) -> None:
+    """Remove an artifact that an earlier run placed; a study may name any file, but ours have the name of content."""
+    if path.name == _artifact(study, trial, name, _hash(path)):
+        with suppress(OSError):
+            path.unlink()
+
+
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the digest of a regular file; "" where there is none."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _digest(text: str) -> str:

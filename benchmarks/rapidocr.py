@@ -24,6 +24,7 @@ from benchmarks.machine import described, machine
 from benchmarks.program import LRFDSE, parser
 from benchmarks.recogniser import SHAPE, alphabet_of, decoded, recogniser, render, vocabulary
 from benchmarks.results import RAW, table, write
+from lrfdse.base.privacy import load_onnxruntime
 
 
 def main() -> int:
@@ -65,9 +66,9 @@ def report(model: Path, found: Path, words: list[str], images: NDArray[np.float3
     """Print the designs of an exploration, and write them to ``rapidocr.md`` in `out`."""
     front = lrfdse.load(found).document
     rows: list[dict[str, Any]] = []
-    designs = {design.id: design for design in (front.baseline, *front.designs)}
+    designs = {design.id: design for design in (front.original, *front.designs)}
     for design in sorted(designs.values(), key=lambda design: -design.charged.us):
-        original = design.id == front.baseline.id
+        original = design.id == front.original.id
         kept = model if original else found / design.model if design.model else None
         rows.append(
             {
@@ -114,8 +115,7 @@ def report(model: Path, found: Path, words: list[str], images: NDArray[np.float3
 
 def words_read(model: Path, words: list[str], images: NDArray[np.float32]) -> float:
     """Return the share of words that a model reads without a mistake."""
-    import onnxruntime as ort
-
+    ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

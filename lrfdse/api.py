@@ -56,7 +56,7 @@ class Exploration:
     @property
     def original(self) -> DesignFacts:
         """The model as it was given."""
-        return self.document.baseline
+        return self.document.original
 
     @property
     def recommended(self) -> DesignFacts | None:

@@ -10,13 +10,6 @@ import pytest
 
 import lrfdse
 
-PACKAGES = (
-    *("ir", "targets", "toolchain", "formats", "kernels", "meters", "tune", "board"),
-    *("calibrate/fit.py", "calibrate/prediction.py", "calibrate/record.py", "calibrate/target_file.py"),
-    *("deploy/bench_data.py", "deploy/bench_program.py", "deploy/listing.py", "testing/isa.py"),
-)
-"""What is held to it: packages of lrfdse, or single modules."""
-
 NAME = re.compile(r"_?[A-Z][A-Z0-9_]*")
 
 
@@ -65,19 +58,11 @@ def mute(source):
     ]
 
 
-def modules():
-    root = Path(lrfdse.__file__).parent
-    for package in PACKAGES:
-        path = root / package
-        assert path.exists(), f"{package}: no such package"
-        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
-
-
 def test_every_number_with_a_name_has_a_sentence():
     root = Path(lrfdse.__file__).parent
     found = [
         f"{path.relative_to(root)}:{line}: {', '.join(names)}"
-        for path in modules()
+        for path in sorted(root.rglob("*.py"))
         for line, *names in mute(path.read_text())
     ]
     assert found == []

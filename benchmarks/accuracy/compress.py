@@ -207,10 +207,10 @@ class Compressor:
 
     def _lost(self, name: str, shape: Factorization) -> float:
         key = digest("accuracy", self.key, name, str(shape))
-        if (known := self._cache.get("sensitivity", key)) is None:
+        if (known := self._cache.get("sensitivity", key, float)) is None:
             known = self._divergences(self.factors("any", {name: shape}))
             self._cache.put("sensitivity", key, known)
-        return float(known)
+        return known
 
     @functools.cached_property
     def _divergences(self) -> Divergences:
@@ -265,12 +265,14 @@ class Compressor:
         wanted = bonds(layer.outputs, layer.inputs, _SPACE)
         seen = self.calib.digest if data else ""
         key = digest("accuracy", _spectra_code(), layer.digest, name, seen, GRID[0])
-        if (stored := self._cache.get_arrays("spectra", key)) is None:
+
+        def read(stored: dict[str, np.ndarray]) -> dict[tuple[int, int], np.ndarray]:
+            return {(a, b): stored[f"{a}x{b}"] for a, b in wanted}
+
+        if (found := self._cache.get_arrays("spectra", key, read)) is None:
             weight = self.case.model.weight(name)
-            made = whitened_bond_tails(weight, self.moments[name], wanted) if data else bond_tails(weight, wanted)
-            stored = {f"{a}x{b}": values for (a, b), values in made.items()}
-            self._cache.put_arrays("spectra", key, stored)
-        found = {(int(a), int(b)): values for (a, b), values in ((k.split("x"), v) for k, v in stored.items())}
+            found = whitened_bond_tails(weight, self.moments[name], wanted) if data else bond_tails(weight, wanted)
+            self._cache.put_arrays("spectra", key, {f"{a}x{b}": values for (a, b), values in found.items()})
         self._memory[known] = found
         return found
 

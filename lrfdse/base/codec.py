@@ -125,7 +125,10 @@ class _Codec:
                 given[field.name] = self.read(hints[field.name], value[key], _below(where, key))
             elif is_needed(field, self.partial):
                 raise InputError(f"{_below(where, key)} is missing")
-        return kind(**given)
+        try:
+            return kind(**given)
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from error
 
 
 def _simple(kind: Any, value: Any, where: str) -> Any:

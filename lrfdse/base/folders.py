@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from lrfdse.errors import ToolError
 
 CACHE_VARIABLE = "LRFDSE_CACHE"
 """Environment variable that names the cache folder."""
@@ -28,6 +31,39 @@ def cache_folder() -> Path:
         return Path(named).absolute()
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "lrfdse"
+
+
+def private_folder(name: str) -> Path:
+    """Return the folder `name` of the cache, for what is executed: made where it is missing, nobody else's.
+
+    Raises
+    ------
+    ToolError
+        It is a link, another user's or writable by others, or cannot be made: who can put a file there could have this
+        machine run it.
+    """
+    folder = cache_folder() / name
+    try:
+        folder.parent.mkdir(0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(0o700)
+        found = folder.lstat()
+    except OSError as error:
+        raise ToolError(
+            f"cannot write to the cache folder {folder}: {error.strerror or error}; name another with --cache"
+        ) from error
+    wrong = ""
+    if not stat.S_ISDIR(found.st_mode):
+        wrong = "a link or a file, and no folder"
+    elif found.st_uid != os.geteuid():
+        wrong = "another user's"
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        wrong = "writable by others"
+    if wrong:
+        raise ToolError(
+            f"cache folder {folder}: {wrong}, so nothing in it is run: remove it, or name another with --cache"
+        )
+    return folder
 
 
 @contextlib.contextmanager

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from lrfdse.base.events import Event, Listener
-from lrfdse.base.files import sole_writer
+from lrfdse.base.files import DOCUMENT_BYTES, open_regular, sole_writer
 from lrfdse.errors import DeviceError, InputError, LrfdseError
 
 NAME = "log.jsonl"
@@ -48,7 +50,7 @@ def logged(path: Path, listen: Listener, facts: Mapping[str, str] | None = None)
         What the run is of ("model", "target"), written at its start.
     """
     try:
-        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (held across the yield)
+        file = _opened(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     with file:
@@ -82,7 +84,7 @@ def failures_logged(folder: Path, facts: Mapping[str, str]) -> Iterator[None]:
         if folder.is_dir() or kind in ("tool", "device"):
             line = _line({"stage": "failed", "kind": kind, "text": str(error), **facts})
             # The folder may be another exploration's, or the disk may be what failed: the error itself says more.
-            with contextlib.suppress(LrfdseError, OSError), sole_writer(folder), open(folder / NAME, "a") as file:
+            with contextlib.suppress(LrfdseError, OSError), sole_writer(folder), _opened(folder / NAME) as file:
                 file.write(line)
         raise
 
@@ -107,14 +109,16 @@ def event_line(event: Event) -> str:
 def last_run(folder: Path) -> LastRun | None:
     """Return how the last run into `folder` ended; None where its log says nothing of it."""
     try:
-        lines = (folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        with open_regular(folder / NAME, links=True) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - DOCUMENT_BYTES))
+            lines = file.read(DOCUMENT_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return None
     found: LastRun | None = None
     for line in lines:
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             # The process was killed while it wrote.
             continue
         stage = event.get("stage") if isinstance(event, dict) else None
@@ -123,6 +127,11 @@ def last_run(folder: Path) -> LastRun | None:
             kind = event.get("kind") if event.get("kind") in FailureKind.__args__ else None  # type: ignore[attr-defined]
             found = LastRun(stage, kind, str(event.get("text", "")), model, target)
     return found
+
+
+def _opened(path: Path) -> TextIO:
+    """Open a log to add to it."""
+    return io.TextIOWrapper(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), encoding="utf-8")
 
 
 def _line(facts: Mapping[str, Any]) -> str:

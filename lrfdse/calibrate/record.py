@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrfdse.base.files import read_regular
 from lrfdse.board.result import BoardRun, KernelRun, spec_of, three_us
 from lrfdse.calibrate.prediction import Terms, predicted
 from lrfdse.errors import InputError
@@ -105,7 +106,7 @@ def read_record(path: Path) -> Record:
         It is missing, damaged, of another schema, without modelled terms, or a kernel's output was wrong.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_regular(path).decode())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; `lrfdse bench DIR` writes board.json") from error
     except (ValueError, RecursionError) as error:

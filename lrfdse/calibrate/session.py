@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import sole_writer, write_atomically
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.board.result import BoardRun, board_line, read_run
 from lrfdse.deploy.designs import BENCH
 from lrfdse.errors import InputError, ToolError
@@ -35,9 +37,10 @@ RECORD = "board.json"
 """Name of the record in the output folder."""
 
 _NO_DESIGN = ""
-"""Of the program that has no kernels and only describes the board."""
+"""The design's id in a program that has no kernels and only describes the board."""
 _NOTE = "on the board: "
 _PROBE_TIMEOUT = 120.0
+"""Most seconds that a board may take to answer for the first time, waking up included; chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,8 @@ def describe_board(runner: Transport, target: Target) -> Mapping[str, Any]:
     """
     from lrfdse.deploy.bench_program import build_program
 
-    with tempfile.TemporaryDirectory(prefix="lrfdse-") as folder:
-        program = Path(folder, BENCH)
+    with temporary_folder() as folder:
+        program = folder / BENCH
         program.write_bytes(build_program((), target, _NO_DESIGN))
         program.chmod(0o755)
         ended = runner.run(program, timeout=_PROBE_TIMEOUT)
@@ -213,7 +216,7 @@ def bench(
         document = dataclasses.replace(
             document,
             notes=(*(note for note in document.notes if not note.startswith(_NOTE)), *board_notes(runs)),
-            baseline=measured(document.baseline),
+            original=measured(document.original),
             designs=tuple(map(measured, document.designs)),
             dominated=tuple(map(measured, document.dominated)),
         )
@@ -238,7 +241,6 @@ def _terms(
 ) -> dict[tuple[KernelSpec, str], Terms]:
     """Return what the model meter counts of every kernel, each once; what the cache knows costs nothing."""
     from lrfdse.calibrate.prediction import Predictor, Terms
-    from lrfdse.meters.trace import Traffic
 
     common = {
         "code": code_key(Predictor),
@@ -252,10 +254,10 @@ def _terms(
     for done, (spec, schedule) in enumerate(wanted):
         tell(Event("predict", str(spec), done, len(wanted)))
         key = result_key("terms", spec=str(spec), schedule=schedule, **common)
-        if (stored := cache.get("terms", key)) is None:
+        if (known := cache.get("terms", key, partial(from_plain, Terms))) is None:
             predictor = predictor or Predictor(target)
-            stored = dataclasses.asdict(predictor.terms(spec, schedule))
-            cache.put("terms", key, stored)
-        found[spec, schedule] = Terms(stored["compute_cycles"], Traffic(**stored["warm"]), Traffic(**stored["cold"]))
+            known = predictor.terms(spec, schedule)
+            cache.put("terms", key, dataclasses.asdict(known))
+        found[spec, schedule] = known
     tell(Event("predict", "", len(wanted), len(wanted)))
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.base.files import write_atomically
 from lrfdse.base.folders import data_folder
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import one_line
 from lrfdse.board.result import LONGEST_LINE, board_line
 from lrfdse.calibrate.fit import Calibration, Fitted
@@ -60,8 +60,8 @@ def write_target(calibration: Calibration, source: str, records: Sequence[Record
     for parameter in calibration.parameters:
         _set(document, parameter)
     text = "".join(f"# {line}\n" for line in _head(calibration, source, records)) + tomlkit.dumps(document)
-    with tempfile.TemporaryDirectory(prefix="lrfdse-") as folder:
-        trial = Path(folder, "trial.toml")
+    with temporary_folder() as folder:
+        trial = folder / "trial.toml"
         trial.write_text(text, encoding="utf-8")
         made = load_target(str(trial))
         if any(getattr(made, p.name) != _rounded(p.after) for p in calibration.parameters if not p.held):

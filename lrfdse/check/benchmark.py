@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lrfdse.check.verdict import Checked
+from lrfdse.check.verdict import CheckReport
 
 
-def benchmark_json(checked: Checked) -> str:
+def benchmark_json(report: CheckReport) -> str:
     """Return a list of objects with "name", "value", "unit", "range" and "extra"; empty where there is no design.
 
     Names hold the model, the target and the meter, so that charts of several explorations can share a page and a
     modelled latency never continues the line of a measured one.
     """
-    design, original = checked.design, checked.original
+    design, original = report.design, report.original
     if design is None or original is None:
         return "[]\n"
-    place = " ".join(part for part in (checked.model, checked.target) if part)
+    place = " ".join(part for part in (report.model, report.target) if part)
     latency, before = design.charged, original.charged
     spread = max(latency.high_us - latency.us, latency.us - latency.low_us)
-    extra = f"design {design.id}\nmeter {checked.meter}"
+    extra = f"design {design.id}\nmeter {report.meter}"
     entries: list[dict[str, Any]] = [
         {
-            "name": f"{place}: latency ({checked.kind})",
+            "name": f"{place}: latency ({report.kind})",
             "unit": "us",
             "value": latency.us,
             "range": f"± {spread:.4g}",
@@ -36,13 +36,13 @@ def benchmark_json(checked: Checked) -> str:
             "extra": f"{extra}\noriginal {original.params}",
         },
     ]
-    if (lost := checked.lost) is not None:
+    if (loss := report.loss) is not None:
         entries.append(
             {
                 "name": f"{place}: loss",
                 "unit": "points",
-                "value": round(100 * lost.value, 6),
-                "range": f"± {100 * (lost.standard_error or 0.0):.4g}",
+                "value": round(100 * loss.value, 6),
+                "range": f"± {100 * (loss.margin or 0.0):.4g}",
                 "extra": extra,
             }
         )

@@ -9,10 +9,11 @@ from pathlib import Path
 from lrfdse.base.files import write_atomically
 from lrfdse.base.log import LastRun, last_run
 from lrfdse.base.text import clean
-from lrfdse.check.limits import UNMEASURED, Limits, check_limits, chosen_loss, recorded_limits
+from lrfdse.check.limits import UNMEASURED, check_limits, eval_loss, limit_names
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
-from lrfdse.check.verdict import Check, Checked
+from lrfdse.check.verdict import Check, CheckReport
 from lrfdse.errors import InputError
+from lrfdse.results.asked import Limits
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document, model_name
 from lrfdse.results.read import FRONT, read_document
@@ -23,22 +24,22 @@ class Request:
     """What to check."""
 
     source: Path
-    """An exploration's output folder, or a ``front.json``."""
+    """The output folder of an exploration, or a ``front.json``."""
     design: str | None = None
-    """Id of a design; None means the recommended one."""
+    """Id of the design to check; None means the recommended one."""
     limits: Limits = field(default_factory=Limits)
-    """Empty means those that the exploration was given."""
+    """Limits to check; empty ones mean those that the exploration was given."""
     baseline: Path | None = None
     """A ``front.json`` of an earlier run, or a folder that holds one."""
     max_regression: float = 0.05
     """By what fraction latency and parameters may exceed the baseline's."""
     update_baseline: bool = False
-    """Whether the baseline becomes the current run, where no limit is broken."""
+    """Whether the current run becomes the baseline where no limit is broken."""
     strict: bool = False
-    """Whether what was skipped because nobody measured it fails."""
+    """Whether a check fails that would be skipped because nobody measured what it is about."""
 
 
-def check(request: Request) -> Checked:
+def check(request: Request) -> CheckReport:
     """Check one design of an exploration against limits and an earlier run.
 
     Where the last exploration into the folder failed or did not end, an older ``front.json`` beside its log is not
@@ -57,7 +58,7 @@ def check(request: Request) -> Checked:
     if not file.is_file():
         raise InputError(f"{request.source}: holds no {FRONT}: explore into it first (lrfdse explore MODEL -o DIR)")
     document = read_document(file, whole=False)
-    limits = recorded_limits(document) if request.limits.is_empty else request.limits
+    limits = request.limits if limit_names(request.limits) else document.settings.limits
     baseline = _baseline(request, document, file)
     design = _design(document, request.design, file)
     if design is None and document.is_refused:
@@ -75,7 +76,7 @@ def check(request: Request) -> Checked:
     notes = [changed_versions(document, baseline)] if baseline is not None else []
     if request.update_baseline and request.baseline is not None:
         notes.append(_updated(request.baseline, file, any(check.verdict == "fail" for check in checks)))
-    return Checked(
+    return CheckReport(
         source=request.source,
         model=clean(document.title),
         target=clean(document.target.name),
@@ -83,8 +84,8 @@ def check(request: Request) -> Checked:
         checks=tuple(checks),
         kind=document.meter.kind,
         design=design,
-        original=document.baseline,
-        lost=None if design is None else chosen_loss(document, design),
+        original=document.original,
+        loss=None if design is None else eval_loss(document, design),
         notes=tuple(note for note in notes if note),
         version=clean(document.versions.get("lrfdse", "")),
     )
@@ -139,7 +140,7 @@ def _updated(baseline: Path, file: Path, broken: bool) -> str:
     return f"{target} is now this run"
 
 
-def _no_result(request: Request, run: LastRun) -> Checked:
+def _no_result(request: Request, run: LastRun) -> CheckReport:
     if run.state == "started":
         reason = "the last exploration did not finish: it was killed, or is still running"
     else:
@@ -149,7 +150,7 @@ def _no_result(request: Request, run: LastRun) -> Checked:
     absent = run.kind == "device"
     first = Check("exploration", "skip" if absent else "error", "finished", run.state, reason)
     rest = _skipped(request.limits, request, "the device is not here" if absent else "there is no result")
-    return Checked(
+    return CheckReport(
         source=request.source,
         model=clean(model_name(run.model)),
         target=clean(run.target),
@@ -160,5 +161,5 @@ def _no_result(request: Request, run: LastRun) -> Checked:
 
 
 def _skipped(limits: Limits, request: Request, reason: str, unmeasured: bool = False) -> list[Check]:
-    names = [*limits.names, *(REGRESSIONS if request.baseline is not None else ())]
+    names = [*limit_names(limits), *(REGRESSIONS if request.baseline is not None else ())]
     return [Check(name, "skip", reason=reason, unmeasured=unmeasured) for name in names]

@@ -7,24 +7,24 @@ import re
 from collections.abc import Mapping
 
 from lrfdse.base.text import clean
-from lrfdse.check.table import WORDS, title_of
-from lrfdse.check.verdict import Checked
+from lrfdse.check.table import VALUE, WORDS, title_of
+from lrfdse.check.verdict import CheckReport
 
 SUMMARY_BYTES = 1024 * 1024
-"""What GitHub shows of one step's summary; a longer one is not shown at all."""
+"""Bytes that GitHub shows of one step's summary (its documented limit, 1 MiB); a longer one is not shown at all."""
 
 _CUT = "\n\n*(cut: a summary may hold 1 MiB)*\n"
 
 
-def step_summary(checked: Checked) -> str:
+def step_summary(report: CheckReport) -> str:
     """Return Markdown to append to the file that ``GITHUB_STEP_SUMMARY`` names."""
-    rows: list[tuple[str, ...]] = [("check", "limit", "value", "verdict", ""), ("---",) * 5]
+    rows: list[tuple[str, ...]] = [("check", "limit", VALUE, "verdict", ""), ("---",) * 5]
     rows += [
         (check.name, *map(markdown, (check.limit, check.value)), _mark(check.verdict), markdown(check.reason))
-        for check in checked.checks
+        for check in report.checks
     ]
-    lines = [f"### {markdown(title_of(checked))}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
-    lines += [f"- {markdown(note)}" for note in checked.notes]
+    lines = [f"### {markdown(title_of(report))}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    lines += [f"- {markdown(note)}" for note in report.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -38,12 +38,12 @@ def fitted(text: str, there: int) -> str:
     return head + _CUT if newline else ""
 
 
-def workflow_commands(checked: Checked) -> list[str]:
+def workflow_commands(report: CheckReport) -> list[str]:
     """Return workflow commands: an error for each check that failed, a notice for each that was skipped."""
     levels = {"fail": "error", "error": "error", "skip": "notice"}
     return [
-        command(levels[check.verdict], f"lrfdse: {check.name}, {checked.title}", check.reason or check.value)
-        for check in checked.checks
+        command(levels[check.verdict], f"lrfdse: {check.name}, {report.title}", check.reason or check.value)
+        for check in report.checks
         if check.verdict in levels
     ]
 
@@ -57,22 +57,22 @@ def command(level: str, title: str, message: str) -> str:
     return f"::{level} title={_escaped(title, _PROPERTY)}::{_escaped(message, _DATA)}"
 
 
-def outputs(checked: Checked) -> str:
+def outputs(report: CheckReport) -> str:
     """Return lines for the file that ``GITHUB_OUTPUT`` names: the verdict, the design, and what it costs."""
     # Where all was skipped, nothing passed.
-    exit_words = {0: "skip" if checked.of("skip") and not checked.of("pass") else "pass", 1: "fail"}
-    found = {"verdict": exit_words.get(checked.exit_code, "error")}
-    if (design := checked.design) is not None:
+    exit_words = {0: "skip" if report.of("skip") and not report.of("pass") else "pass", 1: "fail"}
+    found = {"verdict": exit_words.get(report.exit_code, "error")}
+    if (design := report.design) is not None:
         found |= {
             "design": clean(design.id),
             "latency_us": repr(design.charged.us),
             "params": str(design.params),
         }
-        if checked.original is not None:
-            found["speedup"] = _ratio(checked.original.charged.us, design.charged.us)
-            found["compression"] = _ratio(checked.original.params, design.params)
+        if report.original is not None:
+            found["speedup"] = _ratio(report.original.charged.us, design.charged.us)
+            found["compression"] = _ratio(report.original.params, design.params)
         if design.model is not None:
-            folder = checked.source if checked.source.is_dir() else checked.source.parent
+            folder = report.source if report.source.is_dir() else report.source.parent
             found["model"] = str(folder / design.model)
     return "".join(_assignment(name, value) for name, value in found.items())
 

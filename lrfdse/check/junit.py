@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from lrfdse.check.limits import points
-from lrfdse.check.verdict import Check, Checked
+from lrfdse.check.limits import points_of
+from lrfdse.check.verdict import Check, CheckReport
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 does not have, however they are escaped."""
 
 
-def junit_xml(checked: Checked) -> str:
+def junit_xml(report: CheckReport) -> str:
     """Return a document with one suite, the target, and one testcase a check.
 
     A broken limit is a failure, a tool or device that failed is an error, a device that is not there, or a thing that
@@ -20,19 +20,19 @@ def junit_xml(checked: Checked) -> str:
     time of day, so equal results give equal documents.
     """
     counts = {
-        "tests": len(checked.checks),
-        "failures": len(checked.of("fail")),
-        "errors": len(checked.of("error")),
-        "skipped": len(checked.of("skip")),
+        "tests": len(report.checks),
+        "failures": len(report.of("fail")),
+        "errors": len(report.of("error")),
+        "skipped": len(report.of("skip")),
     }
     totals = {name: str(count) for name, count in counts.items()}
     root = ElementTree.Element("testsuites", {"name": "lrfdse", **{k: v for k, v in totals.items() if k != "skipped"}})
-    suite = ElementTree.SubElement(root, "testsuite", {"name": _legal(checked.target or "unknown"), **totals})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": _legal(report.target or "unknown"), **totals})
     properties = ElementTree.SubElement(suite, "properties")
-    for name, value in _properties(checked).items():
+    for name, value in _properties(report).items():
         ElementTree.SubElement(properties, "property", {"name": name, "value": _legal(value)})
-    for check in checked.checks:
-        _add(suite, check, f"lrfdse.{checked.model or 'model'}")
+    for check in report.checks:
+        _add(suite, check, f"lrfdse.{report.model or 'model'}")
     ElementTree.indent(root, " ")
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -49,9 +49,9 @@ def _add(suite: ElementTree.Element, check: Check, classname: str) -> None:
         ElementTree.SubElement(case, "system-out").text = _legal(text)
 
 
-def _properties(checked: Checked) -> dict[str, str]:
-    found = {"model": checked.model, "target": checked.target, "meter": checked.meter, "lrfdse": checked.version}
-    if (design := checked.design) is not None:
+def _properties(report: CheckReport) -> dict[str, str]:
+    found = {"model": report.model, "target": report.target, "meter": report.meter, "lrfdse": report.version}
+    if (design := report.design) is not None:
         found |= {
             "design": design.id,
             "latency_us": repr(design.charged.us),
@@ -60,8 +60,8 @@ def _properties(checked: Checked) -> dict[str, str]:
             "params": str(design.params),
             "flops": str(design.flops),
         }
-        if checked.lost is not None:
-            found["loss_points"] = points(checked.lost.value)
+        if report.loss is not None:
+            found["loss_points"] = points_of(report.loss.value)
     return {name: value for name, value in found.items() if value}
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 
-from lrfdse.check.verdict import Checked
+from lrfdse.check.verdict import CheckReport
 
 _RESULTS = {"pass": "pass", "fail": "fail", "skip": "skip", "error": "unknown"}
 
 
-def lava_lines(checked: Checked) -> list[str]:
+def lava_lines(report: CheckReport) -> list[str]:
     """Return what ``lava-test-case ID --result RESULT --units UNITS --measurement NUMBER`` prints, for each check.
 
     The dispatcher splits a signal at white space and each part at its one ``=``, so names hold neither. LAVA knows four
     results; a tool or device that failed is "unknown".
     """
-    prefix = ".".join(part for part in (slug(checked.model), slug(checked.target)) if part)
+    prefix = ".".join(part for part in (slug(report.model), slug(report.target)) if part)
     lines = []
-    for check in checked.checks:
+    for check in report.checks:
         name = f"{prefix}.{check.name}" if prefix else check.name
         data = f"TEST_CASE_ID={name} RESULT={_RESULTS[check.verdict]}"
         if check.measurement is not None:

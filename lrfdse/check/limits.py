@@ -2,67 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lrfdse.base.text import clean
 from lrfdse.check.verdict import Check, Loss
 from lrfdse.ir.latency import Latency
+from lrfdse.results.asked import Limits
 from lrfdse.results.designs import DesignFacts, Score
 from lrfdse.results.document import Document
 
 UNMEASURED = "the exploration had no evaluation data, so no loss was measured; explore with --eval"
+"""Why a check of a loss is skipped."""
 
 _SLACK = 1e-9
-"""As in the recommendation: a loss of exactly the limit is within it, however it was rounded."""
+"""Slack of a loss, a fraction: one of exactly the limit is within it, however it was rounded. Chosen, not measured: far
+above the rounding of a difference of fractions (1e-16), far below one sample of any data set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the checked design must satisfy; None asks for nothing."""
-
-    max_latency_us: float | None = None
-    max_params: int | None = None
-    max_drop: float | None = None
-    """A fraction."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is asked for."""
-        return self.max_latency_us is None and self.max_params is None and self.max_drop is None
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the checks that these limits ask for."""
-        asked = {"latency": self.max_latency_us, "params": self.max_params, "loss": self.max_drop}
-        return [name for name, limit in asked.items() if limit is not None]
+def limit_names(limits: Limits) -> list[str]:
+    """Return the names of the checks that limits ask for; empty where they ask for nothing."""
+    asked = {"latency": limits.max_latency_us, "params": limits.max_params, "loss": limits.max_drop}
+    return [name for name, limit in asked.items() if limit is not None]
 
 
-def chosen_loss(document: Document, design: DesignFacts) -> Loss | None:
-    """Return what a design loses on the data that chose; None where nobody measured it."""
-    return _lost(design.eval_score, document.baseline.eval_score) if document.verified else None
-
-
-def recorded_limits(document: Document) -> Limits:
-    """Return the limits that the exploration itself was given."""
-    asked = document.settings.limits
-    return Limits(asked.max_latency_us, asked.max_params, asked.max_drop)
+def eval_loss(document: Document, design: DesignFacts) -> Loss | None:
+    """Return what a design loses on the evaluation data; None where nobody measured it."""
+    return _lost(design.eval_score, document.original.eval_score) if document.verified else None
 
 
 def check_limits(document: Document, design: DesignFacts, limits: Limits) -> list[Check]:
     """Compare `design` with each limit that is set.
 
     Latency is compared by its value, as the exploration does when it recommends; a bracket that reaches over the limit
-    is said in the reason. The loss is that on the data that chose, in points.
+    is said in the reason. The loss is that on the evaluation data, in points.
     """
     checks, latency = [], design.charged
     if limits.max_latency_us is not None:
         most = limits.max_latency_us
         broken = not latency.us <= most
-        reason = f"{latency_text(latency)} is over {number(most)} us" if broken else ""
+        reason = f"{bracket_text(latency)} is over {number_text(most)} us" if broken else ""
         if not broken and latency.high_us > most:
             reason = f"the {'bracket' if document.meter.kind == 'modelled' else 'spread'} reaches over the limit"
         checks.append(
-            _check("latency", broken, f"at most {number(most)} us", latency_text(latency), reason, latency.us)
+            _check("latency", broken, f"at most {number_text(most)} us", bracket_text(latency), reason, latency.us)
         )
     if limits.max_params is not None:
         broken = design.params > limits.max_params
@@ -76,14 +56,14 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
 
 
 def _check_loss(document: Document, design: DesignFacts, most: float) -> Check:
-    metric, original = clean(document.metric), document.baseline
-    limit = f"at most {points(most)} points of {metric}"
+    metric, original = clean(document.metric), document.original
+    limit = f"at most {points_of(most)} point{'' if most == 0.01 else 's'} of {metric}"
     if not document.verified:
         return Check("loss", "skip", limit, reason=UNMEASURED, unmeasured=True)
-    if (lost := chosen_loss(document, design)) is None:
+    if (lost := eval_loss(document, design)) is None:
         return Check("loss", "skip", limit, reason=f"front.json holds no {metric} of the design")
     broken = not lost.value <= most + _SLACK
-    reason = f"{points(lost.value)} points lost on the data that chose, over {points(most)}" if broken else ""
+    reason = f"{points_of(lost.value)} points lost on the evaluation data, over {points_of(most)}" if broken else ""
     if not broken and (tested := _lost(design.test_score, original.test_score)) is not None:
         reason = f"on the test data: {loss_text(tested)}"
     return _check("loss", broken, limit, loss_text(lost), reason, 100 * lost.value)
@@ -100,30 +80,30 @@ def _check(name: str, broken: bool, limit: str, value: str, reason: str, measure
     return Check(name, "fail" if broken else "pass", limit, value, reason, measurement, unit)
 
 
-def latency_text(latency: Latency) -> str:
+def bracket_text(latency: Latency) -> str:
     """Return a latency with its bracket or spread."""
-    return f"{number(latency.us)} us [{number(latency.low_us)}..{number(latency.high_us)}]"
+    return f"{number_text(latency.us)} us [{number_text(latency.low_us)}..{number_text(latency.high_us)}]"
 
 
 def loss_text(loss: Loss) -> str:
-    """Return a loss in points with its standard error."""
-    error = "" if loss.standard_error is None else f" ± {100 * loss.standard_error:.2g}"
-    return f"{points(loss.value)}{error} points"
+    """Return a loss in points with half its 95 % interval."""
+    within = "" if loss.margin is None else f" ± {100 * loss.margin:.2g}"
+    return f"{points_of(loss.value)}{within} points"
 
 
-def number(value: float) -> str:
+def number_text(value: float) -> str:
     """Return a number with four significant digits, or all digits before the point.
 
-    >>> number(17.88321), number(200.0), number(0.0412345), number(12345.6)
+    >>> number_text(17.88321), number_text(200.0), number_text(0.0412345), number_text(12345.6)
     ('17.88', '200', '0.04123', '12,346')
     """
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def points(fraction: float) -> str:
+def points_of(fraction: float) -> str:
     """Return a fraction in points.
 
-    >>> points(0.0095), points(0.01), points(-0.0005), points(0.0)
+    >>> points_of(0.0095), points_of(0.01), points_of(-0.0005), points_of(0.0)
     ('0.95', '1', '-0.05', '0')
     """
     return f"{round(100 * fraction, 4) + 0.0:.4g}"

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from lrfdse.base.text import clean
-from lrfdse.check.limits import UNMEASURED, chosen_loss, latency_text, loss_text, number, points
+from lrfdse.check.limits import UNMEASURED, bracket_text, eval_loss, loss_text, number_text, points_of
 from lrfdse.check.verdict import Check
 from lrfdse.errors import InputError
 from lrfdse.results.designs import DesignFacts
@@ -16,7 +16,8 @@ REGRESSIONS = ("latency-regression", "params-regression", "loss-regression")
 """Names of the checks against a baseline."""
 
 _STANDARD_ERRORS = 2.0
-"""How many standard errors of the difference a loss must have grown by."""
+"""How many standard errors of the difference a loss must have grown by. Chosen, not measured: without any change, about
+one run in forty exceeds it (one-sided, normal)."""
 
 
 def refuse_other(document: Document, baseline: Document, file: Path, baseline_file: Path) -> None:
@@ -98,8 +99,8 @@ def changed_versions(document: Document, baseline: Document) -> str | None:
 
 def _latency(document: Document, design: DesignFacts, baseline: Document, before: DesignFacts, most: float) -> Check:
     now, then = design.charged, before.charged
-    name, value, factor = REGRESSIONS[0], latency_text(now), 1 + most
-    limit = f"at most {_percent(most)} over {latency_text(then)}"
+    name, value, factor = REGRESSIONS[0], bracket_text(now), 1 + most
+    limit = f"at most {_percent(most)} over {bracket_text(then)}"
     if document.target.digest != baseline.target.digest:
         target = clean(document.target.name)
         reason = f"the description of {target} has changed since the baseline; accept it with --update-baseline"
@@ -140,7 +141,7 @@ def _loss(document: Document, design: DesignFacts, baseline: Document, before: D
     if document.metric != baseline.metric:
         reason = clean(f"scored by {document.metric}, the baseline by {baseline.metric}")
         return Check(name, "skip", reason=reason)
-    now, then = chosen_loss(document, design), chosen_loss(baseline, before)
+    now, then = eval_loss(document, design), eval_loss(baseline, before)
     if now is None or then is None:
         which = "the baseline" if then is None else "this run"
         return Check(name, "skip", reason=clean(f"{which} holds no {document.metric}"))
@@ -149,10 +150,10 @@ def _loss(document: Document, design: DesignFacts, baseline: Document, before: D
         return Check(name, "skip", value=loss_text(now), reason=f"{which} holds no standard error of the loss")
     allowed = _STANDARD_ERRORS * math.hypot(now.standard_error, then.standard_error)
     growth = now.value - then.value
-    limit = f"at most {points(allowed)} over {points(then.value)} points (2 standard errors)"
+    limit = f"at most {points_of(allowed)} over {points_of(then.value)} points (2 standard errors)"
     value = loss_text(now)
     failed = growth > allowed + 1e-9
-    reason = f"{points(growth)} points more lost than before, over {points(allowed)}" if failed else ""
+    reason = f"{points_of(growth)} points more lost than before, over {points_of(allowed)}" if failed else ""
     return Check(name, "fail" if failed else "pass", limit, value, reason, 100 * now.value, "points")
 
 
@@ -167,7 +168,7 @@ def _layers(document: Document) -> str:
 
 
 def _grown(now: float, before: float) -> str:
-    return f"{100 * (now / before - 1):+.3g}%" if before > 0 else f"{number(before)} -> {number(now)}"
+    return f"{100 * (now / before - 1):+.3g}%" if before > 0 else f"{number_text(before)} -> {number_text(now)}"
 
 
 def _percent(fraction: float) -> str:

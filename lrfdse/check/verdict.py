@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lrfdse.ir.latency import MeterKind
-from lrfdse.results.designs import DesignFacts
+from lrfdse.results.designs import NORMAL_95, DesignFacts
 
 Verdict = Literal["pass", "fail", "skip", "error"]
 
@@ -17,16 +17,16 @@ class Check:
     """One thing that was looked at, with its verdict."""
 
     name: str
-    """One of a fixed set of words joined by hyphens: it is an identifier in every output."""
+    """Identifier of the check in every output: one of a fixed set of words joined by hyphens."""
     verdict: Verdict
     limit: str = ""
     value: str = ""
     reason: str = ""
-    """Why it failed or was skipped; else what the reader should know, or nothing."""
+    """Why the check failed or was skipped; else what the reader should know, or nothing."""
     measurement: float | None = None
     unit: str = ""
     unmeasured: bool = False
-    """Whether it was skipped because nobody measured what it is about: under ``--strict`` that fails."""
+    """Whether the check was skipped because nobody measured what it is about; under ``--strict`` it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,16 @@ class Loss:
 
     value: float
     standard_error: float | None
-    """None where it is not known."""
+    """Standard error of the loss; None where it is not known."""
+
+    @property
+    def margin(self) -> float | None:
+        """Half the 95 % interval of the loss, which stands behind ±; None where it is not known."""
+        return None if self.standard_error is None else NORMAL_95 * self.standard_error
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckReport:
     """Everything that one call of ``lrfdse check`` found."""
 
     source: Path
@@ -47,19 +52,19 @@ class Checked:
     model: str
     target: str
     meter: str
-    """Empty where there is no result."""
+    """Name of the meter; empty where there is no result."""
     checks: tuple[Check, ...]
     kind: MeterKind | None = None
     """How latencies were obtained; None where there is no result."""
     design: DesignFacts | None = None
     original: DesignFacts | None = None
-    lost: Loss | None = None
-    """What the design loses on the data that chose; None where nobody measured it."""
+    loss: Loss | None = None
+    """What the design loses on the evaluation data; None where nobody measured it."""
     input_error: bool = False
     """Whether the exploration failed because it was asked for something impossible."""
     notes: tuple[str, ...] = ()
     version: str = ""
-    """Of lrfdse, that explored."""
+    """Version of the lrfdse that explored; empty where it is not known."""
 
     @property
     def title(self) -> str:

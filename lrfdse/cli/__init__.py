@@ -35,10 +35,12 @@ def run(arguments: list[str], program: str = "lrfdse") -> int:
     program
         How the program was called, for the command line that goes on after an interruption.
     """
+    from lrfdse.base.privacy import silence_libraries
     from lrfdse.base.threads import use_one_thread
     from lrfdse.cli import interrupt
     from lrfdse.errors import LrfdseError
 
+    silence_libraries()
     use_one_thread()
     from lrfdse.cli.app import app
 
@@ -87,7 +89,7 @@ def _failed(error: Exception, arguments: list[str]) -> None:
 
 
 def _interruption(program: str, arguments: list[str]) -> str:
-    """Return the line that is said to who interrupts."""
+    """Return the line shown after Ctrl-C."""
     from lrfdse.cli.interrupt import advice
 
     text = advice(program, arguments)

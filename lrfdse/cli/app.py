@@ -1,4 +1,4 @@
-"""The commands: explore, inspect, targets, export."""
+"""The application with all its commands; `explore`, `inspect`, `targets` and `export` stand here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrfdse.cli.bench import bench, calibrate
-from lrfdse.cli.check import check
+from lrfdse.cli.board_commands import bench, calibrate
+from lrfdse.cli.check_command import check
 from lrfdse.cli.names import NamingCommand
 from lrfdse.cli.progress import LogFormat
-from lrfdse.cli.report import report
+from lrfdse.cli.report_command import report
 from lrfdse.cli.terminal import console as console_of_stdout
-from lrfdse.cli.worker import worker
+from lrfdse.cli.worker_command import worker
 from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ app = typer.Typer(
 ModelArgument = Annotated[Path, typer.Argument(help="An ONNX file, or a folder with model.onnx and its data.")]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")]
 CalibOption = Annotated[
-    Path | None, typer.Option(help="Inputs to fit on (.npz), no labels needed.", show_default=False)
+    Path | None, typer.Option(help="Calibration data to fit on (.npz), no labels.", show_default=False)
 ]
 ShapeOption = Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")]
 SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.")]
@@ -61,14 +61,14 @@ def explore(
     model: ModelArgument,
     target: TargetOption,
     calib: CalibOption = None,
-    eval_: Annotated[Path | None, typer.Option("--eval", help="Inputs and labels that choose designs (.npz).")] = None,
-    test: Annotated[Path | None, typer.Option(help="Inputs and labels that accuracies are reported on.")] = None,
+    eval_: Annotated[Path | None, typer.Option("--eval", help="Evaluation data, which choose designs (.npz).")] = None,
+    test: Annotated[Path | None, typer.Option(help="Test data, which accuracies are reported on.")] = None,
     metric: Annotated[
         str | None,
         typer.Option(help="top1, top5, mse, cosine, exact{lrfdse.metrics} or MODULE:FUNCTION."),
     ] = None,
     eval_samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples of --eval that choose; default: all.")
+        int | None, typer.Option(min=1, help="Samples of --eval to choose by; default: all.")
     ] = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     space: SpaceOption = "default",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import select
 import shlex
 import shutil
@@ -16,16 +15,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 CODE = 130
+"""Exit code of an interruption, as shells give it: 128 and the number of SIGINT."""
 
 _GRACE = 1.2
-"""Seconds for the ordinary way out: closing files, ending workers, noting in the log that the run was cut short."""
+"""Seconds for the ordinary way out: closing files, ending workers, noting in the log that the run was cut short.
+Chosen, not measured: with `_PATIENCE` it stays within the two seconds that docs/cli.md promises."""
 _PATIENCE = 0.3
-"""Seconds that processes get between the request to end and the end."""
+"""Seconds between asking processes to end and ending them. Chosen, not measured: enough to remove a temporary file."""
 _SHOW_CURSOR = "\x1b[?25h"
-"""A progress bar hides it."""
+"""Terminal sequence that shows the cursor again, which a progress bar hides."""
 _RESUMABLE = ("explore", "worker")
+"""Commands that go on where they were when they are given again."""
 LONG = (*_RESUMABLE, "inspect", "export", "report", "bench")
-"""Commands that may compute for long."""
+"""Commands that may compute for so long that a signal must be able to end them from outside."""
 
 
 def raise_interrupt(number: int, frame: object) -> None:
@@ -43,12 +45,20 @@ def resume_command(program: str, arguments: list[str]) -> str | None:
     """
     if not arguments or arguments[0] not in _RESUMABLE:
         return None
-    shown = [re.sub(r"(://[^/:@]*):.*@", r"\1:PASSWORD@", argument) for argument in arguments]
+    from lrfdse.search.study.urls import masked, scheme_of
+
+    shown = []
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if option == "--study" and equals:
+            shown.append(f"{option}={masked(value)}")
+        else:
+            shown.append(masked(argument) if before == "--study" or scheme_of(argument) else argument)
     return shlex.join([_called(program), *shown])
 
 
 def advice(program: str, arguments: list[str]) -> str:
-    """Return what is said to who interrupts."""
+    """Return the message shown after Ctrl-C: how to go on, where that is possible."""
     command = resume_command(program, arguments)
     return "interrupted" if command is None else f"interrupted; go on with: {command}"
 
@@ -63,7 +73,7 @@ def watch(say: Callable[[], str]) -> None:
     Parameters
     ----------
     say
-        Returns what is said where the process had to be ended.
+        Returns the message to show where the process had to be ended from outside.
     """
     reading, writing = os.pipe()
     parent = os.getpid()
@@ -127,6 +137,7 @@ class _SigAction(ctypes.Structure):
 
 
 _SA_RESETHAND = -0x80000000
+"""Flag of Linux's ``sigaction`` that restores the default action after one signal, as a signed C int."""
 
 
 def _die_of_the_second_interrupt() -> None:
@@ -174,7 +185,7 @@ def descendants(process: int) -> list[int]:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process is there and not just waiting for its parent to notice its end."""
+    """Return whether a process is there and not just waiting for its parent to notice its end."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except (OSError, IndexError):

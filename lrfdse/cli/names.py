@@ -8,6 +8,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperOption
 
 _GROUP = re.compile(r"\{(lrfdse\.\w+)\}")
+"""An entry-point group in a help text."""
 
 
 class NamingCommand(TyperCommand):

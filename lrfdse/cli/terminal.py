@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _NARROWEST = 100
+"""Columns below which a terminal wraps lines. Chosen, not measured: ids, sizes and latencies of a design fit them."""
 _UNSEEN_WIDTH = 180
+"""Columns of what goes to a file or a pipe. Chosen, not measured: most plans of three layers fit on a line."""
 
 
 def console() -> Console:
@@ -34,12 +36,12 @@ def _console(coloured: bool, **more: Any) -> Console:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person sees `stream` on something that moves its cursor: no file, no pipe, no CI log."""
+    """Return whether a person sees `stream` on something that moves its cursor: no file, no pipe, no CI log."""
     return stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether to colour what goes to `stream`."""
+    """Return whether to colour what goes to `stream`."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or is_terminal(stream)

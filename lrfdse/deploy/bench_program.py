@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse import __version__
 from lrfdse.base.folders import data_folder
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.deploy.bench_data import BenchKernel, program_data
 from lrfdse.errors import ToolError
 from lrfdse.ir.kernel import Artifact
@@ -76,8 +75,7 @@ def build_program(kernels: Sequence[BenchKernel], target: Target, design: str) -
     data = program_data(kernels, target, head)
     compiler = require_zig().path
     link = target.link or target.instruction_set.zig
-    with tempfile.TemporaryDirectory(prefix="lrfdse-") as folder:
-        here = Path(folder)
+    with temporary_folder() as here:
         block, table, program = here / "data", here / "table.c", here / "program"
         block.write_bytes(data)
         table.write_text(_table(kernels), encoding="ascii")

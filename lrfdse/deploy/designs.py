@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrfdse.base.events import Event, Listener, silent
-from lrfdse.base.files import write_atomically
+from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
+from lrfdse.deploy.folders import mark
 from lrfdse.deploy.listing import kernel_text
 from lrfdse.errors import ToolError
 from lrfdse.ir.factorization import Factorization
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 BENCH = "bench"
 """Name of the program in a design's folder."""
 
+_KERNEL_FILES = (".o", ".h", ".weights.bin")
+"""Endings of the files of a kernel."""
+
 _ALIGNMENT = 64
 """Bytes: every array of a weights file starts on a multiple, a cache line on all targets that ship."""
 
@@ -47,6 +51,7 @@ def write_design(
     schedules: Mapping[str, Sequence[str]],
     target: Target,
     tell: Listener = silent,
+    exported: bool = False,
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json`` and ``model.onnx`` of a design.
 
@@ -68,9 +73,13 @@ def write_design(
         What kernels are compiled for.
     tell
         Told where a board gets no program.
+    exported
+        Whether the user asked for this design: no exploration removes it then.
 
     Raises
     ------
+    InputError
+        The folder cannot be written, or ``kernels`` in it is a link.
     ToolError
         A kernel cannot be compiled.
     """
@@ -78,6 +87,9 @@ def write_design(
     from lrfdse.model.passes.factor import rewrite
 
     names, texts, timed = kernel_names(model.layers), [], []
+    written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
+    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", "model.onnx"], exported=exported)
+    folder_below(folder, "kernels")
     for layer in model.layers:
         fitted = factors.get(layer.name)
         cores = _cores(layer, model, fitted)
@@ -101,8 +113,7 @@ def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, t
     except ToolError as error:
         tell(Event("note", f"design {path.parent.name} gets no program for a board: {error}"))
         return
-    write_atomically(path, program)
-    path.chmod(0o755)
+    write_atomically(path, program, 0o777)
 
 
 def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 
 from lrfdse.base.events import Event, Listener
 from lrfdse.deploy.designs import write_design
+from lrfdse.deploy.folders import design_folder, remove_other_designs
 
 if TYPE_CHECKING:
     from lrfdse.ir.plan import Design
@@ -41,7 +41,7 @@ def write_designs(
     target: Target,
     tell: Listener,
 ) -> list[str]:
-    """Write the files of designs into a folder each, remove those of other designs, and return the ids, sorted.
+    """Write the files of designs into a folder each, remove what earlier explorations kept, and return the ids, sorted.
 
     Parameters
     ----------
@@ -62,11 +62,9 @@ def write_designs(
         tell(Event("write", design.id, done, len(designs)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
         factors = builder.factors(design.plan, design.refined)
-        write_design(folder / design.id, builder.model, design.plan, factors, schedules, target, tell)
+        write_design(design_folder(folder, design.id), builder.model, design.plan, factors, schedules, target, tell)
     tell(Event("write", "", len(designs), len(designs)))
     ids = sorted(design.id for design in designs)
-    for old in folder.glob("*/plan.json"):
-        # Written for other settings, or exported: they may not fit the front that is written now.
-        if old.parent.name not in ids:
-            shutil.rmtree(old.parent, ignore_errors=True)
+    # Written for other settings: they may not fit the front that is written now.
+    remove_other_designs(folder, ids)
     return ids

@@ -10,6 +10,7 @@ from lrfdse.base.files import sole_writer
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design
+from lrfdse.deploy.folders import DESIGNS, design_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import output_loss
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
@@ -91,6 +92,6 @@ def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
         cache = Store(cache_folder())
         fits = open_fits(request, model, calib, explored_layers(space, model), cache)
         factors = open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
-        written = folder / "designs" / design.id
-        write_design(written, model, plan, factors, schedules, target)
+        written = design_folder(folder / DESIGNS, design.id)
+        write_design(written, model, plan, factors, schedules, target, exported=True)
     return written / "model.onnx"

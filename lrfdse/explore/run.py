@@ -11,6 +11,7 @@ from lrfdse.base.files import sole_writer
 from lrfdse.base.log import failures_logged, logged
 from lrfdse.base.store import Store
 from lrfdse.calibrate.session import board_notes, measured_on, open_board
+from lrfdse.deploy.folders import DESIGNS
 from lrfdse.errors import ToolError
 from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
@@ -34,6 +35,7 @@ from lrfdse.explore.requests import (
     study_place,
 )
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
+from lrfdse.results.folder import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,7 +63,7 @@ def explore(
     Raises
     ------
     InputError
-        The model, the data or an option cannot be used as given.
+        The model, the data or an option cannot be used as given, or the output folder holds what is not lrfdse's.
     ToolError
         A tool that the target needs is missing or failed, or a board; of a board that fails after the search, all else
         has been written.
@@ -71,6 +73,7 @@ def explore(
     began = time.monotonic()
     deadline = None if settings.minutes is None else began + 60 * settings.minutes
     folder, facts = settings.output, {"model": str(settings.model), "target": settings.target.name}
+    check_output(folder)
     with failures_logged(folder, facts):
         search = search_request(settings)
         inputs = open_inputs(files_of(settings), data_request(settings))
@@ -101,7 +104,7 @@ def explore(
         # Who is to choose from the trade-off has the original already.
         spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
         chosen = chosen_designs(spread, found.recommended, settings.keep, compared)
-        kept = write_designs(folder / "designs", chosen, layers, builder, settings.target, tell)
+        kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, tell)
         boards, failure = measured_on(board, folder, kept, settings.target, cache, tell)
         exploration = Exploration(
             settings=settings,
@@ -115,11 +118,11 @@ def explore(
             layers=tuple(_on_front(result, front) for result in layers),
             untouched=model.untouched,
             metric=metric,
-            baseline=found.baseline,
+            original=found.baseline,
             designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.params, d.id))),
             front=tuple(design.id for design in front),
             recommended=None if found.recommended is None else found.recommended.id,
-            plain=None if found.plain is None else found.plain.id,
+            svd_at_equal_size=None if found.plain is None else found.plain.id,
             kept=tuple(kept),
             notes=(
                 *evidence_notes(inputs, found.recommended or found.baseline, classes),

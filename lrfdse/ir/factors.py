@@ -73,11 +73,21 @@ def packed(factors: Factors) -> dict[str, NDArray[Any]]:
 
 
 def unpacked(factorization: Factorization, stored: Mapping[str, NDArray[Any]]) -> Factors:
-    """Return the factors that `packed` gave the arrays of."""
+    """Return the factors that `packed` gave the arrays of.
+
+    Raises
+    ------
+    KeyError, ValueError
+        An array is missing, or does not fit the factorization.
+    """
     import numpy as np
 
     cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
     shift = stored.get("bias_shift")
+    if tuple(core.shape for core in cores) != factorization.core_shapes or not all(np.isfinite(c).all() for c in cores):
+        raise ValueError(f"not the cores of {factorization}")
+    if shift is not None and shift.shape != (factorization.outputs,):
+        raise ValueError(f"not a bias of {factorization}")
     weight_error, output_error, loss = (float(value) for value in stored["errors"])
     return Factors(
         factorization,

@@ -10,7 +10,6 @@ import platform
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.base.files import open_regular
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.keys import code_key, result_key
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
 from lrfdse.ir.kernel import Artifact
 from lrfdse.ir.latency import Latency, Measurement, MeterKind
@@ -88,8 +89,7 @@ class HostMeter:
         """Return the measured latency of one call; see `Meter.measure`."""
         image = Image(artifact, arrays, expected)
         support = zig.timer(len(artifact.arguments))
-        with tempfile.TemporaryDirectory(prefix="lrfdse-") as folder:
-            here = Path(folder)
+        with temporary_folder() as here:
             library = zig.link(artifact, support, here, shared=True)
             image.write(here / "image")
             with machine_lock():
@@ -161,7 +161,7 @@ def machine_lock() -> Iterator[None]:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "host.lock").open("w")
+        lock = open_regular(folder / "host.lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise ToolError(f"cannot write to the cache folder {folder}: {error}; name another with --cache") from error
     with lock:

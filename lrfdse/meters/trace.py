@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.ir.kernel import Artifact
 from lrfdse.meters.image import Image
@@ -98,8 +98,7 @@ def record(
     }
     plugin = ",".join((str(zig.plugin(target)), *(f"{key}={value}" for key, value in options.items())))
     emulator = [require_emulator(target).path, *target.emulator[1:]]
-    with tempfile.TemporaryDirectory(prefix="lrfdse-") as folder:
-        here = Path(folder)
+    with temporary_folder() as here:
         zig.link(artifact, support, here)
         image.write(here / "image")
         try:
@@ -127,8 +126,20 @@ def record(
 
 
 def parse(text: str, max_error: float = 0.0) -> Trace:
-    """Read the plugin's document."""
-    document = json.loads(text)
+    """Read the plugin's document.
+
+    Raises
+    ------
+    ToolError
+        It is damaged, as where the folder for temporary files is full.
+    """
+    try:
+        return _parsed(json.loads(text), max_error)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ToolError("the trace that the emulator left is damaged: is there no room for it under TMPDIR?") from error
+
+
+def _parsed(document: Any, max_error: float) -> Trace:
     if len(document["regions"]) != 2:
         raise ToolError(f"the plugin traced {len(document['regions'])} regions, but a kernel has two: cold and warm")
     cold, warm = (Traffic(**region) for region in document["regions"])

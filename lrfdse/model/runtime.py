@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats.onnx import serialized
@@ -86,7 +87,7 @@ class Runtime:
         InputError
             Onnxruntime reports an error.
         """
-        import onnxruntime as ort
+        ort = load_onnxruntime()
 
         names = [port.name for port in session.get_outputs()] if outputs is None else list(outputs)
         if not names:
@@ -176,7 +177,7 @@ def batches(dataset: Dataset, size: int, pad: bool = False) -> Iterator[tuple[Ar
 
 
 def _opened(content: bytes) -> Any:
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.ir.factors import packed, unpacked
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lrfdse.base.store import Store
     from lrfdse.ir.factors import Factors
     from lrfdse.ir.plan import Plan
@@ -82,23 +84,26 @@ class Corrections:
         PlanError
             The compressed model cannot be run on the calibration data.
         """
-        known = [self._fits.calibrated(self._model.layer(name)) for name in factors]
-        if not factors or not all(known):
+        if not factors or not all(self._fits.calibrated(self._model.layer(name)) for name in factors):
             return factors
         sweeps = SWEEPS if refined and self.always else 0
         key = self._key(plan, sweeps)
-        stored = self._cache.get_arrays("corrections", key)
-        if stored is None:
-            found = self._open().correct(factors, sweeps).factors
-            stored = {f"{k}.{n}": a for k, name in enumerate(factors) for n, a in packed(found[name]).items()}
-            self._cache.put_arrays("corrections", key, stored)
-        return {
-            name: unpacked(
-                each.factorization,
-                {n.partition(".")[2]: a for n, a in stored.items() if n.partition(".")[0] == str(k)},
-            )
-            for k, (name, each) in enumerate(factors.items())
-        }
+
+        def read(stored: Mapping[str, NDArray[Any]]) -> dict[str, Factors]:
+            return {
+                name: unpacked(
+                    each.factorization,
+                    {n.partition(".")[2]: a for n, a in stored.items() if n.partition(".")[0] == str(k)},
+                )
+                for k, (name, each) in enumerate(factors.items())
+            }
+
+        if (known := self._cache.get_arrays("corrections", key, read)) is not None:
+            return known
+        found = self._open().correct(factors, sweeps).factors
+        stored = {f"{k}.{n}": a for k, name in enumerate(factors) for n, a in packed(found[name]).items()}
+        self._cache.put_arrays("corrections", key, stored)
+        return read(stored)
 
     def _key(self, plan: Plan, sweeps: int) -> str:
         from lrfdse.factorize.methods import METHODS

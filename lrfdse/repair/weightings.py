@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lrfdse.base.keys import code_key, digest, result_key
 
@@ -76,7 +79,7 @@ def output_weightings(
         if layer.outputs > most_outputs:
             continue
         own = result_key("weightings", of=key, layer=name)
-        if (stored := cache.get_arrays("weightings", own)) is None:
+        if (stored := cache.get_arrays("weightings", own, partial(_checked, outputs=layer.outputs))) is None:
             data = data or mixed(calib, calib.count, seed)
             made = compute_weightings(
                 model, data, [name], loss=loss, samples=_SAMPLES, budget=_BUDGETS[layer.rows == 1], seed=seed
@@ -86,6 +89,14 @@ def output_weightings(
         if "weighting" in stored:
             found[name] = stored["weighting"]
     return found
+
+
+def _checked(stored: dict[str, Array], outputs: int) -> dict[str, Array]:
+    """Return what the cache holds of a layer, which is one square matrix or nothing."""
+    for name, matrix in stored.items():
+        if name != "weighting" or matrix.shape != (outputs, outputs) or not np.isfinite(matrix).all():
+            raise ValueError(f"{name!r} is no weighting of {outputs} outputs")
+    return stored
 
 
 def weightings_key(model: Model, calib: Dataset, loss: Loss, seed: int = 0) -> str:

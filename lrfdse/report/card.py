@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lrfdse.report.markdown import code, plain
-from lrfdse.report.numbers import points_text, times_text, us_text
+from lrfdse.report.numbers import change_text, times_text, us_text
 from lrfdse.results.roles import role_of, shown_value
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def design_card(document: Document, design: DesignFacts) -> str:
     lines = [
         f"### {code(design.id)} {role_of(design, document)}",
         "",
-        "| | this design | original | change |",
+        "| | this design | original | change (± 95 %) |",
         "|---|--:|--:|--:|",
         *(f"| {' | '.join(row)} |" for row in _costs(document, design)),
         "",
@@ -50,29 +50,29 @@ def design_card(document: Document, design: DesignFacts) -> str:
 
 
 def _costs(document: Document, design: DesignFacts) -> list[tuple[str, str, str, str]]:
-    base, metric = document.baseline, plain(document.metric)
+    original, metric = document.original, plain(document.metric)
     tested = design.test_score is not None
-    where = "on test data" if tested else "on the data that choose"
+    where = "on test data" if tested else "on evaluation data"
     rows = [
-        ("parameters", f"{design.params:,}", f"{base.params:,}", _factor(base.params, design.params)),
-        ("FLOPs", f"{design.flops:,}", f"{base.flops:,}", _factor(base.flops, design.flops)),
+        ("parameters", f"{design.params:,}", f"{original.params:,}", _factor(original.params, design.params)),
+        ("FLOPs", f"{design.flops:,}", f"{original.flops:,}", _factor(original.flops, design.flops)),
         (
             f"latency (µs), {document.meter.kind}",
             _bracket(design.charged),
-            _bracket(base.charged),
-            _factor(base.charged.us, design.charged.us),
+            _bracket(original.charged),
+            _factor(original.charged.us, design.charged.us),
         ),
     ]
     if not document.verified:
-        errors = (shown_value(each, document) for each in (design, base))
+        errors = (shown_value(each, document) for each in (design, original))
         texts = ["unknown" if error is None else f"{100 * error:.2f}" for error in errors]
         return [*rows, ("output error (%), on random inputs", texts[0], texts[1], "loss not measured")]
-    change = _change(design.reported_score - base.reported_score, design.loss_error)
-    rows.append((f"{metric} (%), {where}", _score(design), _score(base), change))
+    change = _change(design.reported_score - original.reported_score, design.reported_margin)
+    rows.append((f"{metric} (%), {where}", _score(design), _score(original), change))
     if tested:
-        change = _change(design.chosen_score - base.chosen_score, design.chosen_error)
-        scores = (f"{100 * each.chosen_score:.2f}" for each in (design, base))
-        rows.append((f"{metric} (%), on the data that choose", *scores, change))  # type: ignore[arg-type]
+        change = _change(design.eval_value - original.eval_value, design.eval_margin)
+        scores = (f"{100 * each.eval_value:.2f}" for each in (design, original))
+        rows.append((f"{metric} (%), on evaluation data", *scores, change))  # type: ignore[arg-type]
     return rows
 
 
@@ -108,5 +108,5 @@ def _score(design: DesignFacts) -> str:
     return f"{100 * design.reported_score:.2f}{interval}"
 
 
-def _change(change: float, error: float | None) -> str:
-    return f"{points_text(change)}{'' if error is None else f' ± {100 * error:.2f}'} points"
+def _change(change: float, margin: float | None) -> str:
+    return f"{change_text(change, margin)} points"

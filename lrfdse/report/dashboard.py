@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
+from lrfdse.base.files import open_regular
 from lrfdse.errors import InputError, LrfdseError
 from lrfdse.report.card import design_card
 from lrfdse.report.markdown import code, plain, table
-from lrfdse.report.numbers import us_text
+from lrfdse.report.numbers import counted, us_text
 from lrfdse.report.page.figures import funnel_figure, pareto_figure
 from lrfdse.report.page.wording import limits_text, sentence_of
 from lrfdse.results.roles import role_of, shown_name, shown_value
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 SHOWN = "dashboard"
 """User attribute of the study: the digests of the notes and figures that were put there."""
 INSTALL = "pip install 'lrfdse[dashboard]'"
+"""Command that installs optuna-dashboard."""
 _TYPES = {"model.onnx": "application/octet-stream", "kernels.txt": "text/plain"}
 """Files of a kept design's folder that become artifacts of its trial."""
 
@@ -129,17 +131,17 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
     trials
         Design id to the number of its trial.
     """
-    best, evaluated = document.best, document.evaluated
+    best, plans = document.best, len(trials) if document.evaluated is None else document.evaluated
     kind, metric, shown = document.meter.kind, plain(document.metric), plain(shown_name(document))
-    listed = [design for design in (document.baseline, *document.designs) if design.id in trials]
-    data = "the data that choose designs" if document.verified else "random inputs, which measure no loss"
+    listed = [design for design in (document.original, *document.designs) if design.id in trials]
+    data = "the evaluation data" if document.verified else "random inputs, which measure no loss"
     none = f"Nothing satisfies the limits ({limits_text(document)})."
     rows = [_row(design, document, trials) for design in {design.id: design for design in listed}.values()]
     lines = [
         f"## {plain(document.title)} on {plain(document.target.name)}",
         "",
         f"Low-rank factorizations of the fully-connected layers of {code(document.model.path)} "
-        f"for {plain(document.target.core)}: {len(trials) if evaluated is None else evaluated} plans evaluated. "
+        f"for {plain(document.target.core)}: {counted(plans, 'plan')} evaluated. "
         "Every trial is a plan: a factorization for each layer. "
         f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
         f"their parameters; **score** is {metric} on {data}, a fraction.",
@@ -220,7 +222,7 @@ def _write_notes(
     """Write the cards of study and trials where they are new or others than before; enter their digests in `shown`."""
     import optuna
 
-    listed = {design.id for design in (document.baseline, *document.designs)}
+    listed = {design.id for design in (document.original, *document.designs)}
     for design in entries:
         trial = trials[design.id]
         key = f"trial {trial.number}"
@@ -274,14 +276,13 @@ def _attach(study: optuna.Study, trial: FrozenTrial, folder: Path, store: Path) 
         if not (path := folder / name).is_file():
             continue
         sha256 = _hash(path)
-        artifact = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{study.study_name}\n{trial.number}\n{name}\n{sha256}"))
-        if not (store / artifact).is_file() or _hash(store / artifact) != sha256:
+        artifact = _artifact(study, trial, name, sha256)
+        if _hash(store / artifact) != sha256:
             _place(path, store / artifact)
         for key, meta in known.items():
             if meta["filename"] == name and meta["artifact_id"] != artifact:
                 storage.set_study_system_attr(of, key, json.dumps(None))
-                with suppress(OSError):
-                    (store / Path(str(meta["artifact_id"])).name).unlink()
+                _remove_artifact(study, trial, name, store / Path(str(meta["artifact_id"])).name)
         if prefix + artifact not in known:
             meta = {"artifact_id": artifact, "filename": name, "mimetype": mimetype, "encoding": None}
             storage.set_study_system_attr(of, prefix + artifact, json.dumps(meta))
@@ -299,9 +300,25 @@ def _place(source: Path, path: Path) -> None:
         os.replace(made, path)
 
 
+def _artifact(study: optuna.Study, trial: FrozenTrial, name: str, sha256: str) -> str:
+    """Return the id of a design's file as an artifact, by its content."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{study.study_name}\n{trial.number}\n{name}\n{sha256}"))
+
+
+def _remove_artifact(study: optuna.Study, trial: FrozenTrial, name: str, path: Path) -> None:
+    """Remove an artifact that an earlier run placed; a study may name any file, but ours have the name of content."""
+    if path.name == _artifact(study, trial, name, _hash(path)):
+        with suppress(OSError):
+            path.unlink()
+
+
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the digest of a regular file; "" where there is none."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _digest(text: str) -> str:

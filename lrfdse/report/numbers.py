@@ -19,6 +19,15 @@ def count_text(count: int) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural where it is not one.
+
+    >>> counted(1, "design"), counted(12345, "plan")
+    ('1 design', '12,345 plans')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def times_text(before: float, after: float) -> str:
     """Return by what factor a cost fell; below 1 it rose.
 
@@ -44,3 +53,12 @@ def points_text(difference: float) -> str:
     ('−1.23', '+0.00')
     """
     return f"{round(100 * difference, 2) + 0.0:+.2f}".replace("-", "−")
+
+
+def change_text(difference: float, margin: float | None) -> str:
+    """Return a difference of fractions in points with half its 95 % interval, where that is known.
+
+    >>> change_text(-0.008, 0.0078), change_text(0.001, None)
+    ('−0.80 ± 0.78', '+0.10')
+    """
+    return points_text(difference) + ("" if margin is None else f" ± {100 * margin:.2f}")

@@ -73,18 +73,19 @@ def funnel_table(layers: Sequence[LayerFacts]) -> Table:
 
 
 def design_table(document: Document) -> Table:
-    """Return the designs worth reading, each against the original: the front and the baselines.
+    """Return the designs worth reading, each against the original: the front, and SVD to compare with.
 
     Where scores are of random inputs they are not shown: output errors are, and that losses are not measured.
     """
-    base, designs = document.baseline, shown(document)
-    score = "accuracy" if base.test_score is not None and document.metric == "fidelity" else document.metric
+    original, designs = document.original, shown(document)
+    score = "accuracy" if original.test_score is not None and document.metric == "fidelity" else document.metric
     table = Table(title=f"Designs for {document.target.name}", title_justify="left", box=None, pad_edge=False)
     table.header_style = "bold"
     on_board = any(design.board is not None for design in document.every_design())
     measured = ("on the board", "") if on_board else ()
     latency = f"latency, {document.meter.kind}"
-    quality = (score, "") if document.verified else ("output error", "loss")
+    # The one place of the table that says what ± is.
+    quality = (score, "± 95 %") if document.verified else ("output error", "loss")
     for name in ("design", "params", "", "FLOPs", "", latency, "", *measured, *quality, "plan"):
         table.add_column(name, justify="left" if name in ("design", "plan") else "right", no_wrap=name != "plan")
     for design in designs:
@@ -92,12 +93,12 @@ def design_table(document: Document) -> Table:
         table.add_row(
             f"{'>' if best else ' '} {design.id}",
             f"{design.params:,}",
-            times_text(base.params, design.params),
+            times_text(original.params, design.params),
             f"{design.flops:,}",
-            times_text(base.flops, design.flops),
+            times_text(original.flops, design.flops),
             _bracket(design.charged),
-            times_text(base.charged.us, design.charged.us),
-            *(_on_the_board(design, base) if on_board else ()),
+            times_text(original.charged.us, design.charged.us),
+            *(_on_the_board(design, original) if on_board else ()),
             *_quality(design, document),
             _remark(design, document),
             style="bold" if best else None,
@@ -109,31 +110,31 @@ def _bracket(latency: Latency) -> str:
     return f"{us_text(latency.us)} us [{us_text(latency.low_us)}..{us_text(latency.high_us)}]"
 
 
-def _on_the_board(design: DesignFacts, base: DesignFacts) -> tuple[str, str]:
+def _on_the_board(design: DesignFacts, original: DesignFacts) -> tuple[str, str]:
     """Return what a board took for a design, with its quartiles, and by what factor it was faster than the original."""
-    took, original = design.board_latency, base.board_latency
+    took, before = design.board_latency, original.board_latency
     if took is None:
         return "", ""
-    return _bracket(took), "" if original is None else times_text(original.us, took.us)
+    return _bracket(took), "" if before is None else times_text(before.us, took.us)
 
 
 def _quality(design: DesignFacts, document: Document) -> tuple[str, str]:
     """Return the score and its change, or where nobody measured losses the output error, and that."""
-    base = document.baseline
+    original = document.original
     if not document.verified:
         error = "unknown" if design.output_error is None else f"{design.output_error:.2%}"
-        return error, "" if design.id == base.id else "not measured"
-    change = "" if design.id == base.id else f"{100 * (design.reported_score - base.reported_score):+.2f}"
+        return error, "" if design.id == original.id else "not measured"
+    change = "" if design.id == original.id else f"{100 * (design.reported_score - original.reported_score):+.2f}"
     return f"{design.reported_score:.2%}", change + (_within(design) if change else "")
 
 
 def _within(design: DesignFacts) -> str:
-    """Return the half-width of the change's 95 % interval, where it is known."""
-    return f" ±{100 * 1.96 * design.loss_error:.2f}" if design.loss_error else ""
+    """Return half the change's 95 % interval, where it is known."""
+    return f" ±{100 * design.reported_margin:.2f}" if design.reported_margin else ""
 
 
 def _remark(design: DesignFacts, document: Document) -> str:
-    if design.id == document.baseline.id:
+    if design.id == document.original.id:
         return "original"
     plan = "  ".join(f"{name}={choice}" for name, choice in design.changed().items())
     if design.origin == "uniform-svd":

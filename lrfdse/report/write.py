@@ -37,7 +37,7 @@ def front_csv(document: Document) -> str:
     text = io.StringIO()
     layers = [layer.name for layer in document.layers]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*design_row(document.baseline, document), *layers])
+    writer.writerow([*design_row(document.original, document), *layers])
     for design in document.designs:
         writer.writerow([*design_row(design, document).values(), *(str(design.plan[name]) for name in layers)])
     return text.getvalue()

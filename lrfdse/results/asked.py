@@ -15,7 +15,7 @@ class ModelFile:
     """The model that was explored."""
 
     name: str = expected("")
-    """What a person calls it: the name of its file, or of its folder where the file is called model.onnx."""
+    """What a person calls the model: the name of its file, or of its folder where the file is called model.onnx."""
     path: str = expected("")
     sha256: str = expected("")
 
@@ -25,7 +25,8 @@ class DataFile:
     """The data of one role."""
 
     path: str | None = expected(None)
-    """The file; null where none was given: then random inputs, or a part of another role's data, took its place."""
+    """Path of the file; null where none was given, and random inputs or a part of another role's data took its
+    place."""
     sha256: str | None = expected(None)
     """Digest of the samples that were used; null where there were none."""
 
@@ -35,11 +36,11 @@ class DataFiles:
     """The data by role."""
 
     calib: DataFile = expected(DataFile())
-    """What layers were fitted on."""
+    """The calibration data, which layers were fitted on."""
     eval: DataFile = expected(DataFile())
-    """What chose among designs."""
+    """The evaluation data, which chose among designs."""
     test: DataFile = expected(DataFile())
-    """What reported scores are of; it chose nothing."""
+    """The test data, which reported scores are of; they chose nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +49,20 @@ class TargetFacts:
 
     name: str
     digest: str = expected("")
-    """Digest of its whole description."""
+    """Digest of the target's whole description."""
     source: str | None = expected(None)
     """What `--target` takes: a name that ships, or a TOML file."""
     isa: str | None = expected(None)
-    """The instruction set; null in documents that do not say."""
+    """Name of the instruction set; null in documents that do not say."""
     core: str = expected("")
-    """The core in words."""
+    """What the core is, in words."""
     clock_mhz: float = expected(0.0)
     l1_kib: int | None = expected(None)
-    """Data cache of the first level, KiB."""
+    """Size of the first-level data cache (KiB)."""
     last_level_kib: int | None = expected(None)
-    """Last-level cache, KiB: weights that fit are charged warm."""
+    """Size of the last-level cache (KiB): weights that fit it are charged warm."""
     provenance: Mapping[str, str] = expected({})
-    """Where the numbers of its description come from: "published: ..." or "assumed: ...", by field."""
+    """Where the numbers of the target's description come from, by field: "published: ..." or "assumed: ..."."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +75,8 @@ class MeterFacts:
     bracket: str = expected("")
     """What the low and the high end of every latency mean."""
     procedure: str = expected("")
-    """How it obtains a latency, as the end of a sentence that begins "the latency is modelled"; empty in documents that
-    do not say."""
+    """How the meter obtains a latency, as the end of a sentence that begins "the latency is modelled"; empty in
+    documents that do not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class LatencyFacts:
 
     unit: Literal["us"] = expected("us")
     covers: str = expected("")
-    """The part of the model whose latency they are."""
+    """The part of the model that latencies cover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,17 +95,17 @@ class SpaceFacts:
     source: str | None = expected(None)
     """What `--space` takes: a name that ships, or a TOML file."""
     digest: str = expected("")
-    """Digest of its whole description."""
+    """Digest of the whole search space."""
     method: str = expected("")
-    """How factors are fitted."""
+    """Name of the method that fits factors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the recommended design had to satisfy; null asks for nothing."""
+    """What a design must satisfy; null asks for nothing."""
 
     max_drop: float | None = expected(None)
-    """Largest loss of the metric on the data that choose."""
+    """Largest loss of the metric on the evaluation data, a fraction."""
     max_params: int | None = expected(None)
     max_latency_us: float | None = expected(None)
 
@@ -123,16 +124,16 @@ class Asked:
     shape: Mapping[str, tuple[int, ...]] = expected({})
     """Sizes of the inputs whose dynamic sizes were fixed."""
     eval_samples: int | None = expected(None)
-    """Samples drawn from the data that choose; null means all."""
+    """Samples drawn from the evaluation data; null means all."""
     proxy: str | None = expected(None)
     """What predicted losses; null in documents that do not say."""
     sampler: str | None = expected(None)
     """What proposed plans around the knapsack's; null in documents that do not say."""
     minutes: float | None = expected(None)
-    """After how many minutes no new plan was begun; null means never."""
+    """Minutes after which no new plan was begun; null means that there was no such limit."""
     budget: int | None = expected(None)
-    """Most plans that were evaluated; null in documents that do not say."""
+    """Largest number of plans to evaluate; null in documents that do not say."""
     accept_unverified: bool = expected(False)
-    """Whether a design was to be recommended without evaluation data, too."""
+    """Whether a design was to be recommended even without evaluation data."""
     keep: int | None = expected(None)
-    """Most designs that were written out beside the recommended one; null in documents that do not say."""
+    """Largest number of designs to write out beside the recommended one; null in documents that do not say."""

@@ -10,6 +10,9 @@ from lrfdse.base.codec import expected
 from lrfdse.ir.latency import Latency, Regime
 from lrfdse.results.layers import Choice, Latencies
 
+NORMAL_95 = 1.959963984540054
+"""Half the width of a 95 % interval in standard errors: the 97.5 % quantile of the normal distribution."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -17,9 +20,14 @@ class Score:
 
     value: float
     interval: tuple[float, float] | None = expected(None)
-    """95 % interval; null where the metric gives no value a sample."""
+    """95 % interval of the value, as fractions; null where the metric gives no value a sample."""
     loss_standard_error: float | None = expected(None)
-    """Standard error of the loss against the original; null where it is not known."""
+    """Standard error of the loss against the original, a fraction; null where it is not known."""
+
+    @property
+    def margin(self) -> float | None:
+        """Half the 95 % interval of the loss, a fraction: what stands behind every ±; None where it is not known."""
+        return None if self.loss_standard_error is None else NORMAL_95 * self.loss_standard_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +46,9 @@ class WholeModel:
 
     latency: Latencies = Latencies()
     flash_bytes: int | None = None
-    """Code and weights in read-only memory."""
+    """Bytes of code and weights in read-only memory."""
     arena_bytes: int | None = None
-    """Working memory."""
+    """Bytes of working memory."""
     operators: tuple[OperatorCost, ...] = ()
 
 
@@ -53,7 +61,7 @@ class BoardKernel:
     factorization: str
     storage: str
     latency: Latencies
-    """Wall clock: median with the quartiles."""
+    """Wall clock of the kernel: median with the quartiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +69,10 @@ class BoardFacts:
     """What a board took for a design: wall clock, never part of the design's own latency."""
 
     whole: Latency | None
-    """All kernels once, one after another: median with the quartiles; null without kernels."""
+    """Wall clock of all kernels once, one after another: median with the quartiles; null without kernels."""
     layers: tuple[BoardKernel, ...]
     repeats: int
-    """Samples of each time."""
+    """Number of samples that each time is the median of."""
     description: Mapping[str, Any]
     """What the board says of itself."""
 
@@ -74,37 +82,37 @@ class DesignFacts:
     """A compressed version of the whole model, or the original."""
 
     id: str
-    """Eight hexadecimal digits, a digest of the plan."""
+    """Id of the design: eight hexadecimal digits, a digest of the plan."""
     params: int
     """Stored elements of all fully-connected layers."""
     weight_bytes: int
-    """What they take in flash."""
+    """Bytes that the weights take in flash."""
     flops: int
     """FLOPs of all fully-connected layers in one inference; a MAC is two."""
     cache_regime: Regime
-    """The regime that the design is charged in: warm where its weights fit the last-level cache."""
+    """Cache regime that the design is charged in: warm where its weights fit the last-level cache."""
     latency: Latencies
-    """Of all fully-connected layers; known at least in the cache regime of the design."""
+    """Latency of all fully-connected layers; known at least in the cache regime of the design."""
     fidelity: float | None = expected(None)
-    """Agreement with the original on the data that choose, random inputs where the document is not verified."""
+    """Agreement with the original on the evaluation data; on random inputs where the document is not verified."""
     output_error: float | None = expected(None)
-    """Relative error of the model's first output on the same data, in Frobenius norm; null where that output is whole
-    numbers or not finite, and in documents that do not say."""
+    """Relative error of the model's first output on the data of `fidelity`, in Frobenius norm; null where that output
+    is whole numbers or not finite, and in documents that do not say."""
     eval_score: Score | None = expected(None)
-    """The metric on the same data; null where it is unknown."""
+    """The metric on the data of `fidelity`; null where it is unknown."""
     test_score: Score | None = expected(None)
     """The metric on the test data, which choose nothing; null without such data."""
     plan: Mapping[str, Choice] = expected({})
-    """What became of each layer, by its name."""
+    """What became of each layer, by the layer's name."""
     origin: str = expected("")
     """What proposed the design."""
     refined: bool = expected(False)
-    """Whether its factors were refined by the outputs of the whole model."""
+    """Whether the design's factors were refined by the outputs of the whole model."""
     on_front: bool = expected(False)
     """Whether no other design is as good in parameters, latency and score; where the document is not verified, in
     parameters, latency and output error."""
     model: str | None = expected(None)
-    """Path of its ONNX file; null where that was not kept."""
+    """Path of the design's ONNX file; null where that was not kept."""
     board: BoardFacts | None = expected(None)
     """What a board took; null where none was asked."""
     whole_model: WholeModel = WholeModel()
@@ -118,8 +126,8 @@ class DesignFacts:
         return found
 
     @property
-    def chosen_score(self) -> float:
-        """Score on the data that choose designs, a fraction: fidelity where there is no other."""
+    def eval_value(self) -> float:
+        """Score on the evaluation data, which choose designs, a fraction: fidelity where there is no other."""
         if self.eval_score is not None:
             return self.eval_score.value
         if self.fidelity is None:
@@ -128,19 +136,19 @@ class DesignFacts:
 
     @property
     def reported_score(self) -> float:
-        """Score to report, a fraction: on the test data, which choose nothing, where there are some."""
-        return self.chosen_score if self.test_score is None else self.test_score.value
+        """Score to report, a fraction: on the test data where there are some, else on the evaluation data."""
+        return self.eval_value if self.test_score is None else self.test_score.value
 
     @property
-    def chosen_error(self) -> float | None:
-        """Standard error of the loss on the data that choose designs, a fraction; None where unknown."""
-        return None if self.eval_score is None else self.eval_score.loss_standard_error
+    def eval_margin(self) -> float | None:
+        """Half the 95 % interval of the loss on the evaluation data, a fraction; None where it is not known."""
+        return None if self.eval_score is None else self.eval_score.margin
 
     @property
-    def loss_error(self) -> float | None:
-        """Standard error of the loss on the data that `reported_score` is of, a fraction; None where unknown."""
+    def reported_margin(self) -> float | None:
+        """Half the 95 % interval of the loss on the data of `reported_score`, a fraction; None where unknown."""
         score = self.eval_score if self.test_score is None else self.test_score
-        return None if score is None else score.loss_standard_error
+        return None if score is None else score.margin
 
     @property
     def reported_interval(self) -> tuple[float, float] | None:
@@ -165,11 +173,11 @@ class KernelArgument:
     name: str
     role: Literal["input", "weight", "bias", "output", "work"]
     element: str
-    """Type of what it points to."""
+    """Element type of the array."""
     elements: int
-    """How many of them the kernel may touch."""
+    """Number of elements that the kernel may touch."""
     bytes: int
-    """What they take."""
+    """Bytes that the array takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +186,10 @@ class KernelFunction:
 
     layer: str
     name: str
-    """What its files are called."""
+    """Name of the kernel's files, without their endings."""
     symbol: str
-    """The C function."""
+    """Name of the C function."""
     rows: int
     relu: bool
     arguments: tuple[KernelArgument, ...]
-    """In the order of the C parameters."""
+    """The function's arguments, in the order of the C parameters."""

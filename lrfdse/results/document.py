@@ -33,24 +33,24 @@ class Document:
     metric: str
     """What designs are chosen by: "accuracy", "fidelity" or the name of another metric."""
     verified: bool = expected(True)
-    """Whether the data that choose are the user's; else scores are of random inputs, and no loss was measured."""
+    """Whether there were evaluation data; else scores are of random inputs, and no loss was measured."""
     classes_hit: int | None = expected(None)
-    """Classes that the original puts the data that choose into; null where its output is no class scores."""
+    """Classes that the original puts the evaluation data into; null where its output is no class scores."""
     data: DataFiles = expected(DataFiles())
     space: SpaceFacts = expected(SpaceFacts())
     settings: Asked
     versions: Mapping[str, str] = expected({})
-    """Of lrfdse, its libraries and the tools that the meter ran."""
+    """Versions of lrfdse, its libraries and the tools that the meter ran."""
     command: str | None = expected(None)
-    """Repeats the exploration, for a POSIX shell in this folder; null in documents that do not say."""
+    """Command that repeats the exploration, for a POSIX shell in this folder; null in documents that do not say."""
     notes: tuple[str, ...] = expected(())
     """What a reader must know about these numbers."""
     recommended: str | None
     """Id of the recommended design; null where nothing satisfies the limits, or nobody measured what designs lose."""
     svd_at_equal_size: str | None = expected(None)
     """Id of the best SVD design at no more parameters than the recommended one; null where there is none."""
-    baseline: DesignFacts
-    """The original."""
+    original: DesignFacts
+    """The original model, as a design."""
     designs: tuple[DesignFacts, ...]
     """The front, uniform SVD, and SVD at equal size, by latency."""
     dominated: tuple[DesignFacts, ...] = expected(())
@@ -58,7 +58,7 @@ class Document:
     evaluated: int | None = expected(None)
     """How many designs were evaluated; null in documents that do not say."""
     plan_gap: float = expected(0.0)
-    """Relative gap of the knapsack over layers; 0 is exact."""
+    """Relative gap of the knapsack over layers, from end to end; 0 is exact."""
     layers: tuple[LayerFacts, ...] = expected(())
     untouched: tuple[UntouchedPart, ...] = expected(())
     kernels: tuple[KernelFunction, ...] = expected(())
@@ -71,12 +71,12 @@ class Document:
 
     def every_design(self) -> list[DesignFacts]:
         """Return every evaluated design once, the original included, slowest first."""
-        found = {design.id: design for design in (self.baseline, *self.designs, *self.dominated)}
+        found = {design.id: design for design in (self.original, *self.designs, *self.dominated)}
         return sorted(found.values(), key=lambda design: (-design.charged.us, -design.params, design.id))
 
     def design(self, identity: str) -> DesignFacts | None:
         """Return the design of that id, or None where there is none."""
-        every = (self.baseline, *self.designs, *self.dominated)
+        every = (self.original, *self.designs, *self.dominated)
         return next((design for design in every if design.id == identity), None)
 
     @property
@@ -99,7 +99,7 @@ class InspectionDocument:
     target: TargetFacts
     space: SpaceFacts
     layers: tuple[LayerFacts, ...]
-    """They have no options yet."""
+    """The fully-connected layers; they have no options yet."""
     untouched: tuple[UntouchedPart, ...]
 
 

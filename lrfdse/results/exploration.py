@@ -29,16 +29,16 @@ class MeasuredChoice:
     factorization: Factorization
     cost: Cost
     params: int
-    """Of the layer as stored, bias included."""
+    """Stored elements of the layer, bias included."""
     weight_error: float
     output_error: float | None
     warm: Latency
-    """Over all uses of the layer."""
+    """Latency over all uses of the layer, weights in the last-level cache."""
     cold: Latency
     max_error: float
     """Largest deviation of the kernels' outputs from their references, relative to the largest element."""
     schedules: tuple[str, ...]
-    """One text a use."""
+    """How each use's kernel is laid out in registers."""
     loss: float | None = None
     """Second-order estimate of what the model loses with this choice alone; see `lrfdse.ir.factors.Factors`."""
 
@@ -66,7 +66,7 @@ class Spectrum:
     effective_rank: float
     """Exp of the entropy of all singular values divided by their sum; 0 for a zero matrix."""
     ranks: tuple[int, ...]
-    """Ascending, from 1 to `size`."""
+    """Ranks that are shown, ascending from 1 to `size`."""
     values: tuple[float, ...]
     """The singular value of each rank, relative to the largest."""
     errors: tuple[float, ...]
@@ -82,20 +82,20 @@ class LayerResult:
 
     layer: Layer
     share: float
-    """Of the parameters of the model's FC layers."""
+    """Fraction of the parameters of the model's FC layers that is this layer's."""
     effective_rank: float
     funnel: Funnel
     options: tuple[MeasuredChoice, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
-    """Factorization text to the reason why its kernel was dropped."""
+    """Why kernels were dropped, by the text of their factorization."""
     kept_dense: str | None = None
-    """Why the layer is not explored, where it is not."""
+    """Why the layer is not explored; None where it is."""
     spectrum: Spectrum | None = None
-    """Of the weight."""
+    """Spectrum of the weight."""
     whitened: Spectrum | None = None
-    """Of the weight times a root of the covariance of its inputs; None without calibration data."""
+    """Spectrum of the weight times a root of the covariance of its inputs; None without calibration data."""
     activations: Spectrum | None = None
-    """Of a root of the covariance of its inputs; None without calibration data."""
+    """Spectrum of a root of the covariance of the layer's inputs; None without calibration data."""
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -164,11 +164,11 @@ class Exploration:
     settings: Settings
     model_sha256: str
     data_sha256: Mapping[str, str | None]
-    """Of the data that fit ("calib"), choose ("eval") and report ("test")."""
+    """Digests of the data by role: "calib" fits layers, "eval" chooses designs, "test" reports scores."""
     meter: str
     """Name of the meter."""
     meter_kind: MeterKind
-    """Whether it measures or models."""
+    """Whether the meter measures or models."""
     procedure: str
     """How the meter obtains a latency, as the end of a sentence that begins "the latency is modelled"."""
     bracket: str
@@ -177,32 +177,32 @@ class Exploration:
     layers: tuple[LayerResult, ...]
     untouched: tuple[Untouched, ...]
     metric: Metric
-    baseline: Design
+    original: Design
     designs: tuple[Design, ...]
     """Every evaluated design, by latency."""
     front: tuple[str, ...]
     """Ids of the designs that no other beats in parameters, latency and score together; where scores are of random
     inputs, the output error takes the place of the score."""
     recommended: str | None
-    """Id of a design; None where nothing satisfies the limits, or nobody measured what designs lose."""
-    plain: str | None
-    """Id of the best SVD design at no more parameters than the recommended one."""
+    """Id of the recommended design; None where nothing satisfies the limits, or nobody measured what designs lose."""
+    svd_at_equal_size: str | None
+    """Id of the best SVD design at no more parameters than the recommended one; None where there is none."""
     kept: tuple[str, ...]
     """Ids of the designs whose files lie in the output folder."""
     notes: tuple[str, ...]
     """What the reader must know about these numbers."""
     plan_gap: float
-    """End-to-end relative gap of the knapsack; 0 is exact."""
+    """Relative gap of the knapsack over layers, from end to end; 0 is exact."""
     study: StudyPlace
     """The study in which every design is a trial."""
     boards: Mapping[str, BoardRun] = field(default_factory=dict)
-    """Design id to what a board took, for the kept designs where there is a board."""
+    """What a board took for kept designs, by design id; empty where there is no board."""
     kernels: tuple[KernelFunction, ...] = ()
     """The C functions of the recommended design, where its files lie in the output folder."""
     verified: bool = True
-    """Whether scores are of evaluation data that the user gave; else of random inputs, and no loss is measured."""
+    """Whether there are evaluation data; else scores are of random inputs, and no loss is measured."""
     classes_hit: int | None = None
-    """Classes that the original model puts the data that choose into; None where its output is no class scores."""
+    """Classes that the original model puts the evaluation data into; None where its output is no class scores."""
 
     def design(self, identity: str) -> Design:
         """Return the design with that id."""

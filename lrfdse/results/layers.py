@@ -13,9 +13,9 @@ class Latencies:
     """A latency in both cache regimes, each with its bracket."""
 
     warm: Latency | None = expected(None)
-    """With the weights in the last-level cache; null where unknown."""
+    """Latency with the weights in the last-level cache; null where it is not known."""
     cold: Latency | None = expected(None)
-    """With the weights in DRAM; null where unknown."""
+    """Latency with the weights in DRAM; null where it is not known."""
 
     def at(self, regime: Regime) -> Latency | None:
         """Return the latency in a cache regime."""
@@ -27,9 +27,9 @@ class Choice:
     """What became of a layer."""
 
     factorization: str
-    """Its text: `dense`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]`."""
+    """Text of the factorization: `dense`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]`."""
     storage: str = expected("float32")
-    """The form in which its weights are stored."""
+    """Element type in which the weights are stored."""
 
     @property
     def is_original(self) -> bool:
@@ -61,9 +61,9 @@ class Spectra:
 
     weight: Spectrum | None = None
     whitened: Spectrum | None = None
-    """Of the weight times a root of its inputs' covariance; null without calibration data."""
+    """Spectrum of the weight times a root of its inputs' covariance; null without calibration data."""
     inputs: Spectrum | None = None
-    """Of a root of its inputs' covariance; null without calibration data."""
+    """Spectrum of a root of the covariance of the layer's inputs; null without calibration data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +90,12 @@ class Option:
     factorization: str
     storage: str
     params: int
-    """Stored elements, bias included."""
+    """Number of stored elements, bias included."""
     weight_bytes: int
-    """What they take in flash."""
+    """Bytes that the weights take in flash."""
     flops: int
     peak_activation_bytes: int
-    """Working memory of the layer."""
+    """Bytes of working memory that the layer needs."""
     weight_error: float
     """Relative Frobenius error of the weight."""
     output_error: float | None
@@ -133,25 +133,25 @@ class LayerFacts:
     inputs: int
     outputs: int
     uses: int = expected(1)
-    """Places of the graph that share its weight."""
+    """Number of places in the graph that share the weight."""
     rows: int = expected(1)
     """Rows of its inputs in one inference, over all uses."""
     params: int = expected(0)
-    """Stored elements, bias included."""
+    """Number of stored elements, bias included."""
     weight_bytes: int = expected(0)
-    """What they take in flash, as the model has them."""
+    """Bytes that the weights take in flash, as the model has them."""
     share: float = expected(0.0)
     """Fraction of the parameters of all fully-connected layers."""
     peak_activation_bytes: int = expected(0)
-    """Working memory of the layer as the model has it."""
+    """Bytes of working memory of the layer as the model has it."""
     effective_rank: float = expected(0.0)
-    """Of the weight: the exponential of the entropy of its singular values."""
+    """Effective rank of the weight: the exponential of the entropy of its singular values divided by their sum."""
     spectra: Spectra = expected(Spectra())
     kept_dense: str | None = expected(None)
     """Why the layer was not explored; null where it was."""
     funnel: Funnel = expected(Funnel())
     options: tuple[Option, ...] = expected(())
-    """What was measured, the original first."""
+    """The choices that were measured, the original first."""
     failures: tuple[Failure, ...] = expected(())
 
     def option(self, choice: Choice) -> Option | None:
@@ -167,5 +167,5 @@ class UntouchedPart:
     op: str
     params: int
     weight_bytes: int | None = expected(None)
-    """What they take in flash; null in documents that do not say."""
+    """Bytes that the weights take in flash; null in documents that do not say."""
     reason: str

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrfdse.base.codec import from_plain
+from lrfdse.base.files import read_regular
 from lrfdse.errors import InputError
 from lrfdse.results.document import SCHEMA_VERSION, Document
 from lrfdse.results.schema1 import Document1
@@ -40,7 +41,7 @@ def read_document(path: Path, whole: bool = True) -> Document:
     """
     file = path / FRONT if path.is_dir() else path
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_regular(file).decode()
     except OSError as error:
         raise InputError(
             f"{file}: cannot be read: {error.strerror}; name the output folder of an exploration"
@@ -90,7 +91,7 @@ def _check(document: Document, source: str, whole: bool) -> None:
     """Refuse a document whose parts do not fit together."""
     layers = [layer.name for layer in document.layers] if whole else []
     parts = {"designs": document.designs, "dominated": document.dominated}
-    places = [("baseline", document.baseline)]
+    places = [("original", document.original)]
     places += [(f"{part}[{k}]", design) for part, designs in parts.items() for k, design in enumerate(designs)]
     for where, design in places:
         if design.latency.at(design.cache_regime) is None:

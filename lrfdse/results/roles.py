@@ -6,10 +6,12 @@ from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
 WORTH_SHOWING = 0.1
-"""A loss beyond which a design is left to the files, unless the user allows more."""
+"""Loss (fraction) beyond which a design is left to the files, unless the user allows more. Chosen, not measured: nobody
+deploys a model that lost ten points."""
 
 WORST_SHOWN = 0.5
-"""An output error beyond which a design is left to the files, where losses are not measured."""
+"""Relative output error beyond which a design is left to the files where losses are not measured. Chosen, not measured:
+the difference from the original then has a quarter of the outputs' energy."""
 
 ROLES = ("recommended", "original", "SVD at equal size", "uniform SVD", "front", "dominated")
 """What a design is to the reader, the most telling first."""
@@ -19,7 +21,7 @@ def role_of(design: DesignFacts, document: Document) -> str:
     """Return the first of `ROLES` that holds."""
     if design.id == document.recommended:
         return "recommended"
-    if design.id == document.baseline.id:
+    if design.id == document.original.id:
         return "original"
     if design.id == document.svd_at_equal_size:
         return "SVD at equal size"
@@ -34,12 +36,12 @@ def worth_showing(document: Document) -> float:
 
 
 def is_worth_showing(design: DesignFacts, document: Document) -> bool:
-    """Return whether the design loses no more than anybody could want, on the data that choose.
+    """Return whether the design loses no more than anybody could want, on the evaluation data.
 
     Where losses are not measured, output errors tell.
     """
     if document.verified:
-        return design.chosen_score >= document.baseline.chosen_score - worth_showing(document)
+        return design.eval_value >= document.original.eval_value - worth_showing(document)
     return design.output_error is None or design.output_error <= WORST_SHOWN
 
 
@@ -79,11 +81,11 @@ def shown(document: Document) -> list[DesignFacts]:
     These are the original, the front as far as it loses no more than anybody could want, and SVD at no more parameters
     than the recommended design: the best of the knapsack's, and the nearest uniform one.
     """
-    base, best, every = document.baseline, document.best, document.every_design()
-    listed = {base.id} | {design.id for design in every if design.on_front and is_worth_showing(design, document)}
+    original, best, every = document.original, document.best, document.every_design()
+    listed = {original.id} | {design.id for design in every if design.on_front and is_worth_showing(design, document)}
     if best is not None:
         uniform = [design for design in every if design.origin == "uniform-svd" and design.params <= best.params]
-        listed |= {best.id, max(uniform, key=lambda design: design.params, default=base).id}
+        listed |= {best.id, max(uniform, key=lambda design: design.params, default=original).id}
     if document.svd_at_equal_size is not None:
         listed.add(document.svd_at_equal_size)
     chosen = [design for design in every if design.id in listed]

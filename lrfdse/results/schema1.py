@@ -14,7 +14,7 @@ from lrfdse.ir.latency import Regime
 from lrfdse.results.layers import Funnel, Spectra
 
 Three = tuple[float, float, float]
-"""Value, low and high, in microseconds."""
+"""A latency of version 1: its value, low and high end, in microseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Settings1:
     correct: bool = False
     calib: str | None = expected(None)
     eval: str | None = expected("")
-    """Empty where a file that was cut down does not say."""
+    """Path of the evaluation data; null where there were none, empty in a file that was cut down and does not say."""
     test: str | None = expected(None)
     shape: Mapping[str, tuple[int, ...]] = expected({})
     meter: str = "auto"

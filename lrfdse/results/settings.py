@@ -20,7 +20,7 @@ class Limits:
     """What the recommended design must satisfy."""
 
     max_drop: float = 0.01
-    """Largest loss of the metric on the data that choose; 0.01 is one point."""
+    """Largest loss of the metric on the evaluation data; 0.01 is one point."""
     max_params: int | None = None
     """Most parameters of all fully-connected layers; None asks for nothing."""
     max_latency_us: float | None = None
@@ -47,11 +47,11 @@ class Data:
     """Where the data lie; each is an ``.npz`` file or absent."""
 
     calib: Path | None = None
-    """Inputs that factorizations are fitted on, no labels."""
+    """The calibration data, which factorizations are fitted on: inputs without labels."""
     eval: Path | None = None
-    """Inputs, with labels where there are some, that choose among designs."""
+    """The evaluation data, which choose among designs: inputs, and labels where there are some."""
     test: Path | None = None
-    """Inputs and labels that the reported accuracy is taken on; they choose nothing."""
+    """The test data, which reported scores are of and which choose nothing: inputs and labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class Settings:
     """What obtains latencies, a name of `lrfdse.meters.meter.METERS`; "auto" lets the target decide."""
     limits: Limits = Limits()
     budget: int = 60
-    """Plans evaluated on data, baselines included."""
+    """Largest number of plans evaluated on data, the original and uniform SVD included."""
     keep: int = 8
-    """Designs whose files are written beside the recommended one's."""
+    """Largest number of designs whose files are written beside the recommended one's."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes on this machine that measure kernels, and that evaluate plans."""
     helped_after: float = 20.0
@@ -91,11 +91,11 @@ class Settings:
     study: str | None = None
     """Optuna storage URL, or the path of a journal; None means an SQLite file in the output folder."""
     study_name: str | None = None
-    """Of the study; None means a name that tells model, target and what else results depend on."""
+    """Name of the study; None means one made of model, target and what else results depend on."""
     sampler: str = "nsga2"
     """What proposes plans around the knapsack's, a name of `lrfdse.search.samplers.builtin`."""
     minutes: float | None = None
-    """After which no new plan is proposed; None means never."""
+    """Minutes after which no new plan is proposed; None means no such limit."""
     accept_unverified: bool = False
     """Whether a design may be recommended though no evaluation data say what it loses."""
     runner: str | None = None
@@ -131,8 +131,8 @@ class Options(TypedDict, total=False):
 
 
 PROXIES = ("loss", "output", "weight", "fidelity", "score")
-"""Measured divergence of the model's outputs (the default); squared relative error of the layer's output, or of its
-weight; measured loss of fidelity, or of the metric."""
+"""What can predict losses, in this order: measured divergence of the model's outputs (the default); squared relative
+error of the layer's output, or of its weight; measured loss of fidelity, or of the metric."""
 
 
 def check_proxy(kind: str) -> None:

@@ -23,7 +23,7 @@ from lrfdse.results.layers import Choice, Failure, Latencies, LayerFacts, Option
 from lrfdse.results.schema1 import Board1, Design1, Document1, Kernel1, Latency1, Layer1, Option1, Settings1
 
 _STORAGE = str(FLOAT32)
-"""All that version 1 knows."""
+"""Storage of every weight in version 1, which knows no other."""
 _REGIMES: tuple[Regime, Regime] = ("warm", "cold")
 
 
@@ -68,7 +68,7 @@ def upgraded(old: Document1) -> Document:
         notes=old.notes,
         recommended=old.recommended,
         svd_at_equal_size=old.svd_at_equal_params,
-        baseline=_design(old.baseline, old.metric, options),
+        original=_design(old.baseline, old.metric, options),
         designs=designs(old.designs),
         dominated=designs(old.dominated),
         evaluated=old.evaluated,

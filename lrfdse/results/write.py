@@ -55,9 +55,9 @@ _COVERS = "the sum over the model's fully-connected layers; the rest of the mode
 def document_of(exploration: found.Exploration) -> Document:
     """Return the document of an exploration; it holds no time of day, so equal explorations give equal documents."""
     settings = exploration.settings
-    designs = {design.id: _design(design, exploration) for design in (exploration.baseline, *exploration.designs)}
+    designs = {design.id: _design(design, exploration) for design in (exploration.original, *exploration.designs)}
     listed = [design.id for design in exploration.designs if _is_listed(design, exploration)]
-    left = [design.id for design in exploration.designs if design.id not in {*listed, exploration.baseline.id}]
+    left = [design.id for design in exploration.designs if design.id not in {*listed, exploration.original.id}]
     return Document(
         model=ModelFile(
             name=_name(settings.model),
@@ -82,8 +82,8 @@ def document_of(exploration: found.Exploration) -> Document:
         command=command_of(settings),
         notes=exploration.notes,
         recommended=exploration.recommended,
-        svd_at_equal_size=exploration.plain,
-        baseline=designs[exploration.baseline.id],
+        svd_at_equal_size=exploration.svd_at_equal_size,
+        original=designs[exploration.original.id],
         designs=tuple(designs[identity] for identity in listed),
         dominated=tuple(designs[identity] for identity in left),
         evaluated=len(exploration.designs),
@@ -140,7 +140,7 @@ def write_document(document: Document, folder: Path) -> None:
 
 def _is_listed(design: Design, exploration: found.Exploration) -> bool:
     """Whether the design belongs into tables: on the front, or a baseline to compare with."""
-    return design.id in (*exploration.front, exploration.plain) or design.origin == "uniform-svd"
+    return design.id in (*exploration.front, exploration.svd_at_equal_size) or design.origin == "uniform-svd"
 
 
 def _design(design: Design, exploration: found.Exploration) -> DesignFacts:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lrfdse.base.files import read_regular
 from lrfdse.base.folders import data_folder
 from lrfdse.base.keys import digest
 from lrfdse.errors import InputError
@@ -23,6 +24,9 @@ _Noun = TypeVar("_Noun", Target, SearchSpace, CacheLevel)
 
 _SECTIONS = ("compile", "vector", "run", "core", "memory")
 """Tables of a target file; they only group the fields for the reader."""
+
+_MOST_BYTES = 1 << 20
+"""Of a target or a search space; those that ship have 4 kB."""
 
 _LATENCIES = ("last_level_latency", "dram_latency")
 
@@ -128,8 +132,8 @@ def _find(name_or_path: str, kind: str, word: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(read_regular(path, _MOST_BYTES).decode())
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable TOML file: {error}") from error
 
 
@@ -143,7 +147,11 @@ def _make(noun: type[_Noun], values: Mapping[str, Any], where: str) -> _Noun:
     if missing := sorted(required - set(values)):
         raise InputError(f"{where}: missing key {missing[0]!r}")
     hints = typing.get_type_hints(noun)
-    return noun(**{name: _checked(value, hints[name], f"{where}: key {name!r}") for name, value in values.items()})
+    fitting = {name: _checked(value, hints[name], f"{where}: key {name!r}") for name, value in values.items()}
+    try:
+        return noun(**fitting)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lrfdse.targets.commands import check_emulator, check_features, check_word
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.description import InstructionSet, Vectors
 from lrfdse.targets.isa.needs import Needs
@@ -25,7 +26,14 @@ class CacheLevel:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A machine as data: what the compiler, the emulator and the meters need to know. Read from ``targets/*.toml``."""
+    """A machine as data: what the compiler, the emulator and the meters need to know. Read from ``targets/*.toml``.
+
+    Raises
+    ------
+    ValueError
+        The emulator is no QEMU or has other arguments than a processor, or a compiler's option is not a plain word
+        (`lrfdse.targets.commands`): a target may come from somebody else, and must not be able to run a command.
+    """
 
     name: str
     summary: str
@@ -44,7 +52,7 @@ class Target:
     groups: tuple[int, ...]
     """Register groups that one operation may use (LMUL); (1,) outside RVV."""
     emulator: tuple[str, ...]
-    """QEMU user-mode command, program first; empty for a native target."""
+    """QEMU user-mode command: its program's name, then ``-cpu`` and a processor; empty for a native target."""
     link: str
     """Zig's ``-target`` for static programs; empty for a native target."""
     core: str
@@ -66,6 +74,12 @@ class Target:
     """Cycles from DRAM to a register."""
     provenance: Mapping[str, str]
     """Field name to "published: ..." or "assumed: ..."."""
+
+    def __post_init__(self) -> None:
+        check_emulator(self.emulator)
+        check_features(self.features)
+        for name in ("triple", "cpu", "abi", "link", "scheduling_model"):
+            check_word(name, getattr(self, name))
 
     @property
     def is_native(self) -> bool:

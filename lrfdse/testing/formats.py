@@ -20,6 +20,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.errors import InputError
 from lrfdse.formats import FORMATS, Format, format_of
 from lrfdse.model.data import random_inputs
@@ -88,8 +89,6 @@ class FormatContract:
 
 def _outputs(opened: Format, path: Path, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Return what onnxruntime computes of a model, straight from what the format reads."""
-    import onnxruntime
-
     content = opened.read(path)[0].SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = load_onnxruntime().InferenceSession(content, providers=["CPUExecutionProvider"])
     return list(session.run(None, feeds))

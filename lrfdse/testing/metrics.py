@@ -20,6 +20,7 @@ from lrfdse.model.data import Dataset
 from lrfdse.quality.metrics import METRICS, QualityMetric
 
 SAMPLES, CLASSES = 40, 8
+"""Sizes of the outputs that metrics are tried on: small enough for loops, and more classes than a top-5 looks at."""
 RESERVED = ("accuracy", "fidelity")
 """Names that reports give the metric "top1"."""
 

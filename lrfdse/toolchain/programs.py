@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -101,9 +102,12 @@ def find_zig() -> Tool | None:
 
 
 def find_emulator(target: Target) -> Tool | None:
-    """Return the target's QEMU, or None where it is missing (or the target is native)."""
+    """Return the target's QEMU, or None where it is missing (or the target is native).
+
+    It is looked for in the folders that ``PATH`` names in full: what lies in the current folder is not run.
+    """
     path = shutil.which(target.emulator[0]) if target.emulator else None
-    if path is None:
+    if path is None or not os.path.isabs(path):
         return None
     found = re.search(r"version (\d+[\d.]*)", _output(path, "--version"))
     return Tool(path, found[1] if found else "unknown")

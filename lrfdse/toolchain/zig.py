@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lrfdse.base.closure import included_files
-from lrfdse.base.folders import cache_folder, data_folder
+from lrfdse.base.files import open_regular
+from lrfdse.base.folders import data_folder, private_folder
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact
 from lrfdse.ir.latency import TOLERANCE
@@ -71,25 +72,41 @@ def _call(arguments: int) -> tuple[str, ...]:
 
 
 def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
-    """Compile one file of qemu/, unless the cache holds the result of the same texts, options and compiler."""
+    """Compile one file of qemu/, unless the cache holds the result of the same texts, options and compiler.
+
+    What is found there is executed, so its name holds a digest of its content: a file that was cut short or changed is
+    not used, and made again.
+    """
     zig = require_zig()
     text = data_folder("qemu") / source
     digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (text, *included_files(text)))
     identity = "\0".join((*digests, zig.version, *options))
-    made = cache_folder() / "built" / f"{text.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}{suffix}"
-    if made.is_file():
-        return made
+    folder = private_folder("built")
+    start = f"{text.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}-"
     try:
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
-            fresh = Path(scratch, made.name)
+        for made in sorted(folder.glob(f"{start}*{suffix}")):
+            if made.name == start + _content_digest(made) + suffix:
+                return made
+            made.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            fresh = Path(scratch, f"made{suffix}")
             run_zig([zig.path, "cc", *options, str(text), "-o", str(fresh)], f"compiling {source}")
+            made = folder / (start + _content_digest(fresh) + suffix)
             fresh.replace(made)
     except OSError as error:
         raise ToolError(
-            f"cannot write to the cache folder {made.parent}: {error}; name another with --cache"
+            f"cannot write to the cache folder {folder}: {error.strerror or error}; name another with --cache"
         ) from error
     return made
+
+
+def _content_digest(path: Path) -> str:
+    """Return a name for what a file holds; "" for what is no regular file, or is a link."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    except OSError:
+        return ""
 
 
 def run_zig(command: Sequence[str], what: str) -> None:
@@ -100,7 +117,7 @@ def run_zig(command: Sequence[str], what: str) -> None:
     ToolError
         It cannot be run, or fails.
     """
-    zig_cache = str(cache_folder() / "zig")
+    zig_cache = str(private_folder("zig"))
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     try:
         run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=600)

@@ -53,7 +53,7 @@ class Asking(Store):
 
     wanted = ""
 
-    def get(self, kind, key):
+    def get(self, kind, key, read):
         if kind == Asking.wanted:
             raise Asked(key)
 

@@ -137,7 +137,7 @@ def check_record(folder: Path, ids: set[str]) -> None:
     """board.json says of every layer of every design what was measured and what is modelled."""
     record = json.loads((folder / "board.json").read_text())
     document = json.loads((folder / "front.json").read_text())
-    designs = {entry["id"]: entry for entry in (document["baseline"], *document["designs"])}
+    designs = {entry["id"]: entry for entry in (document["original"], *document["designs"])}
     assert {entry["id"] for entry in record["designs"]} == ids
     layers = {layer["name"]: {o["factorization"]: o for o in layer["options"]} for layer in document["layers"]}
     assert len(record["kernels"]) == len(ids) * len(layers)
@@ -165,7 +165,7 @@ def test_exploring_with_a_board_measures_the_kept_designs_there(
     measured = {identity for identity, design in designs.items() if design.board is not None}
     assert measured == kept
     # What a board's numbers are held against is always there.
-    assert {document.baseline.id, document.recommended} <= measured
+    assert {document.original.id, document.recommended} <= measured
     for identity in measured:
         design, board = designs[identity], designs[identity].board
         plan = {name: choice.factorization for name, choice in design.plan.items()}
@@ -215,10 +215,10 @@ def test_a_finished_exploration_is_measured_later_and_again(server, output, benc
     again = json.loads((output / "front.json").read_text())
     for document in (after, again):
         assert sum(note.startswith("on the board: ") for note in document.pop("notes")) == 1
-        for entry in (document["baseline"], *document["designs"], *document["dominated"]):
+        for entry in (document["original"], *document["designs"], *document["dominated"]):
             entry.pop("board")
     before.pop("notes")
-    for entry in (before["baseline"], *before["designs"], *before["dominated"]):
+    for entry in (before["original"], *before["designs"], *before["dominated"]):
         assert entry.pop("board") is None
     assert before == after == again
 
@@ -237,7 +237,7 @@ def test_an_aarch64_board(tmp_path_factory, small_folder, small_space, shared_ca
         command = explore_command(small_folder, small_space, shared_cache, tmp_path, target="aarch64")
         assert run([*command, "--runner", server.client]) == 0
     document = read_document(tmp_path)
-    description = document.baseline.board.description
+    description = document.original.board.description
     assert description["uname"]["machine"] == "aarch64"
     assert description["vector_bits"] is None
 
@@ -319,7 +319,7 @@ def test_an_earlier_copy_of_a_program_is_noticed(output, bench, tmp_path, capsys
 
 def test_folders_that_cannot_be_measured_are_refused(output, bench, tmp_path, capsys):
     assert bench(tmp_path / "nothing", "--runner", local()) == 2
-    assert "front.json: cannot be read" in only_line(capsys)
+    assert "nothing: cannot be read" in only_line(capsys)
     for program in output.glob("designs/*/bench"):
         program.unlink()
     assert bench(output, "--runner", local()) == 2

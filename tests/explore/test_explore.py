@@ -70,15 +70,15 @@ def test_front_json_holds_what_the_schema_promises(document, small_folder):
     assert (document["meter"]["name"], document["meter"]["kind"]) == ("model", "modelled")
     assert {"lrfdse", "onnxruntime", "optuna"} <= set(document["versions"])
     assert [layer["name"] for layer in document["layers"]] == ["fc1", "fc2"]
-    assert document["baseline"]["params"] == 32 * 48 + 32 + 6 * 32 + 6
-    assert document["baseline"]["flops"] == 2 * (32 * 48 + 6 * 32)
-    for design in (document["baseline"], *document["designs"]):
+    assert document["original"]["params"] == 32 * 48 + 32 + 6 * 32 + 6
+    assert document["original"]["flops"] == 2 * (32 * 48 + 6 * 32)
+    for design in (document["original"], *document["designs"]):
         assert set(design["plan"]) == {"fc1", "fc2"}
         for latency in design["latency"].values():
             assert 0 < latency["low_us"] <= latency["us"] <= latency["high_us"]
         assert design["latency"]["warm"]["us"] < design["latency"]["cold"]["us"]
         assert 0 <= design["test_score"]["value"] <= 1
-    assert document["baseline"]["eval_score"]["value"] == 1.0
+    assert document["original"]["eval_score"]["value"] == 1.0
     assert sum(design["on_front"] for design in document["designs"]) >= 3
 
 
@@ -98,7 +98,7 @@ def _closed(schema):
 
 def test_bytes_and_both_latencies_of_a_design_are_those_of_its_layers(document):
     layers = {layer["name"]: layer for layer in document["layers"]}
-    for design in (document["baseline"], *document["designs"], *document["dominated"]):
+    for design in (document["original"], *document["designs"], *document["dominated"]):
         parts = [
             next(o for o in layers[name]["options"] if (o["factorization"], o["storage"]) == tuple(choice.values()))
             for name, choice in design["plan"].items()

@@ -21,8 +21,8 @@ def test_where_every_plan_loses_too_much_one_is_relaxed(deep_folder, small_space
     (note,) = (note for note in document["notes"] if "was relaxed" in note)
     assert note.startswith("every compressed design lost over 0.1 points, so ")
     assert "-> dense: loss" in note
-    base = document["baseline"]["eval_score"]["value"]
-    recommended = next(d for d in [*document["designs"], document["baseline"]] if d["id"] == document["recommended"])
+    base = document["original"]["eval_score"]["value"]
+    recommended = next(d for d in [*document["designs"], document["original"]] if d["id"] == document["recommended"])
     assert base - recommended["eval_score"]["value"] <= 0.001 + 1e-9
 
 
@@ -44,7 +44,7 @@ def test_measured_sensitivity_and_level_switches(deep_folder, small_space, tmp_p
     assert 4 <= len(kept) <= 13
     again = explore(deep_folder, small_space, shared_cache, tmp_path / "two", "--proxy", "fidelity", "--max-drop", "5%")
     assert set((shared_cache / "sensitivity").rglob("*.json")) == kept | known
-    assert again["baseline"]["id"] == first["baseline"]["id"]
+    assert again["original"]["id"] == first["original"]["id"]
 
 
 def test_no_such_proxy(deep_folder, small_space, tmp_path, capsys):

@@ -70,9 +70,9 @@ def test_other_test_data_are_evaluated_anew(deep_folder, small_space, shared_cac
     options = ["--target", "riscv64", "-o", tmp_path / "out", "--space", small_space, "--cache", shared_cache]
     command = [deep_folder, *options, "--budget", 4, "--keep", 0]
     assert run([str(a) for a in ["explore", *command]]) == 0
-    before = front(tmp_path / "out")["baseline"]["test_score"]["value"]
+    before = front(tmp_path / "out")["original"]["test_score"]["value"]
     with np.load(deep_folder / "test.npz") as data:
         np.savez(tmp_path / "wrong.npz", x=data["x"], labels=(data["labels"] + 1) % 12)
     assert run([str(a) for a in ["explore", *command, "--test", tmp_path / "wrong.npz"]]) == 0
     assert before == 1.0
-    assert front(tmp_path / "out")["baseline"]["test_score"]["value"] == 0.0
+    assert front(tmp_path / "out")["original"]["test_score"]["value"] == 0.0

@@ -174,7 +174,7 @@ def make(first="fc1", second="fc2"):
         "notes": ["latency is modelled, <i>not</i> measured"],
         "recommended": "aaaaaaaa",
         "svd_at_equal_size": "cccccccc",
-        "baseline": entry("bbbbbbbb", 442, 20.0, 0.905, dense, origin="dense"),
+        "original": entry("bbbbbbbb", 442, 20.0, 0.905, dense, origin="dense"),
         "designs": [
             entry("bbbbbbbb", 442, 20.0, 0.905, dense, origin="dense"),
             best,
@@ -210,10 +210,10 @@ def hostile():
 
 @pytest.fixture
 def untested(document):
-    """The same without test data and labels: fidelity on the data that choose."""
+    """The same without test data and labels: fidelity on the evaluation data."""
     made = copy.deepcopy(document)
     made["metric"] = "fidelity"
-    for design in (made["baseline"], *made["designs"], *made["dominated"]):
+    for design in (made["original"], *made["designs"], *made["dominated"]):
         design["test_score"] = None
         design["eval_score"] = {"value": design["fidelity"], "interval": None, "loss_standard_error": 0.004}
     return made
@@ -226,7 +226,7 @@ def unverified(untested):
     made |= {"verified": False, "classes_hit": 1, "recommended": None, "svd_at_equal_size": None}
     for k, design in enumerate((*made["designs"], *made["dominated"])):
         design["output_error"] = 0.125 * (k + 1)
-    made["baseline"]["output_error"] = 0.0
+    made["original"]["output_error"] = 0.0
     return made
 
 

@@ -21,7 +21,7 @@ DESCRIPTION = {
 def with_board(document, times):
     """The document with what a board took for some of its designs, by id."""
     found = copy.deepcopy(document)
-    for design in (found["baseline"], *found["designs"]):
+    for design in (found["original"], *found["designs"]):
         us = times.get(design["id"])
         entry = (
             {
@@ -51,7 +51,7 @@ def tables(page):
 
 
 def test_the_column_stands_beside_the_modelled_latency(document, read):
-    base, other = document["baseline"]["id"], document["recommended"]
+    base, other = document["original"]["id"], document["recommended"]
     page = report_html(read(with_board(document, {base: 400.0, other: 50.0})))
     seen = {}
     for head, rows in tables(page):

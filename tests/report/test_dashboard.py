@@ -38,7 +38,7 @@ def text_of(design, layer):
 
 def explored(url, document):
     """Make the study in which a document's designs were evaluated, and one trial that failed."""
-    designs = [document["baseline"], *document["designs"], *document["dominated"]]
+    designs = [document["original"], *document["designs"], *document["dominated"]]
     designs = list({design["id"]: design for design in designs}.values())
     layers = [layer["name"] for layer in document["layers"]]
     choices = {name: sorted({"dense", "svd:r=9", *(text_of(d, name) for d in designs)}) for name in layers}
@@ -125,7 +125,7 @@ def test_the_dashboard_gets_names_notes_figures_and_artifacts(url, document, des
         "fc2": "svd:r=2",
     }
     whole = document_of_plain(document)
-    for design in (whole.baseline, *whole.designs):
+    for design in (whole.original, *whole.designs):
         assert trials[design.id]["note"]["body"] == design_card(whole, design)
     assert trials["ffffffff"]["note"]["body"] == ""
     numbers = {name: trial["number"] for name, trial in trials.items()}
@@ -188,7 +188,7 @@ def test_what_people_wrote_stays(url, document, designs, tmp_path):
     dressed(url, document, designs, tmp_path / "artifacts")
     dashboard.save_note(study(), "ours, with a remark")
     document["notes"].append("new")
-    document["baseline"]["params"] += 1
+    document["original"]["params"] += 1
     dressed(url, document, designs, tmp_path / "artifacts")
     assert dashboard.get_note(optuna.Trial(study(), trial._trial_id)) == "mine"
     assert dashboard.get_note(study()) == "ours, with a remark"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import pytest
 
 from lrfdse.report.page.figures import funnel_figure, pareto_figure, score_figure, spectra_figure
@@ -22,7 +24,7 @@ def test_every_evaluated_design_is_a_point(document, read):
 
 
 def test_where_losses_are_not_measured_output_errors_are_drawn(unverified, read):
-    errors = {d["id"]: d["output_error"] for d in (unverified["baseline"], *every(unverified))}
+    errors = {d["id"]: d["output_error"] for d in (unverified["original"], *every(unverified))}
     drawn = [y for _, y in points(score_figure(read(unverified), "params"))]
     assert sorted(drawn) == sorted(100 * error for error in errors.values())
     figure = score_figure(read(unverified), "params")
@@ -48,12 +50,12 @@ def test_colours_of_the_pareto_figure_are_the_reported_scores(document, read):
     assert "dominated" not in traces
 
 
-def test_bars_are_the_bracket_and_the_standard_error(document, read):
+def test_bars_are_the_bracket_and_the_interval_of_the_loss(document, read):
     figure = score_figure(read(document), "latency_us")
     best = next(trace for trace in figure.data if trace.name == "recommended")
     assert best.error_x.array[0] == pytest.approx(1.0)
     assert best.error_x.arrayminus[0] == pytest.approx(1.0)
-    assert best.error_y.array[0] == pytest.approx(0.31)
+    assert best.error_y.array[0] == pytest.approx(100 * NormalDist(0, 0.0031).inv_cdf(0.975))
     by_size = score_figure(read(document), "params")
     assert next(trace for trace in by_size.data if trace.name == "recommended").error_x.array is None
 
@@ -62,7 +64,7 @@ def test_hover_shows_the_plan_and_the_costs(document, read):
     trace = next(t for t in pareto_figure(read(document)).data if t.name == "recommended" and t.hovertext)
     assert "fc1 = tt:m=8x2,n=4x4,r=3<br>fc2 = svd:r=2" in trace.hovertext[0]
     assert "5.00 µs [4.00..6.00] modelled (4.0×)" in trace.hovertext[0]
-    assert "−0.50 ± 0.31 points" in trace.hovertext[0]
+    assert "−0.50 ± 0.61 points (95 %)" in trace.hovertext[0]
 
 
 def test_designs_that_nobody_wants_do_not_squeeze_the_rest(document, read):

@@ -123,9 +123,9 @@ def test_the_tables_say_everything_without_javascript(document, read):
     for layer in document["layers"]:
         assert f"{layer['spectra']['whitened']['effective_rank']:.0f}" in words
     for expected in (
-        "Design aaaaaaaa is recommended: 2.2 times fewer parameters and 4.0 times lower modelled latency",
-        "it lost 0.50 points (standard error 0.31)",
-        "at most 1 point of accuracy and at most 5,000 parameters",
+        "Recommended: aaaaaaaa, 2.2x fewer parameters and 4.0x lower modelled latency",
+        "it lost 0.50 points (± 0.61, 95 %)",
+        "at most 1 point of accuracy on the evaluation data and at most 5,000 parameters",
         "lrf_fc1",
         "conv/<1>",
         "1.00e10",
@@ -181,12 +181,12 @@ def test_what_was_accepted_unverified_is_said(unverified, read):
     unverified["recommended"] = "aaaaaaaa"
     unverified["settings"]["accept_unverified"] = True
     words = Page(report_html(read(unverified))).words
-    assert "Design aaaaaaaa is recommended" in words and "Nobody verified it" in words
+    assert "Recommended: aaaaaaaa" in words and "Nobody verified it" in words
     assert "97.00" not in words and "Output error" in words
 
 
 def test_output_errors_that_are_not_known_are_said(unverified, read):
-    for design in (unverified["baseline"], *unverified["designs"], *unverified["dominated"]):
+    for design in (unverified["original"], *unverified["designs"], *unverified["dominated"]):
         design["output_error"] = None
     words = Page(report_html(read(unverified))).words
     assert "unknown" in words and "97.00" not in words
@@ -291,7 +291,7 @@ def test_the_short_report_fetches_nothing_and_runs_nothing(document, read, tmp_p
 def test_the_short_report_says_what_the_page_does(document, unverified, read, tmp_path):
     whole = read(document)
     words = Page(brief_html(whole, tmp_path)).words
-    assert "Design aaaaaaaa is recommended" in words
+    assert "Recommended: aaaaaaaa" in words
     assert "latency (µs), modelled" in words
     assert str(tmp_path / "report.html") in words
     for note in whole.notes:

@@ -41,7 +41,7 @@ def test_report_makes_the_same_page_again(explored):
 def test_listed_and_dominated_are_every_evaluated_design(document):
     ids = [design["id"] for part in ("designs", "dominated") for design in document[part]]
     assert len(ids) == len(set(ids))
-    assert len({*ids, document["baseline"]["id"]}) == document["evaluated"]
+    assert len({*ids, document["original"]["id"]}) == document["evaluated"]
     assert not any(design["on_front"] for design in document["dominated"])
 
 

@@ -28,7 +28,7 @@ def test_a_frame_has_every_design_with_the_numbers_of_the_csv(document, read):
     assert frame.loc["aaaaaaaa", "plan.fc1"] == "tt:m=8x2,n=4x4,r=3"
     written = pandas.read_csv(io.StringIO(front_csv(whole)), index_col="id")
     same = [name for name in written if name in frame]
-    assert len(same) == len(design_row(whole.baseline, whole)) - 1
+    assert len(same) == len(design_row(whole.original, whole)) - 1
     pandas.testing.assert_frame_equal(frame.loc[written.index, same], written[same], check_dtype=False)
 
 

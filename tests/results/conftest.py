@@ -51,7 +51,7 @@ def design(identity, params, us, score, **more):
 def small():
     """Return a document of these designs, the first the original."""
 
-    def build(*designs, recommended=None, plain=None, max_drop=0.01):
+    def build(*designs, recommended=None, svd_at_equal_size=None, max_drop=0.01):
         return Document(
             model=ModelFile(name="net"),
             target=TargetFacts(name="riscv64"),
@@ -59,8 +59,8 @@ def small():
             metric="accuracy",
             settings=Asked(limits=Limits(max_drop=max_drop)),
             recommended=recommended,
-            svd_at_equal_size=plain,
-            baseline=designs[0],
+            svd_at_equal_size=svd_at_equal_size,
+            original=designs[0],
             designs=designs[1:],
         )
 

@@ -33,9 +33,9 @@ def test_files_of_version_1_say_the_same_as_before(old):
             entry[f"latency_{end}us"] for end in ("", "low_", "high_")
         ]
         assert {name: choice.factorization for name, choice in design.plan.items()} == entry["plan"]
-        assert design.chosen_score == (entry["fidelity"] if raw["metric"] == "fidelity" else entry["eval_accuracy"])
+        assert design.eval_value == (entry["fidelity"] if raw["metric"] == "fidelity" else entry["eval_accuracy"])
         assert (None if design.test_score is None else design.test_score.value) == entry["accuracy"]
-        assert design.loss_error == entry.get(
+        assert (design.test_score or design.eval_score).loss_standard_error == entry.get(
             "loss_standard_error" if entry["accuracy"] is None else "accuracy_loss_standard_error"
         )
         assert design.weight_bytes == 4 * entry["params"]
@@ -77,7 +77,7 @@ def test_what_the_first_files_did_not_know_is_null(of_board):
     found = document_of_plain(of_board)
     assert (found.evaluated, found.command, found.kernels, found.dominated) == (None, None, (), ())
     assert found.title == "chain"
-    assert found.baseline.board is None and found.baseline.reported_interval is None
+    assert found.original.board is None and found.original.reported_interval is None
     assert found.layers[0].spectra.weight is None and found.layers[0].options[0].loss is None
 
 
@@ -122,7 +122,6 @@ drop = object()
     [
         (["designs", 0, "params"], "many", "designs[0].params must be a whole number, but is 'many'"),
         (["designs", 0, "params"], 1.5, "designs[0].params must be a whole number, but is 1.5"),
-        (["baseline", "flops"], 10**400, "baseline.flops must be a whole number, but is 1000"),
         (["dominated", 1, "on_front"], 1, "dominated[1].on_front must be true or false, but is 1"),
         (["designs", 0, "cache_regime"], "hot", "designs[0].cache_regime must be one of 'warm', 'cold', but is 'hot'"),
         (["layers", 1, "funnel", "stages", 0, "designs"], None, "layers[1].funnel.stages[0].designs must be a whole"),
@@ -132,7 +131,7 @@ drop = object()
         (["designs"], {}, "designs must be a list, but is {}"),
         (["untouched"], drop, "untouched is missing"),
         (["recommended"], "nobody", "recommended must be the id of one of its designs, but is 'nobody'"),
-        (["baseline", "plan", "fc2"], drop, "baseline.plan has no choice for layer 'fc2'"),
+        (["designs", 0, "plan", "fc2"], drop, "designs[0].plan has no choice for layer 'fc2'"),
         (["schema_version"], 0, "schema_version 0 is none that lrfdse ever wrote"),
         (["schema_version"], -1, "schema_version -1 is none that lrfdse ever wrote"),
     ],
@@ -145,6 +144,13 @@ def test_what_is_wrong_is_said_with_file_and_key(path, value, said, either):
     assert text.startswith(f"out/front.json: {said}")
     assert text.endswith("; explore again")
     assert "\n" not in text
+
+
+def test_what_is_wrong_with_the_original_is_said_by_the_key_of_the_file_s_version(either):
+    key = {1: "baseline", 2: "original"}[either["schema_version"]]
+    put([key, "flops"], 10**400)(either)
+    with pytest.raises(InputError, match=rf"^front\.json: {key}\.flops must be a whole number, but is 1000"):
+        document_of_plain(either)
 
 
 @pytest.mark.parametrize("version", ["1", 1.0, True, None, [1]])
@@ -176,7 +182,7 @@ CUT = {
     "recommended": "x",
     "designs": [],
     "schema_version": 2,
-    "baseline": {
+    "original": {
         "id": "x",
         "params": 1,
         "weight_bytes": 4,

@@ -10,7 +10,7 @@ def designs(make):
     return {
         "original": make("original", 1000, 100.0, 0.90, origin="dense"),
         "best": make("best", 300, 30.0, 0.895),
-        "plain": make("plain", 290, 35.0, 0.88, on_front=False),
+        "svd": make("svd", 290, 35.0, 0.88, on_front=False),
         "near": make("near", 250, 40.0, 0.85, origin="uniform-svd", on_front=False),
         "far": make("far", 100, 20.0, 0.85, origin="uniform-svd", on_front=False),
         "large": make("large", 400, 50.0, 0.89, origin="uniform-svd", on_front=False),
@@ -21,12 +21,12 @@ def designs(make):
 
 
 def test_every_design_has_the_first_role_that_holds(designs, small):
-    found = small(*designs.values(), recommended="best", plain="plain")
+    found = small(*designs.values(), recommended="best", svd_at_equal_size="svd")
     roles = {name: role_of(design, found) for name, design in designs.items()}
     assert roles == {
         "original": "original",
         "best": "recommended",
-        "plain": "SVD at equal size",
+        "svd": "SVD at equal size",
         "near": "uniform SVD",
         "far": "uniform SVD",
         "large": "uniform SVD",
@@ -34,13 +34,13 @@ def test_every_design_has_the_first_role_that_holds(designs, small):
         "edge": "front",
         "beaten": "dominated",
     }
-    alone = small(*designs.values(), recommended="original", plain="original")
+    alone = small(*designs.values(), recommended="original", svd_at_equal_size="original")
     assert role_of(designs["original"], alone) == "recommended"
 
 
 def test_the_short_table_has_the_front_within_reason_and_what_to_compare_with(designs, small):
-    found = small(*designs.values(), recommended="best", plain="plain")
-    assert [design.id for design in shown(found)] == ["original", "near", "plain", "best", "edge"]
+    found = small(*designs.values(), recommended="best", svd_at_equal_size="svd")
+    assert [design.id for design in shown(found)] == ["original", "near", "svd", "best", "edge"]
     assert hidden(found) == 1
 
 

@@ -29,6 +29,6 @@ def test_old_files_are_of_it_once_they_are_read(old):
 
 def test_every_key_of_a_design_is_described_where_its_name_does_not_say_it_all():
     properties = document_schema()["$defs"]["DesignFacts"]["properties"]
-    assert properties["weight_bytes"] == {"description": "What they take in flash.", "type": "integer"}
+    assert properties["weight_bytes"] == {"description": "Bytes that the weights take in flash.", "type": "integer"}
     assert {key for key, value in properties.items() if "description" not in value} == {"whole_model"}
     assert document_schema()["properties"]["schema_version"]["const"] == 2

@@ -103,8 +103,8 @@ class Fits:
         if factorization.is_dense:
             return self.fitter(layer).fit(factorization)
         key = self._key(layer, factorization)
-        if (stored := self._cache.get_arrays("fits", key)) is not None:
-            return unpacked(factorization, stored)
+        if (known := self._cache.get_arrays("fits", key, lambda stored: unpacked(factorization, stored))) is not None:
+            return known
         factors = self.fitter(layer).fit(factorization)
         arrays = packed(factors)
         if factorization.params <= _STORED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,11 +39,10 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Store) ->
         lanes=target.lanes,
         space=_designs_of(space),
     )
-    if (known := cache.get("counts", key)) is None:
+    if (funnel := cache.get("counts", key, _funnel)) is None:
         funnel = count_designs(layer.outputs, layer.inputs, space, target.lanes)
-        known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap}
-        cache.put("counts", key, known)
-    return _funnel(known)
+        cache.put("counts", key, {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap})
+    return funnel
 
 
 def ignored(work: float) -> None:
@@ -64,7 +64,8 @@ def prepare_spectra(
 
     Nothing is done where the front itself is known.
     """
-    if cache.get("fronts", _front_key(layer, fits, space, target)) is None:
+    read = partial(_front, layer=layer, lanes=target.lanes)
+    if cache.get("fronts", _front_key(layer, fits, space, target), read) is None:
         for sizes in _sizes(layer, space):
             _tails(layer, fits, sizes, space, cache, tell)
 
@@ -87,7 +88,8 @@ def surrogate_front(
 
     counted = funnel_of(layer, space, target, cache)
     key = _front_key(layer, fits, space, target)
-    if (known := cache.get("fronts", key)) is None:
+    read = partial(_front, layer=layer, lanes=target.lanes)
+    if (known := cache.get("fronts", key, read)) is None:
         own, *padded = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
         candidates, funnel = front(
             layer.outputs,
@@ -101,13 +103,10 @@ def surrogate_front(
             tell=tell,
         )
         designs = [[str(c.factorization), c.error_bound] for c in candidates]
-        known = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap, "designs": designs}
-        cache.put("fronts", key, known)
-    found = []
-    for text, bound in known["designs"]:
-        factorization = Factorization.parse(text, layer.outputs, layer.inputs)
-        found.append(Candidate(factorization, Cost.of(factorization, layer.rows, target.lanes), bound))
-    return found, _funnel(known)
+        stored = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap, "designs": designs}
+        cache.put("fronts", key, stored)
+        known = read(stored)
+    return known
 
 
 def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> str:
@@ -156,14 +155,18 @@ def _tails(
         bonds=sorted(wanted.items()),
         data=fits.data_key(layer) if whitened else (),
     )
-    stored = cache.get_arrays("spectra", key)
-    if stored is None:
+
+    def read(stored: Mapping[str, Array]) -> dict[tuple[int, int], Array]:
+        found = {bond: stored[f"{bond[0]}x{bond[1]}"] for bond in wanted}
+        if wrong := [bond for bond, limit in wanted.items() if found[bond].shape != (limit + 1,)]:
+            raise ValueError(f"no spectrum of bond {wrong[0]}")
+        return found
+
+    if (found := cache.get_arrays("spectra", key, read)) is None:
         fitter = fits.fitter(layer)
-        made = _energy(fitter.weight, fitter.moments if whitened else None, sizes, wanted, tell)
-        stored = {f"{a}x{b}": values for (a, b), values in made.items()}
-        cache.put_arrays("spectra", key, stored)
-    bonded = ((name.split("x"), values) for name, values in stored.items())
-    return {(int(a), int(b)): _rounded(values) for (a, b), values in bonded}
+        found = _energy(fitter.weight, fitter.moments if whitened else None, sizes, wanted, tell)
+        cache.put_arrays("spectra", key, {f"{a}x{b}": values for (a, b), values in found.items()})
+    return {bond: _rounded(values) for bond, values in found.items()}
 
 
 def _is_whitened(layer: Layer, fits: Fits, space: SearchSpace) -> bool:
@@ -192,6 +195,15 @@ def _energy(
 
 def _rounded(energy: Array) -> Array:
     return np.round(energy, _DIGITS)
+
+
+def _front(known: Any, layer: Layer, lanes: int) -> tuple[list[Candidate], Funnel]:
+    """Return a front and its funnel as the cache keeps them."""
+    found = []
+    for text, bound in known["designs"]:
+        shape = Factorization.parse(text, layer.outputs, layer.inputs)
+        found.append(Candidate(shape, Cost.of(shape, layer.rows, lanes), float(bound)))
+    return found, _funnel(known)
 
 
 def _funnel(known: dict[str, Any]) -> Funnel:

@@ -12,11 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
 from lrfdse.errors import KernelError
-from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.kernel import KernelSpec, Schedule
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS, open_meter
 from lrfdse.targets import isa
@@ -79,7 +80,7 @@ def measure_kernels(
     """
     wanted = list(dict.fromkeys(specs))
     keys = _keys(wanted, request)
-    found = {spec: _from_json(known) for spec in wanted if (known := cache.get("kernels", keys[spec])) is not None}
+    found = {spec: known for spec in wanted if (known := cache.get("kernels", keys[spec], _stored)) is not None}
     tell(Event("kernels", "", len(found), len(wanted)))
     processes = 1 if request.meter.exclusive else request.workers
     while rest := [spec for spec in wanted if spec not in found]:
@@ -169,9 +170,13 @@ def _keys(specs: Iterable[KernelSpec], request: KernelRequest) -> dict[KernelSpe
     return {spec: result_key("kernels", spec=str(spec), **common) for spec in specs}
 
 
-def _from_json(known: dict[str, Any]) -> MeasuredKernel:
-    stored = known["measurement"]
+def _stored(known: Any) -> MeasuredKernel:
+    """Return a kernel as the cache keeps it."""
+    stored, schedule = known["measurement"], known["schedule"]
+    warm, cold = (from_plain(Latency, stored[regime]) for regime in ("warm", "cold"))
+    # Raises where it is none.
+    Schedule.parse(schedule)
     measurement = Measurement(
-        stored["meter"], Latency(**stored["warm"]), Latency(**stored["cold"]), stored["max_error"], stored["details"]
+        str(stored["meter"]), warm, cold, float(stored["max_error"]), dict(stored["details"].items())
     )
-    return MeasuredKernel(known["schedule"], measurement, "")
+    return MeasuredKernel(schedule, measurement, "")

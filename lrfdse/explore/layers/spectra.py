@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from lrfdse.ir.layer import Layer
 
 _POINTS = 100
+"""Singular values of a spectrum that are kept for plots: a third of them one by one from the largest on, the others
+evenly spaced in the logarithm of the rank. Chosen, not measured."""
 _FLOOR = 1e-6
-"""Of the largest singular value: smaller ones, from a Gram matrix in float64, are mostly rounding."""
+"""Singular values below this part of the largest one count as rounding: they come from a Gram matrix in float64."""
 
 
 def spectrum_of(layer: Layer, weight: Callable[[], Array], cache: Store) -> Spectrum:
@@ -52,12 +54,24 @@ def inputs_spectrum_of(layer: Layer, fits: Fits, cache: Store) -> Spectrum | Non
 
 
 def _cached(key: str, matrix: Callable[[], Array], cache: Store) -> Spectrum:
-    if (known := cache.get("spectrum", key)) is None:
+    if (found := cache.get("spectrum", key, _stored)) is None:
         found = spectrum(matrix())
-        known = [found.size, found.effective_rank, found.ranks, found.values, found.errors]
-        cache.put("spectrum", key, known)
-    size, effective_rank, *columns = known
-    return Spectrum(size, effective_rank, *(tuple(column) for column in columns))
+        cache.put("spectrum", key, [found.size, found.effective_rank, found.ranks, found.values, found.errors])
+    return found
+
+
+def _stored(known: Any) -> Spectrum:
+    """Return a spectrum as the cache keeps it."""
+    size, effective_rank, ranks, values, errors = known
+    if not len(ranks) == len(values) == len(errors):
+        raise ValueError("columns of different lengths")
+    return Spectrum(
+        int(size),
+        float(effective_rank),
+        tuple(int(rank) for rank in ranks),
+        tuple(float(value) for value in values),
+        tuple(float(error) for error in errors),
+    )
 
 
 def spectrum(matrix: Array) -> Spectrum:

@@ -7,11 +7,13 @@ of the model where that is known (`LayerResult.rank_errors`), else over the outp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
@@ -87,7 +89,7 @@ def proxy_errors(
         return {result.layer.name: {o.text: o.weight_error**2 for o in result.options} for result in layers}
     if kind == "output":
         return {result.layer.name: {o.text: o.error for o in result.options} for result in layers}
-    scores = _run("score", [{}, *_probed(layers, points)], evaluate, cache, key, Scores.facts, Scores.of)
+    scores = _run("score", [{}, *_probed(layers, points)], evaluate, cache, key, Scores.facts, _read_scores)
     if () not in scores:
         raise InputError("the original model cannot be evaluated")
 
@@ -119,7 +121,7 @@ def loss_errors(
     Losses rise by a power of the error that is not known and differs from layer to layer, so the curve is straight
     between points in the logarithms of both, and proportional to the error outside of them.
     """
-    losses = _run("loss", _probed(layers, points), measure, cache, key, float, float)
+    losses = _run("loss", _probed(layers, points), measure, cache, key, _written_loss, _read_loss)
     return _by_layer(layers, losses, _power)
 
 
@@ -142,16 +144,29 @@ def _run(
     keys = {name: result_key("sensitivity", of=of, by=key, plan=sorted(plan.items())) for name, plan in names.items()}
     found: dict[_Name, T] = {}
     for name, own in keys.items():
-        try:
-            found[name] = read(cache.get("sensitivity", own))
-        except (KeyError, TypeError, ValueError, IndexError):
-            continue
+        if (known := cache.get("sensitivity", own, read)) is not None:
+            found[name] = known
     if missing := [name for name in names if name not in found]:
         for name, each in zip(missing, run([names[name] for name in missing]), strict=True):
             if each is not None:
                 found[name] = each
                 cache.put("sensitivity", keys[name], write(each))
     return found
+
+
+def _read_scores(stored: Any) -> Scores:
+    return from_plain(Scores, stored)
+
+
+def _written_loss(loss: float) -> dict[str, float]:
+    return {"loss": loss}
+
+
+def _read_loss(stored: Any) -> float:
+    """Return a loss as the cache keeps it."""
+    if type(loss := stored["loss"]) not in (int, float) or not math.isfinite(loss):
+        raise ValueError(f"{loss!r} is no loss")
+    return float(loss)
 
 
 def _by_layer(

@@ -6,16 +6,17 @@ joins fetches them and refuses what has another hash. No path of the machine tha
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.codec import from_plain, to_plain
 from lrfdse.base.events import Event, Listener
-from lrfdse.base.files import write_atomically
+from lrfdse.base.files import folder_below, open_regular, read_regular, write_atomically
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import Files
 from lrfdse.explore.plans.trials import TrialRequest
@@ -64,13 +65,14 @@ def publish(study: Queue, folder: Path, request: TrialRequest, model: bytes, dat
     except OSError as error:
         raise InputError(f"--artifacts {folder}: cannot be made: {error.strerror or error}") from error
     store, known, notes = _store(folder), study.facts().get(SHARED) or {}, dict[str, Any]()
-    with tempfile.TemporaryDirectory(prefix="lrfdse-") as temporary:
-        for role, content in _parts(request, model, data).items():
+    parts = _parts(request, model, data)
+    with temporary_folder() as temporary:
+        for role, content in parts.items():
             sha256 = hashlib.sha256(content).hexdigest()
-            if known.get(role, {}).get("sha256") == sha256 and _holds(store, known[role]["artifact"], sha256):
+            if known.get(role, {}).get("sha256") == sha256 and _holds(folder, known[role], sha256):
                 notes[role] = known[role]
                 continue
-            path = Path(temporary) / _file(role)
+            path = temporary / _file(role)
             tell(Event("note", f"sharing {path.name} ({len(content):,} bytes)"))
             try:
                 path.write_bytes(content)
@@ -116,7 +118,10 @@ def _is_whole(notes: Any) -> bool:
     if not isinstance(notes, Mapping) or not {"job", "model"} <= set(notes) <= {"job", "model", *_ROLES}:
         return False
     return all(
-        isinstance(note, Mapping) and isinstance(note.get("artifact"), str) and _is_hash(note.get("sha256"))
+        isinstance(note, Mapping)
+        and isinstance(note.get("artifact"), str)
+        and _is_hash(note.get("sha256"))
+        and type(note.get("bytes")) is int
         for note in notes.values()
     )
 
@@ -128,10 +133,10 @@ def _is_hash(value: Any) -> bool:
 def _fetched(role: str, note: Mapping[str, Any], folder: Path, cache: Path) -> Path:
     """Return the path of a part in the cache, where every file is named by its hash and checked on each use."""
     sha256 = str(note["sha256"])
-    path = cache / "shared" / sha256 / _file(role)
-    if path.is_file() and _hash(path) == sha256:
+    path = folder_below(cache, "shared", sha256) / _file(role)
+    if _hash(path) == sha256:
         return path
-    content = _content(_store(folder), note["artifact"])
+    content = _content(folder, note)
     if content is None:
         raise InputError(
             f"--artifacts {folder}: holds no {_file(role)} of this study; name the folder that the exploration uses"
@@ -147,7 +152,7 @@ def _fetched(role: str, note: Mapping[str, Any], folder: Path, cache: Path) -> P
 def _request(path: Path) -> TrialRequest:
     try:
         return from_plain(TrialRequest, json.loads(path.read_bytes()), "job")
-    except (ValueError, InputError) as error:
+    except (ValueError, RecursionError, InputError) as error:
         raise InputError(f"{path}: not the job of a study ({error}); it was shared by another version") from error
 
 
@@ -157,21 +162,28 @@ def _store(folder: Path) -> FileSystemArtifactStore:
     return FileSystemArtifactStore(str(folder))
 
 
-def _content(store: FileSystemArtifactStore, artifact: str) -> bytes | None:
-    from optuna.artifacts.exceptions import ArtifactNotFound
-
+def _content(folder: Path, note: Mapping[str, Any]) -> bytes | None:
+    """Return what the store holds under the name in a study's note; of a file larger than the note says, nothing."""
+    artifact = str(note["artifact"])
+    if artifact in (".", "..") or Path(artifact).name != artifact:
+        return None
     try:
-        with store.open_reader(artifact) as reader:
-            return reader.read()
-    except (ArtifactNotFound, OSError, ValueError):
+        return read_regular(folder / artifact, int(note["bytes"]), links=False)
+    except OSError as error:
+        return b"" if error.errno == errno.EFBIG else None
+    except ValueError:
         return None
 
 
-def _holds(store: FileSystemArtifactStore, artifact: str, sha256: str) -> bool:
-    content = _content(store, artifact)
+def _holds(folder: Path, note: Mapping[str, Any], sha256: str) -> bool:
+    content = _content(folder, note)
     return content is not None and hashlib.sha256(content).hexdigest() == sha256
 
 
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the digest of a regular file; "" where there is none."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

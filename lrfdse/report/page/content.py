@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.numbers import count_text, points_text, times_text, us_text
+from lrfdse.report.numbers import change_text, count_text, counted, times_text, us_text
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.page.usage import usage_of
-from lrfdse.report.page.wording import board_text, latency_text, loss_text, regime_text, sentence_of, weakness
+from lrfdse.report.page.wording import (
+    board_text,
+    latency_sentences,
+    loss_sentences,
+    regime_text,
+    sentence_of,
+    weak_text,
+)
 from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
 
 _MARKS = dict(zip(ROLES, "★■◆▲●○", strict=True))
 _OPTIONS_SHOWN = 120
-"""Rows up to which the tables of options stand open."""
+"""Rows up to which the tables of options stand open. Chosen, not measured: about three screens."""
 
 
 def content_of(document: Document) -> dict[str, Any]:
@@ -35,19 +42,20 @@ def content_of(document: Document) -> dict[str, Any]:
         "clock": f"{document.target.clock_mhz:g}",
         "kind": document.meter.kind,
         "metric": shown_name(document),
-        "change": "points" if document.verified else "loss",
-        "judged_on": "the data that choose" if document.verified else "random inputs",
-        "has_test": document.baseline.test_score is not None,
+        "change": "points, ± 95 %" if document.verified else "loss",
+        "judged_on": "the evaluation data" if document.verified else "random inputs",
+        "has_test": document.original.test_score is not None,
         "sentence": sentence_of(document),
-        "loss": loss_text(document),
+        "loss": loss_sentences(document),
         "facts": _facts(document),
         "notes": document.notes,
         "use": usage_of(document),
         "listed": [row for row in rows if row["shown"]],
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
-        "dominated": [row for row in rows if row["role"] == "dominated"],
+        "dominated": (dominated := [row for row in rows if row["role"] == "dominated"]),
+        "dominated_text": counted(len(dominated), "dominated design"),
         "has_board": any(row["board"] is not None for row in rows),
-        "weakness": weakness(document),
+        "weak_text": weak_text(document, sum(not row["shown"] and row["role"] != "dominated" for row in rows)),
         "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
         "counts": _counts(document),
         "score_source": _score_source(document),
@@ -62,7 +70,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "options_open": sum(len(layer["options"]) for layer in layers) <= _OPTIONS_SHOWN,
         "untouched": document.untouched,
         "failures": [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures],
-        "latency_text": latency_text(document),
+        "latency_text": latency_sentences(document),
         "latency_facts": _latency_facts(document),
         "provenance": list(document.target.provenance.items()),
         "command": document.command,
@@ -79,24 +87,34 @@ def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _facts(document: Document) -> list[dict[str, Any]]:
     """Return the four numbers that a reader wants first."""
-    design, base = document.best, document.baseline
+    design, original = document.best, document.original
     if design is None:
         return []
     bracket = f"{us_text(design.charged.low_us)} to {us_text(design.charged.high_us)} µs"
-    score, before = design.reported_score, base.reported_score
+    score, before = design.reported_score, original.reported_score
     kind = document.meter.kind
     facts = [
-        ("Parameters", f"{design.params:,}", "", [_of(base.params, design.params, "fewer", f"{base.params:,}")]),
+        (
+            "Parameters",
+            f"{design.params:,}",
+            "",
+            [_of(original.params, design.params, "fewer", f"{original.params:,}")],
+        ),
         (
             f"Latency, {kind}",
             us_text(design.charged.us),
             "µs",
-            [_of(base.charged.us, design.charged.us, "lower", f"{us_text(base.charged.us)} µs"), f"bracket {bracket}"],
+            [
+                _of(original.charged.us, design.charged.us, "lower", f"{us_text(original.charged.us)} µs"),
+                f"bracket {bracket}",
+            ],
         ),
-        ("FLOPs", f"{design.flops:,}", "", [_of(base.flops, design.flops, "fewer", f"{base.flops:,}")]),
+        ("FLOPs", f"{design.flops:,}", "", [_of(original.flops, design.flops, "fewer", f"{original.flops:,}")]),
     ]
     if document.verified:
-        lines = [f"{_with_error(score - before, design.loss_error)} points from {before:.2%}", *_source_of(design)]
+        change = change_text(score - before, design.reported_margin)
+        sure = "" if design.reported_margin is None else " (95 %)"
+        lines = [f"{change} points{sure} from {before:.2%}", *_source_of(design)]
         facts.append((document.metric.capitalize(), f"{100 * score:.2f}", "%", lines))
     else:
         error = shown_value(design, document)
@@ -113,19 +131,19 @@ def _of(before: float, after: float, less: str, text: str) -> str:
 
 
 def _source_of(design: DesignFacts) -> list[str]:
-    lines = ["on the data that chose" if design.test_score is None else "on test data, which chose nothing"]
+    lines = ["on evaluation data, which chose it" if design.test_score is None else "on test data, which chose nothing"]
     if (bounds := design.reported_interval) is not None:
         lines.append(f"95 % interval {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %")
     return lines
 
 
 def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
-    base, role = document.baseline, role_of(design, document)
-    original = design.id == base.id
-    error, change = design.loss_error, design.chosen_score - base.chosen_score
-    points = "" if original else _with_error(design.reported_score - base.reported_score, error)
+    original, role = document.original, role_of(design, document)
+    is_original = design.id == original.id
+    change = design.eval_value - original.eval_value
+    points = "" if is_original else change_text(design.reported_score - original.reported_score, design.reported_margin)
     if not document.verified:
-        points = "" if original else "not measured"
+        points = "" if is_original else "not measured"
     value = shown_value(design, document)
     return {
         "id": design.id,
@@ -133,43 +151,39 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
         "shown": role in ROLES[:3] or (role != "dominated" and is_worth_showing(design, document)),
         "mark": _MARKS[role],
         "params": design.params,
-        "params_ratio": base.params / design.params,
-        "params_times": times_text(base.params, design.params).replace("x", "×"),
+        "params_ratio": original.params / design.params,
+        "params_times": times_text(original.params, design.params).replace("x", "×"),
         "flops": design.flops,
         "latency": design.charged.us,
         "us": us_text(design.charged.us),
         "low": us_text(design.charged.low_us),
         "high": us_text(design.charged.high_us),
-        "latency_ratio": base.charged.us / design.charged.us,
-        "latency_times": times_text(base.charged.us, design.charged.us).replace("x", "×"),
-        "board": _board(design, base),
+        "latency_ratio": original.charged.us / design.charged.us,
+        "latency_times": times_text(original.charged.us, design.charged.us).replace("x", "×"),
+        "board": _board(design, original),
         "score": -1 if value is None else value,
         "score_text": "unknown" if value is None else f"{100 * value:.2f}",
-        "change": design.reported_score - base.reported_score if document.verified else 0,
+        "change": design.reported_score - original.reported_score if document.verified else 0,
         "points": points,
-        "chosen_change": change,
-        "chosen_points": "" if original else _with_error(change, design.chosen_error),
+        "eval_change": change,
+        "eval_points": "" if is_original else change_text(change, design.eval_margin),
         "plan": [(name, str(choice)) for name, choice in design.changed().items()],
     }
 
 
-def _board(design: DesignFacts, base: DesignFacts) -> dict[str, Any] | None:
+def _board(design: DesignFacts, original: DesignFacts) -> dict[str, Any] | None:
     """Return what a board took for all layers, or None where it was not asked."""
     if (found := design.board_latency) is None:
         return None
-    original = base.board_latency
-    ratio = None if original is None else original.us / found.us
-    times = "" if original is None else times_text(original.us, found.us).replace("x", "×")
+    before = original.board_latency
+    ratio = None if before is None else before.us / found.us
+    times = "" if before is None else times_text(before.us, found.us).replace("x", "×")
     text, spread = us_text(found.us), f"{us_text(found.low_us)}..{us_text(found.high_us)}"
     return {"us": found.us, "text": text, "spread": spread, "ratio": ratio, "times": times}
 
 
-def _with_error(change: float, error: float | None) -> str:
-    return points_text(change) + ("" if error is None else f" ± {100 * error:.2f}")
-
-
 def _tested(document: Document) -> bool:
-    return document.baseline.test_score is not None
+    return document.original.test_score is not None
 
 
 def _counts(document: Document) -> str:
@@ -177,28 +191,33 @@ def _counts(document: Document) -> str:
     front = sum(bool(design.on_front) for design in every)
     evaluated = len(every) if document.evaluated is None else document.evaluated
     data, third = ("the data", "score") if document.verified else ("random inputs", "output error")
-    return f"{evaluated} designs were run on {data}; {front} are on the front of parameters, latency and {third}."
+    were, are = "was" if evaluated == 1 else "were", "is" if front == 1 else "are"
+    return (
+        f"{counted(evaluated, 'design')} {were} run on {data}; {front:,} {are} on the front of parameters, latency and "
+        f"{third}."
+    )
 
 
 def _score_source(document: Document) -> str:
     if not document.verified:
         return "Losses are not measured. The output error is relative to what the original gives for the same inputs."
     metric = document.metric
-    errors = "Differences from the original are in points, ± one standard error."
+    errors = "Differences from the original are in points, ± half their 95 % interval."
     if _tested(document):
         return f"The {metric} is of the test data, which chose nothing. {errors}"
-    return f"The {metric} is of the data that choose. {errors}"
+    return f"The {metric} is of the evaluation data, which chose. {errors}"
 
 
 def _score_bars(document: Document) -> str:
     if not document.verified:
         return "On random inputs."
-    text = "On test data." if _tested(document) else "On the data that choose."
-    if any(design.loss_error is not None for design in document.every_design()):
-        text += " Vertical bars are one standard error of the loss."
+    text = "On test data." if _tested(document) else "On evaluation data."
+    if any(design.reported_margin is not None for design in document.every_design()):
+        text += " Vertical bars are the 95 % interval of the loss."
     if (least := least_drawn(document)) is not None:
         below = sum(design.reported_score < least for design in document.every_design())
-        text += f" {below} designs below {least:.0%} are out of view: double-click, or see the tables."
+        are = "is" if below == 1 else "are"
+        text += f" {counted(below, 'design')} below {least:.0%} {are} out of view: double-click, or see the tables."
     return text
 
 

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.numbers import count_text, points_text, times_text, us_text
+from lrfdse.report.numbers import change_text, count_text, counted, times_text, us_text
 from lrfdse.results.roles import ROLES, drawn_range, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -41,19 +41,22 @@ COLOURS = {
 }
 """Okabe and Ito's palette, which people with any colour vision can tell apart."""
 _SIZES = {"recommended": 17, "original": 11, "SVD at equal size": 11, "uniform SVD": 10, "front": 9, "dominated": 7}
+"""Diameters of markers in pixels, by what a design is to the reader: the larger, the more it matters. Chosen by eye."""
 
 _SCALE = ((0.0, "#ffe58a"), (0.35, "#7fcdbb"), (0.7, "#2a8cbe"), (1.0, "#1f4e9a"))
-"""From pale yellow to dark blue: its lightness alone tells the order."""
+"""Colour scale of scores, from pale yellow to dark blue: its lightness alone tells the order."""
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _GRID = "rgba(128,136,146,0.22)"
 _LINE = "rgba(128,136,146,0.8)"
 MOST_LAYERS = 8
-"""Layers that one figure can tell apart."""
+"""Layers that one figure can tell apart: as many as it has colours and markers."""
 _MOST_PLAN_LINES = 10
+"""Layers that a hover text names. Chosen, not measured: more would cover the plot."""
 _WIDEST = 52
+"""Characters of a layer's name in hover texts. Chosen, not measured."""
 _LEGEND = 46
-"""Characters of a layer's name in hover texts, and in legends."""
+"""Characters of a layer's name in legends. Chosen, not measured."""
 _LINES = ("solid", "dot")
 _MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "hexagon")
 
@@ -226,33 +229,34 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
 
 def hover_text(design: DesignFacts, document: Document) -> str:
     """Return what the pointer shows on a design: costs against the original, score, plan."""
-    base, score = document.baseline, _score_name(document)
+    original, score = document.original, _score_name(document)
     bracket = f"[{us_text(design.charged.low_us)}..{us_text(design.charged.high_us)}]"
     lines = [
         f"<b>{html.escape(design.id)}</b> {role_of(design, document)}",
-        f"parameters {design.params:,} {_against(base.params, design.params)}",
+        f"parameters {design.params:,} {_against(original.params, design.params)}",
         f"latency {us_text(design.charged.us)} µs {bracket} {document.meter.kind} "
-        f"{_against(base.charged.us, design.charged.us)}",
+        f"{_against(original.charged.us, design.charged.us)}",
     ]
-    value, error = shown_value(design, document), design.loss_error
+    value = shown_value(design, document)
     if not document.verified:
         lines.append(f"{score} {'unknown' if value is None else f'{value:.2%}'}, loss not measured")
     else:
         lines.append(f"{score} {value:.2%} {_interval(design)}")
-    if design.id != base.id and document.verified:
-        change = points_text(design.reported_score - base.reported_score)
-        lines.append(f"{change}{'' if error is None else f' ± {100 * error:.2f}'} points from the original")
+    if design.id != original.id and document.verified:
+        change = _change(design.reported_score - original.reported_score, design.reported_margin)
+        lines.append(f"{change} from the original")
     if design.test_score is not None:
-        change = points_text(design.chosen_score - base.chosen_score)
-        lines.append(
-            f"on the data that choose {design.chosen_score:.2%}, "
-            f"{change}{'' if design.chosen_error is None else f' ± {100 * design.chosen_error:.2f}'} points"
-        )
+        change = _change(design.eval_value - original.eval_value, design.eval_margin)
+        lines.append(f"on evaluation data {design.eval_value:.2%}, {change}")
     plan = [f"{_short(name)} = {html.escape(str(choice))}" for name, choice in design.changed().items()]
     lines += plan[:_MOST_PLAN_LINES]
     if len(plan) > _MOST_PLAN_LINES:
-        lines.append(f"and {len(plan) - _MOST_PLAN_LINES} more layers")
+        lines.append(f"and {counted(len(plan) - _MOST_PLAN_LINES, 'more layer')}")
     return "<br>".join(line.strip() for line in lines)
+
+
+def _change(change: float, margin: float | None) -> str:
+    return f"{change_text(change, margin)} points{'' if margin is None else ' (95 %)'}"
 
 
 def _interval(design: DesignFacts) -> str:
@@ -273,14 +277,14 @@ def _value(design: DesignFacts, key: str, document: Document) -> float | None:
 
 
 def _error(designs: Sequence[DesignFacts], key: str, document: Document) -> dict[str, Any] | None:
-    """Return the bracket of a latency, or one standard error of a score's loss against the original."""
+    """Return the bracket of a latency, or half the 95 % interval of a score's loss against the original."""
     look = {"thickness": 1, "width": 0, "color": _LINE}
     if key == "latency_us":
         above = [design.charged.high_us - design.charged.us for design in designs]
         below = [design.charged.us - design.charged.low_us for design in designs]
         return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
-    if key == "score" and document.verified and any(design.loss_error is not None for design in designs):
-        return {"type": "data", "array": [_percent(design.loss_error or 0.0) for design in designs], **look}
+    if key == "score" and document.verified and any(design.reported_margin is not None for design in designs):
+        return {"type": "data", "array": [_percent(design.reported_margin or 0.0) for design in designs], **look}
     return None
 
 

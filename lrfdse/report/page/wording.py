@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from lrfdse.board.result import board_line
-from lrfdse.report.numbers import us_text
+from lrfdse.report.numbers import counted, us_text
 from lrfdse.results.roles import WORST_SHOWN, hidden, worth_showing
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def limits_text(document: Document) -> str:
-    """Return the limits in words: a loss of at most 1 point, at most 60,000 parameters."""
+    """Return the limits in words: a loss of at most 1 point on the evaluation data and at most 60,000 parameters."""
     limits, parts = document.settings.limits, []
     if limits.max_drop is not None:
-        data = "" if document.verified else " on random inputs"
-        parts.append(f"a loss of at most {_points(limits.max_drop)} of {document.metric}{data}")
+        data = "the evaluation data" if document.verified else "random inputs"
+        parts.append(f"a loss of at most {_points(limits.max_drop)} of {document.metric} on {data}")
     if limits.max_params is not None:
         parts.append(f"at most {limits.max_params:,} parameters")
     if limits.max_latency_us is not None:
@@ -30,27 +30,34 @@ def limits_text(document: Document) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def sentence_of(document: Document) -> str:
+    """Return the result in a sentence: which design, what it gains and by which limits; or why there is none."""
+    design, original, limits = document.best, document.original, limits_text(document)
+    if document.is_refused:
+        return "No design is recommended, because nothing says what one loses: there was no evaluation data."
+    if design is None:
+        return f"No design satisfies the limits: {limits}."
+    if design.id == original.id:
+        return f"No compressed design satisfies the limits ({limits}): keep the original model."
+    return (
+        f"Recommended: {design.id}, {_ratio(original.params, design.params, 'fewer', 'more')} parameters and "
+        f"{_ratio(original.charged.us, design.charged.us, 'lower', 'higher')} {document.meter.kind} latency of the "
+        f"fully-connected layers, chosen for {limits}."
+        + ("" if document.verified else " Nobody verified it: random inputs chose it.")
+    )
+
+
 def recommendation(document: Document, folder: Path) -> str:
-    """Return the sentences that end a run: which design, why, and where it lies; or why there is none."""
-    design, base, metric = document.best, document.baseline, document.metric
+    """Return what ends a run: `sentence_of` the document, and where the design lies or what would give one."""
+    design, sentence = document.best, sentence_of(document)
     if document.is_refused:
         return (
-            "No design is recommended, because nothing says what one loses: give --eval DATA.npz (inputs with labels, "
-            "or real inputs alone), or --accept-unverified to have one chosen on random inputs."
+            f"{sentence} Give --eval DATA.npz (inputs with labels, or real inputs alone), or --accept-unverified to "
+            "have one chosen on random inputs."
         )
-    if design is None:
-        return "No design satisfies the limits."
-    limit = f"{100 * (document.settings.limits.max_drop or 0.0):g} point(s)"
-    data = "the data that choose" if document.verified else "random inputs, which nothing verifies"
-    if design.id == base.id:
-        where = "" if document.verified else f" on {data}"
-        return f"No compressed design loses at most {limit} of {metric}{where}: keep the original model."
-    return (
-        f"Recommended: {design.id}, {base.params / design.params:.1f}x fewer parameters and "
-        f"{base.charged.us / design.charged.us:.1f}x lower {document.meter.kind} latency of the fully-connected "
-        f"layers, chosen for a loss of at most {limit} of {metric} on {data}.\n"
-        f"{folder / 'designs' / design.id / 'model.onnx'}"
-    )
+    if design is None or design.id == document.original.id:
+        return sentence
+    return f"{sentence}\n{folder / 'designs' / design.id / 'model.onnx'}"
 
 
 def way_on(document: Document, folder: Path) -> str:
@@ -60,64 +67,57 @@ def way_on(document: Document, folder: Path) -> str:
     if not kept:
         return f"No files of designs were kept (--keep 0): {export}."
     return (
-        f"To go on: try the {len(kept)} designs of the trade-off in {folder}/designs ({', '.join(kept)}), or run the "
-        f"same command with --eval: what was compiled is used again; {export}."
+        f"To go on: try the {counted(len(kept), 'design')} of the trade-off in {folder}/designs ({', '.join(kept)}), "
+        f"or run the same command with --eval: what was compiled is used again; {export}."
     )
 
 
-def weakness(document: Document) -> str:
-    """Return what the designs have in common that are left to the files."""
+def weak_text(document: Document, count: int, of: str = "") -> str:
+    """Return what is said of that many designs that are left to the files: how they fall short.
+
+    Parameters
+    ----------
+    document
+        The document of an exploration.
+    count
+        How many designs these are.
+    of
+        Where they are from, to stand behind the count, such as " of the front".
+    """
     if document.verified:
-        return f"lose over {100 * worth_showing(document):g} points"
-    return f"have an output error over {WORST_SHOWN:.0%}"
+        why = f"lose{'s' if count == 1 else ''} over {100 * worth_showing(document):g} points"
+    else:
+        why = f"{'has' if count == 1 else 'have'} an output error over {WORST_SHOWN:.0%}"
+    return f"{counted(count, 'more design')}{of} {why}"
 
 
 def hidden_text(document: Document) -> str:
-    """Return what is said of the designs that the table leaves out; empty where there are none."""
-    count = hidden(document)
-    return f"{count} more designs of the front {weakness(document)}; front.csv has them all" if count else ""
+    """Return what is said of the designs of the front that the table leaves out; empty where there are none."""
+    if not (count := hidden(document)):
+        return ""
+    return f"{weak_text(document, count, ' of the front')}; front.csv has {'it' if count == 1 else 'them all'}"
 
 
-def sentence_of(document: Document) -> str:
-    """Return the result in a sentence: which design, and what it gains."""
-    design, base = document.best, document.baseline
-    if document.is_refused:
-        return "No design is recommended, because nothing says what one loses: there was no evaluation data."
-    if design is None:
-        return f"No design satisfies the limits: {limits_text(document)}."
-    if design.id == base.id:
-        return f"No compressed design satisfies the limits ({limits_text(document)}): keep the original model."
-    return (
-        f"Design {design.id} is recommended: {_ratio(base.params, design.params, 'fewer', 'more')} parameters "
-        f"and {_ratio(base.charged.us, design.charged.us, 'lower', 'higher')} {document.meter.kind} "
-        "latency of the fully-connected layers than the original."
-        + ("" if document.verified else " Nobody verified it: it was chosen on random inputs.")
-    )
-
-
-def loss_text(document: Document) -> str:
+def loss_sentences(document: Document) -> str:
     """Return what the recommended design lost, on which data, and how sure that is; empty where there is none."""
-    design, base, metric = document.best, document.baseline, document.metric
+    design, original, metric = document.best, document.original, document.metric
     if not document.verified:
         return (
             "Losses are not measured: the output errors are those on random inputs, and real ones may tell otherwise."
         )
-    if design is None or design.id == base.id:
+    if design is None or design.id == original.id:
         return ""
-    chosen = (
-        f"it {_change(base.chosen_score - design.chosen_score)}{_within(design.chosen_error)}; "
-        f"the limit was {limits_text(document)}."
-    )
+    change = _change(original.eval_value - design.eval_value, design.eval_margin)
     if design.test_score is None:
-        return f"On the data that chose it, its {metric} is {design.chosen_score:.2%}: {chosen}"
-    change = _change(base.reported_score - design.reported_score)
+        return f"On the evaluation data, which chose it, its {metric} is {design.eval_value:.2%}: it {change}."
+    tested = _change(original.reported_score - design.reported_score, design.reported_margin)
     return (
         f"On test data, which chose nothing, its {metric} is {design.reported_score:.2%} against "
-        f"{base.reported_score:.2%}: it {change}{_within(design.loss_error)}. On the data that chose it, {chosen}"
+        f"{original.reported_score:.2%}: it {tested}. On the evaluation data, which chose it, it {change}."
     )
 
 
-def latency_text(document: Document) -> str:
+def latency_sentences(document: Document) -> str:
     """Return how the latencies were obtained."""
     meter = document.meter
     said = "modelled, none is measured" if meter.kind == "modelled" else "measured"
@@ -147,18 +147,15 @@ def regime_text(document: Document) -> str:
     cache = "last-level cache" if kib is None else f"{kib:,} KiB last-level cache"
     return (
         f"designs whose weights fit the {cache} are charged warm, from the cache; others cold, from DRAM; "
-        f"the original is {document.baseline.cache_regime}"
+        f"the original is {document.original.cache_regime}"
     )
 
 
-def _change(lost: float) -> str:
+def _change(lost: float, margin: float | None) -> str:
+    within = "" if margin is None else f" (± {100 * margin:.2f}, 95 %)"
     if abs(lost) < 5e-5:
-        return "lost nothing"
-    return f"lost {100 * lost:.2f} points" if lost > 0 else f"gained {-100 * lost:.2f} points"
-
-
-def _within(error: float | None) -> str:
-    return "" if error is None else f" (standard error {100 * error:.2f})"
+        return f"lost nothing{within}"
+    return (f"lost {100 * lost:.2f} points" if lost > 0 else f"gained {-100 * lost:.2f} points") + within
 
 
 def _points(fraction: float) -> str:
@@ -169,8 +166,6 @@ def _ratio(before: float, after: float, less: str, more: str) -> str:
     """Return a ratio in words.
 
     >>> _ratio(300, 100, "fewer", "more"), _ratio(100, 200, "fewer", "more")
-    ('3.0 times fewer', '2.0 times more')
+    ('3.0x fewer', '2.0x more')
     """
-    if after <= before:
-        return f"{before / after:.1f} times {less}"
-    return f"{after / before:.1f} times {more}"
+    return f"{before / after:.1f}x {less}" if after <= before else f"{after / before:.1f}x {more}"

@@ -15,6 +15,7 @@ from lrfdse.search.study.urls import (
     FORMS,
     driver_package,
     is_journal,
+    lacks_slashes,
     reason_without_secrets,
     scheme_of,
     sqlite_url,
@@ -73,6 +74,8 @@ def open_storage(url: str, grace: float = 60.0, connect: float = CONNECT) -> Bas
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = with_driver(url)
     scheme = scheme_of(url)
+    if not scheme and lacks_slashes(url):
+        raise InputError(f"--study {without_credentials(url)}: not a storage ({FORMS})")
     if scheme == "grpc":
         return _open_proxy(url, connect)
     if not scheme and is_journal(url):
@@ -187,9 +190,9 @@ def _open_journal(path: str) -> BaseStorage:
         _drop_cut_line(Path(path))
         return JournalStorage(JournalFileBackend(path))
     except OSError as error:
-        raise InputError(f"--study {path}: cannot be used: {error.strerror or error}") from None
+        raise InputError(f"--study {without_credentials(path)}: cannot be used: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-        raise InputError(f"--study {path}: not a journal of Optuna, or damaged: {error}") from None
+        raise InputError(f"--study {without_credentials(path)}: not a journal of Optuna, or damaged: {error}") from None
 
 
 def _drop_cut_line(path: Path) -> None:

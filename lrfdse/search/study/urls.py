@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from lrfdse.errors import InputError
@@ -40,6 +41,15 @@ def scheme_of(url: str) -> str:
     """
     found = re.match(r"([A-Za-z][\w+.-]*)://", url)
     return found[1].lower() if found else ""
+
+
+def lacks_slashes(text: str) -> bool:
+    """Return whether a text is a URL of a database, but for its slashes; it is no path that somebody means.
+
+    >>> lacks_slashes("postgresql:/me:secret@db.lan/studies.db"), lacks_slashes("results/study.db")
+    (True, False)
+    """
+    return re.match(r"(?:postgres|mysql|mariadb|sqlite|grpc)[\w+]*:", text, re.IGNORECASE) is not None
 
 
 def with_driver(url: str) -> str:
@@ -83,13 +93,13 @@ def is_journal(path: str) -> bool:
         return False
     if content:
         if not _is_entry(content) and suffix not in _DATABASES:
-            raise InputError(f"--study {path}: neither a journal of Optuna nor a SQLite file")
+            raise InputError(f"--study {without_credentials(path)}: neither a journal of Optuna nor a SQLite file")
         return suffix not in _DATABASES or _is_entry(content)
     if suffix in _JOURNALS:
         return True
     if suffix in _DATABASES:
         return False
-    raise InputError(f"--study {path}: not a storage ({FORMS})")
+    raise InputError(f"--study {without_credentials(path)}: not a storage ({FORMS})")
 
 
 def _is_entry(line: bytes) -> bool:
@@ -100,17 +110,72 @@ def _is_entry(line: bytes) -> bool:
 
 
 def without_credentials(url: str) -> str:
-    """Return the URL without user, password and query.
+    """Return what a user wrote for a storage without user, password and query, however it is misspelt.
 
     >>> without_credentials("postgresql://me:secret@db.lan:5432/studies?sslpassword=x")
     'postgresql://db.lan:5432/studies'
+    >>> without_credentials("postgresql:/me:secret@db.lan/studies"), without_credentials("me:secret@db.lan/studies")
+    ('postgresql:/db.lan/studies', 'db.lan/studies')
+    >>> without_credentials("postgresql://db.lan/studies?password=a@b"), without_credentials("results/me@lab.journal")
+    ('postgresql://...', 'results/me@lab.journal')
     """
-    scheme, colon, rest = url.partition("://")
-    if not colon:
-        return url
-    if not scheme.startswith("sqlite"):
-        rest = rest.rpartition("@")[2]
-    return f"{scheme}://{rest.partition('?')[0]}"
+    parts = _split(url)
+    return _ASSIGNED.sub(r"\1=...", parts.scheme + ("..." if parts.unclear else parts.place))
+
+
+def masked(url: str) -> str:
+    """Return what a user wrote for a storage with PASSWORD where a password stood, to be filled in again.
+
+    >>> masked("postgresql://me:secret@db.lan/studies?sslmode=require&sslpassword=x")
+    'postgresql://me:PASSWORD@db.lan/studies?sslmode=require&sslpassword=PASSWORD'
+    >>> masked("study.journal")
+    'study.journal'
+    """
+    parts = _split(url)
+    if parts.unclear:
+        return f"{parts.scheme}PASSWORD"
+    user, colon, _ = parts.login.partition(":")
+    login = f"{user}{colon and ':PASSWORD'}@" if parts.login else ""
+    query = _ASSIGNED.sub(r"\1=PASSWORD", f"?{parts.query}") if parts.query else ""
+    return parts.scheme + login + _ASSIGNED.sub(r"\1=PASSWORD", parts.place) + query
+
+
+_ASSIGNED = re.compile(r"([\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*)=[^&\s]*", re.IGNORECASE)
+"""A secret as a parameter, of a URL or of a driver's own form."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a storage's text is made of, as far as can be told."""
+
+    scheme: str
+    """With its colon and slashes; "" for a path."""
+    login: str
+    """User and password."""
+    place: str
+    query: str
+    unclear: bool
+    """Whether a part of a password may be anywhere."""
+
+
+def _split(url: str) -> _Parts:
+    """Take a storage's text apart; a password may hold any character, and a URL may lack a slash or two."""
+    found = re.match(r"[A-Za-z][\w+.-]*:/+", url)
+    scheme = found[0] if found else ""
+    rest = url.removeprefix(scheme)
+    if scheme.startswith("sqlite") and scheme.endswith("///"):
+        place, _, query = rest.partition("?")
+        return _Parts(scheme, "", place, query, False)
+    begin = re.search(r"\?(?=[\w.-]+=)", rest) if scheme else None
+    head, query = (rest[: begin.start()], rest[begin.end() :]) if begin else (rest, "")
+    login, at, place = head.rpartition("@")
+    if not scheme and ":" not in login:
+        # A path; a file's name may hold any of these.
+        return _Parts("", "", rest, "", False)
+    if scheme and not at:
+        place = place.partition("?")[0]
+    no_port = bool(scheme) and not at and re.match(r"[^/\[]*:(?!\d+(?:/|$))", place) is not None
+    return _Parts(scheme, login, place, query, "@" in query or no_port)
 
 
 def reason_without_secrets(url: str, error: BaseException) -> str:
@@ -126,9 +191,8 @@ def reason_without_secrets(url: str, error: BaseException) -> str:
 
 def _secrets(url: str) -> list[str]:
     """Return the parts of a URL that must not be shown, as written and decoded."""
-    from urllib.parse import parse_qsl, unquote
+    from urllib.parse import unquote
 
-    user, at, _ = url.partition("://")[2].rpartition("@")
-    parts = user.split(":", 1) if at else []
-    parts += [value for key, value in parse_qsl(url.partition("?")[2]) if "pass" in key.lower()]
+    split = _split(url)
+    parts = [*split.login.split(":", 1), *(found[0].partition("=")[2] for found in _ASSIGNED.finditer(url))]
     return [text for part in parts for text in {part, unquote(part)} if text]

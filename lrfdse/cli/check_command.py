@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lrfdse.check.limits import Limits
-    from lrfdse.check.verdict import Checked
+    from lrfdse.check.verdict import CheckReport
+    from lrfdse.results.asked import Limits
 
 
 def check(
@@ -48,63 +48,63 @@ def check(
         update_baseline,
         strict,
     )
-    checked = run(request)
-    _write(checked, junit, benchmark_json)
-    _print(checked)
+    report = run(request)
+    _write(report, junit, benchmark_json)
+    _print(report)
     if github or (github is None and os.environ.get("GITHUB_ACTIONS") == "true"):
-        _tell_github(checked)
+        _tell_github(report)
     if lava:
         from lrfdse.check.lava import lava_lines
 
-        for line in lava_lines(checked):
+        for line in lava_lines(report):
             typer.echo(line)
-    raise typer.Exit(checked.exit_code)
+    raise typer.Exit(report.exit_code)
 
 
 def _limits(max_latency: str | None, max_params: str | None, max_drop: str | None) -> Limits:
-    from lrfdse.check.limits import Limits
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
+    from lrfdse.results.asked import Limits
 
     return Limits(
-        None if max_latency is None else parse_latency(max_latency, "--max-latency"),
-        None if max_params is None else parse_count(max_params, "--max-params"),
-        None if max_drop is None else parse_drop(max_drop, "--max-drop"),
+        max_drop=None if max_drop is None else parse_drop(max_drop, "--max-drop"),
+        max_params=None if max_params is None else parse_count(max_params, "--max-params"),
+        max_latency_us=None if max_latency is None else parse_latency(max_latency, "--max-latency"),
     )
 
 
-def _write(checked: Checked, junit: Path | None, benchmark_json: Path | None) -> None:
+def _write(report: CheckReport, junit: Path | None, benchmark_json: Path | None) -> None:
     from lrfdse.base.files import write_atomically
     from lrfdse.check.benchmark import benchmark_json as benchmarks
     from lrfdse.check.junit import junit_xml
 
     if junit is not None:
-        write_atomically(junit, junit_xml(checked))
+        write_atomically(junit, junit_xml(report))
     if benchmark_json is not None:
-        write_atomically(benchmark_json, benchmarks(checked))
+        write_atomically(benchmark_json, benchmarks(report))
 
 
-def _print(checked: Checked) -> None:
+def _print(report: CheckReport) -> None:
     from lrfdse.check.table import check_table, conclusion
     from lrfdse.cli.terminal import console
 
     out = console()
-    out.print(check_table(checked))
+    out.print(check_table(report))
     out.print()
-    for note in checked.notes:
+    for note in report.notes:
         out.print(f"Note: {note}")
-    out.print(conclusion(checked))
+    out.print(conclusion(report))
 
 
-def _tell_github(checked: Checked) -> None:
+def _tell_github(report: CheckReport) -> None:
     """Append to the files that the runner names, where it names them, and print the annotations."""
     from lrfdse.check.github import fitted, outputs, step_summary, workflow_commands
 
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         there = Path(summary).stat().st_size if Path(summary).exists() else 0
-        _append(Path(summary), fitted(step_summary(checked), there))
+        _append(Path(summary), fitted(step_summary(report), there))
     if named := os.environ.get("GITHUB_OUTPUT"):
-        _append(Path(named), outputs(checked))
-    for line in workflow_commands(checked):
+        _append(Path(named), outputs(report))
+    for line in workflow_commands(report):
         typer.echo(line)
 
 

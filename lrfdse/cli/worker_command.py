@@ -21,8 +21,9 @@ def worker(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.explore.plans.worker import work
+    from lrfdse.report.numbers import counted
 
     with cache_folder_at(cache), listening() as listener:
         done = work(study, study_name, artifacts, cache, idle, trials, metric, listener)
     failed = f", {done.failed} that cannot be evaluated" if done.failed else ""
-    typer.echo(f"{done.evaluated} plans evaluated{failed}: {done.why}")
+    typer.echo(f"{counted(done.evaluated, 'plan')} evaluated{failed}: {done.why}")

@@ -102,7 +102,7 @@ def _run_table(document: Document, runs: Sequence[BoardRun]) -> Table:
     from lrfdse.report.numbers import times_text, us_text
 
     kind = document.meter.kind
-    base = next((run.whole for run in runs if run.design == document.baseline.id), None)
+    before = next((run.whole for run in runs if run.design == document.original.id), None)
     table = _table("Designs on the board", ["design"], ["params", f"latency, {kind}", "on the board", "quartiles", ""])
     designs = {design.id: design for design in document.every_design()}
     for run in sorted(runs, key=lambda run: -designs[run.design].charged.us):
@@ -115,7 +115,7 @@ def _run_table(document: Document, runs: Sequence[BoardRun]) -> Table:
             f"{us_text(design.charged.us)} us",
             f"{us_text(whole.us)} us",
             f"{us_text(whole.low_us)}..{us_text(whole.high_us)}",
-            "" if base is None else times_text(base.us, whole.us),
+            "" if before is None else times_text(before.us, whole.us),
         )
     return table
 

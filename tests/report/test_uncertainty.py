@@ -1,0 +1,82 @@
+"""± means one thing wherever it is printed: half the 95 % interval, named once; and counts agree with their nouns."""
+
+from __future__ import annotations
+
+import io
+import re
+from statistics import NormalDist
+
+import pytest
+from rich.console import Console
+
+from lrfdse.check.gate import Request, check
+from lrfdse.check.github import step_summary
+from lrfdse.check.table import check_table
+from lrfdse.report.card import design_card
+from lrfdse.report.page.figures import hover_text
+from lrfdse.report.page.html import report_html
+from lrfdse.report.page.wording import hidden_text, sentence_of, weak_text
+from lrfdse.report.tables import design_table
+from lrfdse.results.asked import Limits
+
+TESTED, EVALUATED = (f"{100 * NormalDist(0, error).inv_cdf(0.975):.2f}" for error in (0.0031, 0.004))
+"""Half the 95 % interval of the losses on the test data and on the evaluation data, in points."""
+
+
+def printed(table):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def within(text):
+    """Return what stands behind every ±, and is no name of it."""
+    return re.findall(r"± ?(\d+\.\d+)(?![\d ]*%)", re.sub(r"</?\w[^>]*>", " ", text))
+
+
+def test_all_reports_print_half_the_95_percent_interval(document, read):
+    found = read(document)
+    best = found.best
+    table, card, page = printed(design_table(found)), design_card(found, best), report_html(found)
+    assert set(within(table)) == {TESTED}
+    assert within(card) == [TESTED, EVALUATED]
+    assert within(hover_text(best, found)) == [TESTED, EVALUATED]
+    assert set(within(page[: page.index("<script")])) == {TESTED, EVALUATED}
+    for text in (table, card):
+        assert text.count("± 95 %") == 1
+    assert "points, ± 95 %" in page
+
+
+def test_the_gate_prints_half_the_95_percent_interval(document, folder_of):
+    report = check(Request(folder_of(document), limits=Limits(max_drop=0.01)))
+    # The gate judges the loss on the evaluation data and mentions the one on the test data.
+    expected = [f"{float(EVALUATED):.2g}", f"{float(TESTED):.2g}"]
+    for text in (printed(check_table(report)), step_summary(report)):
+        assert within(text) == expected
+        assert text.count("± 95 %") == 1
+
+
+def test_without_an_error_nothing_is_said_of_it(document, read):
+    for design in (document["original"], *document["designs"], *document["dominated"]):
+        for role in ("eval_score", "test_score"):
+            design[role]["loss_standard_error"] = None
+    found = read(document)
+    for text in (printed(design_table(found)), design_card(found, found.best), hover_text(found.best, found)):
+        assert within(text) == []
+    assert "(95 %)" not in report_html(found)
+
+
+@pytest.mark.parametrize(
+    ("drop", "said"),
+    [(0.01, "at most 1 point of"), (0.02, "at most 2 points of"), (0.005, "at most 0.5 points of")],
+)
+def test_one_point_is_singular(drop, said, document, read):
+    document["settings"]["limits"]["max_drop"] = drop
+    assert said in sentence_of(read(document))
+
+
+def test_one_design_is_singular(document, read):
+    # Of the front only eeeeeeee loses more than ten points.
+    found = read(document)
+    assert hidden_text(found) == "1 more design of the front loses over 10 points; front.csv has it"
+    assert weak_text(found, 2) == "2 more designs lose over 10 points"

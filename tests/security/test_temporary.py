@@ -1,0 +1,48 @@
+"""A folder for temporary files that is full or missing is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from lrfdse.base.temporary import temporary_folder
+from lrfdse.errors import ToolError
+from lrfdse.meters.trace import parse
+
+REGION = dict.fromkeys(("accesses", "l1_misses", "l1_prefetched", "llc_misses", "llc_prefetched", "llc_writebacks"), 1)
+TRACE = json.dumps({"regions": [REGION, REGION], "runs": [[0, 16, 20, -1]], "nest": [0], "blocks": [[16, "13000000"]]})
+
+
+def test_a_trace_that_is_cut_anywhere_is_one_error():
+    assert parse(TRACE).code == {16: (0x13000000, 4)}
+    for length in range(len(TRACE)):
+        with pytest.raises(ToolError, match="TMPDIR"):
+            parse(TRACE[:length])
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "null", "5", '{"regions": 1}', TRACE.replace("[0]", "[null]"), "[" * 10**5]
+)
+def test_a_trace_of_another_form_is_one_error(content):
+    with pytest.raises(ToolError, match="trace"):
+        parse(content)
+
+
+def test_a_full_folder_is_one_error_that_names_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    message = f"{tmp_path}: temporary files cannot be written: No space left on device"
+    with pytest.raises(ToolError, match=message), temporary_folder() as folder:
+        (folder / "image").write_bytes(b"x")
+        raise OSError(28, "No space left on device", str(folder / "image"))
+    assert not folder.exists()
+
+
+def test_only_the_user_can_read_what_is_temporary():
+    before = os.umask(0)
+    try:
+        with temporary_folder() as folder:
+            assert folder.stat().st_mode & 0o077 == 0
+    finally:
+        os.umask(before)

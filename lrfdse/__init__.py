@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lrfdse.base.version import __version__
+
 if TYPE_CHECKING:
     from lrfdse.api import Exploration, Inspection, explore, inspect, load, target_names
     from lrfdse.base.events import Event
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
     from lrfdse.results.settings import Limits
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DesignFacts",

@@ -173,7 +173,7 @@ def make_rows(
     families = tuple(name for name in runs.families if not FAMILIES[name].parts)
     base = Compressor(case, cache, False, runs.candidates, runs.grid, families)
     larger = Compressor(case, cache, True, runs.candidates, runs.grid, families)
-    corrections = {False: Corrections(base), True: Corrections(larger)}
+    corrections = {False: Corrections(base.case, base.calib), True: Corrections(larger.case, larger.calib)}
     for job in jobs(case, runs):
         key = digest(base.key, larger.key if job.more else "", dataclasses.astuple(job))
         if known(key):

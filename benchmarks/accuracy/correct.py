@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks.accuracy.compress import Compressor
+    from benchmarks.accuracy.cases import Case
     from lrfdse.ir.factors import Factors
+    from lrfdse.model.data import Dataset
     from lrfdse.repair.correct import Corrector
 
 
 class Corrections:
-    """Corrects plans of one case; what they share is computed at the first."""
+    """Corrects plans of one case, fitted to `calib`; what the plans share is computed at the first."""
 
-    def __init__(self, compressor: Compressor) -> None:
-        self._compressor = compressor
+    def __init__(self, case: Case, calib: Dataset) -> None:
+        self._case = case
+        self._calib = calib
         self._corrector: Corrector | None = None
 
     def __call__(self, factors: Mapping[str, Factors], sweeps: int) -> dict[str, Factors]:
@@ -23,6 +25,5 @@ class Corrections:
         from lrfdse.repair.correct import Corrector
 
         if self._corrector is None:
-            case = self._compressor.case
-            self._corrector = Corrector(case.model, self._compressor.calib, loss=case.loss)
+            self._corrector = Corrector(self._case.model, self._calib, loss=self._case.loss)
         return dict(self._corrector.correct(factors, sweeps).factors)

@@ -50,7 +50,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
 ) -> None:
     if version:
-        from lrfdse import __version__
+        from lrfdse.base.version import __version__
 
         typer.echo(f"lrfdse {__version__}")
         raise typer.Exit

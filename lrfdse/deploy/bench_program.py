@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse import __version__
 from lrfdse.base.folders import data_folder
 from lrfdse.base.temporary import temporary_folder
+from lrfdse.base.version import __version__
 from lrfdse.deploy.bench_data import BenchKernel, program_data
 from lrfdse.errors import ToolError
 from lrfdse.ir.kernel import Artifact

@@ -19,7 +19,7 @@ def score_code() -> CodeKey:
     from lrfdse.explore.inputs import open_inputs, output_loss
     from lrfdse.explore.layers.fits import found_fits, open_builder
     from lrfdse.explore.plans.evaluator import Evaluator
-    from lrfdse.explore.plans.trials import evaluate
+    from lrfdse.explore.plans.job import evaluate
     from lrfdse.repair.builder import Builder
 
     return code_key(open_inputs, output_loss, found_fits, open_builder, Builder, Evaluator, evaluate)
@@ -30,7 +30,7 @@ def code_identity() -> dict[str, Any]:
 
     "code" holds the entries of `score_code` by name, so that a refusal can say which part is another.
     """
-    from lrfdse import __version__
+    from lrfdse.base.version import __version__
 
     return {"lrfdse": __version__, "code": dict(score_code().entries)}
 

@@ -23,17 +23,10 @@ from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
 from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.explore.plans.proxy import predicted_errors
 from lrfdse.explore.plans.search import StudyRequest, check_study, search_plans
-from lrfdse.explore.plans.trials import TrialRequest
-from lrfdse.explore.requests import (
-    data_request,
-    files_of,
-    fit_request,
-    kernel_request,
-    search_request,
-    study_place,
-)
+from lrfdse.explore.requests import data_request, files_of, fit_request, kernel_request, search_request, study_place
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
 
@@ -213,7 +206,7 @@ def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    from lrfdse import __version__
+    from lrfdse.base.version import __version__
 
     packages = ("apache-tvm", "numpy", "onnx", "onnx-ir", "onnxruntime", "optuna", "scipy")
     return {"lrfdse": __version__} | {name: version(name) for name in packages}

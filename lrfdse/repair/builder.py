@@ -4,40 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.plan import Plan
+from lrfdse.repair.layer_fits import LayerFits
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from lrfdse.base.keys import CodeKey
-    from lrfdse.ir.factorization import Array, Factorization
-    from lrfdse.ir.layer import Layer
     from lrfdse.model.graph import Model
     from lrfdse.repair.corrections import Corrections
-
-
-class LayerFits(Protocol):
-    """Gives the factors of each layer fitted by itself: what plans are made of and corrections start from."""
-
-    @property
-    def weightings(self) -> Mapping[str, Array]:
-        """Layer name to the weighting of its outputs that fits go by, where a layer has one."""
-        ...
-
-    def calibrated(self, layer: Layer) -> bool:
-        """Whether the layer's inputs on calibration data are known, so that its factors come with a bias correction."""
-        ...
-
-    def factors(self, layer: Layer, factorization: Factorization) -> Factors:
-        """Return the fitted factors of a layer."""
-        ...
-
-    def code(self) -> CodeKey:
-        """Return what the factors owe to code, part of the key of everything that starts from them."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.quality.divergence import Loss
-    from lrfdse.repair.builder import LayerFits
     from lrfdse.repair.correct import Corrector
+    from lrfdse.repair.layer_fits import LayerFits
 
 SWEEPS = 2
 """Most refinement sweeps over a plan that is worth it: docs/method.md, section 9, measures two."""

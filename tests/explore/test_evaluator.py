@@ -15,7 +15,7 @@ from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.inputs import open_inputs, settings_for
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.evaluator import Evaluator
-from lrfdse.explore.plans.trials import Job
+from lrfdse.explore.plans.job import Job
 from lrfdse.explore.requests import data_request, files_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.plan import Design, Plan

@@ -14,7 +14,7 @@ from lrfdse.base.codec import from_plain, to_plain
 from lrfdse.errors import InputError
 from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_inputs, settings_for
-from lrfdse.explore.plans.trials import TrialRequest
+from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.explore.requests import data_request, files_of, fit_request, search_request, study_place
 from lrfdse.meters.meter import open_meter
 from lrfdse.model.graph import load_model

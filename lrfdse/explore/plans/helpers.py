@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from lrfdse.explore.inputs import Files
-    from lrfdse.explore.plans.trials import TrialRequest
+    from lrfdse.explore.plans.job import TrialRequest
     from lrfdse.results.exploration import StudyPlace
 
 

@@ -11,15 +11,17 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.errors import InputError
 from lrfdse.explore.plans.assemble import metric_of, warm_params
 from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.explore.plans.job import Job
 from lrfdse.explore.plans.stages import STAGES, Search, Stage
-from lrfdse.explore.plans.trials import Job, Trials
+from lrfdse.explore.plans.trials import Trials
 from lrfdse.ir.latency import Regime
 from lrfdse.ir.plan import Design
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Files, Inputs
+    from lrfdse.explore.plans.job import TrialRequest
     from lrfdse.explore.plans.proxy import Errors
-    from lrfdse.explore.plans.trials import SearchRequest, TrialRequest
+    from lrfdse.explore.plans.trials import SearchRequest
     from lrfdse.results.exploration import LayerResult, MeasuredChoice, StudyPlace
     from lrfdse.search.plans.tables import LayerTable
     from lrfdse.search.samplers.protocol import Sampler, Space

@@ -19,7 +19,7 @@ from lrfdse.base.files import folder_below, open_regular, read_regular, write_at
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import Files
-from lrfdse.explore.plans.trials import TrialRequest
+from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.results.settings import Data
 
 if TYPE_CHECKING:

@@ -15,26 +15,25 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
 from lrfdse.errors import InputError, PlanError
-from lrfdse.explore.inputs import DataRequest
-from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.plans.assemble import assemble, plan_of
-from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.explore.plans.job import Job, broken, evaluate
 from lrfdse.ir.plan import plan_id
 from lrfdse.quality.scores import Scores
-from lrfdse.results.exploration import LayerResult
 from lrfdse.results.settings import Limits
-from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.explore.plans.helpers import Helpers
-    from lrfdse.ir.plan import Design, Metric
+    from lrfdse.ir.plan import Design
     from lrfdse.search.plans.tables import PlanKey
     from lrfdse.search.samplers.protocol import Observation, Sampler, Space
-    from lrfdse.search.study.queue import Finished, Proposal, Queue, Snapshot
+    from lrfdse.search.study.queue import Finished, Proposal, Snapshot
     from lrfdse.search.study.study import Study
+
 
 _FIRST_LOOK, _LAST_LOOK = 0.05, 1.0
 """Seconds between looks at the study while others evaluate, at first and at last."""
+
+
 _DEATHS = 3
 """Processes that died over a plan after which it counts as one that cannot be evaluated."""
 
@@ -59,84 +58,6 @@ class SearchRequest:
     """Most processes that evaluate plans beside the one that explores."""
     helped_after: float = 20.0
     """Seconds of evaluation ahead from which on helpers pay: each reads the model and the data first."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRequest:
-    """How plans of a study are evaluated, the same on every machine: what a study shares beside model and data."""
-
-    data: DataRequest
-    fit: FitRequest
-    target: Target
-    limits: Limits
-    layers: tuple[LayerResult, ...]
-    """The layers with their measured options."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What evaluates plans of a study in one process."""
-
-    layers: tuple[LayerResult, ...]
-    """The layers with their measured options."""
-    target: Target
-    limits: Limits
-    metric: Metric
-    evaluator: Evaluator
-    verified: bool = True
-    """Whether scores are of evaluation data that the user gave; else they are of random inputs and mean nothing."""
-
-    def quality(self, design: Design) -> str:
-        """Return a design's score in words; without evaluation data its output error, as scores say nothing then."""
-        if self.verified:
-            return f"{self.metric} {design.score(self.metric):.4f}"
-        return "output error unknown" if design.output_error is None else f"output error {design.output_error:.4f}"
-
-
-def evaluate(queue: Queue, proposal: Proposal, job: Job, base: float | None) -> Design:
-    """Evaluate a plan that was taken from the queue, and put its result there.
-
-    Parameters
-    ----------
-    queue, proposal
-        Where the plan came from, and the plan.
-    job
-        How to evaluate it.
-    base
-        Score of the original model; None where it is not known yet.
-
-    Raises
-    ------
-    PlanError
-        The plan cannot be evaluated. The queue does not know yet.
-    """
-    plan = plan_of(proposal.texts, job.layers)
-    scores = job.evaluator.scores(plan)
-    design = assemble(plan, job.layers, job.target, scores, proposal.origin)
-    facts = {
-        "id": design.id,
-        "flops": design.flops,
-        "cache_regime": design.regime,
-        "latency_low_us": design.latency.low_us,
-        "latency_high_us": design.latency.high_us,
-        **scores.facts(),
-    }
-    score = design.score(job.metric)
-    limits = broken(design, score, base, job.limits)
-    queue.tell(proposal, design.latency.us, design.params, score, facts, limits)
-    return design
-
-
-def broken(design: Design, score: float, base: float | None, limits: Limits) -> dict[str, float]:
-    """Return by how much a design breaks each of the limits, as Optuna's constraints: positive where it does."""
-    found = {}
-    if base is not None or all(factorization.is_dense for _, factorization in design.plan.choices):
-        found["max_drop"] = (score if base is None else base) - score - limits.max_drop - 1e-9
-    if limits.max_params is not None:
-        found["max_params"] = design.params / limits.max_params - 1
-    if limits.max_latency_us is not None:
-        found["max_latency"] = design.latency.us / limits.max_latency_us - 1
-    return found
 
 
 class Trials:

@@ -17,7 +17,7 @@ from lrfdse.errors import InputError, LrfdseError, PlanError
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Files
-    from lrfdse.explore.plans.trials import Job, TrialRequest
+    from lrfdse.explore.plans.job import Job, TrialRequest
     from lrfdse.search.study.queue import Proposal, Queue
 
 
@@ -137,7 +137,7 @@ def _evaluated(queue: Queue, proposal: Proposal, job: Job, listen: Listener) -> 
 
     Whatever else is raised here ends this process, and the plan goes back to the queue: it may be this machine's fault.
     """
-    from lrfdse.explore.plans.trials import evaluate
+    from lrfdse.explore.plans.job import evaluate
 
     dense = tuple("dense" for _ in job.layers)
     known = queue.snapshot().finished.get(dense)
@@ -169,7 +169,7 @@ def open_job(request: TrialRequest, files: Files, score: Any = None) -> Job:
     from lrfdse.explore.layers.fits import found_fits, open_builder
     from lrfdse.explore.plans.assemble import metric_of
     from lrfdse.explore.plans.evaluator import Evaluator
-    from lrfdse.explore.plans.trials import Job
+    from lrfdse.explore.plans.job import Job
 
     inputs, layers = open_inputs(files, request.data), request.layers
     if score is not None and inputs.scorer.key != score:

@@ -30,7 +30,7 @@ Worked = Callable[[float], None]
 
 @contextmanager
 def hundredths(
-    stage: str, work: Mapping[str, float], tell: Listener
+    stage: str, work: Mapping[str, float], progress: Listener
 ) -> Iterator[Callable[[str], AbstractContextManager[Worked]]]:
     """Tell how far a stage is, in hundredths of the work that its parts are expected to be.
 
@@ -40,7 +40,7 @@ def hundredths(
         Name of the stage in the events.
     work
         Part to its expected work, in any unit.
-    tell
+    progress
         Called with an event whenever another hundredth is done.
 
     Yields
@@ -56,7 +56,7 @@ def hundredths(
         hundredth = min(int(100 * now / whole), 100) if whole > 0 else 100
         if hundredth > told:
             told = hundredth
-            tell(Event(stage, name, hundredth, 100))
+            progress(Event(stage, name, hundredth, 100))
 
     @contextmanager
     def part(name: str) -> Iterator[Worked]:

@@ -37,14 +37,14 @@ class LastRun:
 
 
 @contextmanager
-def logged(path: Path, listen: Listener, facts: Mapping[str, str] | None = None) -> Iterator[Listener]:
+def logged(path: Path, progress: Listener, facts: Mapping[str, str] | None = None) -> Iterator[Listener]:
     """Yield a listener that writes each event to `path` before it hands it on; a run that ends well is marked as such.
 
     Parameters
     ----------
     path
         The log, which is added to.
-    listen
+    progress
         Called with each event.
     facts
         What the run is of ("model", "target"), written at its start.
@@ -62,12 +62,12 @@ def logged(path: Path, listen: Listener, facts: Mapping[str, str] | None = None)
             except OSError as error:
                 raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
-        def tell(event: Event) -> None:
+        def write_and_pass_on(event: Event) -> None:
             write(event_line(event))
-            listen(event)
+            progress(event)
 
         write(_line({"stage": "started", **(facts or {})}))
-        yield tell
+        yield write_and_pass_on
         write(_line({"stage": "finished"}))
 
 

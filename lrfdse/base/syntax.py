@@ -187,17 +187,17 @@ def read_part(part: Part) -> Part:
     if part.digest:
         return part
     out: list[str] = []
-    tell = out.append
+    progress = out.append
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.Name):
             part.names.add(node.id)
-            tell(node.id)
+            progress(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             part.attributes.add((node.value.id, node.attr))
-            tell(f"{node.value.id}.{node.attr}")
+            progress(f"{node.value.id}.{node.attr}")
         elif isinstance(node, ast.Constant):
-            tell(repr(node.value))
+            progress(repr(node.value))
             if isinstance(node.value, str) and len(node.value) < 80 and _FILE_NAME.fullmatch(node.value):
                 part.texts.add(node.value)
         elif isinstance(node, ast.If) and _for_types(node.test):
@@ -206,7 +206,7 @@ def read_part(part: Part) -> Part:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 for bound, target in _imported(node, part.package):
                     part.imports.setdefault(bound, set()).add(target)
-            tell(type(node).__name__)
+            progress(type(node).__name__)
             for name in node._fields:
                 if name in _UNTOLD:
                     continue
@@ -216,16 +216,16 @@ def read_part(part: Part) -> Part:
                 elif isinstance(value, ast.AST):
                     visit(value)
                 else:
-                    tell(repr(value))
+                    progress(repr(value))
 
     def visit_all(nodes: Iterable[ast.AST]) -> None:
-        tell("[")
+        progress("[")
         for node in nodes:
             if isinstance(node, ast.AST):
                 visit(node)
             else:
-                tell(repr(node))
-        tell("]")
+                progress(repr(node))
+        progress("]")
 
     visit(part.node)
     part.digest = short_digest(" ".join(out).encode("utf-8", "surrogatepass"))

@@ -83,15 +83,15 @@ def open_board(template: str | None, target: Target) -> Transport | None:
 
 
 def measured_on(
-    runner: Transport | None, folder: Path, ids: Sequence[str], target: Target, cache: Store, tell: Listener
+    runner: Transport | None, folder: Path, ids: Sequence[str], target: Target, cache: Store, progress: Listener
 ) -> tuple[dict[str, BoardRun], ToolError | None]:
     """Return what a board took for designs, ``board.json`` written; or what failed, and nothing written."""
     if runner is None:
         return {}, None
     try:
-        runs = run_designs(folder, ids, runner, target, BenchOptions(), tell)
+        runs = run_designs(folder, ids, runner, target, BenchOptions(), progress)
         if runs:
-            write_record(folder, runs, target, cache, tell)
+            write_record(folder, runs, target, cache, progress)
     except ToolError as error:
         return {}, error
     return {run.design: run for run in runs}, None
@@ -128,7 +128,7 @@ def describe_board(runner: Transport, target: Target) -> Mapping[str, Any]:
 
 
 def run_designs(
-    folder: Path, ids: Sequence[str], runner: Transport, target: Target, options: BenchOptions, tell: Listener
+    folder: Path, ids: Sequence[str], runner: Transport, target: Target, options: BenchOptions, progress: Listener
 ) -> list[BoardRun]:
     """Run the programs of designs of an output folder, one after another.
 
@@ -139,21 +139,21 @@ def run_designs(
     """
     found = []
     for done, identity in enumerate(ids):
-        tell(Event("board", identity, done, len(ids)))
+        progress(Event("board", identity, done, len(ids)))
         program = folder / "designs" / identity / BENCH
         if not program.is_file():
-            tell(Event("note", f"design {identity} has no program for a board: left out"))
+            progress(Event("note", f"design {identity} has no program for a board: left out"))
             continue
         ended = runner.run(program, options.arguments, options.timeout)
         run = read_run(ended, runner.name, identity, target.name)
         _check_kernels(run, program.read_bytes(), runner.name)
         found.append(run)
-    tell(Event("board", "", len(ids), len(ids)))
+    progress(Event("board", "", len(ids), len(ids)))
     return found
 
 
 def write_record(
-    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Store, tell: Listener
+    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Store, progress: Listener
 ) -> dict[str, Any]:
     """Write ``board.json`` of at least one run and return its content.
 
@@ -170,14 +170,14 @@ def write_record(
         from lrfdse.meters.meter import open_meter
 
         meter = open_meter("model", target)
-        terms, versions = _terms(runs, target, meter.key(), cache, tell), meter.versions()
+        terms, versions = _terms(runs, target, meter.key(), cache, progress), meter.versions()
     document = record_document(runs, target, terms, versions)
     write_atomically(folder / RECORD, json.dumps(document, indent=1) + "\n")
     return document
 
 
 def bench(
-    folder: Path, runner: Transport, options: BenchOptions, cache: Path, listen: Listener = silent
+    folder: Path, runner: Transport, options: BenchOptions, cache: Path, progress: Listener = silent
 ) -> tuple[Document, list[BoardRun]]:
     """Run the kept designs of a finished exploration on a board; write ``board.json`` and add to ``front.json``.
 
@@ -206,8 +206,8 @@ def bench(
             f"{folder / 'designs'}: holds no program for a board; explore again, or `lrfdse export {folder} ID`"
         )
     with sole_writer(folder):
-        runs = run_designs(folder, ids, runner, target, options, listen)
-        write_record(folder, runs, target, Store(cache), listen)
+        runs = run_designs(folder, ids, runner, target, options, progress)
+        write_record(folder, runs, target, Store(cache), progress)
         told = {run.design: board_of(run) for run in runs}
 
         def measured(design: DesignFacts) -> DesignFacts:
@@ -237,7 +237,7 @@ def _check_kernels(run: BoardRun, program: bytes, command: str) -> None:
 
 
 def _terms(
-    runs: Sequence[BoardRun], target: Target, meter: str, cache: Store, tell: Listener
+    runs: Sequence[BoardRun], target: Target, meter: str, cache: Store, progress: Listener
 ) -> dict[tuple[KernelSpec, str], Terms]:
     """Return what the model meter counts of every kernel, each once; what the cache knows costs nothing."""
     from lrfdse.calibrate.prediction import Predictor, Terms
@@ -252,12 +252,12 @@ def _terms(
     predictor: Predictor | None = None
     found = {}
     for done, (spec, schedule) in enumerate(wanted):
-        tell(Event("predict", str(spec), done, len(wanted)))
+        progress(Event("predict", str(spec), done, len(wanted)))
         key = result_key("terms", spec=str(spec), schedule=schedule, **common)
         if (known := cache.get("terms", key, partial(from_plain, Terms))) is None:
             predictor = predictor or Predictor(target)
             known = predictor.terms(spec, schedule)
             cache.put("terms", key, dataclasses.asdict(known))
         found[spec, schedule] = known
-    tell(Event("predict", "", len(wanted), len(wanted)))
+    progress(Event("predict", "", len(wanted), len(wanted)))
     return found

@@ -142,8 +142,8 @@ def explore(
     if workers is not None:
         options["workers"] = workers
     settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
-    with cache_folder_at(cache), listening(log_format) as listener:
-        exploration = run(settings, listener, write_reports)
+    with cache_folder_at(cache), listening(log_format) as progress:
+        exploration = run(settings, progress, write_reports)
     document = document_of(exploration)
     if as_json:
         typer.echo(json_of(document))
@@ -175,8 +175,8 @@ def inspect(
     from lrfdse.results.write import inspection_of, json_of
 
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), {})
-    with cache_folder_at(cache), listening(log_format) as listener:
-        found = inspection_of(run(settings, listener))
+    with cache_folder_at(cache), listening(log_format) as progress:
+        found = inspection_of(run(settings, progress))
     if as_json:
         typer.echo(json_of(found))
         return

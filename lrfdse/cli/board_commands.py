@@ -47,9 +47,9 @@ def bench(
     from lrfdse.report.page.html import write_again
 
     way = open_transport(runner)
-    with cache_folder_at(cache), listening() as listener:
+    with cache_folder_at(cache), listening() as progress:
         options = BenchOptions(repeats, min_time, core, timeout)
-        document, runs = run(folder, way, options, cache_folder(), listener)
+        document, runs = run(folder, way, options, cache_folder(), progress)
         write_again(folder)
     if as_json:
         typer.echo((folder / RECORD).read_text(encoding="utf-8"), nl=False)

@@ -33,8 +33,8 @@ def listening(log_format: LogFormat = LogFormat.TEXT) -> Iterator[Listener]:
     if log_format is LogFormat.JSON:
         yield _json_lines
     elif is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
-        with _bar() as listener:
-            yield listener
+        with _bar() as progress:
+            yield progress
     else:
         yield _lines()
 

@@ -23,7 +23,7 @@ def worker(
     from lrfdse.explore.plans.worker import work
     from lrfdse.report.numbers import counted
 
-    with cache_folder_at(cache), listening() as listener:
-        done = work(study, study_name, artifacts, cache, idle, trials, metric, listener)
+    with cache_folder_at(cache), listening() as progress:
+        done = work(study, study_name, artifacts, cache, idle, trials, metric, progress)
     failed = f", {done.failed} that cannot be evaluated" if done.failed else ""
     typer.echo(f"{counted(done.evaluated, 'plan')} evaluated{failed}: {done.why}")

@@ -50,7 +50,7 @@ def write_design(
     factors: Mapping[str, Factors],
     schedules: Mapping[str, Sequence[str]],
     target: Target,
-    tell: Listener = silent,
+    progress: Listener = silent,
     exported: bool = False,
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json`` and ``model.onnx`` of a design.
@@ -71,7 +71,7 @@ def write_design(
         Layer name to the text of a schedule for each of its uses.
     target
         What kernels are compiled for.
-    tell
+    progress
         Told where a board gets no program.
     exported
         Whether the user asked for this design: no exploration removes it then.
@@ -101,17 +101,17 @@ def write_design(
             timed.append(bench_kernel(layer.name, place, artifact, arrays, cores, bias))
     head = f"Kernels for {target.name}: {target.core}\nNeeds {target.needs.words}\n\n"
     write_atomically(folder / "kernels.txt", head + "\n".join(texts))
-    _write_program(folder / BENCH, timed, target, tell)
+    _write_program(folder / BENCH, timed, target, progress)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
 
 
-def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, tell: Listener) -> None:
+def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, progress: Listener) -> None:
     path.unlink(missing_ok=True)
     try:
         program = build_program(kernels, target, path.parent.name)
     except ToolError as error:
-        tell(Event("note", f"design {path.parent.name} gets no program for a board: {error}"))
+        progress(Event("note", f"design {path.parent.name} gets no program for a board: {error}"))
         return
     write_atomically(path, program, 0o777)
 

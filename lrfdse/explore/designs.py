@@ -39,7 +39,7 @@ def write_designs(
     layers: Sequence[LayerResult],
     builder: Builder,
     target: Target,
-    tell: Listener,
+    progress: Listener,
 ) -> list[str]:
     """Write the files of designs into a folder each, remove what earlier explorations kept, and return the ids, sorted.
 
@@ -55,15 +55,15 @@ def write_designs(
         Gives the factors of plans.
     target
         What kernels are compiled for.
-    tell
+    progress
         Told of every design.
     """
     for done, design in enumerate(designs):
-        tell(Event("write", design.id, done, len(designs)))
+        progress(Event("write", design.id, done, len(designs)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
         factors = builder.factors(design.plan, design.refined)
-        write_design(design_folder(folder, design.id), builder.model, design.plan, factors, schedules, target, tell)
-    tell(Event("write", "", len(designs), len(designs)))
+        write_design(design_folder(folder, design.id), builder.model, design.plan, factors, schedules, target, progress)
+    progress(Event("write", "", len(designs), len(designs)))
     ids = sorted(design.id for design in designs)
     # Written for other settings: they may not fit the front that is written now.
     remove_other_designs(folder, ids)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def explore(
-    settings: Settings, listen: Listener = silent, finish: Callable[[Exploration, Listener], None] | None = None
+    settings: Settings, progress: Listener = silent, finish: Callable[[Exploration, Listener], None] | None = None
 ) -> Exploration:
     """Explore the model and return everything found; the chosen designs lie in the output folder.
 
@@ -47,7 +47,7 @@ def explore(
     ----------
     settings
         What to explore, for what, within what limits.
-    listen
+    progress
         Called with every event, stage by stage.
     finish
         Called with the result and the log's listener, while the output folder is still this exploration's own, to write
@@ -77,19 +77,19 @@ def explore(
         place = study_place(settings, identity)
         check_study(place, identity, search.sampler)
         board = open_board(settings.runner, settings.target)
-    with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", listen, facts) as tell:
-        tell(Event("note", f"{settings.model}: {len(model.layers)} fully-connected layers"))
+    with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", progress, facts) as progress:
+        progress(Event("note", f"{settings.model}: {len(model.layers)} fully-connected layers"))
         cache, explored = Store(settings.cache), explored_layers(settings.space, model)
         if calib is not None and explored:
-            tell(Event("calibrate", f"{calib.count} samples"))
+            progress(Event("calibrate", f"{calib.count} samples"))
         fits = open_fits(fit, model, calib, explored, cache)
-        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, tell)
+        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress)
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
-        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, tell)
+        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, progress)
         trial = TrialRequest(data_request(settings), fit, settings.target, search.limits, layers)
         study = StudyRequest(place, identity, trial, files_of(settings))
-        found = search_plans(search, study, inputs, evaluator, errors, tell, deadline)
+        found = search_plans(search, study, inputs, evaluator, errors, progress, deadline)
         metric, classes = metric_of(inputs), evaluator.classes_hit
         front = pareto(found.designs, metric, inputs.verified)
         # What a board is to be compared on.
@@ -97,8 +97,8 @@ def explore(
         # Who is to choose from the trade-off has the original already.
         spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
         chosen = chosen_designs(spread, found.recommended, settings.keep, compared)
-        kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, tell)
-        boards, failure = measured_on(board, folder, kept, settings.target, cache, tell)
+        kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, progress)
+        boards, failure = measured_on(board, folder, kept, settings.target, cache, progress)
         exploration = Exploration(
             settings=settings,
             model_sha256=model.sha256,
@@ -133,7 +133,7 @@ def explore(
             classes_hit=None if classes is None else classes[0],
         )
         if finish is not None:
-            finish(exploration, tell)
+            finish(exploration, progress)
         if failure is not None:
             raise ToolError(f"{failure}; all else was written: go on with `lrfdse bench {folder} --runner ...`")
         return exploration
@@ -147,7 +147,7 @@ def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:
     return dataclasses.replace(result, funnel=result.funnel.extended("on the final front", len(chosen)))
 
 
-def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
+def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     """Look at the model's layers and count their designs; compile nothing.
 
     The original model runs on the calibration data, where there are any: what its layers read tells more of their
@@ -159,12 +159,12 @@ def inspect(settings: Settings, listen: Listener = silent) -> Inspection:
     calib = open_calibration(settings.data.calib, settings.metric, model)
     explored = explored_layers(settings.space, model)
     if calib is not None and explored:
-        listen(Event("calibrate", f"{calib.count} samples"))
+        progress(Event("calibrate", f"{calib.count} samples"))
     # Nothing is fitted: what layers read is all that is wanted, not what their errors cost.
     fits = open_fits(FitRequest(settings.space.method), model, calib, explored, cache)
     results = []
     for done, layer in enumerate(model.layers):
-        listen(Event("count", layer.name, done, len(model.layers)))
+        progress(Event("count", layer.name, done, len(model.layers)))
         result = inspect_layer(layer, model, settings.space, settings.target, cache)
         results.append(result if result.kept_dense else with_data(result, fits, cache))
     return Inspection(settings, model.sha256, tuple(results), model.untouched)

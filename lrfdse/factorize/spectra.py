@@ -43,7 +43,7 @@ def bond_tails(
     weight: NDArray[np.floating],
     bonds: Mapping[Bond, int],
     seed: int = 0,
-    tell: Worked | None = None,
+    progress: Worked | None = None,
     gram_side: int = GRAM_SIDE,
     plain_side: int = PLAIN_SIDE,
 ) -> dict[Bond, Array]:
@@ -65,7 +65,7 @@ def bond_tails(
         Largest rank wanted on each bond.
     seed : int
         Seed of the random blocks.
-    tell
+    progress
         Called after each bond with how much work it was, in the units of `work`.
     gram_side, plain_side
         Smaller sides up to which spectra are exact: at any bond, and at the two bonds of plain SVD.
@@ -94,8 +94,8 @@ def bond_tails(
         if both and bond == plain:
             # The unfolding of one is that of the other transposed.
             found[turned] = _tails(squared, bonds[turned], energy)
-        if tell is not None:
-            tell(work(scaled.shape, [bond], gram_side, plain_side))
+        if progress is not None:
+            progress(work(scaled.shape, [bond], gram_side, plain_side))
     single: NDArray[np.float32] | None = None
     for index, (bond, rank) in enumerate(bonds.items()):
         if bond in found:
@@ -106,8 +106,8 @@ def bond_tails(
             matrix = np.ascontiguousarray(matrix.T)
         squared = squared_spectrum(matrix, energy, np.random.default_rng([seed, index]))
         found[bond] = _tails(squared, rank, energy)
-        if tell is not None:
-            tell(work(scaled.shape, [bond], gram_side, plain_side))
+        if progress is not None:
+            progress(work(scaled.shape, [bond], gram_side, plain_side))
     return {bond: found[bond] for bond in bonds}
 
 
@@ -144,7 +144,7 @@ def _is_exact(sizes: tuple[int, ...], bond: Bond, sides: tuple[int, int]) -> boo
 
 
 def whitened_bond_tails(
-    weight: Array, moments: Moments, bonds: Mapping[Bond, int], seed: int = 0, tell: Worked | None = None
+    weight: Array, moments: Moments, bonds: Mapping[Bond, int], seed: int = 0, progress: Worked | None = None
 ) -> dict[Bond, Array]:
     """Return what `bond_tails` does, of the weight under the inputs' covariance made separable at each bond.
 
@@ -162,7 +162,7 @@ def whitened_bond_tails(
         Moments of the layer's inputs; padded inputs never vary.
     bonds : mapping of (M_k, N_k) to int
         Largest rank wanted on each bond.
-    seed, tell
+    seed, progress
         As for `bond_tails`.
 
     Returns
@@ -176,7 +176,7 @@ def whitened_bond_tails(
     found: dict[Bond, Array] = {}
     for split in sorted({b for _, b in bonds}):
         chosen = {bond: rank for bond, rank in bonds.items() if bond[1] == split}
-        found |= bond_tails(whitened_for(weight, covariance, split), chosen, seed, tell)
+        found |= bond_tails(whitened_for(weight, covariance, split), chosen, seed, progress)
     return {bond: found[bond] for bond in bonds}
 
 

@@ -45,7 +45,7 @@ _TYPES = {"model.onnx": "application/octet-stream", "kernels.txt": "text/plain"}
 
 
 def dress_study(
-    url: str, name: str, document: Document, designs: Path, store: Path, shared: bool, tell: Listener
+    url: str, name: str, document: Document, designs: Path, store: Path, shared: bool, progress: Listener
 ) -> None:
     """Put notes, figures and artifacts into the exploration's study, where optuna-dashboard is installed.
 
@@ -65,7 +65,7 @@ def dress_study(
         Folder of the artifact store; made where there is none.
     shared
         Whether the user named the storage or the store: then whoever looks there is told what is missing.
-    tell
+    progress
         Told what is not shown, and why.
     """
     from lrfdse.search.study.opening import join_study
@@ -74,7 +74,7 @@ def dress_study(
     if importlib.util.find_spec("optuna_dashboard") is None:
         # Whoever keeps the study where others look wants to see it; nobody else asked for anything.
         if shared:
-            tell(Event("note", f"for notes, figures and artifacts in optuna-dashboard: {INSTALL}"))
+            progress(Event("note", f"for notes, figures and artifacts in optuna-dashboard: {INSTALL}"))
         return
     try:
         with storage_errors(url):
@@ -86,7 +86,7 @@ def dress_study(
             finally:
                 queue.close()
     except (LrfdseError, OSError) as error:
-        tell(Event("note", f"optuna-dashboard will not show all of the study: {error}"))
+        progress(Event("note", f"optuna-dashboard will not show all of the study: {error}"))
 
 
 def dress(queue: Queue, document: Document, designs: Path, store: Path) -> None:

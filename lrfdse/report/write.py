@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from lrfdse.results.exploration import Exploration
 
 
-def write_reports(exploration: Exploration, tell: Listener = silent) -> None:
+def write_reports(exploration: Exploration, progress: Listener = silent) -> None:
     """Write ``front.csv``, ``report.html`` and ``front.json`` to the output folder, each by atomic rename.
 
-    Then dress the study for optuna-dashboard, where that is installed; `tell` hears of it where that fails.
+    Then dress the study for optuna-dashboard, where that is installed; `progress` hears of it where that fails.
     """
     from lrfdse.report.dashboard import dress_study
     from lrfdse.report.page.html import report_html
@@ -29,7 +29,7 @@ def write_reports(exploration: Exploration, tell: Listener = silent) -> None:
     write_atomically(folder / "front.csv", front_csv(document))
     write_atomically(folder / "report.html", report_html(document))
     write_document(document, folder)
-    dress_study(study.url, study.name, document, folder / "designs", study.artifacts, study.shared, tell)
+    dress_study(study.url, study.name, document, folder / "designs", study.artifacts, study.shared, progress)
 
 
 def front_csv(document: Document) -> str:

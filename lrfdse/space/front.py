@@ -37,7 +37,7 @@ def front(
     padded_tails: Tails | None = None,
     tolerance: float | None = None,
     counts: Funnel | None = None,
-    tell: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[list[Candidate], Funnel]:
     """Return the Pareto front of (params, padded FLOPs, error bound) over every design of the space.
 
@@ -65,7 +65,7 @@ def front(
         the number of ranks and edges asks for `GAP`.
     counts : Funnel, optional
         The stages of `count_designs`, to which the front is added.
-    tell : callable, optional
+    progress : callable, optional
         Called from time to time with the part that is done, between 0 and 1.
 
     Returns
@@ -103,7 +103,7 @@ def front(
     ]
     archive = _empty_archive(outputs * inputs, rows * (outputs + inputs), lanes, space.max_cores, limits, tolerance)
     _add_svd(archive, lattices[0], rows, lanes, limits)
-    _search(archive, programmes, space.max_cores, tell)
+    _search(archive, programmes, space.max_cores, progress)
     points, origins = archive.front()
     found = []
     for error, origin in zip(points[:, 2].tolist(), origins.tolist(), strict=True):
@@ -180,7 +180,7 @@ def _add_svd(archive: Archive, lattice: _Lattice, rows: int, lanes: int, limits:
 
 
 def _search(
-    archive: Archive, programmes: list[Programme], max_cores: int, tell: Callable[[float], None] | None
+    archive: Archive, programmes: list[Programme], max_cores: int, progress: Callable[[float], None] | None
 ) -> None:
     nodes = sum(len(p.nodes) for p in programmes)
     whole = nodes * sum(_GROWTH**cores for cores in range(2, max_cores + 1))
@@ -200,8 +200,8 @@ def _search(
         )
         for _, node, index in centres:
             done += _GROWTH**cores
-            if tell is not None:
-                tell(done / whole)
+            if progress is not None:
+                progress(done / whole)
             programme = programmes[index]
             if cores == 2 and programme.nodes[node] in svd_bonds(programme.outputs, programme.inputs):
                 continue

@@ -17,9 +17,9 @@ FACTS = {"model": "nets/lenet.onnx", "target": "riscv64"}
 
 def test_a_run_that_ends_well_is_finished(tmp_path):
     assert last_run(tmp_path) is None
-    with logged(tmp_path / "log.jsonl", silent, FACTS) as tell:
+    with logged(tmp_path / "log.jsonl", silent, FACTS) as progress:
         assert last_run(tmp_path) == LastRun("started", **FACTS)
-        tell(Event("plans", "x", 1, 2))
+        progress(Event("plans", "x", 1, 2))
     assert last_run(tmp_path) == LastRun("finished")
     first, event, last = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
     assert {key: event[key] for key in event if key != "time"} == {"stage": "plans", "text": "x", "done": 1, "total": 2}

@@ -134,7 +134,7 @@ def test_grams_are_those_of_every_unfolding():
 def test_work_is_told_bond_by_bond():
     told = []
     bonds = {(4, 1): 2, (3, 2): 3, (2, 9): 4}
-    bond_tails(np.random.default_rng(9).standard_normal((12, 18)), bonds, tell=told.append)
+    bond_tails(np.random.default_rng(9).standard_normal((12, 18)), bonds, progress=told.append)
     assert sum(told) == pytest.approx(work((12, 18), bonds)) and len(told) == len(bonds)
 
 

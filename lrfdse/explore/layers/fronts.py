@@ -58,16 +58,16 @@ def spectra_work(layer: Layer, space: SearchSpace) -> float:
 
 
 def prepare_spectra(
-    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store, tell: Callable[[float], None]
+    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store, progress: Callable[[float], None]
 ) -> None:
-    """Fill the cache with the spectra that the layer's front needs; `tell` hears of work as `spectra_work` counts it.
+    """Fill the cache with the spectra that the layer's front needs; `progress` gets work as `spectra_work` counts it.
 
     Nothing is done where the front itself is known.
     """
     read = partial(_front, layer=layer, lanes=target.lanes)
     if cache.get("fronts", _front_key(layer, fits, space, target), read) is None:
         for sizes in _sizes(layer, space):
-            _tails(layer, fits, sizes, space, cache, tell)
+            _tails(layer, fits, sizes, space, cache, progress)
 
 
 def surrogate_front(
@@ -76,13 +76,13 @@ def surrogate_front(
     space: SearchSpace,
     target: Target,
     cache: Store,
-    tell: Callable[[float], None] = ignored,
+    progress: Callable[[float], None] = ignored,
 ) -> tuple[list[Candidate], Funnel]:
     """Return the layer's Pareto front of (params, padded FLOPs, surrogate error) and the funnel down to it.
 
     The surrogate error is the TT-SVD bound from the spectra of the weight's unfoldings; with calibration data, the
-    unfoldings are whitened by the inputs' second moment, and the sum over bonds is no bound any more. `tell` hears the
-    part that is done, spectra aside.
+    unfoldings are whitened by the inputs' second moment, and the sum over bonds is no bound any more. `progress` gets
+    the part that is done, spectra aside.
     """
     from lrfdse.space.front import front
 
@@ -100,7 +100,7 @@ def surrogate_front(
             own,
             padded_tails=padded[0] if padded else None,
             counts=counted,
-            tell=tell,
+            progress=progress,
         )
         designs = [[str(c.factorization), c.error_bound] for c in candidates]
         stored = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap, "designs": designs}
@@ -141,7 +141,7 @@ def _tails(
     sizes: tuple[int, int],
     space: SearchSpace,
     cache: Store,
-    tell: Callable[[float], None],
+    progress: Callable[[float], None],
 ) -> dict[tuple[int, int], Array]:
     """Return the discarded energy by bond and rank, for the weight padded with zeros to `sizes`."""
     from lrfdse.space.lattice import bonds
@@ -164,7 +164,7 @@ def _tails(
 
     if (found := cache.get_arrays("spectra", key, read)) is None:
         fitter = fits.fitter(layer)
-        found = _energy(fitter.weight, fitter.moments if whitened else None, sizes, wanted, tell)
+        found = _energy(fitter.weight, fitter.moments if whitened else None, sizes, wanted, progress)
         cache.put_arrays("spectra", key, {f"{a}x{b}": values for (a, b), values in found.items()})
     return {bond: _rounded(values) for bond, values in found.items()}
 
@@ -181,7 +181,7 @@ def _energy(
     moments: Moments | None,
     sizes: tuple[int, int],
     wanted: Mapping[tuple[int, int], int],
-    tell: Callable[[float], None],
+    progress: Callable[[float], None],
 ) -> dict[tuple[int, int], Array]:
     """Return the discarded energy by bond and rank, for `weight` padded with zeros to `sizes`."""
     from lrfdse.factorize.spectra import bond_tails, whitened_bond_tails
@@ -189,8 +189,8 @@ def _energy(
     if sizes != weight.shape:
         weight = np.pad(weight, [(0, size - own) for size, own in zip(sizes, weight.shape, strict=True)])
     if moments is None:
-        return bond_tails(weight, wanted, tell=tell)
-    return whitened_bond_tails(weight, moments, wanted, tell=tell)
+        return bond_tails(weight, wanted, progress=progress)
+    return whitened_bond_tails(weight, moments, wanted, progress=progress)
 
 
 def _rounded(energy: Array) -> Array:

@@ -72,7 +72,7 @@ def measured_kernel(spec: KernelSpec, target: Target, meter: Meter) -> MeasuredK
 
 
 def measure_kernels(
-    specs: Iterable[KernelSpec], request: KernelRequest, cache: Store, tell: Listener
+    specs: Iterable[KernelSpec], request: KernelRequest, cache: Store, progress: Listener
 ) -> dict[KernelSpec, MeasuredKernel]:
     """Return the measurement of every kernel: from the cache where it is known, else measured in parallel.
 
@@ -81,7 +81,7 @@ def measure_kernels(
     wanted = list(dict.fromkeys(specs))
     keys = _keys(wanted, request)
     found = {spec: known for spec in wanted if (known := cache.get("kernels", keys[spec], _stored)) is not None}
-    tell(Event("kernels", "", len(found), len(wanted)))
+    progress(Event("kernels", "", len(found), len(wanted)))
     processes = 1 if request.meter.exclusive else request.workers
     while rest := [spec for spec in wanted if spec not in found]:
         try:
@@ -91,7 +91,7 @@ def measure_kernels(
                 if kernel.measurement is not None:
                     cache.put("kernels", keys[spec], dataclasses.asdict(kernel))
                 text = f"{spec}: {kernel.failure}" if kernel.failure else str(spec)
-                tell(Event("kernels", text, len(found), len(wanted)))
+                progress(Event("kernels", text, len(found), len(wanted)))
         except BrokenProcessPool:
             unfinished = [spec for spec in rest if spec not in found]
             if processes == 1 and unfinished:

@@ -61,7 +61,7 @@ def with_data(result: LayerResult, fits: Fits, cache: Store) -> LayerResult:
 
 
 def study_layers(
-    space: SearchSpace, kernels: KernelRequest, model: Model, fits: Fits, cache: Store, tell: Listener
+    space: SearchSpace, kernels: KernelRequest, model: Model, fits: Fits, cache: Store, progress: Listener
 ) -> tuple[LayerResult, ...]:
     """Return every FC layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -75,7 +75,7 @@ def study_layers(
         The original model, and what fits its layers.
     cache
         Where results are kept.
-    tell
+    progress
         Told how far each stage is.
 
     Raises
@@ -86,19 +86,19 @@ def study_layers(
     layers, target = model.layers, kernels.target
     results = []
     for done, layer in enumerate(layers):
-        tell(Event("layers", layer.name, done, len(layers)))
+        progress(Event("layers", layer.name, done, len(layers)))
         result = inspect_layer(layer, model, space, target, cache)
         results.append(with_data(result, fits, cache) if result.kept_dense is None else result)
-    tell(Event("layers", "", len(layers), len(layers)))
+    progress(Event("layers", "", len(layers), len(layers)))
     explored = [result.layer for result in results if result.kept_dense is None]
-    with hundredths("spectra", {layer.name: spectra_work(layer, space) for layer in explored}, tell) as of:
+    with hundredths("spectra", {layer.name: spectra_work(layer, space) for layer in explored}, progress) as of:
         for layer in explored:
             with of(layer.name) as worked:
                 prepare_spectra(layer, fits, space, target, cache, worked)
     candidates = {
         layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), target)] for layer in layers
     }
-    with hundredths("fronts", {layer.name: 1.0 for layer in explored}, tell) as of:
+    with hundredths("fronts", {layer.name: 1.0 for layer in explored}, progress) as of:
         for place, result in enumerate(results):
             if result.kept_dense is None:
                 with of(result.layer.name) as worked:
@@ -113,27 +113,27 @@ def study_layers(
         for spec in _specs(layer, candidate, fits.calibrated(layer))
     ]
     dense = [spec for spec in specs if spec.factorization.is_dense]
-    measured = measure_kernels(dense, kernels, cache, tell)
+    measured = measure_kernels(dense, kernels, cache, progress)
     for spec, kernel in measured.items():
         # Without the original there is nothing to compare with, and most likely nothing else runs either.
         if kernel.measurement is None:
             raise ToolError(f"the dense kernel {spec} fails on {target.name}: {kernel.failure}")
-    measured |= measure_kernels(specs, kernels, cache, tell)
+    measured |= measure_kernels(specs, kernels, cache, progress)
     complete, done, total = [], 0, sum(len(chosen) - 1 for chosen in candidates.values())
     for result in results:
         name = result.layer.name
 
         def fitted(count: int, name: str = name, before: int = done) -> None:
-            tell(Event("fit", name, before + count, total))
+            progress(Event("fit", name, before + count, total))
 
         complete.append(_with_options(result, candidates[name], measured, fits, fitted))
         done += len(candidates[name]) - 1
-    tell(Event("fit", "", total, total))
+    progress(Event("fit", "", total, total))
     return tuple(complete)
 
 
 def _candidates(
-    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store, tell: Callable[[float], None]
+    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store, progress: Callable[[float], None]
 ) -> tuple[list[Candidate], Funnel]:
     """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space.thin import thin
@@ -143,13 +143,13 @@ def _candidates(
 
     def part(done: float) -> None:
         nonlocal before
-        tell(share * (done - before))
+        progress(share * (done - before))
         before = done
 
     found, funnel = surrogate_front(layer, fits, space, target, cache, part)
     if fitted:
         some = thin(found, _REFINEMENT * space.max_compiled)
-        found = _fitted_front(layer, fits, some, lambda: tell((1 - share) / len(some)))
+        found = _fitted_front(layer, fits, some, lambda: progress((1 - share) / len(some)))
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
@@ -161,17 +161,17 @@ def _candidates(
 
 
 def _fitted_front(
-    layer: Layer, fits: Fits, candidates: Sequence[Candidate], tell: Callable[[], None]
+    layer: Layer, fits: Fits, candidates: Sequence[Candidate], progress: Callable[[], None]
 ) -> list[Candidate]:
     """Return the candidates that no other beats in params, padded FLOPs and fitted error together.
 
     The error is the estimated loss of the model where that is known, as a part of the largest one here, else the
-    squared relative error of the outputs. `tell` is called after each fit.
+    squared relative error of the outputs. `progress` is called after each fit.
     """
     factors = []
     for candidate in candidates:
         factors.append(fits.factors(layer, candidate.factorization))
-        tell()
+        progress()
     most = max((each.loss for each in factors if each.loss is not None), default=0.0)
     fitted = []
     for candidate, each in zip(candidates, factors, strict=True):

@@ -30,16 +30,16 @@ class Helpers:
         Processes to start.
     after
         Seconds of evaluation ahead from which on they pay.
-    tell
+    progress
         Told when they are started.
     """
 
     def __init__(
-        self, request: TrialRequest, files: Files, place: StudyPlace, count: int, after: float, tell: Listener
+        self, request: TrialRequest, files: Files, place: StudyPlace, count: int, after: float, progress: Listener
     ) -> None:
         self._arguments = (request, files, place.url, place.name)
         self._count, self._after = count, after
-        self._tell = tell
+        self._listener = progress
         self._processes: list[SpawnProcess] = []
 
     def start_if_worth(self, seconds: float) -> None:
@@ -52,7 +52,7 @@ class Helpers:
                 process = context.Process(target=help_until_ended, args=self._arguments, daemon=True)
                 process.start()
                 self._processes.append(process)
-        self._tell(Event("note", f"{self._count} more processes evaluate plans"))
+        self._listener(Event("note", f"{self._count} more processes evaluate plans"))
 
     def stop(self) -> None:
         """Terminate the helpers; their unfinished trials return to the queue."""

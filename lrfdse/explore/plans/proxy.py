@@ -225,7 +225,7 @@ def predicted_errors(
     layers: Sequence[LayerResult],
     evaluator: Evaluator,
     cache: Store,
-    tell: Listener,
+    progress: Listener,
 ) -> Errors:
     """Return the errors of a proxy; single layers are run here where the cache does not know them.
 
@@ -243,7 +243,7 @@ def predicted_errors(
         Scores plans, and gives the factors of layers.
     cache
         Keeps what single layers gave.
-    tell
+    progress
         Told of every plan that is run, and of those that cannot be.
 
     Raises
@@ -257,15 +257,15 @@ def predicted_errors(
     def each(plans: Sequence[Texts], run: Callable[[Texts], T]) -> list[T | None]:
         found: list[T | None] = []
         for done, texts in enumerate(plans):
-            tell(Event("sensitivity", ", ".join(texts), done, len(plans)))
+            progress(Event("sensitivity", ", ".join(texts), done, len(plans)))
             try:
                 found.append(run(texts))
             except PlanError as error:
                 if not texts:
                     raise InputError(str(error)) from error
-                tell(Event("note", f"{texts} cannot be evaluated: {error}"))
+                progress(Event("note", f"{texts} cannot be evaluated: {error}"))
                 found.append(None)
-        tell(Event("sensitivity", "", len(plans), len(plans)))
+        progress(Event("sensitivity", "", len(plans), len(plans)))
         return found
 
     def evaluate(plans: Sequence[Texts]) -> list[Scores | None]:

@@ -64,7 +64,7 @@ def search_plans(
     inputs: Inputs,
     evaluator: Evaluator,
     errors: Errors,
-    tell: Listener,
+    progress: Listener,
     deadline: float | None = None,
     stages: Sequence[Stage] = STAGES,
 ) -> SearchResult:
@@ -80,7 +80,7 @@ def search_plans(
         The model and its data, and what scores plans on them here.
     errors
         Predicted error of every option, by layer and factorization.
-    tell
+    progress
         Told how far the search is.
     deadline
         `time.monotonic` from which on nothing new is begun; None means never.
@@ -101,7 +101,7 @@ def search_plans(
     warm, cold = tables(layers, "warm", errors), tables(layers, "cold", errors)
     space, sampler = Space(tuple(warm)), open_sampler(request.sampler)
     _check_size(sampler, space, request.budget)
-    tell(Event("knapsack", f"{len(warm)} layers"))
+    progress(Event("knapsack", f"{len(warm)} layers"))
     fits_cache = warm_params(study.trial.target)
     front = plans_by_regime(
         warm,
@@ -112,7 +112,7 @@ def search_plans(
         max_error=max(1.0, USEFUL_ERROR * len(layers)),
     )
     metric = metric_of(inputs)
-    with _trials(request, study, inputs, evaluator, space, tell, deadline) as trials:
+    with _trials(request, study, inputs, evaluator, space, progress, deadline) as trials:
         base = trials.baseline()
         search = Search(request, trials, warm, cold, fits_cache, front, sampler, metric, base, inputs.verified)
         for stage in stages:
@@ -133,7 +133,7 @@ def _trials(
     inputs: Inputs,
     evaluator: Evaluator,
     space: Space,
-    tell: Listener,
+    progress: Listener,
     deadline: float | None,
 ) -> Iterator[Trials]:
     """Open the study, share what others need to help, and end the helpers and close the study afterwards."""
@@ -146,12 +146,12 @@ def _trials(
     job = Job(trial.layers, trial.target, trial.limits, metric_of(inputs), evaluator, inputs.verified)
     with storage_errors(place.url):
         opened = open_study(place.url, place.name, space.choices, identity=study.identity, sole=place.sole)
-        helpers = Helpers(trial, files, place, request.helpers, request.helped_after, tell)
+        helpers = Helpers(trial, files, place, request.helpers, request.helped_after, progress)
         try:
             if place.shared:
-                publish(opened, place.artifacts, trial, inputs.model.content, files.data, tell)
+                publish(opened, place.artifacts, trial, inputs.model.content, files.data, progress)
             opened.open_queue()
-            yield Trials(opened, job, space, request, helpers, tell, deadline)
+            yield Trials(opened, job, space, request, helpers, progress, deadline)
             opened.close_queue()
         finally:
             helpers.stop()

@@ -35,7 +35,7 @@ SHARED = "shared"
 _ROLES = ("calib", "eval", "test")
 
 
-def publish(study: Queue, folder: Path, request: TrialRequest, model: bytes, data: Data, tell: Listener) -> None:
+def publish(study: Queue, folder: Path, request: TrialRequest, model: bytes, data: Data, progress: Listener) -> None:
     """Put into the artifact store what is not there yet, and note it in the study.
 
     Parameters
@@ -50,7 +50,7 @@ def publish(study: Queue, folder: Path, request: TrialRequest, model: bytes, dat
         The model as one file, external data inside.
     data
         Files of the data.
-    tell
+    progress
         Told what is shared.
 
     Raises
@@ -73,7 +73,7 @@ def publish(study: Queue, folder: Path, request: TrialRequest, model: bytes, dat
                 notes[role] = known[role]
                 continue
             path = temporary / _file(role)
-            tell(Event("note", f"sharing {path.name} ({len(content):,} bytes)"))
+            progress(Event("note", f"sharing {path.name} ({len(content):,} bytes)"))
             try:
                 path.write_bytes(content)
                 artifact = upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study.optuna_study)

@@ -75,7 +75,7 @@ class Trials:
         How many plans may be evaluated, and the sampler's seed.
     helpers
         Processes that evaluate beside this one, once that pays.
-    tell
+    progress
         Told of every result.
     deadline
         `time.monotonic` from which on nothing new is begun; None means never.
@@ -88,7 +88,7 @@ class Trials:
         space: Space,
         request: SearchRequest,
         helpers: Helpers,
-        tell: Listener,
+        progress: Listener,
         deadline: float | None = None,
     ) -> None:
         self._study = study
@@ -96,7 +96,7 @@ class Trials:
         self._space = space
         self._request = request
         self._helpers = helpers
-        self._tell = tell
+        self._listener = progress
         self._deadline = deadline
         self._designs: dict[PlanKey, Design] = {}
         self._asked: dict[PlanKey, None] = {}
@@ -163,7 +163,7 @@ class Trials:
         found = []
         for done, design in enumerate(designs):
             if self._job.evaluator.refines and not design.refined and not self.out_of_time:
-                self._tell(Event("refine", design.id, done, len(designs)))
+                self._listener(Event("refine", design.id, done, len(designs)))
                 design = self._refined(design)
             found.append(design)
         return found
@@ -173,7 +173,7 @@ class Trials:
         try:
             scores = job.evaluator.scores(design.plan, refined=True)
         except PlanError as error:
-            self._tell(Event("note", f"plan {design.id} cannot be evaluated once it is refined: {error}"))
+            self._listener(Event("note", f"plan {design.id} cannot be evaluated once it is refined: {error}"))
             return design
         other = assemble(design.plan, job.layers, job.target, scores, design.origin, refined=True)
         if other.score(job.metric) < design.score(job.metric):
@@ -218,7 +218,7 @@ class Trials:
                 raise InputError(str(error)) from error
             self._study.fail(proposal, str(error))
             plan = plan_of(proposal.texts, self._job.layers)
-            self._tell(Event("note", f"plan {plan_id(plan)} cannot be evaluated: {error}"))
+            self._listener(Event("note", f"plan {plan_id(plan)} cannot be evaluated: {error}"))
             return
         seconds = time.monotonic() - began
         self._helpers.start_if_worth(seconds * (self._request.budget - len(self._designs)))
@@ -240,7 +240,7 @@ class Trials:
 
     def _progress(self, text: str) -> None:
         budget = self._request.budget
-        self._tell(Event("plans", text, min(max(self._results, 1), budget), budget))
+        self._listener(Event("plans", text, min(max(self._results, 1), budget), budget))
 
     def _observations(self) -> list[Observation]:
         from lrfdse.search.samplers.protocol import Observation

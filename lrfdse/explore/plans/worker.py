@@ -45,7 +45,7 @@ def work(
     idle: float = 10.0,
     trials: int | None = None,
     metric: str | None = None,
-    listen: Listener = silent,
+    progress: Listener = silent,
 ) -> WorkerSummary:
     """Join a study and evaluate plans until it is finished.
 
@@ -63,7 +63,7 @@ def work(
         Plans after which to leave.
     metric
         The metric of the user's own (MODULE:FUNCTION) that this machine may run; registered metrics are always allowed.
-    listen
+    progress
         Told what happens.
 
     Raises
@@ -78,20 +78,20 @@ def work(
     from lrfdse.search.study.storage import storage_errors
 
     with storage_errors(url):
-        queue = _joined(url, name, idle, listen)
+        queue = _joined(url, name, idle, progress)
         try:
             _check_code(queue)
             store = artifacts or _store_beside(url)
             request, files = fetch(queue, store, cache or cache_folder())
             require_allowed(request.data.metric, metric)
             require_same_method(request.fit.method, queue.facts().get("method"))
-            listen(Event("note", f"study {queue.name}: {len(request.layers)} layers, target {request.target.name}"))
-            return _serve(queue, open_job(request, files, queue.facts().get("score")), idle, trials, listen)
+            progress(Event("note", f"study {queue.name}: {len(request.layers)} layers, target {request.target.name}"))
+            return _serve(queue, open_job(request, files, queue.facts().get("score")), idle, trials, progress)
         finally:
             queue.close()
 
 
-def _joined(url: str, name: str | None, idle: float, listen: Listener) -> Queue:
+def _joined(url: str, name: str | None, idle: float, progress: Listener) -> Queue:
     """Return the study as soon as whoever explores has made it and shares its parts."""
     from lrfdse.explore.plans.share import SHARED
     from lrfdse.search.study.opening import join_study
@@ -106,12 +106,12 @@ def _joined(url: str, name: str | None, idle: float, listen: Listener) -> Queue:
         if time.monotonic() >= deadline:
             raise InputError(f"--study-name {name}: no such study in this storage" if name else "no study is there yet")
         if not told:
-            listen(Event("note", f"waiting for study {name or '(any)'}"))
+            progress(Event("note", f"waiting for study {name or '(any)'}"))
             told = True
         time.sleep(_LAST_LOOK)
 
 
-def _serve(queue: Queue, job: Job, idle: float, trials: int | None, listen: Listener) -> WorkerSummary:
+def _serve(queue: Queue, job: Job, idle: float, trials: int | None, progress: Listener) -> WorkerSummary:
     evaluated = failed = 0
     since, pause = time.monotonic(), _FIRST_LOOK
     while trials is None or evaluated + failed < trials:
@@ -123,16 +123,16 @@ def _serve(queue: Queue, job: Job, idle: float, trials: int | None, listen: List
             time.sleep(pause)
             pause = min(1.5 * pause, _LAST_LOOK)
             continue
-        if _evaluated(queue, proposal, job, listen):
+        if _evaluated(queue, proposal, job, progress):
             evaluated += 1
         else:
             failed += 1
         since, pause = time.monotonic(), _FIRST_LOOK
-        listen(Event("plans", f"{evaluated} evaluated", evaluated, trials))
+        progress(Event("plans", f"{evaluated} evaluated", evaluated, trials))
     return WorkerSummary(evaluated, failed, f"{trials} plans were asked for")
 
 
-def _evaluated(queue: Queue, proposal: Proposal, job: Job, listen: Listener) -> bool:
+def _evaluated(queue: Queue, proposal: Proposal, job: Job, progress: Listener) -> bool:
     """Evaluate one plan; return False where it cannot be.
 
     Whatever else is raised here ends this process, and the plan goes back to the queue: it may be this machine's fault.
@@ -145,7 +145,7 @@ def _evaluated(queue: Queue, proposal: Proposal, job: Job, listen: Listener) -> 
         evaluate(queue, proposal, job, None if known is None else known.score)
     except PlanError as error:
         queue.fail(proposal, str(error))
-        listen(Event("note", f"trial {proposal.number} cannot be evaluated: {error}"))
+        progress(Event("note", f"trial {proposal.number} cannot be evaluated: {error}"))
         return False
     return True
 

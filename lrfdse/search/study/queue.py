@@ -122,7 +122,7 @@ class Queue:
         return self.facts().get(STATE) == FINISHED
 
     def take(self, wanted: Container[PlanKey] | None = None) -> Proposal | None:
-        """Return a waiting plan, running from here on until `tell` or `fail`; None where nothing waits.
+        """Return a waiting plan, running from here on until `progress` or `fail`; None where nothing waits.
 
         Parameters
         ----------

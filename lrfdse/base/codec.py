@@ -141,6 +141,8 @@ def _simple(kind: Any, value: Any, where: str) -> Any:
         _check(fits, "a finite number", value, where)
         return float(value)
     if kind is int:
+        # To JSON, and so to a schema, 1.0 is a whole number.
+        value = int(value) if type(value) is float and value.is_integer() else value
         _check(type(value) is int and -_LARGEST <= value <= _LARGEST, "a whole number", value, where)
         return value
     rules = {str: "a text", bool: "true or false"}

@@ -48,7 +48,7 @@ def tt_svd(weight: Array, factorization: Factorization, thresholds: Thresholds =
 def carried_ranks(factorization: Factorization) -> tuple[int, ...]:
     """Return the ranks cut to what the bonds can carry: ``r_k <= r_{k-1} m_k n_k`` from both ends.
 
-    >>> from lrfdse.ir import Factorization
+    >>> from lrfdse.ir.factorization import Factorization
     >>> carried_ranks(Factorization((2, 3, 2), (2, 1, 2), (9, 9)))
     (4, 4)
     """

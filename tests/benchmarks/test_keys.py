@@ -37,7 +37,7 @@ from benchmarks.keys import code
 from benchmarks.kernels import host
 from benchmarks.kernels.peers import peer_key, peers
 from lrfdse.base.keys import forget
-from lrfdse.catalog import load_target
+from lrfdse.targets.catalog import load_target
 
 target = load_target("host")
 def keys():

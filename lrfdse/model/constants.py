@@ -90,13 +90,22 @@ def is_transparent(node: ir.Node) -> bool:
 
 def readers(root: ir.Value) -> Iterator[ir.Node | None]:
     """Yield the nodes that compute with a root, seen through Identity, Transpose and Cast; None for a graph output."""
-    if root.is_graph_output():
-        yield None
-    for usage in root.uses():
-        if is_transparent(usage.node):
-            yield from readers(usage.node.outputs[0])
-        else:
-            yield usage.node
+    # A chain of such nodes may be longer than Python's stack.
+    left = [iter((root,))]
+    while left:
+        value = next(left[-1], None)
+        if value is None:
+            left.pop()
+            continue
+        if value.is_graph_output():
+            yield None
+        handed_on = []
+        for usage in value.uses():
+            if is_transparent(usage.node):
+                handed_on.append(usage.node.outputs[0])
+            else:
+                yield usage.node
+        left.append(iter(handed_on))
 
 
 def known_values(graph: ir.Graph) -> set[ir.Value]:

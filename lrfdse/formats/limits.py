@@ -1,4 +1,4 @@
-"""What is refused of a model before anything works on it: tensors that are cut, sizes below 0, functions that multiply.
+"""What is refused of a model before anything works on it: tensors that are cut, sizes below 0, what multiplies.
 
 The time and the memory that a file takes are bounded by its size: what a few bytes could make large is counted first.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import InputError
 
@@ -83,6 +83,34 @@ def check_tensors(proto: onnx.ModelProto, path: Path) -> None:
                 raise InputError(
                     f"{path}: tensor {tensor.name!r} of {sizes} takes {wanted} bytes, but {held} are stored"
                 )
+
+
+def check_texts(proto: onnx.ModelProto, path: Path) -> None:
+    """Refuse a model with a name that is no UTF-8: protobuf reads it as bytes, and writes it no more.
+
+    Raises
+    ------
+    InputError
+        As said; the message names the field.
+    """
+    import onnx
+
+    left: list[Any] = [proto]
+    while left:
+        message = left.pop()
+        if isinstance(message, onnx.TensorProto):
+            # Its elements would be copied.
+            fields = [(message.DESCRIPTOR.fields_by_name["name"], message.name)]
+        else:
+            fields = message.ListFields()
+        for field, value in fields:
+            single = isinstance(value, str | bytes) or hasattr(value, "ListFields")
+            if field.type == field.TYPE_STRING:
+                if any(not isinstance(text, str) for text in ([value] if single else value)):
+                    kind = message.DESCRIPTOR.name
+                    raise InputError(f"{path}: not a valid ONNX model: a {field.name} of a {kind} is no UTF-8")
+            elif field.type == field.TYPE_MESSAGE:
+                left += [value] if single else value
 
 
 def element_bits(tensor: onnx.TensorProto, where: str) -> int:

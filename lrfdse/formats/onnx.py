@@ -12,7 +12,7 @@ from lrfdse.base.border import reading
 from lrfdse.base.files import open_regular, read_regular, write_atomically
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
-from lrfdse.formats.limits import check_functions, check_tensors, element_bits, every_tensor
+from lrfdse.formats.limits import check_functions, check_tensors, check_texts, element_bits, every_tensor
 
 if TYPE_CHECKING:
     import onnx
@@ -62,6 +62,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, str]:
             f"{path}: opset {opset} is too old: version {OLDEST_OPSET} or newer is required; "
             "convert the model with onnx.version_converter"
         )
+    check_texts(proto, path)
     check_functions(proto, path)
     digest = hashlib.sha256(content)
     _inline_external_data(proto, path, digest)

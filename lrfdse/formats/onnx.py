@@ -180,12 +180,13 @@ def _inside(folder: Path, location: str, where: str) -> Path:
     try:
         root = folder.resolve()
         file = (root / location).resolve()
+        is_there = file.is_file()
     except (OSError, RuntimeError, ValueError) as error:
         # A loop of links, a name that is too long, or one with a NUL.
-        raise InputError(f"{where}: {location!r} names no file: {one_line(error)}") from error
+        raise InputError(f"{where}: {one_line(location, 60)!r} names no file: {type(error).__name__}") from error
     if not file.is_relative_to(root):
         raise InputError(f"{where}: {location!r} is outside the model's folder: refused")
-    if not file.is_file():
+    if not is_there:
         raise InputError(f"{where}: {location!r} is missing: put it beside the model")
     return file
 

@@ -140,7 +140,8 @@ def vector_along(array: NDArray[Any], size: int, axis: int, rank: int) -> NDArra
     sizes = (1,) * (2 - array.ndim) + array.shape
     if sizes[axis] != size or array.size != size:
         return None
-    return array.reshape(-1).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return array.reshape(-1).astype(np.float64)
 
 
 def _constant(node: ir.Node) -> bool:

@@ -147,7 +147,7 @@ def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
     runs = {port.name: _run_sizes(port) for port in ports}
     for port in ports:
         if not runs[port.name]:
-            raise InputError(f"input {port} is a scalar: random samples need an axis; give data")
+            raise InputError(f"input {port} has no axis of samples: random ones cannot be drawn")
     sample = sum(math.prod(runs[port.name][1:]) * _dtype(port).itemsize for port in ports)
     count = max(1, min(count, RANDOM_BYTES // sample))
     parts: dict[str, list[NDArray[Any]]] = {port.name: [] for port in ports}

@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from lrfdse.base.machine import memory_bytes
+from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.model.constants import trace
 
@@ -39,7 +40,8 @@ class Port:
     """Whole-number inputs lie below this: the rows of the table that they look up, where there is one."""
 
     def __str__(self) -> str:
-        return f"{self.name} ({'x'.join(self.labels) or 'of unknown shape'}, {self.dtype})"
+        sizes = "a scalar" if self.shape == () else "x".join(self.labels) or "of unknown shape"
+        return one_line(f"{self.name} ({sizes}, {self.dtype})")
 
 
 def ports(graph: ir.Graph, shape: Mapping[str, Sequence[int]], path: Path) -> tuple[Port, ...]:

@@ -20,9 +20,9 @@ MLP = "m (float[N,8] x) => (float[N,4] y) { h = MatMul(x, w1) r = Relu(h) y = Ge
 IDS = "m (int64[N,3] x) => (float[N,3,4] y) { e = Gather(t, x) i = Identity(w1) y = MatMul(e, i) }"
 CONV = """m (float[1,1,4,4] x) => (float[1,6] y) {
     c = Conv<kernel_shape=[3,3]>(x, k) f = Flatten(c) s = Shape(f) g = Reshape(f, s) y = Gemm<transB=1>(g, w, b) }"""
-IF = """m (float[2,4] x, bool[1] c) => (float[2,4] y) { h = MatMul(x, w)
-    y = If(c) <then_branch = t () => (float[2,4] a) { a = Relu(h) },
-               else_branch = e () => (float[2,4] a) { a = MatMul(h, w2) }> }"""
+IF = """m (float[1,4] x, bool[1] c) => (float[1,4] y) { h = MatMul(x, w)
+    y = If(c) <then_branch = t () => (float[1,4] a) { a = Relu(h) },
+               else_branch = e () => (float[1,4] a) { a = MatMul(h, w2) }> }"""
 CALLS = """<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
 m (float[2,4] x) => (float[2,4] y) { h = own.twice(x) y = MatMul(h, w) }
 <domain: "own", opset_import: ["" : 17]> twice (a) => (b) { b = Add(a, a) }"""

@@ -10,8 +10,8 @@ from tests.fuzz.harness import Loader, mutants
 from tests.fuzz.seeds import KINDS, seeds
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
-PACKS = {"onnx": 1500, "npz": 1500, "front": 500, "target": 500, "space": 500}
-"""Files of each kind: about two minutes together."""
+PACKS = {"onnx": 8000, "npz": 8000, "front": 3000, "target": 3000, "space": 3000}
+"""Files of each kind: one to two minutes together on an idle core."""
 
 
 @pytest.fixture(scope="module")

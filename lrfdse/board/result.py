@@ -89,7 +89,7 @@ def read_run(result: ProcessResult, command: str, design: str, target: str) -> B
         raise ToolError(f"--runner: `{command}` ended with status {result.code} after the program's result")
     try:
         run = _run(document)
-    except (LookupError, TypeError, ValueError, OverflowError, InputError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, InputError) as error:
         raise ToolError(f"--runner: `{command}` did not relay what the program printed ({error!r})") from error
     if (run.design, run.target) != (design, target):
         raise ToolError(f"--runner: `{command}` ran {run.design} for {run.target} instead of {design} for {target}")

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Mapping
 
 
 def main() -> None:
@@ -84,7 +86,7 @@ def _failed(error: Exception, arguments: list[str]) -> None:
     if _wants_json(arguments):
         from lrfdse.base.log import failure_kind
 
-        text = _json_line(failure_kind(error), str(error))
+        text = _json_line(failure_kind(error), str(error), _cause(error))
     print(text, file=sys.stderr, flush=True)
 
 
@@ -93,13 +95,25 @@ def _interruption(program: str, arguments: list[str]) -> str:
     from lrfdse.cli.interrupt import advice
 
     text = advice(program, arguments)
-    return _json_line("interrupted", text) if _wants_json(arguments) else f"lrfdse: {text}"
+    return _json_line("interrupted", text, {}) if _wants_json(arguments) else f"lrfdse: {text}"
 
 
-def _json_line(kind: str, text: str) -> str:
+def _cause(error: Exception) -> dict[str, str]:
+    """Return what an error was made of: the exception and where it was raised; nothing where there is none."""
+    cause = error.__cause__
+    if cause is None or cause.__traceback__ is None:
+        return {}
+    from lrfdse.base.text import one_line
+
+    frame = traceback.extract_tb(cause.__traceback__)[-1]
+    place = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
+    return {"cause": f"{type(cause).__name__}: {one_line(cause)}", "where": place}
+
+
+def _json_line(kind: str, text: str, more: Mapping[str, str]) -> str:
     """Return the last line of a run that failed, where its log is JSON: the form that the folder's log has, too."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": now, "stage": "failed", "kind": kind, "text": text})
+    return json.dumps({"time": now, "stage": "failed", "kind": kind, "text": text, **more})
 
 
 def _wants_json(arguments: list[str]) -> bool:

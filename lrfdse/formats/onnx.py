@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Iterator
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrfdse.base.files import write_atomically
+from lrfdse.base.border import reading
+from lrfdse.base.files import open_regular, read_regular, write_atomically
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
+from lrfdse.formats.limits import check_functions, check_tensors, check_texts, element_bits, every_tensor
 
 if TYPE_CHECKING:
     import onnx
@@ -34,9 +37,15 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     Raises
     ------
     InputError
-        The file is missing, empty, no ONNX model, cut short, of an opset before 7, larger than 2 GiB, or holds sparse
-        initializers; or its external data are missing, too short, or outside the model's folder.
+        The file is missing, empty, no regular file, no ONNX model, cut short, of an opset before 7, larger than 2 GiB,
+        or holds sparse initializers, tensors of other sizes than are stored, or functions that become too many nodes;
+        or its external data are missing, too short, too large, or outside the model's folder.
     """
+    with reading(path, "an ONNX model"):
+        return _read(path)
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, str]:
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -53,10 +62,13 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
             f"{path}: opset {opset} is too old: version {OLDEST_OPSET} or newer is required; "
             "convert the model with onnx.version_converter"
         )
+    check_texts(proto, path)
+    check_functions(proto, path)
     digest = hashlib.sha256(content)
     _inline_external_data(proto, path, digest)
     if sparse := [tensor.values.name for tensor in proto.graph.sparse_initializer]:
         raise InputError(f"{path}: tensor {sparse[0]!r} is stored sparsely: store it as a dense initializer")
+    check_tensors(proto, path)
     if proto.ByteSize() > _PROTOBUF_LIMIT:
         raise InputError(f"{path}: models of at most 2 GiB can be explored, but got {proto.ByteSize() / 2**30:.1f} GiB")
     try:
@@ -114,12 +126,12 @@ def _content(path: Path) -> bytes:
     if path.is_dir():
         raise InputError(f"{path}: a folder, not an ONNX file")
     try:
-        if path.stat().st_size > _PROTOBUF_LIMIT:
-            raise InputError(f"{path}: models of at most 2 GiB can be explored")
-        content = path.read_bytes()
+        content = read_regular(path, _PROTOBUF_LIMIT)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise InputError(f"{path}: models of at most 2 GiB can be explored") from error
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if not content:
         raise InputError(f"{path}: not an ONNX model: the file is empty")
@@ -129,25 +141,32 @@ def _content(path: Path) -> bytes:
 def _inline_external_data(proto: onnx.ModelProto, path: Path, digest: hashlib._Hash) -> None:
     import onnx
 
-    seen: set[Path] = set()
-    for tensor in _tensors(proto.graph):
+    seen: dict[Path, int] = {}
+    left = _PROTOBUF_LIMIT
+    for tensor in every_tensor(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         where = f"{path}: external data of {tensor.name!r}"
         info = {entry.key: entry.value for entry in tensor.external_data}
         file = _inside(path.parent, info.get("location", ""), where)
         if file not in seen:
-            seen.add(file)
-            with file.open("rb") as stream:
+            seen[file] = file.stat().st_size
+            if seen[file] > _PROTOBUF_LIMIT:
+                raise InputError(f"{where}: {file.name} has {seen[file]:,} bytes: at most 2 GiB can be explored")
+            with open_regular(file) as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         size = _byte_size(tensor, where)
         try:
             offset, length = int(info.get("offset") or 0), int(info.get("length") or size)
         except ValueError as error:
             raise InputError(f"{where}: offset and length must be whole numbers") from error
-        if length != size or offset < 0 or offset + length > file.stat().st_size:
+        if length != size or offset < 0 or offset + length > seen[file]:
             raise InputError(f"{where}: {file.name} holds no {size} bytes at offset {offset}: wrong or cut-short file")
-        with file.open("rb") as stream:
+        # Tensors may share bytes of a file, and become more than it.
+        left -= size
+        if left < 0:
+            raise InputError(f"{where}: models of at most 2 GiB can be explored, external data included")
+        with open_regular(file) as stream:
             stream.seek(offset)
             tensor.raw_data = stream.read(length)
         del tensor.external_data[:]
@@ -158,40 +177,22 @@ def _inside(folder: Path, location: str, where: str) -> Path:
     """Return the file at `location`, links followed, if that is inside `folder`."""
     if not location:
         raise InputError(f"{where}: no file is named")
-    root = folder.resolve()
-    file = (root / location).resolve()
+    try:
+        root = folder.resolve()
+        file = (root / location).resolve()
+        is_there = file.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        # A loop of links, a name that is too long, or one with a NUL.
+        raise InputError(f"{where}: {one_line(location, 60)!r} names no file: {type(error).__name__}") from error
     if not file.is_relative_to(root):
         raise InputError(f"{where}: {location!r} is outside the model's folder: refused")
-    if not file.is_file():
+    if not is_there:
         raise InputError(f"{where}: {location!r} is missing: put it beside the model")
     return file
 
 
 def _byte_size(tensor: onnx.TensorProto, where: str) -> int:
-    import onnx
-    import onnx_ir as ir
-
-    if tensor.data_type == onnx.TensorProto.STRING:
-        raise InputError(f"{where}: texts cannot be external")
-    try:
-        bits = ir.DataType(tensor.data_type).bitwidth
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: unknown element type {tensor.data_type}") from error
-    elements = 1
-    for size in tensor.dims:
-        elements *= size
-    return -(-elements * bits // 8)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yield every tensor of a graph and of its subgraphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.HasField("g"):
-                yield from _tensors(attribute.g)
-            for subgraph in attribute.graphs:
-                yield from _tensors(subgraph)
+    if any(size < 0 for size in tensor.dims):
+        raise InputError(f"{where}: its sizes {'x'.join(map(str, tensor.dims))} are below 0")
+    elements: int = math.prod(tensor.dims)
+    return -(-elements * element_bits(tensor, where) // 8)

@@ -90,13 +90,22 @@ def is_transparent(node: ir.Node) -> bool:
 
 def readers(root: ir.Value) -> Iterator[ir.Node | None]:
     """Yield the nodes that compute with a root, seen through Identity, Transpose and Cast; None for a graph output."""
-    if root.is_graph_output():
-        yield None
-    for usage in root.uses():
-        if is_transparent(usage.node):
-            yield from readers(usage.node.outputs[0])
-        else:
-            yield usage.node
+    # A chain of such nodes may be longer than Python's stack.
+    left = [iter((root,))]
+    while left:
+        value = next(left[-1], None)
+        if value is None:
+            left.pop()
+            continue
+        if value.is_graph_output():
+            yield None
+        handed_on = []
+        for usage in value.uses():
+            if is_transparent(usage.node):
+                handed_on.append(usage.node.outputs[0])
+            else:
+                yield usage.node
+        left.append(iter(handed_on))
 
 
 def known_values(graph: ir.Graph) -> set[ir.Value]:
@@ -131,7 +140,8 @@ def vector_along(array: NDArray[Any], size: int, axis: int, rank: int) -> NDArra
     sizes = (1,) * (2 - array.ndim) + array.shape
     if sizes[axis] != size or array.size != size:
         return None
-    return array.reshape(-1).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return array.reshape(-1).astype(np.float64)
 
 
 def _constant(node: ir.Node) -> bool:

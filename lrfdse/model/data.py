@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.base.border import reading
+from lrfdse.base.files import open_regular
+from lrfdse.base.machine import memory_bytes
 from lrfdse.errors import InputError
 from lrfdse.model.shapes import Port, is_known, shape_option
 
 LABELS = ("labels", "y")
 """Names under which labels are found."""
+
+RANDOM_BYTES = 1 << 28
+"""Most that random data take. Chosen: 64 samples of 3x512x512 float32 are three quarters of it."""
+
+_MOST_UNPACKED, _BEST_RATIO = 1 << 28, 200
+"""An archive may become so many bytes, or so many times its size, if that is more. Chosen: deflate reaches a factor of
+1,030 on zeros alone, and less than 100 on data that are worth anything."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -95,6 +108,11 @@ def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> 
         The file cannot be read, or its names, shapes, types or values do not fit the model.
     """
     path = Path(path)
+    with reading(path, "data"):
+        return _loaded(path, ports, classes)
+
+
+def _loaded(path: Path, ports: Sequence[Port], classes: bool) -> Dataset:
     arrays = _arrays(path)
     names = {port.name for port in ports}
     labels = next((arrays.pop(name) for name in LABELS if name in arrays and name not in names), None)
@@ -118,26 +136,49 @@ def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> 
 def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
     """Return random samples: standard normal numbers, bytes of any value, or small whole numbers.
 
+    Where samples are large there are fewer than `count`, as many as `RANDOM_BYTES` hold, but at least one.
+
+    Raises
+    ------
+    InputError
+        A size of an input is open, or an input is a scalar, which has no samples.
+    """
+    rng = np.random.default_rng(seed)
+    runs = {port.name: _run_sizes(port) for port in ports}
+    for port in ports:
+        if not runs[port.name]:
+            raise InputError(f"input {port} has no axis of samples: random ones cannot be drawn")
+    sample = sum(math.prod(runs[port.name][1:]) * _dtype(port).itemsize for port in ports)
+    count = max(1, min(count, RANDOM_BYTES // sample))
+    parts: dict[str, list[NDArray[Any]]] = {port.name: [] for port in ports}
+    # One inference after another, as the model takes them, and of the last one what is still wanted.
+    for drawn in range(count):
+        for port in ports:
+            first, *rest = runs[port.name]
+            if (left := count - first * drawn) > 0:
+                parts[port.name].append(_random(port, (min(first, left), *rest), rng))
+    return Dataset({name: np.concatenate(arrays) for name, arrays in parts.items()}, None)
+
+
+def random_inputs(inputs: Sequence[Port], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Return random arrays for one timed inference of a model.
+
     Raises
     ------
     InputError
         A size of an input is open.
     """
-    rng = np.random.default_rng(seed)
-    samples = [random_inputs(ports, rng) for _ in range(max(1, count))]
-    joined = {port.name: np.concatenate([sample[port.name] for sample in samples]) for port in ports}
-    return Dataset(joined, None).head(count)
+    return {port.name: _random(port, _run_sizes(port), rng) for port in inputs}
 
 
-def random_inputs(inputs: Sequence[Port], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Return random arrays for one timed inference of a model."""
-    return {port.name: _random(port, rng) for port in inputs}
-
-
-def _random(port: Port, rng: np.random.Generator) -> NDArray[Any]:
+def _run_sizes(port: Port) -> tuple[int, ...]:
+    """Return the sizes of an input in one inference."""
     if not is_known(port.fixed) or port.fixed is None:
         raise InputError(f"input {port} has open sizes: fix them with {shape_option(port)}")
-    sizes = tuple(int(size or 1) for size in port.fixed)
+    return tuple(int(size or 1) for size in port.fixed)
+
+
+def _random(port: Port, sizes: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
     dtype = _dtype(port)
     if dtype.kind == "b":
         return rng.integers(0, 2, sizes).astype(bool)
@@ -161,21 +202,45 @@ def _dtype(port: Port) -> np.dtype[Any]:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file; what its headers ask for is compared with what it holds before memory is taken."""
     if path.is_dir():
         raise InputError(f"{path}: a folder, not an .npz file")
     try:
-        if not zipfile.is_zipfile(path) and path.stat():
-            raise InputError(f"{path}: not a plain .npz file, or damaged")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with open_regular(path, links=True) as stream, zipfile.ZipFile(stream) as file:
+            members = file.infolist()
+            _check_size(sum(member.file_size for member in members), path)
+            arrays = {member.filename.removesuffix(".npy"): _array(file, member, path) for member in members}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        reason = "it holds Python objects" if "allow_pickle" in str(error) else "or damaged"
-        raise InputError(f"{path}: not a plain .npz file, {reason}") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: not a plain .npz file, or damaged") from error
     if not arrays:
         raise InputError(f"{path}: holds no arrays")
     return arrays
+
+
+def _check_size(unpacked: int, path: Path) -> None:
+    packed = path.stat().st_size
+    if unpacked > max(_MOST_UNPACKED, _BEST_RATIO * packed) or unpacked > memory_bytes():
+        raise InputError(f"{path}: {packed:,} bytes become {unpacked:,} when they are unpacked: refused")
+
+
+def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with file.open(member) as stream:
+        shape, turned, dtype = headers[np.lib.format.read_magic(stream)](stream)
+        if dtype.hasobject:
+            raise InputError(f"{path}: not a plain .npz file, it holds Python objects")
+        wanted = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or wanted > member.file_size:
+            sizes = "x".join(map(str, shape))
+            raise InputError(f"{path}: array {member.filename!r} of {sizes} is damaged: it holds fewer elements")
+        content = bytearray(stream.read(wanted))
+    if len(content) != wanted:
+        raise InputError(f"{path}: array {member.filename!r} is cut short")
+    return np.ndarray(shape, dtype, content, order="F" if turned else "C")
 
 
 def _input(array: NDArray[Any], port: Port, path: Path) -> NDArray[Any]:

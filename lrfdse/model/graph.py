@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.base.border import reading
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats import format_of
@@ -21,7 +22,7 @@ from lrfdse.model.constants import stored, trace
 from lrfdse.model.match.products import Product, Site, find_products, fused, node_name
 from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name
-from lrfdse.model.shapes import Port, Sizes, infer, is_known, ports, shape_option
+from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -106,22 +107,30 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
     ------
     InputError
         The file cannot be used (see `lrfdse.formats.Format.read`), it has no fully-connected layer, a layer's rows
-        depend on sizes that `shape` does not fix, `shape` does not fit, or a weight holds NaN or Inf.
+        depend on sizes that `shape` does not fix, `shape` does not fit, a weight holds NaN or Inf, or one inference
+        needs more memory than this machine has.
     """
     path = Path(path)
+    with reading(path, "a model"):
+        return _loaded(path, shape or {})
+
+
+def _loaded(path: Path, shape: Mapping[str, Sequence[int]]) -> Model:
     proto, sha256 = format_of(path).read(path)
     try:
         model = ir.from_proto(proto)
     except Exception as error:
         raise InputError(f"{path}: not a valid ONNX model: {one_line(_cause(error))}") from error
-    inputs = ports(model.graph, shape or {}, path)
+    if not model.graph.outputs:
+        raise InputError(f"{path}: the model has no output")
+    inputs = ports(model.graph, shape, path)
     groups, refused = find_products(model.graph)
     chosen = {product.node for group in groups for product in group}
     rest = untouched(model, chosen, refused)
     if not groups:
         raise InputError(f"{path}: no fully-connected layer with a constant weight found{_hint(rest)}")
 
-    free = infer(proto, inputs, fixed=False)
+    free = sizes_of(infer_values(proto, inputs, fixed=False))
     names = _names(groups)
     fixed = _fixed_shapes(model, proto, inputs, dict(zip(names, groups, strict=True)), path)
     layers, sites, alphas, matrices = [], {}, {}, {}
@@ -215,7 +224,9 @@ def _fixed_shapes(
     path: Path,
 ) -> dict[str, Sizes]:
     """Return the shapes of all layer inputs in the timed inference, by inference or else by running the model once."""
-    shapes = infer(proto, inputs, fixed=True)
+    values = infer_values(proto, inputs, fixed=True)
+    check_memory(values, path)
+    shapes = sizes_of(values)
     missing = {
         product.source.name or "": name
         for name, group in groups.items()

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from lrfdse.base.machine import memory_bytes
+from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.model.constants import trace
 
@@ -38,7 +40,8 @@ class Port:
     """Whole-number inputs lie below this: the rows of the table that they look up, where there is one."""
 
     def __str__(self) -> str:
-        return f"{self.name} ({'x'.join(self.labels) or 'of unknown shape'}, {self.dtype})"
+        sizes = "a scalar" if self.shape == () else "x".join(self.labels) or "of unknown shape"
+        return one_line(f"{self.name} ({sizes}, {self.dtype})")
 
 
 def ports(graph: ir.Graph, shape: Mapping[str, Sequence[int]], path: Path) -> tuple[Port, ...]:
@@ -57,13 +60,18 @@ def ports(graph: ir.Graph, shape: Mapping[str, Sequence[int]], path: Path) -> tu
         raise InputError(f"--shape {unknown[0]}: the model has no such input; its inputs are {', '.join(names)}")
     found = tuple(_port(value, shape.get(value.name or ""), path) for value in values)
     for port in found:
-        if 0 in (port.shape or ()):
-            raise InputError(f"{path}: input {port.name!r} has a size of 0: there is nothing to run")
+        for axis, size in enumerate(port.shape or ()):
+            if size == 0:
+                raise InputError(f"{path}: input {port.name!r} has a size of 0: there is nothing to run")
+            if size is not None and size < 0:
+                raise InputError(
+                    f"{path}: input {port.name!r} has a size of {size} at dimension {axis}: name it instead"
+                )
     return found
 
 
-def infer(proto: onnx.ModelProto, inputs: Sequence[Port], fixed: bool) -> dict[str, Sizes]:
-    """Return value name to shape by ONNX's shape inference, with the inputs' sizes fixed or as declared.
+def infer_values(proto: onnx.ModelProto, inputs: Sequence[Port], fixed: bool) -> list[onnx.ValueInfoProto]:
+    """Return the values that ONNX's inference knows, with the inputs' sizes fixed or as declared; none where it fails.
 
     Shapes recorded in the file are left out: those of an export at another size would contradict.
     """
@@ -85,13 +93,46 @@ def infer(proto: onnx.ModelProto, inputs: Sequence[Port], fixed: bool) -> dict[s
     try:
         inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
     except Exception:  # Inference gives up in many ways; the caller then runs the model.
-        return {}
-    shapes: dict[str, Sizes] = {}
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
-        if value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
-    return shapes
+        return []
+    return [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
+
+
+def sizes_of(values: Sequence[onnx.ValueInfoProto]) -> dict[str, Sizes]:
+    """Return value name to shape, of those that have one."""
+    return {
+        value.name: tuple(
+            dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim
+        )
+        for value in values
+        if value.type.tensor_type.HasField("shape")
+    }
+
+
+def check_memory(values: Sequence[onnx.ValueInfoProto], path: Path) -> None:
+    """Refuse a model of which one value of one inference is larger than this machine's memory.
+
+    Raises
+    ------
+    InputError
+        As said; the message names the value with its sizes.
+    """
+    there = memory_bytes()
+    for value in values:
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        bits = _bits(value.type.tensor_type.elem_type)
+        if sizes and min(sizes) > 0 and (needed := math.prod(sizes) * bits // 8) > there:
+            raise InputError(
+                f"{path}: one inference needs {needed / 2**30:,.1f} GiB for {value.name!r} of "
+                f"{'x'.join(map(str, sizes))}, but this machine has {there / 2**30:,.1f} GiB"
+            )
+
+
+def _bits(element_type: int) -> int:
+    """Return the bits of an element, 1 where they are not known."""
+    try:
+        return ir.DataType(element_type).bitwidth
+    except (ValueError, TypeError):
+        return 1
 
 
 def _empty_large_tensors(graph: onnx.GraphProto) -> None:
@@ -144,12 +185,13 @@ def _dtype_name(dtype: ir.DataType | None) -> str:
 
 def _lookup_rows(value: ir.Value) -> int:
     """Return the rows of the smallest table that the value looks up, 2 where it looks up none."""
-    rows = []
-    for usage in value.uses():
-        if usage.node.op_type in ("Cast", "Identity") and usage.node.outputs:
-            rows.append(_lookup_rows(usage.node.outputs[0]))
-        elif usage.node.op_type == "Gather" and usage.idx == 1 and (table := trace(usage.node.inputs[0])):
-            axis = usage.node.attributes["axis"].as_int() if "axis" in usage.node.attributes else 0
-            rows.append(table.shape[axis])
-    tables = [count for count in rows if count > 2]
-    return min(tables, default=2)
+    rows, left = [], [value]
+    while left:
+        for usage in left.pop().uses():
+            if usage.node.op_type in ("Cast", "Identity") and usage.node.outputs:
+                left.append(usage.node.outputs[0])
+            elif usage.node.op_type == "Gather" and usage.idx == 1 and (table := trace(usage.node.inputs[0])):
+                axis = usage.node.attributes["axis"].as_int() if "axis" in usage.node.attributes else 0
+                if -len(table.shape) <= axis < len(table.shape):
+                    rows.append(table.shape[axis])
+    return min((count for count in rows if count > 2), default=2)

@@ -121,6 +121,8 @@ def test_the_programs_own_error_is_one_line_with_design_and_layer():
         (("kernels", 0, "schedule"), "fast"),
         (("kernels", 0, "layer"), 5),
         (("kernels",), {"a": 1}),
+        (("kernels",), [True]),
+        (("kernels",), [None]),
         (("all_ns",), None),
         (("repeats",), 0),
         (("kernels", 0, "warm_ns"), [10**400] * 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -132,6 +133,29 @@ def test_an_artifact_with_another_hash_is_refused(cut, tmp_path):
     assert "holds no model.onnx of this study" in done.stderr
     done = work(study, "--cache", tmp_path / "c", "--idle", 0, cwd=tmp_path)
     assert f"--artifacts {study.parent / 'artifacts'}: holds no" in done.stderr
+
+
+def test_a_job_that_no_exploration_writes_is_one_line(cut, tmp_path):
+    study, store, _ = cut
+    read = optuna.load_study(study_name="demo", storage=open_storage(str(study)))
+    shared = read.user_attrs["shared"]
+    job = json.loads((store / shared["job"]["artifact"]).read_text())
+
+    def refused(content):
+        (store / "other").write_bytes(content)
+        note = {"artifact": "other", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        read.set_user_attr("shared", {**shared, "job": note})
+        with pytest.raises(InputError, match="not the job of a study") as caught:
+            workers.work(str(study), "demo", store, tmp_path / "c", 0.0)
+        assert str(caught.value).isprintable()
+        return str(caught.value)
+
+    assert "a seed is below 0" in refused(json.dumps({**job, "data": {**job["data"], "seed": -1}}).encode())
+    assert "a seed is below 0" in refused(json.dumps({**job, "fit": {**job["fit"], "seed": -1}}).encode())
+    layers = [{**layer, "options": []} for layer in job["layers"]]
+    assert "has no dense option" in refused(json.dumps({**job, "layers": layers}).encode())
+    for content in (b"", b"5", b"null", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"data": 1}'):
+        refused(content)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.border import reading
 from lrfdse.base.codec import from_plain, to_plain
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.files import folder_below, open_regular, read_regular, write_atomically
@@ -150,10 +151,18 @@ def _fetched(role: str, note: Mapping[str, Any], folder: Path, cache: Path) -> P
 
 
 def _request(path: Path) -> TrialRequest:
-    try:
-        return from_plain(TrialRequest, json.loads(path.read_bytes()), "job")
-    except (ValueError, RecursionError, InputError) as error:
-        raise InputError(f"{path}: not the job of a study ({error}); it was shared by another version") from error
+    """Return what a study asks for; values that no exploration writes are refused."""
+    with reading(path, "the job of a study"):
+        try:
+            request = from_plain(TrialRequest, json.loads(read_regular(path)), "job")
+        except (ValueError, RecursionError, InputError) as error:
+            raise InputError(f"{path}: not the job of a study ({error}); it was shared by another version") from error
+        if min(request.data.seed, request.fit.seed) < 0:
+            raise InputError(f"{path}: not the job of a study: a seed is below 0")
+        for result in request.layers:
+            if result.kept_dense is None and not any(option.factorization.is_dense for option in result.options):
+                raise InputError(f"{path}: not the job of a study: layer {result.layer.name!r} has no dense option")
+        return request
 
 
 def _store(folder: Path) -> FileSystemArtifactStore:

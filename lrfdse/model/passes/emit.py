@@ -107,20 +107,26 @@ def replace(old: ir.Value, new: ir.Value) -> None:
 
 def drop_unused(value: ir.Value) -> None:
     """Remove a constant that nothing reads any more, with what only it needed; leave everything else."""
-    if value.uses() or value.is_graph_output():
-        return
+    left: list[ir.Value | None] = [value]
+    while left:
+        last = left.pop()
+        if last is not None and not last.uses() and not last.is_graph_output():
+            left += _removed(last)
+
+
+def _removed(value: ir.Value) -> list[ir.Value | None]:
+    """Remove what stores or makes a value that nothing reads, where that is a constant; return what it read."""
     node, graph = value.producer(), value.graph
     if node is None:
         if graph is None or value.const_value is None or not isinstance(graph, ir.Graph):
-            return
+            return []
         if value.is_graph_input():
             graph.inputs.remove(value)
         if value.name is not None and value.name in graph.initializers:
             del graph.initializers[value.name]
-        return
+        return []
     if node.op_type not in ("Constant", "Identity", "Transpose", "Cast") or node.graph is None:
-        return
-    inputs = [above for above in node.inputs if above is not None]
+        return []
+    inputs = list(node.inputs)
     node.graph.remove(node, safe=True)
-    for above in inputs:
-        drop_unused(above)
+    return inputs

@@ -151,7 +151,10 @@ def join_study(url: str, name: str | None, *, grace: float = GRACE) -> Queue | N
         if "layers" not in made.user_attrs:
             close_storage(storage)
             return None
-        return Queue(made, storage, made.user_attrs["layers"], grace)
+        layers = made.user_attrs["layers"]
+        if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
+            raise InputError(f"study {made.study_name!r} is damaged: its attribute 'layers' is no list of names")
+        return Queue(made, storage, layers, grace)
 
 
 def differing(known: object, wanted: Mapping[str, Any]) -> str:

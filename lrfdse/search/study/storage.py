@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.text import one_line
 from lrfdse.errors import InputError, LrfdseError, ToolError
 from lrfdse.search.study.urls import (
     FORMS,
@@ -34,6 +35,17 @@ _RACES = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate ent
 """Parts of the messages by which databases refuse the losers of that race."""
 CONNECT = 10.0
 """Seconds to wait for a server. Chosen, not measured: a server of the same network answers within one."""
+
+
+_KEEPERS = (
+    "optuna.artifacts.",
+    "optuna.distributions",
+    "optuna.storages.",
+    "optuna.study.",
+    "optuna.trial.",
+    "sqlalchemy.",
+)
+"""Modules that read what is kept; what they cannot read is damaged."""
 
 
 class _Connection(sqlite3.Connection):
@@ -299,14 +311,22 @@ def _proxy_reason(error: Exception) -> str | None:
 
 def _optuna_reason(error: Exception) -> str | None:
     """Return what went wrong with a file or a record inside Optuna; None where the error is of something else."""
+    named: list[str] = []
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    while trace is not None:
+        named.append(str(trace.tb_frame.f_globals.get("__name__", "")))
         trace = trace.tb_next
-    if trace is None or not str(trace.tb_frame.f_globals.get("__name__", "")).startswith("optuna."):
+    # A JSON parser or an enumeration may be the last to notice; whose record it is says who called that.
+    known = [name for name in named if name.startswith(("lrfdse.", "optuna.", "sqlalchemy."))]
+    if not known or not known[-1].startswith(_KEEPERS):
         return None
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError) and named[-1].startswith("optuna."):
         return "the study or a trial is no longer there"
-    return str(error.strerror or error) if isinstance(error, OSError) else None
+    if isinstance(error, OSError):
+        return str(error.strerror or error)
+    if isinstance(error, ValueError | LookupError | TypeError | RecursionError):
+        return f"a record of it is damaged: {one_line(error)}"
+    return None
 
 
 def _unusable(shown: str, url: str, is_input: bool, error: Exception) -> LrfdseError:

@@ -1,0 +1,140 @@
+"""Loading files in a process of their own: what is no clean end, takes too long or too much memory is a finding.
+
+One forked process loads many files, one after another, until one ends or hangs it.
+"""
+
+from __future__ import annotations
+
+import collections
+import multiprocessing
+import resource
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.fuzz.mutate import mutant
+from tests.fuzz.seeds import KINDS, seeds
+
+PATIENCE = 20.0
+"""Seconds after which a file hangs."""
+MEMORY = 3 << 29
+"""Bytes that a process may have more at its highest than at its beginning: random data take 256 MiB, in float64 twice
+that beside them, and onnxruntime its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the loading of one file ended."""
+
+    kind: str
+    """"ok", "refused", or a finding: "traceback", "several lines", "memory", "hang", "crash"."""
+    text: str
+
+    @property
+    def is_finding(self) -> bool:
+        return self.kind not in ("ok", "refused")
+
+
+class Loader:
+    """The process that loads; a context that ends it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="lrfdse-fuzz-")
+        self._process: Any = None
+        self._pipe: Any = None
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        self._folder.cleanup()
+
+    def load(self, kind: str, content: bytes) -> Ending:
+        """Return how the loading of a file of this content ends."""
+        if self._process is None:
+            context = multiprocessing.get_context("fork")
+            self._pipe, other = context.Pipe()
+            self._process = context.Process(target=_serve, args=(other, self._folder.name), daemon=True)
+            self._process.start()
+            other.close()
+        self._pipe.send((kind, content))
+        try:
+            if self._pipe.poll(PATIENCE):
+                ending: Ending = self._pipe.recv()
+                if ending.is_finding:
+                    self._end()
+                return ending
+            self._end()
+            return Ending("hang", f"more than {PATIENCE:g} s")
+        except (EOFError, ConnectionError):
+            self._process.join()
+            code = self._process.exitcode
+            self._end()
+            return Ending("crash", f"exit code {code}")
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
+            self._process = None
+
+
+def mutants(kind: str, seed: int) -> Iterator[bytes]:
+    """Yield damaged files of a kind, forever, the same for the same seed."""
+    whole = seeds(kind)
+    number = 0
+    while True:
+        rng = Random(f"{kind} {seed} {number}")
+        yield mutant(kind, rng.choice(whole), rng)
+        number += 1
+
+
+def signature(ending: Ending) -> str:
+    """Return what is alike in findings of one cause: the type and the last line of code."""
+    lines = [line.strip() for line in ending.text.splitlines() if line.strip()]
+    frames = [line for line in lines if line.startswith("File ")]
+    last = frames[-1].partition(" in ")[0] + " " + frames[-1].rpartition(" ")[2] if frames else ""
+    return f"{ending.kind} {last} {lines[-1].partition(':')[0] if frames else ending.text}"
+
+
+def tally(endings: collections.Counter[tuple[str, str]]) -> str:
+    """Return counts as lines of a table."""
+    return "\n".join(f"{kind:8} {ending:14} {count:7,}" for (kind, ending), count in sorted(endings.items()))
+
+
+def _serve(pipe: Connection, folder: str) -> None:
+    from lrfdse.base.privacy import silence_libraries
+    from lrfdse.errors import LrfdseError
+
+    silence_libraries()
+    began = _highest()
+    while True:
+        try:
+            kind, content = pipe.recv()
+        except EOFError:
+            return
+        suffix, load = KINDS[kind]
+        path = Path(folder, f"file{suffix}")
+        path.write_bytes(content)
+        try:
+            load(path)
+            ending = Ending("ok", "")
+        except LrfdseError as error:
+            text = str(error)
+            ending = Ending("refused" if text.isprintable() and len(text) < 2000 else "several lines", text)
+        except BaseException:
+            ending = Ending("traceback", traceback.format_exc())
+        if (grown := _highest() - began) > MEMORY:
+            ending = Ending("memory", f"{grown / 2**20:.0f} MiB")
+        pipe.send(ending)
+
+
+def _highest() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

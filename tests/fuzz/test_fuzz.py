@@ -1,0 +1,61 @@
+"""No damaged file ends in anything but success or one line: what was found before, and two minutes of new ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.harness import Loader, mutants
+from tests.fuzz.seeds import KINDS, seeds
+
+CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
+PACKS = {"onnx": 8000, "npz": 8000, "front": 3000, "target": 3000, "space": 3000}
+"""Files of each kind: one to two minutes together on an idle core."""
+
+
+@pytest.fixture(scope="module")
+def loader():
+    with Loader() as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_seeds_are_whole(kind, loader):
+    assert {loader.load(kind, content).kind for content in seeds(kind)} == {"ok"}
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_what_was_found_before_stays_mended(path, loader):
+    ending = loader.load(path.name.partition("-")[0], path.read_bytes())
+    assert ending.kind in ("ok", "refused"), ending.text
+
+
+def test_findings_are_small():
+    assert CORPUS
+    assert all(path.stat().st_size < 10_000 for path in CORPUS)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [("raise KeyError(1)", "traceback"), ("import os; os._exit(3)", "crash"), ("bytearray(1 << 31)[:]", "memory")],
+)
+def test_the_harness_sees_what_it_should(damage, kind, monkeypatch):
+    """A kind of file that is a program: the harness must tell how it ends."""
+    loads = {**KINDS, "program": (".py", lambda path: exec(path.read_text()))}
+    monkeypatch.setattr("tests.fuzz.harness.KINDS", loads)
+    with Loader() as own:
+        assert own.load("program", damage.encode()).kind == kind
+        assert own.load("program", b"pass").kind == "ok", "the next file has a process again"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_damaged_files_are_one_line(kind, loader):
+    stream, findings = mutants(kind, 1), []
+    for _ in range(PACKS[kind]):
+        content = next(stream)
+        ending = loader.load(kind, content)
+        if ending.is_finding:
+            findings.append((ending, content))
+    assert not findings, f"{findings[0]}; `python -m tests.fuzz --kind {kind}` keeps such files"

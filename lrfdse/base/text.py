@@ -1,4 +1,4 @@
-"""Text from elsewhere on one safe line."""
+"""Text on one line: what comes from elsewhere made safe, numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def clean(text: str) -> str:
     """
     text = re.sub(r"[\r\n\t\x0b\x0c\x85\u2028\u2029]+", " ", text)
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
+
+
+def counted(count: float, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one.
+
+    >>> counted(1, "design"), counted(12345, "plan"), counted(1.0, "point")
+    ('1 design', '12,345 plans', '1 point')
+    """
+    return f"{f'{count:,}' if isinstance(count, int) else f'{count:g}'} {noun}{'' if count == 1 else 's'}"

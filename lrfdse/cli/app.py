@@ -32,7 +32,9 @@ app = typer.Typer(
     help="Explore the low-rank factorizations of an ONNX model for an embedded target.",
 )
 
-ModelArgument = Annotated[Path, typer.Argument(help="An ONNX file, or a folder with model.onnx and its data.")]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a folder with model.onnx and its data.")
+]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")]
 CalibOption = Annotated[
     Path | None, typer.Option(help="Calibration data to fit on (.npz), no labels.", show_default=False)
@@ -219,8 +221,8 @@ def targets(as_json: JsonOption = False) -> None:
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="The output folder of an exploration.")],
-    design: Annotated[str, typer.Argument(help="The id of a design in its front.json.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
+    design: Annotated[str, typer.Argument(metavar="ID", help="The id of a design in its front.json.")],
 ) -> None:
     """Rebuild a design's compressed model and kernels from the folder's front.json."""
     from lrfdse.explore.export import export as run

@@ -19,9 +19,9 @@ def worker(
 ) -> None:
     """Evaluate plans of a study that another machine explores, until it is finished."""
     from lrfdse.base.folders import cache_folder_at
+    from lrfdse.base.text import counted
     from lrfdse.cli.progress import listening
     from lrfdse.explore.plans.worker import work
-    from lrfdse.report.numbers import counted
 
     with cache_folder_at(cache), listening() as progress:
         done = work(study, study_name, artifacts, cache, idle, trials, metric, progress)

@@ -10,6 +10,7 @@ from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import sole_writer
 from lrfdse.base.log import failures_logged, logged
 from lrfdse.base.store import Store
+from lrfdse.base.text import counted
 from lrfdse.calibrate.session import board_notes, measured_on, open_board
 from lrfdse.deploy.folders import DESIGNS
 from lrfdse.errors import ToolError
@@ -81,7 +82,7 @@ def explore(
         progress(Event("note", f"{settings.model}: {len(model.layers)} fully-connected layers"))
         cache, explored = Store(settings.cache), explored_layers(settings.space, model)
         if calib is not None and explored:
-            progress(Event("calibrate", f"{calib.count} samples"))
+            progress(Event("calibrate", counted(calib.count, "sample")))
         fits = open_fits(fit, model, calib, explored, cache)
         layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress)
         builder = open_builder(fit, model, calib, fits, cache)
@@ -159,7 +160,7 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     calib = open_calibration(settings.data.calib, settings.metric, model)
     explored = explored_layers(settings.space, model)
     if calib is not None and explored:
-        progress(Event("calibrate", f"{calib.count} samples"))
+        progress(Event("calibrate", counted(calib.count, "sample")))
     # Nothing is fitted: what layers read is all that is wanted, not what their errors cost.
     fits = open_fits(FitRequest(settings.space.method), model, calib, explored, cache)
     results = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from lrfdse.formats.onnx import serialized
 
 if TYPE_CHECKING:
     from lrfdse.model.data import Dataset
+
+_ORIGIN = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*/onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z])")
+"""What onnxruntime's errors say before what is wrong: their code, and the line and signature in its source."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -186,7 +190,7 @@ def _opened(content: bytes) -> Any:
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise InputError(f"onnxruntime cannot load the model: {one_line(error)}") from error
+        raise InputError(f"onnxruntime cannot load the model: {one_line(_ORIGIN.sub('', str(error)))}") from error
 
 
 def _close(one: NDArray[Any], other: NDArray[Any]) -> bool:

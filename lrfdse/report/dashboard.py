@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.files import open_regular
+from lrfdse.base.text import counted
 from lrfdse.errors import InputError, LrfdseError
 from lrfdse.report.card import design_card
 from lrfdse.report.markdown import code, plain, table
-from lrfdse.report.numbers import counted, us_text
+from lrfdse.report.numbers import us_text
 from lrfdse.report.page.figures import funnel_figure, pareto_figure
 from lrfdse.report.page.wording import limits_text, sentence_of
 from lrfdse.results.roles import role_of, shown_name, shown_value

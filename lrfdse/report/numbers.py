@@ -19,15 +19,6 @@ def count_text(count: int) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural where it is not one.
-
-    >>> counted(1, "design"), counted(12345, "plan")
-    ('1 design', '12,345 plans')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def times_text(before: float, after: float) -> str:
     """Return by what factor a cost fell; below 1 it rose.
 

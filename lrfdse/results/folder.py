@@ -31,7 +31,7 @@ def check_output(folder: Path) -> None:
     written = [name for name in there if name != ".lock"]
     if written and not (is_marked(folder) or last_run(folder) is not None or _is_front(folder / "front.json")):
         raise InputError(
-            f"{folder}: holds a {written[0]} that lrfdse did not write, and would write over; choose another --output"
+            f"{folder}: {written[0]} there was not written by lrfdse, and would be lost; choose another --output"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from lrfdse.cli import run
@@ -33,6 +34,14 @@ def test_a_truncated_model(small_folder, tmp_path, capsys):
     content = (small_folder / "model.onnx").read_bytes()
     (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
     assert "cut.onnx" in refused(["inspect", tmp_path / "cut.onnx"], capsys)
+
+
+def test_an_opset_of_the_future_is_named(small_folder, tmp_path, capsys):
+    model = onnx.load(small_folder / "model.onnx")
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "new.onnx")
+    line = refused(["inspect", tmp_path / "new.onnx", "--calib", small_folder / "calib.npz"], capsys)
+    assert "Opset 99" in line and "onnxruntime_src" not in line and "ONNXRuntimeError" not in line
 
 
 def test_a_folder_without_a_model(tmp_path, capsys):

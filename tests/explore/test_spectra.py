@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.cli import run
 from lrfdse.explore.layers.spectra import spectrum, thinned
 from lrfdse.factorize.spectra import effective_rank
 
@@ -28,6 +31,20 @@ def test_values_errors_and_effective_rank(rows, columns, seed):
 def test_a_zero_matrix_has_no_rank():
     found = spectrum(np.zeros((4, 3)))
     assert (found.effective_rank, found.values, found.errors) == (0.0, (0.0,) * 3, (0.0,) * 3)
+
+
+def test_inputs_that_never_vary_have_no_spectrum(small_folder, tmp_path, capsys):
+    images = np.load(small_folder / "calib.npz")["x"]
+    shown = []
+    for count in (2, 1):
+        np.savez(tmp_path / "calib.npz", x=images[:count])
+        command = ["inspect", small_folder / "model.onnx", "--calib", tmp_path / "calib.npz", "--json"]
+        assert run([str(word) for word in [*command, "--cache", tmp_path / "cache"]]) == 0
+        shown.append(json.loads(capsys.readouterr().out)["layers"][0]["spectra"])
+    two, one = shown
+    # The rank of a covariance is at most the number of samples less one.
+    assert two["inputs"]["size"] == two["whitened"]["size"] == 1
+    assert one == {"weight": two["weight"], "inputs": None, "whitened": None}
 
 
 @settings(max_examples=50)

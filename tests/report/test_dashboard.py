@@ -275,7 +275,7 @@ def test_a_failure_is_a_note(case, tmp_path, document, designs):
 
 def test_an_interruption_is_not_held_up(tmp_path, document, designs, monkeypatch):
     explored(str(tmp_path / "good.db"), document)
-    monkeypatch.setattr("lrfdse.report.page.figures.pareto_figure", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("lrfdse.report.dashboard.pareto_figure", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         dress_at(tmp_path / "good.db", document, tmp_path, print)
 

@@ -116,7 +116,7 @@ def test_a_file_is_read_up_to_its_limit(folder):
 @pytest.mark.parametrize("name", ["front.json", "report.html", "designs", "study.db", "artifacts"])
 def test_a_folder_with_files_of_others_is_refused(name, folder):
     (folder / name).write_text("mine")
-    with pytest.raises(InputError, match=f"holds a {name} that lrfdse did not write"):
+    with pytest.raises(InputError, match=f"{name} there was not written by lrfdse"):
         check_output(folder)
 
 

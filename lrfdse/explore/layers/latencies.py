@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -128,6 +130,8 @@ def _measured(
 
 _worker: dict[str, Callable[[], Measure]] = {}
 """In a worker process: what opens its meter, once."""
+_told_to_end = threading.Event()
+"""In a worker process: set once its parent is gone or has ended it."""
 
 
 def _pool(processes: int, request: KernelRequest) -> ProcessPoolExecutor:
@@ -139,15 +143,26 @@ def _pool(processes: int, request: KernelRequest) -> ProcessPoolExecutor:
 
 
 def _start_worker(opened: Callable[[], Measure]) -> None:
-    # SystemExit lets them clean up behind themselves.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _end_cleanly)
     end_with_parent()
     # Opened by the first kernel, not here: an error at the process's start would reach the parent as one that died.
     _worker["measure"] = functools.cache(opened)
 
 
+def _end_cleanly(*_: object) -> None:
+    # SystemExit lets what is under way clean up behind itself.
+    _told_to_end.set()
+    sys.exit(1)
+
+
 def _measure(spec: KernelSpec) -> MeasuredKernel:
-    return _worker["measure"]()(spec)
+    try:
+        return _worker["measure"]()(spec)
+    finally:
+        # The executor, or a library that calls Python back, may have taken SystemExit for an error of the kernel, and
+        # the process would wait for the next one: for ever, where the parent is gone.
+        if _told_to_end.is_set():
+            os._exit(1)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

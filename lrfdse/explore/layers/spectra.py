@@ -30,8 +30,9 @@ def spectrum_of(layer: Layer, weight: Callable[[], Array], cache: Store) -> Spec
 
 
 def whitened_spectrum_of(layer: Layer, fits: Fits, cache: Store) -> Spectrum | None:
-    """Return the spectrum of ``W S`` with ``S S^T`` the covariance of the inputs; None without calibration data.
+    """Return the spectrum of ``W S`` with ``S S^T`` the covariance of the inputs.
 
+    None without calibration data, and where those never vary: one sample, or inputs that nothing reaches.
     The squared values beyond a rank are the output error of the best matrix of that rank (docs/method.md).
     """
     if not fits.calibrated(layer):
@@ -40,17 +41,19 @@ def whitened_spectrum_of(layer: Layer, fits: Fits, cache: Store) -> Spectrum | N
 
     fitter, code = fits.fitter(layer), code_key(whitened_spectrum_of, Fitter)
     key = result_key("spectrum", of="whitened", code=code, layer=layer.digest, data=fits.data_key(layer))
-    return _cached(key, lambda: fitter.weight @ fitter.root, cache)
+    found = _cached(key, lambda: fitter.weight @ fitter.root, cache)
+    return found if found.size else None
 
 
 def inputs_spectrum_of(layer: Layer, fits: Fits, cache: Store) -> Spectrum | None:
-    """Return the spectrum of a root of the covariance of the layer's inputs; None without calibration data."""
+    """Return the spectrum of a root of the covariance of the layer's inputs; None as in `whitened_spectrum_of`."""
     if not fits.calibrated(layer):
         return None
     from lrfdse.factorize.fit import Fitter
 
     key = result_key("spectrum", of="inputs", code=code_key(inputs_spectrum_of, Fitter), data=fits.data_key(layer))
-    return _cached(key, lambda: fits.fitter(layer).root, cache)
+    found = _cached(key, lambda: fits.fitter(layer).root, cache)
+    return found if found.size else None
 
 
 def _cached(key: str, matrix: Callable[[], Array], cache: Store) -> Spectrum:
@@ -85,6 +88,8 @@ def spectrum(matrix: Array) -> Spectrum:
     from lrfdse.factorize.spectra import bond_tails
 
     size = min(matrix.shape)
+    if size == 0:
+        return Spectrum(size, 0.0, (), (), ())
     # The unfolding at the bond (M, 1) is the matrix itself.
     tails = bond_tails(matrix, {(len(matrix), 1): size})[len(matrix), 1]
     values = np.sqrt(np.maximum(-np.diff(tails), 0.0))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lrfdse.base.text import counted
+
 if TYPE_CHECKING:
     from lrfdse.explore.plans.trials import Trials
     from lrfdse.ir.plan import Design, Metric
@@ -41,5 +43,5 @@ def relaxed(
     found, steps = relax(start.plan.texts(), tables, loss, limits.max_drop, most)
     way = "; ".join(map(str, steps))
     end = "; only the original model holds it" if all(text == "dense" for text in found.values()) else ""
-    why = f"every compressed design lost over {100 * limits.max_drop:g} points"
+    why = f"every compressed design lost over {counted(100 * limits.max_drop, 'point')}"
     return [f"{why}, so {start.id} was relaxed: {way}{end}"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.events import Event, Listener
+from lrfdse.base.text import counted
 from lrfdse.errors import InputError
 from lrfdse.explore.plans.assemble import metric_of, warm_params
 from lrfdse.explore.plans.evaluator import Evaluator
@@ -101,7 +102,7 @@ def search_plans(
     warm, cold = tables(layers, "warm", errors), tables(layers, "cold", errors)
     space, sampler = Space(tuple(warm)), open_sampler(request.sampler)
     _check_size(sampler, space, request.budget)
-    progress(Event("knapsack", f"{len(warm)} layers"))
+    progress(Event("knapsack", counted(len(warm), "layer")))
     fits_cache = warm_params(study.trial.target)
     front = plans_by_regime(
         warm,
@@ -119,9 +120,10 @@ def search_plans(
             stage.run(search)
         designs = tuple(trials.designs())
         if trials.out_of_time:
+            allowed = counted(request.minutes or 0, "minute")
             search.notes.append(
-                f"stopped after --time {request.minutes:g} minutes: {len(designs)} of {request.budget} plans were "
-                "evaluated; the same command with more time goes on from there"
+                f"stopped after --time {allowed}: {len(designs)} of {request.budget} plans were evaluated; "
+                "the same command with more time goes on from there"
             )
         return SearchResult(base, designs, search.recommended, search.plain, front.gap, tuple(search.notes))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.processes import end_with_parent
 from lrfdse.base.store import Store
+from lrfdse.base.text import counted
 from lrfdse.errors import InputError, LrfdseError, PlanError
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def work(
             request, files = fetch(queue, store, cache or cache_folder())
             require_allowed(request.data.metric, metric)
             require_same_method(request.fit.method, queue.facts().get("method"))
-            progress(Event("note", f"study {queue.name}: {len(request.layers)} layers, target {request.target.name}"))
+            layers = counted(len(request.layers), "layer")
+            progress(Event("note", f"study {queue.name}: {layers}, target {request.target.name}"))
             return _serve(queue, open_job(request, files, queue.facts().get("score")), idle, trials, progress)
         finally:
             queue.close()
@@ -104,7 +106,8 @@ def _joined(url: str, name: str | None, idle: float, progress: Listener) -> Queu
         if queue is not None:
             queue.close()
         if time.monotonic() >= deadline:
-            raise InputError(f"--study-name {name}: no such study in this storage" if name else "no study is there yet")
+            wrong = f"--study-name {name}: no such study" if name else "--study: no study yet"
+            raise InputError(f"{wrong} in this storage")
         if not told:
             progress(Event("note", f"waiting for study {name or '(any)'}"))
             told = True
@@ -119,7 +122,7 @@ def _serve(queue: Queue, job: Job, idle: float, trials: int | None, progress: Li
             return WorkerSummary(evaluated, failed, "the study is finished")
         if (proposal := queue.take()) is None:
             if time.monotonic() - since >= 60 * idle:
-                return WorkerSummary(evaluated, failed, f"nothing to do for {idle:g} minutes")
+                return WorkerSummary(evaluated, failed, f"nothing to do for {counted(idle, 'minute')}")
             time.sleep(pause)
             pause = min(1.5 * pause, _LAST_LOOK)
             continue
@@ -129,7 +132,7 @@ def _serve(queue: Queue, job: Job, idle: float, trials: int | None, progress: Li
             failed += 1
         since, pause = time.monotonic(), _FIRST_LOOK
         progress(Event("plans", f"{evaluated} evaluated", evaluated, trials))
-    return WorkerSummary(evaluated, failed, f"{trials} plans were asked for")
+    return WorkerSummary(evaluated, failed, f"--trials {trials} were asked for")
 
 
 def _evaluated(queue: Queue, proposal: Proposal, job: Job, progress: Listener) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.numbers import change_text, count_text, counted, times_text, us_text
+from lrfdse.base.text import counted
+from lrfdse.report.numbers import change_text, count_text, times_text, us_text
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.page.usage import usage_of
 from lrfdse.report.page.wording import (

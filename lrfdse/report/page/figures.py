@@ -11,7 +11,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.report.numbers import change_text, count_text, counted, times_text, us_text
+from lrfdse.base.text import counted
+from lrfdse.report.numbers import change_text, count_text, times_text, us_text
 from lrfdse.results.roles import ROLES, drawn_range, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from lrfdse.base.text import counted
 from lrfdse.board.result import board_line
-from lrfdse.report.numbers import counted, us_text
+from lrfdse.report.numbers import us_text
 from lrfdse.results.roles import WORST_SHOWN, hidden, worth_showing
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def weak_text(document: Document, count: int, of: str = "") -> str:
         Where they are from, to stand behind the count, such as " of the front".
     """
     if document.verified:
-        why = f"lose{'s' if count == 1 else ''} over {100 * worth_showing(document):g} points"
+        why = f"lose{'s' if count == 1 else ''} over {counted(100 * worth_showing(document), 'point')}"
     else:
         why = f"{'has' if count == 1 else 'have'} an output error over {WORST_SHOWN:.0%}"
     return f"{counted(count, 'more design')}{of} {why}"

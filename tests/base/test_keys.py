@@ -95,6 +95,7 @@ def copied(tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_changes_the_keys_of_what_it_decides_and_no_other(edit, copied):
     changed = copied["changed"][list(EDITS).index(edit)]

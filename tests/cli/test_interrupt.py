@@ -58,6 +58,7 @@ def test_a_program_that_the_shell_does_not_find_is_named_by_its_path(tmp_path):
     assert resume_command("/x/__main__.py", ["explore", "m"]) == "lrfdse explore m"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 @pytest.mark.parametrize("log_format", ["text", "json"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -23,6 +23,7 @@ QUICK = ("--repeats", "3", "--min-time", "0")
 HOSTILE = ('"},{"layer": "x', "a\\", "\n\r\t\0\x1f\x7f</script>%s%n", "\ud800é漢" + "long" * 3000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["riscv64", "riscv64-u74", "aarch64", "armv7", "host"])
 def test_every_kernel_is_checked_and_timed(name, make_kernels, run_program, board_target):
     target = board_target(name)

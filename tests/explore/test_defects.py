@@ -50,6 +50,7 @@ def graded(on_change):
     return QualityMetric(grade)
 
 
+@pytest.mark.slow
 def test_a_metric_with_a_bug_ends_the_run_and_nothing_is_kept_against_the_plan(explore, tmp_path):
     bugs = [None]
 
@@ -70,6 +71,7 @@ def test_a_metric_with_a_bug_ends_the_run_and_nothing_is_kept_against_the_plan(e
     assert verdicts(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_outputs_that_cannot_be_graded_are_the_plans_own_fault(explore, tmp_path, capsys):
     def refuse():
         raise InputError("output 'y' has another shape than in the reference")

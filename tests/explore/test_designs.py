@@ -14,6 +14,7 @@ from lrfdse.ir.layer import Layer, Use
 from lrfdse.targets.catalog import load_search_space, load_target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_last_bits_of_a_spectrum_decide_nothing(tmp_path, monkeypatch, seed) -> None:
     rng = np.random.default_rng(0)

@@ -46,6 +46,7 @@ def document(explored):
     return json.loads((explored / "front.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_cache_option_moves_all_that_can_be_made_again(explored, shared_cache):
     assert {"built", "zig", "kernels", "fits", "fronts"} <= {path.name for path in shared_cache.iterdir()}
 
@@ -166,6 +167,7 @@ def test_every_evaluated_plan_is_a_readable_trial(document, explored):
     assert any(trial.params == {"fc1": "dense", "fc2": "dense"} for trial in done)
 
 
+@pytest.mark.slow
 def test_the_same_command_again_gives_the_same_document(
     document, explored, small_folder, small_space, shared_cache, tmp_path
 ):
@@ -226,6 +228,7 @@ def test_other_targets(target, small_folder, small_space, shared_cache, tmp_path
     assert (document["meter"]["name"], document["meter"]["kind"]) == expected
 
 
+@pytest.mark.slow
 def test_evaluation_data_alone_is_split(small_folder, small_space, shared_cache, tmp_path, capsys):
     model, data = small_folder / "model.onnx", small_folder / "eval.npz"
     assert explore(model, "riscv64", tmp_path, small_space, shared_cache, "--eval", str(data)) == 0
@@ -243,6 +246,7 @@ def test_inspect_counts_without_compiling(small_folder, small_space, tmp_path, c
     assert not (tmp_path / "c" / "kernels").exists()
 
 
+@pytest.mark.slow
 def test_padding_offers_designs_of_smooth_sizes(shared_cache, tmp_path):
     """11 and 13 have no divisors: with padding there are tensor trains of 12 x 14."""
     rng = np.random.default_rng(3)

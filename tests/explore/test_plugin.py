@@ -77,6 +77,7 @@ def test_an_exploration_with_what_the_plug_in_brings(environment, small_folder, 
     assert "QEMU" not in page
 
 
+@pytest.mark.slow
 def test_help_and_errors_name_what_is_installed(environment, small_folder, tmp_path):
     shown = " ".join(lrfdse(environment, "explore", "--help").stdout.split())
     for name in ("counted", "neighbours", "top2"):

@@ -9,6 +9,8 @@ import pytest
 from lrfdse.cli import run
 from lrfdse.explore.plans.evaluator import Evaluator
 
+pytestmark = pytest.mark.slow
+
 BUDGET = 30
 
 

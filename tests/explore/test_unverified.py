@@ -49,6 +49,7 @@ def every(document):
     return {design["id"]: design for design in (*document["designs"], *document["dominated"], document["original"])}
 
 
+@pytest.mark.slow
 def test_the_output_says_that_nothing_was_measured_and_how_to_go_on(refused, command, capsys):
     assert run(command(refused)) == 3
     printed = capsys.readouterr()
@@ -108,6 +109,7 @@ def test_any_design_can_be_exported(refused):
     assert (refused / "designs" / other / "model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_accepting_it_recommends_and_says_that_nothing_verifies_it(accepted, command, capsys):
     assert run(command(accepted, "--accept-unverified", "--max-drop", "40%")) == 0
     out = " ".join(capsys.readouterr().out.split())

@@ -250,6 +250,7 @@ def test_two_explorations_into_one_folder_do_not_mix(arguments, tmp_path, capsys
     assert "another exploration is writing here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_time_that_is_over_leaves_the_original_and_a_note(arguments, alone, tmp_path):
     assert run(arguments(tmp_path, "--time", "0")) == 0
     document = front(tmp_path)
@@ -261,6 +262,7 @@ def test_time_that_is_over_leaves_the_original_and_a_note(arguments, alone, tmp_
     assert found == {**alone, "settings": {k: v for k, v in alone["settings"].items() if k != "minutes"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_other_samplers_fill_the_budget(sampler, arguments, alone, tmp_path):
     assert run(arguments(tmp_path, "--sampler", sampler)) == 0
@@ -270,6 +272,7 @@ def test_other_samplers_fill_the_budget(sampler, arguments, alone, tmp_path):
     assert front(tmp_path)["evaluated"] == alone["evaluated"]
 
 
+@pytest.mark.slow
 def test_the_whole_space_is_tried_where_the_budget_allows(small_folder, shared_cache, tmp_path, capsys):
     (tmp_path / "tiny.toml").write_text("max_cores = 2\nmax_compiled = 2\nmin_size = 8\n")
     options = ["--target", "riscv64", "-o", tmp_path / "o", "--space", tmp_path / "tiny.toml", "--cache", shared_cache]

@@ -90,6 +90,7 @@ def test_one_update_is_the_dense_least_squares_solution(m, n, ranks, direct):
             np.testing.assert_allclose(dense_weight(sweep.cores), held, atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(paths(), st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 200]))
 def test_sweeps_never_raise_the_error_and_never_end_above_tt_svd(path, seed, samples):

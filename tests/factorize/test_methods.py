@@ -46,6 +46,7 @@ def true_errors(kit, weight, x, y, factors):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=40, deadline=None)
 @given(layers(), st.integers(0, 2**32 - 1), st.sampled_from([3, 40]), st.booleans(), st.booleans())
@@ -67,6 +68,7 @@ def test_reported_errors_are_true(kit, moments_of, name, layer, seed, samples, c
     assert factors.output_error == pytest.approx(output_error, rel=1e-6, abs=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(layers(), st.integers(0, 2**32 - 1), st.booleans())
 def test_never_above_tt_svd_on_outputs(moments_of, layer, seed, weighted):

@@ -83,6 +83,7 @@ SPECTRA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECTRA)
 def test_density_of_a_spectrum_gives_its_tails(name):
     values = SPECTRA[name]
@@ -100,6 +101,7 @@ def test_density_of_a_spectrum_gives_its_tails(name):
     assert (near[~kept] <= 2e-3 * exact[0]).all()
 
 
+@pytest.mark.slow
 def test_density_of_an_exactly_low_rank_matrix_ends_with_its_rank():
     values = np.where(np.arange(900) < 40, 1.0, 0.0)
     squared = squared_spectrum(_with_spectrum(values, 1000, 4).astype(np.float32), 40.0, np.random.default_rng(0))
@@ -107,6 +109,7 @@ def test_density_of_an_exactly_low_rank_matrix_ends_with_its_rank():
     assert (squared[40:] == 0).all()
 
 
+@pytest.mark.slow
 def test_large_unfoldings_agree_with_exact_ones_and_depend_on_the_seed_alone():
     weight = np.random.default_rng(5).standard_normal((160, 8)) @ np.random.default_rng(6).standard_normal((8, 320))
     weight += 0.3 * np.random.default_rng(7).standard_normal(weight.shape)

@@ -126,6 +126,7 @@ def test_other_targets_fuse_and_keep_registers(layer, target, fused) -> None:
     assert spills(artifact, load_target(target)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["dense", "tt:m=16x25,n=40x41,r=3", "tt:m=16x25,n=40x41,r=3,lr"])
 @pytest.mark.parametrize("target", names("targets"))
 def test_objects_call_nothing(tmp_path, text, target) -> None:

@@ -64,6 +64,7 @@ def kernels(draw) -> tuple[KernelSpec, Schedule]:
 SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=SHARED)
 @given(kernels(), st.integers(0, 99))
 def test_any_schedule_computes_the_layer(run_on_host, kernel, seed) -> None:
@@ -93,6 +94,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("outputs", "inputs", "text", "rows"), SIZES)
 def test_proposed_schedules_compute_the_layer(run_on_host, outputs, inputs, text, rows) -> None:
     spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, bias=True, relu=True)

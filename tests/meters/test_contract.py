@@ -113,6 +113,7 @@ def test_modelled_numbers_repeat_exactly(name, meter, measured_target, matvec):
     assert meter.measure(*case) == meter.measure(*case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TARGETS if name != "host"])
 def test_modelled_numbers_do_not_depend_on_the_surroundings(name, measured_target, matvec, request):
     target = measured_target(name)

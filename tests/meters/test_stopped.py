@@ -51,6 +51,7 @@ def _is_running(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["riscv64", "host"])
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_stopped_worker(name, stop, measured_target, matvec, tmp_path, monkeypatch):

@@ -74,6 +74,7 @@ def loss(model, factors, data):
     return float((p * np.log(p / q)).sum(axis=1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 def test_correction_helps_on_data_it_has_not_seen(network, plan):
     model, calib, fresh = network

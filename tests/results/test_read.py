@@ -236,6 +236,7 @@ SCHEMA = jsonschema.Draft202012Validator(document_schema())
 ANYTHING = [None, "x", -1, 0.5, [], {}, True, [1.0, 2.0], {"us": 1.0}, drop]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_the_reader_takes_what_the_schema_allows_and_nothing_else(data):

@@ -65,6 +65,7 @@ def test_plans_depend_on_the_past_and_the_seed_alone(name: str) -> None:
 
 
 # Level switches need tables whose costs say something of the plans; tests/search/test_evolution.py has such.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in INSTALLED if name not in ("random", "exhaustive", "evolution")])
 def test_what_was_evaluated_leads_to_better_plans_than_chance(name: str) -> None:
     """All three objectives agree on one best plan: after as many plans, theirs are nearer to it, over several seeds."""
@@ -90,6 +91,7 @@ def test_what_was_evaluated_leads_to_better_plans_than_chance(name: str) -> None
     assert max(gains) < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in INSTALLED if name in ("nsga2", "tpe")])
 def test_constraints_draw_proposals_to_what_is_allowed(name: str) -> None:
     wide = space(6, 9)

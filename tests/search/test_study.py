@@ -209,6 +209,7 @@ def test_a_dead_process_gives_its_plan_back(place: Place) -> None:
     study.close()
 
 
+@pytest.mark.slow
 def test_a_living_process_keeps_its_plan_until_it_is_killed(place: Place) -> None:
     study = opened(place)
     study.enqueue(DENSE, "dense")
@@ -223,6 +224,7 @@ def test_a_living_process_keeps_its_plan_until_it_is_killed(place: Place) -> Non
     study.close()
 
 
+@pytest.mark.slow
 def test_sole_user_takes_every_running_trial(file: Place) -> None:
     opened(file).enqueue(DENSE, "dense")
     with process(file, "hold") as other:

@@ -43,6 +43,7 @@ def test_no_form_of_a_url_shows_its_secret(url):
         assert "S3cret" not in advice("lrfdse", arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", FORMS[2:6] + FORMS[15:16] + FORMS[18:])
 def test_a_storage_that_cannot_be_opened_is_named_without_its_secret(url, tmp_path, monkeypatch):
     """Of those that need no server to be refused; none makes a folder of the URL's pieces."""

@@ -63,6 +63,7 @@ def test_chains_longer_than_four_cores(brute_front, random_tails, cores, aligned
     _assert_same(candidates, brute_front(8, 4, 1, 2, space, tails))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [0.03, 0.2])
 @pytest.mark.parametrize("max_cores", [4, 5])
 def test_gap_is_kept_end_to_end(random_tails, tolerance, max_cores):

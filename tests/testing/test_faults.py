@@ -33,6 +33,7 @@ def failed():
     return [line for line in ran.stdout.splitlines() if line.startswith("FAILED")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found(fault, failed):
     assert any(f"::test_{FAULTS[fault]}[" in line and fault in line for line in failed), failed

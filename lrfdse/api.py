@@ -239,6 +239,8 @@ def explore(
     from lrfdse.report.write import write_reports
     from lrfdse.results.write import document_of
 
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(f"limits is a lrfdse.Limits, such as Limits(max_drop=0.01), but got {type(limits).__name__}")
     options: Options = {
         "meter": meter,
         "limits": (limits or Limits()).checked(),

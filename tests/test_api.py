@@ -122,6 +122,8 @@ def test_what_cannot_be_used_is_said(options, message, small_folder, tmp_path):
 def test_a_wrong_keyword_and_a_wrong_type_are_errors_of_python(small_folder):
     with pytest.raises(TypeError, match="unexpected keyword argument 'sed'"):
         lrfdse.explore(small_folder, "riscv64", sed=1)
+    with pytest.raises(TypeError, match=r"limits is a lrfdse\.Limits, .* but got dict"):
+        lrfdse.explore("model.onnx", "riscv64", limits={"max_drop": 0.01})
     with pytest.raises(TypeError, match="integer"):
         lrfdse.explore(small_folder, "riscv64", budget=2.5)
 

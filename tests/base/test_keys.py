@@ -102,10 +102,12 @@ def test_an_edit_changes_the_keys_of_what_it_decides_and_no_other(edit, copied):
     assert set(changed) == EDITS[edit] & set(copied["kinds"])
 
 
+@pytest.mark.slow
 def test_comments_and_texts_change_no_key(copied):
     assert copied["changed"][-2:] == [[], []]
 
 
+@pytest.mark.slow
 def test_every_kind_of_stored_result_is_among_the_edits(copied):
     kinds = set()
     for path in Path(lrfdse.__file__).parent.rglob("*.py"):

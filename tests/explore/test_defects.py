@@ -15,6 +15,9 @@ from lrfdse.quality.metrics import METRICS, QualityMetric
 from lrfdse.quality.scores import Grade
 from lrfdse.search.study.storage import open_storage
 
+pytestmark = pytest.mark.slow
+"""Each of these runs an exploration of its own, or waits for one that the module shares."""
+
 
 @pytest.fixture
 def explore(deep_folder, small_space, shared_cache, tmp_path):

@@ -17,6 +17,9 @@ from lrfdse.cli import run
 from lrfdse.ir.factorization import Factorization
 from lrfdse.results.schema import SCHEMA_FILE
 
+pytestmark = pytest.mark.slow
+"""Each of these runs an exploration of its own, or waits for one that the module shares."""
+
 
 def explore(folder, target, output, space, cache, *more):
     options = [

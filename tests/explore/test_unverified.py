@@ -14,6 +14,9 @@ from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.run import explore
 from lrfdse.results.settings import Limits
 
+pytestmark = pytest.mark.slow
+"""Each of these runs an exploration of its own, or waits for one that the module shares."""
+
 
 @pytest.fixture(scope="module")
 def command(small_folder, small_space, shared_cache):

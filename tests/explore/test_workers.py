@@ -24,6 +24,9 @@ from lrfdse.factorize.methods import METHODS
 from lrfdse.report.write import write_reports
 from lrfdse.search.study.storage import open_storage
 
+pytestmark = pytest.mark.slow
+"""Each of these runs an exploration of its own, or waits for one that the module shares."""
+
 BUDGET = 24
 MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 

@@ -211,6 +211,7 @@ def test_semidefinite_systems(rank):
     assert not solve_semidefinite(np.zeros((8, 8)), rows).any()
 
 
+@pytest.mark.slow
 def test_shrinkage_brings_few_samples_nearer_to_the_truth_and_leaves_many_alone():
     rng = np.random.default_rng(8)
     scales = np.exp(-np.arange(40) / 10)

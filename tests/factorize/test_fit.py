@@ -55,6 +55,7 @@ def test_tt_svd_error_lies_between_the_largest_tail_and_the_sum(factorization, s
     assert factors.weight_error == pytest.approx(np.sqrt(squared) / np.linalg.norm(weight), abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(factorizations(), st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_steps_compute_the_dense_product(kit, factorization, seed, rows):

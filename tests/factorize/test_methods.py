@@ -140,6 +140,7 @@ def test_diagonal_scaling_of_a_train_is_exact_where_scales_are_separable(moments
     np.testing.assert_allclose(found * root, dense_weight(plain.cores), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_whitening_is_exact_where_the_covariance_is_separable(moments_of):
     """Up to the lift of a hundredth that keeps the inverse small."""
     rng = np.random.default_rng(4)

@@ -36,6 +36,7 @@ def test_findings_are_small():
     assert all(path.stat().st_size < 10_000 for path in CORPUS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "kind"),
     [("raise KeyError(1)", "traceback"), ("import os; os._exit(3)", "crash"), ("bytearray(1 << 31)[:]", "memory")],

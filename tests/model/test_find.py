@@ -315,6 +315,7 @@ def test_layer_names(weight, node, name):
     assert layer_name(weight, node, set()) == name
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.text(max_size=200), st.text(max_size=200)), max_size=8))
 def test_layer_names_are_unique_and_safe(pairs):
     taken = set()

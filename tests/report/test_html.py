@@ -257,6 +257,7 @@ def places(value, path=()):
         yield from places(inner, (*path, key))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_damaged_document_gives_a_page_or_one_clear_error(whole, data):

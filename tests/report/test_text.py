@@ -40,7 +40,9 @@ def test_what_the_table_leaves_out_and_why_nothing_is_recommended_is_said(docume
     assert "lrfdse export out ID" in refused
 
 
-def test_names_do_nothing_to_a_terminal(document, read):
+def test_names_do_nothing_to_a_terminal(document, read, monkeypatch):
+    # A narrow terminal would break the name over lines.
+    monkeypatch.setenv("COLUMNS", "180")
     named = json.dumps(document).replace('"fc1"', json.dumps("a\x1b[31m[bold]:x:"))
     text = designs_text(read(json.loads(named)), Path("o\x07ut"))
     assert "\x1b" not in text and "\x07" not in text

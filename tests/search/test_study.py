@@ -443,6 +443,7 @@ def test_a_trial_that_nobody_signed_is_given_time(file: Place, monkeypatch: pyte
     assert study.reclaim() == [("dense", "dense")]
 
 
+@pytest.mark.slow
 def test_process_numbers_that_are_used_again_do_not_count_as_alive(file: Place) -> None:
     study = opened(file)
     study.enqueue(DENSE, "dense")

@@ -131,6 +131,7 @@ def test_external_data_of_a_terabyte_are_not_read(model, tmp_path):
     assert "at most 2 GiB" in refused(model(initializers=outside("w.bin")))
 
 
+@pytest.mark.slow
 def test_tensors_that_share_bytes_are_counted_each(model, tmp_path):
     with (tmp_path / "w.bin").open("wb") as file:
         file.truncate(1 << 29)
@@ -272,6 +273,7 @@ def test_what_a_header_asks_for_is_compared_with_what_is_there(packed, content, 
     assert said in refused(path, lambda path: load_data(path, [PORT]))
 
 
+@pytest.mark.slow
 def test_an_archive_that_explodes_is_refused(tmp_path):
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w") as member:

@@ -39,6 +39,7 @@ def test_a_fault_is_found(fault, failed):
     assert any(f"::test_{FAULTS[fault]}[" in line and fault in line for line in failed), failed
 
 
+@pytest.mark.slow
 def test_arguments_that_are_lost_are_found(failed):
     assert any("::test_arguments_reach_the_program_in_order[deaf:]" in line for line in failed), failed
 

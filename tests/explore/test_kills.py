@@ -26,8 +26,10 @@ DRIVER = """
 import os, sys, time, types
 
 from lrfdse.base.events import silent
+from lrfdse.explore.plans import job as evaluation
 from lrfdse.explore.plans import trials
-from lrfdse.explore.plans.trials import Job, SearchRequest, Trials
+from lrfdse.explore.plans.job import Job
+from lrfdse.explore.plans.trials import SearchRequest, Trials
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.plan import Design, Plan
@@ -69,7 +71,8 @@ class Cheap:
 
 def main(url, role, pause, count):
     job = Job((), None, Limits(), "accuracy", Cheap(float(pause)))
-    trials.plan_of, trials.assemble = plan_of, assemble
+    for module in (evaluation, trials):
+        module.plan_of, module.assemble = plan_of, assemble
     if role == "worker":
         while (queue := join_study(url, "demo")) is None:
             time.sleep(0.05)
@@ -78,7 +81,7 @@ def main(url, role, pause, count):
             if (proposal := queue.take()) is None:
                 time.sleep(0.02)
             else:
-                trials.evaluate(queue, proposal, job, 1.0)
+                evaluation.evaluate(queue, proposal, job, 1.0)
         return
     study = open_study(url, "demo", SPACE.choices, identity={}, sole=role == "sole")
     helpers = types.SimpleNamespace(start_if_worth=lambda seconds: None)

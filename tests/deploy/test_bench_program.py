@@ -19,6 +19,8 @@ from lrfdse.kernels.data import reference
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.eviction import evicted_bytes
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--repeats", "3", "--min-time", "0")
 HOSTILE = ('"},{"layer": "x', "a\\", "\n\r\t\0\x1f\x7f</script>%s%n", "\ud800é漢" + "long" * 3000)
 

@@ -22,6 +22,8 @@ from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.targets.catalog import load_target
 
+pytestmark = pytest.mark.slow
+
 
 class BrokenMeter:
     def measure(self, artifact, arrays, expected):

@@ -10,6 +10,8 @@ import pytest
 from lrfdse.errors import KernelError
 from lrfdse.meters.meter import open_meter
 
+pytestmark = pytest.mark.slow
+
 TARGETS = ["riscv64", "riscv64-u74", "riscv64-p670", "aarch64", "aarch64-a55", "armv7", "x86-64-v3", "host"]
 every_target = pytest.mark.parametrize("name", TARGETS)
 

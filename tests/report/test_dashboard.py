@@ -26,6 +26,8 @@ from lrfdse.results.read import document_of_plain
 from lrfdse.search.study.opening import join_study, open_study
 from lrfdse.search.study.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
 
 KEPT = {"model.onnx": b"\x08\x08 a model", "kernels.txt": "Kernels \u00b5\n".encode()}

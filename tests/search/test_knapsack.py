@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from lrfdse.search.plans.knapsack import plans, plans_by_regime, uniform
 from lrfdse.search.plans.tables import Choice, LayerTable, PlanFront
 
+pytestmark = pytest.mark.slow
+
 Point = tuple[float, float, float]
 
 # Latencies and errors in 64ths: sums are exact in any order, so fronts can be compared for equality.

@@ -14,6 +14,8 @@ import pytest
 
 import lrfdse
 
+pytestmark = pytest.mark.slow
+
 LRFDSE = [sys.executable, "-c", "from lrfdse.cli import main\nif __name__ == '__main__': main()"]
 ROOT = Path(lrfdse.__file__).parents[1]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FAULTS = {
     "trusting": "a_kernel_that_computes_wrong_numbers_gets_none",
     "restless": "its_key_repeats",

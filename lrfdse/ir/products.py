@@ -122,7 +122,8 @@ class Convolution:
 class TransposedConvolution:
     """A transposed convolution, NHWC to NHWC.
 
-    The constant weight has shape (channels, kernel height, width, outputs). `window` is that of the convolution whose gradient it is: its `image` is the output, its `out` the input.
+    The constant weight has shape (channels, kernel height, width, outputs). `window` is that of the convolution whose
+    gradient it is: its `image` is the output, its `out` the input.
     """
 
     window: Window

@@ -9,9 +9,19 @@ import numpy as np
 from lrfdse.errors import KernelError
 from lrfdse.ir.compiled import CompiledOperator
 from lrfdse.ir.kernel import StepSchedule
-from lrfdse.ir.operators import Copy, Elementwise, Gather, Normalization, Operator, Pool, Reduction, Softmax
+from lrfdse.ir.operators import (
+    Copy,
+    Elementwise,
+    Gather,
+    Interpolation,
+    Normalization,
+    Operator,
+    Pool,
+    Reduction,
+    Softmax,
+)
 from lrfdse.ir.ports import Port
-from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected
+from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
 from lrfdse.kernels.build import compile_function, instructions_of
 from lrfdse.kernels.operators import tilings
 from lrfdse.kernels.schedules import alternatives
@@ -114,18 +124,21 @@ def compile_operator(operator: Operator, schedule: str, target: Target, symbol: 
 def _is_product(operator: Operator) -> bool:
     if isinstance(operator, Convolution):
         return not tilings.is_depthwise(operator)
-    return isinstance(operator, FullyConnected | BatchedProduct)
+    return isinstance(operator, FullyConnected | BatchedProduct | TransposedConvolution | Recurrence)
 
 
 def _emission(operator: Operator, schedule: str, target: Target) -> Emission:
     """Return an operator as TIR."""
     from lrfdse.kernels.operators import convolution, depthwise, products
     from lrfdse.kernels.operators.elementwise import elementwise
+    from lrfdse.kernels.operators.interpolation import interpolation
     from lrfdse.kernels.operators.machine import Machine
     from lrfdse.kernels.operators.pool import pool
     from lrfdse.kernels.operators.rearrange import copy, gather
+    from lrfdse.kernels.operators.recurrence import recurrence
     from lrfdse.kernels.operators.reduction import reduction
     from lrfdse.kernels.operators.rows import normalization, softmax
+    from lrfdse.kernels.operators.transposed import transposed
 
     machine = Machine(target, instructions_of(target))
     match operator:
@@ -137,6 +150,12 @@ def _emission(operator: Operator, schedule: str, target: Target) -> Emission:
             return depthwise.depthwise(operator, machine)
         case Convolution():
             return convolution.convolution(operator, StepSchedule.parse(schedule), machine)
+        case TransposedConvolution():
+            return transposed(operator, StepSchedule.parse(schedule), machine)
+        case Recurrence():
+            return recurrence(operator, StepSchedule.parse(schedule), machine)
+        case Interpolation():
+            return interpolation(operator, machine)
         case Elementwise():
             return elementwise(operator, machine)
         case Softmax():

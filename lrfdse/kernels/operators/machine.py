@@ -77,7 +77,8 @@ def buffers(ports: Sequence[Port], weight: int = 0) -> tuple[Buffer, ...]:
     return tuple(made)
 
 
-def flat(size: int, name: str, element: Element = "float32") -> Buffer:
+def flat(size: int, name: str, element: Element = "float32", data: Expr | None = None) -> Buffer:
     """Return a flat buffer that is only as aligned as a float, or as its element where that is smaller."""
     kind = "int8" if element == "bool" else element
-    return tirx.decl_buffer((max(1, size),), kind, name, data_alignment=min(_FLOAT_ALIGNMENT, ELEMENT_SIZE[element]))
+    alignment = min(_FLOAT_ALIGNMENT, ELEMENT_SIZE[element])
+    return tirx.decl_buffer((max(1, size),), kind, name, data=data, data_alignment=alignment)

@@ -63,6 +63,17 @@ def admits(operator: Product, schedule: StepSchedule) -> bool:
     return schedule.axis == "out"
 
 
+def distance_of(operator: Product) -> int:
+    """Return how many elements lie between the inputs of neighbouring positions along the batch axis of a step."""
+    if isinstance(operator, FullyConnected):
+        return operator.step.inner * operator.step.columns
+    if isinstance(operator, BatchedProduct):
+        return operator.left.row
+    if isinstance(operator, Recurrence):
+        return operator.hidden
+    return operator.channels * (operator.window.strides[1] if isinstance(operator, Convolution) else 1)
+
+
 def tiling_of(operator: Product, schedule: StepSchedule) -> Tiling:
     """Return the tiling of an operator's step."""
     return Tiling.of(step_of(operator), schedule)

@@ -12,7 +12,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 @tvm.ir.transform.module_pass(opt_level=0, name="ClippedIndices")
 class ClippedIndices:
-    """Bounds the indices of gathers and scatters, negative ones as far as the operator counts from the end."""
+    """Bounds the indices of gathers and scatters."""
 
     def transform_module(self, module: Any, _: Any) -> Any:
         """Return the module with bounded indices."""
@@ -35,17 +35,18 @@ class _Bounded(PyExprMutator):  # type: ignore[misc]
             return relax.op.take(call.args[0], call.args[1], axis, "clip")
         if name in ("relax.gather_elements", "relax.scatter_elements"):
             size = int(call.args[0].ty.shape.values[int(call.attrs.axis)])
-            return self._with_bounds(call, np.array(size))
+            return self._with_bounds(call, np.array(size), name == "relax.gather_elements")
         if name in ("relax.gather_nd", "relax.scatter_nd"):
             batch = int(call.attrs.batch_dims) if name == "relax.gather_nd" else 0
             count = int(call.args[1].ty.shape.values[-1])
             sizes = [int(extent) for extent in call.args[0].ty.shape.values[batch : batch + count]]
-            return self._with_bounds(call, np.array(sizes))
+            return self._with_bounds(call, np.array(sizes), name == "relax.gather_nd")
         return call
 
-    def _with_bounds(self, call: Any, sizes: Any) -> Any:
+    def _with_bounds(self, call: Any, sizes: Any, counted: bool) -> Any:
+        """Return a call with bounded indices; `counted` says that negative ones were counted from the end already."""
         data, indices, *rest = call.args
         kind = str(indices.ty.dtype).removeprefix("PrimType(").strip(')"')
-        least, most = (relax.const(bound.astype(kind), kind) for bound in (-sizes, sizes - 1))
+        least, most = (relax.const(bound.astype(kind), kind) for bound in (0 * sizes if counted else -sizes, sizes - 1))
         bounded = self.builder_.emit(relax.op.minimum(relax.op.maximum(indices, least), most))
         return relax.Call(call.op, [data, bounded, *rest], call.attrs, call.ty_args)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lrfdse.ir.operators import Foreign
 
 
+_IGNORED = {"IsInf": {"detect_negative", "detect_positive"}}
+"""Attributes that TVM's importer reads over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A tensor of the node."""
@@ -74,11 +78,33 @@ def lowered(operator: Foreign) -> tuple[Any, Graph]:
                     passes.DeadCodeElimination(),
                 ]
             )(module)
-        return module, _Reader().read(module["main"])
+        graph = _Reader().read(module["main"])
+        _check(graph, operator)
+        return module, graph
     # Each of TVM's importers raises what it likes.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise KernelError(f"{operator.name}: no code generator knows it, and TVM's Relax says: {reason}") from error
+
+
+def _check(graph: Graph, operator: Foreign) -> None:
+    """Do nothing where a graph has the tensors that the operator declares.
+
+    Raises
+    ------
+    ValueError
+        It has others, or something that TVM's importer gets wrong, as ONNX's own tests of nodes show.
+    """
+    for wanted, numbers in ((operator.inputs, graph.inputs), (operator.outputs, graph.outputs)):
+        found = [(graph.values[number].size, graph.values[number].element) for number in numbers]
+        if found != list(wanted):
+            raise ValueError(f"its tensors are {found}, not {list(wanted)}")
+    node = onnx.load_from_string(operator.model).graph.node[0]
+    ignored = {each.name for each in node.attribute} & _IGNORED.get(node.op_type, set())
+    if ignored:
+        raise ValueError(f"attribute {min(ignored)} is not supported")
+    if node.op_type == "LayerNormalization" and len(node.output) > 1:
+        raise ValueError("its further outputs are not supported")
 
 
 class _Reader:

@@ -1,4 +1,4 @@
-"""What an object file leaves to others: the symbols that it uses and does not define."""
+"""What an object file holds: the symbols that it leaves to others, and the bytes that a program loads of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import struct
 _HEADER = {1: struct.Struct("<16xHHIIIIIHHHHHH"), 2: struct.Struct("<16xHHIQQQIHHHHHH")}
 _SECTION = {1: struct.Struct("<IIIIIIIIII"), 2: struct.Struct("<IIQQQQIIQQ")}
 _SYMBOL = {1: struct.Struct("<IIIBBH"), 2: struct.Struct("<IBBHQQ")}
-_SYMTAB = 2
-"""The type of a section that is a table of symbols (SHT_SYMTAB of the ELF specification)."""
+_SYMTAB, _NOBITS = 2, 8
+"""Types of sections: a table of symbols, and one without content in the file (SHT_ of the ELF specification)."""
+_ALLOC = 2
+"""The flag of a section that is in memory while a program runs (SHF_ALLOC)."""
 
 
 def undefined_symbols(content: bytes) -> list[str]:
@@ -19,12 +21,7 @@ def undefined_symbols(content: bytes) -> list[str]:
     ValueError
         It is no such object.
     """
-    kind = content[4] if content[:4] == b"\x7fELF" and len(content) > 64 and content[5] == 1 else 0
-    if kind not in _HEADER:
-        raise ValueError("no ELF object of little-endian bytes")
-    head = _HEADER[kind].unpack_from(content)
-    start, size, count = head[5], head[10], head[11]
-    sections = [_SECTION[kind].unpack_from(content, start + size * number) for number in range(count)]
+    kind, sections = _sections(content)
     names = set()
     for section in sections:
         if section[1] != _SYMTAB:
@@ -37,3 +34,21 @@ def undefined_symbols(content: bytes) -> list[str]:
             if symbol[0] and place == 0:
                 names.add(content[begin : content.index(b"\0", begin)].decode("ascii", "replace"))
     return sorted(names)
+
+
+def loaded_bytes(content: bytes) -> int:
+    """Return the bytes of code and constant data that a program loads of an object; `undefined_symbols` says of which.
+
+    Tables that a program does not load, and memory that begins as zeros, do not count.
+    """
+    _, sections = _sections(content)
+    return sum(section[5] for section in sections if section[2] & _ALLOC and section[1] != _NOBITS)
+
+
+def _sections(content: bytes) -> tuple[int, list[tuple[int, ...]]]:
+    kind = content[4] if content[:4] == b"\x7fELF" and len(content) > 64 and content[5] == 1 else 0
+    if kind not in _HEADER:
+        raise ValueError("no ELF object of little-endian bytes")
+    head = _HEADER[kind].unpack_from(content)
+    start, size, count = head[5], head[10], head[11]
+    return kind, [_SECTION[kind].unpack_from(content, start + size * number) for number in range(count)]

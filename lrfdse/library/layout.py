@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,15 +63,12 @@ class Layout:
 
 
 def lay_out(program: Program, plan: MemoryPlan, compiled: Sequence[CompiledOperator], pack: Pack) -> Layout:
-    """Place constants and scratch memory.
-
-    Equal constants are stored once. Scratch memory takes the lowest room in the arena that no living tensor takes,
-    beyond the plan's end only where there is none.
+    """Place the constants, equal ones once, and bind every parameter of every call.
 
     Parameters
     ----------
     program, plan
-        The calls, and where their tensors lie.
+        The calls, and where their tensors and their scratch memory lie.
     compiled
         The function of each call.
     pack
@@ -89,8 +86,7 @@ def lay_out(program: Program, plan: MemoryPlan, compiled: Sequence[CompiledOpera
                 raise ValueError(f"{kind} {port.name!r} is no {kind} of its own among the program's values")
             interfaces[port.value] = Place("input" if kind == "input" else "output", number)
     weights = _Weights()
-    lives = _lives(program)
-    end, steps = plan.size, []
+    steps = []
     for number, (call, function) in enumerate(zip(program.calls, compiled, strict=True)):
         ports = call.operator.ports
         if function.operator != call.operator or len(ports) != len(call.arguments):
@@ -110,17 +106,10 @@ def lay_out(program: Program, plan: MemoryPlan, compiled: Sequence[CompiledOpera
             else:
                 places.append(interfaces[argument])
         if function.work:
-            taken = [
-                (plan.offsets[value], plan.offsets[value] + program.values[value].bytes)
-                for value, (first, last) in lives.items()
-                if first <= number <= last
-            ]
-            start = _room(taken, function.work, plan.alignment)
-            end = max(end, start + function.work)
-            places.append(Place("arena", start))
+            places.append(Place("arena", plan.work[number]))
         steps.append(Step(call, function, tuple(places), read))
     # Of at least a byte, so that an array of that size is valid C.
-    return Layout(tuple(steps), weights.block(), max(end, 1), plan.alignment)
+    return Layout(tuple(steps), weights.block(), max(plan.size, 1), plan.alignment)
 
 
 class _Weights:
@@ -143,27 +132,3 @@ class _Weights:
         digest = hashlib.sha256(self._content[LINE:]).digest()
         self._content[: len(MAGIC) + _DIGEST] = MAGIC + digest
         return bytes(self._content)
-
-
-def _lives(program: Program) -> Mapping[int, tuple[int, int]]:
-    """Return the first and the last call that touches each value in the arena."""
-    lives: dict[int, tuple[int, int]] = {}
-    for number, call in enumerate(program.calls):
-        for value in call.arguments:
-            if program.values[value].kind == "memory":
-                lives[value] = lives.get(value, (number, number))[0], number
-    return lives
-
-
-def _room(taken: Sequence[tuple[int, int]], size: int, alignment: int) -> int:
-    """Return the lowest aligned start of `size` bytes outside of what is taken.
-
-    >>> _room([(64, 128), (0, 32)], 64, 64), _room([(0, 32), (128, 256)], 64, 64)
-    (128, 64)
-    """
-    start = 0
-    for begin, end in sorted(taken):
-        if begin >= start + size:
-            break
-        start = max(start, -(-end // alignment) * alignment)
-    return start

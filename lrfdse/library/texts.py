@@ -37,8 +37,10 @@ else ifneq ($(shell command -v {cross}-gcc),)
 CC := {cross}-gcc
 else ifneq ($(shell command -v zig),)
 CC := zig cc -target {zig}
-else
+else ifneq ($(shell python3 -m ziglang version 2>/dev/null),)
 CC := python3 -m ziglang cc -target {zig}
+else
+$(error No compiler for {machine} was found: name one by CC=COMMAND, or `pip install ziglang`)
 endif
 endif
 

@@ -24,14 +24,15 @@ def driver(facts: Signature, layout: Layout, target: Target) -> str:
     name, upper = facts.name, macro(facts.name)
     inside = facts.weights_file is None
     functions = {step.compiled.symbol: len(step.places) for step in layout.steps}
-    declared = [
-        f"HIDDEN void {symbol}({', '.join(['const void *'] * count)});" for symbol, count in functions.items()
-    ]
+    declared = [f"HIDDEN void {symbol}({', '.join(['const void *'] * count)});" for symbol, count in functions.items()]
     body = target.needs.body
     calls = [
         line
         for step in layout.steps
-        for line in ("    MARK();", f"    {step.compiled.symbol}({', '.join(_pointer(p, name, inside) for p in step.places)});")
+        for line in (
+            "    MARK();",
+            f"    {step.compiled.symbol}({', '.join(_pointer(p, name, inside) for p in step.places)});",
+        )
     ]
     return "\n".join(
         [
@@ -58,7 +59,7 @@ def driver(facts: Signature, layout: Layout, target: Target) -> str:
             *(line if line.startswith("#") else f"    {line}" for line in body),
             "}",
             "",
-            "/* Asking may take longer than a small model. Whoever asks gets the same answer, so no run waits for another. */",
+            "/* Asking may take longer than a small model; whoever asks gets the same answer, so no run waits. */",
             f"int {name}_supported(void)",
             "{",
             "    static int answer;",
@@ -151,7 +152,9 @@ def _check(facts: Signature) -> list[str]:
         lines.append(f"        if ({overlaps}) return {upper}_OVERLAP;")
     lines.append("    }")
     if not inside:
-        lines.append(f"    if (overlap(weights, {upper}_WEIGHTS_BYTES, arena, {upper}_ARENA_BYTES)) return {upper}_OVERLAP;")
+        lines.append(
+            f"    if (overlap(weights, {upper}_WEIGHTS_BYTES, arena, {upper}_ARENA_BYTES)) return {upper}_OVERLAP;"
+        )
     lines.append(f"    if (!{facts.name}_supported()) return {upper}_UNSUPPORTED;")
     if not inside:
         lines += [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lrfdse.ir.ports import ELEMENT_SIZE
 from lrfdse.library.interface import Signature, Tensor
 from lrfdse.library.layout import LINE
-from lrfdse.library.names import comment, macro
+from lrfdse.library.names import macro
 from lrfdse.library.vectors import FILE
 
 _VALUES = {
@@ -108,7 +108,7 @@ def example(facts: Signature, *, vectors_file: bool) -> str:
     checks = [line for n, tensor in enumerate(facts.outputs) for line in _check(facts, tensor, n, vector("output", n))]
     return "\n".join(
         [
-            f"/* Runs {comment(name)} on its test vectors and says whether the outputs are right: the exit code is 0 then.",
+            f"/* Runs {name} on its test vectors and says whether the outputs are right: the exit code is 0 then.",
             " *",
             " *     example [RUNS]",
             " *",

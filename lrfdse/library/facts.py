@@ -1,4 +1,4 @@
-"""``NAME.json``: what a library is made of, operator by operator; every field is a key of the file (docs/library.md)."""
+"""``NAME.json``: what a library is made of, operator by operator; fields are keys of the file (docs/library.md)."""
 
 from __future__ import annotations
 

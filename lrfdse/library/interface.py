@@ -84,9 +84,7 @@ def signature(name: str, program: Program, layout: Layout, *, weights_file: bool
         return tuple(Tensor(p.name, v.element, p.shape, v.bytes) for p, v in zip(ports, values, strict=True))
 
     size = len(layout.weights) if weights_file else None
-    return Signature(
-        name, tensors(program.inputs), tensors(program.outputs), layout.arena, layout.alignment, size
-    )
+    return Signature(name, tensors(program.inputs), tensors(program.outputs), layout.arena, layout.alignment, size)
 
 
 def header(facts: Signature, target: Target, model: str) -> str:

@@ -80,11 +80,11 @@ def lay_out(program: Program, plan: MemoryPlan, compiled: Sequence[CompiledOpera
         Program, plan and functions do not belong together.
     """
     interfaces: dict[int, Place] = {}
-    for kind, ports in (("input", program.inputs), ("output", program.outputs)):
-        for number, port in enumerate(ports):
-            if program.values[port.value].kind != kind or port.value in interfaces:
-                raise ValueError(f"{kind} {port.name!r} is no {kind} of its own among the program's values")
-            interfaces[port.value] = Place("input" if kind == "input" else "output", number)
+    for kind, given in (("input", program.inputs), ("output", program.outputs)):
+        for number, each in enumerate(given):
+            if program.values[each.value].kind != kind or each.value in interfaces:
+                raise ValueError(f"{kind} {each.name!r} is no {kind} of its own among the program's values")
+            interfaces[each.value] = Place("input" if kind == "input" else "output", number)
     weights = _Weights()
     steps = []
     for number, (call, function) in enumerate(zip(program.calls, compiled, strict=True)):

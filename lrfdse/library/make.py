@@ -18,7 +18,7 @@ from lrfdse.library.texts import makefile, readme
 from lrfdse.library.trial import trial
 from lrfdse.library.vectors import FILE, vectors_files
 from lrfdse.meters.whole import open_whole_meter, run_once
-from lrfdse.toolchain.programs import find_emulator
+from lrfdse.toolchain.programs import find_emulator, require_zig
 
 if TYPE_CHECKING:
     from lrfdse.ir.program import MemoryPlan, Program
@@ -138,6 +138,13 @@ def make_library(
         files[f"{name}_weights.bin"] = layout.weights
     files[f"{name}.json"] = found.json.encode()
     return Library(found, files)
+
+
+def require_tools_of(meter: str, target: Target) -> None:
+    """Raise what `make_library` would raise of tools that are missing, before anything is compiled."""
+    require_zig()
+    if meter != NO_METER:
+        open_whole_meter(meter, target)
 
 
 def _tried(whole: Whole, target: Target) -> float | None:

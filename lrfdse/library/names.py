@@ -13,15 +13,14 @@ DEFAULT = "net"
 _LONGEST = 40
 """Characters of a name. Chosen: C99 promises 31 significant characters of an external name, linkers keep them all."""
 
-_KEYWORDS = frozenset(
-    """
-    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const consteval
-    constexpr constinit const_cast continue decltype default delete do double dynamic_cast else enum explicit export
-    extern false float for friend goto if import inline int long module mutable namespace new noexcept not not_eq
-    nullptr operator or or_eq private protected public register reinterpret_cast requires restrict return short signed
-    sizeof static static_assert static_cast struct switch template this thread_local throw true try typedef typeid
-    typename typeof union unsigned using virtual void volatile wchar_t while xor xor_eq main
-    """.split()
+_KEYWORDS = (
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const "
+    "consteval constexpr constinit const_cast continue decltype default delete do double dynamic_cast else enum "
+    "explicit export extern false float for friend goto if import inline int long module mutable namespace new "
+    "noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires "
+    "restrict return short signed sizeof static static_assert static_cast struct switch template this "
+    "thread_local throw true try typedef typeid typename typeof union unsigned using virtual void volatile "
+    "wchar_t while xor xor_eq main"
 )
 """Words that C or C++ keeps for itself, and the program's own entry."""
 
@@ -37,7 +36,7 @@ def checked_name(name: str) -> str:
     InputError
         It is no C identifier in ASCII that begins with a letter, is longer than 40 characters, or a word of C or C++.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or len(name) > _LONGEST or name in _KEYWORDS:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or len(name) > _LONGEST or name in _KEYWORDS.split():
         raise InputError(
             f"--name {clean(name)!r}: a C identifier is needed, a letter and at most {_LONGEST - 1} letters, digits or "
             "underscores, and no word of C or C++"

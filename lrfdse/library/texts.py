@@ -79,8 +79,8 @@ def readme(facts: Signature, target: Target, model: str, files: Sequence[str]) -
         [
             f"# {name}",
             "",
-            f"`{_cell(model)}` as a C library for {_cell(' '.join(target.core.split()))}, made by lrfdse {__version__}. No "
-            "runtime, no heap, no C library.",
+            f"`{_cell(model)}` as a C library for {_cell(' '.join(target.core.split()))}, by lrfdse {__version__}.",
+            "No runtime, no heap, no C library.",
             "",
             "| file | |",
             "|---|---|",

@@ -23,9 +23,7 @@ def main(
     found = [(ctypes.c_double * (count * parts))() for count in (warm, cold)]
     counts = (ctypes.c_long * 2)()
     numbers = [ctypes.c_long(number) for number in (parts, warm, cold)]
-    status = call(
-        image.encode(), *numbers, ctypes.c_double(enough_ns), ctypes.c_long(evict), *found, counts
-    )
+    status = call(image.encode(), *numbers, ctypes.c_double(enough_ns), ctypes.c_long(evict), *found, counts)
     if status:
         sys.exit(f"lrf_time_whole failed with status {status}")
     rows = [[list(each[i * parts : (i + 1) * parts]) for i in range(n)] for each, n in zip(found, counts, strict=True)]

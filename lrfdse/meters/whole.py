@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class WholeMeter(Protocol):
     """Obtains the latency of whole programs on one target, part by part."""
 
-    name: str
-    kind: MeterKind
+    name: ClassVar[str]
+    kind: ClassVar[MeterKind]
 
     def measure(self, whole: Whole) -> ProgramMeasurement:
         """Run a program, check its outputs, and return its latency."""

@@ -51,12 +51,14 @@ class WholeHostMeter:
         The target is another machine than the one at hand.
     """
 
-    name = "host"
+    name: ClassVar[str] = "host"
     kind: ClassVar[MeterKind] = "measured"
 
     def __init__(self, target: Target, timeout: float) -> None:
         if not target.is_native:
-            raise InputError(f"target {target.name} runs under {target.emulator[0]}: it cannot be timed on this machine")
+            raise InputError(
+                f"target {target.name} runs under {target.emulator[0]}: it cannot be timed on this machine"
+            )
         if target.instruction_set.machine != platform.machine() or sys.platform != "linux":
             raise DeviceError(f"target {target.name} is {target.isa} under Linux, but this machine is another")
         require_tools(target, ("zig",))
@@ -75,9 +77,7 @@ class WholeHostMeter:
         """
         evicted = evicted_bytes(self._target, largest_cache())
         with temporary_folder() as here:
-            library = zig.link_object(
-                whole.name, whole.object_code, "lrf_whole", zig.whole_timer(), here, shared=True
-            )
+            library = zig.link_object(whole.name, whole.object_code, "lrf_whole", zig.whole_timer(), here, shared=True)
             whole.write(here / "image")
             with machine_lock():
                 samples = self._time(whole, library, here / "image", evicted)

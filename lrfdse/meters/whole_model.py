@@ -33,12 +33,14 @@ class WholeModelMeter:
         The target is native, names no scheduling model, or LLVM has no usable model of its core.
     """
 
-    name = "model"
+    name: ClassVar[str] = "model"
     kind: ClassVar[MeterKind] = "modelled"
 
     def __init__(self, target: Target, timeout: float) -> None:
         if target.is_native or not target.scheduling_model:
-            raise InputError(f"target {target.name} has no modelled latency: it is native, or names no scheduling_model")
+            raise InputError(
+                f"target {target.name} has no modelled latency: it is native, or names no scheduling_model"
+            )
         require_tools(target, MODELLING)
         self._target = target
         self._timeout = timeout

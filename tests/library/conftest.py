@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lrfdse.ir.compiled import CompiledOperator
-from lrfdse.ir.epilogue import Epilogue, Instruction, Operand, VALUE
+from lrfdse.ir.epilogue import VALUE, Epilogue, Instruction, Operand
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.operators import Elementwise, Gather, Operator, Softmax
 from lrfdse.ir.products import FullyConnected
@@ -30,7 +30,10 @@ TARGETS = ("riscv64", "riscv64-u74", "aarch64", "armv7", "host")
 ROWS, WORDS, SIZE, OUT = 3, 7, 5, 6
 
 LOOKUP = Gather(1, WORDS, SIZE, ROWS)
-PRODUCT = FullyConnected(Step(batch=ROWS, out=OUT, inner=SIZE, columns=1), Epilogue((Instruction("add", (VALUE, Operand("input"))),), ("channel",)))
+PRODUCT = FullyConnected(
+    Step(batch=ROWS, out=OUT, inner=SIZE, columns=1),
+    Epilogue((Instruction("add", (VALUE, Operand("input"))),), ("channel",)),
+)
 DOUBLED = Elementwise(ROWS * OUT, OUT, Epilogue((Instruction("add", (VALUE, VALUE)),)))
 SOFTMAX = Softmax(ROWS, OUT)
 
@@ -53,7 +56,8 @@ SOURCES: dict[Operator, tuple[str, int]] = {
             for (int p = 0; p < {ROWS}; p++) {{
                 for (int j = 0; j < {OUT}; j++) {{
                     work[j] = b[j];
-                    for (int k = 0; k < {SIZE}; k++) work[j] += w[{OUT * SIZE - 1} - j * {SIZE} - k] * x[p * {SIZE} + k];
+                    for (int k = 0; k < {SIZE}; k++)
+                        work[j] += w[{OUT * SIZE - 1} - j * {SIZE} - k] * x[p * {SIZE} + k];
                 }}
                 for (int j = 0; j < {OUT}; j++) y[p * {OUT} + j] = work[j];
             }}

@@ -60,10 +60,12 @@ def test_a_name_of_a_tensor_stays_in_its_comment(text):
 
 def test_every_parameter_points_to_where_its_array_lies(laid_out):
     made, layout = laid_out
-    constants = {argument: np.frombuffer(layout.weights, np.float32, value.size, at.at)
-                 for step in layout.steps
-                 for argument, at in zip(step.call.arguments, step.places, strict=False)
-                 if (value := made.program.values[argument]).kind == "constant"}
+    constants = {
+        argument: np.frombuffer(layout.weights, np.float32, value.size, at.at)
+        for step in layout.steps
+        for argument, at in zip(step.call.arguments, step.places, strict=False)
+        if (value := made.program.values[argument]).kind == "constant"
+    }
     assert np.array_equal(constants[1], made.program.constants[1])
     assert np.array_equal(constants[3], made.program.constants[3][::-1])
     assert np.array_equal(constants[4], made.program.constants[4])
@@ -83,10 +85,16 @@ def test_weights_are_aligned_once_each_and_known_by_their_digest(laid_out):
     assert all(at % LINE == 0 and at >= LINE for at in places)
     assert layout.weights[:8] == b"LRFNETW1"
     assert layout.weights[8:40] == hashlib.sha256(layout.weights[LINE:]).digest()
-    twice = dataclasses.replace(made.program, constants={**made.program.constants, 1: made.program.constants[1] * 0,
-                                                         3: made.program.constants[3] * 0})
-    smaller = lay_out(dataclasses.replace(twice, constants={**twice.constants, 3: twice.constants[1][:30]}),
-                      made.plan, uncompiled(made), lambda compiled, array: array)
+    twice = dataclasses.replace(
+        made.program,
+        constants={**made.program.constants, 1: made.program.constants[1] * 0, 3: made.program.constants[3] * 0},
+    )
+    smaller = lay_out(
+        dataclasses.replace(twice, constants={**twice.constants, 3: twice.constants[1][:30]}),
+        made.plan,
+        uncompiled(made),
+        lambda compiled, array: array,
+    )
     # A table of zeros and a shorter matrix of zeros are two arrays; two equal ones are one.
     assert len(smaller.weights) == len(layout.weights)
 
@@ -106,8 +114,15 @@ def test_the_header_says_everything(laid_out, name):
     facts = signature("net", made.program, layout, weights_file=False)
     text = header(facts, load_target(name), "a */ model.onnx")
     numbers = dict(re.findall(r"#define NET_(\w+) (\d+)", text))
-    assert numbers == {"ARENA_BYTES": "256", "ARENA_ALIGN": "64", "INPUTS": "1", "INPUT_0_BYTES": "24", "OUTPUTS": "2",
-                       "OUTPUT_0_BYTES": "72", "OUTPUT_1_BYTES": "72"}
+    assert numbers == {
+        "ARENA_BYTES": "256",
+        "ARENA_ALIGN": "64",
+        "INPUTS": "1",
+        "INPUT_0_BYTES": "24",
+        "OUTPUTS": "2",
+        "OUTPUT_0_BYTES": "72",
+        "OUTPUT_1_BYTES": "72",
+    }
     assert "inputs[0] is ids * / of words: int64, 3; elements of type int64_t" in text
     assert "int net_run(const void *const inputs[NET_INPUTS], void *const outputs[NET_OUTPUTS], void *arena);" in text
     assert "int net_supported(void);" in text

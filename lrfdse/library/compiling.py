@@ -1,0 +1,101 @@
+"""The operators of a program as object code, each distinct one compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrfdse.base.events import Event, Listener
+from lrfdse.base.text import one_line
+from lrfdse.errors import InputError, KernelError
+from lrfdse.ir.operators import Foreign
+from lrfdse.kernels.operators.build import compile_operator, packed_weight, schedules_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lrfdse.ir.compiled import CompiledOperator
+    from lrfdse.ir.operators import Operator
+    from lrfdse.ir.program import Program
+    from lrfdse.library.layout import Pack
+    from lrfdse.targets.target import Target
+
+
+def compile_program(
+    program: Program, name: str, target: Target, path: Path, progress: Listener
+) -> list[CompiledOperator]:
+    """Return the function of every call, by the schedule that the estimate likes best.
+
+    Operators that do the same share a function. Those that may be refused are compiled first.
+
+    Parameters
+    ----------
+    program
+        The calls.
+    name
+        What symbols begin with.
+    target
+        The machine.
+    path
+        The model's file, for messages.
+    progress
+        Told how many are compiled.
+
+    Raises
+    ------
+    InputError
+        Operators cannot be compiled; the message names all of them, with their nodes.
+    """
+    nodes: dict[Operator, list[str]] = {}
+    for call in program.calls:
+        nodes.setdefault(call.operator, []).extend(call.nodes)
+    order = sorted(nodes, key=lambda operator: not isinstance(operator, Foreign))
+    symbols = {
+        operator: f"{name}_{number:03d}_{type(operator).__name__.lower()}" for number, operator in enumerate(nodes)
+    }
+    compiled: dict[Operator, CompiledOperator] = {}
+    refused = []
+    for number, operator in enumerate(order):
+        progress(Event("operators", symbols[operator], number, len(order)))
+        try:
+            compiled[operator] = _compiled(operator, target, symbols[operator])
+        except KernelError as error:
+            refused.append(f"{_kind(operator)} ({_named(nodes[operator])}): {one_line(error, 300)}")
+    progress(Event("operators", "", len(order), len(order)))
+    if refused:
+        raise InputError(f"{path}: these operators cannot be compiled for {target.name}: {'; '.join(refused)}")
+    return [compiled[call.operator] for call in program.calls]
+
+
+def pack_for(target: Target) -> Pack:
+    """Return what brings a weight into the order in which a function of `target` reads it."""
+
+    def pack(function: CompiledOperator, array: NDArray[Any]) -> NDArray[Any]:
+        return packed_weight(function.operator, function.schedule, target, array)
+
+    return pack
+
+
+def _compiled(operator: Operator, target: Target, symbol: str) -> CompiledOperator:
+    """Compile an operator by the first of its schedules that works."""
+    failed: KernelError | None = None
+    for schedule in schedules_of(operator, target):
+        try:
+            return compile_operator(operator, schedule, target, symbol)
+        except KernelError as error:
+            failed = failed or error
+    raise failed or KernelError("it has no schedule")
+
+
+def _kind(operator: Operator) -> str:
+    return operator.name if isinstance(operator, Foreign) else type(operator).__name__
+
+
+def _named(nodes: Sequence[str]) -> str:
+    shown = ", ".join(repr(node) for node in nodes[:_NODES_NAMED])
+    return shown + (f" and {len(nodes) - _NODES_NAMED} more" if len(nodes) > _NODES_NAMED else "")
+
+
+_NODES_NAMED = 3
+"""Nodes of one operator that a message names: enough to find them. Chosen."""

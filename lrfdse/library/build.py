@@ -143,6 +143,8 @@ def _made(
     import onnx_ir as ir
 
     from lrfdse.base.border import reading
+    from lrfdse.base.folders import cache_folder
+    from lrfdse.base.store import Store
     from lrfdse.formats import format_of
     from lrfdse.library.compiling import compile_program, pack_for
     from lrfdse.library.layout import lay_out
@@ -157,7 +159,7 @@ def _made(
         model = ir.from_proto(proto)
         program = lowered(model, shape, path)
         vectors = _vectors(proto, model, program, shape, path)
-    functions = compile_program(program, name, target, path, progress)
+    functions = compile_program(program, name, target, path, Store(cache_folder()), progress)
     plan = planned(program, [function.work for function in functions])
     layout = lay_out(program, plan, functions, pack_for(target))
     progress(Event("library", name))

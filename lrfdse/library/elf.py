@@ -51,4 +51,6 @@ def _sections(content: bytes) -> tuple[int, list[tuple[int, ...]]]:
         raise ValueError("no ELF object of little-endian bytes")
     head = _HEADER[kind].unpack_from(content)
     start, size, count = head[5], head[10], head[11]
+    if start + size * count > len(content):
+        raise ValueError("an ELF object that was cut short")
     return kind, [_SECTION[kind].unpack_from(content, start + size * number) for number in range(count)]

@@ -262,3 +262,18 @@ def test_the_same_model_makes_the_same_library(model_file, tmp_path):
 def test_weights_are_in_the_library_or_in_a_file(model_file, tmp_path):
     with pytest.raises(InputError, match="--weights"):
         lrfdse.build(model_file("mlp"), "host", tmp_path / "out", weights="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_functions_are_kept_for_later_libraries(model_file, tmp_path):
+    path, cache = model_file("mlp"), tmp_path / "cache"
+    first = lrfdse.build(path, "aarch64", tmp_path / "one", meter="none", cache=cache)
+    kept = {each: each.stat().st_mtime_ns for each in (cache / "operators").rglob("*.npz")}
+    assert len(kept) == len({each.symbol for each in first.facts.operators})
+    damaged, whole = sorted(kept)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    second = lrfdse.build(path, "aarch64", tmp_path / "two", meter="none", cache=cache)
+    assert second.facts == first.facts
+    assert (tmp_path / "one" / "libnet.a").read_bytes() == (tmp_path / "two" / "libnet.a").read_bytes()
+    assert whole.stat().st_mtime_ns == kept[whole]
+    assert damaged.stat().st_mtime_ns != kept[damaged]

@@ -91,6 +91,7 @@ RISCV64 = InstructionSet(
         grouped=True,
         strided=True,
         reducing=True,
+        rounding=True,
         scalars_apart=True,
         length_varies=True,
     ),

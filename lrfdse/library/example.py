@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrfdse.ir.ports import ELEMENT_SIZE
-from lrfdse.library.interface import Signature, Tensor
+from lrfdse.library.interface import Signature
 from lrfdse.library.layout import LINE
 from lrfdse.library.names import macro
+from lrfdse.library.tensor import Tensor
 from lrfdse.library.vectors import FILE
 
 _VALUES = {

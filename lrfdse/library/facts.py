@@ -11,7 +11,7 @@ from lrfdse.base.codec import to_plain
 from lrfdse.ir.latency import Latency, MeterKind
 from lrfdse.ir.operators import Foreign
 from lrfdse.ir.ports import Element
-from lrfdse.library.interface import Tensor
+from lrfdse.library.tensor import Tensor
 
 if TYPE_CHECKING:
     from lrfdse.ir.latency import ProgramMeasurement

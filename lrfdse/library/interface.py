@@ -11,6 +11,7 @@ from lrfdse.ir.ports import Element
 from lrfdse.ir.program import Interface, Program
 from lrfdse.library.layout import LINE, Layout
 from lrfdse.library.names import comment, macro
+from lrfdse.library.tensor import Tensor
 from lrfdse.targets.target import Target
 
 ERRORS: tuple[tuple[str, str], ...] = (
@@ -35,22 +36,6 @@ _C_TYPES: dict[Element, str] = {
     "int64": "int64_t",
     "bool": "uint8_t, 0 or 1",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output of a library."""
-
-    name: str
-    """Its name in the model."""
-    element: Element
-    shape: tuple[int, ...]
-    bytes: int
-
-    @property
-    def text(self) -> str:
-        """The element type and shape in words, such as "float32, 1x3x224x224"."""
-        return f"{self.element}, {'x'.join(map(str, self.shape)) or 'a scalar'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from lrfdse.base.version import __version__
-from lrfdse.library.interface import ERRORS, Signature, Tensor
+from lrfdse.library.interface import ERRORS, Signature
 from lrfdse.library.names import comment, macro
+from lrfdse.library.tensor import Tensor
 from lrfdse.library.vectors import FILE
 from lrfdse.targets.target import Target
 

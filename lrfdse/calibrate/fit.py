@@ -123,9 +123,12 @@ def calibrate(records: Sequence[Record], target: Target) -> Calibration:
         )
     problem = _Problem(points, target)
     before = problem.predictions(target)
+    if not before.all():
+        nothing = points[int(np.argmin(before))].layer
+        raise InputError(f"{_paths(records)}: layer {nothing!r}: nothing was counted of it; measure again")
     if slow := slowness([point.measured_us for point in points], before.tolist()):
         raise InputError(
-            f"{', '.join(str(record.path) for record in records)}: {slow}: an emulator, or no machine that target "
+            f"{_paths(records)}: {slow}: an emulator, or no machine that target "
             f"{target.name} describes; nothing is fitted to it"
         )
     free, held = list(PARAMETERS), dict[str, str]()
@@ -260,6 +263,10 @@ def _unsure(found: Mapping[str, _Estimate]) -> tuple[str, str] | None:
     # Of a clock and a bandwidth that stand for each other, the clock is the better known beforehand.
     held = "clock_mhz" if "clock_mhz" in unsure else max(unsure, key=lambda name: unsure[name].error)
     return held, "the measurements do not tell it"
+
+
+def _paths(records: Sequence[Record]) -> str:
+    return ", ".join(str(record.path) for record in records)
 
 
 def _merged(records: Sequence[Record]) -> list[Point]:

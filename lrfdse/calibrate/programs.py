@@ -11,7 +11,7 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.board.result import BoardRun, read_run
 from lrfdse.deploy.designs import BENCH
-from lrfdse.errors import ToolError
+from lrfdse.errors import InputError, ToolError
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def run_programs(
 
     Raises
     ------
+    InputError
+        A program cannot be read.
     ToolError
         The board cannot be reached, or a kernel crashed or computed wrong numbers there.
     """
@@ -79,12 +81,20 @@ def run_programs(
         if not program.is_file():
             progress(Event("note", f"design {identity} has no program for a board: left out"))
             continue
+        content = _content(program)
         ended = runner.run(program, options.arguments, options.timeout)
         run = read_run(ended, runner.name, identity, target.name)
-        _check_kernels(run, program.read_bytes(), runner.name)
+        _check_kernels(run, content, runner.name)
         found.append(run)
     progress(Event("board", "", len(programs), len(programs)))
     return found
+
+
+def _content(program: Path) -> bytes:
+    try:
+        return program.read_bytes()
+    except OSError as error:
+        raise InputError(f"{program}: cannot be read: {error.strerror or error}") from error
 
 
 def _check_kernels(run: BoardRun, program: bytes, command: str) -> None:

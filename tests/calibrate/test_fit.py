@@ -194,6 +194,12 @@ def slower(document, factor: float) -> None:
             entry[regime] = [factor * us for us in entry[regime]]
 
 
+def nothing_counted(modelled) -> None:
+    modelled["compute_cycles"] = 0
+    for regime in ("warm", "cold"):
+        modelled[regime]["traffic"] = traffic(0, 0)
+
+
 def without_a_pattern(document) -> None:
     """Times that have nothing to do with what was computed: no parameter explains them."""
     rng = np.random.default_rng(0)
@@ -300,10 +306,16 @@ def one_line(capsys) -> str:
         (lambda d: d["kernels"][3].update(schedule=None), "damaged"),
         (lambda d: d.pop("board"), "damaged"),
         (lambda d: d.update(kernels=[True]), "damaged"),
+        (lambda d: d["board"].update(uname="x"), "damaged"),
+        (lambda d: d["board"].update(frequency_khz=float("nan")), "damaged"),
         (lambda d: d.update(kernels=True), "damaged"),
         (lambda d: d["kernels"][3].update(modelled=[1]), "damaged"),
         (lambda d: d.update(schema_version=2), "schema version 1"),
         (lambda d: d["board"].update(cpuinfo={"vendor_id": "AuthenticAMD"}), "measured under an emulator"),
+        (lambda d: d["kernels"][3].update(warm_us=[float("inf")] * 3), "damaged"),
+        (lambda d: d["kernels"][3]["modelled"].update(compute_cycles=1e300), "damaged"),
+        (lambda d: d["kernels"][3]["modelled"]["cold"]["traffic"].update(l1_misses=10**400), "damaged"),
+        (lambda d: nothing_counted(d["kernels"][0]["modelled"]), "layer 'fc0': nothing was counted of it"),
         (lambda d: slower(d, 40), "the median kernel took"),
         (lambda d: without_a_pattern(d), "nothing is fitted: "),
         (lambda d: d.pop("kernels"), "not a board.json"),

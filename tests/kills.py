@@ -132,23 +132,31 @@ def kill_explorations(whole: Place, root: Path, model: Path, more: Sequence[obje
 
 
 def kill_workers(whole: Place, root: Path, model: Path, more: Sequence[object], kills: int, seed: int) -> Outcome:
-    """Kill `kills` workers of an exploration, one after another, each a random moment after it joined."""
+    """Kill `kills` workers of an exploration, each a random moment after it has evaluated something, or begun to.
+
+    Three wait for work at any time: a new one takes seconds to start.
+    """
     place, draw = Place(root), random.Random(seed)
-    command = explored(place, model, more)
-    leader, last = place.start(*command), list[str]()
+    # A study, and not the exploration's own: other processes may join, and parts are shared with them.
+    study = f"sqlite:///{place.root}/study.db"
+    command = [*explored(place, model, more), "--study", study, "--artifacts", place.root / "artifacts"]
+    joining = ["worker", "--study", study, "--artifacts", place.root / "artifacts", "--idle", 60]
+    workers, last = [place.start(*joining) for _ in range(3)], list[str]()
+    leader = place.start(*command)
     while leader.poll() is None and len(last) < kills:
-        if not (place.output / "study.db").exists():
-            time.sleep(0.05)
-            continue
-        worker = place.start("worker", "--study", f"sqlite:///{place.output}/study.db", "--idle", "60")
-        deadline = time.monotonic() + draw.uniform(1, 8)
-        while worker.poll() is None and leader.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if worker.poll() is None:
-            last.append((place.events() or [("nothing", "", "")])[-1][0])
-            worker.kill()
+        if place.events()[-1:] and place.events()[-1][0] == "plans":
+            time.sleep(draw.uniform(0, 0.5))
+            worker = workers.pop(0)
+            if worker.poll() is None and leader.poll() is None:
+                worker.kill()
+                last.append(place.events()[-1][0])
+            worker.wait()
+            workers.append(place.start(*joining))
+        time.sleep(0.01)
+    code = leader.wait()
+    for worker in workers:
         worker.wait()
-    if code := leader.wait():
+    if code:
         raise RuntimeError(f"the exploration ended with {code}: {(root / 'stderr').read_text()[-2000:]}")
     return ended(place, whole, command, last)
 

@@ -182,7 +182,7 @@ def _load_log(path: Path) -> None:
 
 def _join(folder: Path, study: Path, artifacts: Path) -> None:
     """Evaluate what waits in a study."""
-    joined = ("--study", f"sqlite:///{study}", "--artifacts", artifacts, "--cache", folder / "cache")
+    joined = ("--study", f"sqlite:///{study}", "--artifacts", artifacts, "--cache", folder / "joined")
     command("worker", *joined, "--idle", "0", "--trials", WAITING)
 
 
@@ -209,7 +209,9 @@ def _load_cache(path: Path) -> None:
     name, _, content = path.read_bytes().partition(b"\n")
     cache = path.parent / "cache"
     if not cache.exists():
-        shutil.copytree(base().cache, cache)
+        # In one step: whoever loads may be ended at any moment.
+        shutil.copytree(base().cache, path.parent / "copy", dirs_exist_ok=True)
+        (path.parent / "copy").rename(cache)
     entry = cache / os.fsdecode(name)
     entry.write_bytes(content)
     try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.events import Event, Listener
+from lrfdse.base.files import read_regular
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.board.result import BoardRun, read_run
+from lrfdse.deploy.bench_program import MOST_BYTES, build_program
 from lrfdse.deploy.designs import BENCH
 from lrfdse.errors import InputError, ToolError
 from lrfdse.targets.target import Target
@@ -17,6 +21,8 @@ from lrfdse.targets.target import Target
 if TYPE_CHECKING:
     from lrfdse.board.transport import Transport
 
+_MOST_BYTES = 2 * MOST_BYTES
+"""Most that a program may have: its weights, and as much for all else."""
 _NO_DESIGN = ""
 """The design's id in a program that has no kernels and only describes the board."""
 _PROBE_TIMEOUT = 120.0
@@ -53,8 +59,6 @@ def describe_board(runner: Transport, target: Target) -> Mapping[str, Any]:
     ToolError
         The board cannot be reached, or does not run programs for `target`.
     """
-    from lrfdse.deploy.bench_program import build_program
-
     with temporary_folder() as folder:
         program = folder / BENCH
         program.write_bytes(build_program((), target, _NO_DESIGN))
@@ -78,7 +82,7 @@ def run_programs(
     found = []
     for done, (identity, program) in enumerate(programs.items()):
         progress(Event("board", identity, done, len(programs)))
-        if not program.is_file():
+        if not os.path.lexists(program):
             progress(Event("note", f"design {identity} has no program for a board: left out"))
             continue
         content = _content(program)
@@ -91,8 +95,14 @@ def run_programs(
 
 
 def _content(program: Path) -> bytes:
+    """Return what a program consists of; a link on the way to it from the folder of all designs leads nowhere.
+
+    The folder may be somebody else's: what a link there leads to would be sent to the board.
+    """
     try:
-        return program.read_bytes()
+        if linked := [folder for folder in (program.parent.parent, program.parent) if folder.is_symlink()]:
+            raise OSError(errno.ELOOP, f"{linked[0]} is a link")
+        return read_regular(program, _MOST_BYTES, links=False)
     except OSError as error:
         raise InputError(f"{program}: cannot be read: {error.strerror or error}") from error
 

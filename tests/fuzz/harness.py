@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from tests.fuzz.mutate import mutant
 from tests.fuzz.seeds import KINDS, seeds
 
 PATIENCE = 20.0
-"""Seconds after which a file hangs."""
+"""Seconds of computing after which a file hangs; by the clock ten times as many: machines are busy."""
 PATIENCES = {"cache": 120.0}
 """The same for kinds of which one takes a whole exploration."""
 VICTIM = b"what no file of a stranger may change"
@@ -81,7 +82,7 @@ class Loader:
         patience = PATIENCES.get(kind, PATIENCE)
         self._pipe.send((kind, content))
         try:
-            if self._pipe.poll(patience):
+            if self._answers(patience):
                 ending: Ending = self._pipe.recv()
                 if ending.is_finding:
                     self._end()
@@ -94,12 +95,29 @@ class Loader:
             self._end()
             return Ending("crash", f"exit code {code}")
 
+    def _answers(self, patience: float) -> bool:
+        """Wait for the process; return whether it answered within `patience`."""
+        began, spent = time.monotonic(), _computed(self._process.pid)
+        while not self._pipe.poll(1.0):
+            if time.monotonic() - began > 10 * patience or _computed(self._process.pid) - spent > patience:
+                return False
+        return True
+
     def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.join()
             self._pipe.close()
             self._process = None
+
+
+def _computed(process: int) -> float:
+    """Return the CPU seconds of a process; 0 where it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def mutants(kind: str, seed: int) -> Iterator[bytes]:

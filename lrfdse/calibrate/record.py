@@ -26,7 +26,7 @@ ASSUMPTIONS = (
     *("last_level_latency", "dram_latency"),
 )
 """Fields of a target that turn what was counted into time: all others decide what is counted."""
-_TOLD = ("name", "summary", "core", "provenance", "fma_per_cycle")
+_TOLD = ("name", "summary", "core", "provenance", "fma_per_cycle", "resident")
 
 Kernel = tuple[KernelSpec, str]
 """A kernel's specification and its schedule."""

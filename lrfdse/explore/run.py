@@ -30,6 +30,7 @@ from lrfdse.explore.plans.search import StudyRequest, check_study, search_plans
 from lrfdse.explore.requests import data_request, files_of, fit_request, kernel_request, search_request, study_place
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
+from lrfdse.results.settings import check_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,12 +70,13 @@ def explore(
     folder, facts = settings.output, {"model": str(settings.model), "target": settings.target.name}
     check_output(folder)
     with failures_logged(folder, facts):
-        search = search_request(settings)
+        check_proxy(settings.proxy)
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
         meter = open_meter(settings.meter, settings.target)
+        search = search_request(settings, meter.kind)
         fit = fit_request(settings, model, calib, inputs.choosing)
-        identity = study_identity(fit, settings.target.name, inputs, meter)
+        identity = study_identity(fit, settings.target.name, settings.target.resident, inputs, meter)
         place = study_place(settings, identity)
         check_study(place, identity, search.sampler)
         board = open_board(settings.runner, settings.target)
@@ -92,7 +94,7 @@ def explore(
         study = StudyRequest(place, identity, trial, files_of(settings))
         found = search_plans(search, study, inputs, evaluator, errors, progress, deadline)
         metric, classes = metric_of(inputs), evaluator.classes_hit
-        front = pareto(found.designs, metric, inputs.verified)
+        front = pareto(found.designs, metric, inputs.verified, search.resolution)
         # What a board is to be compared on.
         compared = [] if board is None else [found.baseline, *([] if found.plain is None else [found.plain])]
         # Who is to choose from the trade-off has the original already.

@@ -40,6 +40,7 @@ from lrfdse.results.layers import (
 from lrfdse.results.paths import relative, source
 from lrfdse.results.read import FRONT
 from lrfdse.targets.catalog import noun_digest
+from lrfdse.targets.resolution import resolution_of
 
 if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun
@@ -70,6 +71,7 @@ def document_of(exploration: found.Exploration) -> Document:
             kind=exploration.meter_kind,
             bracket=exploration.bracket,
             procedure=exploration.procedure,
+            resolution=resolution_of(exploration.meter_kind),
         ),
         latency=LatencyFacts(covers=_COVERS),
         metric=exploration.metric,
@@ -265,6 +267,7 @@ def _target(settings: Settings) -> TargetFacts:
         l1_kib=target.l1.kib,
         last_level_kib=target.last_level.kib,
         provenance=dict(target.provenance),
+        resident=target.resident,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from lrfdse.targets.commands import check_emulator, check_features, check_word
 from lrfdse.targets.isa import instruction_set
@@ -74,6 +75,9 @@ class Target:
     """Cycles from DRAM to a register."""
     provenance: Mapping[str, str]
     """Field name to "published: ..." or "assumed: ..."."""
+    resident: Literal["warm", "cold", "auto"] = "auto"
+    """The cache regime in which latencies count: "warm" where a model always runs again before others evict its
+    weights, "cold" where others always do, "auto" for warm where a design's weights fit the last-level cache."""
 
     def __post_init__(self) -> None:
         check_emulator(self.emulator)

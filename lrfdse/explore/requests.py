@@ -67,7 +67,7 @@ def search_request(settings: Settings, kind: MeterKind) -> SearchRequest:
         limits=settings.limits,
         seed=settings.seed,
         accept_unverified=settings.accept_unverified,
-        resolution=resolution_of(kind),
+        resolution=resolution_of(settings.target, kind),
         minutes=settings.minutes,
         helpers=settings.workers - 1,
         helped_after=settings.helped_after,

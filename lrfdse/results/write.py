@@ -15,6 +15,7 @@ from lrfdse.results.asked import (
     Asked,
     DataFile,
     DataFiles,
+    HardwareError,
     LatencyFacts,
     Limits,
     MeterFacts,
@@ -71,7 +72,8 @@ def document_of(exploration: found.Exploration) -> Document:
             kind=exploration.meter_kind,
             bracket=exploration.bracket,
             procedure=exploration.procedure,
-            resolution=resolution_of(exploration.meter_kind),
+            hardware_error=_hardware_error(settings, exploration),
+            resolution=_resolution(settings, exploration),
         ),
         latency=LatencyFacts(covers=_COVERS),
         metric=exploration.metric,
@@ -269,6 +271,18 @@ def _target(settings: Settings) -> TargetFacts:
         provenance=dict(target.provenance),
         resident=target.resident,
     )
+
+
+def _hardware_error(settings: Settings, exploration: found.Exploration) -> HardwareError | None:
+    error = settings.target.error
+    if error is None or exploration.meter_kind == "measured":
+        return None
+    return HardwareError(low=error.low, high=error.high, source=error.source)
+
+
+def _resolution(settings: Settings, exploration: found.Exploration) -> float | None:
+    known = resolution_of(settings.target, exploration.meter_kind)
+    return None if known is None else _rounded(known)
 
 
 def _space(settings: Settings) -> SpaceFacts:

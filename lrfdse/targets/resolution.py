@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from lrfdse.ir.latency import MeterKind
+from lrfdse.targets.target import Target
 
 UNCHECKED = 0.2
-"""Relative difference of two modelled latencies up to which they are a tie, where nothing better is known of the core:
-what docs/meter.md found between kernels of one core whose model was held against hardware and a simulator."""
+"""Relative difference of two modelled latencies up to which they are a tie, where the core's model was not checked
+against hardware: what docs/meter.md found between kernels of cores whose model was."""
 
 
-def resolution_of(kind: MeterKind) -> float | None:
+def resolution_of(target: Target, kind: MeterKind) -> float | None:
     """Return the relative difference of two latencies up to which they are a tie, for `lrfdse.ir.latency.are_tied`.
 
-    None for measured latencies, whose spreads tell.
+    What the model gets wrong of all kernels alike, the geometric middle of its error, moves no design ahead of another:
+    what is left is half the error's width, on a logarithmic scale. None for measured latencies, whose spreads tell.
     """
-    return None if kind == "measured" else UNCHECKED
+    if kind == "measured":
+        return None
+    return UNCHECKED if target.error is None else math.sqrt(target.error.high / target.error.low) - 1

@@ -38,7 +38,7 @@ def warm_params(target: Target) -> int:
     These are all that fit the last-level cache as float32, unless the target says that weights always stay there
     (`sys.maxsize`) or never do (-1).
     """
-    fits = target.last_level.kib * 1024 // 4
+    fits = int(target.last_level.bytes) // 4
     return {"warm": sys.maxsize, "cold": -1, "auto": fits}[target.resident]
 
 

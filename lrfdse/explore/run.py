@@ -28,6 +28,7 @@ from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.explore.plans.proxy import predicted_errors
 from lrfdse.explore.plans.search import StudyRequest, check_study, search_plans
 from lrfdse.explore.requests import data_request, files_of, fit_request, kernel_request, search_request, study_place
+from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import check_proxy
@@ -35,9 +36,12 @@ from lrfdse.results.settings import check_proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lrfdse.explore.plans.search import SearchResult
     from lrfdse.ir.plan import Design
     from lrfdse.meters.meter import Meter
+    from lrfdse.results.sensitivity import SensitivityCase
     from lrfdse.results.settings import Settings
+    from lrfdse.targets.target import Target
 
 
 def explore(
@@ -101,6 +105,7 @@ def explore(
         spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
         chosen = chosen_designs(spread, found.recommended, settings.keep, compared)
         kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, progress)
+        cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
         boards, failure = measured_on(board, folder, kept, settings.target, cache, progress)
         exploration = Exploration(
             settings=settings,
@@ -132,6 +137,7 @@ def explore(
             study=place,
             boards=boards,
             kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers),
+            sensitivity=cases,
             verified=inputs.verified,
             classes_hit=None if classes is None else classes[0],
         )
@@ -140,6 +146,21 @@ def explore(
         if failure is not None:
             raise ToolError(f"{failure}; all else was written: go on with `lrfdse bench {folder} --runner ...`")
         return exploration
+
+
+def _sensitivity(
+    found: SearchResult,
+    meter: Meter,
+    target: Target,
+    layers: Sequence[LayerResult],
+    cache: Store,
+    progress: Listener,
+) -> tuple[SensitivityCase, ...]:
+    """Return on which assumption the recommended design's speed-up rests; nothing where no model gave it."""
+    if meter.name != "model" or found.recommended is None or found.recommended.id == found.baseline.id:
+        return ()
+    compared = [found.baseline, found.recommended, *([] if found.plain is None else [found.plain])]
+    return sensitivity_of(compared, layers, target, cache, progress)
 
 
 def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:

@@ -9,24 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from lrfdse.ir.latency import Latency, are_tied
+
+if TYPE_CHECKING:
+    from lrfdse.results.asked import Limits
 
 _SLACK = 1e-9
 """Slack of a loss, a fraction: one of exactly the limit is within it. Chosen, not measured: far above the rounding of a
 difference of fractions, far below one sample of any data set."""
-
-
-class Bounds(Protocol):
-    """Limits on a design; None asks for nothing."""
-
-    @property
-    def max_drop(self) -> float | None: ...
-    @property
-    def max_params(self) -> int | None: ...
-    @property
-    def max_latency_us(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +39,9 @@ class Candidate:
 
 
 def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) -> list[Candidate]:
-    """Return the candidates that no other matches in parameters, latency and worth together, by latency; of equals, one.
+    """Return the candidates that no other matches in parameters, latency and worth together, by latency.
+
+    Of equals there is one.
 
     Parameters
     ----------
@@ -64,7 +58,7 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
     return sorted(front, key=lambda c: (c.latency.us, c.params, -c.worth, c.id))
 
 
-def recommended_of(front: Sequence[Candidate], limits: Bounds, resolution: float | None = 0.0) -> Candidate | None:
+def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
     """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
 
     Among those whose latency ties with its, it is the one with the fewest parameters, then with the most worth. Designs
@@ -83,7 +77,7 @@ def recommended_of(front: Sequence[Candidate], limits: Bounds, resolution: float
     return min(level, key=lambda c: (c.params, -c.worth, c.id))
 
 
-def is_within(candidate: Candidate, limits: Bounds) -> bool:
+def is_within(candidate: Candidate, limits: Limits) -> bool:
     """Return whether a design satisfies the limits, its loss taken as it was measured."""
     return (
         (limits.max_drop is None or candidate.loss <= limits.max_drop + _SLACK)

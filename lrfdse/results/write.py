@@ -95,6 +95,7 @@ def document_of(exploration: found.Exploration) -> Document:
         layers=tuple(_layer(result) for result in exploration.layers),
         untouched=tuple(_untouched(part) for part in exploration.untouched),
         kernels=exploration.kernels,
+        sensitivity=exploration.sensitivity,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lrfdse.ir.plan import Design, Metric
+from lrfdse.results.asked import Limits as Asked
 from lrfdse.results.choice import Candidate, front_of, recommended_of
 
 if TYPE_CHECKING:
@@ -85,5 +86,6 @@ def recommend(
         )
         for design in front
     ]
-    best = recommended_of(candidates, limits, resolution)
+    asked = Asked(max_drop=limits.max_drop, max_params=limits.max_params, max_latency_us=limits.max_latency_us)
+    best = recommended_of(candidates, asked, resolution)
     return None if best is None else next(design for design in front if design.id == best.id)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lrfdse.results.document import Document
 
 
-def export(folder: Path, identity: str) -> Path:
+def export(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> Path:
     """Write the design's model and kernels to ``folder/designs/<identity>`` and return the model's path.
 
     Raises

@@ -15,6 +15,9 @@ their size, and they are by more than 1e-3 where one product is missing."""
 Regime = Literal["warm", "cold"]
 """Whether a kernel finds its weights in the last-level cache (warm) or in DRAM (cold)."""
 
+REGIMES: tuple[Regime, Regime] = ("warm", "cold")
+"""Both, in the order in which they stand side by side."""
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lrfdse.base.text import clean
 from lrfdse.check.verdict import Check, Loss
-from lrfdse.ir.latency import Latency, Regime
+from lrfdse.ir.latency import REGIMES, Latency, Regime
 from lrfdse.results.asked import Limits
 from lrfdse.results.designs import DesignFacts, Score
 from lrfdse.results.document import Document
@@ -62,6 +62,12 @@ def _regimes(design: DesignFacts) -> str:
     known = design.latency.at(other)
     more = "" if known is None else f", {other} it is {number_text(known.us)} us"
     return f"counted {design.cache_regime}{more}"
+
+
+def regime_latencies(design: DesignFacts) -> dict[str, str]:
+    """Return the latency in each cache regime in which it is known, by the names that files for machines have."""
+    found = {regime: design.latency.at(regime) for regime in REGIMES}
+    return {f"latency_{regime}_us": repr(latency.us) for regime, latency in found.items() if latency is not None}
 
 
 def _check_loss(document: Document, design: DesignFacts, most: float) -> Check:

@@ -17,7 +17,7 @@
     return { ink: style.getPropertyValue("--soft").trim(), ground: style.getPropertyValue("--ground").trim() };
   };
 
-  const largest = (name) => Math.max(...figures[name].data.flatMap((trace) => trace.x));
+  const largest = (name) => Math.max(...figures[name].data.flatMap((trace) => [...trace.x]));
 
   const layoutOf = (plot, printing) => {
     const { ink, ground } = inks(printing);

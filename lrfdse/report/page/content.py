@@ -78,6 +78,8 @@ def content_of(document: Document) -> dict[str, Any]:
         "layers_open": len(layers) <= _ROWS_OPEN,
         "sensitivity": _sensitivity(document),
         "limit": _limit(document),
+        "deciding": document.metric if document.verified else "output error",
+        "has_options": any(layer["options"] for layer in layers),
         "untouched": document.untouched,
         "failures": [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures],
         "latency_text": latency_sentences(document),
@@ -225,9 +227,8 @@ def _options(
 ) -> list[dict[str, Any]]:
     """Return the choices that were measured, the one with the least error first."""
     rows = [_option(option, document, chosen, used) for option in layer.options]
-    return sorted(
-        rows, key=lambda row: (row["weight_error" if row["output_error"] is None else "output_error"], row["params"])
-    )
+    blind = any(row["output_error"] is None for row in rows)
+    return sorted(rows, key=lambda row: (row["weight_error" if blind else "output_error"], row["params"]))
 
 
 def _option(option: Option, document: Document, chosen: Choice | None, used: Counter[Choice]) -> dict[str, Any]:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from lrfdse.results.layers import LayerFacts
 
 _DEEP = 3.0
-"""How many times the allowed loss the figure reaches below the original. Chosen by eye: what is near the limit fills it."""
+"""How many times the allowed loss the figure reaches below the original. Chosen by eye: what is near it fills it."""
 
 _LEAST_DEEP = 0.01
-"""Loss (fraction) that the figure shows at least. Chosen, not measured: with a limit of 0, neighbours are still seen."""
+"""Loss (fraction) that the figure shows at least. Chosen, not measured: with a limit of 0, neighbours are seen."""
 
 _BARS = 16
 """Bars of a figure of layers. Chosen, not measured: more have no room for their names."""
@@ -43,8 +43,8 @@ def deciding_figure(document: Document) -> go.Figure:
     """Return the score on the data that chose against latency, near the limit.
 
     Each design stands at the latency that counts; a thin line leads to the one in the other cache regime. Vertical bars
-    are 95 % intervals of the loss, the dashed line is the limit, and the steps lead along the designs that no faster one
-    matches. Where losses are not measured, output errors take the place of scores, and there is no limit.
+    are 95 % intervals of the loss, the dashed line is the limit, and the steps lead along the designs that no faster
+    one matches. Where losses are not measured, output errors take the place of scores, and there is no limit.
     """
     import plotly.graph_objects as go
 

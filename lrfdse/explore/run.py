@@ -129,7 +129,6 @@ def explore(
                 *evidence_notes(inputs, found.recommended or found.baseline, classes),
                 *inputs.notes,
                 *([] if calib is None else blind_notes(fit, model, explored)),
-                *_notes(settings, meter, found.baseline.regime),
                 *board_notes(boards.values()),
                 *found.notes,
             ),
@@ -192,22 +191,6 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
         result = inspect_layer(layer, model, settings.space, settings.target, cache)
         results.append(result if result.kept_dense else with_data(result, fits, cache))
     return Inspection(settings, model.sha256, tuple(results), model.untouched)
-
-
-def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:
-    target = settings.target
-    notes = ["latency is the sum over the fully-connected layers; the rest of the model is not in it"]
-    if meter.kind == "modelled":
-        notes.append(
-            f"latency is modelled for {target.core} at {target.clock_mhz:g} MHz {meter.procedure}, not measured; "
-            f"in the bracket, {meter.bracket}"
-        )
-    if regime == "cold":
-        notes.append(
-            f"the original weights exceed the {target.last_level.kib} KiB last-level cache and are charged from DRAM; "
-            "designs that fit are charged from the cache"
-        )
-    return notes
 
 
 def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:

@@ -12,6 +12,7 @@ from lrfdse.report.page.facts import facts_of
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.page.usage import usage_of
 from lrfdse.report.page.wording import (
+    basics,
     board_text,
     bracket_meaning,
     hardware_text,
@@ -55,7 +56,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "sentence": sentence_of(document),
         "loss": loss_sentences(document),
         "facts": facts_of(document),
-        "notes": document.notes,
+        "notes": [*basics(document), *document.notes],
         "use": usage_of(document),
         "listed": [row for row in rows if row["shown"]],
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],

@@ -72,12 +72,11 @@ def deciding_figure(document: Document) -> go.Figure:
             legendrank=ROLES.index(role),
         )
     name = html.escape(document.metric if document.verified else "output error")
-    data = "on the evaluation data, which chose" if document.verified else "on random inputs"
     styled(
         figure,
         f"{name.capitalize()} against latency",
-        x=f"latency, {document.meter.kind} (µs): marker where it counts, line to the other cache regime",
-        y=f"{name} (%), {data}",
+        x=f"latency, {document.meter.kind} (µs)",
+        y=f"{name} (%)",
     )
     figure.update_xaxes(type="log", dtick="D2", tickformat=",~r")
     if (ends := _ends(document)) is not None:
@@ -199,8 +198,8 @@ def _add_steps(figure: go.Figure, document: Document) -> None:
             x=[us for us, _ in found],
             y=[height for _, height in found],
             mode="lines",
-            line={"shape": "hv", "width": 1.5, "color": COLOURS["front"]},
-            opacity=0.5,
+            line={"shape": "hv", "width": 3, "color": LINE},
+            opacity=0.4,
             hoverinfo="skip",
             showlegend=False,
         )

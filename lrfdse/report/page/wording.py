@@ -179,6 +179,17 @@ def latency_sentences(document: Document) -> str:
     )
 
 
+def basics(document: Document) -> list[str]:
+    """Return what a reader must know of every number of an exploration, whatever came out of it."""
+    meter = document.meter
+    return [
+        f"latency is {document.latency.covers or 'that of the fully-connected layers'}: of their C kernels, not of "
+        "model.onnx in a runtime",
+        f"{regime_text(document)}",
+        *([] if meter.kind == "measured" else [f"latencies are modelled: {hardware_text(document)}"]),
+    ]
+
+
 def board_text(document: Document) -> str:
     """Return what the board's column is and which board it was; empty without one."""
     boards = [design.board for design in document.every_design() if design.board is not None]

@@ -106,7 +106,7 @@ def explore(
 ) -> None:
     """Find the Pareto-optimal compressed versions of MODEL for a target."""
     from lrfdse.base.folders import cache_folder_at
-    from lrfdse.cli.progress import listening
+    from lrfdse.cli.progress import EXPLORATION, listening
     from lrfdse.cli.show_command import print_document
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
@@ -142,7 +142,7 @@ def explore(
     if workers is not None:
         options["workers"] = workers
     settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
-    with cache_folder_at(cache), listening(log_format) as progress:
+    with cache_folder_at(cache), listening(log_format, EXPLORATION) as progress:
         exploration = run(settings, progress, write_reports)
     document = document_of(exploration)
     if as_json:

@@ -103,9 +103,7 @@ def _bar(position: Position) -> Iterator[Listener]:
         BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn(
-            "{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
-        ),
+        TextColumn("{task.fields[text]}", markup=False, table_column=rest),
     )
     console = Console(stderr=True, markup=False, emoji=False, no_color=not colours(sys.stderr))
     with Progress(*columns, console=console, transient=True, expand=True) as progress:

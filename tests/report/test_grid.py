@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrfdse.report.fold import folded, names_text, shortened
@@ -31,6 +31,7 @@ def texts(columns, width):
     return [line.plain for line in fitted(columns, width)]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(tables(), st.integers(1, 200))
 def test_lines_fit_or_hold_no_more_than_what_always_stays(columns, width):
     lines = texts(columns, width)
@@ -42,6 +43,7 @@ def test_lines_fit_or_hold_no_more_than_what_always_stays(columns, width):
         assert all(cell in line for cell, line in zip(column.cells, wide[-len(column.cells) :], strict=True))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(tables(), st.integers(1, 100), st.integers(0, 100))
 def test_a_wider_line_never_shows_less(columns, width, more):
     def shown(wide):

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lrfdse.errors import InputError
 from lrfdse.model.runtime import Runtime, simplified
 from lrfdse.model.shapes import Port, check_memory, infer_values, is_known, ports, shape_option
-from lrfdse.program.refuse import Refusal, found_in, raise_if_any, types_in
+from lrfdse.program.refuse import foreign_domains, found_in, raise_if_any, types_in
 
 if TYPE_CHECKING:
     import onnx
+
+
+_PASSES = 4
+"""Most further passes: functions of ONNX's own are made of each other two deep (SoftmaxCrossEntropyLoss). Chosen."""
 
 
 def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> ir.Model:
@@ -36,16 +41,42 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     InputError
         Sizes are open or do not fit, onnxruntime cannot load the model, or it holds what cannot be compiled.
     """
-    raise_if_any([each for each in found_in(model) if each.reason.startswith("of the domain")], path)
+    raise_if_any(foreign_domains(model), path)
+    model = _open(model)
     inputs = ports(model.graph, shapes, path)
     if unknown := [port for port in inputs if not is_known(port.fixed)]:
         fix = " ".join(shape_option(port) for port in unknown)
         raise InputError(f"{path}: input {'; '.join(map(str, unknown))} has open sizes: fix them with {fix}")
     try:
-        content = simplified(_with_sizes(model, inputs).SerializeToString())
+        content = _simplest(_with_sizes(model, inputs))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return typed(content, inputs, path)
+
+
+def _open(model: ir.Model) -> ir.Model:
+    """Return a model whose inputs' negative sizes are open, which is how some exporters write that."""
+    if not any(isinstance(size, int) and size < 0 for value in model.graph.inputs for size in value.shape or ()):
+        return model
+    model = model.clone()
+    for value in model.graph.inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
+    return model
+
+
+def _simplest(proto: onnx.ModelProto) -> bytes:
+    """Return a model after as many passes as fold anything: what one pass writes out, the next one can fold."""
+    import onnx
+
+    content, nodes = simplified(proto.SerializeToString()), len(proto.graph.node)
+    for _ in range(_PASSES):
+        folded_once = onnx.ModelProto.FromString(content)
+        if len(folded_once.graph.node) == nodes or not found_in(ir.from_proto(folded_once)):
+            break
+        nodes = len(folded_once.graph.node)
+        content = simplified(content)
+    return content
 
 
 def typed(content: bytes, inputs: Sequence[Port], path: Path) -> ir.Model:
@@ -69,8 +100,8 @@ def typed(content: bytes, inputs: Sequence[Port], path: Path) -> ir.Model:
 
     proto = onnx.ModelProto.FromString(content)
     model: ir.Model = ir.from_proto(proto)
-    refused: list[Refusal] = found_in(model)
-    raise_if_any(refused, path)
+    RemoveUnusedNodesPass()(model)
+    raise_if_any(found_in(model), path)
     values = infer_values(proto, inputs, fixed=True)
     check_memory(values, path)
     known = {value.name: value for value in values}

@@ -14,8 +14,9 @@ from lrfdse.program.foreign import foreign
 from lrfdse.program.fuse import fused
 from lrfdse.program.layout import dense
 from lrfdse.program.patterns import joined
-from lrfdse.program.refuse import EXTENDED, STANDARD, Refusal, raise_if_any
+from lrfdse.program.refuse import EXTENDED, OWN, STANDARD, Refusal, raise_if_any
 from lrfdse.program.rules import (
+    attention,
     convolutions,
     elementwise,
     gathering,
@@ -33,6 +34,7 @@ ANY: Rules = {**shaping.RULES, **gathering.RULES}
 """Rules for tensors of every element type, by ONNX operator."""
 
 FLOAT: Rules = {
+    **attention.RULES,
     **convolutions.RULES,
     **elementwise.RULES,
     **normalization.RULES,
@@ -108,12 +110,14 @@ class _Lowering:
     def node(self, node: ir.Node) -> None:
         """Lower a node."""
         self.build.node = node.name or (node.outputs[0].name if node.outputs else "") or node.op_type
-        inputs = tuple(None if value is None else self._tensor(value) for value in node.inputs)
+        inputs = tuple(None if value is None or _is_empty(value) else self._tensor(value) for value in node.inputs)
         opset = self._opsets.get(node.domain, self._opsets.get("ai.onnx" if node.domain == "" else "", 1))
         at = Site(node, inputs, self.build, opset)
         found = _by_rule(at)
-        if found is None and node.domain not in STANDARD:
-            self.refused.append(Refusal(node.op_type, node.name or "", f"of the domain {node.domain}"))
+        if found is None and (node.domain not in STANDARD or node.op_type in OWN):
+            reason = "in this form" if node.op_type in FLOAT else f"of the domain {node.domain}"
+            self.refused.append(Refusal(node.op_type, node.name or "", reason))
+            # What follows is looked at as well, so that one error names all that is wrong.
             found = [self.build.new(dense(shape_of(value)), element_of(value)) for value in node.outputs if value.shape]
         elif found is None:
             found = foreign(at)
@@ -137,6 +141,12 @@ class _Lowering:
             assert content is not None, f"{value.name} is computed by nothing"
             self._tensors[value] = self.build.constant(content.numpy(), value.name or "")
         return self._tensors[value]
+
+
+def _is_empty(value: ir.Value) -> bool:
+    """Return whether a value is a parameter without elements, as good as left out."""
+    content = ir.convenience.get_const_tensor(value)
+    return content is not None and content.size == 0
 
 
 def _by_rule(at: Site) -> Sequence[Tensor] | None:

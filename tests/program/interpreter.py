@@ -40,7 +40,7 @@ def run(program: Program, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
         else:
             arrays.append(np.zeros(value.size, value.element))
     for each in program.inputs:
-        given = np.ascontiguousarray(feeds[each.name])
+        given = np.asarray(feeds[each.name])
         assert given.shape == each.shape and given.dtype == program.values[each.value].element
         arrays[each.value][...] = given.reshape(-1)
     constants = {number for number, value in enumerate(program.values) if value.kind in ("constant", "input")}

@@ -90,7 +90,8 @@ def _original(place: int, size: int, count: int, scale: float, transform: str) -
     if transform == "asymmetric":
         return place / scale
     if transform == "align_corners":
-        return place * (size - 1) / (length - 1) if length > 1 else 0.0
+        # By whole sizes, as onnxruntime and PyTorch have it; ONNX's reference goes by the product with the scale.
+        return place * (size - 1) / (count - 1) if count > 1 else 0.0
     if transform == "pytorch_half_pixel" and length <= 1:
         return 0.0
     if transform == "half_pixel_symmetric":

@@ -184,7 +184,8 @@ def _space_to_depth(at: Site) -> Sequence[Tensor]:
     x, block = at.input(0), at.attribute("blocksize")
     n, c, h, w = x.shape
     split = at.build.reshaped(x, (n, c, h // block, block, w // block, block))
-    return [at.build.reshaped(split.transpose((0, 3, 5, 1, 2, 4)), at.shape())]
+    order = (0, 3, 5, 1, 2, 4) if at.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    return [at.build.reshaped(split.transpose(order), at.shape())]
 
 
 def _cast(at: Site) -> Sequence[Tensor] | None:

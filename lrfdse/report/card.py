@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bracket import bracket_text
 from lrfdse.report.markdown import code, plain
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
 from lrfdse.report.page.wording import bracket_meaning, hardware_text, regime_text
-from lrfdse.report.tables import bracket_text
 from lrfdse.results.roles import role_of, shown_value
 
 if TYPE_CHECKING:

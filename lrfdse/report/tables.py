@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
 from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bracket import bracket_text
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text, latency_text, times_text
@@ -75,18 +76,6 @@ def design_table(document: Document, width: int) -> list[Text]:
     ]
     styles = [_style(design, document) for design in designs]
     return fitted(columns, width, f"Designs for {document.target.name}, latency {kind}", styles)
-
-
-def bracket_text(latency: Latency, document: Document) -> str:
-    """Return the ends between which a latency lies: by the model's error on hardware where that is known.
-
-    Otherwise they are the meter's own: of a model its two rules of overlap, of a measurement the quartiles.
-    """
-    kind, error = document.meter.kind, document.meter.hardware_error
-    low, high = latency.low_us, latency.high_us
-    if error is not None:
-        low, high = latency.us * error.low, latency.us * error.high
-    return f"{latency_text(low, kind)}..{latency_text(high, kind)}"
 
 
 def marks_text(document: Document) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.text import counted
 from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bracket import bracket_text
 from lrfdse.report.numbers import change_text, count_text, kib_text, latency_text, rounded_text, times_text, us_text
 from lrfdse.report.page.facts import facts_of
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
@@ -23,7 +24,6 @@ from lrfdse.report.page.wording import (
     tie_text,
     weak_text,
 )
-from lrfdse.report.tables import bracket_text
 from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, ranked, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:

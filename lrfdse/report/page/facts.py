@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bracket import bracket_text
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
-from lrfdse.report.tables import bracket_text
 from lrfdse.results.roles import shown_value
 
 if TYPE_CHECKING:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.text import counted
-from lrfdse.report.numbers import change_text, count_text, times_text, us_text
+from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bracket import bracket_ends, bracket_text
+from lrfdse.report.numbers import change_text, count_text, latency_text, times_text
 from lrfdse.results.roles import ROLES, drawn_range, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -82,11 +84,10 @@ def pareto_figure(document: Document) -> go.Figure:
     return figure
 
 
-def score_figure(document: Document, against: str) -> go.Figure:
-    """Return the reported score against a cost: `against` is "latency_us" or "params"."""
-    what = {"latency_us": "latency", "params": "parameters"}[against]
-    title = f"{_score_name(document).capitalize()} against {what}"
-    figure = _scatter(document, against, "score", title, coloured=False)
+def score_figure(document: Document) -> go.Figure:
+    """Return the reported score against parameters."""
+    title = f"{_score_name(document).capitalize()} against parameters"
+    figure = _scatter(document, "params", "score", title, coloured=False)
     if (ends := drawn_range(document)) is not None:
         edge = 0.04 * (ends[1] - ends[0])
         figure.update_yaxes(range=[percent(ends[0] - edge), percent(ends[1] + edge)])
@@ -240,13 +241,17 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
 def hover_text(design: DesignFacts, document: Document) -> str:
     """Return what the pointer shows on a design: costs against the original, score, plan."""
     original, score = document.original, _score_name(document)
-    bracket = f"[{us_text(design.charged.low_us)}..{us_text(design.charged.high_us)}]"
+    kind = document.meter.kind
     lines = [
         f"<b>{html.escape(design.id)}</b> {role_of(design, document)}",
         f"parameters {design.params:,} {_against(original.params, design.params)}",
-        f"latency {us_text(design.charged.us)} µs {bracket} {document.meter.kind} "
-        f"{_against(original.charged.us, design.charged.us)}",
+        f"{kind} latency, bracket {bracket_text(design.charged, document)} µs",
     ]
+    for regime in REGIMES:
+        now, before = design.latency.at(regime), original.latency.at(regime)
+        if now is not None:
+            factor = "" if before is None else _against(before.us, now.us)
+            lines.append(f"{regime} {latency_text(now.us, kind)} µs {factor}")
     value = shown_value(design, document)
     if not document.verified:
         lines.append(f"{score} {'unknown' if value is None else f'{value:.2%}'}, loss not measured")
@@ -290,8 +295,9 @@ def _error(designs: Sequence[DesignFacts], key: str, document: Document) -> dict
     """Return the bracket of a latency, or half the 95 % interval of a score's loss against the original."""
     look = {"thickness": 1, "width": 0, "color": LINE}
     if key == "latency_us":
-        above = [design.charged.high_us - design.charged.us for design in designs]
-        below = [design.charged.us - design.charged.low_us for design in designs]
+        ends = [bracket_ends(design.charged, document) for design in designs]
+        above = [high - design.charged.us for design, (_, high) in zip(designs, ends, strict=True)]
+        below = [design.charged.us - low for design, (low, _) in zip(designs, ends, strict=True)]
         return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
     if key == "score" and document.verified and any(design.reported_margin is not None for design in designs):
         return {"type": "data", "array": [percent(design.reported_margin or 0.0) for design in designs], **look}

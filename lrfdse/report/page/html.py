@@ -124,7 +124,7 @@ def _figures(document: Document) -> str:
         "layer-bytes": layers_figure(document, "bytes"),
         "options": options_figure(document),
         "pareto": pareto_figure(document),
-        "params": score_figure(document, "params"),
+        "params": score_figure(document),
         "funnel": funnel_figure(document),
         "spectra": spectra_figure(document),
     }

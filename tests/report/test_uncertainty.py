@@ -13,7 +13,7 @@ from lrfdse.check.gate import Request, check
 from lrfdse.check.github import step_summary
 from lrfdse.check.table import check_table
 from lrfdse.report.card import design_card
-from lrfdse.report.page.figures import hover_text
+from lrfdse.report.page.hover import hover_text
 from lrfdse.report.page.html import report_html
 from lrfdse.report.page.wording import hidden_text, sentence_of, weak_text
 from lrfdse.report.tables import design_table

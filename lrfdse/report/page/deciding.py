@@ -15,11 +15,10 @@ from lrfdse.report.page.figures import (
     MOST_LAYERS,
     SYMBOLS,
     cycled,
-    hover_text,
     percent,
-    short,
     styled,
 )
+from lrfdse.report.page.hover import hover_text, short
 from lrfdse.results.roles import ROLES, WORST_SHOWN, is_worth_showing, role_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.base.text import counted
-from lrfdse.ir.latency import REGIMES
-from lrfdse.report.bracket import bracket_ends, bracket_text
-from lrfdse.report.numbers import change_text, count_text, latency_text, times_text
+from lrfdse.report.bracket import bracket_ends
+from lrfdse.report.numbers import count_text
+from lrfdse.report.page.hover import hover_text, short
 from lrfdse.results.roles import ROLES, drawn_range, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -62,10 +61,6 @@ LINE = "rgba(128,136,146,0.8)"
 """Colour of axes, limits and bars: it shows on light and dark pages."""
 MOST_LAYERS = 8
 """Layers that one figure can tell apart: as many as it has colours and markers."""
-_MOST_PLAN_LINES = 10
-"""Layers that a hover text names. Chosen, not measured: more would cover the plot."""
-_WIDEST = 52
-"""Characters of a layer's name in hover texts. Chosen, not measured."""
 _LEGEND = 46
 """Characters of a layer's name in legends. Chosen, not measured."""
 _LINES = ("solid", "dot")
@@ -238,52 +233,6 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
     return figure
 
 
-def hover_text(design: DesignFacts, document: Document) -> str:
-    """Return what the pointer shows on a design: costs against the original, score, plan."""
-    original, score = document.original, _score_name(document)
-    kind = document.meter.kind
-    lines = [
-        f"<b>{html.escape(design.id)}</b> {role_of(design, document)}",
-        f"parameters {design.params:,} {_against(original.params, design.params)}",
-        f"{kind} latency, bracket {bracket_text(design.charged, document)} µs",
-    ]
-    for regime in REGIMES:
-        now, before = design.latency.at(regime), original.latency.at(regime)
-        if now is not None:
-            factor = "" if before is None else _against(before.us, now.us)
-            lines.append(f"{regime} {latency_text(now.us, kind)} µs {factor}")
-    value = shown_value(design, document)
-    if not document.verified:
-        lines.append(f"{score} {'unknown' if value is None else f'{value:.2%}'}, loss not measured")
-    else:
-        lines.append(f"{score} {value:.2%} {_interval(design)}")
-    if design.id != original.id and document.verified:
-        change = _change(design.reported_score - original.reported_score, design.reported_margin)
-        lines.append(f"{change} from the original")
-    if design.test_score is not None:
-        change = _change(design.eval_value - original.eval_value, design.eval_margin)
-        lines.append(f"on evaluation data {design.eval_value:.2%}, {change}")
-    plan = [f"{short(name)} = {html.escape(str(choice))}" for name, choice in design.changed().items()]
-    lines += plan[:_MOST_PLAN_LINES]
-    if len(plan) > _MOST_PLAN_LINES:
-        lines.append(f"and {counted(len(plan) - _MOST_PLAN_LINES, 'more layer')}")
-    return "<br>".join(line.strip() for line in lines)
-
-
-def _change(change: float, margin: float | None) -> str:
-    return f"{change_text(change, margin)} points{'' if margin is None else ' (95 %)'}"
-
-
-def _interval(design: DesignFacts) -> str:
-    bounds = design.reported_interval
-    return "" if bounds is None else f"[{100 * bounds[0]:.1f}..{100 * bounds[1]:.1f}]"
-
-
-def _against(before: float, after: float) -> str:
-    text = times_text(before, after)
-    return f"({text.replace('x', '×')})" if text else ""
-
-
 def _value(design: DesignFacts, key: str, document: Document) -> float | None:
     if key == "score":
         value = shown_value(design, document)
@@ -338,13 +287,6 @@ def _score_name(document: Document) -> str:
 def percent(fraction: float) -> float:
     """Return a fraction in percent, without the noise of the multiplication."""
     return round(100 * fraction, 6)
-
-
-def short(name: str, widest: int = _WIDEST) -> str:
-    """Return a layer's name, escaped, its middle left out where it is long."""
-    if len(name) > widest:
-        name = f"{name[: widest // 2 - 1]}…{name[-widest // 2 :]}"
-    return html.escape(name, quote=False)
 
 
 def _wrapped(text: str) -> str:

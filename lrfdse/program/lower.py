@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from lrfdse.ir.program import Interface, Program, Value
+from lrfdse.program.affine import absorbed
 from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.fold import folded
 from lrfdse.program.foreign import foreign
@@ -27,6 +28,7 @@ from lrfdse.program.rules import (
     resizing,
     shaping,
 )
+from lrfdse.program.simplify import simplified
 from lrfdse.program.site import Rules, Site, element_of, shape_of
 from lrfdse.program.tidy import needed, numbered, written_in_place
 
@@ -87,7 +89,7 @@ def lowered(model: ir.Model, path: Path) -> Program:
     build = lowering.build
     outputs = [lowering.output(value) for value in model.graph.outputs]
     calls = written_in_place(needed(build.calls, build.values), build.values)
-    calls = fused(calls, build.values)
+    calls = simplified(absorbed(fused(calls, build.values), build))
     return numbered(calls, build.values, build.constants, lowering.inputs, outputs)
 
 

@@ -406,3 +406,65 @@ def test_models_stay_as_they_are():
     before = ir.to_proto(model).SerializeToString()
     program(model)
     assert ir.to_proto(model).SerializeToString() == before
+
+
+# Constants behind products.
+
+
+def test_what_only_scales_and_shifts_is_part_of_weight_and_bias():
+    g = Graph()
+    x = g.op("Relu", g.input("x", [1, 3, 6, 5]))
+    y = g.op("ConvTranspose", x, g.weight(3, 4, 2, 2), g.weight(4), strides=[2, 2])
+    y = g.op("Relu", g.batch_norm(y, 4))
+    y = g.op("Conv", y, g.weight(4, 1, 1, 1), group=4)
+    y = g.op("Div", g.op("Sub", g.number(2.0), g.op("Neg", g.op("Mul", y, g.weight(4, 1, 1)))), g.number(3.0))
+    made = compared(g.model(g.op("Softmax", y)))
+    products = [call for call in made.calls if not isinstance(call.operator, Copy)][1:3]
+    assert [functions(call) for call in products] == [["add", "max"], ["add"]]
+
+
+def test_a_value_that_is_read_twice_is_not_scaled_away():
+    g = Graph()
+    y = g.op("MatMul", g.input("x", [5, 4]), g.weight(4, 3))
+    a = g.op("Mul", y, g.weight(3))
+    made = compared(g.model(g.op("Mul", a, g.op("Sigmoid", a)), g.op("Add", g.op("Tanh", y), y)))
+    assert "Foreign" not in kinds(made)
+    g = Graph()
+    y = g.op("MatMul", g.input("x", [5, 4]), g.weight(4, 3))
+    a = g.op("Mul", y, g.weight(3))
+    (call,) = compared(g.model(g.op("Mul", a, g.op("Add", g.op("Sigmoid", a), y)))).calls
+    assert functions(call)[0] == "mul"
+
+
+def test_a_shared_weight_stays_as_it_is():
+    g = Graph()
+    w = g.weight(4, 4)
+    x = g.op("Mul", g.op("MatMul", g.input("x", [5, 4]), w), g.weight(4))
+    made = compared(g.model(g.op("MatMul", g.op("Relu", x), w)))
+    assert [functions(call) for call in made.calls] == [["mul", "max"], []]
+
+
+def test_a_bias_alone_stays_the_same_array():
+    g = Graph()
+    b = g.weight(3)
+    y = g.op("Add", g.op("MatMul", g.input("x", [5, 4]), g.weight(4, 3)), b)
+    made = compared(g.model(g.op("Add", y, g.op("Softmax", y))))
+    assert len(made.constants) == 2
+
+
+def test_numbers_in_a_row_are_one_and_those_that_do_nothing_go():
+    g = Graph()
+    x = g.op("Tanh", g.input("x", [5, 4]))
+    y = g.op("Div", g.op("Mul", x, g.number(3.0)), g.number(6.0))
+    y = g.op("Sub", g.op("Add", g.number(5.0), y), g.number(1.0))
+    z = g.op("Mul", g.op("Sub", g.op("Sigmoid", y), g.number(0.0)), g.number(1.0))
+    (call,) = compared(g.model(g.op("Mul", z, y))).calls
+    assert functions(call) == ["tanh", "mul", "add", "sigmoid", "mul"]
+
+
+def test_a_factor_of_one_behind_a_product_leaves_no_epilogue():
+    g = Graph()
+    y = g.op("Add", g.op("Softmax", g.input("x", [2, 3, 4])), g.number(0.0))
+    made = compared(g.model(g.op("Mul", g.op("MatMul", y, g.op("Transpose", y, perm=[0, 2, 1])), g.number(1.0))))
+    products = [call for call in made.calls if isinstance(call.operator, BatchedProduct)]
+    assert functions(products[0]) == []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.base.files import sole_writer
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
-from lrfdse.deploy.designs import write_design
+from lrfdse.deploy.designs import write_design, write_program
 from lrfdse.deploy.folders import DESIGNS, design_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import output_loss
@@ -20,8 +22,11 @@ from lrfdse.results.read import read_document
 from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
 if TYPE_CHECKING:
+    from lrfdse.ir.factors import Factors
+    from lrfdse.model.graph import Model
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
+    from lrfdse.targets.target import Target
 
 _IDS_TOLD = 8
 """Ids that a message names. Chosen, not measured: about what fits a line."""
@@ -48,6 +53,42 @@ def export(folder: Path, identity: str, model: Path | None = None, calib: Path |
         The folder holds no usable ``front.json``, no such design or several, or the model or the data are not there or
         not those that were explored.
     """
+    design = _rebuild(folder, identity, model, calib)
+    with sole_writer(folder):
+        written = design_folder(folder / DESIGNS, design.id)
+        write_design(
+            written, design.model, design.plan, design.factors(), design.schedules, design.target, exported=True
+        )
+    return written / "model.onnx"
+
+
+def export_program(folder: Path, identity: str, path: Path) -> None:
+    """Write the program of a design that times it on a board to `path`; nothing in the output folder changes.
+
+    Raises
+    ------
+    InputError
+        As for `export`.
+    ToolError
+        A kernel or the program cannot be compiled, or there are too many weights for one.
+    """
+    design = _rebuild(folder, identity)
+    write_program(path, design.id, design.model, design.plan, design.factors(), design.schedules, design.target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rebuilt:
+    """What a design is made of again; its factors are the expensive part, and are fitted when they are asked for."""
+
+    id: str
+    model: Model
+    plan: Plan
+    factors: Callable[[], Mapping[str, Factors]]
+    schedules: Mapping[str, Sequence[str]]
+    target: Target
+
+
+def _rebuild(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> _Rebuilt:
     document = read_document(folder)
     design = _named(identity, document)
     if not re.fullmatch("[0-9a-f]{8}", design.id):
@@ -56,7 +97,7 @@ def export(folder: Path, identity: str, model: Path | None = None, calib: Path |
         beside = model / "calib.npz"
         calib = beside if calib is None and beside.is_file() else calib
         model = model / "model.onnx"
-    return _export(document, design, folder, model, calib)
+    return _rebuilt(document, design, folder, model, calib)
 
 
 def _named(identity: str, document: Document) -> DesignFacts:
@@ -78,9 +119,9 @@ def _some(identities: list[str]) -> str:
     return ", ".join(identities[:_IDS_TOLD]) + (f" and {left} more" if left > 0 else "")
 
 
-def _export(
+def _rebuilt(
     document: Document, design: DesignFacts, folder: Path, model_given: Path | None, calib_given: Path | None
-) -> Path:
+) -> _Rebuilt:
     from lrfdse.model.data import load_data
     from lrfdse.model.graph import load_model
 
@@ -130,13 +171,13 @@ def _export(
         schedules[layer.name] = option.schedules
     loss = None if calib is None else output_loss(model, calib, made.metric)
     request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
-    with sole_writer(folder):
+
+    def factors() -> Mapping[str, Factors]:
         cache = Store(cache_folder())
         fits = open_fits(request, model, calib, explored_layers(space, model), cache)
-        factors = open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
-        written = design_folder(folder / DESIGNS, design.id)
-        write_design(written, model, plan, factors, schedules, target, exported=True)
-    return written / "model.onnx"
+        return open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
+
+    return _Rebuilt(design.id, model, plan, factors, schedules, target)
 
 
 def _there(known: Path, given: Path | None, option: str, what: str) -> Path:

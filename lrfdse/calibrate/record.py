@@ -17,16 +17,17 @@ from lrfdse.errors import InputError
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import TOLERANCE, Regime
 from lrfdse.meters.trace import Traffic
-from lrfdse.targets.target import Target
+from lrfdse.targets.target import Target, given
 
 SCHEMA_VERSION = 1
 """Version of the form of ``board.json``; a file of another version is refused."""
 ASSUMPTIONS = (
     *("clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle"),
     *("last_level_latency", "dram_latency"),
+    *("last_level_fill_bytes_per_cycle", "dram_fill_bytes_per_cycle", "dram_copy_bytes_per_cycle"),
 )
 """Fields of a target that turn what was counted into time: all others decide what is counted."""
-_TOLD = ("name", "summary", "core", "provenance", "fma_per_cycle")
+_TOLD = ("name", "summary", "core", "provenance", "fma_per_cycle", "error", "resident")
 
 _LARGEST = 2**53
 """Size of counts and times: up to here float64 holds every whole number."""
@@ -61,7 +62,7 @@ class Record:
 def fixed_digest(target: Target) -> str:
     """Return a name for everything that a target says except its assumptions: records of equal names fit each other."""
     left_out = {*ASSUMPTIONS, *_TOLD}
-    kept = [(f.name, getattr(target, f.name)) for f in dataclasses.fields(target) if f.name not in left_out]
+    kept = [(name, value) for name, value in given(target) if name not in left_out]
     return hashlib.sha256(repr(kept).encode()).hexdigest()[:32]
 
 

@@ -36,8 +36,22 @@ class InstructionCost:
     """How one instruction uses the core."""
 
     latency: int
-    units: tuple[tuple[tuple[int, ...], int], ...]
+    units: tuple[tuple[tuple[int, ...], float], ...]
     """(indices of the units of which one is taken, cycles for which it is taken)."""
+
+    def every(self, cycles: float) -> InstructionCost:
+        """Return the cost where one such instruction begins every `cycles` cycles.
+
+        The units that are the busiest are taken for so long, and no other for longer. The latency stays.
+        """
+        most = max((taken / len(alternatives) for alternatives, taken in self.units), default=0.0)
+        return InstructionCost(
+            self.latency,
+            tuple(
+                (units, len(units) * (cycles if taken == most * len(units) else min(cycles, taken / len(units))))
+                for units, taken in self.units
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +62,15 @@ class CoreModel:
     name: str
     features: tuple[str, ...]
     is_vector: bool
+    instructions: tuple[tuple[str, float], ...] = ()
+    """What the model is corrected by, see `Target.instructions`."""
 
     @classmethod
     def of(cls, target: Target) -> CoreModel:
         """Return the model that stands for the target's core."""
-        return cls(target.isa, target.scheduling_model, target.features, target.lanes > 1)
+        return cls(
+            target.isa, target.scheduling_model, target.features, target.lanes > 1, instructions=target.instructions
+        )
 
 
 class Mca:
@@ -68,6 +86,7 @@ class Mca:
         self._tool = require_llvm("llvm-mca")
         self.core = core
         self._instruction_set = instruction_set(core.isa)
+        self._cycles = dict(core.instructions)
         self._command = [
             self._tool.path,
             f"-mtriple={self._instruction_set.llvm}",
@@ -96,10 +115,24 @@ class Mca:
         ]
 
     def table(self, instructions: list[Instruction]) -> list[InstructionCost | None]:
-        """Return latency and units of each instruction, from one call; None for what the model does not know."""
+        """Return latency and units of each instruction, from one call; None for what the model does not know.
+
+        The target's `instructions` are taken into account, which `cycles` knows nothing of.
+        """
         options = ["-instruction-info", "-resource-pressure", f"-iterations={_TABLE_ITERATIONS}"]
         regions = self._run([*self._command, *options], [(instruction,) for instruction in instructions])
-        return [None if region is None else _cost(region) for region in regions]
+        return [
+            None if region is None else self._corrected(instruction, _cost(region))
+            for instruction, region in zip(instructions, regions, strict=True)
+        ]
+
+    def corrects(self, instruction: Instruction) -> bool:
+        """Return whether the target says how long an instruction takes."""
+        return self._instruction_set.form(instruction) in self._cycles
+
+    def _corrected(self, instruction: Instruction, cost: InstructionCost) -> InstructionCost:
+        cycles = self._cycles.get(self._instruction_set.form(instruction))
+        return cost if cycles is None else cost.every(cycles)
 
     def _run(self, command: list[str], sequences: list[Sequence]) -> list[Any]:
         if not sequences:

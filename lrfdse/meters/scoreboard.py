@@ -17,7 +17,7 @@ _SHORTER_FROM = 256
 
 class _Entry(NamedTuple):
     latency: int
-    units: tuple[tuple[tuple[int, ...], int], ...]
+    units: tuple[tuple[tuple[int, ...], float], ...]
     writes: tuple[str, ...]
     reads: tuple[str, ...]
     updates: tuple[str, ...]
@@ -88,12 +88,13 @@ class Scoreboard:
             cycles.append(float(both - alone))
         return cycles
 
-    def _issue(self, parts: Iterable[Sequence]) -> list[int]:
+    def _issue(self, parts: Iterable[Sequence]) -> list[float]:
         """Return the cycle in which the last instruction of each part issues, the parts one after the other."""
-        ready: dict[str, int] = {}
-        free: dict[int, int] = {}
+        ready: dict[str, float] = {}
+        free: dict[int, float] = {}
         width = self._mca.width
-        now = issued = 0
+        now: float = 0
+        issued = 0
         result = []
         for part in parts:
             for instruction in part:

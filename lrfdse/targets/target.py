@@ -98,6 +98,9 @@ class Target:
     """LLVM's ``-mcpu`` whose scheduling model stands for the core; empty where the target is only measured."""
     fma_per_cycle: float
     """float32 FMAs a cycle at peak."""
+    instructions: tuple[tuple[str, float], ...] = ()
+    """Forms of instructions (`InstructionSet.form`) that the core takes another time for than LLVM's model says, each
+    with the cycles after which the next of its kind begins. `provenance` has the source of each under its form."""
     in_order: bool = False
     """Whether the core stops for data that are not in its first-level cache, as cores do that issue in order."""
     line: int

@@ -12,7 +12,6 @@ from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.description import InstructionSet, Vectors
 from lrfdse.targets.isa.needs import Needs
 
-
 Replacement = Literal["lru", "random", "bimodal"]
 """Which line of a full set makes room.
 

@@ -1,0 +1,1 @@
+"""Published measurements of real boards, and what the meter says of the same code."""

@@ -1,1 +1,1 @@
-"""The model meter against published measurements of real boards; see `benchmarks.boards.__main__`."""
+"""Published measurements of real boards, and what the meter says of the same code."""

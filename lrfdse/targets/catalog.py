@@ -185,7 +185,9 @@ def _instructions(value: Any, where: str) -> Iterator[tuple[str, float, str]]:
             raise InputError(f"{where}: each table must have the keys 'source' and 'cycles', and no others")
         source = _checked(table["source"], str, f"{where}: key 'source'")
         for mnemonic, taken in _table(table["cycles"], f"{where}: key 'cycles'").items():
-            forms = {f"{mnemonic} {rest}": c for rest, c in taken.items()} if isinstance(taken, dict) else {mnemonic: taken}
+            forms = (
+                {f"{mnemonic} {rest}": c for rest, c in taken.items()} if isinstance(taken, dict) else {mnemonic: taken}
+            )
             for form, cycles in forms.items():
                 number = _checked(cycles, float, f"{where}: {form!r}")
                 if not 0 < number < math.inf:

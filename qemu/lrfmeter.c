@@ -11,7 +11,7 @@
  *
  * Options (plugin.so,key=value,...): out=FILE  line=BYTES  window=INSTRUCTIONS  ahead=LINES  and for l1 and llc
  * l1=BYTES:WAYS:REPLACEMENT:ALLOCATES, where REPLACEMENT is 0 (lru), 1 (random) or 2 (bimodal), and ALLOCATES is 0 where
- * a store to a line that is not there goes to the level behind. lrfdse/targets/target.py says what they mean.
+ * a store displaces no line (of the first level only). lrfdse/targets/target.py says what they mean.
  * The result is one JSON document. Guests must be single-threaded. QEMU's plugin interface is declared here rather than
  * included, because distributions do not package its header; LRF_API selects the interface version.
  */
@@ -125,10 +125,11 @@ static void cache_create(Cache *cache, unsigned bytes) {
     cache_empty(cache);
 }
 
-static bool cache_has(const Cache *cache, uint64_t line) {
+/* Whether a line is there, or could be brought in without displacing another. */
+static bool cache_has_place(const Cache *cache, uint64_t line) {
     const uint64_t *lines = cache->lines + line % cache->sets * cache->ways;
     for (unsigned way = 0; way < cache->ways; way++)
-        if (lines[way] == line) return true;
+        if (lines[way] == line || lines[way] == NO_LINE) return true;
     return false;
 }
 
@@ -189,18 +190,21 @@ static bool is_merged(uint64_t line) {
 static void access_line(uint64_t line, bool store) {
     uint64_t from_l1 = NO_LINE, from_llc = NO_LINE;
     traffic.accesses++;
-    bool past = store && !l1.allocates && !cache_has(&l1, line);
+    bool past = store && !l1.allocates && !cache_has_place(&l1, line);
     if (past ? is_merged(line) : cache_access(&l1, line, store, &from_l1)) return;
     traffic.l1_misses++;
     traffic.l1_store_misses += store;
     /* A store waits in a buffer, and while the last-level cache answers, an out-of-order core finds other work. */
-    traffic.l1_prefetched += is_prefetched(&l1, line) || window || store;
+    bool foreseen = is_prefetched(&l1, line);
+    traffic.l1_prefetched += foreseen || window || store;
     if (from_l1 != NO_LINE && !cache_access(&llc, from_l1, true, &from_llc))
         traffic.llc_writebacks += from_llc != NO_LINE;
     if (cache_access(&llc, line, past, &from_llc)) return;
     traffic.llc_misses++;
     traffic.llc_store_misses += store;
-    traffic.llc_prefetched += is_prefetched(&llc, line) || (window ? is_overlapped(&llc) : store);
+    /* What is read one line after the other is fetched ahead, though some of it is in the last level. The rule for
+     * out-of-order cores, which sees misses only, is the one that was compared with hardware. */
+    traffic.llc_prefetched += is_prefetched(&llc, line) || (window ? is_overlapped(&llc) : store || foreseen);
     traffic.llc_writebacks += from_llc != NO_LINE;
 }
 

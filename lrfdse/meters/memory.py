@@ -42,18 +42,16 @@ def memory_cycles(traffic: Traffic, target: Target) -> MemoryCycles:
     """
     reads = traffic.l1_misses - traffic.l1_store_misses
     reading = reads * target.line / target.last_level_bytes_per_cycle
-    filling = (
-        traffic.l1_store_misses
-        * target.line
-        / (target.last_level_fill_bytes_per_cycle or target.last_level_bytes_per_cycle)
-    )
+    fill_one = target.line / (target.last_level_fill_bytes_per_cycle or target.last_level_bytes_per_cycle)
     dram = _dram_cycles(traffic, target)
     dram_waits = traffic.llc_misses - traffic.llc_prefetched
     last_level_waits = max(0, traffic.l1_misses - traffic.l1_prefetched - dram_waits)
     waits = last_level_waits * target.last_level_latency + dram_waits * target.dram_latency
     if target.in_order:
-        return MemoryCycles(max(filling, dram), reading + waits)
-    return MemoryCycles(max(reading + filling, dram), waits)
+        # What goes through to DRAM is stored at the rate of DRAM, and does not cost the last level's besides.
+        filling = (traffic.l1_store_misses - traffic.llc_store_misses) * fill_one
+        return MemoryCycles(filling + dram, reading + waits)
+    return MemoryCycles(max(reading + traffic.l1_store_misses * fill_one, dram), waits)
 
 
 def _dram_cycles(traffic: Traffic, target: Target) -> float:

@@ -62,12 +62,14 @@ def load_target(name_or_path: str) -> Target:
     for section in _SECTIONS:
         flat |= _table(table.get(section, {}), f"{path}: key {section!r}")
     listed = sorted(_instructions(flat.pop("instructions", []), f"{path}: key 'instructions'"))
+    waited = sorted(_instructions(flat.pop("latencies", []), f"{path}: key 'latencies'"))
     target = _make(Target, {"name": path.stem, **flat}, str(path))
-    if listed:
-        sources = {form: source for form, _, source in listed}
+    if listed or waited:
+        sources = {form: source for form, _, source in listed} | {f"{form} latency": s for form, _, s in waited}
         target = dataclasses.replace(
             target,
             instructions=tuple((form, cycles) for form, cycles, _ in listed),
+            latencies=tuple((form, cycles) for form, cycles, _ in waited),
             provenance={**target.provenance, **sources},
         )
     if target.isa not in isa.names():
@@ -83,6 +85,7 @@ def load_target(name_or_path: str) -> Target:
         **{f"`{name}` must be a positive number": 0 < getattr(target, name) < math.inf for name in rates},
         **{f"`{name}` must be zero or a positive number": 0 <= getattr(target, name) < math.inf for name in _LATENCIES},
         "`prefetch_lines` must be at least 0": target.prefetch_lines >= 0,
+        "`memory_ports` must be at least 1": target.memory_ports is None or target.memory_ports >= 1,
         "`instructions` must name each instruction once": len(listed) == len(dict(target.instructions)),
     }
     for name in ("l1", "last_level"):

@@ -1,1 +1,1 @@
-"""Published measurements of real boards, and what the meter says of the same code."""
+"""The model meter against published measurements of real boards; see `benchmarks.boards.__main__`."""

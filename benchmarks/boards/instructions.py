@@ -72,14 +72,15 @@ def compare(rows: Iterable[Throughput]) -> list[Compared]:
     for name, its_rows in by_target.items():
         target = load_target(name)
         core = CoreModel.of(target)
-        loops = [_loop(row) for row in its_rows]
+        loops = [loop(row) for row in its_rows]
         with_llvm = _cycles(open_engine(dataclasses.replace(core, instructions=())), loops)
         corrected = _cycles(open_engine(core), loops)
         compared += [Compared(*found) for found in zip(its_rows, with_llvm, corrected, strict=True)]
     return compared
 
 
-def _loop(row: Throughput) -> Sequence:
+def loop(row: Throughput) -> Sequence:
+    """Return a loop of one published instruction, with as many results in turn as in the loop that was measured."""
     described = load_target(row.target).instruction_set
     if not row.vtype:
         return described.sequence([row.instruction.format(described.probe.first + i) for i in range(_SINGLE)], None)
@@ -90,4 +91,4 @@ def _loop(row: Throughput) -> Sequence:
 
 
 def _cycles(engine: Engine, loops: list[Sequence]) -> list[float]:
-    return [cycles / len(loop) for loop, cycles in zip(loops, engine.loops(loops), strict=True)]
+    return [cycles / len(body) for body, cycles in zip(loops, engine.loops(loops), strict=True)]

@@ -74,13 +74,15 @@ class McaCycles:
     def edges(self, pairs: list[tuple[Sequence, Sequence]]) -> list[float]:
         """Return the cycles of context and sequence less those of the context."""
         contexts = list(dict.fromkeys(context for context, _ in pairs))
-        found = self._mca.cycles([*contexts, *(context + sequence for context, sequence in pairs)])
-        alone = dict(zip(contexts, found[: len(contexts)], strict=True))
-        cycles = []
-        for (context, sequence), both in zip(pairs, found[len(contexts) :], strict=True):
-            cycles.append(float(both.cycles - alone[context].cycles))
-            self._known[sequence] = both.instructions - alone[context].instructions
-        return list(map(max, cycles, self._busy([sequence for _, sequence in pairs])))
+        both = [context + sequence for context, sequence in pairs]
+        found = dict(zip([*contexts, *both], self._mca.cycles([*contexts, *both]), strict=True))
+        taken = {
+            sequence: max(float(found[sequence].cycles), busy)
+            for sequence, busy in zip(found, self._busy(list(found)), strict=True)
+        }
+        for context, sequence in pairs:
+            self._known[sequence] = found[context + sequence].instructions - found[context].instructions
+        return [max(0.0, taken[context + sequence] - taken[context]) for context, sequence in pairs]
 
     def unknown(self, sequence: Sequence) -> int:
         """Return the instructions that llvm-mca left out."""

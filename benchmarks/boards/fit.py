@@ -53,5 +53,7 @@ def fit(rows: Sequence[Row], target: Target) -> dict[str, float]:
 
 def left_out(rows: Sequence[Row], target: Target) -> list[float]:
     """Return modelled over published of every row, by a fit to all rows that are not of its group."""
-    by_group = {group: fit([r for r in rows if r.group != group], target) for group in dict.fromkeys(r.group for r in rows)}
+    by_group = {
+        group: fit([r for r in rows if r.group != group], target) for group in dict.fromkeys(r.group for r in rows)
+    }
     return [modelled(row, target, by_group[row.group]) / row.published for row in rows]

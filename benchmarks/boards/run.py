@@ -1,4 +1,4 @@
-"""What the model meter counts of the X60's published loops and products, kept from one run of the benchmark to the next."""
+"""What the model meter counts of the X60's published loops and products, kept from one run to the next."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ class Row:
     name: str
     group: str
     """What is left out together where a fit is tried on what it has not seen: one loop, or one tile."""
-    unit: str
-    """"cycles a step" or "bytes a cycle"."""
     published: float
     """Cycles of one step of a product; of a stream, cycles that its buffer took."""
     compute: float
@@ -41,6 +39,8 @@ class Row:
     """Reads of the vector length in one step."""
     bytes: int = 0
     """Of a stream's buffer; 0 for a product."""
+    flops: int = 0
+    """Of one step of a product; 0 for a stream."""
 
     @property
     def is_stream(self) -> bool:
@@ -56,7 +56,6 @@ def rows(target: Target, records: Records, say: Callable[[str], None]) -> list[R
     """Run what has no record yet under the emulator, and return every published number with its counts."""
     counter = Counter(target, _TIMEOUT)
     made = code(Counter.count, assembled)
-    found = []
 
     def counted(name: str, case: Case, regime: str) -> tuple[float, Traffic]:
         identity = "\0".join((fixed_digest(target), made, case.text, repr(case.sizes)))
@@ -70,21 +69,25 @@ def rows(target: Target, records: Records, say: Callable[[str], None]) -> list[R
         assert record is not None
         return float(record["compute"]), Traffic(**record[regime])
 
-    for gemm in GEMMS:
-        found.append(_gemm_row(gemm, *counted(str(gemm), gemm_case(gemm), "cold")))
+    found = [_gemm_row(gemm, *counted(str(gemm), gemm_case(gemm), "cold")) for gemm in GEMMS]
     for (kind, lmul), published in STREAMS.items():
         for kib, rate in zip(STREAM_KIB, published, strict=True):
             name = f"{kind} m{lmul} {kib} KiB"
             compute, traffic = counted(name, stream_case(kind, lmul, kib), "warm")
             size = 1024 * kib
-            found.append(
-                Row(name, f"{kind} m{lmul}", "bytes a cycle", size / rate, compute, traffic, 1.0, bytes=size)
-            )
+            found.append(Row(name, f"{kind} m{lmul}", size / rate, compute, traffic, 1.0, bytes=size))
     return found
 
 
 def _gemm_row(gemm: Gemm, compute: float, traffic: Traffic) -> Row:
     steps = BLOCKS * INNER
     return Row(
-        str(gemm), gemm.group, "cycles a step", gemm.cycles, compute / steps, traffic, steps, gemm.vlenb / gemm.unroll
+        str(gemm),
+        gemm.group,
+        gemm.cycles,
+        compute / steps,
+        traffic,
+        steps,
+        vlenb=gemm.vlenb / gemm.unroll,
+        flops=2 * gemm.rows * gemm.columns,
     )

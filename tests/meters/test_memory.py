@@ -116,3 +116,20 @@ def test_bandwidth_of_the_busiest_level_and_latency_of_the_rest():
     )
     cost = memory_cycles(misses, target)
     assert (cost.stream, cost.latency) == (120 * 64 / 4, 6 * 200 + 4 * 20)
+
+
+@pytest.mark.parametrize("copying", [0.5, 0.8, 1.2])
+def test_a_copy_takes_what_copying_takes_be_it_more_or_less_than_reading_and_storing(copying):
+    """Reading and storing alone: 1 / 2 + 1 / 1 cycles a byte."""
+    target = dataclasses.replace(
+        load_target("aarch64"),
+        dram_bytes_per_cycle=2.0,
+        dram_fill_bytes_per_cycle=1.0,
+        dram_copy_bytes_per_cycle=copying,
+    )
+    copied = Traffic(2000, 2000, 2000, 2000, 2000, 1000, l1_store_misses=1000, llc_store_misses=1000)
+    assert memory_cycles(copied, target).stream == pytest.approx(1000 * 64 / copying)
+    read_too = dataclasses.replace(copied, l1_misses=2500, llc_misses=2500, llc_prefetched=2500)
+    assert memory_cycles(read_too, target).stream == pytest.approx(1000 * 64 / copying + 500 * 64 / 2)
+    without = dataclasses.replace(target, dram_copy_bytes_per_cycle=None)
+    assert memory_cycles(copied, without).stream == pytest.approx(1000 * 64 * 1.5)

@@ -63,31 +63,28 @@ the rules of the model put them together as boards do, not that it predicts them
 
 _LOOPS = {
     "riscv64": {
-        "copy": [*(f"ld t{i}, {8 * i}(a0)" for i in range(7)), "ld a4, 56(a0)", *(f"sd t{i}, {8 * i}(a1)" for i in range(7)),
-                 "sd a4, 56(a1)"],
-        "fill": [f"sd zero, {8 * i}(a1)" for i in range(8)],
-        "read": [*(f"ld t{i}, {8 * i}(a0)" for i in range(7)), "ld a4, 56(a0)"],
-        "step": ["addi a0, a0, 64", "addi a1, a1, 64", "addi a2, a2, -64", "bnez a2, 1b"],
         "start": ["li a2, {bytes}", "sw zero, 0(a1)"],
-        "end": ["ret"],
+        "copy": [f"{way}d t{i}, {8 * i}(a{to})" for way, to in (("l", 0), ("s", 1)) for i in range(7)]
+        + ["ld a4, 56(a0)", "sd a4, 56(a1)"],
+        "fill": [f"sd zero, {8 * i}(a1)" for i in range(8)],
+        "read": [f"ld t{i % 7}, {8 * i}(a0)" for i in range(8)],
+        "step": ["addi a0, a0, 64", "addi a1, a1, 64", "addi a2, a2, -64", "bnez a2, 1b", "ret"],
     },
     "aarch64": {
+        "start": ["ldr x2, ={bytes}", "movi v4.4s, #0", "str wzr, [x1]"],
         "copy": ["ldp q0, q1, [x0]", "ldp q2, q3, [x0, #32]", "stp q0, q1, [x1]", "stp q2, q3, [x1, #32]"],
         "fill": ["stp q4, q4, [x1]", "stp q4, q4, [x1, #32]"],
         "read": ["ldp q0, q1, [x0]", "ldp q2, q3, [x0, #32]"],
-        "step": ["add x0, x0, #64", "add x1, x1, #64", "subs x2, x2, #64", "b.ne 1b"],
-        "start": ["ldr x2, ={bytes}", "movi v4.4s, #0", "str wzr, [x1]"],
-        "end": ["ret"],
+        "step": ["add x0, x0, #64", "add x1, x1, #64", "subs x2, x2, #64", "b.ne 1b", "ret"],
     },
     "armv7": {
-        "copy": ["vld1.64 {{d0-d3}}, [r0]!", "vld1.64 {{d4-d7}}, [r0]!", "vst1.64 {{d0-d3}}, [r1]!", "vst1.64 {{d4-d7}}, [r1]!"],
-        "fill": ["vst1.64 {{d16-d19}}, [r1]!", "vst1.64 {{d16-d19}}, [r1]!"],
-        "read": ["vld1.64 {{d0-d3}}, [r0]!", "vld1.64 {{d4-d7}}, [r0]!"],
-        "step": ["subs r2, r2, #64", "bne 1b"],
         "start": ["ldr r2, ={bytes}", "vmov.i32 q8, #0", "vmov.i32 q9, #0", "mov r3, #0", "str r3, [r1]"],
-        "end": ["bx lr"],
+        "copy": [f"v{way}1.64 {{{{d{i}-d{i + 3}}}}}, [r{to}]!" for way, to in (("ld", 0), ("st", 1)) for i in (0, 4)],
+        "fill": 2 * ["vst1.64 {{d16-d19}}, [r1]!"],
+        "read": ["vld1.64 {{d0-d3}}, [r0]!", "vld1.64 {{d4-d7}}, [r0]!"],
+        "step": ["subs r2, r2, #64", "bne 1b", "bx lr"],
     },
-}  # fmt: skip
+}
 """A cache line at a time, in the largest pieces that a core's registers take."""
 
 
@@ -121,7 +118,7 @@ def modelled(stream: Stream) -> Modelled:
 
 def _artifact(kind: str, target: Target, size: int, source: int, goal: int) -> Artifact:
     loops = _LOOPS[target.isa]
-    lines = [*loops["start"], "1:", *loops[kind], *loops["step"], *loops["end"]]
+    lines = [*loops["start"], "1:", *loops[kind], *loops["step"]]
     text = "\n".join([".text", ".globl kernel", "kernel:", *(line.format(bytes=size) for line in lines)]) + "\n"
     command = [require_zig().path, "cc", "-target", target.link, "-c", "kernel.s", "-o", "kernel.o"]
     with tempfile.TemporaryDirectory() as folder:

@@ -58,14 +58,13 @@ def _dram_cycles(traffic: Traffic, target: Target) -> float:
     """Return cycles to read and write DRAM.
 
     A line that is filled is fetched and later written back: each of the two costs half of it. Where lines are read and
-    written side by side, each pair takes what copying does: more than reading and writing in turn where the memory
-    has to turn around, less where it does both at once.
+    written side by side, each pair takes what copying does: more than reading and writing in turn where the memory has
+    to turn around, less where it does both at once.
     """
     read_one = target.line / target.dram_bytes_per_cycle
     fill_one = target.line / (target.dram_fill_bytes_per_cycle or target.dram_bytes_per_cycle / 2)
-    copy_one = (
-        target.line / target.dram_copy_bytes_per_cycle if target.dram_copy_bytes_per_cycle else read_one + fill_one
-    )
+    copying = target.dram_copy_bytes_per_cycle
+    copy_one = target.line / copying if copying else read_one + fill_one
     reads = traffic.llc_misses - traffic.llc_store_misses
     fills = (traffic.llc_store_misses + traffic.llc_writebacks) / 2
     pairs = min(reads, fills)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ def modelled(row: Row, target: Target, fitted: Mapping[str, float]) -> float:
 
     Compute cycles grow by one for every cycle that a serializing instruction takes longer, each time it is executed.
     """
-    changed = dataclasses.replace(target, **{name: fitted[name] for name in MEMORY})
+    rates: dict[str, Any] = {name: fitted[name] for name in MEMORY}
+    changed = dataclasses.replace(target, **rates)
     return row.modelled(changed, row.vlenb * (fitted[VLENB] - dict(target.latencies)[VLENB]))
 
 

@@ -126,8 +126,8 @@ def _x60(found: Found) -> list[str]:
         "",
         "### Products",
         "",
-        "Cycles of one step along the inner axis. A tile's name is element, rows x columns, LMUL, unrolling; *vlenb* is",
-        "how often a step of the published code reads the vector length to find a spilled accumulator.",
+        "Cycles of one step along the inner axis. A tile's name is element, rows x columns, LMUL, unrolling; *vlenb*",
+        "is how often a step of the published code reads the vector length to find a spilled accumulator.",
         "",
     ]
     products = [
@@ -145,8 +145,8 @@ def _x60(found: Found) -> list[str]:
     lines += table(["product", "published", "modelled", "modelled / published", "left out", "vlenb"], products)
     lines += [
         "",
-        "What a scalar costs that is loaded for an FMA: each reading of the products that do not spill, fitted to those of",
-        "one element type and tried on the other. A step is counted by hand for this (`benchmarks/boards/readings.py`).",
+        "What a scalar costs that is loaded for an FMA: each reading of the products that do not spill, fitted to those",
+        "of one element type and tried on the other. A step is counted by hand (`benchmarks/boards/readings.py`).",
         "",
         *table(
             ["reading", "fitted to", "cycles a scalar", "a line", "median error there", "median error of the others"],

@@ -122,7 +122,9 @@ def test_stores_that_displace_nothing_leave_in_the_first_level_what_is_there(com
 
 def test_an_in_order_core_does_not_wait_for_stores(compile_c, target):
     """Each store is 4 KiB beyond the one before, further than prefetchers look."""
-    source = "void kernel(float *x, float *w, float *y) { for (int i = 0; i < 65536; i++) y[i / 64 + i % 64 * 1024] = *x; }"
+    source = (
+        "void kernel(float *x, float *w, float *y) { for (int i = 0; i < 65536; i++) y[i / 64 + i % 64 * 1024] = *x; }"
+    )
     artifact = compile_c(source, target, (1, 1, 65536))
     one = np.zeros(1, np.float32)
     trace = record(artifact, target, [one, one], np.zeros(65536), timeout=600)

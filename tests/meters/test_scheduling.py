@@ -222,3 +222,39 @@ def test_instructions_that_the_model_does_not_know_are_refused():
 def test_the_scoreboard_reads_only_sets_with_in_order_cores(measured_target):
     with pytest.raises(ValueError, match="x86_64 has no reader of registers"):
         Scoreboard(Mca(CoreModel.of(measured_target("x86-64-v3"))))
+
+
+def _cycles(body, **corrections):
+    core = replace(
+        CoreModel.of(load_target("riscv64")), instructions=(), latencies=(), memory_ports=None, serializing=()
+    )
+    return Scoreboard(Mca(replace(core, **corrections))).loops([tuple(map(Instruction, body))])[0]
+
+
+def test_loads_and_stores_share_the_ports_that_a_target_says():
+    body = [f"flw fa{i}, {4 * i}(a0)" for i in range(4)] + [f"sw a{i}, {4 * i}(s1)" for i in range(1, 5)]
+    assert [_cycles(body, memory_ports=ports) for ports in (None, 2, 1)] == [4, 4, 8]
+    scalar = Instruction("flw fa0, 0(a0)")
+    vector = Instruction("vle32.v v8, (a0)", VTYPE["m2"])
+    core = replace(CoreModel.of(load_target("riscv64")), instructions=(("vle32.v e32m2", 4),))
+    mixed = [Scoreboard(Mca(replace(core, memory_ports=ports))).loops([(scalar, vector)])[0] for ports in (None, 1)]
+    assert mixed == [4, 5]
+    additions = [f"addi a{i}, a{i}, 1" for i in range(4)]
+    assert _cycles(additions, memory_ports=1) == _cycles(additions) == 2
+
+
+def test_a_later_result_delays_what_needs_it_and_nothing_else():
+    needed, other = ["csrr t0, vlenb", "addi t1, t0, 1"], ["csrr t0, vlenb", "addi t2, t2, 1"]
+    for latency in (3, 9):
+        assert _cycles(needed, latencies=(("csrr", latency),)) == latency
+        assert _cycles(other, latencies=(("csrr", latency),)) == _cycles(other)
+
+
+def test_a_serializing_instruction_waits_for_all_before_and_keeps_all_after_waiting():
+    additions = [f"addi a{i}, a{i}, 1" for i in range(4)]
+    corrections = {"latencies": (("csrr", 7),), "serializing": ("csrr",)}
+    assert _cycles([*additions, "csrr t0, vlenb"], **corrections) == 2 + 7
+    slow = [*additions, "fdiv.s fa0, fa1, fa2", "csrr t0, vlenb"]
+    (cost,) = Mca(CoreModel.of(load_target("riscv64"))).table([Instruction(slow[-2])])
+    assert _cycles(slow, **corrections) == pytest.approx(2 + cost.latency + 7, abs=1)
+    assert _cycles(slow, latencies=corrections["latencies"]) < cost.latency + 7

@@ -9,13 +9,14 @@ from lrfdse.ir.kernel import KernelSpec
 from lrfdse.kernels.bounds import lower_bound_cycles
 from lrfdse.kernels.layout import Tiling, cover, tilings
 from lrfdse.kernels.schedules import changed, changes, schedules
-from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.catalog import load_target
+from tests.plugins.targets import families
 
 TEXTS = ["dense", "svd:r=5", "svd:r=32", "tt:m=15x20,n=28x28,r=8", "tt:m=5x6x10,n=7x16x7,r=5x11,lr"]
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("target", names("targets"))
+@pytest.mark.parametrize("target", families())
 @pytest.mark.parametrize("rows", [1, 5])
 def test_schedules_fit_their_steps_and_differ(text, target, rows) -> None:
     machine = load_target(target)

@@ -1,0 +1,39 @@
+"""A window that slides over images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window that slides over images: sizes of both axes, height first. One-dimensional data have height 1."""
+
+    batch: int
+    image: tuple[int, int]
+    """Height and width of the input."""
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Top, left, bottom, right."""
+    ceil: bool = False
+    """Whether a last window that begins inside but ends outside counts (pooling only)."""
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """Height and width of the output.
+
+        >>> Window(1, (5, 7), (3, 3), pads=(1, 1, 1, 1), strides=(2, 2)).out
+        (3, 4)
+        """
+        sizes = []
+        for axis in (0, 1):
+            extent = self.dilations[axis] * (self.kernel[axis] - 1) + 1
+            room = self.image[axis] + self.pads[axis] + self.pads[axis + 2] - extent
+            count = (-(-room // self.strides[axis]) if self.ceil else room // self.strides[axis]) + 1
+            # A window that begins in the padding behind the image does not count.
+            if self.ceil and (count - 1) * self.strides[axis] >= self.image[axis] + self.pads[axis]:
+                count -= 1
+            sizes.append(count)
+        return sizes[0], sizes[1]

@@ -32,8 +32,8 @@ def regime_of(params: int, target: Target) -> Regime:
 
 
 def warm_params(target: Target) -> int:
-    """Return the float32 parameters that the target's last-level cache holds."""
-    return target.last_level.kib * 1024 // 4
+    """Return the float32 parameters that the target's last-level cache holds for one core."""
+    return int(target.last_level.bytes) // 4
 
 
 def assemble(

@@ -117,7 +117,8 @@ def _x60(found: Found) -> list[str]:
         f"Ranks of the float32 products by cycles a FLOP: Spearman {ranks(found):.3f}.",
         "",
         "*Left out*: the numbers below are fitted to everything but the one loop (all its sizes) or the one tile",
-        "(however unrolled) that is then predicted.",
+        "(however unrolled) that is then predicted. The rules of the model (docs/meter.md), and the times of single",
+        "instructions, were chosen with all rows in view.",
         "",
         *table(
             ["fitted", "in targets/riscv64.toml", "by a fit to all rows"],

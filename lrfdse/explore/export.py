@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.base.files import sole_writer
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
-from lrfdse.deploy.designs import write_design
+from lrfdse.deploy.designs import write_design, write_program
 from lrfdse.deploy.folders import DESIGNS, design_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import output_loss
@@ -20,8 +22,11 @@ from lrfdse.results.read import read_document
 from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
 if TYPE_CHECKING:
+    from lrfdse.ir.factors import Factors
+    from lrfdse.model.graph import Model
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
+    from lrfdse.targets.target import Target
 
 
 def export(folder: Path, identity: str) -> Path:
@@ -32,16 +37,51 @@ def export(folder: Path, identity: str) -> Path:
     InputError
         The folder holds no usable ``front.json``, no such design, or the model is not the one that was explored.
     """
+    design = _rebuild(folder, identity)
+    with sole_writer(folder):
+        written = design_folder(folder / DESIGNS, identity)
+        write_design(
+            written, design.model, design.plan, design.factors(), design.schedules, design.target, exported=True
+        )
+    return written / "model.onnx"
+
+
+def export_program(folder: Path, identity: str, path: Path) -> None:
+    """Write the program of a design that times it on a board to `path`; nothing in the output folder changes.
+
+    Raises
+    ------
+    InputError
+        As for `export`.
+    ToolError
+        A kernel or the program cannot be compiled, or there are too many weights for one.
+    """
+    design = _rebuild(folder, identity)
+    write_program(path, identity, design.model, design.plan, design.factors(), design.schedules, design.target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rebuilt:
+    """What a design is made of again; its factors are the expensive part, and are fitted when they are asked for."""
+
+    model: Model
+    plan: Plan
+    factors: Callable[[], Mapping[str, Factors]]
+    schedules: Mapping[str, Sequence[str]]
+    target: Target
+
+
+def _rebuild(folder: Path, identity: str) -> _Rebuilt:
     document = read_document(folder)
     every = {design.id: design for design in document.every_design()}
     if identity not in every:
         raise InputError(f"no design {identity!r} in front.json; it has {', '.join(sorted(every))}")
     if not re.fullmatch("[0-9a-f]{8}", identity):
         raise InputError(f"{folder / 'front.json'}: a design cannot be called {identity!r}; explore again")
-    return _export(document, every[identity], folder)
+    return _rebuilt(document, every[identity], folder)
 
 
-def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
+def _rebuilt(document: Document, design: DesignFacts, folder: Path) -> _Rebuilt:
     from lrfdse.model.data import load_data
     from lrfdse.model.graph import load_model
 
@@ -88,10 +128,10 @@ def _export(document: Document, design: DesignFacts, folder: Path) -> Path:
         schedules[layer.name] = option.schedules
     loss = None if calib is None else output_loss(model, calib, made.metric)
     request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
-    with sole_writer(folder):
+
+    def factors() -> Mapping[str, Factors]:
         cache = Store(cache_folder())
         fits = open_fits(request, model, calib, explored_layers(space, model), cache)
-        factors = open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
-        written = design_folder(folder / DESIGNS, design.id)
-        write_design(written, model, plan, factors, schedules, target, exported=True)
-    return written / "model.onnx"
+        return open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
+
+    return _Rebuilt(model, plan, factors, schedules, target)

@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import shutil
-import tempfile
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.files import open_regular
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import counted
 from lrfdse.errors import InputError, LrfdseError
 from lrfdse.report.card import design_card
@@ -292,8 +292,8 @@ def _attach(study: optuna.Study, trial: FrozenTrial, folder: Path, store: Path) 
 def _place(source: Path, path: Path) -> None:
     """Make `path` a file of the same content by rename: a second name of `source` where that works, else a copy."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lrfdse-") as temporary:
-        made = Path(temporary) / "file"
+    with temporary_folder(path.parent) as temporary:
+        made = temporary / "file"
         try:
             os.link(source, made)
         except OSError:

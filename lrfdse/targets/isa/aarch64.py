@@ -43,6 +43,7 @@ AARCH64 = InstructionSet(
     registers=aarch64_registers,
     form=form,
     needs=_needs,
+    cpuinfo=("CPU implementer",),
     loads_ahead=True,
     abi_option="mfloat-abi",
 )

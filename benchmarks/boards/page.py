@@ -145,8 +145,8 @@ def _x60(found: Found) -> list[str]:
     lines += table(["product", "published", "modelled", "modelled / published", "left out", "vlenb"], products)
     lines += [
         "",
-        "What a scalar costs that is loaded for an FMA: each reading of the products that do not spill, fitted to those",
-        "of one element type and tried on the other. A step is counted by hand (`benchmarks/boards/readings.py`).",
+        "What a scalar costs that is loaded for an FMA: each reading of the products that do not spill, fitted to",
+        "those of one element type and tried on the other. A step is counted by hand (benchmarks/boards/readings.py).",
         "",
         *table(
             ["reading", "fitted to", "cycles a scalar", "a line", "median error there", "median error of the others"],

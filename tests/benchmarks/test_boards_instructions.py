@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 
 import pytest
 
 from benchmarks.boards.instructions import compare, loop, published
+from benchmarks.meter.cases import cases
+from lrfdse.deploy.listing import instructions
 from lrfdse.meters.mca import CoreModel
 from lrfdse.meters.scheduling import open_engine
 from lrfdse.targets.catalog import load_target, names
@@ -68,6 +71,24 @@ def test_fma_peaks_of_all_cores_are_the_measured_ones(compared):
             lanes = 1 if " s{}" in p.instruction else target.lanes
             assert lanes / c.modelled == pytest.approx(target.fma_per_cycle, rel=0.05)
             assert c.modelled == pytest.approx(p.cycles, rel=0.05)
+
+
+UNPUBLISHED = re.compile(r"vset|v[ls][1248]r|vlseg5")
+"""Vector instructions of kernels that rvv-bench does not time, or that a whole layer has one of."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["riscv64", "riscv64-x280"])
+def test_vector_instructions_of_kernels_were_compared_where_they_were_measured(name):
+    """Those of our schedules, and of plain loops that clang vectorizes."""
+    target = load_target(name)
+    measured = {row.instruction.partition(" ")[0] for row in published() if row.target == "riscv64"}
+    found = set()
+    for case in cases(target, [(128, 256, "dense", 8), (300, 784, "tt:m=10x6x5,n=7x7x16,r=8x8", 1)], 8):
+        code = instructions(case.artifact.assembly, target.instruction_set)
+        found |= {text.split()[0] for text in code if text.startswith("v")}
+    assert {"vle32.v", "vse32.v", "vfmacc.vf", "vfmul.vf", "vfadd.vv"} <= found
+    assert {mnemonic for mnemonic in found if not UNPUBLISHED.match(mnemonic)} <= measured
 
 
 @pytest.mark.slow

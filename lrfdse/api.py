@@ -79,6 +79,8 @@ class Exploration:
     def export(self, identity: str) -> Path:
         """Write a design's ONNX model and kernels to ``designs/<id>`` in the folder and return the model's path.
 
+        `identity` is a design's id or the beginning of one.
+
         Raises
         ------
         InputError
@@ -90,7 +92,7 @@ class Exploration:
         from lrfdse.explore.export import export
 
         with one_thread_each():
-            return export(self.folder, self.design(identity).id)
+            return export(self.folder, identity)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return every evaluated design as a row of pandas: columns of ``front.csv``, its role, a column a layer."""

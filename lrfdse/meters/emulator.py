@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 
 from lrfdse.errors import KernelError, ToolError
-from lrfdse.targets.target import CacheLevel, Target
+from lrfdse.targets.target import CacheLevel, Replacement, Target
 from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import require_emulator
+
+_REPLACEMENTS = typing.get_args(Replacement)
+"""In the order of the plugin's numbers for them."""
 
 TRACE = "trace.json"
 """Name of the plugin's document in the folder of the program."""
@@ -81,11 +85,12 @@ def plugin_options(target: Target, window: int) -> dict[str, str]:
         "l1": _cache(target.l1),
         "llc": _cache(target.last_level),
         "window": str(window),
+        "ahead": str(target.prefetch_lines),
     }
 
 
 def _cache(cache: CacheLevel) -> str:
-    return f"{cache.kib}:{cache.ways}"
+    return f"{round(cache.bytes)}:{cache.ways}:{_REPLACEMENTS.index(cache.replacement)}:{cache.allocates_stores:d}"
 
 
 def _failure(name: str, target: Target, ended: subprocess.CompletedProcess[str]) -> ToolError:

@@ -25,8 +25,8 @@ from lrfdse.toolchain import zig
 class Traffic:
     """What one call of a kernel moved through the two cache levels, in lines.
 
-    A miss counts as prefetched when nothing waits for it: a prefetcher can see it coming, or an out-of-order core has
-    other work meanwhile.
+    A miss counts as prefetched when nothing waits for it: a prefetcher can see it coming, it is a store of an in-order
+    core, or an out-of-order core has other work meanwhile.
     """
 
     accesses: int
@@ -35,6 +35,10 @@ class Traffic:
     llc_misses: int
     llc_prefetched: int
     llc_writebacks: int
+    l1_store_misses: int = 0
+    """Those of `l1_misses` that stores caused."""
+    llc_store_misses: int = 0
+    """Those of `llc_misses` that stores caused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,10 +58,11 @@ class WholeModelMeter:
             A tool failed.
         """
         target = self._target
+        window = 0 if target.in_order else self._engine.window
         with temporary_folder() as here:
             zig.link_object(whole.name, whole.object_code, "lrf_whole", zig.harness(target, 1), here)
             whole.write(here / "image")
-            text = emulate(whole.name, here, target, self._timeout, plugin_options(target, self._engine.window))
+            text = emulate(whole.name, here, target, self._timeout, plugin_options(target, window))
             error = whole.check(here / "image")
         seen = parse(text, error)
         if len(seen.starts) != whole.parts or len(seen.parts) != 2 * whole.parts:

@@ -140,6 +140,7 @@ def explore(
     eval: GivenData | None = None,
     test: GivenData | None = None,
     limits: Limits | None = None,
+    judge: Sequence[str] = (),
     metric: str | None = None,
     output: str | os.PathLike[str] | None = None,
     shape: Mapping[str, Sequence[int]] | None = None,
@@ -186,6 +187,9 @@ def explore(
     metric
         What designs are chosen by: a metric's name, or ``module:function``. None takes top-1 accuracy, and without
         labels the agreement with the original.
+    judge
+        Names of the outputs that count: the judged one first, those that weigh more repeated. None of them means all
+        of floating point.
     output
         The folder of results, ``results/<model>-<target>`` by default. A model that is an object needs it. What is
         given as objects is written to ``given/`` in it.
@@ -248,6 +252,7 @@ def explore(
         "keep": whole_number("keep", keep, 0),
         "seed": whole_number("seed", seed, 0),
         "metric": metric,
+        "judge": tuple(judge),
         "eval_samples": None if eval_samples is None else whole_number("eval_samples", eval_samples, 1),
         "proxy": proxy,
         "correct": bool(correct),

@@ -8,7 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +40,54 @@ class Dataset:
     """Input name to array, in the type that the model takes."""
     labels: NDArray[Any] | None
     """Class of each sample, int64 of shape (count,) or (count, positions); or targets, numbers of any shape."""
+    axes: Mapping[str, int | None] = field(default_factory=dict)
+    """Input name to the model's axis along which samples are fed together, 0 for those not named; None for an input
+    whose samples have its whole shape, so that they run one by one."""
+    shared: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Input name to array, of those that every run is fed alike, in their own shape."""
 
     def __repr__(self) -> str:
         kind = "with" if self.labels is not None else "without"
-        return f"Dataset({self.count} samples, {', '.join(self.inputs)}, {kind} labels)"
+        return f"Dataset({self.count} samples, {', '.join([*self.inputs, *self.shared])}, {kind} labels)"
 
     @property
     def count(self) -> int:
-        """Number of samples."""
-        return len(next(iter(self.inputs.values())))
+        """Number of samples; 1 where every input is shared."""
+        return len(next(iter(self.inputs.values()))) if self.inputs else 1
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether samples cannot be fed together."""
+        return not self.inputs or any(self.axes.get(name, 0) is None for name in self.inputs)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of names, types, shapes and elements."""
+        """SHA-256 of names, types, shapes and elements, and of how they are fed where that is another way."""
         state = hashlib.sha256()
         arrays = dict(self.inputs) if self.labels is None else {**self.inputs, "": self.labels}
-        for name, array in sorted(arrays.items()):
-            state.update(repr((name, str(array.dtype), array.shape)).encode())
+        for name, array in [*sorted(arrays.items()), *sorted(self.shared.items())]:
+            fed = ("shared",) if name in self.shared else (axis,) if (axis := self.axes.get(name, 0)) != 0 else ()
+            state.update(repr((name, str(array.dtype), array.shape, *fed)).encode())
             state.update(np.ascontiguousarray(array).tobytes())
         return state.hexdigest()
 
+    def feeds(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Return what one run is fed: the samples of that range, one of them where they cannot be fed together."""
+        found = dict(self.shared)
+        for name, array in self.inputs.items():
+            axis = self.axes.get(name, 0)
+            found[name] = array[start] if axis is None else np.moveaxis(array[start:stop], 0, axis)
+        return found
+
     def head(self, count: int) -> Dataset:
         """Return the first `count` samples."""
-        return self._take(slice(0, count))
+        return self.take(slice(0, count))
 
     def draw(self, count: int, seed: int) -> Dataset:
         """Return `count` samples drawn without replacement, in their own order; all of them where there are fewer."""
         if count >= self.count:
             return self
-        return self._take(np.sort(np.random.default_rng(seed).choice(self.count, count, replace=False)))
+        return self.take(np.sort(np.random.default_rng(seed).choice(self.count, count, replace=False)))
 
     def split(self) -> tuple[Dataset, Dataset]:
         """Return the samples of even and of odd index: one half chooses, the other reports.
@@ -80,18 +99,21 @@ class Dataset:
         """
         if self.count < 2:
             raise InputError("at least 2 samples must be given where one half chooses and the other reports, but got 1")
-        return self._take(slice(0, None, 2)), self._take(slice(1, None, 2))
+        return self.take(slice(0, None, 2)), self.take(slice(1, None, 2))
 
-    def _take(self, part: slice | NDArray[np.int64]) -> Dataset:
+    def take(self, part: slice | NDArray[Any]) -> Dataset:
+        """Return the samples that a slice, an index array or a mask selects, with their labels."""
         labels = None if self.labels is None else self.labels[part]
-        return Dataset({name: array[part] for name, array in self.inputs.items()}, labels)
+        return replace(self, inputs={name: array[part] for name, array in self.inputs.items()}, labels=labels)
 
 
 def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> Dataset:
     """Read a data set from an ``.npz`` file.
 
     Arrays are named like the model's inputs (one array of any name where there is one input), labels "labels" or "y".
-    They are converted to the inputs' types where that changes no value beyond rounding of floating point.
+    They are converted to the inputs' types where that changes no value beyond rounding of floating point. Samples lie
+    along the input's own axis of samples, or along an axis more than the input has: then each is an input of the whole
+    shape. An array of the input's own shape is what all samples share.
 
     Parameters
     ----------
@@ -122,15 +144,126 @@ def _loaded(path: Path, ports: Sequence[Port], classes: bool) -> Dataset:
     if set(arrays) != names:
         held = ", ".join(sorted(arrays)) or "no input"
         raise InputError(f"{path}: holds {held}, but the model's inputs are {expected}")
-    inputs = {port.name: _input(arrays[port.name], port, path) for port in ports}
-    counts = {name: len(array) for name, array in inputs.items()}
-    if labels is not None:
-        counts["labels"] = len(labels) if labels.ndim else 0
-    if len(set(counts.values())) > 1:
+    forms = {port.name: _forms(arrays[port.name], port, path) for port in ports}
+    count = None if labels is None else len(labels) if labels.ndim else 0
+    chosen = _agreeing(forms, count)
+    if chosen is None:
+        counts = {name: found[0].count for name, found in forms.items()} | ({} if count is None else {"labels": count})
         raise InputError(f"{path}: arrays differ in length, one sample a row is needed: {counts}")
-    if labels is None:
-        return Dataset(inputs, None)
-    return Dataset(inputs, _labels(labels, path) if classes else _targets(labels, path))
+    inputs, axes, shared = {}, {}, {}
+    for port in ports:
+        form, array = chosen[port.name], _input(arrays[port.name], port, path)
+        if form.count is None:
+            shared[port.name] = array
+            continue
+        inputs[port.name] = form.samples_first(array)
+        if form.axis is None and _equal(inputs[port.name]):
+            shared[port.name] = inputs.pop(port.name)[0]
+        elif form.axis != 0:
+            axes[port.name] = form.axis
+    if not inputs:
+        # Nothing differs from sample to sample, but how many there are still counts.
+        kept = next((port.name for port in ports if chosen[port.name].count is not None), ports[0].name)
+        one = shared.pop(kept)[None]
+        inputs[kept], axes[kept] = np.repeat(one, chosen[kept].count or count or 1, axis=0), None
+    _check_runs(inputs, axes, ports, path)
+    if labels is not None:
+        labels = _labels(labels, path) if classes else _targets(labels, path)
+    return Dataset(inputs, labels, axes, shared)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One way to read the array of an input."""
+
+    count: int | None
+    """Samples; None where the array is one input that all samples share."""
+    axis: int | None = None
+    """The model's axis of samples; None where a sample is a whole input."""
+    stacked: bool = False
+    """Whether the array has an axis of samples more than the input."""
+
+    def samples_first(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the array with samples first and, where these are fed along an axis, without that axis."""
+        if self.stacked:
+            return array if self.axis is None else array.squeeze(self.axis + 1)
+        return array if self.axis is None else np.moveaxis(array, self.axis, 0)
+
+
+def _forms(array: NDArray[Any], port: Port, path: Path) -> list[_Form]:
+    """Return the ways to read an array, the likeliest first.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    where = f"{path}: array for input {port}"
+    if array.size == 0 or (array.ndim == 0 and port.shape != ()):
+        raise InputError(f"{where} is empty")
+    if port.shape is None:
+        return [_Form(len(array), 0)]
+    found = []
+    if array.ndim == len(port.shape) and port.axis is not None:
+        own = list(port.shape)
+        own[port.axis] = None
+        if _fit(array.shape, own):
+            found.append(_Form(array.shape[port.axis], port.axis))
+    if array.ndim == len(port.shape) + 1 and _fit(array.shape[1:], port.shape):
+        alone = port.axis is not None and array.shape[1 + port.axis] == 1
+        found.append(_Form(len(array), port.axis if alone else None, stacked=True))
+    if (port.axis is None or port.shape[port.axis] == 1) and _fit(array.shape, port.shape):
+        found.append(_Form(None))
+    if not found:
+        hint = "" if port.axis == 0 else "; each of them has the shape of the input"
+        raise InputError(f"{where} has shape {'x'.join(map(str, array.shape)) or '1'}, samples first{hint}")
+    return found
+
+
+def _fit(shape: Sequence[int], own: Sequence[int | None]) -> bool:
+    return len(shape) == len(own) and all(want in (None, size) for want, size in zip(own, shape, strict=True))
+
+
+def _agreeing(forms: Mapping[str, Sequence[_Form]], count: int | None) -> dict[str, _Form] | None:
+    """Return a way to read each array such that they have one number of samples; None where there is none."""
+    wanted = [form.count for found in forms.values() for form in found if form.count is not None]
+    for number in [count] if count is not None else [*wanted, None]:
+        chosen = {
+            name: next(
+                (form for form in found if form.count == number), next((f for f in found if f.count is None), None)
+            )
+            for name, found in forms.items()
+        }
+        if all(form is not None for form in chosen.values()):
+            return {name: form for name, form in chosen.items() if form is not None}
+    return None
+
+
+def _equal(array: NDArray[Any]) -> bool:
+    """Return whether all samples are the same."""
+    return bool((array == array[:1]).all())
+
+
+def _check_runs(inputs: Mapping[str, Any], axes: Mapping[str, int | None], ports: Sequence[Port], path: Path) -> None:
+    """Refuse samples of which a run takes several of one input, but one of another.
+
+    Raises
+    ------
+    InputError
+        As said.
+    """
+    sizes = {}
+    for port in ports:
+        if port.name in inputs and port.shape is not None:
+            axis = axes.get(port.name, 0)
+            if (size := 1 if axis is None else port.shape[axis]) is not None:
+                sizes[port] = size
+    if len(set(sizes.values())) > 1:
+        most = max(sizes, key=lambda port: sizes[port])
+        raise InputError(
+            f"{path}: a run takes {sizes[most]} samples of input {most}, but one of others: give every sample the "
+            f"whole shape of that input, one axis more than it has"
+        )
 
 
 def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
@@ -141,23 +274,28 @@ def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
     Raises
     ------
     InputError
-        A size of an input is open, or an input is a scalar, which has no samples.
+        A size of an input is open.
     """
     rng = np.random.default_rng(seed)
     runs = {port.name: _run_sizes(port) for port in ports}
-    for port in ports:
-        if not runs[port.name]:
-            raise InputError(f"input {port} has no axis of samples: random ones cannot be drawn")
-    sample = sum(math.prod(runs[port.name][1:]) * _dtype(port).itemsize for port in ports)
+    whole = any(port.axis is None for port in ports)
+    rest = {port.name: _without(runs[port.name], port.axis) for port in ports}
+    sample = sum(math.prod(rest[port.name]) * _dtype(port).itemsize for port in ports)
     count = max(1, min(count, RANDOM_BYTES // sample))
     parts: dict[str, list[NDArray[Any]]] = {port.name: [] for port in ports}
     # One inference after another, as the model takes them, and of the last one what is still wanted.
     for drawn in range(count):
         for port in ports:
-            first, *rest = runs[port.name]
+            first = 1 if port.axis is None or whole else runs[port.name][port.axis]
             if (left := count - first * drawn) > 0:
-                parts[port.name].append(_random(port, (min(first, left), *rest), rng))
-    return Dataset({name: np.concatenate(arrays) for name, arrays in parts.items()}, None)
+                parts[port.name].append(_random(port, (min(first, left), *rest[port.name]), rng))
+    axes = {port.name: port.axis for port in ports if port.axis != 0}
+    return Dataset({name: np.concatenate(arrays) for name, arrays in parts.items()}, None, axes)
+
+
+def _without(sizes: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
+    """Return the sizes of one sample."""
+    return sizes if axis is None else (*sizes[:axis], *sizes[axis + 1 :])
 
 
 def random_inputs(inputs: Sequence[Port], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -244,17 +382,10 @@ def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArra
 
 
 def _input(array: NDArray[Any], port: Port, path: Path) -> NDArray[Any]:
+    """Return an array in the type that the model takes, every value checked."""
     where = f"{path}: array for input {port}"
     if array.dtype.kind not in "biuf":
         raise InputError(f"{where} holds {array.dtype}, not numbers")
-    if array.ndim == 0 or len(array) == 0 or array.size == 0:
-        raise InputError(f"{where} is empty")
-    fits = port.shape is None or (
-        array.ndim == len(port.shape)
-        and all(own in (None, size) for own, size in zip(port.shape[1:], array.shape[1:], strict=True))
-    )
-    if not fits:
-        raise InputError(f"{where} has shape {'x'.join(map(str, array.shape))}, samples first")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{where} holds NaN or Inf")
     return _converted(array, _dtype(port), where)
@@ -309,9 +440,9 @@ def mixed(data: Dataset, count: int, seed: int) -> Dataset:
         made = t * array[one] + (1 - t) * array[other]
         made = np.rint(made) if array.dtype == np.uint8 else made
         inputs[name] = np.concatenate([array, made.astype(array.dtype)])
-    return Dataset(inputs, None)
+    return replace(data, inputs=inputs, labels=None)
 
 
 def samples_at(data: Dataset, index: Any) -> Dataset:
     """Return the samples that an index array or a mask selects, without labels."""
-    return Dataset({name: array[index] for name, array in data.inputs.items()}, None)
+    return replace(data.take(index), labels=None)

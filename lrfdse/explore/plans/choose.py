@@ -19,6 +19,8 @@ _REFINABLE = 1.6
 def pareto(designs: Sequence[Design], metric: Metric, verified: bool = True) -> list[Design]:
     """Return the designs that no other beats in params, latency and score together, by latency; of equals, one.
 
+    Where several outputs count, what the worst of the others keeps must be beaten, too.
+
     Scores on random inputs tell designs apart poorly: without `verified`, a smaller output error is better, where the
     model's output has one.
     """
@@ -29,12 +31,27 @@ def pareto(designs: Sequence[Design], metric: Metric, verified: bool = True) -> 
             return design.score(metric)
         return -math.inf if design.output_error is None else -design.output_error
 
-    ordered = sorted(designs, key=lambda d: (d.latency.us, d.params, -worth(d), d.id))
+    ordered = sorted(designs, key=lambda d: (d.latency.us, d.params, -worth(d), -d.least_kept, d.id))
     front: list[Design] = []
     for design in ordered:
-        if not any(kept.params <= design.params and worth(kept) >= worth(design) for kept in front):
+        if not any(
+            kept.params <= design.params and worth(kept) >= worth(design) and kept.least_kept >= design.least_kept
+            for kept in front
+        ):
             front.append(design)
     return front
+
+
+def lost(design: Design, baseline: Design, metric: Metric, limits: Limits) -> float:
+    """Return what a design loses of the metric, or more where another output that counts loses more of its own limit.
+
+    So one number is held against `Limits.max_drop`: twice what another output may lose counts as twice that.
+    """
+    own = baseline.score(metric) - design.score(metric)
+    other, most = 1.0 - design.least_kept, limits.most_other_drop
+    if most == limits.max_drop:
+        return max(own, other)
+    return max(own, other * limits.max_drop / most) if most > 0 and limits.max_drop > 0 else max(own, other - most)
 
 
 def worth_refining(
@@ -56,7 +73,7 @@ def worth_refining(
         design
         for design in front
         if design.id != baseline.id
-        and baseline.score(metric) - design.score(metric) <= _REFINABLE * limits.max_drop
+        and lost(design, baseline, metric, limits) <= _REFINABLE * limits.max_drop
         and (limits.max_params is None or design.params <= limits.max_params)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
@@ -75,7 +92,7 @@ def recommend(front: Sequence[Design], baseline: Design, metric: Metric, limits:
     """
 
     def loss(design: Design) -> float:
-        return baseline.score(metric) - design.score(metric)
+        return lost(design, baseline, metric, limits)
 
     within = [
         design

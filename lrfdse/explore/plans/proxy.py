@@ -19,7 +19,8 @@ from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
 from lrfdse.errors import InputError, PlanError
 from lrfdse.explore.plans.assemble import plan_of
-from lrfdse.quality.divergence import Divergences
+from lrfdse.quality.losses import Divergences
+from lrfdse.quality.objective import objective_facts
 from lrfdse.quality.scores import Scores
 from lrfdse.results.settings import check_proxy
 
@@ -111,7 +112,7 @@ def loss_errors(
     Parameters
     ----------
     measure
-        Returns the losses of plans of one compressed layer (`lrfdse.quality.divergence.Divergences`); else as
+        Returns the losses of plans of one compressed layer (`lrfdse.quality.losses.Divergences`); else as
         `evaluate` of `proxy_errors`.
     layers, cache, key, points
         As for `proxy_errors`.
@@ -289,14 +290,16 @@ def predicted_errors(
         return each(plans, alone)
 
     code = (code_key(Divergences, load_model).digest, fits.code().digest)
-    return loss_errors(layers, measure, cache, (*code, *scores_key(inputs, fit.method), data.digest, loss))
+    key = (*code, *scores_key(inputs, fit.method), data.digest, objective_facts(loss))
+    return loss_errors(layers, measure, cache, key)
 
 
 def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:
     """Return what scores of plans depend on beside code: model, data, metric and fitting method."""
     from lrfdse.factorize.methods import METHODS
 
-    return (inputs.model.sha256, sorted(inputs.digests.items()), inputs.scorer.key, METHODS.identity(method))
+    judging = inputs.judging.facts()
+    return (inputs.model.sha256, sorted(inputs.digests.items()), inputs.scorer.key, judging, METHODS.identity(method))
 
 
 def probes(result: LayerResult, points: int = POINTS) -> list[MeasuredChoice]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.explore.layers.options import BASELINE_RATIOS
-from lrfdse.explore.plans.choose import pareto, recommend, worth_refining
+from lrfdse.explore.plans.choose import lost, pareto, recommend, worth_refining
 from lrfdse.explore.plans.relaxation import relaxed
 
 if TYPE_CHECKING:
     from lrfdse.explore.plans.trials import SearchRequest, Trials
     from lrfdse.ir.plan import Design, Metric
+    from lrfdse.results.settings import Limits
     from lrfdse.search.plans.tables import LayerTable, PlanFront
     from lrfdse.search.samplers.protocol import Sampler
 
@@ -111,7 +112,7 @@ def whole_front(search: Search, most: int) -> None:
 
 def useful_front(search: Search, most: int) -> None:
     """Evaluate plans of that part of the front whose loss is near the allowed one."""
-    near = near_limit(search.front, search.trials.designs(), search.base, search.metric, search.request.limits.max_drop)
+    near = near_limit(search.front, search.trials.designs(), search.base, search.metric, search.request.limits)
     _spread(search, near, most)
 
 
@@ -184,7 +185,7 @@ def told_apart(front: PlanFront) -> PlanFront:
     return replace(front, error=np.maximum(front.error, _UNNOTICED))
 
 
-def near_limit(front: PlanFront, designs: Sequence[Design], base: Design, metric: Metric, max_drop: float) -> PlanFront:
+def near_limit(front: PlanFront, designs: Sequence[Design], base: Design, metric: Metric, limits: Limits) -> PlanFront:
     """Return the plans whose predicted error is within that of designs that lose little enough to be of use."""
     known: Mapping[tuple[tuple[str, str], ...], Design] = {
         tuple(sorted(design.plan.texts().items())): design for design in designs
@@ -192,7 +193,7 @@ def near_limit(front: PlanFront, designs: Sequence[Design], base: Design, metric
     worst = 0.0
     for i in range(len(front)):
         design = known.get(tuple(sorted(front.texts(i).items())))
-        if design is not None and base.score(metric) - design.score(metric) <= _WORTH_HAVING * max_drop:
+        if design is not None and lost(design, base, metric, limits) <= _WORTH_HAVING * limits.max_drop:
             worst = max(worst, float(front.error[i]))
     worst = max(worst, float(np.quantile(front.error, 0.1))) if len(front) else 0.0
     return front.taken(np.flatnonzero(front.error <= worst))

@@ -163,6 +163,16 @@ def open_calibration(path: Path | None, model: Model) -> Dataset | None:
     return data
 
 
+def precision_notes(model: Model) -> list[str]:
+    """Return a note on layers whose weights are not float32, or nothing: kernels and latencies are of float32."""
+    kinds = sorted({array.dtype.name for array in model.matrices.values()} - {"float32"})
+    if not kinds:
+        return []
+    text = f"weights of {' and '.join(kinds)} stay so in the models; kernels, and so latencies, are of float32"
+    ran = "; onnxruntime has no kernels for bfloat16, so that scores are those of float32 arithmetic"
+    return [text + (ran if "bfloat16" in kinds else "")]
+
+
 def open_inputs(files: Files, request: DataRequest) -> Inputs:
     """Read the model and the data, decide which data choose and which report, and grade the original model on them.
 
@@ -221,5 +231,5 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
         found = outputs_on(model, reporting, runtime, request.judge)
         reporting, _ = with_class_labels(reporting, judging, found, str(data.test or data.eval))
         reported = Judged.of(reporting, found, judging)
-    notes = [*judging.notes, *([note] if note else []), *notes]
+    notes = [*judging.notes, *precision_notes(model), *([note] if note else []), *notes]
     return Inputs(model, calib, choosing, reporting, judging, chosen, reported, tuple(notes), verified)

@@ -101,7 +101,8 @@ def explore(
         layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress, idle)
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
-        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, progress)
+        unmeasured: list[str] = []
+        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, progress, unmeasured)
         trial = TrialRequest(data_request(settings), fit, settings.target, search.limits, layers)
         study = StudyRequest(place, identity, trial, files_of(settings))
         found = search_plans(search, study, inputs, evaluator, errors, progress, deadline)
@@ -138,6 +139,7 @@ def explore(
                 *([] if calib is None else blind_notes(fit, model, explored)),
                 *_notes(settings, meter, found.baseline.regime),
                 *board_notes(boards.values()),
+                *unmeasured,
                 *found.notes,
             ),
             plan_gap=found.gap,

@@ -429,7 +429,7 @@ def mixed(data: Dataset, count: int, seed: int) -> Dataset:
     Vicinal samples (Zhang, Cisse, Dauphin and Lopez-Paz 2018), on which the original model says what is right. Where an
     input holds numbers that cannot be mixed (all but floating point and bytes) the data are returned as they are.
     """
-    if not all(array.dtype.kind == "f" or array.dtype == np.uint8 for array in data.inputs.values()):
+    if not all(a.dtype.kind == "f" or a.dtype == np.uint8 or a.dtype.name == "bfloat16" for a in data.inputs.values()):
         return data
     rng = np.random.default_rng(seed)
     one, other = rng.integers(0, data.count, (2, count))

@@ -133,8 +133,8 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]]) -> Model:
 
     free = sizes_of(infer_values(proto, inputs, fixed=False))
     names = _names(groups)
-    inputs = _with_batches(model, inputs)
     fixed = _fixed_shapes(model, proto, inputs, dict(zip(names, groups, strict=True)), path)
+    inputs = _with_batches(model, inputs)
     layers, sites, alphas, matrices = [], {}, {}, {}
     for name, group in zip(names, groups, strict=True):
         root = group[0].constant.root

@@ -17,6 +17,7 @@ from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats.onnx import serialized
+from lrfdse.model.passes.widen import has_bfloat16, widened
 from lrfdse.model.samples import Place, found_place, rolled, rolled_place, single_place
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ class Runtime:
         InputError
             Onnxruntime cannot run the model.
         """
-        content = serialized(model) if isinstance(model, ir.Model) else model
+        if isinstance(model, ir.Model):
+            # Onnxruntime has no kernels for bfloat16 on a CPU.
+            model = serialized(widened(model) if has_bfloat16(model) else model)
+        content = model
         key = hashlib.sha256(content).hexdigest()
         if key in self._sessions:
             self._sessions.move_to_end(key)
@@ -101,7 +105,7 @@ class Runtime:
         options = ort.RunOptions()
         options.log_severity_level = 4
         try:
-            arrays = session.run(names, {name: np.asarray(array) for name, array in feeds.items()}, options)
+            arrays = session.run(names, {name: _fed(array) for name, array in feeds.items()}, options)
         except Exception as error:
             raise InputError(f"onnxruntime cannot run the model: {one_line(error)}") from error
         for name, array in zip(names, arrays, strict=True):
@@ -256,6 +260,12 @@ def batches(dataset: Dataset, size: int, pad: bool = False) -> Iterator[tuple[Ar
         index = np.minimum(np.arange(start, start + size), dataset.count - 1)
         padded = dataset.take(index) if pad and count < size else None
         yield (dataset.feeds(start, start + count) if padded is None else padded.feeds(0, size)), count
+
+
+def _fed(array: Any) -> NDArray[Any]:
+    """Return an array as onnxruntime takes it: a scalar of NumPy as an array, and bfloat16 as float32."""
+    found = np.asarray(array)
+    return found.astype(np.float32) if found.dtype.name == "bfloat16" else found
 
 
 def _opened(content: bytes) -> Any:

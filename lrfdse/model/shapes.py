@@ -70,7 +70,15 @@ def ports(graph: ir.Graph, shape: Mapping[str, Sequence[int]], path: Path) -> tu
         if 0 in (port.shape or ()):
             raise InputError(f"{path}: input {port.name!r} has a size of 0: there is nothing to run")
     axes = sample_axes(*([getattr(port, each) for port in found] for each in ("shape", "labels", "fixed")))
-    return tuple(replace(port, axis=axis) for port, axis in zip(found, axes, strict=True))
+    return tuple(_with_axis(port, axis) for port, axis in zip(found, axes, strict=True))
+
+
+def _with_axis(port: Port, axis: int | None) -> Port:
+    """Return an input with its axis of samples, which is one sample long in the timed inference where it is open."""
+    fixed = port.fixed
+    if axis is not None and fixed is not None and fixed[axis] is None:
+        fixed = (*fixed[:axis], 1, *fixed[axis + 1 :])
+    return replace(port, axis=axis, fixed=fixed)
 
 
 def infer_values(proto: onnx.ModelProto, inputs: Sequence[Port], fixed: bool) -> list[onnx.ValueInfoProto]:

@@ -227,6 +227,7 @@ def predicted_errors(
     evaluator: Evaluator,
     cache: Store,
     progress: Listener,
+    notes: list[str] | None = None,
 ) -> Errors:
     """Return the errors of a proxy; single layers are run here where the cache does not know them.
 
@@ -246,6 +247,8 @@ def predicted_errors(
         Keeps what single layers gave.
     progress
         Told of every plan that is run, and of those that cannot be.
+    notes
+        Gets what the reader of the results must know: which choices could not be run.
 
     Raises
     ------
@@ -257,6 +260,7 @@ def predicted_errors(
 
     def each(plans: Sequence[Texts], run: Callable[[Texts], T]) -> list[T | None]:
         found: list[T | None] = []
+        failed: dict[str, list[str]] = {}
         for done, texts in enumerate(plans):
             progress(Event("sensitivity", ", ".join(texts), done, len(plans)))
             try:
@@ -264,9 +268,13 @@ def predicted_errors(
             except PlanError as error:
                 if not texts:
                     raise InputError(str(error)) from error
-                progress(Event("note", f"{texts} cannot be evaluated: {error}"))
+                said = ", ".join(f"{name}={text}" for name, text in texts.items())
+                failed.setdefault(str(error), []).append(said)
+                progress(Event("note", f"{said} cannot be evaluated: {error}"))
                 found.append(None)
         progress(Event("sensitivity", "", len(plans), len(plans)))
+        if notes is not None:
+            notes.extend(f"loss not measured of {', '.join(names)}: {reason}" for reason, names in failed.items())
         return found
 
     def evaluate(plans: Sequence[Texts]) -> list[Scores | None]:

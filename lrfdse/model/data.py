@@ -19,7 +19,8 @@ from lrfdse.base.border import reading
 from lrfdse.base.files import open_regular
 from lrfdse.base.machine import memory_bytes
 from lrfdse.errors import InputError
-from lrfdse.model.shapes import Port, is_known, shape_option
+from lrfdse.model.forms import agreeing, are_equal, check_runs, forms_of
+from lrfdse.model.shapes import Port, run_sizes
 
 LABELS = ("labels", "y")
 """Names under which labels are found."""
@@ -144,9 +145,9 @@ def _loaded(path: Path, ports: Sequence[Port], classes: bool) -> Dataset:
     if set(arrays) != names:
         held = ", ".join(sorted(arrays)) or "no input"
         raise InputError(f"{path}: holds {held}, but the model's inputs are {expected}")
-    forms = {port.name: _forms(arrays[port.name], port, path) for port in ports}
+    forms = {port.name: forms_of(arrays[port.name], port, path) for port in ports}
     count = None if labels is None else len(labels) if labels.ndim else 0
-    chosen = _agreeing(forms, count)
+    chosen = agreeing(forms, count)
     if chosen is None:
         counts = {name: found[0].count for name, found in forms.items()} | ({} if count is None else {"labels": count})
         raise InputError(f"{path}: arrays differ in length, one sample a row is needed: {counts}")
@@ -157,7 +158,7 @@ def _loaded(path: Path, ports: Sequence[Port], classes: bool) -> Dataset:
             shared[port.name] = array
             continue
         inputs[port.name] = form.samples_first(array)
-        if form.axis is None and _equal(inputs[port.name]):
+        if form.axis is None and are_equal(inputs[port.name]):
             shared[port.name] = inputs.pop(port.name)[0]
         elif form.axis != 0:
             axes[port.name] = form.axis
@@ -166,104 +167,10 @@ def _loaded(path: Path, ports: Sequence[Port], classes: bool) -> Dataset:
         kept = next((port.name for port in ports if chosen[port.name].count is not None), ports[0].name)
         one = shared.pop(kept)[None]
         inputs[kept], axes[kept] = np.repeat(one, chosen[kept].count or count or 1, axis=0), None
-    _check_runs(inputs, axes, ports, path)
+    check_runs(inputs, axes, ports, path)
     if labels is not None:
         labels = _labels(labels, path) if classes else _targets(labels, path)
     return Dataset(inputs, labels, axes, shared)
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """One way to read the array of an input."""
-
-    count: int | None
-    """Samples; None where the array is one input that all samples share."""
-    axis: int | None = None
-    """The model's axis of samples; None where a sample is a whole input."""
-    stacked: bool = False
-    """Whether the array has an axis of samples more than the input."""
-
-    def samples_first(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the array with samples first and, where these are fed along an axis, without that axis."""
-        if self.stacked:
-            return array if self.axis is None else array.squeeze(self.axis + 1)
-        return array if self.axis is None else np.moveaxis(array, self.axis, 0)
-
-
-def _forms(array: NDArray[Any], port: Port, path: Path) -> list[_Form]:
-    """Return the ways to read an array, the likeliest first.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
-    where = f"{path}: array for input {port}"
-    if array.size == 0 or (array.ndim == 0 and port.shape != ()):
-        raise InputError(f"{where} is empty")
-    if port.shape is None:
-        return [_Form(len(array), 0)]
-    found = []
-    if array.ndim == len(port.shape) and port.axis is not None:
-        own = list(port.shape)
-        own[port.axis] = None
-        if _fit(array.shape, own):
-            found.append(_Form(array.shape[port.axis], port.axis))
-    if array.ndim == len(port.shape) + 1 and _fit(array.shape[1:], port.shape):
-        alone = port.axis is not None and array.shape[1 + port.axis] == 1
-        found.append(_Form(len(array), port.axis if alone else None, stacked=True))
-    if (port.axis is None or port.shape[port.axis] == 1) and _fit(array.shape, port.shape):
-        found.append(_Form(None))
-    if not found:
-        hint = "" if port.axis == 0 else "; each of them has the shape of the input"
-        raise InputError(f"{where} has shape {'x'.join(map(str, array.shape)) or '1'}, samples first{hint}")
-    return found
-
-
-def _fit(shape: Sequence[int], own: Sequence[int | None]) -> bool:
-    return len(shape) == len(own) and all(want in (None, size) for want, size in zip(own, shape, strict=True))
-
-
-def _agreeing(forms: Mapping[str, Sequence[_Form]], count: int | None) -> dict[str, _Form] | None:
-    """Return a way to read each array such that they have one number of samples; None where there is none."""
-    wanted = [form.count for found in forms.values() for form in found if form.count is not None]
-    for number in [count] if count is not None else [*wanted, None]:
-        chosen = {
-            name: next(
-                (form for form in found if form.count == number), next((f for f in found if f.count is None), None)
-            )
-            for name, found in forms.items()
-        }
-        if all(form is not None for form in chosen.values()):
-            return {name: form for name, form in chosen.items() if form is not None}
-    return None
-
-
-def _equal(array: NDArray[Any]) -> bool:
-    """Return whether all samples are the same."""
-    return bool((array == array[:1]).all())
-
-
-def _check_runs(inputs: Mapping[str, Any], axes: Mapping[str, int | None], ports: Sequence[Port], path: Path) -> None:
-    """Refuse samples of which a run takes several of one input, but one of another.
-
-    Raises
-    ------
-    InputError
-        As said.
-    """
-    sizes = {}
-    for port in ports:
-        if port.name in inputs and port.shape is not None:
-            axis = axes.get(port.name, 0)
-            if (size := 1 if axis is None else port.shape[axis]) is not None:
-                sizes[port] = size
-    if len(set(sizes.values())) > 1:
-        most = max(sizes, key=lambda port: sizes[port])
-        raise InputError(
-            f"{path}: a run takes {sizes[most]} samples of input {most}, but one of others: give every sample the "
-            f"whole shape of that input, one axis more than it has"
-        )
 
 
 def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
@@ -277,7 +184,7 @@ def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
         A size of an input is open.
     """
     rng = np.random.default_rng(seed)
-    runs = {port.name: _run_sizes(port) for port in ports}
+    runs = {port.name: run_sizes(port) for port in ports}
     whole = any(port.axis is None for port in ports)
     rest = {port.name: _without(runs[port.name], port.axis) for port in ports}
     sample = sum(math.prod(rest[port.name]) * _dtype(port).itemsize for port in ports)
@@ -306,14 +213,7 @@ def random_inputs(inputs: Sequence[Port], rng: np.random.Generator) -> dict[str,
     InputError
         A size of an input is open.
     """
-    return {port.name: _random(port, _run_sizes(port), rng) for port in inputs}
-
-
-def _run_sizes(port: Port) -> tuple[int, ...]:
-    """Return the sizes of an input in one inference."""
-    if not is_known(port.fixed) or port.fixed is None:
-        raise InputError(f"input {port} has open sizes: fix them with {shape_option(port)}")
-    return tuple(int(size or 1) for size in port.fixed)
+    return {port.name: _random(port, run_sizes(port), rng) for port in inputs}
 
 
 def _random(port: Port, sizes: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:

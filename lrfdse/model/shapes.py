@@ -167,6 +167,19 @@ def shape_option(port: Port) -> str:
     return f"--shape {port.name}={'x'.join('?' if size is None else str(size) for size in port.fixed)}"
 
 
+def run_sizes(port: Port) -> tuple[int, ...]:
+    """Return the sizes of an input in one inference.
+
+    Raises
+    ------
+    InputError
+        One of them is open.
+    """
+    if not is_known(port.fixed) or port.fixed is None:
+        raise InputError(f"input {port} has open sizes: fix them with {shape_option(port)}")
+    return tuple(int(size or 1) for size in port.fixed)
+
+
 def _port(value: ir.Value, given: Sequence[int] | None, path: Path) -> Port:
     name = value.name or ""
     dtype = _dtype_name(value.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lrfdse.ir.operators import Operator
@@ -82,3 +82,5 @@ class MemoryPlan:
     """The most bytes that are alive at one moment: no plan of the same calls is smaller."""
     alignment: int
     """Bytes to which every offset, and the arena itself, is aligned."""
+    work: Mapping[int, int] = field(default_factory=dict)
+    """Byte offset of the scratch memory of each call that takes any, by the call's place in the program."""

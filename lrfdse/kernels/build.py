@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
     from lrfdse.kernels.inner import Instructions
+    from lrfdse.kernels.tir import Buffer, Stmt
 
 _LLVM_OPTIONS = (
     # Tiles need the registers that LLVM would otherwise spend on loads that it moves out of the loops over tiles:
@@ -63,17 +65,52 @@ def compile_kernel(
     KernelError
         The schedule does not fit the kernel, or the compiler refused it.
     """
+    from lrfdse.kernels.chain import arguments, function
+
+    tiles = tilings(spec, schedule)
+    listed = arguments(spec, tiles)
+
+    def made() -> tuple[Sequence[Buffer], Stmt]:
+        return function(spec, tiles, instructions_of(target))
+
+    code, listing = compile_function(made, target, symbol, f"{spec} as {schedule}", assembly)
+    return Artifact(spec, schedule, target.name, symbol, listed, code, listing)
+
+
+def compile_function(
+    function: Callable[[], tuple[Sequence[Buffer], Stmt]],
+    target: Target,
+    symbol: str,
+    what: str,
+    assembly: bool = False,
+) -> tuple[bytes, str]:
+    """Compile a function as ``void symbol(pointer, ...)``; return the object file and, where asked for, its assembly.
+
+    Parameters
+    ----------
+    function
+        Returns the buffers that the pointers stand for, in order, and the body.
+    target
+        The machine.
+    symbol
+        Name of the C function.
+    what
+        What is compiled, for messages.
+    assembly
+        Whether the assembly is wanted.
+
+    Raises
+    ------
+    KernelError
+        `symbol` is no name of C, or the compiler refused the function.
+    """
     if not re.fullmatch(r"[A-Za-z_]\w*", symbol):
         raise KernelError(f"symbol {symbol!r} is no C identifier")
     import tvm
     from tvm import tirx
 
-    from lrfdse.kernels.chain import arguments, function
-
-    tiles = tilings(spec, schedule)
-    listed = arguments(spec, tiles)
     try:
-        buffers, body = function(spec, tiles, _instructions(target))
+        buffers, body = function()
         machine = tvm_target(target)
         pointers = [tirx.Var(b.name, b.data.ty) for b in buffers]
         declared = [tirx.DeclBuffer(b, data=p) for b, p in zip(buffers, pointers, strict=True)]
@@ -85,14 +122,14 @@ def compile_kernel(
             path = Path(folder) / "kernel.o"
             library.write_to_file(str(path), "o")
             object_code = path.read_bytes()
-        listing = _body(library.inspect_source("asm"), symbol) if assembly else ""
+        return object_code, _body(library.inspect_source("asm"), symbol) if assembly else ""
     except (RuntimeError, ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise KernelError(f"TVM could not compile {spec} as {schedule} for {target.name}: {reason}") from error
-    return Artifact(spec, schedule, target.name, symbol, listed, object_code, listing)
+        raise KernelError(f"TVM could not compile {what} for {target.name}: {reason}") from error
 
 
-def _instructions(target: Target) -> Instructions:
+def instructions_of(target: Target) -> Instructions:
+    """Return what code generation for `target` does that TIR does not say by itself."""
     from lrfdse.kernels.inner import Instructions, RegisterFile
 
     instruction_set, vectors = target.instruction_set, target.vectors

@@ -8,7 +8,7 @@ from tvm import tirx
 
 from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import Argument, KernelSpec
-from lrfdse.kernels.emit import Epilogue, StepEmitter
+from lrfdse.kernels.emit import Epilogue, StepEmitter, dense
 from lrfdse.kernels.inner import Instructions
 from lrfdse.kernels.layout import Tiling, step_cores
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store, zero
@@ -58,11 +58,14 @@ def function(spec: KernelSpec, tiles: tuple[Tiling, ...], instructions: Instruct
         finish = tile is tiles[-1] and not pads_output
         target = buffers["y"] if finish else buffers[f"work{place}"]
         place = 1 - place
-        epilogue = Epilogue(target, bias if finish else None, tile.step.batch // spec.rows, finish and spec.relu)
-        body.append(StepEmitter(tile, source, buffers[f"w{core}"], epilogue, instructions).statement())
+        epilogue = Epilogue(
+            tile.step, target, bias if finish else None, tile.step.batch // spec.rows, finish and spec.relu
+        )
+        weight = buffers[f"w{core}"]
+        body.append(StepEmitter(tile, source, weight, epilogue, instructions, dense(tile.step)).statement())
         source = target
     if pads_output:
-        epilogue = Epilogue(buffers["y"], bias, 1, spec.relu)
+        epilogue = Epilogue(tiles[-1].step, buffers["y"], bias, 1, spec.relu)
         body.append(_cut_rows(source, epilogue, spec.rows, f.outputs, spec.outputs))
     return list(buffers.values()), sequence(body)
 

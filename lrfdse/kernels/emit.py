@@ -8,11 +8,14 @@ says is what runs.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from tvm import tirx
 
+from lrfdse.ir.factorization import Step
 from lrfdse.kernels.inner import InnerLoop, Instructions, Operands
 from lrfdse.kernels.layout import Span, Tiling
 from lrfdse.kernels.tir import (
@@ -32,21 +35,48 @@ from lrfdse.kernels.tir import (
     zero,
 )
 
-_RESIDENT = 6 * 1024
+RESIDENT = 6 * 1024
 """Weights of a step (24 KiB) that stay in a first-level cache while the step runs, beside its other data.
 
 Chosen, not measured: three quarters of the 32 KiB that all shipped targets have."""
 
 
+class Finish(Protocol):
+    """What is done to a step's results, and where they go."""
+
+    def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
+        """Return the statements that finish and store a vector.
+
+        Parameters
+        ----------
+        value
+            The sums, a vector of `lanes` elements.
+        batch, row, column
+            Positions along the step's axes of its first element.
+        lanes
+            Elements: along the columns where the schedule has these on the lanes, else along the rows.
+        stride
+            How far two of the elements lie apart in an output of shape (batch, rows, columns).
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Epilogue:
-    """What is done to a step's results, and the buffer that takes them."""
+    """What is done to the results of one step of a chain: a bias is added, and negative results become zero."""
 
+    step: Step
     output: Buffer
     bias: Buffer | None
     period: int
     """Positions along the batch axis after which the bias repeats: those of one row."""
     relu: bool
+
+    def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
+        """Return the statements that finish and store a vector, see `Finish`."""
+        rows, columns = self.step.out, self.step.columns
+        index = (batch * rows + row) * columns + column
+        bias = (self._bias_position(batch) * rows + row) * columns + column
+        return [self.store(value, index, bias, lanes, stride)]
 
     def store(self, value: Expr, index: Expr, bias_index: Expr, lanes: int, stride: int = 1) -> Stmt:
         """Return the statement that finishes `value` and stores it from `index` on, every `stride` elements."""
@@ -60,15 +90,15 @@ class Epilogue:
             return strided_store(self.output, value, index, stride, lanes)
         return store(self.output, value, index, lanes)
 
-    def bias_position(self, position: Expr, batch: int) -> Expr:
+    def _bias_position(self, position: Expr) -> Expr:
         """Return where along the bias a position along the batch axis falls."""
         if self.period == 1:
             return 0
-        return position if self.period == batch else tirx.floormod(position, self.period)
+        return position if self.period == self.step.batch else tirx.floormod(position, self.period)
 
 
 @dataclass(frozen=True, slots=True)
-class _Tile:
+class Tile:
     """One tile along one axis inside its loop."""
 
     span: Span
@@ -80,13 +110,40 @@ class _Tile:
         return [self.span.start + self.block * self.span.stride + offset for offset in self.span.offsets]
 
 
-def _tiles(axis: tuple[Span, ...], body: Callable[[_Tile], Stmt]) -> Stmt:
+def tiles(axis: tuple[Span, ...], body: Callable[[Tile], Stmt]) -> Stmt:
     """Return the loops over all tiles of an axis."""
 
     def loop(span: Span) -> Stmt:
-        return over(span.count, lambda block: body(_Tile(span, block)))
+        return over(span.count, lambda block: body(Tile(span, block)))
 
     return sequence([loop(span) for span in axis])
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a step's operands lie; positions are those along the step's axes.
+
+    A long inner axis may consist of equal sections that lie apart, such as the rows of a convolution's window: loops
+    over sections lie around the loop over one of them, and sums pass from one to the next.
+    """
+
+    data: Callable[[tuple[Expr, ...], Expr, Expr, Expr], Expr]
+    """Index of an input by section, place in the section, and positions along batch and columns."""
+    weight: Callable[[Expr, Expr], Expr] | None = None
+    """Index of a weight by its place along inner axis and out axis; None where weights are packed in order of use."""
+    sections: tuple[int, ...] = ()
+    """How many sections there are, one factor a loop."""
+    weights_before: Expr | None = None
+    """Packed weights before those of this step; None where there are none."""
+
+
+def dense(step: Step) -> Access:
+    """Return the access of a step on dense arrays."""
+
+    def data(_: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
+        return batch * (step.inner * step.columns) + k * step.columns + column
+
+    return Access(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,39 +153,59 @@ class StepEmitter:
     tiling: Tiling
     data: Buffer
     weight: Buffer
-    epilogue: Epilogue
+    finish: Finish
     instructions: Instructions
+    access: Access
 
     def statement(self) -> Stmt:
         """Return the loops over all tiles."""
         t = self.tiling
-        if t.schedule.axis == "columns" or t.weight_size <= _RESIDENT:
+        if t.schedule.axis == "columns" or t.weight_size <= RESIDENT:
             # All weight panels meet one group of positions after the other, so that outputs are written in order ...
-            return _tiles(t.batch, lambda p: _tiles(t.columns, lambda q: _tiles(t.out, lambda j: self._tile(j, p, q))))
+            return self.by_positions()
         # ... unless the weights would leave the first cache level each time.
-        return _tiles(t.out, lambda j: _tiles(t.batch, lambda p: _tiles(t.columns, lambda q: self._tile(j, p, q))))
+        return tiles(t.out, self.panel)
 
-    def _tile(self, j: _Tile, p: _Tile, q: _Tile) -> Stmt:
-        """Return the code of one register tile: zero, accumulate over the inner axis, store."""
+    def by_positions(self) -> Stmt:
+        """Return the loops over all tiles, positions outside."""
         t = self.tiling
-        step, axis, lanes = t.step, t.schedule.axis, t.schedule.lanes
+        return tiles(t.batch, lambda p: tiles(t.columns, lambda q: tiles(t.out, lambda j: self._tile(j, p, q))))
+
+    def panel(self, j: Tile) -> Stmt:
+        """Return the loops over all positions of one tile along the out axis."""
+        t = self.tiling
+        return tiles(t.batch, lambda p: tiles(t.columns, lambda q: self._tile(j, p, q)))
+
+    def _tile(self, j: Tile, p: Tile, q: Tile) -> Stmt:
+        """Return the code of one register tile: zero, accumulate over the inner axis, store."""
+        t, access = self.tiling, self.access
+        axis, lanes = t.schedule.axis, t.schedule.lanes
         places = list(itertools.product(p.starts, q.starts))
         width = t.panel_width(j.span)
         panel = self._panels_before(j.span) + j.block * (t.depth * width)
+        if access.weights_before is not None:
+            panel = panel + access.weights_before
+        length = t.depth // math.prod(access.sections)
         weight_lanes, data_lanes = (1 if axis == "columns" else lanes), (1 if axis == "out" else lanes)
 
-        def operands(iteration: Expr, k: Expr) -> Operands:
-            at = panel + iteration * width
-            weights = [load(self.weight, at + i * weight_lanes, weight_lanes) for i in range(len(j.starts))]
-            origins = [batch * (step.inner * step.columns) + k * step.columns + column for batch, column in places]
+        def operands(section: tuple[Expr, ...], iteration: Expr, k: Expr) -> Operands:
+            if access.weight is None:
+                if section:
+                    passed = section[0]
+                    for number, count in zip(section[1:], access.sections[1:], strict=True):
+                        passed = passed * count + number
+                    iteration = passed * length + iteration
+                at = panel + iteration * width
+                weights = [load(self.weight, at + i * weight_lanes, weight_lanes) for i in range(len(j.starts))]
+            else:
+                weights = [load(self.weight, access.weight(k, start), weight_lanes) for start in j.starts]
+            origins = [access.data(section, k, batch, column) for batch, column in places]
             return Operands(weights, [load(self.data, origin, data_lanes) for origin in origins])
 
-        loop = InnerLoop(t, self.instructions, self.weight, len(j.starts), len(places), operands)
+        loop = InnerLoop(t, self.instructions, self.weight, len(j.starts), len(places), operands, access.sections)
         sums, statements = loop.sums()
         for (i, row), (c, (batch, column)) in itertools.product(enumerate(j.starts), enumerate(places)):
-            index = (batch * step.out + row) * step.columns + column
-            bias = (self.epilogue.bias_position(batch, step.batch) * step.out + row) * step.columns + column
-            statements += self._store(sums[i][c], index, bias, j.span.valid)
+            statements += self._store(sums[i][c], batch, row, column, j.span.valid)
         return sequence(statements)
 
     def _panels_before(self, span: Span) -> int:
@@ -136,10 +213,10 @@ class StepEmitter:
         before = itertools.takewhile(lambda other: other != span, self.tiling.out)
         return sum(s.count * self.tiling.depth * self.tiling.panel_width(s) for s in before)
 
-    def _store(self, value: Expr, index: Expr, bias: Expr, valid: int) -> list[Stmt]:
+    def _store(self, value: Expr, batch: Expr, row: Expr, column: Expr, valid: int) -> list[Stmt]:
         """Return the statements that store one accumulator, of whose lanes `valid` exist."""
         t = self.tiling
-        axis, lanes = t.schedule.axis, t.schedule.lanes
+        axis, lanes, stride = t.schedule.axis, t.schedule.lanes, t.step.columns
         statements: list[Stmt] = []
         if axis == "inner":
             if self.instructions.reducing and self.instructions.ahead is not None:
@@ -149,17 +226,15 @@ class StepEmitter:
                 )
             else:
                 one = folded(value, lanes, statements)
-            return [*statements, self.epilogue.store(one, index, bias, 1)]
-        if lanes == 1 or axis == "columns" or (t.step.columns == 1 and valid == lanes):
-            return [self.epilogue.store(value, index, bias, lanes)]
+            return [*statements, *self.finish.results(one, batch, row, column, 1, 1)]
+        if lanes == 1 or axis == "columns" or (stride == 1 and valid == lanes):
+            return self.finish.results(value, batch, row, column, lanes, 1)
         held = named(value, statements)
-        stride = t.step.columns
         if stride > 1 and self.instructions.strided:
             whole = held if valid == lanes else part(held, 0, valid)
-            return [*statements, self.epilogue.store(whole, index, bias, valid, stride)]
+            return [*statements, *self.finish.results(whole, batch, row, column, valid, stride)]
         for first, size in [(lane, 1) for lane in range(valid)] if stride > 1 else _pieces(valid):
-            at = first * stride
-            statements.append(self.epilogue.store(part(held, first, size), index + at, bias + at, size))
+            statements += self.finish.results(part(held, first, size), batch, row + first, column, size, 1)
         return statements
 
 

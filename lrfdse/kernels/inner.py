@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
 
-from lrfdse.kernels.layout import FMAS_IN_FLIGHT, Span, Tiling, register_group
+from lrfdse.kernels.layout import FMAS_IN_FLIGHT, Span, Tiling, cover, register_group
 from lrfdse.kernels.tir import (
     Buffer,
     Expr,
@@ -107,8 +108,10 @@ class InnerLoop:
     weight: Buffer
     rows: int
     columns: int
-    operands: Callable[[Expr, Expr], Operands]
-    """Operands by the number of an iteration and its place along the inner axis."""
+    operands: Callable[[tuple[Expr, ...], Expr, Expr], Operands]
+    """Operands by section, the number of an iteration in it, and its place along the inner axis of the section."""
+    sections: tuple[int, ...] = ()
+    """Equal parts of the inner axis, one factor a loop around that over one part; see `lrfdse.kernels.emit.Access`."""
 
     def sums(self) -> tuple[list[list[Expr]], list[Stmt]]:
         """Return the sums, and the statements that compute them."""
@@ -125,17 +128,34 @@ class InnerLoop:
         ]
         buffers = [buffer for chain in sets for row in chain for buffer in row]
         statements = [tirx.AllocBuffer(b) for b in buffers]
-        if not ahead:
+        if not ahead or self.sections:
             statements += [store(b, zero(t.schedule.lanes), 0) for b in buffers]
-        done = 0
-        for span in t.inner:
-            if ahead:
-                statements += self._ahead(sets, span, done, unroll, carried)
-            else:
-                statements += self._plain(sets, span, done, unroll)
-            done += span.count
+
+        def section(numbers: tuple[Expr, ...]) -> list[Stmt]:
+            made: list[Stmt] = []
+            done = 0
+            for span in self._spans:
+                if ahead:
+                    made += self._ahead(sets, span, numbers, done, unroll, carried)
+                else:
+                    made += self._plain(sets, span, numbers, done, unroll)
+                done += span.count
+            return made
+
+        def nest(numbers: tuple[Expr, ...]) -> list[Stmt]:
+            if len(numbers) == len(self.sections):
+                return section(numbers)
+            return [over(self.sections[len(numbers)], lambda number: sequence(nest((*numbers, number))))]
+
+        statements += nest(())
         held = [[total([load(s[i][c], 0) for s in sets]) for c in range(self.columns)] for i in range(self.rows)]
         return held, statements
+
+    @property
+    def _spans(self) -> tuple[Span, ...]:
+        """Spans of the inner axis, or of one section of it."""
+        t = self.tiling
+        return cover(t.step.inner // math.prod(self.sections), 1, 1) if self.sections else t.inner
 
     @property
     def _vectors(self) -> int:
@@ -155,17 +175,21 @@ class InnerLoop:
         unroll = s.unroll if _LOAD * vectors <= products else min(s.unroll, max(1, carried))
         return unroll, min(chains, unroll), min(carried, unroll)
 
-    def _at(self, span: Span, done: int, number: Expr) -> Operands:
-        return self.operands(done + number, span.start + number * span.stride + span.offsets[0])
+    def _at(self, span: Span, section: tuple[Expr, ...], done: int, number: Expr) -> Operands:
+        return self.operands(section, done + number, span.start + number * span.stride + span.offsets[0])
 
-    def _plain(self, sets: list[list[list[Buffer]]], span: Span, done: int, unroll: int) -> list[Stmt]:
+    def _plain(
+        self, sets: list[list[list[Buffer]]], span: Span, section: tuple[Expr, ...], done: int, unroll: int
+    ) -> list[Stmt]:
         """Return loops that load what an iteration multiplies at its beginning."""
 
         def loop(first: int, count: int, width: int) -> Stmt:
             def body(block: Expr) -> Stmt:
                 made: list[Stmt] = []
                 for u in range(width):
-                    made += self._iteration(sets[u % len(sets)], self._at(span, done, first + block * width + u))
+                    made += self._iteration(
+                        sets[u % len(sets)], self._at(span, section, done, first + block * width + u)
+                    )
                 return sequence(made)
 
             return over(count, body)
@@ -173,14 +197,22 @@ class InnerLoop:
         bodies, rest = divmod(span.count, unroll)
         return ([loop(0, bodies, unroll)] if bodies else []) + ([loop(bodies * unroll, rest, 1)] if rest else [])
 
-    def _ahead(self, sets: list[list[list[Buffer]]], span: Span, done: int, unroll: int, carried: int) -> list[Stmt]:
+    def _ahead(
+        self,
+        sets: list[list[list[Buffer]]],
+        span: Span,
+        section: tuple[Expr, ...],
+        done: int,
+        unroll: int,
+        carried: int,
+    ) -> list[Stmt]:
         """Return a loop that loads what the next body multiplies while it computes, its ends outside of it.
 
-        The first iterations multiply only, so that sums need no zeros.
+        The first iterations multiply only, so that sums need no zeros; with sections they add to what is there.
         """
 
         def at(number: Expr) -> Operands:
-            return self._at(span, done, number)
+            return self._at(span, section, done, number)
 
         def straight(first: Expr, count: int, slots: list[Operands], more: bool, fresh: bool = False) -> list[Stmt]:
             made: list[Stmt] = []
@@ -190,14 +222,15 @@ class InnerLoop:
                 made += self._iteration(sets[u % len(sets)], now, ahead, fresh and u < len(sets))
             return made
 
+        fresh = done == 0 and not self.sections
         bodies, rest = divmod(span.count, unroll)
         if bodies < _PIPELINED_FROM:
-            return straight(0, span.count, [], False, done == 0)
+            return straight(0, span.count, [], False, fresh)
         slots = [at(u).slots() for u in range(carried)]
         made = [tirx.AllocBuffer(slot) for operand in slots for slot in operand.all]
         for u, operand in enumerate(slots):
             made += [store(slot, value, 0) for slot, value in zip(operand.all, at(u).all, strict=True)]
-        made += straight(0, unroll, slots, True, done == 0)
+        made += straight(0, unroll, slots, True, fresh)
         # LLVM would move loads that it finds both before and at the end of a loop to the loop's beginning, but none
         # across a prefetch, for which these cores have no instruction.
         made.append(prefetch(self.weight, 0))

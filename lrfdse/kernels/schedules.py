@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
@@ -57,7 +57,7 @@ def changes(spec: KernelSpec, target: Target, count: int) -> tuple[Schedule, lis
     At most `count` alternatives of a step are considered.
     """
     steps = spec.factorization.steps(spec.rows)
-    ranked = {step: _alternatives(step, target, count) for step in dict.fromkeys(steps)}
+    ranked = {step: alternatives(step, target, count) for step in dict.fromkeys(steps)}
     found = [
         Change(i, s, _DOUBT * ranked[step][0][0] - (estimate - ranked[step][0][0]))
         for i, step in enumerate(steps)
@@ -76,9 +76,15 @@ def changed(schedule: Schedule, change: Change) -> Schedule:
     return Schedule(tuple(steps))
 
 
-def _alternatives(step: Step, target: Target, count: int) -> list[tuple[float, StepSchedule]]:
-    """Return schedules of a step with their estimates: the best tile, and others that differ from those before."""
-    ranked = sorted((cycles(Tiling.of(step, s), target), str(s), s) for s in _candidates(step, target))
+def alternatives(
+    step: Step, target: Target, count: int, admitted: Callable[[StepSchedule], bool] = lambda _: True
+) -> list[tuple[float, StepSchedule]]:
+    """Return schedules of a step with their estimates: the best tile, and others that differ from those before.
+
+    At most `count`, and only what `admitted` lets pass.
+    """
+    possible = filter(admitted, _candidates(step, target))
+    ranked = sorted((cycles(Tiling.of(step, s), target), str(s), s) for s in possible)
     best = ranked[0][0]
     chosen: list[tuple[float, StepSchedule]] = []
     for estimate, _, s in ranked:

@@ -106,6 +106,17 @@ def named(value: Expr, into: list[Stmt]) -> Expr:
     return held
 
 
+def kept(value: Expr, into: list[Stmt]) -> Expr:
+    """Append to `into` the statements that compute `value` once into a register of its own, and return its content.
+
+    Unlike a name, TVM does not put the value in its place when it simplifies: long chains of values, each read twice,
+    take it time without end otherwise.
+    """
+    slot = tirx.decl_buffer((1,), value.ty.dtype, name="kept")
+    into += [tirx.AllocBuffer(slot), store(slot, value, 0)]
+    return load(slot, 0)
+
+
 def total(values: Sequence[Expr]) -> Expr:
     """Return the sum of `values` by a balanced tree."""
     while len(values) > 1:
@@ -126,3 +137,9 @@ def folded(vector: Expr, lanes: int, into: list[Stmt], left: int = 1) -> Expr:
         lanes //= 2
         held = named(part(held, 0, lanes) + part(held, lanes, lanes), into)
     return held
+
+
+def ranged(first: Expr, end: Expr, body: Callable[[Expr], Stmt]) -> Stmt:
+    """Return a loop from `first` up to before `end`, which are known at run time only."""
+    counter = tirx.Var("i", "int32")
+    return tirx.For(counter, 0, end - first, tirx.ForKind.SERIAL, body(first + counter))

@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.base.privacy import load_onnxruntime
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats.onnx import serialized
@@ -268,13 +270,38 @@ def _fed(array: Any) -> NDArray[Any]:
     return found.astype(np.float32) if found.dtype.name == "bfloat16" else found
 
 
-def _opened(content: bytes) -> Any:
+def simplified(content: bytes) -> bytes:
+    """Return a model with its constants folded and its functions written out: onnxruntime's basic optimizations.
+
+    These keep to standard operators, and to a few of onnxruntime's own (domain ``com.microsoft``).
+
+    Parameters
+    ----------
+    content
+        The bytes of a model file; what may be folded depends on the sizes of its inputs that are fixed.
+
+    Raises
+    ------
+    InputError
+        Onnxruntime cannot load the model.
+    """
+    with temporary_folder() as folder:
+        file = folder / "model.onnx"
+        _opened(content, file)
+        return file.read_bytes()
+
+
+def _opened(content: bytes, simplified: Path | None = None) -> Any:
+    """Return a session; where a file is named, it is optimized only as far as that file says."""
     ort = load_onnxruntime()
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if simplified is not None:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(simplified)
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -1,0 +1,154 @@
+"""From an operator to its object file: its schedules, its packed weight, its code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrfdse.errors import KernelError
+from lrfdse.ir.compiled import CompiledOperator
+from lrfdse.ir.kernel import StepSchedule
+from lrfdse.ir.operators import Copy, Elementwise, Gather, Normalization, Operator, Pool, Reduction, Softmax
+from lrfdse.ir.ports import Port
+from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected
+from lrfdse.kernels.build import compile_function, instructions_of
+from lrfdse.kernels.operators import tilings
+from lrfdse.kernels.schedules import alternatives
+from lrfdse.targets.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lrfdse.kernels.operators.machine import Emission
+    from lrfdse.kernels.tir import Buffer, Stmt
+
+MOST_SCHEDULES = 4
+"""Schedules of an operator at most, as many as `lrfdse.kernels.schedules.schedules` returns of a kernel."""
+
+_INDEX_LIMIT = 2**31
+"""Elements that a 32-bit index reaches."""
+
+
+def schedules_of(operator: Operator, target: Target) -> list[str]:
+    """Return the schedules of an operator, the best estimate first; one empty text where there is no choice."""
+    if not _is_product(operator):
+        return [""]
+    step = tilings.step_of(operator)  # type: ignore[arg-type]
+    found = alternatives(
+        step,
+        target,
+        MOST_SCHEDULES,
+        lambda schedule: tilings.admits(operator, schedule),  # type: ignore[arg-type]
+    )
+    return [str(schedule) for _, schedule in found]
+
+
+def packed_weight(operator: Operator, schedule: str, target: Target, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a weight in the order in which the operator's code reads it.
+
+    Parameters
+    ----------
+    operator
+        The operator; it has a port of role weight.
+    schedule
+        One of its schedules.
+    target
+        The machine.
+    array
+        The weight in the order that the operator's docstring names, of any shape.
+
+    Raises
+    ------
+    ValueError
+        The operator has no weight, or one of another size.
+    """
+    sizes = [port.size for port in operator.ports if port.role == "weight"]
+    if sizes != [array.size]:
+        raise ValueError(f"a weight of {array.size} elements does not fit {operator}, which takes {sizes}")
+    flat = np.ascontiguousarray(array, dtype=np.float32).ravel()
+    if isinstance(operator, Convolution) and tilings.is_depthwise(operator):
+        return np.ascontiguousarray(flat.reshape(operator.channels, -1).T).ravel()
+    return tilings.packed(operator, StepSchedule.parse(schedule), flat)  # type: ignore[arg-type]
+
+
+def compile_operator(operator: Operator, schedule: str, target: Target, symbol: str) -> CompiledOperator:
+    """Compile an operator as a plain C function, see `CompiledOperator`.
+
+    Parameters
+    ----------
+    operator
+        What it computes.
+    schedule
+        One of `schedules_of`.
+    target
+        The machine.
+    symbol
+        Name of the C function.
+
+    Raises
+    ------
+    KernelError
+        The operator cannot be compiled, or the schedule does not fit it.
+    """
+    largest = max((port.size for port in operator.ports), default=0)
+    if largest >= _INDEX_LIMIT:
+        raise KernelError(f"{operator}: {largest} elements, but 32-bit indices allow fewer than 2^31")
+    work = 0
+
+    def function() -> tuple[Sequence[Buffer], Stmt]:
+        nonlocal work
+        emission = _emission(operator, schedule, target)
+        parameters = list(emission.parameters)
+        if emission.work is not None:
+            parameters.append(emission.work)
+            work = Port("input", int(emission.work.shape[0])).bytes
+        return parameters, emission.body
+
+    code, _ = compile_function(function, target, symbol, f"{type(operator).__name__} {symbol}")
+    return CompiledOperator(operator, schedule, target.name, symbol, code, work)
+
+
+def _is_product(operator: Operator) -> bool:
+    if isinstance(operator, Convolution):
+        return not tilings.is_depthwise(operator)
+    return isinstance(operator, FullyConnected | BatchedProduct)
+
+
+def _emission(operator: Operator, schedule: str, target: Target) -> Emission:
+    """Return an operator as TIR."""
+    from lrfdse.kernels.operators import convolution, depthwise, products
+    from lrfdse.kernels.operators.elementwise import elementwise
+    from lrfdse.kernels.operators.machine import Machine
+    from lrfdse.kernels.operators.pool import pool
+    from lrfdse.kernels.operators.rearrange import copy, gather
+    from lrfdse.kernels.operators.reduction import reduction
+    from lrfdse.kernels.operators.rows import normalization, softmax
+
+    machine = Machine(target, instructions_of(target))
+    match operator:
+        case FullyConnected():
+            return products.fully_connected(operator, StepSchedule.parse(schedule), machine)
+        case BatchedProduct():
+            return products.batched(operator, StepSchedule.parse(schedule), machine)
+        case Convolution() if tilings.is_depthwise(operator):
+            return depthwise.depthwise(operator, machine)
+        case Convolution():
+            return convolution.convolution(operator, StepSchedule.parse(schedule), machine)
+        case Elementwise():
+            return elementwise(operator, machine)
+        case Softmax():
+            return softmax(operator, machine)
+        case Normalization():
+            return normalization(operator, machine)
+        case Pool():
+            return pool(operator, machine)
+        case Reduction():
+            return reduction(operator, machine)
+        case Copy():
+            return copy(operator, machine)
+        case Gather():
+            return gather(operator, machine)
+    raise KernelError(f"no code generator for {type(operator).__name__}")

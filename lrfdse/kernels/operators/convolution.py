@@ -1,0 +1,103 @@
+"""Convolutions as products over windows: nothing is copied, addresses follow the image's rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrfdse.ir.storage import FLOAT32
+from lrfdse.kernels.emit import RESIDENT, Access, StepEmitter, tiles
+from lrfdse.kernels.operators.border import bordered
+from lrfdse.kernels.operators.finish import Finish, Spot
+from lrfdse.kernels.operators.machine import Emission, Machine, buffers
+from lrfdse.kernels.operators.tilings import is_flat, tiling_of
+from lrfdse.kernels.tir import Expr, Stmt, over, sequence
+
+if TYPE_CHECKING:
+    from lrfdse.ir.kernel import StepSchedule
+    from lrfdse.ir.products import Convolution
+    from lrfdse.kernels.layout import Tiling
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Results of one row of output pixels, of the channels of one group."""
+
+    finish: Finish
+    first: Expr
+    """Its first pixel."""
+    outputs: int
+    channels_before: Expr
+    """Output channels of the groups before."""
+
+    def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
+        """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        pixel = self.first + batch
+        channel = self.channels_before + row
+        index = pixel * self.outputs + channel
+        return self.finish.store(value, Spot(index, index, channel, pixel), lanes)
+
+
+def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine) -> Emission:
+    """Return a convolution, grouped or not, dilated or not."""
+    w, groups = operator.window, operator.groups
+    each, made = operator.channels // groups, operator.outputs // groups
+    tiling = tiling_of(operator, schedule)
+    x, weight, *further, y = parameters = buffers(operator.ports, groups * tiling.weight_size)
+    finish = Finish(machine, operator.epilogue, tuple(further), y)
+    border = bordered(x, w, operator.channels, machine)
+    height, width = border.image
+    sections, span = _sections(operator)
+    rows, columns = (1, w.batch * math.prod(w.out)) if is_flat(operator) else w.out
+    images = 1 if is_flat(operator) else w.batch
+
+    def emitter(image: Expr, r: Expr, group: Expr) -> StepEmitter:
+        def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
+            line = (image * height + r * w.strides[0]) * width
+            index = line * operator.channels + batch * (w.strides[1] * operator.channels) + group * each + k
+            for number, distance in zip(section, span, strict=True):
+                index = index + number * distance
+            return index
+
+        before = None if groups == 1 else group * tiling.weight_size
+        row = _Row(finish, (image * rows + r) * columns, operator.outputs, group * made)
+        return StepEmitter(
+            tiling, border.buffer, weight, row, machine.instructions, Access(data, None, sections, before)
+        )
+
+    def lines(body: Callable[[Expr, Expr], Stmt]) -> Stmt:
+        return over(images, lambda image: over(rows, lambda r: body(image, r)))
+
+    def group(number: Expr) -> Stmt:
+        if _panels_inside(operator, tiling, machine):
+            return lines(lambda image, r: emitter(image, r, number).by_positions())
+        return tiles(tiling.out, lambda j: lines(lambda image, r: emitter(image, r, number).panel(j)))
+
+    body = over(groups, group)
+    return Emission(parameters, sequence([*border.statements, body]), border.work)
+
+
+def _sections(operator: Convolution) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how many runs of a window's elements lie side by side, a factor a loop, and how far they lie apart."""
+    w = operator.window
+    width = w.image[1] + w.pads[1] + w.pads[3]
+    row, pixel = w.dilations[0] * width * operator.channels, w.dilations[1] * operator.channels
+    loops = [(w.kernel[0], row)]
+    if w.dilations[1] != 1 or operator.groups != 1:
+        loops.append((w.kernel[1], pixel))
+    loops = [(count, distance) for count, distance in loops if count > 1]
+    return tuple(count for count, _ in loops), tuple(distance for _, distance in loops)
+
+
+def _panels_inside(operator: Convolution, tiling: Tiling, machine: Machine) -> bool:
+    """Return whether all weight panels meet one group of positions after the other, or one panel all positions.
+
+    The first where weights stay in the first cache level; or where they stay in the last one and the image does not.
+    """
+    if tiling.weight_size <= RESIDENT:
+        return True
+    half = 1024 * machine.target.last_level.kib // 2
+    image = FLOAT32.bytes_of(operator.ports[0].size)
+    return image > half >= FLOAT32.bytes_of(tiling.weight_size)

@@ -1,0 +1,83 @@
+"""The epilogue of an operator as TIR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrfdse.ir.epilogue import Epilogue, Operand
+from lrfdse.kernels.operators.machine import Machine
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, kept, load, splat, store, strided_load, strided_store
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a vector of results lies."""
+
+    index: Expr
+    """Its first element in the output."""
+    dense: Expr
+    """Its first element in further inputs that have one element for each of the output."""
+    channel: Expr
+    row: Expr
+    """The run of channels that it is in; read only where an input has one element a row."""
+    stride: int = 1
+    """Elements from one of its elements to the next."""
+    one_channel: bool = False
+    """Whether all its elements are of one channel; else they are of consecutive ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Computes an epilogue and stores its result."""
+
+    machine: Machine
+    epilogue: Epilogue
+    further: tuple[Buffer, ...]
+    output: Buffer
+
+    def store(self, value: Expr, spot: Spot, lanes: int) -> list[Stmt]:
+        """Return the statements that finish a vector and store it."""
+        made: list[Stmt] = []
+        value = self.finished(value, spot, lanes, made)
+        if spot.stride > 1 and lanes > 1:
+            made.append(strided_store(self.output, value, spot.index, spot.stride, lanes))
+        else:
+            made.append(store(self.output, value, spot.index, lanes))
+        return made
+
+    def finished(self, value: Expr, spot: Spot, lanes: int, into: list[Stmt]) -> Expr:
+        """Return what an epilogue makes of a vector; its statements go to `into`."""
+        if not self.epilogue.instructions:
+            return value
+        functions = self.machine.functions(lanes, into)
+        value = kept(value, into)
+        results: list[Expr] = []
+        read: dict[int, Expr] = {}
+
+        def given(operand: Operand) -> Expr:
+            if operand.kind == "value":
+                return value
+            if operand.kind == "result":
+                return results[operand.place]
+            if operand.kind == "number":
+                return functions.number(operand.number)
+            if operand.place not in read:
+                read[operand.place] = kept(self._read(operand.place, spot, lanes), into)
+            return read[operand.place]
+
+        for instruction in self.epilogue.instructions:
+            constants = [o.number if o.kind == "number" else None for o in instruction.operands]
+            made = functions.call(instruction.function, [given(o) for o in instruction.operands], constants)
+            results.append(kept(made, into))
+        return results[-1]
+
+    def _read(self, place: int, spot: Spot, lanes: int) -> Expr:
+        buffer, source = self.further[place], self.epilogue.sources[place]
+        if source == "same":
+            if spot.stride > 1 and lanes > 1:
+                return strided_load(buffer, spot.dense, spot.stride, lanes)
+            return load(buffer, spot.dense, lanes)
+        if source == "channel" and not spot.one_channel:
+            return load(buffer, spot.channel, lanes)
+        index = {"channel": spot.channel, "row": spot.row, "scalar": 0}[source]
+        return splat(load(buffer, index), lanes)

@@ -1,0 +1,331 @@
+"""Functions of float32 vectors as TIR, without a mathematics library: polynomials around exact reductions.
+
+Errors are stated for cores with FMA and tested against float64; an ulp is the distance of neighbouring float32 numbers.
+Results below 2^-125 may become 0. NaN gives NaN. Nothing relies on the order of
+additions: machines where LLVM may reassociate sums round by conversion to integers, and reduce arguments by FMAs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from lrfdse.ir.epilogue import Function
+from lrfdse.kernels.tir import Expr, Stmt, kept, splat, vector_type
+
+_EXP = (4.999999178e-01, 1.666649684e-01, 4.166866801e-02, 8.371495577e-03, 1.380884549e-03)
+"""``(exp(r) - 1 - r) / r^2`` as a polynomial for r from -0.36 to 0.36, error 4e-9 of exp; ``scripts/fit_functions.py``
+fitted it."""
+
+_LOG = (
+    *(3.333333772e-01, -2.500085847e-01, 2.000073131e-01, -1.662150063e-01),
+    *(1.421208759e-01, -1.319057179e-01, 1.269944679e-01, -7.469033805e-02),
+)
+"""``(log(1 + f) - f + f^2 / 2) / f^3`` for f from sqrt(1/2) - 1 to sqrt(2) - 1, error 6e-9 of log. Fitted likewise."""
+
+_ERF_ABOVE = (1.128379144e00, 1.915492692e-01, 5.287518046e-02, 3.808073867e-03, 2.846785606e-04, 2.025827229e-06)
+"""Numerator of ``erf(x) / x`` in x^2 for x up to 3.95, error of the quotient 2e-8. Fitted likewise."""
+
+_ERF_BELOW = (1.0, 5.030887973e-01, 1.145590741e-01, 1.505493046e-02, 1.170690415e-03, 3.783047186e-05)
+"""Its denominator."""
+
+_ERF_END = 3.95
+"""Where float32 of erf is 1 to half an ulp: beyond, the argument is clamped."""
+
+_TANH_ABOVE = (9.999999772e-01, 1.337448737e-01, 3.487824730e-03, 2.048138149e-05, 1.317773809e-08)
+"""Numerator of ``tanh(x) / x`` in x^2 for x up to 9.1, error of the quotient 2e-8. Fitted likewise."""
+
+_TANH_BELOW = (1.0, 4.670780118e-01, 2.584744266e-02, 3.272941233e-04, 7.704145720e-07)
+"""Its denominator."""
+
+_TANH_END = 9.1
+"""Where float32 of tanh is 1 to half an ulp: beyond, the argument is clamped."""
+
+_SIN = (-1.666665365e-01, 8.332099740e-03, -1.950694140e-04)
+"""``(sin(r) / r - 1) / r^2`` in r^2 for r up to pi/4 + 0.01, error 4e-9 of sin. Fitted likewise."""
+
+_COS = (4.166664531e-02, -1.388728891e-03, 2.442921092e-05)
+"""``(cos(r) - 1 + r^2 / 2) / r^4`` in r^2 for the same r, error 1e-10. Fitted likewise."""
+
+_LN2 = (0.693359375, -2.12194440e-4)
+"""ln 2 as two float32, the first of nine bits, so that its product with an exponent is exact."""
+
+_HALF_PI = (1.5707963705062866, -4.371138828673793e-08, -1.7763568394002505e-15)
+"""pi/2 as three float32 of 24 bits each: successive remainders of rounding it."""
+
+_EXP_LEAST = -87.0
+"""Arguments of exp below it give 0: float32's normal numbers end at exp(-87.34)."""
+
+_EXP_MOST = 88.72283172607422
+"""The largest float32 whose exp is finite."""
+
+_CIRCLE_END = 4194304.0
+"""2^22: beyond it sine and cosine are NaN, because the multiple of pi/2 would no longer be exact."""
+
+_WHOLE = 8388608.0
+"""2^23: float32 from there on are whole numbers."""
+
+_BELOW_HALF = 0.49999997
+"""The largest float32 below a half."""
+
+_ROOT_HALF_BITS = 0x3F3504F3
+"""The bits of sqrt(1/2) as float32: mantissas are taken between it and sqrt(2)."""
+
+_LEAST_NORMAL = 1.1754943508222875e-38
+"""2^-126, float32's least normal number."""
+
+_MOST_FACTORS = 8
+"""Whole powers up to it are products, more exact than logarithms and faster. Chosen, not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """Functions of vectors of `lanes` elements; statements that they need go to `into`."""
+
+    lanes: int
+    fma: str
+    """LLVM's intrinsic for an FMA."""
+    into: list[Stmt]
+
+    def number(self, value: float) -> Expr:
+        """Return a number on every lane."""
+        return splat(tirx.FloatImm("float32", value), self.lanes)
+
+    def whole(self, value: int) -> Expr:
+        """Return an int32 on every lane."""
+        return splat(tirx.IntImm("int32", value), self.lanes)
+
+    def call(self, function: Function, operands: Sequence[Expr], constants: Sequence[float | None]) -> Expr:
+        """Return a function of its operands; `constants` says which of them are numbers known beforehand."""
+        if function in _ARITHMETIC:
+            return self._arithmetic(function, operands, constants)
+        if function == "pow":
+            return self._power(operands[0], operands[1], constants[1])
+        methods = {
+            "abs": self.magnitude,
+            "ceil": self._ceil,
+            "cos": lambda x: self._circle(x, 1),
+            "erf": self._erf,
+            "exp": self.exp,
+            "floor": self._floor,
+            "log": self.log,
+            "neg": lambda x: x * self.number(-1.0),
+            "round": self._round,
+            "sigmoid": self.sigmoid,
+            "sin": lambda x: self._circle(x, 0),
+            "sqrt": self.root,
+            "tanh": self.tanh,
+        }
+        return methods[function](self._held(operands[0]))
+
+    def exp(self, x: Expr) -> Expr:
+        """Return e^x within 2 ulp; 0 below -87."""
+        x = self._held(x)
+        near = self._held(self._clamped(x, _EXP_LEAST, _EXP_MOST))
+        # The biased exponent, rounded by truncation: the sum is positive.
+        exponent = self._held(self._cast(near * self.number(math.log2(math.e)) + self.number(127.5), "int32"))
+        n = self._held(self._cast(exponent, "float32") - self.number(127.0))
+        r = self._fused(n, self.number(-_LN2[0]), near)
+        r = self._fused(n, self.number(-_LN2[1]), r)
+        p = self._fused(self._polynomial(_EXP, r), self._held(r * r), r)
+        p = self._held(p + self.number(1.0))
+        shift = tirx.shift_left(exponent, self.whole(23)) - self.whole(127 << 23)
+        scaled = self._held(self._as_float(self._held(self._as_int(p) + shift)))
+        # NaN is no number up to the last one.
+        upper = tirx.Select(x <= self.number(_EXP_MOST), scaled, x * self.number(math.inf))
+        return self._held(tirx.Select(x < self.number(_EXP_LEAST), self.number(0.0), upper))
+
+    def log(self, x: Expr) -> Expr:
+        """Return the natural logarithm within 2 ulp; -inf of 0, NaN of negative numbers."""
+        x = self._held(x)
+        small = x < self.number(_LEAST_NORMAL)
+        normal = self._held(tirx.Select(small, x * self.number(_WHOLE), x))
+        bits = self._held(self._as_int(normal))
+        exponent = tirx.shift_right(self._held(bits - self.whole(_ROOT_HALF_BITS)), self.whole(23))
+        exponent = self._held(exponent)
+        f = self._as_float(self._held(bits - tirx.shift_left(exponent, self.whole(23))))
+        f = self._held(f - self.number(1.0))
+        n = self._held(self._cast(exponent, "float32") - tirx.Select(small, self.number(23.0), self.number(0.0)))
+        square = self._held(f * f)
+        p = self._held(self._polynomial(_LOG, f) * f * square)
+        p = self._fused(n, self.number(_LN2[1]), p)
+        p = self._fused(square, self.number(-0.5), p)
+        p = self._held(f + p)
+        p = self._fused(n, self.number(_LN2[0]), p)
+        # Infinity and NaN give themselves.
+        p = tirx.Select(x < self.number(math.inf), p, x)
+        p = self._held(tirx.Select(x > self.number(0.0), p, self.number(-math.inf)))
+        # What is neither at least nor below zero is NaN.
+        return self._held(tirx.Select(x >= self.number(0.0), p, self.number(math.nan)))
+
+    def sigmoid(self, x: Expr) -> Expr:
+        """Return 1 / (1 + e^-x) within 5 ulp."""
+        return self._held(self.number(1.0) / (self.number(1.0) + self.exp(self._held(x * self.number(-1.0)))))
+
+    def tanh(self, x: Expr) -> Expr:
+        """Return the hyperbolic tangent within 5 ulp."""
+        x = self._held(self._clamped(x, -_TANH_END, _TANH_END))
+        return self._quotient(x, _TANH_ABOVE, _TANH_BELOW)
+
+    def root(self, x: Expr) -> Expr:
+        """Return the square root, correctly rounded: every machine has an instruction for it."""
+        return self._held(tirx.call_llvm_pure_intrin(vector_type(self.lanes), "llvm.sqrt", x))
+
+    def magnitude(self, x: Expr) -> Expr:
+        """Return the absolute value."""
+        return self._held(tirx.call_llvm_pure_intrin(vector_type(self.lanes), "llvm.fabs", x))
+
+    def _arithmetic(self, function: Function, operands: Sequence[Expr], constants: Sequence[float | None]) -> Expr:
+        left, right = operands
+        if function == "add":
+            return left + right
+        if function == "sub":
+            return left - right
+        if function == "mul":
+            return left * right
+        if function == "div":
+            divisor = constants[1]
+            exact = divisor is not None and divisor != 0 and math.frexp(divisor)[0] in (0.5, -0.5)
+            if exact and _LEAST_NORMAL <= abs(1.0 / divisor) <= 1.0 / _LEAST_NORMAL:  # type: ignore[operator]
+                return left * self.number(1.0 / divisor)  # type: ignore[operator]
+            return left / right
+        # A comparison with NaN fails, and the second operand is the result then.
+        form = tirx.Max if function == "max" else tirx.Min
+        if constants[0] is not None:
+            return form(left, right)
+        if constants[1] is not None:
+            return form(right, left)
+        left = self._held(left)
+        right = self._held(right)
+        return tirx.Select(left == left, form(left, right), left)
+
+    def _power(self, x: Expr, y: Expr, exponent: float | None) -> Expr:
+        """Return x^y within (2 + size of y log x) 2^-22 of it; whole constants up to 8 by products, 0.5 by a root."""
+        x = self._held(x)
+        if exponent == 0.5:
+            return self.root(x)
+        if exponent is not None and exponent == int(exponent) and abs(exponent) <= _MOST_FACTORS:
+            made = self._product(x, abs(int(exponent)))
+            return made if exponent >= 0 else self._held(self.number(1.0) / made)
+        y = self._held(y)
+        one, nothing = self.number(1.0), self.number(0.0)
+        size = self.magnitude(x)
+        logarithm = self.log(size)
+        # Powers of 1 are 1, endless ones too.
+        made = self.exp(self._held(tirx.Select(logarithm == nothing, nothing, y * logarithm)))
+        # Of a negative number only whole powers exist; from 2^23 on all are whole, from 2^24 on even.
+        away = self.magnitude(y)
+        near = self._held(tirx.Min(self.number(2 * _WHOLE), away))
+        count = self._held(self._cast(near, "int32"))
+        is_whole = self._cast(count, "float32") == near
+        odd = tirx.bitwise_and(count, self.whole(1)) == self.whole(1)
+        signed = self._held(tirx.Select(odd, made * self.number(-1.0), made))
+        signed = self._held(tirx.Select(is_whole, signed, self.number(math.nan)))
+        # -inf of a power that is not whole is +inf or 0, as of +inf.
+        finite = size < self.number(math.inf)
+        signed = self._held(tirx.Select(finite, signed, self._held(tirx.Select(is_whole, signed, made))))
+        made = self._held(tirx.Select(x < nothing, signed, made))
+        return self._held(tirx.Select(y == nothing, one, made))
+
+    def _product(self, x: Expr, count: int) -> Expr:
+        """Return x^count by squaring."""
+        if count == 0:
+            return self.number(1.0)
+        half = self._product(x, count // 2) if count > 1 else None
+        if half is None:
+            return x
+        square = self._held(half * half)
+        return self._held(square * x) if count % 2 else square
+
+    def _erf(self, x: Expr) -> Expr:
+        """Return the error function within 5 ulp."""
+        x = self._held(self._clamped(x, -_ERF_END, _ERF_END))
+        return self._quotient(x, _ERF_ABOVE, _ERF_BELOW)
+
+    def _circle(self, x: Expr, quarters: int) -> Expr:
+        """Return the sine of x plus so many quarters of a circle: error 1e-7 up to 2^22, NaN beyond."""
+        inside = self.magnitude(x) <= self.number(_CIRCLE_END)
+        near = self._held(tirx.Select(inside, x, self.number(0.0)))
+        n = self._nearest(near * self.number(2 / math.pi))
+        turns = self._cast(n, "float32")
+        turns = self._held(turns)
+        r = near
+        for piece in _HALF_PI:
+            r = self._fused(turns, self.number(-piece), r)
+        square = self._held(r * r)
+        sine = self._fused(self._held(self._polynomial(_SIN, square) * square), r, r)
+        cosine = self._held(self._polynomial(_COS, square) * square)
+        cosine = self._held(self._fused(self._held(cosine - self.number(0.5)), square, self.number(1.0)))
+        quarter = self._held(n + self.whole(quarters))
+        odd = tirx.bitwise_and(quarter, self.whole(1)) == self.whole(1)
+        made = self._held(tirx.Select(odd, cosine, sine))
+        behind = tirx.bitwise_and(quarter, self.whole(2)) == self.whole(2)
+        made = self._held(tirx.Select(behind, made * self.number(-1.0), made))
+        return self._held(tirx.Select(inside, made, self.number(math.nan)))
+
+    def _floor(self, x: Expr) -> Expr:
+        return self._rounded(x, lambda t: t - tirx.Select(t > x, self.number(1.0), self.number(0.0)))
+
+    def _ceil(self, x: Expr) -> Expr:
+        return self._rounded(x, lambda t: t + tirx.Select(t < x, self.number(1.0), self.number(0.0)))
+
+    def _round(self, x: Expr) -> Expr:
+        def finish(t: Expr) -> Expr:
+            rest = self.magnitude(self._held(x - t))
+            odd = tirx.bitwise_and(self._cast(t, "int32"), self.whole(1)) == self.whole(1)
+            # A tie goes to the even neighbour. Behind odd numbers no fraction lies between the two bounds.
+            bound = self._held(tirx.Select(odd, self.number(_BELOW_HALF), self.number(0.5)))
+            away = self._held(tirx.Select(x < self.number(0.0), self.number(-1.0), self.number(1.0)))
+            return t + tirx.Select(rest > bound, away, self.number(0.0))
+
+        return self._rounded(x, finish)
+
+    def _rounded(self, x: Expr, finish: Callable[[Expr], Expr]) -> Expr:
+        """Return what `finish` makes of x without its fraction; large numbers have none."""
+        small = self.magnitude(x) < self.number(_WHOLE)
+        near = self._held(tirx.Select(small, x, self.number(0.0)))
+        truncated = self._held(self._cast(self._held(self._cast(near, "int32")), "float32"))
+        return self._held(tirx.Select(small, self._held(finish(truncated)), x))
+
+    def _nearest(self, x: Expr) -> Expr:
+        """Return the nearest int32, by truncation."""
+        x = self._held(x)
+        return self._held(
+            self._cast(x + tirx.Select(x < self.number(0.0), self.number(-0.5), self.number(0.5)), "int32")
+        )
+
+    def _quotient(self, x: Expr, above: Sequence[float], below: Sequence[float]) -> Expr:
+        square = self._held(x * x)
+        made = self._held(x * self._polynomial(above, square) / self._polynomial(below, square))
+        return self._held(self._clamped(made, -1.0, 1.0))
+
+    def _polynomial(self, coefficients: Sequence[float], x: Expr) -> Expr:
+        """Return a polynomial by Horner's rule, the constant term first."""
+        made = self.number(coefficients[-1])
+        for coefficient in reversed(coefficients[:-1]):
+            made = self._fused(made, x, self.number(coefficient))
+        return made
+
+    def _fused(self, left: Expr, right: Expr, addend: Expr) -> Expr:
+        return self._held(tirx.call_llvm_pure_intrin(vector_type(self.lanes), self.fma, left, right, addend))
+
+    def _clamped(self, x: Expr, least: float, most: float) -> Expr:
+        return tirx.Max(self.number(least), self._held(tirx.Min(self.number(most), x)))
+
+    def _held(self, value: Expr) -> Expr:
+        return kept(value, self.into)
+
+    def _cast(self, value: Expr, kind: str) -> Expr:
+        return tirx.Cast(kind if self.lanes == 1 else f"{kind}x{self.lanes}", value)
+
+    def _as_int(self, value: Expr) -> Expr:
+        return tirx.reinterpret("int32" if self.lanes == 1 else f"int32x{self.lanes}", value)
+
+    def _as_float(self, value: Expr) -> Expr:
+        return tirx.reinterpret(vector_type(self.lanes), value)
+
+
+_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "max", "min"))

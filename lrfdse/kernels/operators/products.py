@@ -1,0 +1,82 @@
+"""Matrix products: with a constant weight, and of two activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrfdse.kernels.emit import RESIDENT, Access, StepEmitter, dense, tiles
+from lrfdse.kernels.operators.finish import Finish, Spot
+from lrfdse.kernels.operators.machine import Emission, Machine, buffers
+from lrfdse.kernels.operators.tilings import tiling_of
+from lrfdse.kernels.tir import Expr, Stmt, over
+
+if TYPE_CHECKING:
+    from lrfdse.ir.kernel import StepSchedule
+    from lrfdse.ir.products import BatchedProduct, FullyConnected
+    from lrfdse.kernels.layout import Tiling
+
+
+@dataclass(frozen=True, slots=True)
+class _Dense:
+    """Results of a step in an output of shape (batch, rows, columns)."""
+
+    finish: Finish
+    tiling: Tiling
+
+    def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
+        """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        step = self.tiling.step
+        index = (batch * step.out + row) * step.columns + column
+        one_channel = self.tiling.schedule.axis == "columns"
+        return self.finish.store(value, Spot(index, index, row, batch, stride, one_channel), lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Results of matrix `number` of a batch."""
+
+    finish: Finish
+    operator: BatchedProduct
+    number: Expr
+
+    def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
+        """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        o = self.operator
+        index = self.number * o.result.batch + batch * o.result.row + row
+        line = self.number * o.rows + batch
+        return self.finish.store(value, Spot(index, line * o.columns + row, row, line), lanes)
+
+
+def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: Machine) -> Emission:
+    """Return a product with a constant weight."""
+    tiling = tiling_of(operator, schedule)
+    x, weight, *further, y = parameters = buffers(operator.ports, tiling.weight_size)
+    finish = Finish(machine, operator.epilogue, tuple(further), y)
+    emitter = StepEmitter(tiling, x, weight, _Dense(finish, tiling), machine.instructions, dense(operator.step))
+    return Emission(parameters, emitter.statement())
+
+
+def batched(operator: BatchedProduct, schedule: StepSchedule, machine: Machine) -> Emission:
+    """Return the products of a batch of two activations."""
+    tiling = tiling_of(operator, schedule)
+    left, right, *further, y = parameters = buffers(operator.ports)
+    finish = Finish(machine, operator.epilogue, tuple(further), y)
+
+    def one(number: Expr) -> StepEmitter:
+        def data(_: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
+            return number * operator.left.batch + batch * operator.left.row + k
+
+        def weight(k: Expr, row: Expr) -> Expr:
+            return number * operator.right.batch + k * operator.right.row + row
+
+        access = Access(data, weight)
+        return StepEmitter(tiling, left, right, _Placed(finish, operator, number), machine.instructions, access)
+
+    def matrix(number: Expr) -> Stmt:
+        emitter = one(number)
+        if operator.inner * operator.columns <= RESIDENT:
+            return emitter.by_positions()
+        return tiles(tiling.out, emitter.panel)
+
+    return Emission(parameters, over(operator.batch, matrix))

@@ -1,0 +1,158 @@
+"""Loops over runs of elements by whole vectors, and sums and maxima over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tvm import tirx
+
+from lrfdse.kernels.operators.machine import Machine
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, part, sequence, splat, store, vector_type
+
+_CHAINS = 4
+"""Accumulators of a row's sum: as many additions are in flight. Chosen, not measured."""
+
+Combination = Literal["add", "mul", "max", "min"]
+"""How two results become one."""
+
+IDENTITY: dict[Combination, float] = {"add": 0.0, "mul": 1.0, "max": float("-inf"), "min": float("inf")}
+"""What changes no result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Elements covered by whole vectors: the last one starts earlier and overlaps where the size is no multiple."""
+
+    lanes: int
+    count: int
+    """Vectors side by side."""
+    last: int | None
+    """Where the overlapping vector begins, if there is one."""
+    fresh: int
+    """Its first element that no other vector covers."""
+
+
+def cover(size: int, lanes: int) -> Cover:
+    """Cover `size` elements by vectors of `lanes`, or of the largest smaller power of two.
+
+    >>> cover(19, 8)
+    Cover(lanes=8, count=2, last=11, fresh=5)
+    >>> cover(6, 8)
+    Cover(lanes=4, count=1, last=2, fresh=2)
+    """
+    while lanes > size:
+        lanes //= 2
+    count, rest = divmod(size, lanes)
+    return Cover(lanes, count, size - lanes if rest else None, lanes - rest if rest else 0)
+
+
+def strips(size: int, lanes: int, body: Callable[[Expr, int], list[Stmt]], unroll: int = 1) -> Stmt:
+    """Return loops over `size` elements: `body` is given the first of a vector, and the vector's elements.
+
+    What overlaps is computed twice, so `body` must not read what it writes. `unroll` vectors make one iteration.
+    """
+    c = cover(size, lanes)
+    width = c.lanes * unroll
+    bodies, rest = divmod(c.count, unroll)
+    made: list[Stmt] = []
+    if bodies:
+        made.append(
+            over(bodies, lambda b: sequence([s for u in range(unroll) for s in body(b * width + u * c.lanes, c.lanes)]))
+        )
+    for vector in range(bodies * unroll, bodies * unroll + rest):
+        made += body(vector * c.lanes, c.lanes)
+    if c.last is not None:
+        made += body(c.last, c.lanes)
+    return sequence(made)
+
+
+def clamped(size: int, width: int, body: Callable[[Expr], Stmt]) -> Stmt:
+    """Return a loop over `size` elements, `width` at once, the last ones from where just as many are left.
+
+    `body` is given the first element, and is in the code once; what overlaps is computed twice. `width` is at most
+    `size`.
+    """
+    count = -(-size // width)
+    if size % width == 0:
+        return over(count, lambda i: body(i * width))
+    return over(count, lambda i: body(tirx.Min(i * width, tirx.IntImm("int32", size - width))))
+
+
+def accumulator(lanes: int) -> Buffer:
+    """Return a buffer of one vector, which LLVM keeps in a register."""
+    return tirx.decl_buffer((1,), vector_type(lanes), name="acc")
+
+
+def combined(kind: Combination, left: Expr, right: Expr) -> Expr:
+    """Return two results as one; NaN where `right` is."""
+    if kind == "add":
+        return left + right
+    if kind == "mul":
+        return left * right
+    return (tirx.Max if kind == "max" else tirx.Min)(left, right)
+
+
+def row_result(
+    machine: Machine,
+    size: int,
+    value: Callable[[Expr, int, list[Stmt]], Expr],
+    kind: Combination,
+    into: list[Stmt],
+) -> Expr:
+    """Return the sum, product, maximum or minimum over a row.
+
+    Parameters
+    ----------
+    machine
+        What it is emitted for.
+    size
+        Elements of the row.
+    value
+        Returns the vector that begins at an index, of so many elements; its statements go to the list.
+    kind
+        What is computed.
+    into
+        Takes the statements.
+    """
+    c = cover(size, machine.lanes)
+    chains = min(_CHAINS, c.count)
+    sums = [accumulator(c.lanes) for _ in range(chains)]
+    nothing = splat(tirx.FloatImm("float32", IDENTITY[kind]), c.lanes)
+    into += [tirx.AllocBuffer(each) for each in sums]
+    into += [store(each, nothing, 0) for each in sums]
+    width = chains * c.lanes
+    bodies, rest = divmod(c.count, chains)
+
+    def add(chain: Buffer, index: Expr, fresh: int = 0) -> list[Stmt]:
+        made: list[Stmt] = []
+        found = value(index, c.lanes, made)
+        if fresh:
+            numbers = tirx.Ramp(tirx.IntImm("int32", 0), 1, c.lanes)
+            new = numbers >= splat(tirx.IntImm("int32", fresh), c.lanes)
+            found = tirx.Select(new, named(found, made), nothing)
+        return [*made, store(chain, combined(kind, load(chain, 0), found), 0)]
+
+    into.append(
+        over(bodies, lambda b: sequence([s for k, each in enumerate(sums) for s in add(each, b * width + k * c.lanes)]))
+    )
+    for k in range(rest):
+        into += add(sums[k], bodies * width + k * c.lanes)
+    if c.last is not None:
+        into += add(sums[rest % chains], c.last, c.fresh)
+    whole = load(sums[0], 0)
+    for each in sums[1:]:
+        whole = named(combined(kind, whole, load(each, 0)), into)
+    return across(machine, whole, c.lanes, kind, into)
+
+
+def across(machine: Machine, vector: Expr, lanes: int, kind: Combination, into: list[Stmt]) -> Expr:
+    """Return the elements of a vector as one; `lanes` is a power of two."""
+    if kind == "add":
+        return machine.sum_of(vector, lanes, into)
+    held = named(vector, into)
+    while lanes > 1:
+        lanes //= 2
+        held = named(combined(kind, part(held, 0, lanes), part(held, lanes, lanes)), into)
+    return held

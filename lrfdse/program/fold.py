@@ -1,0 +1,174 @@
+"""A model with static shapes: constants folded, arithmetic on shapes gone, every tensor's shape and type known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from lrfdse.errors import InputError
+from lrfdse.model.runtime import Runtime, simplified
+from lrfdse.model.shapes import Port, check_memory, infer_values, is_known, ports, shape_option
+from lrfdse.program.refuse import foreign_domains, found_in, raise_if_any, types_in
+
+if TYPE_CHECKING:
+    import onnx
+
+
+_PASSES = 4
+"""Most further passes: functions of ONNX's own are made of each other two deep (SoftmaxCrossEntropyLoss). Chosen."""
+
+
+def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> ir.Model:
+    """Return a model of fixed shapes that computes the same, constants folded by onnxruntime.
+
+    Parameters
+    ----------
+    model
+        Stays as it is.
+    shapes
+        Sizes of inputs that the model leaves open, by the input's name. An open first size counts as one sample where
+        it is not given.
+    path
+        Where the model is from, for messages.
+
+    Raises
+    ------
+    InputError
+        Sizes are open or do not fit, onnxruntime cannot load the model, or it holds what cannot be compiled.
+    """
+    raise_if_any(foreign_domains(model), path)
+    model = _open(model)
+    inputs = ports(model.graph, shapes, path)
+    if unknown := [port for port in inputs if not is_known(port.fixed)]:
+        fix = " ".join(shape_option(port) for port in unknown)
+        raise InputError(f"{path}: input {'; '.join(map(str, unknown))} has open sizes: fix them with {fix}")
+    try:
+        content = _simplest(_with_sizes(model, inputs))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return typed(content, inputs, path)
+
+
+def _open(model: ir.Model) -> ir.Model:
+    """Return a model whose inputs' negative sizes are open, which is how some exporters write that."""
+    if not any(isinstance(size, int) and size < 0 for value in model.graph.inputs for size in value.shape or ()):
+        return model
+    model = model.clone()
+    for value in model.graph.inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
+    return model
+
+
+def _simplest(proto: onnx.ModelProto) -> bytes:
+    """Return a model after as many passes as fold anything: what one pass writes out, the next one can fold."""
+    import onnx
+
+    content, nodes = simplified(proto.SerializeToString()), len(proto.graph.node)
+    for _ in range(_PASSES):
+        folded_once = onnx.ModelProto.FromString(content)
+        if len(folded_once.graph.node) == nodes or not found_in(ir.from_proto(folded_once)):
+            break
+        nodes = len(folded_once.graph.node)
+        content = simplified(content)
+    return content
+
+
+def typed(content: bytes, inputs: Sequence[Port], path: Path) -> ir.Model:
+    """Return a model in which every value has its static shape and element type.
+
+    Parameters
+    ----------
+    content
+        The bytes of a model that was folded.
+    inputs
+        Its inputs with fixed sizes.
+    path
+        Where the model is from, for messages.
+
+    Raises
+    ------
+    InputError
+        It holds what cannot be compiled, or cannot be run where that takes a run to know.
+    """
+    import onnx
+
+    proto = onnx.ModelProto.FromString(content)
+    model: ir.Model = ir.from_proto(proto)
+    RemoveUnusedNodesPass()(model)
+    raise_if_any(found_in(model), path)
+    values = infer_values(proto, inputs, fixed=True)
+    check_memory(values, path)
+    known = {value.name: value for value in values}
+    missing = []
+    for value in _values(model.graph):
+        found = known.get(value.name or "")
+        if found is None or not _is_static(found):
+            missing.append(value.name or "")
+            continue
+        value.dtype = ir.DataType(found.type.tensor_type.elem_type)
+        value.shape = ir.Shape([dim.dim_value for dim in found.type.tensor_type.shape.dim])
+    if missing:
+        _run_for(model, proto, inputs, missing, path)
+    raise_if_any(types_in(model.graph), path)
+    return model
+
+
+def _with_sizes(model: ir.Model, inputs: Sequence[Port]) -> onnx.ModelProto:
+    """Return the model with its inputs' sizes fixed; initializers are no inputs, so that they are constants."""
+    proto = ir.to_proto(model)
+    sizes = {port.name: port.fixed for port in inputs}
+    given = [value for value in proto.graph.input if value.name in sizes]
+    del proto.graph.input[:]
+    proto.graph.input.extend(given)
+    for value in proto.graph.input:
+        value.type.tensor_type.shape.ClearField("dim")
+        for size in sizes[value.name] or ():
+            value.type.tensor_type.shape.dim.add().dim_value = size or 1
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    return proto
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    """Return what is computed and read, or handed out."""
+    made = [value for node in graph for value in node.outputs]
+    return [*graph.inputs, *(value for value in made if value.uses() or value.is_graph_output())]
+
+
+def _is_static(value: onnx.ValueInfoProto) -> bool:
+    tensor = value.type.tensor_type
+    return (
+        bool(tensor.elem_type)
+        and tensor.HasField("shape")
+        and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
+    )
+
+
+def _run_for(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port], names: Sequence[str], path: Path) -> None:
+    """Set the shapes and types that inference does not know, as one run on random inputs shows them."""
+    import onnx
+
+    from lrfdse.model.data import random_inputs
+
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    there = {value.name for value in shown.graph.output}
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
+    runtime = Runtime(sessions=0)
+    try:
+        session = runtime.session(shown.SerializeToString())
+        arrays = runtime.call(session, random_inputs(inputs, np.random.default_rng(0)), names)
+    except InputError as error:
+        raise InputError(f"{path}: shapes cannot be found: {error}") from error
+    for value in _values(model.graph):
+        found = arrays.get(value.name or "")
+        if found is not None:
+            value.dtype = ir.DataType.from_numpy(found.dtype)
+            value.shape = ir.Shape(found.shape)

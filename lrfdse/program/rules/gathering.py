@@ -1,0 +1,57 @@
+"""Picking elements along an axis by computed indices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from lrfdse.ir.operators import Gather
+from lrfdse.program.build import Tensor
+from lrfdse.program.layout import Part, View
+from lrfdse.program.rules.shaping import cut
+from lrfdse.program.site import Rules, Site
+
+
+def _gather(at: Site) -> Sequence[Tensor] | None:
+    x, index = at.input(0), at.input(1)
+    rank = len(x.shape)
+    axis = at.attribute("axis", 0) % rank
+    known = at.integers(1)
+    if known is not None and len(index.shape) <= 1 and (run := _run(known, x.shape[axis])):
+        found = cut(at, x, axis, *run)
+        if not index.shape:
+            found = found.seen(View((*found.view.axes[:axis], *found.view.axes[axis + 1 :]), found.view.offset))
+        return [found]
+    if index.element not in ("int32", "int64"):
+        return None
+    index = at.build.ordered(index)
+    x = at.build.compacted(x)
+    if len(x.view.axes[axis]) != 1:
+        x = at.build.ordered(x)
+    parts = x.view.axes[axis]
+    inner = parts[0].stride if parts else math.prod(x.shape[axis + 1 :])
+    extent, count = x.shape[axis], index.view.size
+    moved = [
+        tuple(Part(p.size, p.stride if p.stride < inner else p.stride // extent * count) for p in parts)
+        for parts in x.view.axes
+    ]
+    picked = [tuple(Part(p.size, p.stride * inner) for p in parts) for parts in index.view.axes]
+    y = at.build.new(View((*moved[:axis], *picked, *moved[axis + 1 :])), x.element)
+    operator = Gather(x.view.size // (extent * inner), extent, inner, count, x.element, index.element)
+    at.build.call(operator, x.value, index.value, y.value)
+    return [y]
+
+
+def _run(known: Sequence[int], extent: int) -> tuple[int, int, int] | None:
+    """Return start, step and count of indices in equal steps, or None."""
+    index = [each % extent for each in known if -extent <= each < extent]
+    if len(index) != len(known) or not index:
+        return None
+    step = index[1] - index[0] if len(index) > 1 else 1
+    even = step != 0 and all(b - a == step for a, b in pairwise(index))
+    return (index[0], step, len(index)) if even else None
+
+
+RULES: Rules = {"Gather": _gather}
+"""Rules for tensors of any element type."""

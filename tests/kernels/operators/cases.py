@@ -1,0 +1,269 @@
+"""Operators of odd sizes with random contents and what they must give, for every target."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from lrfdse.ir.epilogue import NO_EPILOGUE, VALUE, Epilogue, Instruction, Operand, Source
+from lrfdse.ir.factorization import Step
+from lrfdse.ir.operators import Copy, Elementwise, Gather, Normalization, Pool, Reduction, Softmax
+from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Place
+from lrfdse.ir.window import Window
+from tests.kernels.operators import references
+from tests.plugins.operators import Case
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape: int, scale: float = 1.0) -> NDArray[np.float32]:
+    return (scale * RNG.standard_normal(shape)).astype(np.float32)
+
+
+def operand(number: float) -> Operand:
+    return Operand("number", number=number)
+
+
+def epilogue(*sources: Source) -> Epilogue:
+    """Return an epilogue that reads every given input, with a result that is read twice."""
+    steps = [Instruction("mul", (VALUE, operand(0.5)))]
+    for place, _ in enumerate(sources):
+        steps.append(Instruction("add", (Operand("result", len(steps) - 1), Operand("input", place))))
+    steps.append(Instruction("sigmoid", (Operand("result", len(steps) - 1),)))
+    steps.append(Instruction("mul", (Operand("result", len(steps) - 1), Operand("result", len(steps) - 2))))
+    steps.append(Instruction("max", (Operand("result", len(steps) - 1), operand(-0.125))))
+    return Epilogue(tuple(steps), sources)
+
+
+BIAS = epilogue("channel")
+ALL = epilogue("channel", "same", "row", "scalar")
+
+
+def further(e: Epilogue, size: int, channels: int) -> list[NDArray[np.float32]]:
+    sizes = {"same": size, "channel": channels, "row": size // channels, "scalar": 1}
+    return [draw(sizes[source]) for source in e.sources]
+
+
+def exact(array: NDArray[np.float32], *shape: int) -> NDArray[np.float64]:
+    return array.astype(np.float64).reshape(shape)
+
+
+def fully_connected(batch: int, out: int, inner: int, columns: int, e: Epilogue) -> Case:
+    step = Step(batch, out, inner, columns)
+    x, w = draw(batch, inner, columns), draw(out, inner, scale=inner**-0.5)
+    more = further(e, step.output_size, out)
+    y = np.einsum("jk,pkq->pjq", exact(w, out, inner), exact(x, batch, inner, columns))
+    y = references.finished(y[:, :, 0], e, more)[:, :, None] if columns == 1 else references.finished(y, e, more, -2)
+    return Case(FullyConnected(step, e), [x, w, *more], [y])
+
+
+def strided(batch: int, rows: int, columns: int, place: Place) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the array that holds the matrices of a batch, and these."""
+    held = draw((batch - 1) * place.batch + (rows - 1) * place.row + columns)
+    b, r, c = np.ogrid[:batch, :rows, :columns]
+    return held, held.astype(np.float64)[b * place.batch + r * place.row + c]
+
+
+def batched(batch: int, rows: int, inner: int, columns: int, apart: bool, e: Epilogue) -> Case:
+    """Where `apart`, the heads of an attention lie side by side in each row."""
+    sizes = (rows, inner), (inner, columns), (rows, columns)
+    places = [Place(b, batch * b) if apart else Place(a * b, b) for a, b in sizes]
+    operator = BatchedProduct(batch, rows, inner, columns, *places, e)
+    left, a = strided(batch, rows, inner, places[0])
+    right, b = strided(batch, inner, columns, places[1])
+    more = further(e, batch * rows * columns, columns)
+    y = references.finished(a @ b, e, more)
+    size = operator.ports[-1].size
+    whole = np.full(size, np.nan)
+    n, r, c = np.ogrid[:batch, :rows, :columns]
+    whole[n * places[2].batch + r * places[2].row + c] = y
+    return Case(operator, [left, right, *more], [whole])
+
+
+def convolution(window: Window, channels: int, outputs: int, groups: int, e: Epilogue) -> Case:
+    operator = Convolution(window, channels, outputs, groups, e)
+    x = draw(window.batch, *window.image, channels)
+    w = draw(outputs, *window.kernel, channels // groups, scale=(operator.macs // operator.ports[-1].size) ** -0.5)
+    more = further(e, operator.ports[-1].size, outputs)
+    y = references.convolved(x.astype(np.float64), w.astype(np.float64), window, groups)
+    return Case(operator, [x, w, *more], [references.finished(y, e, more)])
+
+
+def elementwise(size: int, channels: int, e: Epilogue) -> Case:
+    x, more = draw(size), further(e, size, channels)
+    return Case(Elementwise(size, channels, e), [x, *more], [references.finished(exact(x, -1, channels), e, more)])
+
+
+def softmax(rows: int, size: int, log: bool) -> Case:
+    x = draw(rows, size, scale=5)
+    x[:, :: max(2, size // 3)] -= 1e4
+    function = special.log_softmax if log else special.softmax
+    y = function(x.astype(np.float64), axis=1)
+    return Case(Softmax(rows, size, log), [x], [y], 1e-6)
+
+
+def normalization(rows: int, size: int, centred: bool, e: Epilogue) -> Case:
+    x, more = draw(rows, size) + np.float32(3), further(e, rows * size, size)
+    y = x.astype(np.float64)
+    y = y - y.mean(1, keepdims=True) if centred else y
+    y = y / np.sqrt((y**2).mean(1, keepdims=True) + 1e-5)
+    return Case(Normalization(rows, size, 1e-5, centred, e), [x, *more], [references.finished(y, e, more)], 8e-6)
+
+
+def pool(window: Window, channels: int, kind: Any, counts: bool) -> Case:
+    x = draw(window.batch, *window.image, channels)
+    y = references.pooled(x.astype(np.float64), window, kind, counts)
+    return Case(Pool(window, channels, kind, counts), [x], [y])
+
+
+def reduction(outer: int, size: int, inner: int, kind: Any) -> Case:
+    x = draw(outer, size, inner)
+    y = x.astype(np.float64)
+    functions = {
+        "sum": y.sum,
+        "mean": y.mean,
+        "max": y.max,
+        "min": y.min,
+        "prod": y.prod,
+        "l1": np.abs(y).sum,
+        "l2": lambda axis: np.sqrt((y**2).sum(axis)),
+        "sumsquare": (y**2).sum,
+    }
+    return Case(Reduction(outer, size, inner, kind), [x], [functions[kind](axis=1)], 1e-5)
+
+
+def copy(sizes: tuple[int, ...], order: tuple[int, ...], element: Any = "float32", **changes: Any) -> Case:
+    """Return a transposition of a dense tensor to an order of its axes, or what `changes` makes of it."""
+    size = int(np.prod(sizes))
+    strides = [int(np.prod(sizes[axis + 1 :])) for axis in range(len(sizes))]
+    made = tuple(sizes[axis] for axis in order)
+    to = tuple(int(np.prod(made[axis + 1 :])) for axis in range(len(made)))
+    operator = Copy(made, 0, tuple(strides[axis] for axis in order), 0, to, size, size, None, element)
+    operator = dataclasses.replace(operator, **changes)
+    x = RNG.integers(0, 2 if element == "bool" else 100, operator.source_size).astype(element)
+    filler = np.frombuffer(b"\xff" * 8 * operator.size, x.dtype, operator.size)
+    y = filler.copy() if operator.fill is None else np.full(operator.size, operator.fill, x.dtype)
+    o = operator
+    references.copied(x, o.shape, o.source, o.strides, o.to, o.to_strides, y)
+    return Case(operator, [x], [y], 0)
+
+
+def gather(outer: int, extent: int, inner: int, count: int, element: Any, index: Any) -> Case:
+    x = RNG.integers(0, 100, (outer, extent, inner)).astype(element)
+    indices = RNG.integers(-3 * extent, 3 * extent, count).astype(index)
+    wanted = np.clip(np.where(indices < 0, indices + extent, indices), 0, extent - 1)
+    return Case(Gather(outer, extent, inner, count, element, index), [x, indices], [x[:, wanted]], 0)
+
+
+def product_cases() -> Iterator[Case]:
+    for e in (NO_EPILOGUE, ALL):
+        yield fully_connected(7, 13, 5, 1, e)
+        yield fully_connected(1, 1, 1, 1, e)
+        yield fully_connected(31, 70, 67, 1, e)
+    yield fully_connected(3, 5, 7, 11, epilogue("channel", "same", "scalar"))
+    yield fully_connected(2, 33, 17, 50, epilogue("channel", "same", "scalar"))
+    for apart, e in itertools.product((False, True), (NO_EPILOGUE, epilogue("scalar"))):
+        yield batched(3, 5, 7, 11, apart, e)
+        yield batched(2, 17, 19, 40, apart, e)
+        yield batched(1, 1, 1, 1, apart, e)
+    yield batched(2, 9, 3, 5, False, ALL)
+    yield batched(2, 9, 3, 5, True, epilogue("channel", "same", "row"))
+
+
+def window(image: int | tuple[int, int], kernel: int | tuple[int, int], pad: int = 0, **more: Any) -> Window:
+    sizes = (image, image) if isinstance(image, int) else image
+    kernels = (kernel, kernel) if isinstance(kernel, int) else kernel
+    return Window(more.pop("batch", 1), sizes, kernels, pads=more.pop("pads", (pad,) * 4), **more)
+
+
+def convolution_cases() -> Iterator[Case]:
+    yield convolution(window(5, 3), 3, 4, 1, NO_EPILOGUE)
+    yield convolution(window(6, 3, 1), 5, 17, 1, ALL)
+    yield convolution(window((7, 9), (3, 5), strides=(2, 3), pads=(1, 0, 2, 3), batch=2), 3, 21, 1, ALL)
+    yield convolution(window(9, 3, 2, dilations=(2, 3)), 4, 6, 1, BIAS)
+    yield convolution(window((1, 31), (1, 4), pads=(0, 3, 0, 0), dilations=(1, 2)), 6, 8, 1, BIAS)
+    yield convolution(window(4, 1, batch=2), 7, 9, 1, ALL)
+    yield convolution(window(5, 1, strides=(2, 2)), 7, 9, 1, ALL)
+    yield convolution(window(3, 3), 2, 3, 1, NO_EPILOGUE)
+    yield convolution(window(8, 3, 1), 6, 9, 3, ALL)
+    yield convolution(window(8, 3, 1, batch=2, strides=(2, 1)), 32, 64, 2, BIAS)
+    yield convolution(window(6, 3, 1), 4, 8, 4, BIAS)
+    yield convolution(window((12, 3), 3, pads=(1, 0, 1, 0)), 16, 24, 1, BIAS)
+
+
+def depthwise_cases() -> Iterator[Case]:
+    for channels in (1, 3, 8, 37):
+        if channels > 1:
+            yield convolution(window(5, 3, 1), channels, channels, channels, ALL)
+            yield convolution(window((30, 23), 3, 1), channels, channels, channels, BIAS)
+    yield convolution(window((31, 27), 5, 2, strides=(2, 2)), 19, 19, 19, BIAS)
+    yield convolution(window(9, 3, 0, batch=2), 16, 16, 16, NO_EPILOGUE)
+    yield convolution(window((1, 40), (1, 7), pads=(0, 3, 0, 2), strides=(1, 2)), 12, 12, 12, BIAS)
+    yield convolution(window(40, 3, 2, dilations=(2, 2)), 5, 5, 5, BIAS)
+    yield convolution(window(2, 3, 1), 20, 20, 20, BIAS)
+    yield convolution(window((30, 40), 5, pads=(0, 4, 3, 1), batch=2), 9, 9, 9, BIAS)
+
+
+def row_cases() -> Iterator[Case]:
+    for size in (1, 2, 7, 16, 33, 100):
+        yield softmax(3, size, False)
+        yield softmax(2, size, True)
+        yield normalization(3, size, True, epilogue("channel", "channel") if size > 1 else NO_EPILOGUE)
+        yield normalization(2, size, False, ALL)
+    for size, channels in ((1, 1), (7, 7), (64, 64), (1000, 1), (60, 12), (51, 17), (330, 33)):
+        yield elementwise(size, channels, ALL)
+        yield elementwise(size, channels, epilogue("same"))
+        yield elementwise(size, channels, NO_EPILOGUE)
+
+
+def pool_cases() -> Iterator[Case]:
+    for kind, counts in (("max", False), ("mean", False), ("mean", True)):
+        yield pool(window(6, 2, strides=(2, 2)), 6, kind, counts)
+        yield pool(window(7, 3, 1, strides=(2, 2), batch=2), 33, kind, counts)
+        yield pool(window((9, 6), (3, 2), strides=(3, 2), pads=(1, 0, 0, 1), ceil=True), 64, kind, counts)
+        yield pool(window(11, 3, 1, dilations=(2, 3)), 3, kind, counts)
+        yield pool(window((4, 5), (4, 5)), 70, kind, counts)
+        yield pool(window(3, 1), 1, kind, counts)
+    for kind in ("sum", "mean", "max", "min", "prod", "l1", "l2", "sumsquare"):
+        for outer, size, inner in ((2, 3, 1), (3, 37, 1), (1, 1, 1), (2, 5, 7), (2, 9, 40), (1, 70, 131)):
+            yield reduction(outer, size, inner, kind)
+
+
+def copy_cases() -> Iterator[Case]:
+    for element in ("float32", "int64", "bool", "float64", "int16", "uint8", "float16"):
+        yield copy((3, 5, 7), (2, 0, 1), element)
+        yield copy((4, 33), (0, 1), element)
+        yield copy((19, 23), (1, 0), element)
+        yield copy((2, 9, 3, 20), (0, 2, 1, 3), element)
+    yield copy((64, 64), (1, 0))
+    yield copy((1, 1), (1, 0))
+    yield copy((500,), (0,))
+    yield copy((16, 16), (0, 1), shape=(16, 8), strides=(16, 1), to_strides=(8, 1), size=128)
+    # A slice backwards, a broadcast along either axis, padding with a number, and one part of a concatenation.
+    yield copy((9, 21), (0, 1), shape=(9, 21), source=188, strides=(-21, -1))
+    yield copy((9,), (0,), shape=(9, 21), strides=(1, 0), to_strides=(21, 1), size=189)
+    yield copy((21,), (0,), shape=(9, 21), strides=(0, 1), to_strides=(21, 1), size=189)
+    yield copy((4, 5), (0, 1), to=8, to_strides=(7, 1), size=42, fill=1.5)
+    yield copy((4, 5), (0, 1), to=8, to_strides=(7, 1), size=42, fill=0.0)
+    yield copy((4, 16), (0, 1), to=16, to_strides=(40, 1), size=160)
+    yield copy((4, 5), (0, 1), shape=(0, 5), size=500, fill=0.0)
+    for index in ("int64", "int32"):
+        yield gather(1, 10, 64, 7, "float32", index)
+        yield gather(3, 5, 1, 4, "float32", index)
+        yield gather(2, 5, 3, 4, "int64", index)
+
+
+FAMILIES = {
+    "products": product_cases,
+    "convolutions": convolution_cases,
+    "depthwise": depthwise_cases,
+    "rows": row_cases,
+    "pools": pool_cases,
+    "copies": copy_cases,
+}

@@ -1,0 +1,22 @@
+"""Every operator against float64, over sizes that fill no vector, on every target."""
+
+from __future__ import annotations
+
+import pytest
+
+from lrfdse.targets.catalog import load_target, names
+from tests.kernels.operators.cases import FAMILIES
+
+EMULATED = [name for name in names("targets") if not load_target(name).is_native]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_operators_on_the_host(family, check_cases):
+    check_cases(list(FAMILIES[family]()), load_target("host"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("target", EMULATED)
+def test_operators_under_the_emulator(target, family, check_cases):
+    check_cases(list(FAMILIES[family]()), load_target(target))

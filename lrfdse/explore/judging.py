@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lrfdse.quality.metrics import Scorer
     from lrfdse.quality.scores import Grade
 
-SAMPLES = 256
+SAMPLES = 64
 """Samples of the calibration data on which outputs are read where there are no evaluation data. Chosen."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.arguments import number_between, whole_number
 from lrfdse.base.events import Event, silent
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.results.settings import Data, Limits
 from lrfdse.targets import DEFAULT_TARGET
@@ -79,6 +79,8 @@ class Exploration:
     def export(self, identity: str) -> Path:
         """Write a design's ONNX model and kernels to ``designs/<id>`` in the folder and return the model's path.
 
+        `identity` is a design's id or the beginning of one.
+
         Raises
         ------
         InputError
@@ -90,7 +92,7 @@ class Exploration:
         from lrfdse.explore.export import export
 
         with one_thread_each():
-            return export(self.folder, self.design(identity).id)
+            return export(self.folder, identity)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return every evaluated design as a row of pandas: columns of ``front.csv``, its role, a column a layer."""
@@ -311,8 +313,7 @@ def inspect(
     from lrfdse.results.write import inspection_of
 
     options: Options = {} if cache is None else {"cache": Path(cache)}
-    with tempfile.TemporaryDirectory(prefix="lrfdse-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder() as folder:
         path = model_file(model, folder / "model.onnx")
         files = Data() if calib is None else Data(data_file(calib, "calib", folder))
         settings = settings_for(path, os.fspath(target), os.fspath(space), files, Path(), _shape(shape), **options)

@@ -35,7 +35,7 @@ def code_identity() -> dict[str, Any]:
     return {"lrfdse": __version__, "code": dict(score_code().entries)}
 
 
-def study_identity(fit: FitRequest, target: str, inputs: Inputs, meter: Meter) -> dict[str, Any]:
+def study_identity(fit: FitRequest, target: str, resident: str, inputs: Inputs, meter: Meter) -> dict[str, Any]:
     """Return what all trials of a study have in common.
 
     Parameters
@@ -44,6 +44,8 @@ def study_identity(fit: FitRequest, target: str, inputs: Inputs, meter: Meter) -
         How layers are fitted.
     target
         The target's name.
+    resident
+        In which cache regime its latencies count.
     inputs
         The model and its data.
     meter
@@ -57,6 +59,7 @@ def study_identity(fit: FitRequest, target: str, inputs: Inputs, meter: Meter) -
         "model": inputs.model.sha256,
         "target": target,
         "meter": meter.key(),
+        "resident": resident,
         "score": inputs.scorer.key,
         "outputs": digest(inputs.judging.facts(), objective_facts(inputs.judging.objective)),
         "data": digest(data),

@@ -11,10 +11,11 @@ from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.layers.latencies import KernelRequest
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.results.exploration import StudyPlace
-from lrfdse.results.settings import check_proxy
+from lrfdse.targets.resolution import resolution_of
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
+    from lrfdse.ir.latency import MeterKind
     from lrfdse.meters.meter import Meter
     from lrfdse.results.settings import Settings
 
@@ -43,21 +44,23 @@ def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:
     return KernelRequest(settings.target, meter, settings.workers)
 
 
-def search_request(settings: Settings) -> SearchRequest:
+def search_request(settings: Settings, kind: MeterKind) -> SearchRequest:
     """Return what the search may spend, and what it looks for.
 
-    Raises
-    ------
-    InputError
-        There is no such proxy.
+    Parameters
+    ----------
+    settings
+        What the user asks of the exploration.
+    kind
+        Whether its latencies are measured or modelled.
     """
-    check_proxy(settings.proxy)
     return SearchRequest(
         budget=settings.budget,
         sampler=settings.sampler,
         limits=settings.limits,
         seed=settings.seed,
         accept_unverified=settings.accept_unverified,
+        resolution=resolution_of(settings.target, kind),
         minutes=settings.minutes,
         helpers=settings.workers - 1,
         helped_after=settings.helped_after,

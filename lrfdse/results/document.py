@@ -17,6 +17,8 @@ from lrfdse.results.asked import Asked, DataFiles, LatencyFacts, MeterFacts, Mod
 from lrfdse.results.designs import DesignFacts, KernelFunction
 from lrfdse.results.layers import LayerFacts, UntouchedPart
 from lrfdse.results.outputs import OutputFacts
+from lrfdse.results.sensitivity import SensitivityCase
+from lrfdse.targets.resolution import UNCHECKED
 
 SCHEMA_VERSION: Literal[2] = 2
 """Version of the document's form: a new key leaves it, a key that goes or changes its meaning raises it."""
@@ -66,6 +68,9 @@ class Document:
     untouched: tuple[UntouchedPart, ...] = expected(())
     kernels: tuple[KernelFunction, ...] = expected(())
     """The C functions of the recommended design, in the order of the layers."""
+    sensitivity: tuple[SensitivityCase, ...] = ()
+    """What modelled latencies would be under other assumptions about the target; empty where none is recommended, where
+    latencies are measured, and in documents that do not say."""
 
     @property
     def title(self) -> str:
@@ -86,6 +91,13 @@ class Document:
     def best(self) -> DesignFacts | None:
         """The recommended design; None where there is none."""
         return None if self.recommended is None else self.design(self.recommended)
+
+    @property
+    def resolution(self) -> float | None:
+        """Relative difference of two latencies up to which they are a tie; None where overlapping spreads are."""
+        if self.meter.kind == "measured":
+            return None
+        return UNCHECKED if self.meter.resolution is None else self.meter.resolution
 
     @property
     def is_refused(self) -> bool:

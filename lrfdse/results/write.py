@@ -15,6 +15,7 @@ from lrfdse.results.asked import (
     Asked,
     DataFile,
     DataFiles,
+    HardwareError,
     LatencyFacts,
     Limits,
     MeterFacts,
@@ -40,6 +41,7 @@ from lrfdse.results.layers import (
 from lrfdse.results.paths import relative, source
 from lrfdse.results.read import FRONT
 from lrfdse.targets.catalog import noun_digest
+from lrfdse.targets.resolution import resolution_of
 
 if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun
@@ -70,6 +72,8 @@ def document_of(exploration: found.Exploration) -> Document:
             kind=exploration.meter_kind,
             bracket=exploration.bracket,
             procedure=exploration.procedure,
+            hardware_error=_hardware_error(settings, exploration),
+            resolution=_resolution(settings, exploration),
         ),
         latency=LatencyFacts(covers=_COVERS),
         metric=exploration.metric,
@@ -92,6 +96,7 @@ def document_of(exploration: found.Exploration) -> Document:
         layers=tuple(_layer(result) for result in exploration.layers),
         untouched=tuple(_untouched(part) for part in exploration.untouched),
         kernels=exploration.kernels,
+        sensitivity=exploration.sensitivity,
     )
 
 
@@ -267,7 +272,20 @@ def _target(settings: Settings) -> TargetFacts:
         l1_kib=target.l1.kib,
         last_level_kib=target.last_level.kib,
         provenance=dict(target.provenance),
+        resident=target.resident,
     )
+
+
+def _hardware_error(settings: Settings, exploration: found.Exploration) -> HardwareError | None:
+    error = settings.target.error
+    if error is None or exploration.meter_kind == "measured":
+        return None
+    return HardwareError(low=error.low, high=error.high, source=error.source)
+
+
+def _resolution(settings: Settings, exploration: found.Exploration) -> float | None:
+    known = resolution_of(settings.target, exploration.meter_kind)
+    return None if known is None else _rounded(known)
 
 
 def _space(settings: Settings) -> SpaceFacts:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from lrfdse.base.closure import included_files
 from lrfdse.base.files import open_regular
 from lrfdse.base.folders import data_folder, private_folder
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact
 from lrfdse.ir.latency import TOLERANCE
@@ -88,8 +88,8 @@ def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
             if made.name == start + _content_digest(made) + suffix:
                 return made
             made.unlink(missing_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            fresh = Path(scratch, f"made{suffix}")
+        with temporary_folder(folder) as scratch:
+            fresh = scratch / f"made{suffix}"
             run_zig([zig.path, "cc", *options, str(text), "-o", str(fresh)], f"compiling {source}")
             made = folder / (start + _content_digest(fresh) + suffix)
             fresh.replace(made)

@@ -137,7 +137,7 @@ def stages(folder):
         "sensitivity by loss": lambda: predicted("loss"),
     }
     if not missing_tools(target, MODELLING):
-        found["terms"] = lambda: session.write_record(folder, [run], target, store, silent)
+        found["terms"] = lambda: session.record_of([run], target, store, silent)
     return {name: lambda name=name, stage=stage: asked(name.split()[0], stage) for name, stage in found.items()}
 
 

@@ -82,8 +82,8 @@ class Search:
 
     def best(self) -> Design | None:
         """Return what is to be recommended of the designs so far."""
-        front = pareto(self.trials.designs(), self.metric, self.verified)
-        return recommend(front, self.base, self.metric, self.request.limits)
+        front = pareto(self.trials.designs(), self.metric, self.verified, self.request.resolution)
+        return recommend(front, self.base, self.metric, self.request.limits, self.request.resolution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,14 @@ def refinement(search: Search, most: int) -> None:
     """
     request, trials = search.request, search.trials
     trials.refine(
-        worth_refining(trials.designs(), search.base, search.metric, request.limits, verified=search.verified)
+        worth_refining(
+            trials.designs(),
+            search.base,
+            search.metric,
+            request.limits,
+            verified=search.verified,
+            resolution=request.resolution,
+        )
     )
     search.recommended = search.best()
 

@@ -52,6 +52,8 @@ class SearchRequest:
     """Seed of the sampler."""
     accept_unverified: bool = False
     """Whether a design may be recommended though no evaluation data say what it loses."""
+    resolution: float | None = 0.0
+    """Relative difference of two latencies up to which they are a tie, see `lrfdse.ir.latency.are_tied`."""
     minutes: float | None = None
     """Minutes of the whole exploration after which no new plan is begun; None means never."""
     helpers: int = 0

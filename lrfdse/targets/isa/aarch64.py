@@ -42,6 +42,7 @@ AARCH64 = InstructionSet(
     ),
     registers=aarch64_registers,
     needs=_needs,
+    cpuinfo=("CPU implementer",),
     loads_ahead=True,
     abi_option="mfloat-abi",
 )

@@ -48,6 +48,7 @@ ARMV7 = InstructionSet(
     ),
     registers=armv7_registers,
     needs=_needs,
+    cpuinfo=("CPU implementer",),
     # There are too few registers to load ahead.
     loads_ahead=False,
     explicit_fma="+vfp4",

@@ -94,6 +94,8 @@ class InstructionSet:
     """Returns what an instruction reads and writes, for in-order cores; None where all cores are out of order."""
     needs: Callable[[str, tuple[str, ...], int], Needs]
     """Returns what kernels need of a machine, from a target's ``cpu``, ``features`` and ``lanes``."""
+    cpuinfo: tuple[str, ...] = ()
+    """Names of lines of ``/proc/cpuinfo``: its machines have one of them, others none; empty: not checked."""
     canonical: Callable[[Instruction], Instruction] = same
     """Returns an instruction of the same cost, under which a scheduling table is kept: fewer texts, smaller tables."""
     sequence: Callable[[Iterable[str], int | None], Sequence] = plain_sequence

@@ -83,6 +83,7 @@ RISCV64 = InstructionSet(
     ),
     registers=riscv_registers,
     needs=_needs,
+    cpuinfo=("isa", "mvendorid"),
     canonical=canonical,
     sequence=with_vtype,
     hints=vtype_hints,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.ir.plan import Design, Metric
 from lrfdse.results.asked import Limits as Asked
-from lrfdse.results.choice import Candidate, front_of, recommended_of
+from lrfdse.results.choice import Candidate, front_of, joint_loss, recommended_of
 
 if TYPE_CHECKING:
     from lrfdse.results.settings import Limits
@@ -45,10 +45,7 @@ def lost(design: Design, baseline: Design, metric: Metric, limits: Limits) -> fl
     So one number is held against `Limits.max_drop`: twice what another output may lose counts as twice that.
     """
     own = baseline.score(metric) - design.score(metric)
-    other, most = 1.0 - design.least_kept, limits.most_other_drop
-    if most == limits.max_drop:
-        return max(own, other)
-    return max(own, other * limits.max_drop / most) if most > 0 and limits.max_drop > 0 else max(own, other - most)
+    return joint_loss(own, 1.0 - design.least_kept, limits.max_drop, limits.max_other_drop)
 
 
 def worth_refining(

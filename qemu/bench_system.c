@@ -277,8 +277,29 @@ long pin(double wanted_core) {
     return system_call(SET_AFFINITY, 0, sizeof mask, (long)mask, 0, 0, 0) ? -1 : core;
 }
 
+/* An emulator that runs one program answers for /proc/self, but is itself what /proc/thread-self shows: the name of the
+ * first mapped file that is called qemu-something, or null.
+ */
+static void say_emulator(void) {
+    static const char prefix[] = "/qemu-";
+    size_t bytes = read_file("/proc/thread-self/maps");
+    say("\"emulator\":");
+    for (const char *at = file_text, *name = NULL; at < file_text + bytes; at++) {
+        if (begins(at, prefix)) name = at + 1;
+        else if (*at == '/') name = NULL;
+        if (*at == '\n' && name) {
+            say_quoted(name, (size_t)(at - name));
+            say(",");
+            return;
+        }
+        if (*at == '\n') name = NULL;
+    }
+    say("null,");
+}
+
 void say_board(long core) {
     say_system();
+    say_emulator();
     say("\"core\":");
     if (core < 0) say("null");
     else say_whole((double)core);

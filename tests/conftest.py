@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("tests.plugins.folders", "tests.plugins.models", "tests.plugins.operators")
+pytest_plugins = ("tests.plugins.boards", "tests.plugins.folders", "tests.plugins.models", "tests.plugins.operators")
 
 
 def pytest_configure() -> None:

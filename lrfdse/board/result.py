@@ -112,7 +112,8 @@ def spec_of(entry: Mapping[str, Any]) -> tuple[KernelSpec, str]:
 
 def board_line(board: Mapping[str, Any]) -> str:
     """Return a board's description in one line without anything that a terminal or a file would act on."""
-    system, processor = board.get("uname") or {}, board.get("cpuinfo") or {}
+    # A document of another program may hold anything there.
+    system, processor = (group if isinstance(group := board.get(name), Mapping) else {} for name in _GROUPS)
     parts = [" ".join(str(system[key]) for key in ("sysname", "release", "machine", "nodename") if system.get(key))]
     parts += [str(processor[key]) for key in ("Model", "model name", "uarch", "CPU part", "isa") if processor.get(key)]
     if bits := board.get("vector_bits"):
@@ -158,7 +159,7 @@ def _run(document: Mapping[str, Any]) -> BoardRun:
         repeats=_count(document["repeats"]),
         kernels=tuple(kernels),
         whole=whole,
-        board=_described(document["board"]),
+        board=described(document["board"]),
     )
 
 
@@ -182,8 +183,14 @@ def _text(value: Any) -> str:
     return value[:_LONGEST]
 
 
-def _described(value: Any) -> dict[str, Any]:
-    """Return a description: texts, finite numbers, and two groups of such; refuse anything else."""
+def described(value: Any) -> dict[str, Any]:
+    """Return a board's description of itself: texts, finite numbers, and two groups of such.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The value holds anything else.
+    """
     found: dict[str, Any] = {}
     for name, part in dict(value).items():
         if name in _GROUPS:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.calibrate.emulation import emulator_sign, slowness
 from lrfdse.calibrate.prediction import predicted
 from lrfdse.calibrate.record import Kernel, Point, Record, fixed_digest
 from lrfdse.errors import InputError
@@ -106,25 +107,41 @@ def calibrate(records: Sequence[Record], target: Target) -> Calibration:
     Raises
     ------
     InputError
-        A record is of another target, or there are too few measurements.
+        A record is of another target or an emulator's, there are too few measurements, or they tell no parameter.
     """
     for record in records:
         if record.fixed != fixed_digest(target):
             raise InputError(
                 f"{record.path}: measured for target {record.target}, not for {target.name} as it is described now"
             )
+        if sign := emulator_sign(record.board, target):
+            raise InputError(f"{record.path}: measured under an emulator ({sign}): nothing is fitted to it")
     points = _merged(records)
     if len(points) < FEWEST:
         raise InputError(
             f"at least {FEWEST} kernels in a cache regime must be measured, but got {len(points)}: measure more designs"
         )
     problem = _Problem(points, target)
+    before = problem.predictions(target)
+    if not before.all():
+        nothing = points[int(np.argmin(before))].layer
+        raise InputError(f"{_paths(records)}: layer {nothing!r}: nothing was counted of it; measure again")
+    if slow := slowness([point.measured_us for point in points], before.tolist()):
+        raise InputError(
+            f"{_paths(records)}: {slow}: an emulator, or no machine that target "
+            f"{target.name} describes; nothing is fitted to it"
+        )
     free, held = list(PARAMETERS), dict[str, str]()
     found = problem.fit(free)
     while (unsure := _unsure(found)) is not None:
         free.remove(unsure[0])
         held[unsure[0]] = unsure[1]
         found = problem.fit(free)
+    if not found:
+        raise InputError(
+            f"nothing is fitted: {'; '.join(f'{name}: {why}' for name, why in held.items())}; measure designs of more "
+            "sizes, on a board that the target describes"
+        )
     fitted = _with(target, {name: estimate.value for name, estimate in found.items()})
     parameters = tuple(
         Fitted(
@@ -136,7 +153,7 @@ def calibrate(records: Sequence[Record], target: Target) -> Calibration:
         )
         for name in PARAMETERS
     )
-    before, after = problem.predictions(target), problem.predictions(fitted)
+    after = problem.predictions(fitted)
     residuals = tuple(
         Residual(point.layer, point.kernel, point.regime, point.measured_us, float(b), float(a))
         for point, b, a in zip(points, before, after, strict=True)
@@ -246,6 +263,10 @@ def _unsure(found: Mapping[str, _Estimate]) -> tuple[str, str] | None:
     # Of a clock and a bandwidth that stand for each other, the clock is the better known beforehand.
     held = "clock_mhz" if "clock_mhz" in unsure else max(unsure, key=lambda name: unsure[name].error)
     return held, "the measurements do not tell it"
+
+
+def _paths(records: Sequence[Record]) -> str:
+    return ", ".join(str(record.path) for record in records)
 
 
 def _merged(records: Sequence[Record]) -> list[Point]:

@@ -11,22 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from lrfdse.base.files import read_regular
-from lrfdse.board.result import BoardRun, KernelRun, spec_of, three_us
+from lrfdse.board.result import BoardRun, KernelRun, described, spec_of, three_us
 from lrfdse.calibrate.prediction import Terms, predicted
 from lrfdse.errors import InputError
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import TOLERANCE, Regime
 from lrfdse.meters.trace import Traffic
-from lrfdse.targets.target import Target
+from lrfdse.targets.target import Target, given
 
 SCHEMA_VERSION = 1
 """Version of the form of ``board.json``; a file of another version is refused."""
 ASSUMPTIONS = (
     *("clock_mhz", "last_level_bytes_per_cycle", "dram_bytes_per_cycle"),
     *("last_level_latency", "dram_latency"),
+    *("last_level_fill_bytes_per_cycle", "dram_fill_bytes_per_cycle", "dram_copy_bytes_per_cycle"),
 )
 """Fields of a target that turn what was counted into time: all others decide what is counted."""
-_TOLD = ("name", "summary", "core", "provenance", "fma_per_cycle")
+_TOLD = ("name", "summary", "core", "provenance", "fma_per_cycle", "error", "resident")
+
+_LARGEST = 2**53
+"""Size of counts and times: up to here float64 holds every whole number."""
 
 Kernel = tuple[KernelSpec, str]
 """A kernel's specification and its schedule."""
@@ -58,7 +62,7 @@ class Record:
 def fixed_digest(target: Target) -> str:
     """Return a name for everything that a target says except its assumptions: records of equal names fit each other."""
     left_out = {*ASSUMPTIONS, *_TOLD}
-    kept = [(f.name, getattr(target, f.name)) for f in dataclasses.fields(target) if f.name not in left_out]
+    kept = [(name, value) for name, value in given(target) if name not in left_out]
     return hashlib.sha256(repr(kept).encode()).hexdigest()[:32]
 
 
@@ -116,7 +120,7 @@ def read_record(path: Path) -> Record:
     try:
         points = tuple(point for entry in document["kernels"] for point in _points(entry, path))
         told = str(document["target"]), str(document["target_digest"])
-        return Record(path, *told, dict(document["board"]), points)
+        return Record(path, *told, described(document["board"]), points)
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{path}: damaged ({error!r}); measure again") from error
 
@@ -170,18 +174,24 @@ def _points(entry: Mapping[str, Any], path: Path) -> list[Point]:
     if modelled is None:
         raise InputError(f"{path}: holds no modelled numbers: its target has no emulator, so nothing is assumed of it")
     traffic = {regime: Traffic(**_counts(modelled[regime]["traffic"])) for regime in ("warm", "cold")}
-    terms = Terms(float(modelled["compute_cycles"]), traffic["warm"], traffic["cold"])
+    terms = Terms(_number(modelled["compute_cycles"]), traffic["warm"], traffic["cold"])
     found = []
     regimes: tuple[Regime, ...] = ("warm", "cold")
     for regime in regimes:
-        measured = float(entry[f"{regime}_us"][0])
+        measured = _number(entry[f"{regime}_us"][0])
         # A call shorter than the board's clock can tell has no time.
         if measured > 0:
             found.append(Point(layer, (spec, schedule), regime, measured, terms))
     return found
 
 
+def _number(value: Any) -> float:
+    if not 0 <= (found := float(value)) < _LARGEST:
+        raise ValueError(f"{value!r} is no time")
+    return found
+
+
 def _counts(values: Mapping[str, Any]) -> dict[str, int]:
-    if wrong := [name for name, value in values.items() if type(value) is not int or value < 0]:
+    if wrong := [name for name, value in values.items() if type(value) is not int or not 0 <= value < _LARGEST]:
         raise ValueError(f"{wrong[0]} is no count")
     return dict(values)

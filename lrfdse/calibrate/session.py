@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import sole_writer, write_atomically
-from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
 from lrfdse.base.temporary import temporary_folder
-from lrfdse.board.result import BoardRun, board_line, read_run
+from lrfdse.board.result import BoardRun, board_line
+from lrfdse.calibrate.emulation import emulator_sign, first_sign, slowness
+from lrfdse.calibrate.programs import BenchOptions, describe_board, run_programs
+from lrfdse.calibrate.terms import counted_terms
 from lrfdse.deploy.designs import BENCH
+from lrfdse.deploy.folders import DESIGNS
 from lrfdse.errors import InputError, ToolError
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.results.read import read_document
 from lrfdse.results.write import board_of, write_document
-from lrfdse.targets import isa
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.eviction import eviction_note
 from lrfdse.targets.target import Target
@@ -36,31 +36,25 @@ if TYPE_CHECKING:
 RECORD = "board.json"
 """Name of the record in the output folder."""
 
-_NO_DESIGN = ""
-"""The design's id in a program that has no kernels and only describes the board."""
 _NOTE = "on the board: "
-_PROBE_TIMEOUT = 120.0
-"""Most seconds that a board may take to answer for the first time, waking up included; chosen, not measured."""
+_TRIAL = "`lrfdse bench DIR --allow-emulator` tries kernels and runner there, without latencies"
 
 
 @dataclass(frozen=True, slots=True)
-class BenchOptions:
-    """How a board measures; None leaves the choice to the program."""
+class Session:
+    """What became of designs on a board, or under an emulator."""
 
-    repeats: int | None = None
-    """Samples of each kernel in each cache regime."""
-    min_time_ms: int | None = None
-    """Least duration of one warm sample."""
-    core: int | None = None
-    """Number of the processor to stay on."""
-    timeout: float = 600.0
-    """Seconds for one design, the way to the board and back included."""
+    document: Document
+    """The exploration's, with the board's numbers; as it was where they are an emulator's."""
+    runs: tuple[BoardRun, ...]
+    record: Mapping[str, Any]
+    """Content of ``board.json``; empty where the times are an emulator's."""
+    emulator: str
+    """What shows that the times are an emulator's; empty where they are a board's."""
 
-    @property
-    def arguments(self) -> list[str]:
-        """The program's command line."""
-        given = {"--repeats": self.repeats, "--min-time": self.min_time_ms, "--core": self.core}
-        return [word for name, value in given.items() if value is not None for word in (name, str(value))]
+
+Builder = Callable[[Path, str, Path], None]
+"""Writes the program of a design: takes the output folder, the design's id, and the file to write."""
 
 
 def open_board(template: str | None, target: Target) -> Transport | None:
@@ -69,7 +63,7 @@ def open_board(template: str | None, target: Target) -> Transport | None:
     Raises
     ------
     InputError
-        The template is no command, and names no runner.
+        The template is no command, and names no runner; or it leads to an emulator.
     ToolError
         The board cannot be reached, or does not run programs for `target`.
     """
@@ -78,7 +72,7 @@ def open_board(template: str | None, target: Target) -> Transport | None:
     from lrfdse.board.transport import open_transport
 
     runner = open_transport(template)
-    describe_board(runner, target)
+    _refuse_emulator(describe_board(runner, target), target)
     return runner
 
 
@@ -89,9 +83,10 @@ def measured_on(
     if runner is None:
         return {}, None
     try:
-        runs = run_designs(folder, ids, runner, target, BenchOptions(), progress)
+        runs = run_programs(_programs(folder, ids), runner, target, BenchOptions(), progress)
         if runs:
-            write_record(folder, runs, target, cache, progress)
+            document, emulator = record_of(runs, target, cache, progress)
+            _write_record(folder, document, emulator)
     except ToolError as error:
         return {}, error
     return {run.design: run for run in runs}, None
@@ -109,105 +104,92 @@ def board_notes(runs: Iterable[BoardRun]) -> list[str]:
     ]
 
 
-def describe_board(runner: Transport, target: Target) -> Mapping[str, Any]:
-    """Run a program without kernels on the board and return the board's description.
+def record_of(runs: Sequence[BoardRun], target: Target, cache: Store, progress: Listener) -> tuple[dict[str, Any], str]:
+    """Return the content of ``board.json`` of at least one run, and what shows that it was an emulator's.
 
-    Raises
-    ------
-    ToolError
-        The board cannot be reached, or does not run programs for `target`.
-    """
-    from lrfdse.deploy.bench_program import build_program
-
-    with temporary_folder() as folder:
-        program = folder / BENCH
-        program.write_bytes(build_program((), target, _NO_DESIGN))
-        program.chmod(0o755)
-        ended = runner.run(program, timeout=_PROBE_TIMEOUT)
-    return read_run(ended, runner.name, _NO_DESIGN, target.name).board
-
-
-def run_designs(
-    folder: Path, ids: Sequence[str], runner: Transport, target: Target, options: BenchOptions, progress: Listener
-) -> list[BoardRun]:
-    """Run the programs of designs of an output folder, one after another.
-
-    Raises
-    ------
-    ToolError
-        The board cannot be reached, or a kernel crashed or computed wrong numbers there.
-    """
-    found = []
-    for done, identity in enumerate(ids):
-        progress(Event("board", identity, done, len(ids)))
-        program = folder / "designs" / identity / BENCH
-        if not program.is_file():
-            progress(Event("note", f"design {identity} has no program for a board: left out"))
-            continue
-        ended = runner.run(program, options.arguments, options.timeout)
-        run = read_run(ended, runner.name, identity, target.name)
-        _check_kernels(run, program.read_bytes(), runner.name)
-        found.append(run)
-    progress(Event("board", "", len(ids), len(ids)))
-    return found
-
-
-def write_record(
-    folder: Path, runs: Sequence[BoardRun], target: Target, cache: Store, progress: Listener
-) -> dict[str, Any]:
-    """Write ``board.json`` of at least one run and return its content.
+    The second is empty where nothing does; where the descriptions do, nothing is modelled and the content is empty.
 
     Raises
     ------
     ToolError
         A tool of the model meter is missing or failed.
     """
+    from lrfdse.calibrate.prediction import predicted
     from lrfdse.calibrate.record import record_document
 
+    if sign := first_sign((run.board for run in runs), target):
+        return {}, sign
     terms: dict[tuple[KernelSpec, str], Terms] = {}
     versions: dict[str, str] = {}
     if not target.is_native:
         from lrfdse.meters.meter import open_meter
 
         meter = open_meter("model", target)
-        terms, versions = _terms(runs, target, meter.key(), cache, progress), meter.versions()
-    document = record_document(runs, target, terms, versions)
-    write_atomically(folder / RECORD, json.dumps(document, indent=1) + "\n")
-    return document
+        kernels = [(kernel.spec, kernel.schedule) for run in runs for kernel in run.kernels]
+        terms = counted_terms(kernels, target, meter.key(), cache, progress)
+        versions = meter.versions()
+    took, said = [], []
+    for kernel in (kernel for run in runs for kernel in run.kernels if (kernel.spec, kernel.schedule) in terms):
+        known = terms[kernel.spec, kernel.schedule]
+        took += [kernel.warm.us, kernel.cold.us]
+        said += [predicted(known, target, "warm").us, predicted(known, target, "cold").us]
+    return record_document(runs, target, terms, versions), slowness(took, said)
 
 
 def bench(
-    folder: Path, runner: Transport, options: BenchOptions, cache: Path, progress: Listener = silent
-) -> tuple[Document, list[BoardRun]]:
+    folder: Path,
+    runner: Transport,
+    options: BenchOptions,
+    cache: Path,
+    progress: Listener = silent,
+    build: Builder | None = None,
+) -> Session:
     """Run the kept designs of a finished exploration on a board; write ``board.json`` and add to ``front.json``.
 
-    Returns
-    -------
-    The document with the board's numbers, and the runs.
+    With them run the original and the SVD design of equal size, whether they were kept or not. Where the programs ran
+    under an emulator, nothing is written.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    runner
+        The way to the board.
+    options
+        How to measure.
+    cache
+        Folder of results that are kept for later runs.
+    progress
+        Told of every event.
+    build
+        Makes the program of a design that the folder holds none of; None leaves such designs out.
 
     Raises
     ------
     InputError
-        The folder holds no usable ``front.json`` or no programs, or its target has changed.
+        The folder holds no usable ``front.json`` or no programs, its target has changed, or the runner leads to an
+        emulator and `options` do not allow it.
     ToolError
-        The board cannot be reached, or a kernel crashed or computed wrong numbers there.
+        The board cannot be reached, a kernel crashed or computed wrong numbers there, or all took so long that it was
+        an emulator that does not show in the description.
     """
-    from lrfdse.targets.catalog import load_target
-
     document = read_document(folder)
-    source = document.target.source or document.target.name
-    target = load_target(str(folder / source) if source.endswith(".toml") else source)
+    target = _target_of(document, folder)
     known = {design.id for design in document.every_design()}
-    if noun_digest(target) != document.target.digest:
-        raise InputError(f"target {source}: not the target that was explored (its digest differs); explore again")
     ids = sorted(path.parent.name for path in (folder / "designs").glob(f"*/{BENCH}") if path.parent.name in known)
     if not ids:
         raise InputError(
             f"{folder / 'designs'}: holds no program for a board; explore again, or `lrfdse export {folder} ID`"
         )
-    with sole_writer(folder):
-        runs = run_designs(folder, ids, runner, target, options, progress)
-        write_record(folder, runs, target, Store(cache), progress)
+    if not options.allow_emulator:
+        _refuse_emulator(describe_board(runner, target), target)
+    with sole_writer(folder), temporary_folder() as made:
+        programs = _baseline_programs(document, folder, ids, made, build, progress) | _programs(folder, ids)
+        runs = run_programs(programs, runner, target, options, progress)
+        record, emulator = record_of(runs, target, Store(cache), progress)
+        if emulator and options.allow_emulator:
+            return Session(document, tuple(runs), {}, emulator)
+        _write_record(folder, record, emulator)
         told = {run.design: board_of(run) for run in runs}
 
         def measured(design: DesignFacts) -> DesignFacts:
@@ -221,43 +203,57 @@ def bench(
             dominated=tuple(map(measured, document.dominated)),
         )
         write_document(document, folder)
-    return document, runs
+    return Session(document, tuple(runs), record, "")
 
 
-def _check_kernels(run: BoardRun, program: bytes, command: str) -> None:
-    """Refuse numbers of kernels that the program does not hold: a copy of an earlier one lay on the board."""
-    from lrfdse.deploy.bench_data import kernel_members
+def _target_of(document: Document, folder: Path) -> Target:
+    """Return the target that was explored, from its file; refuse one that is another now."""
+    from lrfdse.targets.catalog import load_target
 
-    for kernel in run.kernels:
-        if kernel_members(kernel.layer, kernel.use, kernel.spec, kernel.schedule) not in program:
-            raise ToolError(
-                f"--runner: `{command}` ran another program than design {run.design}'s of now: it has no "
-                f"{kernel.spec} as {kernel.schedule}"
-            )
+    source = document.target.source or document.target.name
+    target = load_target(str(folder / source) if source.endswith(".toml") else source)
+    if noun_digest(target) != document.target.digest:
+        raise InputError(f"target {source}: not the target that was explored (its digest differs); explore again")
+    return target
 
 
-def _terms(
-    runs: Sequence[BoardRun], target: Target, meter: str, cache: Store, progress: Listener
-) -> dict[tuple[KernelSpec, str], Terms]:
-    """Return what the model meter counts of every kernel, each once; what the cache knows costs nothing."""
-    from lrfdse.calibrate.prediction import Predictor, Terms
+def _programs(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
+    """Return where an output folder holds the programs of designs."""
+    return {identity: folder / DESIGNS / identity / BENCH for identity in ids}
 
-    common = {
-        "code": code_key(Predictor),
-        "target": noun_digest(target),
-        "isa": isa.REGISTRY.identity(target.isa),
-        "meter": meter,
-    }
-    wanted = list(dict.fromkeys((kernel.spec, kernel.schedule) for run in runs for kernel in run.kernels))
-    predictor: Predictor | None = None
+
+def _baseline_programs(
+    document: Document, folder: Path, ids: Sequence[str], made: Path, build: Builder | None, progress: Listener
+) -> dict[str, Path]:
+    """Make the programs of what designs are compared with, in the folder `made`, where the output folder has none."""
+    wanted = {document.original.id: "the original"}
+    if document.svd_at_equal_size is not None:
+        wanted.setdefault(document.svd_at_equal_size, "SVD of equal size")
     found = {}
-    for done, (spec, schedule) in enumerate(wanted):
-        progress(Event("predict", str(spec), done, len(wanted)))
-        key = result_key("terms", spec=str(spec), schedule=schedule, **common)
-        if (known := cache.get("terms", key, partial(from_plain, Terms))) is None:
-            predictor = predictor or Predictor(target)
-            known = predictor.terms(spec, schedule)
-            cache.put("terms", key, dataclasses.asdict(known))
-        found[spec, schedule] = known
-    progress(Event("predict", "", len(wanted), len(wanted)))
+    for identity, what in wanted.items():
+        if identity in ids or build is None:
+            continue
+        progress(Event("note", f"{what} was not kept: its program is made for this run"))
+        path = made / identity / BENCH
+        path.parent.mkdir()
+        try:
+            build(folder, identity, path)
+        except (InputError, ToolError) as error:
+            progress(Event("note", f"{what} is not timed: {error}"))
+            continue
+        found[identity] = path
     return found
+
+
+def _refuse_emulator(board: Mapping[str, Any], target: Target) -> None:
+    if sign := emulator_sign(board, target):
+        raise InputError(f"--runner: leads to an emulator, not to a board: {sign}; {_TRIAL}")
+
+
+def _write_record(folder: Path, document: Mapping[str, Any], emulator: str) -> None:
+    if emulator:
+        raise ToolError(
+            f"on the board: {emulator}: an emulator, or no machine that the target describes; nothing is written; "
+            + _TRIAL
+        )
+    write_atomically(folder / RECORD, json.dumps(document, indent=1) + "\n")

@@ -40,7 +40,7 @@ def run(arguments: list[str], program: str = "lrfdse") -> int:
     from lrfdse.base.privacy import silence_libraries
     from lrfdse.base.threads import use_one_thread
     from lrfdse.cli import interrupt
-    from lrfdse.errors import LrfdseError
+    from lrfdse.errors import LrfdseError, ToolError
 
     silence_libraries()
     use_one_thread()
@@ -66,6 +66,12 @@ def run(arguments: list[str], program: str = "lrfdse") -> int:
     except LrfdseError as error:
         _failed(error, arguments)
         return error.exit_code
+    except MemoryError as error:
+        # Where no stage of loading could say of what: a kernel, a fit, an exploration as a whole.
+        failed = ToolError("the memory of this machine was not enough; give it more, or use fewer --workers")
+        failed.__cause__ = error
+        _failed(failed, arguments)
+        return failed.exit_code
     except BrokenPipeError:
         # Whoever read the output has seen enough (`| head`); the interpreter's own flush must find no pipe either.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115

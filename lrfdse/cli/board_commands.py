@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,16 @@ if TYPE_CHECKING:
 
     from lrfdse.board.result import BoardRun
     from lrfdse.calibrate.fit import Calibration
+    from lrfdse.ir.latency import Latency
     from lrfdse.results.document import Document
+
+_KERNEL_COLUMNS = 26
+"""Columns of a table for a kernel's name or a sentence: the numbers beside it leave so many of 80."""
+_TIME_COLUMNS = 8
+"""Columns of a time: the widest word above one is "modelled"."""
+_SPEED_UP = (
+    "x: how much faster than the original. board: all kernels in turn, over and over; cold: caches emptied before each."
+)
 
 
 def bench(
@@ -31,6 +41,9 @@ def bench(
     ] = None,
     core: Annotated[int | None, typer.Option(min=0, max=8191, help="Processor to stay on; default: the last.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for one design.")] = 600.0,
+    allow_emulator: Annotated[
+        bool, typer.Option("--allow-emulator", help="Try kernels and runner under QEMU; no latency comes of it.")
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Where results are kept for later runs.", show_default=False)
     ] = None,
@@ -40,23 +53,35 @@ def bench(
     from lrfdse.base.folders import cache_folder, cache_folder_at
     from lrfdse.board.result import board_line
     from lrfdse.board.transport import open_transport
-    from lrfdse.calibrate.session import RECORD, BenchOptions
+    from lrfdse.calibrate.emulation import emulated_document
+    from lrfdse.calibrate.programs import BenchOptions
+    from lrfdse.calibrate.session import RECORD
     from lrfdse.calibrate.session import bench as run
     from lrfdse.cli.progress import listening
     from lrfdse.cli.terminal import console
+    from lrfdse.explore.export import export_program
     from lrfdse.report.page.html import write_again
 
     way = open_transport(runner)
     with cache_folder_at(cache), listening() as progress:
-        options = BenchOptions(repeats, min_time, core, timeout)
-        document, runs = run(folder, way, options, cache_folder(), progress)
-        write_again(folder)
+        options = BenchOptions(repeats, min_time, core, timeout, allow_emulator)
+        session = run(folder, way, options, cache_folder(), progress, export_program)
+        if not session.emulator:
+            write_again(folder)
+    document, runs = session.document, session.runs
     if as_json:
-        typer.echo((folder / RECORD).read_text(encoding="utf-8"), nl=False)
+        if session.emulator:
+            typer.echo(json.dumps(emulated_document(runs, document.target.name, session.emulator), indent=1))
+        else:
+            typer.echo((folder / RECORD).read_text(encoding="utf-8"), nl=False)
         return
     out = console()
-    out.print(_run_table(document, runs))
+    out.print(_emulated_table(document, runs) if session.emulator else _run_table(document, runs))
     out.print()
+    if session.emulator:
+        out.print(f"Emulated, not a latency: {session.emulator}. Nothing was written.", soft_wrap=True)
+        return
+    out.print(_SPEED_UP, soft_wrap=True)
     out.print(f"Board: {board_line(runs[0].board)}", soft_wrap=True)
     out.print(str(folder / RECORD), soft_wrap=True)
 
@@ -99,35 +124,69 @@ def calibrate(
 
 
 def _run_table(document: Document, runs: Sequence[BoardRun]) -> Table:
+    """Return what is modelled beside what the board took, each with its factor below the original, in 80 columns."""
     from lrfdse.report.numbers import times_text, us_text
 
+    measured = {run.design: run for run in runs}
+    before = document.original
     kind = document.meter.kind
-    before = next((run.whole for run in runs if run.design == document.original.id), None)
-    table = _table("Designs on the board", ["design"], ["params", f"latency, {kind}", "on the board", "quartiles", ""])
-    designs = {design.id: design for design in document.every_design()}
-    for run in sorted(runs, key=lambda run: -designs[run.design].charged.us):
-        design, whole = designs[run.design], run.whole
-        if whole is None:
+    table = _table("Designs on the board (microseconds)", ["design"], ["KiB"])
+    for name in (kind, "board", f"cold\n{kind}", "cold\nboard"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=_TIME_COLUMNS)
+        table.add_column("", justify="right", no_wrap=True)
+    for design in document.every_design():
+        if (run := measured.get(design.id)) is None or run.whole is None:
             continue
+        first = measured.get(before.id)
+        cells: list[str] = []
+        for value, reference in (
+            (design.charged.us, before.charged.us),
+            (run.whole.us, None if first is None or first.whole is None else first.whole.us),
+            (_us(design.latency.cold), _us(before.latency.cold)),
+            (_cold(run), None if first is None else _cold(first)),
+        ):
+            cells.append("" if value is None else us_text(value))
+            cells.append("" if value is None or reference is None else times_text(reference, value))
+        mark = ">" if design.id == document.recommended else " "
+        table.add_row(f"{mark} {design.id}", f"{design.weight_bytes / 1024:,.0f}", *cells)
+    return table
+
+
+def _emulated_table(document: Document, runs: Sequence[BoardRun]) -> Table:
+    from lrfdse.report.numbers import us_text
+
+    table = _table("Designs under an emulator", ["design"], ["largest error", "emulated, not a latency"])
+    for run in runs:
+        mark = ">" if run.design == document.recommended else " "
+        error = max((kernel.max_error for kernel in run.kernels), default=0.0)
         table.add_row(
-            f"{'>' if run.design == document.recommended else ' '} {run.design}",
-            f"{design.params:,}",
-            f"{us_text(design.charged.us)} us",
-            f"{us_text(whole.us)} us",
-            f"{us_text(whole.low_us)}..{us_text(whole.high_us)}",
-            "" if before is None else times_text(before.us, whole.us),
+            f"{mark} {run.design}", f"{error:.1e}", "" if run.whole is None else f"{us_text(run.whole.us)} us"
         )
     return table
 
 
+def _us(latency: Latency | None) -> float | None:
+    return None if latency is None else latency.us
+
+
+def _cold(run: BoardRun) -> float:
+    """Return what the kernels took with caches emptied before each, microseconds: a sum of medians."""
+    return sum(kernel.cold.us for kernel in run.kernels)
+
+
 def _residual_table(found: Calibration) -> Table:
+    """Return a row a kernel, its cache regimes below each other, in 80 columns."""
     from lrfdse.report.numbers import us_text
 
-    table = _table("Kernels", ["layer", "kernel", "regime"], ["measured (us)", "modelled", "error", "fitted", "error"])
+    numbers = ["measured", "modelled", "error", "fitted", "error"]
+    table = _table("Kernels (microseconds)", [], [])
+    table.add_column("kernel", max_width=_KERNEL_COLUMNS, overflow="fold")
+    table.add_column("")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    same: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for each in found.residuals:
-        table.add_row(
-            each.layer,
-            str(each.kernel[0]),
+        cells = (
             each.regime,
             us_text(each.measured_us),
             us_text(each.before_us),
@@ -135,11 +194,15 @@ def _residual_table(found: Calibration) -> Table:
             us_text(each.after_us),
             f"{each.after_us / each.measured_us - 1:+.1%}",
         )
+        same.setdefault((each.layer, str(each.kernel[0])), []).append(cells)
+    for (layer, kernel), regimes in same.items():
+        table.add_row(f"{layer}: {kernel}", *("\n".join(column) for column in zip(*regimes, strict=True)))
     return table
 
 
 def _parameter_table(found: Calibration) -> Table:
-    table = _table("Assumptions", ["assumption"], ["was", "now", "standard error"], [""])
+    table = _table("Assumptions", ["assumption"], ["was", "now", "error"])
+    table.add_column("", overflow="fold", max_width=_KERNEL_COLUMNS)
     for each in found.parameters:
         error = "" if each.standard_error is None else f"{each.standard_error:.1%}"
         held = f"held: {each.held}" if each.held else "fitted"
@@ -147,11 +210,12 @@ def _parameter_table(found: Calibration) -> Table:
     return table
 
 
-def _table(title: str, texts: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
+def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for names, justify in ((texts, "left"), (numbers, "right"), (last, "left")):
-        for name in names:
-            table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in texts:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,20 +90,68 @@ def write_design(
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
     mark(folder, [*written, "kernels.txt", BENCH, "plan.json", "model.onnx"], exported=exported)
     folder_below(folder, "kernels")
-    for layer in model.layers:
-        fitted = factors.get(layer.name)
-        cores = _cores(layer, model, fitted)
-        for place, (spec, bias) in enumerate(_kernels(layer, plan[layer.name], model, fitted)):
-            name = names[layer.name][place]
-            schedule = Schedule.parse(schedules[layer.name][place])
-            artifact, arrays = _write_kernel(folder / "kernels", name, spec, schedule, cores, bias, target)
-            texts.append(kernel_text(name, artifact, target))
-            timed.append(bench_kernel(layer.name, place, artifact, arrays, cores, bias))
+    for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
+        _write_kernel(folder / "kernels", name, kernel.artifact, packed, target)
+        texts.append(kernel_text(name, kernel.artifact, target))
+        timed.append(kernel)
     head = f"Kernels for {target.name}: {target.core}\nNeeds {target.needs.words}\n\n"
     write_atomically(folder / "kernels.txt", head + "\n".join(texts))
     _write_program(folder / BENCH, timed, target, progress)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
+
+
+def write_program(
+    path: Path,
+    identity: str,
+    model: Model,
+    plan: Plan,
+    factors: Mapping[str, Factors],
+    schedules: Mapping[str, Sequence[str]],
+    target: Target,
+) -> None:
+    """Write the program of a design that times it on a board, and nothing else of the design.
+
+    Parameters
+    ----------
+    path
+        The file.
+    identity
+        The design's id.
+    model, plan, factors, schedules, target
+        As for `write_design`.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    ToolError
+        A kernel or the program cannot be compiled, or there are too many weights for one.
+    """
+    kernels = [kernel for _, kernel, _ in _compiled(model, plan, factors, schedules, target)]
+    write_atomically(path, build_program(kernels, target, identity), 0o777)
+
+
+def _compiled(
+    model: Model,
+    plan: Plan,
+    factors: Mapping[str, Factors],
+    schedules: Mapping[str, Sequence[str]],
+    target: Target,
+) -> Iterator[tuple[str, BenchKernel, list[NDArray[np.float32]]]]:
+    """Compile a design's kernels one by one: each with the name of its files and its packed weights."""
+    from lrfdse.kernels.build import compile_kernel
+    from lrfdse.kernels.data import pack
+
+    names = kernel_names(model.layers)
+    for layer in model.layers:
+        fitted = factors.get(layer.name)
+        cores = _cores(layer, model, fitted)
+        for place, (spec, bias) in enumerate(_kernels(layer, plan[layer.name], model, fitted)):
+            name, schedule = names[layer.name][place], Schedule.parse(schedules[layer.name][place])
+            artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
+            packed = pack(artifact, cores, bias)
+            yield name, bench_kernel(layer.name, place, artifact, packed, cores, bias), packed
 
 
 def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, progress: Listener) -> None:
@@ -146,25 +194,14 @@ def _cores(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray
 
 
 def _write_kernel(
-    folder: Path,
-    name: str,
-    spec: KernelSpec,
-    schedule: Schedule,
-    cores: Sequence[NDArray[Any]],
-    bias: NDArray[Any] | None,
-    target: Target,
-) -> tuple[Artifact, list[NDArray[np.float32]]]:
-    from lrfdse.kernels.build import compile_kernel
-    from lrfdse.kernels.data import pack
+    folder: Path, name: str, artifact: Artifact, packed: Sequence[NDArray[np.float32]], target: Target
+) -> None:
     from lrfdse.kernels.header import c_header
 
-    artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
-    arrays = pack(artifact, cores, bias)
-    content, offsets = _packed(arrays)
+    content, offsets = _packed(packed)
     write_atomically(folder / f"{name}.o", artifact.object_code)
     write_atomically(folder / f"{name}.h", _with_offsets(c_header(artifact, target), artifact, offsets))
     write_atomically(folder / f"{name}.weights.bin", content)
-    return artifact, arrays
 
 
 def _unused(name: str, used: set[str]) -> str:

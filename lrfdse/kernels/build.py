@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.kernels.layout import tilings
@@ -118,8 +117,8 @@ def compile_function(
         made = made.with_attr({"global_symbol": symbol, "target": machine})
         lowered = tirx.transform.LowerIntrin()(tvm.IRModule({symbol: made}))
         library = tvm.get_global_func("target.build.llvm")(lowered, machine)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "kernel.o"
+        with temporary_folder() as folder:
+            path = folder / "kernel.o"
             library.write_to_file(str(path), "o")
             object_code = path.read_bytes()
         return object_code, _body(library.inspect_source("asm"), symbol) if assembly else ""

@@ -8,7 +8,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +18,9 @@ from lrfdse.base.keys import digest
 from lrfdse.errors import InputError
 from lrfdse.ir.space import SearchSpace
 from lrfdse.targets import isa
-from lrfdse.targets.target import CacheLevel, Target
+from lrfdse.targets.target import CacheLevel, ModelError, Target, given
 
-_Noun = TypeVar("_Noun", Target, SearchSpace, CacheLevel)
+_Noun = TypeVar("_Noun", Target, SearchSpace, CacheLevel, ModelError)
 
 _SECTIONS = ("compile", "vector", "run", "core", "memory")
 """Tables of a target file; they only group the fields for the reader."""
@@ -28,6 +28,8 @@ _SECTIONS = ("compile", "vector", "run", "core", "memory")
 _MOST_BYTES = 1 << 20
 """Of a target or a search space; those that ship have 4 kB."""
 
+_RATES = ("clock_mhz", "fma_per_cycle", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
+_OPTIONAL_RATES = ("last_level_fill_bytes_per_cycle", "dram_fill_bytes_per_cycle", "dram_copy_bytes_per_cycle")
 _LATENCIES = ("last_level_latency", "dram_latency")
 
 
@@ -38,8 +40,10 @@ def names(kind: str) -> list[str]:
 
 def noun_digest(noun: Target | SearchSpace) -> str:
     """Return a name for everything that a target or search space says that has an effect."""
-    told = {"summary", "provenance"}
-    return digest([(f.name, getattr(noun, f.name)) for f in dataclasses.fields(noun) if f.name not in told])
+    told = {"summary", "provenance", "error"}
+    plain = [(f.name, getattr(noun, f.name)) for f in dataclasses.fields(noun)]
+    fields = given(noun) if isinstance(noun, Target) else plain
+    return digest([(name, value) for name, value in fields if name not in told])
 
 
 def load_target(name_or_path: str) -> Target:
@@ -57,11 +61,21 @@ def load_target(name_or_path: str) -> Target:
     flat = {key: value for key, value in table.items() if key not in _SECTIONS}
     for section in _SECTIONS:
         flat |= _table(table.get(section, {}), f"{path}: key {section!r}")
+    listed = sorted(_instructions(flat.pop("instructions", []), f"{path}: key 'instructions'"))
+    waited = sorted(_instructions(flat.pop("latencies", []), f"{path}: key 'latencies'"))
     target = _make(Target, {"name": path.stem, **flat}, str(path))
+    if listed or waited:
+        sources = {form: source for form, _, source in listed} | {f"{form} latency": s for form, _, s in waited}
+        target = dataclasses.replace(
+            target,
+            instructions=tuple((form, cycles) for form, cycles, _ in listed),
+            latencies=tuple((form, cycles) for form, cycles, _ in waited),
+            provenance={**target.provenance, **sources},
+        )
     if target.isa not in isa.names():
         raise InputError(f"{path}: isa {target.isa!r} is unknown: {', '.join(isa.names())} or a plug-in's")
     isa.instruction_set(target.isa)
-    rates = ("clock_mhz", "fma_per_cycle", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
+    rates = (*_RATES, *(name for name in _OPTIONAL_RATES if getattr(target, name) is not None))
     rules = {
         "`lanes` must be a power of two": _is_power_of_two(target.lanes),
         "`vector_registers` must be at least 1": target.vector_registers >= 1,
@@ -70,11 +84,19 @@ def load_target(name_or_path: str) -> Target:
         "`line` must be a power of two": _is_power_of_two(target.line),
         **{f"`{name}` must be a positive number": 0 < getattr(target, name) < math.inf for name in rates},
         **{f"`{name}` must be zero or a positive number": 0 <= getattr(target, name) < math.inf for name in _LATENCIES},
+        "`prefetch_lines` must be at least 0": target.prefetch_lines >= 0,
+        "`memory_ports` must be at least 1": target.memory_ports is None or target.memory_ports >= 1,
+        "`instructions` must name each instruction once": len(listed) == len(dict(target.instructions)),
     }
     for name in ("l1", "last_level"):
         cache: CacheLevel = getattr(target, name)
         rules[f"`{name}.kib` must be at least 1"] = cache.kib >= 1
         rules[f"`{name}.ways` must be at least 1"] = cache.ways >= 1
+        rules[f"`{name}.share` must be above 0 and at most 1"] = 0 < cache.share <= 1
+    if target.error is not None:
+        rules["`error.low` must be above 0 and at most `error.high`"] = (
+            0 < target.error.low <= target.error.high < math.inf
+        )
     _check(rules, path)
     return target
 
@@ -154,6 +176,28 @@ def _make(noun: type[_Noun], values: Mapping[str, Any], where: str) -> _Noun:
         raise InputError(f"{where}: {error}") from error
 
 
+def _instructions(value: Any, where: str) -> Iterator[tuple[str, float, str]]:
+    """Yield form, cycles and source of every instruction, from tables that have a source and cycles each.
+
+    The cycles of a mnemonic may be a table, too: its keys complete the form.
+    """
+    if not isinstance(value, list):
+        raise InputError(f"{where} must be a list of tables, but got {value!r}")
+    for table in value:
+        if sorted(_table(table, where)) != ["cycles", "source"]:
+            raise InputError(f"{where}: each table must have the keys 'source' and 'cycles', and no others")
+        source = _checked(table["source"], str, f"{where}: key 'source'")
+        for mnemonic, taken in _table(table["cycles"], f"{where}: key 'cycles'").items():
+            forms = (
+                {f"{mnemonic} {rest}": c for rest, c in taken.items()} if isinstance(taken, dict) else {mnemonic: taken}
+            )
+            for form, cycles in forms.items():
+                number = _checked(cycles, float, f"{where}: {form!r}")
+                if not 0 < number < math.inf:
+                    raise InputError(f"{where}: {form!r} must be a positive number")
+                yield form, number, source
+
+
 def _table(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{where} must be a table, but got {value!r}")
@@ -163,8 +207,8 @@ def _table(value: Any, where: str) -> dict[str, Any]:
 def _checked(value: Any, hint: Any, where: str) -> Any:
     """Return `value` as the field's type, lists as tuples; refuse what does not fit."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if hint is CacheLevel:
-        return _make(CacheLevel, _table(value, where), where)
+    if hint in (CacheLevel, ModelError):
+        return _make(hint, _table(value, where), where)
     if origin is Mapping:
         return {key: _checked(item, parts[1], f"{where}: key {key!r}") for key, item in _table(value, where).items()}
     if origin is typing.Literal:

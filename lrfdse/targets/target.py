@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from lrfdse.targets.commands import check_emulator, check_features, check_word
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.description import InstructionSet, Vectors
 from lrfdse.targets.isa.needs import Needs
+
+Replacement = Literal["lru", "random", "bimodal"]
+"""Which line of a full set makes room.
+
+- ``lru``: the one that was used longest ago. A loop over slightly more than the cache finds nothing of it there.
+- ``random``: any of them, by a fixed sequence of numbers. Of such a loop, part is found.
+- ``bimodal``: the latest that came, except every 16th time, when it is the one that was used longest ago. Of such a
+  loop, nearly as much is found as the cache holds.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +28,39 @@ class CacheLevel:
 
     kib: int
     ways: int
+    share: float = 1.0
+    """Part of it that one core can count on while others work, above 0 and at most 1."""
+    replacement: Replacement = "lru"
+    allocates_stores: bool = True
+    """Whether a store to a line that is not there brings it in; if not, it does where that displaces no other line,
+    and goes to the level behind elsewhere. Of the first level only."""
+
+    @property
+    def bytes(self) -> float:
+        """Bytes that one core can count on."""
+        return 1024 * self.kib * self.share
 
     def __repr__(self) -> str:
         # Digests of targets in results and board records hold this text: under another name they would not be found
         # to be of the target that was explored.
-        return f"Cache(kib={self.kib}, ways={self.ways})"
+        more = "".join(f", {name}={value!r}" for name, value in given(self) if name not in ("kib", "ways"))
+        return f"Cache(kib={self.kib}, ways={self.ways}{more})"
 
 
 @dataclass(frozen=True, slots=True)
+class ModelError:
+    """How far the model of a core is from published measurements of it.
+
+    A board took between `low` and `high` times what the model says, for nine in ten of what was compared.
+    """
+
+    low: float
+    high: float
+    source: str
+    """What was compared: the measurements and where they are published."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A machine as data: what the compiler, the emulator and the meters need to know. Read from ``targets/*.toml``.
 
@@ -62,18 +98,48 @@ class Target:
     """LLVM's ``-mcpu`` whose scheduling model stands for the core; empty where the target is only measured."""
     fma_per_cycle: float
     """float32 FMAs a cycle at peak."""
+    instructions: tuple[tuple[str, float], ...] = ()
+    """Forms of instructions (`InstructionSet.form`) that the core takes another time for than LLVM's model says, each
+    with the cycles after which the next of its kind begins. `provenance` has the source of each under its form."""
+    latencies: tuple[tuple[str, float], ...] = ()
+    """Forms of instructions whose results come later than LLVM's model says, each with the cycles until then; only for
+    cores that issue in order. `provenance` has the source of each under its form and the word "latency"."""
+    memory_ports: int | None = None
+    """Loads and stores of all kinds, scalar and vector, that the core can begin in one cycle; None where LLVM's model
+    of their units holds. Only for cores that issue in order."""
+    serializing: tuple[str, ...] = ()
+    """Forms of instructions that begin when all before them have ended, and before which no other begins until they
+    have. Only for cores that issue in order."""
+    in_order: bool = False
+    """Whether the core stops for data that are not in its first-level cache, as cores do that issue in order."""
     line: int
     """Cache line in bytes."""
     l1: CacheLevel
     last_level: CacheLevel
     last_level_bytes_per_cycle: float
+    """Reading from the last-level cache. An in-order core does not compute meanwhile: what a loop reaches is less."""
+    last_level_fill_bytes_per_cycle: float | None = None
+    """Storing to the last-level cache; as fast as reading where it is not given."""
     dram_bytes_per_cycle: float
+    """Reading one line after the other from DRAM."""
+    dram_fill_bytes_per_cycle: float | None = None
+    """Storing one line after the other to DRAM, in bytes stored; half of reading where it is not given, because a
+    line that is stored to is read first."""
+    dram_copy_bytes_per_cycle: float | None = None
+    """Copying from DRAM to DRAM, in bytes copied; where it is not given, what reading and storing take together."""
     last_level_latency: float
-    """Cycles from the last-level cache to a register."""
+    """Cycles from the last-level cache to a register, where no prefetcher sees the line coming."""
     dram_latency: float
-    """Cycles from DRAM to a register."""
+    """Cycles from DRAM to a register, where no prefetcher sees the line coming."""
+    prefetch_lines: int = 8
+    """Lines ahead of a recent miss that the prefetcher brings in before they are asked for; 0 where there is none."""
+    error: ModelError | None = None
+    """The error of the model itself; None where it was not checked against hardware."""
     provenance: Mapping[str, str]
-    """Field name to "published: ..." or "assumed: ..."."""
+    """Field name to "measured: ...", "published: ...", "fitted: ..." or "assumed: ..." (docs/meter.md)."""
+    resident: Literal["warm", "cold", "auto"] = "auto"
+    """The cache regime in which latencies count: "warm" where a model always runs again before others evict its
+    weights, "cold" where others always do, "auto" for warm where a design's weights fit the last-level cache."""
 
     def __post_init__(self) -> None:
         check_emulator(self.emulator)
@@ -106,3 +172,12 @@ class Target:
     def needs(self) -> Needs:
         """What every kernel of this target needs of the machine that runs it."""
         return self.instruction_set.needs(self.cpu, self.features, self.lanes)
+
+
+def given(noun: Any) -> list[tuple[str, Any]]:
+    """Return names and values of a dataclass's fields that have no default, or another value.
+
+    A field that is added with a default leaves digests of what was made before it as they are.
+    """
+    fields = dataclasses.fields(noun)
+    return [(f.name, value) for f in fields if (value := getattr(noun, f.name)) != f.default]

@@ -73,6 +73,11 @@ def test_times_are_microseconds_and_the_board_describes_itself():
     assert told["description"]["cpuinfo"]["isa"] == "rv64imafdcv"
 
 
+@pytest.mark.parametrize("value", ["x", 5, [1], None, True])
+def test_a_description_of_another_form_is_a_line_all_the_same(value):
+    assert board_line({"uname": value, "cpuinfo": value}) == "a board that says nothing of itself"
+
+
 @pytest.mark.parametrize("before", ["Welcome to Bianbu!\n", '{"not": "it"}\n', "\x00\xff\n", '{"lrfdse_bench":2}\n'])
 @pytest.mark.parametrize("after", ["", "\r\n", "logout\n"])
 def test_what_a_login_shell_prints_does_not_matter(before, after):

@@ -19,6 +19,7 @@ import pytest
 
 from lrfdse.board.result import BoardRun
 from lrfdse.calibrate import session
+from lrfdse.calibrate.programs import BenchOptions
 from lrfdse.cli import run
 from lrfdse.deploy import designs
 from lrfdse.results.read import read_document
@@ -43,8 +44,8 @@ class Server:
     target: str
 
 
-def serve(folder: Path, name: str):
-    """Start a server whose last program of a command line goes to the emulator: no binfmt_misc is needed."""
+def serve(folder: Path, name: str, words: list[str]):
+    """Start a server whose last program of a command line goes to what stands in for a board."""
     if SSHD is None or shutil.which("ssh") is None:
         pytest.skip("no SSH server: apt-get install openssh-server")
     for key in ("host", "user"):
@@ -57,7 +58,7 @@ def serve(folder: Path, name: str):
         f"export TMPDIR={shlex.quote(str(temporary))}\n"
         f'printf "%s\\n" "$SSH_ORIGINAL_COMMAND" >> {folder}/log\n'
         "echo Welcome to the board\n"
-        f"""exec sh -c "$(printf %s "$SSH_ORIGINAL_COMMAND" | sed 's|; "$t"|; {" ".join(EMULATORS[name])} "$t"|')"\n"""
+        f"""exec sh -c "$(printf %s "$SSH_ORIGINAL_COMMAND" | sed 's|; "$t"|; {" ".join(words)} "$t"|')"\n"""
     )
     script.chmod(0o755)
     shutil.copy(folder / "user.pub", folder / "authorized")
@@ -98,8 +99,8 @@ def serve(folder: Path, name: str):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    yield from serve(tmp_path_factory.mktemp("sshd"), "riscv64")
+def server(tmp_path_factory, board_words):
+    yield from serve(tmp_path_factory.mktemp("sshd"), "riscv64", board_words())
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def explore_command(model, space, cache, output, *more, target="riscv64"):
     return [str(word) for word in ("explore", model, *(x for pair in options.items() for x in pair), *more)]
 
 
-def local(name: str = "riscv64") -> str:
+def qemu(name: str = "riscv64") -> str:
     return f"{shlex.join(EMULATORS[name])} {{program}} {{arguments}}"
 
 
@@ -197,7 +198,7 @@ def test_a_board_whose_caches_were_not_emptied_is_said(evicted, said):
     assert ("some of it may have stayed warm" in note) == said
 
 
-def test_a_finished_exploration_is_measured_later_and_again(server, output, bench, capsys):
+def test_a_finished_exploration_is_measured_later_and_again(server, board, output, bench, capsys):
     before = json.loads((output / "front.json").read_text())
     assert "on the board (µs)" not in (output / "report.html").read_text()
     assert bench(output, "--runner", server.client, *QUICK, "--json") == 0
@@ -208,7 +209,7 @@ def test_a_finished_exploration_is_measured_later_and_again(server, output, benc
     after = json.loads((output / "front.json").read_text())
     assert {entry["id"] for entry in after["designs"] if entry["board"]} <= kept
     assert "on the board (µs)" in (output / "report.html").read_text()
-    assert bench(output, "--runner", local(), *QUICK) == 0
+    assert bench(output, "--runner", board(), *QUICK) == 0
     text = capsys.readouterr().out
     assert "Designs on the board" in text
     assert text.rstrip().endswith("board.json")
@@ -223,17 +224,107 @@ def test_a_finished_exploration_is_measured_later_and_again(server, output, benc
     assert before == after == again
 
 
-def test_what_a_board_measured_calibrates_its_target(output, bench, tmp_path, capsys):
-    """The chain, not the numbers: QEMU's wall clock is no latency."""
-    assert bench(output, "--runner", local(), *QUICK) == 0
+def test_what_a_board_measured_calibrates_its_target(output, board, bench, tmp_path, capsys):
+    """The chain, with times of a board whose clock is a quarter slower than the target's, memory included."""
+    assert bench(output, "--runner", board(), *QUICK) == 0
+    record = json.loads((output / "board.json").read_text())
+    for kernel in record["kernels"]:
+        for regime in ("warm", "cold"):
+            kernel[f"{regime}_us"] = [1.25 * us for us in kernel["modelled"][regime]["us"]]
+    (output / "board.json").write_text(json.dumps(record))
     target = tmp_path / "my.toml"
     assert run(["calibrate", "-t", "riscv64", "--measured", str(output / "board.json"), "-o", str(target)]) == 0
     assert "Assumptions" in capsys.readouterr().out
-    assert load_target(str(target)).core.endswith("calibrated on a board")
+    made = load_target(str(target))
+    assert made.core.endswith("calibrated on a board")
+    assert made.clock_mhz == pytest.approx(load_target("riscv64").clock_mhz / 1.25, rel=0.01)
 
 
-def test_an_aarch64_board(tmp_path_factory, small_folder, small_space, shared_cache, tmp_path):
-    for server in serve(tmp_path_factory.mktemp("sshd"), "aarch64"):
+def written(folder: Path) -> dict[str, bytes]:
+    """Return every file of an output folder that speaks of latencies."""
+    names = ("front.json", "front.csv", "report.html", "board.json")
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+
+
+def test_an_emulator_is_refused_and_nothing_is_written(output, bench, small_folder, small_space, shared_cache, capsys):
+    before = written(output)
+    assert bench(output, "--runner", qemu(), *QUICK) == 2
+    assert "leads to an emulator, not to a board: the program runs inside qemu-riscv64" in only_line(capsys)
+    assert written(output) == before
+    again = output.parent / "again"
+    assert run(explore_command(small_folder, small_space, shared_cache, again, "--runner", qemu())) == 2
+    assert "`lrfdse bench DIR --allow-emulator`" in only_line(capsys)
+    assert written(again) == {}
+
+
+def test_what_ran_under_an_emulator_is_no_latency(output, bench, capsys):
+    before = written(output)
+    assert bench(output, "--runner", qemu(), "--allow-emulator", *QUICK) == 0
+    text = capsys.readouterr().out
+    assert "emulated, not a latency" in text
+    assert "Emulated, not a latency: the program runs inside qemu-riscv64. Nothing was written." in text
+    assert bench(output, "--runner", qemu(), "--allow-emulator", "--json", *QUICK) == 0
+    told = json.loads(capsys.readouterr().out)
+    document = read_document(output)
+    assert document.original.id in {entry["id"] for entry in told["designs"]}
+    assert all(0 < entry["max_error"] < 1e-4 and entry["emulated_us"][0] > 0 for entry in told["designs"])
+    assert "kernels" not in told and "whole_us" not in text
+    assert written(output) == before
+
+
+def test_an_emulator_that_looks_like_a_board_is_too_slow_for_one(output, board, bench, capsys):
+    """The description is a board's, the times are QEMU's."""
+    before = written(output)
+    assert bench(output, "--runner", board(0.01), *QUICK) == 4
+    assert "times what is modelled: an emulator, or no machine that the target describes" in only_line(capsys)
+    assert written(output) == before
+    assert bench(output, "--runner", board(0.01), "--allow-emulator", *QUICK) == 0
+    assert "Emulated, not a latency: the median kernel took" in capsys.readouterr().out
+    assert written(output) == before
+
+
+def test_a_board_is_a_board_where_emulators_are_allowed(output, board, bench, capsys):
+    assert bench(output, "--runner", board(), "--allow-emulator", *QUICK) == 0
+    assert "Designs on the board" in capsys.readouterr().out
+    assert (output / "board.json").exists()
+
+
+def test_the_original_and_svd_of_equal_size_are_always_timed(output, board, bench, capsys):
+    """They were not kept: their programs are made for the run and leave nothing behind."""
+    raw = json.loads((output / "front.json").read_text())
+    baselines = [raw["original"]["id"], next(entry["id"] for entry in raw["designs"] if entry["model"] is None)]
+    raw["svd_at_equal_size"] = baselines[1]
+    (output / "front.json").write_text(json.dumps(raw))
+    shutil.rmtree(output / "designs" / baselines[0], ignore_errors=True)
+    left = sorted(output.glob("designs/*"))
+    assert left, "something else is to be compared with them"
+    assert bench(output, "--runner", board(), *QUICK) == 0
+    shown = capsys.readouterr()
+    assert all(identity in shown.out for identity in baselines)
+    assert "the original was not kept: its program is made for this run" in shown.err
+    assert "SVD of equal size was not kept" in shown.err
+    document = read_document(output)
+    assert all(document.design(identity).board is not None for identity in baselines)
+    assert sorted(output.glob("designs/*")) == left
+    rows = [line.split() for line in shown.out.splitlines() if any(path.name in line for path in left)]
+    # The modelled speed-up beside the measured one, warm and with the caches emptied.
+    assert rows and all(sum(cell.endswith("x") for cell in row) == 4 for row in rows)
+
+    document = json.loads((output / "front.json").read_text())
+    document["model"]["path"] = "moved.onnx"
+    (output / "front.json").write_text(json.dumps(document))
+    assert bench(output, "--runner", board(), *QUICK) == 0
+    assert "the original is not timed: " in capsys.readouterr().err
+
+
+def test_tables_fit_80_columns(output, board, bench, capsys):
+    assert bench(output, "--runner", board(), *QUICK) == 0
+    table = capsys.readouterr().out.partition("\n\n")[0]
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
+
+
+def test_an_aarch64_board(tmp_path_factory, board_words, small_folder, small_space, shared_cache, tmp_path):
+    for server in serve(tmp_path_factory.mktemp("sshd"), "aarch64", board_words("aarch64")):
         command = explore_command(small_folder, small_space, shared_cache, tmp_path, target="aarch64")
         assert run([*command, "--runner", server.client]) == 0
     document = read_document(tmp_path)
@@ -268,11 +359,11 @@ def test_boards_that_are_not_there_end_an_exploration_before_it_begins(
 
 
 def test_a_board_that_is_lost_after_the_search_costs_its_own_numbers_only(
-    small_folder, small_space, shared_cache, tmp_path, capsys
+    board_words, small_folder, small_space, shared_cache, tmp_path, capsys
 ):
     """It answers once: when it is looked for."""
     flag, script = tmp_path / "seen", tmp_path / "board"
-    emulator = shlex.join(EMULATORS["riscv64"])
+    emulator = shlex.join(board_words())
     script.write_text(f'#!/bin/sh\n[ -e {flag} ] && echo gone >&2 && exit 255\n: > {flag}\nexec {emulator} "$1"\n')
     script.chmod(0o755)
     folder = tmp_path / "out"
@@ -289,7 +380,7 @@ def test_a_board_that_is_lost_after_the_search_costs_its_own_numbers_only(
     assert run(["check", str(folder), "--max-drop", "100"]) == 4
 
 
-def test_wrong_numbers_on_the_board_are_refused_and_nothing_changes(output, bench, capsys):
+def test_wrong_numbers_on_the_board_are_refused_and_nothing_changes(output, board, bench, capsys):
     before = (output / "front.json").read_bytes()
     program = max(output.glob("designs/*/bench"), key=lambda path: path.stat().st_size)
     weights = max(program.parent.glob("kernels/*.weights.bin"), key=lambda path: path.stat().st_size).read_bytes()[:256]
@@ -299,16 +390,16 @@ def test_wrong_numbers_on_the_board_are_refused_and_nothing_changes(output, benc
     for byte in range(place + 3, place + 256, 4):
         damaged[byte] ^= 0x80
     program.write_bytes(damaged)
-    assert bench(output, "--runner", local(), *QUICK) == 4
+    assert bench(output, "--runner", board(), *QUICK) == 4
     assert f"design {program.parent.name}, layer 'fc1': wrong output" in only_line(capsys)
     assert (output / "front.json").read_bytes() == before
     assert not (output / "board.json").exists()
 
 
-def test_an_earlier_copy_of_a_program_is_noticed(output, bench, tmp_path, capsys):
+def test_an_earlier_copy_of_a_program_is_noticed(output, board_words, bench, tmp_path, capsys):
     """Same design, other schedule: its runner forgot to copy."""
     script = tmp_path / "stale"
-    emulator = shlex.join(EMULATORS["riscv64"])
+    emulator = shlex.join(board_words())
     change = "sed 's/:u[0-9]*\"/:u99\"/'"
     script.write_text(f'#!/bin/sh\n{emulator} "$1" --repeats 1 --min-time 0 | {change}\n')
     script.chmod(0o755)
@@ -317,27 +408,29 @@ def test_an_earlier_copy_of_a_program_is_noticed(output, bench, tmp_path, capsys
     assert not (output / "board.json").exists()
 
 
-def test_folders_that_cannot_be_measured_are_refused(output, bench, tmp_path, capsys):
-    assert bench(tmp_path / "nothing", "--runner", local()) == 2
+def test_folders_that_cannot_be_measured_are_refused(output, board, bench, tmp_path, capsys):
+    assert bench(tmp_path / "nothing", "--runner", board()) == 2
     assert "nothing: cannot be read" in only_line(capsys)
     for program in output.glob("designs/*/bench"):
         program.unlink()
-    assert bench(output, "--runner", local()) == 2
+    assert bench(output, "--runner", board()) == 2
     assert "holds no program for a board" in only_line(capsys)
     document = json.loads((output / "front.json").read_text())
     document["target"]["digest"] = "0"
     (output / "front.json").write_text(json.dumps(document))
-    assert bench(output, "--runner", local()) == 2
+    assert bench(output, "--runner", board()) == 2
     assert "not the target that was explored" in only_line(capsys)
 
 
-def test_exported_designs_are_measured_too(explored, tmp_path, bench, capsys, small_folder, small_space, shared_cache):
+def test_exported_designs_are_measured_too(
+    explored, board, tmp_path, bench, capsys, small_folder, small_space, shared_cache
+):
     folder = tmp_path / "out"
     assert run(explore_command(small_folder, small_space, shared_cache, folder)) == 0
     document = json.loads((folder / "front.json").read_text())
     wanted = next(entry["id"] for entry in document["designs"] if entry["model"] is None)
     assert run(["export", str(folder), wanted]) == 0
-    assert bench(folder, "--runner", local(), *QUICK) == 0
+    assert bench(folder, "--runner", board(), *QUICK) == 0
     assert wanted in {entry["id"] for entry in json.loads((folder / "board.json").read_text())["designs"]}
 
 
@@ -388,6 +481,6 @@ def test_an_interrupt_ends_bench_with_all_it_started(output, shared_cache, tmp_p
 
 
 def test_options_become_the_programs_arguments():
-    options = session.BenchOptions(repeats=5, min_time_ms=0, core=3)
+    options = BenchOptions(repeats=5, min_time_ms=0, core=3)
     assert options.arguments == ["--repeats", "5", "--min-time", "0", "--core", "3"]
-    assert session.BenchOptions().arguments == []
+    assert BenchOptions().arguments == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import shlex
 import signal
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrfdse.cli import run
 from lrfdse.cli.interrupt import advice, descendants, is_alive, resume_command
 
 STUCK = """
@@ -154,3 +156,16 @@ del other
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "KeyboardInterrupt" not in ended.stderr
     assert "ZeroDivisionError" in ended.stderr, "other errors are told as ever"
+
+
+@pytest.mark.parametrize("more", [[], ["--log-format", "json"]])
+def test_a_machine_without_memory_is_one_line(more, small_folder, monkeypatch, capsys):
+    def full(*_):
+        raise MemoryError("Unable to allocate 576. GiB")
+
+    monkeypatch.setattr(importlib.import_module("lrfdse.explore.run"), "inspect", full)
+    assert run(["inspect", str(small_folder), *more]) == 4
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "the memory of this machine was not enough" in said.err

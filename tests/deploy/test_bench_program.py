@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def test_every_kernel_is_checked_and_timed(name, make_kernels, run_program, boar
     board = document["board"]
     assert board["uname"]["machine"] == {"armv7": "armv7l", "host": "x86_64"}.get(name, target.isa)
     assert board["vector_bits"] == (256 if name == "riscv64" else None)
+    assert board["emulator"] == (Path(target.emulator[0]).name if target.emulator else None)
     # The emulator tells of this machine's cache, which must not be followed to any size.
     followed = 2 * max(1024 * target.last_level.kib, board["largest_cache_bytes"] or 0)
     assert board["evicted_bytes"] == min(followed, 16 * 1024 * target.last_level.kib)

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from lrfdse.cli import run
 from lrfdse.search.study.storage import open_storage
+from tests.kills import kill_explorations, kill_workers, undisturbed
 
 MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 
@@ -262,3 +263,14 @@ def test_explorations_that_are_killed_end_like_one_that_was_not(deep_folder, sma
             process.kill()
     assert run(arguments(tmp_path / "out")) == 0
     assert front(tmp_path / "out") == front(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("campaign", [kill_explorations, kill_workers])
+def test_kills_change_no_byte_and_leave_nothing_behind(campaign, deep_folder, small_space, tmp_path):
+    """A few of what ``python -m tests.kills`` does to README's example."""
+    more = ("--space", small_space, "--budget", 24, "--keep", 1)
+    whole = undisturbed(tmp_path / "whole", deep_folder, more)
+    outcome = campaign(whole, tmp_path / "killed", deep_folder, more, 4, 0)
+    assert outcome.kills
+    assert outcome.differing == outcome.left == ()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import collections
 import multiprocessing
+import os
 import resource
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +23,11 @@ from tests.fuzz.mutate import mutant
 from tests.fuzz.seeds import KINDS, seeds
 
 PATIENCE = 20.0
-"""Seconds after which a file hangs."""
+"""Seconds of computing after which a file hangs; by the clock ten times as many: machines are busy."""
+PATIENCES = {"cache": 120.0}
+"""The same for kinds of which one takes a whole exploration."""
+VICTIM = b"what no file of a stranger may change"
+"""Content of a file in the folder from which everything is loaded."""
 MEMORY = 3 << 29
 """Bytes that a process may have more at its highest than at its beginning: random data take 256 MiB, in float64 twice
 that beside them, and onnxruntime its own."""
@@ -32,7 +38,8 @@ class Ending:
     """How the loading of one file ended."""
 
     kind: str
-    """"ok", "refused", or a finding: "traceback", "several lines", "memory", "hang", "crash"."""
+    """"ok", "refused", or a finding: "traceback", "several lines", "outside" (of its own files),
+    "memory", "hang", "crash"."""
     text: str
 
     @property
@@ -41,12 +48,16 @@ class Ending:
 
 
 class Loader:
-    """The process that loads; a context that ends it."""
+    """The process that loads; a context that ends it.
+
+    It works in a folder of its own, beside one that no file may have it touch.
+    """
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lrfdse-fuzz-")
         self._process: Any = None
         self._pipe: Any = None
+        self._known: set[str] = set()
 
     def __enter__(self) -> Loader:
         return self
@@ -57,26 +68,40 @@ class Loader:
 
     def load(self, kind: str, content: bytes) -> Ending:
         """Return how the loading of a file of this content ends."""
+        if kind not in self._known:
+            # What it begins with is made here, once, and not in every process that another file has ended.
+            seeds(kind)
+            self._known.add(kind)
+            self._end()
         if self._process is None:
             context = multiprocessing.get_context("fork")
             self._pipe, other = context.Pipe()
-            self._process = context.Process(target=_serve, args=(other, self._folder.name), daemon=True)
+            self._process = context.Process(target=_serve, args=(other, self._folder.name), daemon=False)
             self._process.start()
             other.close()
+        patience = PATIENCES.get(kind, PATIENCE)
         self._pipe.send((kind, content))
         try:
-            if self._pipe.poll(PATIENCE):
+            if self._answers(patience):
                 ending: Ending = self._pipe.recv()
                 if ending.is_finding:
                     self._end()
                 return ending
             self._end()
-            return Ending("hang", f"more than {PATIENCE:g} s")
+            return Ending("hang", f"more than {patience:g} s")
         except (EOFError, ConnectionError):
             self._process.join()
             code = self._process.exitcode
             self._end()
             return Ending("crash", f"exit code {code}")
+
+    def _answers(self, patience: float) -> bool:
+        """Wait for the process; return whether it answered within `patience`."""
+        began, spent = time.monotonic(), _computed(self._process.pid)
+        while not self._pipe.poll(1.0):
+            if time.monotonic() - began > 10 * patience or _computed(self._process.pid) - spent > patience:
+                return False
+        return True
 
     def _end(self) -> None:
         if self._process is not None:
@@ -84,6 +109,15 @@ class Loader:
             self._process.join()
             self._pipe.close()
             self._process = None
+
+
+def _computed(process: int) -> float:
+    """Return the CPU seconds of a process; 0 where it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def mutants(kind: str, seed: int) -> Iterator[bytes]:
@@ -114,6 +148,11 @@ def _serve(pipe: Connection, folder: str) -> None:
     from lrfdse.errors import LrfdseError
 
     silence_libraries()
+    place, elsewhere = Path(folder, "place"), Path(folder, "elsewhere")
+    for made in (place, elsewhere):
+        made.mkdir(exist_ok=True)
+    (elsewhere / "victim").write_bytes(VICTIM)
+    os.chdir(elsewhere)
     began = _highest()
     while True:
         try:
@@ -121,7 +160,7 @@ def _serve(pipe: Connection, folder: str) -> None:
         except EOFError:
             return
         suffix, load = KINDS[kind]
-        path = Path(folder, f"file{suffix}")
+        path = place / f"file{suffix}"
         path.write_bytes(content)
         try:
             load(path)
@@ -131,9 +170,18 @@ def _serve(pipe: Connection, folder: str) -> None:
             ending = Ending("refused" if text.isprintable() and len(text) < 2000 else "several lines", text)
         except BaseException:
             ending = Ending("traceback", traceback.format_exc())
+        if ending.kind != "traceback" and not _untouched(Path(folder)):
+            ending = Ending("outside", f"files beside its own: {sorted(Path(folder).rglob('*'))[:20]}")
         if (grown := _highest() - began) > MEMORY:
             ending = Ending("memory", f"{grown / 2**20:.0f} MiB")
         pipe.send(ending)
+
+
+def _untouched(folder: Path) -> bool:
+    """Return whether nothing was written outside of the place for files."""
+    elsewhere = folder / "elsewhere"
+    names = {path.name for path in folder.iterdir()}, {path.name for path in elsewhere.iterdir()}
+    return names == ({"place", "elsewhere"}, {"victim"}) and (elsewhere / "victim").read_bytes() == VICTIM
 
 
 def _highest() -> int:

@@ -2,24 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
+import sqlite3
+import tempfile
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import onnx
 
 NUMBERS = (-(2**63), -(2**31), -1, 0, 1, 2, 3, 7, 16, 92, 127, 255, 999, 2**20, 2**31 - 1, 2**40, 2**63 - 1)
-TEXTS = ("", "x", "y", "w", "MatMul", "Gather", "Loop", "ai.onnx", "a\0b", "../../etc/passwd", "é" * 300, "%s{}")
-VALUES: tuple[Any, ...] = (None, True, -1, 0, 2**70, 1e308, "", "x\x1b[31m", [], {}, [[]], {"a": []}, "[" * 50)
+TEXTS = (
+    "",
+    "x",
+    "y",
+    "w",
+    "MatMul",
+    "Gather",
+    "Loop",
+    "ai.onnx",
+    "a\0b",
+    "../../etc/passwd",
+    "../elsewhere/victim",
+    "victim",
+    "é" * 300,
+    "%s{}",
+)
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    "victim",
+    "../elsewhere/victim",
+    -1,
+    0,
+    2**70,
+    1e308,
+    "",
+    "x\x1b[31m",
+    [],
+    {},
+    [[]],
+    {"a": []},
+    "[" * 50,
+)
+
+ROWS: tuple[Any, ...] = (None, 1e308, b"\xff\0", "null", "5", "[]", "{}", '"x"', "[" * 100_000, "RUNNING", "NaN")
+"""Values of a column of a study: numbers, texts, JSON of another form."""
 
 
 def mutant(kind: str, content: bytes, rng: Random) -> bytes:
     """Return a damaged form of a file."""
     if kind == "onnx" and rng.random() < 0.7:
         return _fields(content, rng)
-    if kind == "front" and rng.random() < 0.7:
+    if kind == "cache":
+        name, _, data = content.partition(b"\n")
+        kind = "npz" if name.endswith(b".npz") else "front"
+        return name + b"\n" + mutant(kind, data, rng)
+    if kind in ("front", "board", "artifact") and rng.random() < 0.7:
         return _json(content, rng)
+    if kind == "log" and rng.random() < 0.7:
+        lines = content.splitlines()
+        place = rng.randrange(len(lines))
+        lines[place] = _json(lines[place], rng)
+        return b"\n".join(lines)
+    if kind == "study" and rng.random() < 0.7:
+        return _sqlite(content, rng)
+    if kind == "npz" and rng.random() < 0.4:
+        return _arrays(content, rng)
     return _bytes(content, rng)
 
 
@@ -98,6 +151,62 @@ def _plain(field: Any, value: Any, rng: Random) -> Any:
         return rng.choice([each.number for each in field.enum_type.values])
     bits = 31 if field.type == field.TYPE_INT32 else 63
     return rng.choice([number for number in NUMBERS if -(2**bits) <= number < 2**bits])
+
+
+def _sqlite(content: bytes, rng: Random) -> bytes:
+    """Change values of rows, as texts and as the JSON that they hold."""
+    with tempfile.NamedTemporaryFile(suffix=".db") as file:
+        Path(file.name).write_bytes(content)
+        with contextlib.closing(sqlite3.connect(file.name)) as database:
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                _change_row(database, rng)
+            database.commit()
+        return Path(file.name).read_bytes()
+
+
+def _change_row(database: sqlite3.Connection, rng: Random) -> None:
+    names = [name for (name,) in database.execute("select name from sqlite_master where type = 'table' order by 1")]
+    table = rng.choice(names)
+    rows = database.execute(f"select rowid, * from {table} order by rowid").fetchall()
+    columns = [column[1] for column in database.execute(f"pragma table_info({table})")]
+    if not rows:
+        return
+    row, place = rng.choice(rows), rng.randrange(len(columns))
+    value = row[1 + place]
+    if isinstance(value, str) and value[:1] in "[{" and rng.random() < 0.6:
+        changed: Any = _json(value.encode(), rng).decode()
+    else:
+        changed = rng.choice((*NUMBERS, *TEXTS, *ROWS))
+    # What the database itself refuses is no damage.
+    with contextlib.suppress(sqlite3.Error, OverflowError):
+        if rng.random() < 0.1:
+            database.execute(f"delete from {table} where rowid = ?", [row[0]])
+        else:
+            database.execute(f"update {table} set {columns[place]} = ? where rowid = ?", [changed, row[0]])
+
+
+def _arrays(content: bytes, rng: Random) -> bytes:
+    """Change an array's values, type or shape, or leave it out."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    name = rng.choice(sorted(arrays))
+    array = arrays[name]
+    match rng.randrange(6):
+        case 0:
+            del arrays[name]
+        case 1:
+            arrays[name] = np.full(array.shape, rng.choice((np.nan, np.inf, -1.0, 1e308, 0.0)))
+        case 2:
+            arrays[name] = array.astype(rng.choice(("<f4", "<i8", "<U8", "?", "<c16", ">f8", "<f2")))
+        case 3:
+            arrays[name] = array[..., None] if rng.random() < 0.5 else array.reshape(-1)
+        case 4:
+            arrays[name] = array[:0] if array.ndim else array
+        case _:
+            arrays[rng.choice(TEXTS[1:7])] = array
+    made = io.BytesIO()
+    np.savez(made, **arrays)
+    return made.getvalue()
 
 
 def _json(content: bytes, rng: Random) -> bytes:

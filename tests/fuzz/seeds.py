@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import io
+import json
+import os
+import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +19,16 @@ import onnx
 import onnx.parser
 from onnx import numpy_helper
 
+from lrfdse.errors import InputError
+from tests.fuzz.commands import command
+from tests.fuzz.places import WAITING, base, board_json
+
 ROOT = Path(__file__).parent.parent.parent
+FRONT = ROOT / "tests" / "results" / "fixtures" / "1-board.json"
+LOG = """{"time": "2026-01-01T00:00:00.000+00:00", "stage": "started", "model": "m.onnx", "target": "riscv64"}
+{"time": "2026-01-01T00:00:01.000+00:00", "stage": "plans", "text": "12 evaluated", "done": 12, "total": 40}
+{"time": "2026-01-01T00:00:02.000+00:00", "stage": "finished", "kind": "tool", "text": "qemu: \\u001b[31mgone\\n"}
+"""
 RUN_BYTES = 1 << 24
 """A model whose inputs take more in one run is loaded, but not run: a size may be honest and slow."""
 
@@ -43,8 +59,13 @@ def _arrays(save: Callable[..., None], **arrays: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def seeds(kind: str) -> list[bytes]:
+@functools.cache
+def seeds(kind: str) -> tuple[bytes, ...]:
     """Return the files of a kind that mutations begin with."""
+    return tuple(_seeds(kind))
+
+
+def _seeds(kind: str) -> list[bytes]:
     if kind == "onnx":
         return [
             _model(MLP, w1=(8, 6), w2=(6, 4), b=(4,)),
@@ -60,6 +81,17 @@ def seeds(kind: str) -> list[bytes]:
             _arrays(np.savez_compressed, x=x),
             _arrays(np.savez, x=np.asfortranarray(x), y=labels.astype(np.int8)),
         ]
+    if kind == "board":
+        return [board_json()]
+    if kind == "log":
+        return [LOG.encode(), LOG.replace("finished", "failed").encode(), LOG.rpartition('{"time"')[0].encode()]
+    if kind == "study":
+        return [base().study.read_bytes()]
+    if kind == "artifact":
+        return [path.read_bytes() for path in sorted(base().artifacts.iterdir()) if path.read_bytes()[:1] == b"{"]
+    if kind == "cache":
+        # What a file of the cache is called stands before its content.
+        return [f"{path}\n".encode() + (base().cache / path).read_bytes() for path in base().entries()]
     folders = {
         "target": ROOT.glob("targets/*.toml"),
         "space": ROOT.glob("search_spaces/*.toml"),
@@ -101,10 +133,92 @@ def _load_space(path: Path) -> None:
     load_search_space(str(path))
 
 
-def _load_front(path: Path) -> None:
-    from lrfdse.results.read import read_document
+def _fresh(path: Path) -> Path:
+    """Return a new folder beside a file."""
+    folder = path.parent / "place"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
-    read_document(path)
+
+def _load_front(path: Path) -> None:
+    """Check it, show it, and ask for a design of it."""
+    folder = _fresh(path)
+    shutil.copyfile(path, folder / "front.json")
+    outputs = [word for name in ("junit", "benchmark-json") for word in (f"--{name}", folder / f"{name}.out")]
+    refusals = []
+    # The model is not there, so that no design can be exported: that alone is no refusal of the file.
+    for words in (
+        ("check", folder, "--max-drop", "1%", "--github", "--lava", *outputs),
+        ("report", folder),
+        ("export", folder, "3e16259d"),
+    ):
+        try:
+            command(*words)
+        except InputError as error:
+            refusals.append(error)
+    if len(refusals) > 1:
+        raise refusals[0]
+
+
+def _load_board(path: Path) -> None:
+    """Calibrate with it."""
+    made = path.with_name("made.toml")
+    made.unlink(missing_ok=True)
+    command("calibrate", "--target", "riscv64", "--measured", path, "--output", made)
+    command("calibrate", "--target", made, "--measured", path, "--output", path.with_name("again.toml"))
+
+
+def _load_log(path: Path) -> None:
+    """Check the folder that it is in, and look whether an exploration may write there."""
+    from lrfdse.results.folder import check_output
+
+    folder = _fresh(path)
+    shutil.copyfile(path, folder / "log.jsonl")
+    shutil.copyfile(FRONT, folder / "front.json")
+    command("check", folder, "--max-drop", "1%", "--github", "--lava", "--junit", folder / "junit.xml")
+    check_output(folder)
+
+
+def _join(folder: Path, study: Path, artifacts: Path) -> None:
+    """Evaluate what waits in a study."""
+    joined = ("--study", f"sqlite:///{study}", "--artifacts", artifacts, "--cache", folder / "joined")
+    command("worker", *joined, "--idle", "0", "--trials", WAITING)
+
+
+def _load_study(path: Path) -> None:
+    _join(path.parent, path, base().artifacts)
+
+
+def _load_artifact(path: Path) -> None:
+    """Let the study share it as its job, under the hash that it has."""
+    content, study, artifacts = path.read_bytes(), path.with_name("study.db"), path.parent / "artifacts"
+    shutil.copyfile(base().study, study)
+    shutil.copytree(base().artifacts, artifacts, dirs_exist_ok=True)
+    with contextlib.closing(sqlite3.connect(study)) as database, database:
+        (text,) = database.execute("select value_json from study_user_attributes where key = 'shared'").fetchone()
+        shared = json.loads(text)
+        shared["job"] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        database.execute("update study_user_attributes set value_json = ? where key = 'shared'", [json.dumps(shared)])
+    (artifacts / shared["job"]["artifact"]).write_bytes(content)
+    _join(path.parent, study, artifacts)
+
+
+def _load_cache(path: Path) -> None:
+    """Explore where it lies instead of what was stored under its name: whatever it is, the exploration ends well."""
+    name, _, content = path.read_bytes().partition(b"\n")
+    cache = path.parent / "cache"
+    if not cache.exists():
+        # In one step: whoever loads may be ended at any moment.
+        shutil.copytree(base().cache, path.parent / "copy", dirs_exist_ok=True)
+        (path.parent / "copy").rename(cache)
+    entry = cache / os.fsdecode(name)
+    entry.write_bytes(content)
+    try:
+        command(*base().explore(path.parent / "out", cache), well=(0, 3))
+    finally:
+        shutil.rmtree(path.parent / "out", ignore_errors=True)
+        shutil.copyfile(base().cache / os.fsdecode(name), entry)
 
 
 KINDS = MappingProxyType(
@@ -114,6 +228,11 @@ KINDS = MappingProxyType(
         "target": (".toml", _load_target),
         "space": (".toml", _load_space),
         "front": (".json", _load_front),
+        "board": (".json", _load_board),
+        "log": (".jsonl", _load_log),
+        "study": (".db", _load_study),
+        "artifact": (".json", _load_artifact),
+        "cache": (".entry", _load_cache),
     }
 )
 """Kind of file to its suffix and what loads it as far as lrfdse does before it explores."""

@@ -106,7 +106,7 @@ def test_a_result_folder_with_a_target_of_its_own_runs_nothing(command, tmp_path
     identity = document["baseline"]["id"]
     (folder / "designs" / identity).mkdir(parents=True)
     program = folder / "designs" / identity / "bench"
-    program.write_text("#!/bin/sh\n")
+    program.write_text(f"#!/bin/sh\necho > {tmp_path}/RAN\n")
     program.chmod(0o755)
     path = changed(folder, "emulator", SHELL)
     honest = {field.name: getattr(load_target("riscv64"), field.name) for field in dataclasses.fields(Target)}
@@ -115,8 +115,9 @@ def test_a_result_folder_with_a_target_of_its_own_runs_nothing(command, tmp_path
     document["settings"] |= {"target": path.name, "target_digest": digest(said), "space": "default"}
     (folder / "front.json").write_text(json.dumps(document))
     monkeypatch.chdir(tmp_path)
-    rest = ["--runner", "command:true"] if command == "bench" else [identity]
+    rest = ["--runner", "command:{program}", "--allow-emulator"] if command == "bench" else [identity]
     assert run([command, str(folder), *rest]) == 2
     said = capsys.readouterr().err
     assert "theirs.toml: emulator must be qemu-ARCH" in said and said.count("\n") == 1
+    assert not (tmp_path / "RAN").exists()
     assert not [name for _, _, files in os.walk(tmp_path) for name in files if name == "PWNED"]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +41,46 @@ def test_a_full_folder_is_one_error_that_names_it(monkeypatch, tmp_path):
         (folder / "image").write_bytes(b"x")
         raise OSError(28, "No space left on device", str(folder / "image"))
     assert not folder.exists()
+
+
+LEFT = """
+import os, signal, sys
+from lrfdse.base.temporary import temporary_folder
+with temporary_folder() as folder:
+    (folder / "image").write_bytes(b"x")
+    print(folder, flush=True)
+    if sys.argv[1:]:
+        sys.stdin.read()
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_path):
+    """Folders of processes that live, of others and without our name stay, as do links."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", LEFT]
+    killed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    left = Path(killed.stdout.strip())
+    assert killed.returncode == -signal.SIGKILL
+    assert (left / "image").exists()
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "thesis.txt").write_text("1")
+    (tmp_path / "lrfdse-held-link").symlink_to(victim)
+    open_to_all = tmp_path / "lrfdse-held-open"
+    open_to_all.mkdir(mode=0o755)
+    (open_to_all / "data").write_text("2")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([*command, "wait"], env=environment, text=True, **pipes) as living:
+        alive = Path(living.stdout.readline().strip())
+        assert not left.exists(), "the living process has removed it"
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+        assert (alive / "image").exists()
+        living.communicate("")
+    assert not alive.exists()
+    assert (victim / "thesis.txt").read_text() == "1"
+    assert (open_to_all / "data").read_text() == "2"
 
 
 def test_only_the_user_can_read_what_is_temporary():

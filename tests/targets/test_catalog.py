@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 import pytest
+import tomlkit
 
 from lrfdse.base.folders import data_folder
 from lrfdse.calibrate.record import fixed_digest
@@ -21,19 +22,26 @@ def test_every_shipped_target_loads_and_says_where_its_numbers_come_from(name):
     target = load_target(name)
     assert target.name == name
     assert set(PROVEN) <= set(target.provenance)
-    assert all(text.startswith(("published: ", "assumed: ", "assumed")) for text in target.provenance.values())
+    sources = ("measured: ", "published: ", "fitted: ", "assumed: ", "assumed")
+    assert all(text.startswith(sources) for text in target.provenance.values())
     assert target.lanes == 1 or target.lanes & (target.lanes - 1) == 0
 
 
 def test_digests_of_a_target_in_earlier_results_are_still_its_own():
     """They were made of the text of its fields; a fixed target's, not a file's, whose numbers may change."""
-    numbers = {f.name: 1 for f in dataclasses.fields(Target)}
+    numbers = {f.name: 1 for f in dataclasses.fields(Target) if f.default is dataclasses.MISSING}
     texts = ("name", "isa", "triple", "cpu", "abi", "link", "core", "scheduling_model")
     levels = {"l1": CacheLevel(32, 8), "last_level": CacheLevel(512, 16)}
     lists = {"features": ("+v",), "groups": (1, 2), "emulator": ("qemu-riscv64",)}
     target = Target(**numbers | dict.fromkeys(texts, "x") | levels | lists)
     assert noun_digest(target) == "6db81dc2bf1dcc4f597b53a37cd0c4bf"
     assert fixed_digest(target) == "20d4e578ce03a2406736f9a3c07142b5"
+    shared = dataclasses.replace(target, last_level=CacheLevel(512, 16, share=0.25))
+    assert noun_digest(shared) != noun_digest(target)
+    assert fixed_digest(shared) != fixed_digest(target)
+    copies = dataclasses.replace(target, dram_copy_bytes_per_cycle=0.5)
+    assert noun_digest(copies) != noun_digest(target)
+    assert fixed_digest(copies) == fixed_digest(target)
 
 
 @pytest.mark.parametrize("name", names("search_spaces"))
@@ -107,6 +115,88 @@ def test_a_wrong_number_of_a_target_is_one_clear_line(tmp_path, line, message):
     text, found = re.subn(rf"^{key} = .*$", line, good, count=1, flags=re.MULTILINE)
     assert found == 1
     _refused(tmp_path / "mine.toml", text, message)
+
+
+@pytest.mark.parametrize(
+    ("section", "lines", "message"),
+    [
+        ("memory", "dram_copy_bytes_per_cycle = 0", "`dram_copy_bytes_per_cycle` must be a positive number"),
+        ("memory", "dram_fill_bytes_per_cycle = 'x'", "'dram_fill_bytes_per_cycle' must be a number"),
+        ("memory", "prefetch_lines = -1", "`prefetch_lines` must be at least 0"),
+        ("core", "in_order = 1", "'in_order' must be true or false"),
+        ("error", "low = 0.9\nhigh = 1.2", "key 'error': missing key 'source'"),
+        ("error", "low = 1.2\nhigh = 0.9\nsource = 'x'", "`error.low` must be above 0 and at most `error.high`"),
+        ("error", "low = 0\nhigh = 1\nsource = 'x'", "`error.low` must be above 0 and at most `error.high`"),
+    ],
+)
+def test_a_wrong_optional_number_of_a_target_is_one_clear_line(tmp_path, section, lines, message):
+    tables = tomlkit.parse((data_folder("targets") / "riscv64-p670.toml").read_text())
+    tables[section] = {**tables.get(section, {}), **tomlkit.parse(lines)}
+    _refused(tmp_path / "mine.toml", tomlkit.dumps(tables), message)
+
+
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [
+        ("share = 0", "`last_level.share` must be above 0 and at most 1"),
+        ("share = 1.5", "`last_level.share` must be above 0 and at most 1"),
+        ("replacement = 'plru'", "key 'replacement' must be one of lru, random, bimodal, but got 'plru'"),
+    ],
+)
+def test_a_wrong_cache_is_one_clear_line(tmp_path, cache, message):
+    good = (data_folder("targets") / "riscv64-p670.toml").read_text()
+    text = good.replace("last_level = { ", f"last_level = {{ {cache}, ")
+    _refused(tmp_path / "mine.toml", text, message)
+
+
+def test_instructions_of_a_target_are_forms_with_cycles_and_sources(tmp_path):
+    good = (data_folder("targets") / "riscv64-p670.toml").read_text()
+    path = tmp_path / "mine.toml"
+    plain = _loaded(path, good)
+    assert plain.instructions == ()
+    listed = """
+[[instructions]]
+source = "measured: here"
+cycles."vle32.v" = { e32m1 = 2, e32m2 = 4.5 }
+cycles.mul = 3
+
+[[instructions]]
+source = "published: there"
+cycles = { flw = 1 }
+"""
+    target = _loaded(path, good + listed)
+    assert target.instructions == (("flw", 1.0), ("mul", 3.0), ("vle32.v e32m1", 2.0), ("vle32.v e32m2", 4.5))
+    assert target.provenance["vle32.v e32m2"] == target.provenance["mul"] == "measured: here"
+    assert target.provenance["flw"] == "published: there"
+    assert target.provenance["lanes"] == plain.provenance["lanes"]
+    other = _loaded(path, good + listed.replace("flw = 1", "flw = 2"))
+    assert len({noun_digest(plain), noun_digest(target), noun_digest(other)}) == 3
+    said_otherwise = _loaded(path, good + listed.replace("here", "elsewhere"))
+    assert noun_digest(said_otherwise) == noun_digest(target)
+
+
+def _loaded(path, text):
+    path.write_text(text)
+    return load_target(str(path))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("instructions = 3", "key 'instructions' must be a list of tables, but got 3"),
+        ("instructions = [1]", "key 'instructions' must be a table, but got 1"),
+        ("instructions = [{ cycles = {} }]", "each table must have the keys 'source' and 'cycles', and no others"),
+        ("instructions = [{ source = 1, cycles = {} }]", "key 'source' must be a text"),
+        ("instructions = [{ source = 'x', cycles = 1 }]", "key 'cycles' must be a table"),
+        ("instructions = [{ source = 'x', cycles = { mul = 'x' } }]", "'mul' must be a number"),
+        ("instructions = [{ source = 'x', cycles = { mul = 0 } }]", "'mul' must be a positive number"),
+        ("instructions = [{ source = 'x', cycles = { a = { b = -1 } } }]", "'a b' must be a positive number"),
+        ("instructions = [{ source = 'x', cycles = { 'a b' = 1, a = { b = 2 } } }]", "name each instruction once"),
+    ],
+)
+def test_wrong_instructions_of_a_target_are_one_clear_line(tmp_path, table, message):
+    good = (data_folder("targets") / "riscv64-p670.toml").read_text()
+    _refused(tmp_path / "mine.toml", table + "\n" + good, message)
 
 
 def test_sections_of_a_target_are_tables(tmp_path):

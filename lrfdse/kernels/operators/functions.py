@@ -274,7 +274,10 @@ class Functions:
         return self._quotient(x, _ERF_ABOVE, _ERF_BELOW)
 
     def _circle(self, x: Expr, quarters: int) -> Expr:
-        """Return the sine of x plus so many quarters of a circle: error 1e-7 up to 2^22, NaN beyond."""
+        """Return the sine of x plus so many quarters of a circle: error 1e-7, 2e-7 from 10^6 to 2^22, NaN beyond.
+
+        There float32 no longer tells which of two quarters is nearer, and the rest leaves the polynomials' range.
+        """
         inside = self.magnitude(x) <= self.number(_CIRCLE_END)
         near = self._held(tirx.Select(inside, x, self.number(0.0)))
         n, turns = self._nearest(near, 2 / math.pi, 0)
@@ -313,7 +316,8 @@ class Functions:
     def _nearest(self, x: Expr, factor: float, bias: int) -> tuple[Expr, Expr]:
         """Return the whole number next to a product, plus a bias in the low bits of an int32, and as float32.
 
-        No instruction converts by rounding towards zero: QEMU 7 ends at RVV's where it is the first of a block.
+        No instruction converts by rounding towards zero: RVV's ends QEMU before 8.0 where a block of translated code
+        begins with it.
         """
         shifted = self._fused(x, self.number(factor), self.number(_ROUNDING + bias))
         bits = self._held(self._as_int(shifted))

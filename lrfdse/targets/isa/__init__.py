@@ -9,11 +9,14 @@ from lrfdse.targets.isa.description import InstructionSet
 from lrfdse.targets.isa.riscv64 import RISCV64
 from lrfdse.targets.isa.x86_64 import X86_64
 
+BUILTINS = (RISCV64, AARCH64, ARMV7, X86_64)
+"""The instruction sets that lrfdse brings."""
+
 REGISTRY = Registry[InstructionSet](
     "lrfdse.instruction_sets",
     "instruction set",
     # The objects, not where they are: what decides a stored result is found by following names.
-    builtins={one.name: one for one in (RISCV64, AARCH64, ARMV7, X86_64)},
+    builtins={one.name: one for one in BUILTINS},
 )
 """Instruction sets by the name that the key `isa` of a target gives."""
 

@@ -75,6 +75,7 @@ X86_64 = InstructionSet(
     ),
     registers=None,
     needs=_needs,
+    cpuinfo=("vendor_id",),
     folds_loads=True,
     abi_option="mfloat-abi",
 )

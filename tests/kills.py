@@ -1,0 +1,211 @@
+"""``python -m tests.kills --kills N``: SIGKILL an exploration, or its worker, at moments spread over the whole of it.
+
+An undisturbed run says what happens, event by event, and what comes out. Then the same exploration begins with an empty
+cache and is killed N times: each time after the next of N events that are spread evenly over the undisturbed run, and a
+random moment more; what was killed is started again in the same folder. At the end the results are the same bytes, and
+nothing is left behind: no process, and no temporary file in the output folder or TMPDIR.
+
+With ``--worker``, the one that is killed evaluates plans beside an exploration that is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "lenet300-fashion"
+MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
+RESULTS = ("front.json", "front.csv", "report.html")
+TEMPORARY = re.compile(r"lrfdse-.*|tmp.*|\..*\.[0-9a-f]{12}")
+"""Names of files and folders that are there for a moment."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one exploration works: a folder of its own for each kind of file."""
+
+    root: Path
+
+    @property
+    def output(self) -> Path:
+        return self.root / "out"
+
+    def command(self, *words: object) -> list[str]:
+        return [sys.executable, "-c", MAIN, *map(str, words), "--cache", str(self.root / "cache")]
+
+    def start(self, *words: object) -> subprocess.Popen[bytes]:
+        for name in ("cache", "tmp"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "TMPDIR": str(self.root / "tmp"), "PYTHONPATH": str(ROOT)}
+        environment.pop("LRFDSE_CACHE", None)
+        with open(self.root / "stderr", "ab") as errors:
+            return subprocess.Popen(
+                self.command(*words), stdout=subprocess.DEVNULL, stderr=errors, env=environment, cwd=self.root
+            )
+
+    def events(self) -> list[tuple[str, str, str]]:
+        """Return what the runs so far have done: stages and counts, without times."""
+        log = self.output / "log.jsonl"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        found = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                found.append((event["stage"], str(event.get("text", "")), str(event.get("done", ""))))
+        return found
+
+    def results(self) -> dict[str, bytes]:
+        """Return the content of every file of the results: documents, and the designs that were kept."""
+        paths = [self.output / name for name in RESULTS]
+        paths += [path for path in self.output.glob("designs/**/*") if path.is_file()]
+        return {str(path.relative_to(self.output)): path.read_bytes() for path in sorted(paths)}
+
+    def left_behind(self) -> list[str]:
+        """Return temporary files, and processes that work in this place.
+
+        The cache is left out: a file that was being written there may stay, under a name that nothing reads.
+        """
+        found = [str(path) for path in (self.root / "tmp").iterdir()]
+        found += [str(path) for path in self.output.rglob("*") if TEMPORARY.fullmatch(path.name)]
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"TMPDIR={self.root / 'tmp'}\0".encode() in (process / "environ").read_bytes():
+                    found.append(f"process {process.name}: {(process / 'cmdline').read_bytes()[:200]!r}")
+        return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a campaign found; nothing in the last two where all is well."""
+
+    kills: int
+    stages: tuple[str, ...]
+    """The last event before each kill."""
+    differing: tuple[str, ...]
+    """Results that are not those of the undisturbed run."""
+    left: tuple[str, ...]
+    """What was left behind."""
+
+
+def explored(place: Place, model: Path, more: Sequence[object]) -> list[object]:
+    return ["explore", model, "--target", "riscv64", "--output", place.output, *more]
+
+
+def undisturbed(root: Path, model: Path, more: Sequence[object]) -> Place:
+    """Explore without being killed."""
+    place = Place(root)
+    if code := place.start(*explored(place, model, more)).wait():
+        raise RuntimeError(f"the undisturbed run ended with {code}: {(root / 'stderr').read_text()[-2000:]}")
+    return place
+
+
+def kill_explorations(whole: Place, root: Path, model: Path, more: Sequence[object], kills: int, seed: int) -> Outcome:
+    """Kill the exploration `kills` times on its way."""
+    place, draw = Place(root), random.Random(seed)
+    expected = whole.events()
+    wanted = [expected[(2 * number + 1) * len(expected) // (2 * kills)] for number in range(kills)]
+    last = []
+    for event in wanted:
+        begun = len(place.events())
+        process = place.start(*explored(place, model, more))
+        # A run that goes on skips what is done: where the event does not come again, any later one will do.
+        later = set(expected[expected.index(event) :])
+        while process.poll() is None and not later.intersection(place.events()[begun:]):
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.2))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            last.append((place.events() or [("nothing", "", "")])[-1][0])
+        process.wait()
+    return ended(place, whole, explored(place, model, more), last)
+
+
+def kill_workers(whole: Place, root: Path, model: Path, more: Sequence[object], kills: int, seed: int) -> Outcome:
+    """Kill `kills` workers of an exploration, each a random moment after it has evaluated something, or begun to.
+
+    Three wait for work at any time: a new one takes seconds to start.
+    """
+    place, draw = Place(root), random.Random(seed)
+    # A study, and not the exploration's own: other processes may join, and parts are shared with them.
+    study = f"sqlite:///{place.root}/study.db"
+    command = [*explored(place, model, more), "--study", study, "--artifacts", place.root / "artifacts"]
+    joining = ["worker", "--study", study, "--artifacts", place.root / "artifacts", "--idle", 60]
+    workers, last = [place.start(*joining) for _ in range(3)], list[str]()
+    leader = place.start(*command)
+    while leader.poll() is None and len(last) < kills:
+        if place.events()[-1:] and place.events()[-1][0] == "plans":
+            time.sleep(draw.uniform(0, 0.5))
+            worker = workers.pop(0)
+            if worker.poll() is None and leader.poll() is None:
+                worker.kill()
+                last.append(place.events()[-1][0])
+            worker.wait()
+            workers.append(place.start(*joining))
+        time.sleep(0.01)
+    code = leader.wait()
+    for worker in workers:
+        worker.wait()
+    if code:
+        raise RuntimeError(f"the exploration ended with {code}: {(root / 'stderr').read_text()[-2000:]}")
+    return ended(place, whole, command, last)
+
+
+def ended(place: Place, whole: Place, command: Sequence[object], last: Sequence[str]) -> Outcome:
+    """Run to the end and compare."""
+    if code := place.start(*command).wait():
+        raise RuntimeError(f"the last run ended with {code}: {(place.root / 'stderr').read_text()[-2000:]}")
+    deadline = time.monotonic() + 10
+    while (left := place.left_behind()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    before, after = whole.results(), place.results()
+    differing = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return Outcome(len(last), tuple(last), tuple(differing), tuple(left))
+
+
+@contextlib.contextmanager
+def kept(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder.resolve()
+    else:
+        with tempfile.TemporaryDirectory() as made:
+            yield Path(made)
+
+
+def main() -> int:
+    """Run a campaign; return 1 where anything differs or is left behind."""
+    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", nargs="?", type=Path, default=EXAMPLE, help="default: README's example")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--worker", action="store_true", help="kill a worker, not the exploration")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where to work, and what to leave; default: a temporary folder")
+    options, more = parser.parse_known_args()
+    with kept(options.folder) as folder:
+        model = options.model.resolve()
+        whole = undisturbed(folder / "whole", model, more)
+        campaign = kill_workers if options.worker else kill_explorations
+        outcome = campaign(whole, folder / "killed", model, more, options.kills, options.seed)
+    print(f"{outcome.kills} kills, the last event before each:")
+    for stage in dict.fromkeys(outcome.stages):
+        print(f"  {stage:12} {outcome.stages.count(stage):3}")
+    for what, found in (("differ", outcome.differing), ("left behind", outcome.left)):
+        print(f"{what}: {', '.join(found) or 'nothing'}")
+    return int(bool(outcome.differing or outcome.left or outcome.kills < options.kills))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +19,20 @@ from lrfdse.ir.kernel import Artifact
 from lrfdse.meters.image import Image
 from lrfdse.meters.nest import Nest, parse_nest
 from lrfdse.targets.isa.code import Run
-from lrfdse.targets.target import CacheLevel, Target
+from lrfdse.targets.target import CacheLevel, Replacement, Target
 from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import require_emulator
+
+_REPLACEMENTS = typing.get_args(Replacement)
+"""In the order of the plugin's numbers for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """What one call of a kernel moved through the two cache levels, in lines.
 
-    A miss counts as prefetched when nothing waits for it: a prefetcher can see it coming, or an out-of-order core has
-    other work meanwhile.
+    A miss counts as prefetched when nothing waits for it: a prefetcher can see it coming, it is a store of an in-order
+    core, or an out-of-order core has other work meanwhile.
     """
 
     accesses: int
@@ -37,6 +41,10 @@ class Traffic:
     llc_misses: int
     llc_prefetched: int
     llc_writebacks: int
+    l1_store_misses: int = 0
+    """Those of `l1_misses` that stores caused."""
+    llc_store_misses: int = 0
+    """Those of `llc_misses` that stores caused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ def record(
         "l1": _cache(target.l1),
         "llc": _cache(target.last_level),
         "window": str(window),
+        "ahead": str(target.prefetch_lines),
     }
     plugin = ",".join((str(zig.plugin(target)), *(f"{key}={value}" for key, value in options.items())))
     emulator = [require_emulator(target).path, *target.emulator[1:]]
@@ -154,7 +163,7 @@ def _parsed(document: Any, max_error: float) -> Trace:
 
 
 def _cache(cache: CacheLevel) -> str:
-    return f"{cache.kib}:{cache.ways}"
+    return f"{round(cache.bytes)}:{cache.ways}:{_REPLACEMENTS.index(cache.replacement)}:{cache.allocates_stores:d}"
 
 
 def _failure(artifact: Artifact, target: Target, ended: subprocess.CompletedProcess[str]) -> ToolError:

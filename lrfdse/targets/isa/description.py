@@ -26,6 +26,15 @@ def same(instruction: Instruction) -> Instruction:
     return instruction
 
 
+def mnemonic(instruction: Instruction) -> str:
+    """Return the first word of an instruction's text.
+
+    >>> mnemonic(Instruction("fmadd.s fa0, fa1, fa2, fa3"))
+    'fmadd.s'
+    """
+    return instruction.text.partition(" ")[0]
+
+
 def no_hints(sequence: Sequence) -> tuple[str, ...]:
     """Return nothing: llvm-mca reads the instructions without further help."""
     return ()
@@ -100,6 +109,8 @@ class InstructionSet:
     """Returns an instruction of the same cost, under which a scheduling table is kept: fewer texts, smaller tables."""
     sequence: Callable[[Iterable[str], int | None], Sequence] = plain_sequence
     """Returns a run's instructions from their texts and the vtype at its entry."""
+    form: Callable[[Instruction], str] = mnemonic
+    """Returns the name of all instructions that take as long as this one: a key under ``instructions`` of a target."""
     hints: Callable[[Sequence], tuple[str, ...]] = no_hints
     """Returns the comments, without their sign, that llvm-mca has to read before a sequence."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrfdse.cli.board_commands import bench, calibrate
+from lrfdse.cli.build_command import build
 from lrfdse.cli.check_command import check
 from lrfdse.cli.names import NamingCommand
 from lrfdse.cli.progress import LogFormat
@@ -181,6 +182,7 @@ def inspect(
     print_layers(console_of_stdout(), found.layers, found.untouched, detailed=True)
 
 
+app.command()(build)
 app.command()(check)
 app.command()(worker)
 app.command()(report)

@@ -67,6 +67,9 @@ def explore(
         str | None,
         typer.Option(help="top1, top5, mse, cosine, exact{lrfdse.metrics} or MODULE:FUNCTION."),
     ] = None,
+    judge: Annotated[
+        list[str], typer.Option(metavar="OUTPUT", help="Outputs that count, the judged one first; repeated: more.")
+    ] = [],  # noqa: B006 (typer copies it)
     eval_samples: Annotated[
         int | None, typer.Option(min=1, help="Samples of --eval to choose by; default: all.")
     ] = None,
@@ -77,6 +80,9 @@ def explore(
     ] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.")] = None,
     max_drop: Annotated[str, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = "1%",
+    max_other_drop: Annotated[
+        str | None, typer.Option(help="Largest loss of every other output; default: --max-drop.")
+    ] = None,
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
     correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
@@ -121,6 +127,7 @@ def explore(
         parse_drop(max_drop, "--max-drop"),
         None if max_params is None else parse_count(max_params, "--max-params"),
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
+        None if max_other_drop is None else parse_drop(max_other_drop, "--max-other-drop"),
     )
     options: Options = {
         "meter": meter,
@@ -129,6 +136,7 @@ def explore(
         "keep": keep,
         "seed": seed,
         "metric": metric,
+        "judge": tuple(judge),
         "eval_samples": eval_samples,
         "proxy": proxy,
         "correct": correct,

@@ -32,19 +32,38 @@ _NAME = "tune"
 _ALIGNMENT = 64
 """Bytes of a cache line of every target that ships: arrays of candidates begin at multiples."""
 
-_BATCH_BYTES = 1 << 28
+BATCH_BYTES = 1 << 28
 """Bytes of the weights in one program of candidates: a quarter of what a library holds. Chosen."""
 
 _SEED = 0
 """Latency does not depend on the values of weights; they only have to be the same every time."""
 
 
-def tuned(operators: Iterable[Operator], target: Target, meter: WholeMeter, progress: Listener) -> dict[Operator, str]:
+def tuned(
+    operators: Iterable[Operator],
+    target: Target,
+    meter: WholeMeter,
+    progress: Listener,
+    batch_bytes: int = BATCH_BYTES,
+) -> dict[Operator, str]:
     """Return the fastest schedule of every operator that has a choice.
 
     Candidates run one after the other in one program, as the operators of a model do, those of an operator on the same
     arrays: warm is what they take when the whole program has run before. What they compute is not looked at here:
     whoever builds a library of them compares its outputs.
+
+    Parameters
+    ----------
+    operators
+        Those of a model.
+    target
+        The machine.
+    meter
+        What times them.
+    progress
+        Told of every candidate.
+    batch_bytes
+        Bytes of weights in one program at most; what exceeds it goes into another.
 
     Raises
     ------
@@ -64,7 +83,7 @@ def tuned(operators: Iterable[Operator], target: Target, meter: WholeMeter, prog
             except KernelError as error:
                 progress(Event("tune", f"{type(operator).__name__} {schedule}: {error}"))
     best: dict[Operator, tuple[float, str]] = {}
-    for batch in _batches(candidates):
+    for batch in _batches(candidates, batch_bytes):
         progress(Event("tune", f"{len(batch)} of {len(candidates)} candidates by meter {meter.name}"))
         measured = meter.measure(_program_of(batch, target))
         for candidate, part in zip(batch, measured.parts[1:], strict=True):
@@ -74,14 +93,14 @@ def tuned(operators: Iterable[Operator], target: Target, meter: WholeMeter, prog
     return {operator: schedule for operator, (_, schedule) in best.items()}
 
 
-def _batches(candidates: Sequence[CompiledOperator]) -> list[list[CompiledOperator]]:
+def _batches(candidates: Sequence[CompiledOperator], most: int) -> list[list[CompiledOperator]]:
     """Return the candidates in programs of bounded weights, those of an operator together."""
     batches: list[list[CompiledOperator]] = []
     held = 0
     for _, group in itertools.groupby(candidates, key=lambda each: each.operator):
         members = list(group)
         size = sum(port.bytes for each in members for port in each.operator.ports if port.role == "weight")
-        if not batches or held + size > _BATCH_BYTES:
+        if not batches or held + size > most:
             batches.append([])
             held = 0
         batches[-1] += members

@@ -536,3 +536,16 @@ def test_an_output_of_strings_is_refused():
     model.graph.output.append(helper.make_tensor_value_info(words, TensorProto.STRING, [2]))
     with pytest.raises(InputError, match=r"an output \(strings: 'c0'"):
         program(ir.from_proto(model))
+
+
+def test_a_joint_projection_of_queries_keys_and_values_is_copied_twice():
+    g = Graph()
+    y = g.linear(g.input("x", [1, 6, 16]), 16, 48)
+    y = g.op("Transpose", g.op("Reshape", y, g.integers(1, 6, 3, 2, 8)), perm=[2, 0, 3, 1, 4])
+    q, k, v = (g.op("Gather", y, g.constant(np.array(place, np.int64)), axis=0) for place in range(3))
+    scores = g.op("MatMul", q, g.op("Transpose", k, perm=[0, 1, 3, 2]))
+    context = g.op("Transpose", g.op("MatMul", g.op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
+    made = compared(g.model(g.linear(g.op("Reshape", context, g.integers(1, 6, 16)), 16, 16)))
+    copies = [call.operator for call in made.calls if isinstance(call.operator, Copy)]
+    # Keys are turned; values, which do not begin where their array does, are copied in whole rows.
+    assert [copy.shape for copy in copies] == [(16, 6), (6, 16)]

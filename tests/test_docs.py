@@ -73,7 +73,7 @@ def options(command: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/cli.md", "docs/studies.md", "docs/accuracy.md", "docs/ci/README.md"]
+    "name", ["README.md", "docs/cli.md", "docs/studies.md", "docs/accuracy.md", "docs/data.md", "docs/ci/README.md"]
 )
 def test_commands_take_the_options_that_pages_give_them(name: str) -> None:
     """A command line may go on in the next line, after a backslash or with more spaces in front."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrfdse.cli.board_commands import bench, calibrate
+from lrfdse.cli.build_command import build
 from lrfdse.cli.check_command import check
 from lrfdse.cli.config import use_file
 from lrfdse.cli.data_command import data
@@ -91,6 +92,12 @@ def explore(
             rich_help_panel=_DATA,
         ),
     ] = None,
+    judge: Annotated[
+        list[str],
+        typer.Option(
+            metavar="OUTPUT", help="Outputs that count, the judged one first; repeated: more.", rich_help_panel=_DATA
+        ),
+    ] = [],  # noqa: B006 (typer copies it)
     eval_samples: Annotated[
         int | None,
         typer.Option(min=1, help="Samples of --eval to choose by; default: all.", rich_help_panel=_DATA),
@@ -99,6 +106,10 @@ def explore(
     max_drop: Annotated[
         str, typer.Option(help="Largest loss of the metric, in points (hundredths).", rich_help_panel=_LIMITS)
     ] = "1%",
+    max_other_drop: Annotated[
+        str | None,
+        typer.Option(help="Largest loss of every other output; default: --max-drop.", rich_help_panel=_LIMITS),
+    ] = None,
     max_params: Annotated[
         str | None, typer.Option(help="Most parameters of all FC layers: 60k.", rich_help_panel=_LIMITS)
     ] = None,
@@ -198,6 +209,7 @@ def explore(
         parse_drop(max_drop, "--max-drop"),
         None if max_params is None else parse_count(max_params, "--max-params"),
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
+        None if max_other_drop is None else parse_drop(max_other_drop, "--max-other-drop"),
     )
     options: Options = {
         "meter": meter,
@@ -206,6 +218,7 @@ def explore(
         "keep": keep,
         "seed": seed,
         "metric": metric,
+        "judge": tuple(judge),
         "eval_samples": eval_samples,
         "proxy": proxy,
         "correct": correct,
@@ -262,6 +275,7 @@ def inspect(
     print_layers(console_of_stdout(), found.layers, found.untouched, detailed=True)
 
 
+app.command()(build)
 app.command()(check)
 app.command()(worker)
 app.command()(report)

@@ -56,9 +56,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _value(path: Path, key: str, value: Any) -> Any:
     """Return a value as the command line would have it; paths are those that the file means."""
-    if key == "shape" and isinstance(value, str):
+    from lrfdse.results.config import REPEATED
+
+    if key in REPEATED and isinstance(value, str):
         value = [value]
-    if key == "shape" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+    if key in REPEATED and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return value
     if isinstance(value, bool):
         return value

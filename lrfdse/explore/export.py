@@ -14,7 +14,8 @@ from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design, write_program
 from lrfdse.deploy.folders import DESIGNS, design_folder
 from lrfdse.errors import InputError
-from lrfdse.explore.inputs import output_loss
+from lrfdse.explore.inputs import open_calibration
+from lrfdse.explore.judging import SAMPLES, objective_of, open_judging, outputs_on
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
@@ -122,8 +123,8 @@ def _some(identities: list[str]) -> str:
 def _rebuilt(
     document: Document, design: DesignFacts, folder: Path, model_given: Path | None, calib_given: Path | None
 ) -> _Rebuilt:
-    from lrfdse.model.data import load_data
     from lrfdse.model.graph import load_model
+    from lrfdse.model.runtime import Runtime
 
     made, data = document.settings, document.data
 
@@ -145,7 +146,7 @@ def _rebuilt(
     if calib_path is not None:
         calib_path = _there(calib_path, calib_given, "--calib", "calibration data")
     model = load_model(model_path, made.shape)
-    calib = None if calib_path is None else load_data(calib_path, model.inputs)
+    calib = open_calibration(calib_path, model)
     facts = {
         f"{model_path}: not the model": (model.sha256, document.model.sha256),
         f"{calib_path}: not the calibration data": (
@@ -169,7 +170,10 @@ def _rebuilt(
             )
         choices.append((layer.name, Factorization.parse(choice.factorization, layer.outputs, layer.inputs)))
         schedules[layer.name] = option.schedules
-    loss = None if calib is None else output_loss(model, calib, made.metric)
+    loss = objective_of(document.outputs)
+    if calib is not None and not loss:
+        # The document of an earlier version does not say: they are read again.
+        loss = open_judging(model, outputs_on(model, calib.head(SAMPLES), Runtime()), True, made.metric, None).objective
     request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
 
     def factors() -> Mapping[str, Factors]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lrfdse.results.settings import Settings
 
 PLAN_MINUTES = 0.0054
-"""CPU minutes for one plan. Measured on 2026-11-28 on one core of an AMD EPYC: the example for riscv64 with a full cache
-and a new output folder took 19.3 s for its 60 plans, reading and writing included."""
+"""CPU minutes for one plan. Measured on 2026-11-28 on one core of an AMD EPYC: the example for riscv64 with a full
+cache and a new output folder took 19.3 s for its 60 plans, reading and writing included."""
 LAYER_MINUTES = 2.7
 """CPU minutes for one layer: its kernels and fits, and its part of corrections and refinement. Measured in the same
 place: with an empty cache the example took 319.6 s more, for two layers that are explored."""
@@ -89,8 +89,13 @@ def _unknown(settings: Settings, meter: str, samples: dict[str, int], layers: Se
         found.append(f"the search space is {settings.space_source}, and the default one was measured")
     if settings.runner is not None:
         found.append("a board takes part")
-    if settings.sampler != "nsga2" or settings.proxy != "loss" or settings.metric not in (None, "top1"):
-        found.append("sampler, proxy and metric are not those that were measured")
+    if (
+        settings.sampler != "nsga2"
+        or settings.proxy != "loss"
+        or settings.metric not in (None, "top1")
+        or settings.judge
+    ):
+        found.append("sampler, proxy, metric and outputs are not those that were measured")
     most = MEASURED_LAYER[0] * MEASURED_LAYER[1]
     if large := [each.layer.name for each in layers if each.layer.outputs * each.layer.inputs > most]:
         found.append(f"larger than 300 x 784, the largest layer measured: {', '.join(large)}")

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 def score_code() -> CodeKey:
     """Return what the score of a plan owes to code: reading model and data, fitting, correcting, running, grading."""
-    from lrfdse.explore.inputs import open_inputs, output_loss
+    from lrfdse.explore.inputs import open_inputs
     from lrfdse.explore.layers.fits import found_fits, open_builder
     from lrfdse.explore.plans.evaluator import Evaluator
     from lrfdse.explore.plans.job import evaluate
     from lrfdse.repair.builder import Builder
 
-    return code_key(open_inputs, output_loss, found_fits, open_builder, Builder, Evaluator, evaluate)
+    return code_key(open_inputs, found_fits, open_builder, Builder, Evaluator, evaluate)
 
 
 def code_identity() -> dict[str, Any]:
@@ -52,6 +52,7 @@ def study_identity(fit: FitRequest, target: str, resident: str, inputs: Inputs, 
         What obtains latencies.
     """
     from lrfdse.factorize.methods import METHODS
+    from lrfdse.quality.objective import objective_facts
 
     data = [None if part is None else part.digest for part in (inputs.calib, inputs.choosing, inputs.reporting)]
     return {
@@ -60,6 +61,7 @@ def study_identity(fit: FitRequest, target: str, resident: str, inputs: Inputs, 
         "meter": meter.key(),
         "resident": resident,
         "score": inputs.scorer.key,
+        "outputs": digest(inputs.judging.facts(), objective_facts(inputs.judging.objective)),
         "data": digest(data),
         "method": METHODS.identity(fit.method),
         "correction": "yes" if fit.correct else "no",

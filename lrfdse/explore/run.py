@@ -13,13 +13,21 @@ from lrfdse.base.store import Store
 from lrfdse.base.text import counted
 from lrfdse.calibrate.session import board_notes, measured_on, open_board
 from lrfdse.deploy.folders import DESIGNS
-from lrfdse.errors import ToolError
+from lrfdse.errors import InputError, ToolError
 from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.firmware import functions_of
 from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_calibration, open_inputs
-from lrfdse.explore.layers.fits import FitRequest, blind_notes, explored_layers, open_builder, open_fits
+from lrfdse.explore.judging import output_facts
+from lrfdse.explore.layers.fits import (
+    FitRequest,
+    blind_notes,
+    explored_layers,
+    idle_layers,
+    open_builder,
+    open_fits,
+)
 from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
@@ -32,13 +40,16 @@ from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import check_proxy
+from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lrfdse.explore.plans.search import SearchResult
     from lrfdse.ir.plan import Design
+    from lrfdse.ir.space import SearchSpace
     from lrfdse.meters.meter import Meter
+    from lrfdse.model.graph import Model
     from lrfdse.results.sensitivity import SensitivityCase
     from lrfdse.results.settings import Settings
     from lrfdse.targets.target import Target
@@ -79,21 +90,25 @@ def explore(
         model, calib = inputs.model, inputs.calib
         meter = open_meter(settings.meter, settings.target)
         search = search_request(settings, meter.kind)
-        fit = fit_request(settings, model, calib, inputs.choosing)
+        fit = fit_request(settings, inputs)
+        idle = idle_layers(model, inputs.judging.objective)
+        explored = [name for name in explored_layers(settings.space, model) if name not in idle]
+        _check_explored(explored, idle, settings.space, model)
         identity = study_identity(fit, settings.target.name, settings.target.resident, inputs, meter)
         place = study_place(settings, identity)
         check_study(place, identity, search.sampler)
         board = open_board(settings.runner, settings.target)
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", progress, facts) as progress:
         progress(Event("note", f"{settings.model}: {len(model.layers)} fully-connected layers"))
-        cache, explored = Store(settings.cache), explored_layers(settings.space, model)
-        if calib is not None and explored:
+        cache = Store(settings.cache)
+        if calib is not None:
             progress(Event("calibrate", counted(calib.count, "sample")))
         fits = open_fits(fit, model, calib, explored, cache)
-        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress)
+        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress, idle)
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
-        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, progress)
+        unmeasured: list[str] = []
+        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, progress, unmeasured)
         trial = TrialRequest(data_request(settings), fit, settings.target, search.limits, layers)
         study = StudyRequest(place, identity, trial, files_of(settings))
         found = search_plans(search, study, inputs, evaluator, errors, progress, deadline)
@@ -130,6 +145,7 @@ def explore(
                 *inputs.notes,
                 *([] if calib is None else blind_notes(fit, model, explored)),
                 *board_notes(boards.values()),
+                *unmeasured,
                 *found.notes,
             ),
             plan_gap=found.gap,
@@ -139,6 +155,7 @@ def explore(
             sensitivity=cases,
             verified=inputs.verified,
             classes_hit=None if classes is None else classes[0],
+            outputs=output_facts(inputs.judging),
         )
         if finish is not None:
             finish(exploration, progress)
@@ -170,6 +187,28 @@ def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:
     return dataclasses.replace(result, funnel=result.funnel.extended("on the final front", len(chosen)))
 
 
+def _check_explored(explored: Sequence[str], idle: Mapping[str, str], space: SearchSpace, model: Model) -> None:
+    """Refuse an exploration of nothing.
+
+    Raises
+    ------
+    InputError
+        No layer is explored; the message says why.
+    """
+    if explored:
+        return
+    reasons: dict[str, list[str]] = {}
+    for layer in model.layers:
+        reasons.setdefault(idle.get(layer.name) or str(reason_to_keep_dense(layer, space)), []).append(layer.name)
+    if len(reasons) == 1:
+        why = f"{counted(len(model.layers), 'layer')}: {next(iter(reasons))}"
+    else:
+        why = "; ".join(
+            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}: {r}" for r, names in reasons.items()
+        )
+    raise InputError(f"{model.path}: nothing to compress: {why}")
+
+
 def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     """Look at the model's layers and count their designs; compile nothing.
 
@@ -179,7 +218,7 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     from lrfdse.model.graph import load_model
 
     model, cache = load_model(settings.model, settings.shape), Store(settings.cache)
-    calib = open_calibration(settings.data.calib, settings.metric, model)
+    calib = open_calibration(settings.data.calib, model)
     explored = explored_layers(settings.space, model)
     if calib is not None and explored:
         progress(Event("calibrate", counted(calib.count, "sample")))

@@ -70,3 +70,31 @@ class Measurement:
     def at(self, regime: Regime) -> Latency:
         """Return the latency in the given cache regime."""
         return self.warm if regime == "warm" else self.cold
+
+
+@dataclass(frozen=True, slots=True)
+class PartLatency:
+    """The latency of one part of a program, such as an operator of a whole model."""
+
+    warm: Latency
+    cold: Latency
+    details: Mapping[str, float | int | str] = field(default_factory=dict)
+    """What the meter saw, as in `Measurement`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramMeasurement:
+    """The latency of a whole model on one target, part by part in the order of execution."""
+
+    meter: str
+    """Name of the meter that obtained it."""
+    kind: MeterKind
+    warm: Latency
+    """Of a run that finds the caches as the run before left them. Where it is modelled, it is the sum of the parts."""
+    cold: Latency
+    """Of a run that finds them empty."""
+    parts: tuple[PartLatency, ...]
+    max_error: float
+    """Largest deviation of an output relative to the largest element of its reference."""
+    details: Mapping[str, float | int | str] = field(default_factory=dict)
+    """What the meter saw of the whole, as in `Measurement`."""

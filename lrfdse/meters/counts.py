@@ -64,7 +64,8 @@ class Counter:
 
     def count(self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]) -> Counts:
         """Run a kernel, check its output, and count; parameters and errors are those of `Meter.measure`."""
-        seen = trace.record(artifact, self._target, arrays, expected, self._timeout, self._engine.window)
+        window = 0 if self._target.in_order else self._engine.window
+        seen = trace.record(artifact, self._target, arrays, expected, self._timeout, window)
         sequences = self._disassembler.sequences(seen)
         core = scheduling.compute(seen, sequences, self._engine, str(artifact.spec))
         return Counts(core, seen.warm, seen.cold, seen.max_error)

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lrfdse.errors import InputError, ToolError
@@ -22,6 +22,10 @@ _TABLE_ITERATIONS = 12
 Chosen as a multiple of 2, 3 and 4, the numbers of alternative units on the cores that ship."""
 
 
+_FIRST_PORT = 1000
+"""Index of the first of a core's memory ports among its units; LLVM's models have far fewer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cycles:
     """What llvm-mca says of one sequence."""
@@ -35,9 +39,34 @@ class Cycles:
 class InstructionCost:
     """How one instruction uses the core."""
 
-    latency: int
-    units: tuple[tuple[tuple[int, ...], int], ...]
+    latency: float
+    units: tuple[tuple[tuple[int, ...], float], ...]
     """(indices of the units of which one is taken, cycles for which it is taken)."""
+    memory: bool = False
+    """Whether it loads or stores."""
+    serializing: bool = False
+    """Whether it runs alone, see `Target.serializing`."""
+
+    def every(self, cycles: float) -> InstructionCost:
+        """Return the cost where one such instruction begins every `cycles` cycles.
+
+        The units that are the busiest are taken for so long, and no other for longer. The latency stays.
+        """
+        most = max((taken / len(alternatives) for alternatives, taken in self.units), default=0.0)
+        return replace(
+            self,
+            units=tuple(
+                (units, len(units) * (cycles if taken == most * len(units) else min(cycles, taken / len(units))))
+                for units, taken in self.units
+            ),
+        )
+
+    def through(self, ports: int) -> InstructionCost:
+        """Return the cost where all that loads and stores goes through so many ports, for as long as its units."""
+        if not self.memory:
+            return self
+        busy = max((taken / len(units) for units, taken in self.units), default=0.0)
+        return replace(self, units=(*self.units, (tuple(range(_FIRST_PORT, _FIRST_PORT + ports)), max(1.0, busy))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +77,28 @@ class CoreModel:
     name: str
     features: tuple[str, ...]
     is_vector: bool
+    instructions: tuple[tuple[str, float], ...] = ()
+    """What the model is corrected by, see `Target.instructions`."""
+    latencies: tuple[tuple[str, float], ...] = ()
+    """Results that come later than the model says, see `Target.latencies`."""
+    memory_ports: int | None = None
+    """See `Target.memory_ports`."""
+    serializing: tuple[str, ...] = ()
+    """See `Target.serializing`."""
 
     @classmethod
     def of(cls, target: Target) -> CoreModel:
         """Return the model that stands for the target's core."""
-        return cls(target.isa, target.scheduling_model, target.features, target.lanes > 1)
+        return cls(
+            target.isa,
+            target.scheduling_model,
+            target.features,
+            target.lanes > 1,
+            instructions=target.instructions,
+            latencies=target.latencies,
+            memory_ports=target.memory_ports,
+            serializing=target.serializing,
+        )
 
 
 class Mca:
@@ -68,6 +114,8 @@ class Mca:
         self._tool = require_llvm("llvm-mca")
         self.core = core
         self._instruction_set = instruction_set(core.isa)
+        self._cycles = dict(core.instructions)
+        self._latencies = dict(core.latencies)
         self._command = [
             self._tool.path,
             f"-mtriple={self._instruction_set.llvm}",
@@ -96,10 +144,30 @@ class Mca:
         ]
 
     def table(self, instructions: list[Instruction]) -> list[InstructionCost | None]:
-        """Return latency and units of each instruction, from one call; None for what the model does not know."""
+        """Return latency and units of each instruction, from one call; None for what the model does not know.
+
+        The target's `instructions`, `latencies`, `memory_ports` and `serializing` are taken into account, which
+        `cycles` knows nothing of.
+        """
         options = ["-instruction-info", "-resource-pressure", f"-iterations={_TABLE_ITERATIONS}"]
         regions = self._run([*self._command, *options], [(instruction,) for instruction in instructions])
-        return [None if region is None else _cost(region) for region in regions]
+        return [
+            None if region is None else self._corrected(instruction, _cost(region))
+            for instruction, region in zip(instructions, regions, strict=True)
+        ]
+
+    def corrects(self, instruction: Instruction) -> bool:
+        """Return whether the target says how long an instruction takes."""
+        return self._instruction_set.form(instruction) in self._cycles
+
+    def _corrected(self, instruction: Instruction, cost: InstructionCost) -> InstructionCost:
+        form = self._instruction_set.form(instruction)
+        if (cycles := self._cycles.get(form)) is not None:
+            cost = cost.every(cycles)
+        if self.core.memory_ports is not None:
+            cost = cost.through(self.core.memory_ports)
+        latency = self._latencies.get(form, cost.latency)
+        return replace(cost, latency=latency, serializing=form in self.core.serializing)
 
     def _run(self, command: list[str], sequences: list[Sequence]) -> list[Any]:
         if not sequences:
@@ -148,7 +216,7 @@ def _number(name: str, text: str) -> int:
 
 
 def _cost(region: dict[str, Any]) -> InstructionCost:
-    latency = int(region["InstructionInfoView"]["InstructionList"][0]["Latency"])
+    said = region["InstructionInfoView"]["InstructionList"][0]
     usage = {
         entry["ResourceIndex"]: float(entry["ResourceUsage"])
         for entry in region["ResourcePressureView"]["ResourcePressureInfo"]
@@ -157,4 +225,4 @@ def _cost(region: dict[str, Any]) -> InstructionCost:
     fixed = [((unit,), round(cycles)) for unit, cycles in usage.items() if abs(cycles - round(cycles)) < 0.01]
     shared = {unit: cycles for unit, cycles in usage.items() if abs(cycles - round(cycles)) >= 0.01}
     alternatives = [(tuple(sorted(shared)), max(1, round(sum(shared.values()))))] if shared else []
-    return InstructionCost(latency, tuple(fixed + alternatives))
+    return InstructionCost(int(said["Latency"]), tuple(fixed + alternatives), bool(said["mayLoad"] or said["mayStore"]))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lrfdse.errors import InputError, KernelError
-from lrfdse.meters.mca import CoreModel, Mca
-from lrfdse.meters.nest import cut
+from lrfdse.meters.mca import CoreModel, InstructionCost, Mca
+from lrfdse.meters.nest import Nest, cut
 from lrfdse.meters.scoreboard import Scoreboard
 from lrfdse.meters.trace import Trace
 from lrfdse.targets.isa import instruction_set
@@ -44,13 +44,18 @@ class Engine(Protocol):
 
 
 class McaCycles:
-    """llvm-mca's own cycles."""
+    """llvm-mca's own cycles, at least those for which corrected instructions keep their units busy.
+
+    What is corrected (`CoreModel.instructions`) can only take longer than LLVM's model says.
+    """
 
     name = "llvm-mca"
 
     def __init__(self, mca: Mca) -> None:
         self.window = mca.window
         self._mca = mca
+        self._canonical = instruction_set(mca.core.isa).canonical
+        self._costs: dict[Instruction, InstructionCost | None] = {}
         self._known: dict[Sequence, int] = {}
 
     def loops(self, bodies: list[Sequence]) -> list[float]:
@@ -64,22 +69,45 @@ class McaCycles:
             ):
                 cycles[i] = (after.cycles - before.cycles) / (many - few)
                 self._known[bodies[i]] = after.instructions
-        return cycles
+        return list(map(max, cycles, self._busy(bodies)))
 
     def edges(self, pairs: list[tuple[Sequence, Sequence]]) -> list[float]:
         """Return the cycles of context and sequence less those of the context."""
         contexts = list(dict.fromkeys(context for context, _ in pairs))
-        found = self._mca.cycles([*contexts, *(context + sequence for context, sequence in pairs)])
-        alone = dict(zip(contexts, found[: len(contexts)], strict=True))
-        cycles = []
-        for (context, sequence), both in zip(pairs, found[len(contexts) :], strict=True):
-            cycles.append(max(0.0, float(both.cycles - alone[context].cycles)))
-            self._known[sequence] = both.instructions - alone[context].instructions
-        return cycles
+        both = [context + sequence for context, sequence in pairs]
+        found = dict(zip([*contexts, *both], self._mca.cycles([*contexts, *both]), strict=True))
+        taken = {
+            sequence: max(float(found[sequence].cycles), busy)
+            for sequence, busy in zip(found, self._busy(list(found)), strict=True)
+        }
+        for context, sequence in pairs:
+            self._known[sequence] = found[context + sequence].instructions - found[context].instructions
+        return [max(0.0, taken[context + sequence] - taken[context]) for context, sequence in pairs]
 
     def unknown(self, sequence: Sequence) -> int:
         """Return the instructions that llvm-mca left out."""
         return len(sequence) - self._known.get(sequence, len(sequence))
+
+    def _busy(self, sequences: list[Sequence]) -> list[float]:
+        """Return the cycles of the busiest unit among those that corrected instructions take; 0 where none is."""
+        if not self._mca.core.instructions:
+            return [0.0] * len(sequences)
+        plain = {instruction: self._canonical(instruction) for sequence in sequences for instruction in sequence}
+        missing = [instruction for instruction in dict.fromkeys(plain.values()) if instruction not in self._costs]
+        self._costs.update(zip(missing, self._mca.table(missing), strict=True))
+        busy = []
+        for sequence in sequences:
+            taken: dict[tuple[int, ...], float] = {}
+            corrected: set[tuple[int, ...]] = set()
+            for instruction in sequence:
+                if (cost := self._costs[plain[instruction]]) is None:
+                    continue
+                for units, cycles in cost.units:
+                    taken[units] = taken.get(units, 0.0) + cycles / len(units)
+                if self._mca.corrects(plain[instruction]):
+                    corrected |= {units for units, _ in cost.units}
+            busy.append(max((taken[units] for units in corrected), default=0.0))
+        return busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +131,38 @@ def compute(trace: Trace, sequences: dict[int, Sequence], engine: Engine, kernel
     KernelError
         More than `MAX_SKIPPED` of the executed instructions are unknown to the core model.
     """
-    pieces = cut(trace.nest, sequences, max(_IN_ORDER_CONTEXT, engine.window))
-    executed = [*pieces.loops.items(), *((sequence, count) for (_, sequence), count in pieces.pairs.items())]
-    each = [*engine.loops(list(pieces.loops)), *engine.edges(list(pieces.pairs))]
-    cycles = sum(count * one for (_, count), one in zip(executed, each, strict=True))
-    instructions = sum(count * len(sequence) for sequence, count in executed)
-    skipped = sum(count * engine.unknown(sequence) for sequence, count in executed)
+    return _computed([trace.nest], sequences, engine, kernel)[0]
+
+
+def compute_parts(trace: Trace, sequences: dict[int, Sequence], engine: Engine, program: str) -> list[Compute]:
+    """Return the compute cycles of each part of a trace, all data in L1; see `compute`."""
+    ends = (*trace.starts[1:], len(trace.nest))
+    return _computed([trace.nest[a:b] for a, b in zip(trace.starts, ends, strict=True)], sequences, engine, program)
+
+
+def _computed(nests: list[Nest], sequences: dict[int, Sequence], engine: Engine, kernel: str) -> list[Compute]:
+    """Return what each nest takes; what several have in common is looked up once."""
+    pieces = [cut(nest, sequences, max(_IN_ORDER_CONTEXT, engine.window)) for nest in nests]
+    loops = list(dict.fromkeys(body for each in pieces for body in each.loops))
+    pairs = list(dict.fromkeys(pair for each in pieces for pair in each.pairs))
+    loop_cycles = dict(zip(loops, engine.loops(loops), strict=True))
+    pair_cycles = dict(zip(pairs, engine.edges(pairs), strict=True))
+    found = []
+    for each in pieces:
+        executed = [
+            *((body, count, loop_cycles[body]) for body, count in each.loops.items()),
+            *((pair[1], count, pair_cycles[pair]) for pair, count in each.pairs.items()),
+        ]
+        instructions = sum(count * len(sequence) for sequence, count, _ in executed)
+        skipped = sum(count * engine.unknown(sequence) for sequence, count, _ in executed)
+        found.append(Compute(sum(count * cycles for _, count, cycles in executed), instructions, skipped))
+    instructions, skipped = (sum(getattr(each, name) for each in found) for name in ("instructions", "skipped"))
     if skipped > MAX_SKIPPED * instructions:
         raise KernelError(
             f"{kernel}: at most {MAX_SKIPPED:.1%} of the executed instructions may be unknown to the core model, "
             f"but {skipped / instructions:.1%} are"
         )
-    return Compute(cycles, instructions, skipped)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ _SHORTER_FROM = 256
 
 
 class _Entry(NamedTuple):
-    latency: int
-    units: tuple[tuple[tuple[int, ...], int], ...]
+    latency: float
+    units: tuple[tuple[tuple[int, ...], float], ...]
     writes: tuple[str, ...]
     reads: tuple[str, ...]
     updates: tuple[str, ...]
+    serializing: bool
 
 
 class Scoreboard:
@@ -63,7 +64,9 @@ class Scoreboard:
                 self._entries[instruction] = None
                 continue
             used = self._registers(instruction)
-            self._entries[instruction] = _Entry(cost.latency, cost.units, used.writes, used.reads, used.updates)
+            self._entries[instruction] = _Entry(
+                cost.latency, cost.units, used.writes, used.reads, used.updates, cost.serializing
+            )
 
     def unknown(self, sequence: Sequence) -> int:
         """Return how many instructions of a sequence the model does not know."""
@@ -88,19 +91,21 @@ class Scoreboard:
             cycles.append(float(both - alone))
         return cycles
 
-    def _issue(self, parts: Iterable[Sequence]) -> list[int]:
+    def _issue(self, parts: Iterable[Sequence]) -> list[float]:
         """Return the cycle in which the last instruction of each part issues, the parts one after the other."""
-        ready: dict[str, int] = {}
-        free: dict[int, int] = {}
+        ready: dict[str, float] = {}
+        free: dict[int, float] = {}
         width = self._mca.width
-        now = issued = 0
+        now: float = 0
+        ended: float = 0
+        issued = 0
         result = []
         for part in parts:
             for instruction in part:
                 if (entry := self._entries[instruction]) is None:
                     continue
-                latency, units, writes, reads, updates = entry
-                start = now
+                latency, units, writes, reads, updates, serializing = entry
+                start = max(now, ended) if serializing else now
                 for name in reads:
                     if (at := ready.get(name, 0)) > start:
                         start = at
@@ -115,8 +120,15 @@ class Scoreboard:
                 if start > now:
                     now, issued = start, 0
                 issued += 1
+                end = start + latency
                 for unit, occupied in taken:
                     free[unit] = start + occupied
+                    if free[unit] > end:
+                        end = free[unit]
+                if end > ended:
+                    ended = end
+                if serializing:
+                    now, issued = ended, 0
                 for name in writes:
                     ready[name] = start + latency
                 for name in updates:

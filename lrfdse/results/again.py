@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from lrfdse.results.asked import Limits
-from lrfdse.results.choice import Candidate, is_within, recommended_of
+from lrfdse.results.choice import Candidate, is_within, joint_loss, recommended_of
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
 
-def candidate_of(design: DesignFacts, document: Document) -> Candidate:
-    """Return what the choice looks at in a design."""
+def candidate_of(design: DesignFacts, document: Document, limits: Limits | None = None) -> Candidate:
+    """Return what the choice looks at in a design, by the limits of the document or by others."""
+    limits = document.settings.limits if limits is None else limits
+    kept = min(design.others.values(), default=1.0)
+    own = document.original.eval_value - design.eval_value
     score = design.eval_score
     error = None if score is None else score.loss_standard_error
     return Candidate(
@@ -19,9 +22,10 @@ def candidate_of(design: DesignFacts, document: Document) -> Candidate:
         params=design.params,
         latency=design.charged,
         worth=design.eval_value,
-        loss=document.original.eval_value - design.eval_value,
+        loss=joint_loss(own, 1.0 - kept, limits.max_drop, limits.max_other_drop),
         standard_error=error or 0.0,
         is_original=design.id == document.original.id,
+        kept=kept,
     )
 
 
@@ -43,7 +47,9 @@ def under_limits(document: Document, limits: Limits) -> Document:
     other = dataclasses.replace(document, settings=settings)
     if not (document.verified or settings.accept_unverified):
         return other
-    front = [candidate_of(d, document) for d in document.every_design() if d.on_front or d.id == document.original.id]
+    front = [
+        candidate_of(d, document, limits) for d in document.every_design() if d.on_front or d.id == document.original.id
+    ]
     best = recommended_of(front, limits, document.resolution)
     identity = None if best is None else best.id
     if identity == document.recommended:

@@ -128,6 +128,8 @@ class Limits:
     """Largest loss of the metric on the evaluation data, a fraction."""
     max_params: int | None = expected(None)
     max_latency_us: float | None = expected(None)
+    max_other_drop: float | None = None
+    """Largest loss of every other output that counts, a fraction; null means that of `max_drop`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,8 @@ class Asked:
     seed: int = expected(0)
     metric: str | None = expected(None)
     """The metric that was asked for; null leaves the choice to the data."""
+    judge: tuple[str, ...] = ()
+    """Names of the outputs that were to count, the judged one first; empty means all of floating point."""
     correct: bool = expected(False)
     """Whether layers are fitted to what the compressed ones before them feed them."""
     shape: Mapping[str, tuple[int, ...]] = expected({})

@@ -36,10 +36,27 @@ class Candidate:
     standard_error: float
     """Standard error of the loss, a fraction; 0 where it is not known."""
     is_original: bool = False
+    kept: float = 1.0
+    """What the worst of the other outputs that count keeps of the original's; 1 where no other counts."""
+
+
+def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop: float | None) -> float:
+    """Return the loss of the metric, or more where another output loses more of its own limit.
+
+    So one number is held against `max_drop`: twice what another output may lose counts as twice that. Without
+    `max_other_drop` the other outputs may lose what the judged one may.
+
+    >>> joint_loss(0.001, 0.04, 0.01, 0.02), joint_loss(0.001, 0.04, 0.01, None)
+    (0.02, 0.04)
+    """
+    most = max_drop if max_other_drop is None else max_other_drop
+    if max_drop is None or most is None or most == max_drop:
+        return max(own, other)
+    return max(own, other * max_drop / most) if most > 0 and max_drop > 0 else max(own, other - most)
 
 
 def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) -> list[Candidate]:
-    """Return the candidates that no other matches in parameters, latency and worth together, by latency.
+    """Return the candidates that no other matches in parameters, latency, worth and `kept` together, by latency.
 
     Of equals there is one.
 
@@ -52,8 +69,11 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
         as much worth, and a latency that is no higher or ties with its own.
     """
     front: list[Candidate] = []
-    for each in sorted(candidates, key=lambda c: (c.params, -c.worth, c.latency.us, c.id)):
-        if not any(kept.worth >= each.worth and _no_slower(kept, each, resolution) for kept in front):
+    for each in sorted(candidates, key=lambda c: (c.params, -c.worth, -c.kept, c.latency.us, c.id)):
+        if not any(
+            other.worth >= each.worth and other.kept >= each.kept and _no_slower(other, each, resolution)
+            for other in front
+        ):
             front.append(each)
     return sorted(front, key=lambda c: (c.latency.us, c.params, -c.worth, c.id))
 

@@ -14,6 +14,10 @@ CONFIG = "explore.toml"
 """Name of the file in an output folder."""
 
 
+REPEATED = ("shape", "judge")
+"""Options that may be given more than once."""
+
+
 def config_of(settings: Settings) -> str:
     """Return the file; ``lrfdse explore --config`` reads it from any folder, because paths are relative to its own.
 
@@ -24,10 +28,10 @@ def config_of(settings: Settings) -> str:
         key = option.removeprefix("--")
         if value is None:
             continue
-        if key == "shape":
-            shapes = values.setdefault(key, [])
-            assert isinstance(shapes, list)
-            shapes.append(str(value))
+        if key in REPEATED:
+            several = values.setdefault(key, [])
+            assert isinstance(several, list)
+            several.append(str(value))
         elif value == "":
             values[key.removeprefix("no-")] = not key.startswith("no-")
         else:

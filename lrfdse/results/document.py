@@ -16,6 +16,7 @@ from lrfdse.base.codec import expected
 from lrfdse.results.asked import Asked, DataFiles, LatencyFacts, MeterFacts, ModelFile, SpaceFacts, TargetFacts
 from lrfdse.results.designs import DesignFacts, KernelFunction
 from lrfdse.results.layers import LayerFacts, UntouchedPart
+from lrfdse.results.outputs import OutputFacts
 from lrfdse.results.sensitivity import SensitivityCase
 from lrfdse.targets.resolution import UNCHECKED
 
@@ -38,6 +39,8 @@ class Document:
     """Whether there were evaluation data; else scores are of random inputs, and no loss was measured."""
     classes_hit: int | None = expected(None)
     """Classes that the original puts the evaluation data into; null where its output is no class scores."""
+    outputs: tuple[OutputFacts, ...] = ()
+    """The outputs that count, the judged one first; empty in documents that do not say."""
     data: DataFiles = expected(DataFiles())
     space: SpaceFacts = expected(SpaceFacts())
     settings: Asked

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.layer import Untouched
     from lrfdse.results.designs import KernelFunction
+    from lrfdse.results.outputs import OutputFacts
     from lrfdse.results.sensitivity import SensitivityCase
 
 
@@ -206,6 +207,8 @@ class Exploration:
     """Whether there are evaluation data; else scores are of random inputs, and no loss is measured."""
     classes_hit: int | None = None
     """Classes that the original model puts the evaluation data into; None where its output is no class scores."""
+    outputs: tuple[OutputFacts, ...] = ()
+    """The outputs that count, the judged one first."""
 
     def design(self, identity: str) -> Design:
         """Return the design with that id."""

@@ -79,6 +79,7 @@ def document_of(exploration: found.Exploration) -> Document:
         metric=exploration.metric,
         verified=exploration.verified,
         classes_hit=exploration.classes_hit,
+        outputs=exploration.outputs,
         data=_data(settings, exploration.data_sha256),
         space=_space(settings),
         settings=_asked(settings),
@@ -169,6 +170,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         ),
         fidelity=design.fidelity,
         output_error=None if design.output_error is None else _rounded(design.output_error),
+        others={name: _rounded(value) for name, value in design.others.items()},
         eval_score=None if chosen is None else _score(chosen, design.eval_interval, design.standard_error),
         test_score=reported,
         plan={name: _choice(str(shape)) for name, shape in design.plan.choices},
@@ -305,10 +307,16 @@ def _data(settings: Settings, digests: Mapping[str, str | None]) -> DataFiles:
 def _asked(settings: Settings) -> Asked:
     limits = settings.limits
     return Asked(
-        limits=Limits(max_drop=limits.max_drop, max_params=limits.max_params, max_latency_us=limits.max_latency_us),
+        limits=Limits(
+            max_drop=limits.max_drop,
+            max_params=limits.max_params,
+            max_latency_us=limits.max_latency_us,
+            max_other_drop=limits.max_other_drop,
+        ),
         meter=settings.meter,
         seed=settings.seed,
         metric=settings.metric,
+        judge=settings.judge,
         correct=settings.correct,
         shape={name: tuple(sizes) for name, sizes in settings.shape.items()},
         eval_samples=settings.eval_samples,

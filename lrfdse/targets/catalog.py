@@ -8,7 +8,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,7 +61,17 @@ def load_target(name_or_path: str) -> Target:
     flat = {key: value for key, value in table.items() if key not in _SECTIONS}
     for section in _SECTIONS:
         flat |= _table(table.get(section, {}), f"{path}: key {section!r}")
+    listed = sorted(_instructions(flat.pop("instructions", []), f"{path}: key 'instructions'"))
+    waited = sorted(_instructions(flat.pop("latencies", []), f"{path}: key 'latencies'"))
     target = _make(Target, {"name": path.stem, **flat}, str(path))
+    if listed or waited:
+        sources = {form: source for form, _, source in listed} | {f"{form} latency": s for form, _, s in waited}
+        target = dataclasses.replace(
+            target,
+            instructions=tuple((form, cycles) for form, cycles, _ in listed),
+            latencies=tuple((form, cycles) for form, cycles, _ in waited),
+            provenance={**target.provenance, **sources},
+        )
     if target.isa not in isa.names():
         raise InputError(f"{path}: isa {target.isa!r} is unknown: {', '.join(isa.names())} or a plug-in's")
     isa.instruction_set(target.isa)
@@ -75,6 +85,8 @@ def load_target(name_or_path: str) -> Target:
         **{f"`{name}` must be a positive number": 0 < getattr(target, name) < math.inf for name in rates},
         **{f"`{name}` must be zero or a positive number": 0 <= getattr(target, name) < math.inf for name in _LATENCIES},
         "`prefetch_lines` must be at least 0": target.prefetch_lines >= 0,
+        "`memory_ports` must be at least 1": target.memory_ports is None or target.memory_ports >= 1,
+        "`instructions` must name each instruction once": len(listed) == len(dict(target.instructions)),
     }
     for name in ("l1", "last_level"):
         cache: CacheLevel = getattr(target, name)
@@ -162,6 +174,28 @@ def _make(noun: type[_Noun], values: Mapping[str, Any], where: str) -> _Noun:
         return noun(**fitting)
     except ValueError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _instructions(value: Any, where: str) -> Iterator[tuple[str, float, str]]:
+    """Yield form, cycles and source of every instruction, from tables that have a source and cycles each.
+
+    The cycles of a mnemonic may be a table, too: its keys complete the form.
+    """
+    if not isinstance(value, list):
+        raise InputError(f"{where} must be a list of tables, but got {value!r}")
+    for table in value:
+        if sorted(_table(table, where)) != ["cycles", "source"]:
+            raise InputError(f"{where}: each table must have the keys 'source' and 'cycles', and no others")
+        source = _checked(table["source"], str, f"{where}: key 'source'")
+        for mnemonic, taken in _table(table["cycles"], f"{where}: key 'cycles'").items():
+            forms = (
+                {f"{mnemonic} {rest}": c for rest, c in taken.items()} if isinstance(taken, dict) else {mnemonic: taken}
+            )
+            for form, cycles in forms.items():
+                number = _checked(cycles, float, f"{where}: {form!r}")
+                if not 0 < number < math.inf:
+                    raise InputError(f"{where}: {form!r} must be a positive number")
+                yield form, number, source
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class CacheLevel:
     """Part of it that one core can count on while others work, above 0 and at most 1."""
     replacement: Replacement = "lru"
     allocates_stores: bool = True
-    """Whether a store to a line that is not there brings it in; if not, the store goes to the level behind."""
+    """Whether a store to a line that is not there brings it in; if not, it does where that displaces no other line,
+    and goes to the level behind elsewhere. Of the first level only."""
 
     @property
     def bytes(self) -> float:
@@ -97,6 +98,18 @@ class Target:
     """LLVM's ``-mcpu`` whose scheduling model stands for the core; empty where the target is only measured."""
     fma_per_cycle: float
     """float32 FMAs a cycle at peak."""
+    instructions: tuple[tuple[str, float], ...] = ()
+    """Forms of instructions (`InstructionSet.form`) that the core takes another time for than LLVM's model says, each
+    with the cycles after which the next of its kind begins. `provenance` has the source of each under its form."""
+    latencies: tuple[tuple[str, float], ...] = ()
+    """Forms of instructions whose results come later than LLVM's model says, each with the cycles until then; only for
+    cores that issue in order. `provenance` has the source of each under its form and the word "latency"."""
+    memory_ports: int | None = None
+    """Loads and stores of all kinds, scalar and vector, that the core can begin in one cycle; None where LLVM's model
+    of their units holds. Only for cores that issue in order."""
+    serializing: tuple[str, ...] = ()
+    """Forms of instructions that begin when all before them have ended, and before which no other begins until they
+    have. Only for cores that issue in order."""
     in_order: bool = False
     """Whether the core stops for data that are not in its first-level cache, as cores do that issue in order."""
     line: int

@@ -102,6 +102,7 @@ class InstructionSetContract:
             kept = isa.canonical(instruction)
             assert isa.class_of(kept.text) == isa.class_of(instruction.text)
             assert kept.vtype == instruction.vtype
+            assert isa.form(kept) == isa.form(instruction)
             assert isa.canonical(kept) == kept
         assert _assembled([isa.canonical(instruction).text for instruction in probe], isa, target) == len(probe)
 

@@ -42,7 +42,7 @@ def test_the_example_is_told_with_its_time(dry):
     [
         (["--target", "host"], "the meter is host"),
         (["--target", "riscv64", "--space", "svd"], "the search space is svd"),
-        (["--target", "riscv64", "--sampler", "tpe"], "sampler, proxy and metric"),
+        (["--target", "riscv64", "--sampler", "tpe"], "sampler, proxy, metric and outputs"),
     ],
 )
 def test_no_number_is_stated_where_nothing_was_measured(dry, words, reason):

@@ -12,15 +12,16 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.schedules import schedules
-from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.catalog import load_target
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.classes import CLASSES
 from lrfdse.toolchain.programs import find_llvm
+from tests.plugins.targets import families
 
 SPEC = KernelSpec(64, 48, Factorization.svd(64, 48, 12), 1, True, True)
 
 
-@pytest.fixture(scope="module", params=names("targets"))
+@pytest.fixture(scope="module", params=families())
 def compiled(request):
     target = load_target(request.param)
     return target, compile_kernel(SPEC, schedules(SPEC, target)[0], target, "lrf_fc1", assembly=True)

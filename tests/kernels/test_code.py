@@ -16,7 +16,8 @@ from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.header import c_header
 from lrfdse.kernels.schedules import schedules
 from lrfdse.kernels.spills import spills
-from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.catalog import load_target
+from tests.plugins.targets import families
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -128,7 +129,7 @@ def test_other_targets_fuse_and_keep_registers(layer, target, fused) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["dense", "tt:m=16x25,n=40x41,r=3", "tt:m=16x25,n=40x41,r=3,lr"])
-@pytest.mark.parametrize("target", names("targets"))
+@pytest.mark.parametrize("target", families())
 def test_objects_call_nothing(tmp_path, text, target) -> None:
     if not (tool := shutil.which("llvm-nm-22")):
         pytest.skip("llvm-nm-22 is not installed")

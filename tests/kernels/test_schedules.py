@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,13 +11,15 @@ from lrfdse.ir.kernel import KernelSpec
 from lrfdse.kernels.bounds import lower_bound_cycles
 from lrfdse.kernels.layout import Tiling, cover, tilings
 from lrfdse.kernels.schedules import changed, changes, schedules
-from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import CacheLevel
+from tests.plugins.targets import families
 
 TEXTS = ["dense", "svd:r=5", "svd:r=32", "tt:m=15x20,n=28x28,r=8", "tt:m=5x6x10,n=7x16x7,r=5x11,lr"]
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("target", names("targets"))
+@pytest.mark.parametrize("target", families())
 @pytest.mark.parametrize("rows", [1, 5])
 def test_schedules_fit_their_steps_and_differ(text, target, rows) -> None:
     machine = load_target(target)
@@ -93,5 +97,12 @@ def test_lower_bounds() -> None:
     assert lower_bound_cycles(spec, target, "warm") == pytest.approx(size / target.last_level_bytes_per_cycle)
     many = KernelSpec(256, 128, Factorization.dense(256, 128), 1000, True, True)
     assert lower_bound_cycles(many, target, "cold") == pytest.approx(256 * 128 * 1000 / target.fma_per_cycle)
+    large = KernelSpec(1024, 256, Factorization.dense(1024, 256), 1, True, True)
+    kept = dataclasses.replace(target, last_level=CacheLevel(512, 16, replacement="bimodal"))
+    none = dataclasses.replace(target, last_level=CacheLevel(512, 16))
+    size = 4 * 1024 * 256
+    by_cache, by_dram = size / target.last_level_bytes_per_cycle, (size - 512 * 1024) / target.dram_bytes_per_cycle
+    assert lower_bound_cycles(large, kept, "warm") == pytest.approx(max(by_cache, by_dram))
+    assert lower_bound_cycles(large, none, "warm") == pytest.approx(size / target.dram_bytes_per_cycle)
     small = KernelSpec(32, 32, Factorization.dense(32, 32), 1, True, True)
     assert lower_bound_cycles(small, target, "warm") == pytest.approx(32 * 32 / target.fma_per_cycle)

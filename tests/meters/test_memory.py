@@ -96,17 +96,78 @@ def test_written_lines_are_written_back(compile_c, target):
     assert 2048 - AROUND <= trace.warm.llc_writebacks <= 2048 + AROUND
 
 
-def test_bandwidth_of_the_busiest_level_and_latency_of_the_rest():
-    target = dataclasses.replace(
-        load_target("riscv64"),
-        line=64,
-        last_level_bytes_per_cycle=16.0,
-        dram_bytes_per_cycle=4.0,
-        last_level_latency=20.0,
-        dram_latency=200.0,
+def _stores(compile_c, target, kib):
+    """Traffic of a loop that writes so many KiB."""
+    floats = 256 * kib
+    source = f"void kernel(float *x, float *w, float *y) {{ for (int i = 0; i < {floats}; i++) y[i] = *x + *w; }}"
+    artifact = compile_c(source, target, (1, 1, floats))
+    one = np.ones(1, np.float32)
+    return record(artifact, target, [one, one], np.full(floats, 2.0), timeout=600)
+
+
+def test_misses_of_stores_are_counted_apart(compile_c, target):
+    trace = _stores(compile_c, target, 32)
+    assert 512 <= trace.cold.l1_store_misses <= 512 + AROUND
+    assert trace.cold.llc_store_misses <= trace.cold.l1_store_misses <= trace.cold.l1_misses
+    assert _traced(compile_c, target, 32).cold.l1_store_misses <= AROUND
+
+
+def test_stores_that_displace_nothing_leave_in_the_first_level_what_is_there(compile_c, target):
+    """Of twice the first level's size, it keeps the first half; with allocation it keeps none of it."""
+    past = dataclasses.replace(target, l1=CacheLevel(16, 4, allocates_stores=False))
+    assert 256 - AROUND <= _stores(compile_c, past, 32).warm.l1_store_misses <= 256 + AROUND
+    assert 512 - AROUND <= _stores(compile_c, target, 32).warm.l1_store_misses <= 512 + AROUND
+    assert _stores(compile_c, past, 8).warm.l1_store_misses == 0
+
+
+def test_an_in_order_core_does_not_wait_for_stores(compile_c, target):
+    """Each store is 4 KiB beyond the one before, further than prefetchers look."""
+    source = (
+        "void kernel(float *x, float *w, float *y) { for (int i = 0; i < 65536; i++) y[i / 64 + i % 64 * 1024] = *x; }"
     )
-    hits = Traffic(accesses=500, l1_misses=100, l1_prefetched=90, llc_misses=0, llc_prefetched=0, llc_writebacks=0)
-    cost = memory_cycles(hits, target)
+    artifact = compile_c(source, target, (1, 1, 65536))
+    one = np.zeros(1, np.float32)
+    trace = record(artifact, target, [one, one], np.zeros(65536), timeout=600)
+    assert trace.cold.l1_store_misses >= 4096
+    assert trace.cold.l1_misses - trace.cold.l1_prefetched <= AROUND
+    assert trace.cold.llc_misses - trace.cold.llc_prefetched <= AROUND
+
+
+@pytest.mark.parametrize(
+    ("replacement", "least", "most"), [("lru", 0.99, 1.0), ("random", 0.5, 0.95), ("bimodal", 0.4, 0.65)]
+)
+def test_what_a_loop_over_twice_the_cache_finds_there(compile_c, target, replacement, least, most):
+    kept = dataclasses.replace(target, last_level=CacheLevel(64, 8, replacement=replacement))
+    trace = _traced(compile_c, kept, 128)
+    assert least * 2048 <= trace.warm.llc_misses <= most * 2048 + AROUND
+    assert trace.warm.llc_misses - trace.warm.llc_prefetched <= AROUND
+
+
+def test_other_cores_take_their_share(compile_c, target):
+    shared = dataclasses.replace(target, last_level=CacheLevel(64, 8, share=0.25))
+    assert _traced(compile_c, target, 32).warm.llc_misses == 0
+    assert _traced(compile_c, shared, 32).warm.llc_misses >= 512 - AROUND
+
+
+def test_without_a_prefetcher_every_line_is_waited_for(compile_c, target):
+    none = dataclasses.replace(target, prefetch_lines=0)
+    trace = _traced(compile_c, none, 32)
+    assert trace.cold.llc_prefetched <= AROUND
+
+
+PLAIN = {
+    "line": 64,
+    "last_level_bytes_per_cycle": 16.0,
+    "dram_bytes_per_cycle": 4.0,
+    "last_level_latency": 20.0,
+    "dram_latency": 200.0,
+}
+HITS = Traffic(accesses=500, l1_misses=100, l1_prefetched=90, llc_misses=0, llc_prefetched=0, llc_writebacks=0)
+
+
+def test_bandwidth_of_the_busiest_level_and_latency_of_the_rest():
+    target = dataclasses.replace(load_target("riscv64-p670"), **PLAIN)
+    cost = memory_cycles(HITS, target)
     assert (cost.stream, cost.latency) == (100 * 64 / 16, 10 * 20)
     assert (cost.low(1000), cost.high(1000)) == (1000 + 200, 1000 + 400 + 200)
     assert cost.low(100) == 400 + 200
@@ -116,3 +177,39 @@ def test_bandwidth_of_the_busiest_level_and_latency_of_the_rest():
     )
     cost = memory_cycles(misses, target)
     assert (cost.stream, cost.latency) == (120 * 64 / 4, 6 * 200 + 4 * 20)
+
+
+def test_an_in_order_core_stops_for_what_it_reads_from_the_last_level():
+    target = dataclasses.replace(load_target("riscv64-p670"), **PLAIN, in_order=True)
+    cost = memory_cycles(HITS, target)
+    assert (cost.stream, cost.latency) == (0, 100 * 64 / 16 + 10 * 20)
+    assert cost.low(1000) == cost.high(1000) == 1000 + 400 + 200
+
+
+def test_filling_reading_and_copying_have_rates_of_their_own():
+    target = dataclasses.replace(
+        load_target("riscv64-p670"),
+        **PLAIN,
+        in_order=True,
+        last_level_fill_bytes_per_cycle=8.0,
+        dram_fill_bytes_per_cycle=6.4,
+        dram_copy_bytes_per_cycle=2.0,
+    )
+    read = Traffic(100, 100, 100, 100, 100, 0)
+    fill = Traffic(100, 100, 100, 100, 100, 100, l1_store_misses=100, llc_store_misses=100)
+    copy = Traffic(200, 200, 200, 200, 200, 100, l1_store_misses=100, llc_store_misses=100)
+    half = Traffic(100, 100, 100, 50, 50, 50, l1_store_misses=100, llc_store_misses=50)
+    stop = 100 * 64 / 16
+    assert (memory_cycles(read, target).stream, memory_cycles(read, target).latency) == (100 * 64 / 4, stop)
+    assert (memory_cycles(fill, target).stream, memory_cycles(fill, target).latency) == (100 * 64 / 6.4, 0)
+    assert (memory_cycles(copy, target).stream, memory_cycles(copy, target).latency) == (100 * 64 / 2, stop)
+    assert memory_cycles(half, target).stream == 50 * 64 / 8 + 50 * 64 / 6.4
+
+
+def test_rates_that_a_target_leaves_out():
+    """Filling the last level is as fast as reading it; a line that is stored to DRAM is read and written."""
+    target = dataclasses.replace(load_target("riscv64-p670"), **PLAIN)
+    fill = Traffic(100, 100, 100, 100, 100, 100, l1_store_misses=100, llc_store_misses=100)
+    assert memory_cycles(fill, target).stream == 2 * 100 * 64 / 4
+    near = Traffic(100, 100, 100, 0, 0, 0, l1_store_misses=100)
+    assert memory_cycles(near, target).stream == 100 * 64 / 16

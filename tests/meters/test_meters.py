@@ -136,6 +136,7 @@ def test_the_models_key_follows_every_number_of_the_target(measured_target):
         "clock_mhz": 1.0,
         "l1": CacheLevel(16, 2),
         "abi": "lp64",
+        "instructions": (("vle32.v e32m1", 7.0),),
     }
     others = {open_meter("model", dataclasses.replace(target, **{name: to})).key() for name, to in changes.items()}
     assert len(others | {key}) == len(changes) + 1

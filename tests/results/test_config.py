@@ -33,7 +33,14 @@ def test_the_file_and_the_command_ask_for_the_same(changed, tmp_path, monkeypatc
     if changed:
         limits = Limits(0.005, 60_000, 200.0)
         settings = dataclasses.replace(
-            settings, limits=limits, minutes=2.5, correct=False, accept_unverified=True, seed=3, metric="top5"
+            settings,
+            limits=limits,
+            minutes=2.5,
+            correct=False,
+            accept_unverified=True,
+            seed=3,
+            metric="top5",
+            judge=("a", "b"),
         )
     settings.output.mkdir()
     file = settings.output / CONFIG

@@ -149,6 +149,56 @@ def test_a_wrong_cache_is_one_clear_line(tmp_path, cache, message):
     _refused(tmp_path / "mine.toml", text, message)
 
 
+def test_instructions_of_a_target_are_forms_with_cycles_and_sources(tmp_path):
+    good = (data_folder("targets") / "riscv64-p670.toml").read_text()
+    path = tmp_path / "mine.toml"
+    plain = _loaded(path, good)
+    assert plain.instructions == ()
+    listed = """
+[[instructions]]
+source = "measured: here"
+cycles."vle32.v" = { e32m1 = 2, e32m2 = 4.5 }
+cycles.mul = 3
+
+[[instructions]]
+source = "published: there"
+cycles = { flw = 1 }
+"""
+    target = _loaded(path, good + listed)
+    assert target.instructions == (("flw", 1.0), ("mul", 3.0), ("vle32.v e32m1", 2.0), ("vle32.v e32m2", 4.5))
+    assert target.provenance["vle32.v e32m2"] == target.provenance["mul"] == "measured: here"
+    assert target.provenance["flw"] == "published: there"
+    assert target.provenance["lanes"] == plain.provenance["lanes"]
+    other = _loaded(path, good + listed.replace("flw = 1", "flw = 2"))
+    assert len({noun_digest(plain), noun_digest(target), noun_digest(other)}) == 3
+    said_otherwise = _loaded(path, good + listed.replace("here", "elsewhere"))
+    assert noun_digest(said_otherwise) == noun_digest(target)
+
+
+def _loaded(path, text):
+    path.write_text(text)
+    return load_target(str(path))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("instructions = 3", "key 'instructions' must be a list of tables, but got 3"),
+        ("instructions = [1]", "key 'instructions' must be a table, but got 1"),
+        ("instructions = [{ cycles = {} }]", "each table must have the keys 'source' and 'cycles', and no others"),
+        ("instructions = [{ source = 1, cycles = {} }]", "key 'source' must be a text"),
+        ("instructions = [{ source = 'x', cycles = 1 }]", "key 'cycles' must be a table"),
+        ("instructions = [{ source = 'x', cycles = { mul = 'x' } }]", "'mul' must be a number"),
+        ("instructions = [{ source = 'x', cycles = { mul = 0 } }]", "'mul' must be a positive number"),
+        ("instructions = [{ source = 'x', cycles = { a = { b = -1 } } }]", "'a b' must be a positive number"),
+        ("instructions = [{ source = 'x', cycles = { 'a b' = 1, a = { b = 2 } } }]", "name each instruction once"),
+    ],
+)
+def test_wrong_instructions_of_a_target_are_one_clear_line(tmp_path, table, message):
+    good = (data_folder("targets") / "riscv64-p670.toml").read_text()
+    _refused(tmp_path / "mine.toml", table + "\n" + good, message)
+
+
 def test_sections_of_a_target_are_tables(tmp_path):
     good = (data_folder("targets") / "riscv64.toml").read_text()
     head, _, _ = good.partition("[memory]")

@@ -77,6 +77,7 @@ class TestX86(InstructionSetContract):
         ({"spills": ("v|f",)}, "every_pattern_of_spills_is_met_and_arithmetic_is_none"),
         ({"registers": lambda instruction: Registers(("a0",), ("a0",))}, "the_probe_is_of_independent_chains"),
         ({"canonical": lambda instruction: Instruction("nop")}, "canonical_instructions_are_of_the_same_class"),
+        ({"form": lambda instruction: instruction.text}, "canonical_instructions_are_of_the_same_class"),
         ({"sequence": lambda texts, vtype: ()}, "sequences_keep_the_text_and_hints_are_lines"),
         ({"hints": lambda sequence: ("two\nlines",)}, "sequences_keep_the_text_and_hints_are_lines"),
         ({"zig": "aarch64-linux-musl"}, "zig_links_what_llvm_compiles"),

@@ -71,6 +71,7 @@ def assemble(
         accuracy_interval=scores.accuracy_interval,
         accuracy_error=scores.accuracy_error,
         output_error=scores.output_error,
+        others=scores.others,
         refined=refined,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.ir.plan import Design, Metric
 from lrfdse.results.asked import Limits as Asked
-from lrfdse.results.choice import Candidate, front_of, recommended_of
+from lrfdse.results.choice import Candidate, front_of, joint_loss, recommended_of
 
 if TYPE_CHECKING:
     from lrfdse.results.settings import Limits
@@ -24,7 +24,8 @@ def pareto(
     """Return the designs that no other matches in params, latency and score together, by latency; of equals, one.
 
     Latencies that tie count as equal, see `lrfdse.results.choice.front_of`. Scores on random inputs tell designs apart
-    poorly: without `verified`, a smaller output error is better, where the model's output has one.
+    poorly: without `verified`, a smaller output error is better, where the model's output has one. Where several
+    outputs count, what the worst of the others keeps must be matched, too.
     """
     by_error = not verified and any(design.output_error is not None for design in designs)
 
@@ -34,8 +35,17 @@ def pareto(
         return -math.inf if design.output_error is None else -design.output_error
 
     found = {design.id: design for design in designs}
-    candidates = [Candidate(d.id, d.params, d.latency, worth(d), 0.0, 0.0) for d in found.values()]
+    candidates = [Candidate(d.id, d.params, d.latency, worth(d), 0.0, 0.0, kept=d.least_kept) for d in found.values()]
     return [found[each.id] for each in front_of(candidates, resolution)]
+
+
+def lost(design: Design, baseline: Design, metric: Metric, limits: Limits) -> float:
+    """Return what a design loses of the metric, or more where another output that counts loses more of its own limit.
+
+    So one number is held against `Limits.max_drop`: twice what another output may lose counts as twice that.
+    """
+    own = baseline.score(metric) - design.score(metric)
+    return joint_loss(own, 1.0 - design.least_kept, limits.max_drop, limits.max_other_drop)
 
 
 def worth_refining(
@@ -59,7 +69,7 @@ def worth_refining(
         design
         for design in front
         if design.id != baseline.id
-        and baseline.score(metric) - design.score(metric) <= _REFINABLE * limits.max_drop
+        and lost(design, baseline, metric, limits) <= _REFINABLE * limits.max_drop
         and (limits.max_params is None or design.params <= limits.max_params)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
@@ -80,7 +90,7 @@ def recommend(
             params=design.params,
             latency=design.latency,
             worth=design.score(metric),
-            loss=baseline.score(metric) - design.score(metric),
+            loss=lost(design, baseline, metric, limits),
             standard_error=design.standard_error,
             is_original=design.id == baseline.id,
         )

@@ -115,6 +115,15 @@ class Trials:
         """Whether the deadline is over."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
+    def failures(self) -> dict[str, str]:
+        """Return why plans of this run could not be evaluated, by the id of each."""
+        space, layers = list(self._space.choices), self._job.layers
+        return {
+            plan_id(plan_of(dict(zip(space, plan, strict=True)), layers)): reason
+            for plan, reason in self._study.failed().items()
+            if plan in self._asked
+        }
+
     def designs(self) -> list[Design]:
         """Return every design so far, in the order in which the plans were proposed."""
         return list(self._designs.values())

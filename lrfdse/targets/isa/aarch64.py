@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrfdse.targets.isa import classes
-from lrfdse.targets.isa.arm_registers import aarch64_registers
+from lrfdse.targets.isa.arm_registers import aarch64_registers, form
 from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe
 from lrfdse.targets.isa.needs import TRAPS, Needs
@@ -41,6 +41,7 @@ AARCH64 = InstructionSet(
         first=2,
     ),
     registers=aarch64_registers,
+    form=form,
     needs=_needs,
     cpuinfo=("CPU implementer",),
     loads_ahead=True,

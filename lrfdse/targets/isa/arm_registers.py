@@ -17,6 +17,22 @@ _A64_NO_RESULT = re.compile(
 )
 
 
+_RESULT = re.compile(r"\S+ \{? ?(?:v\d+\.(\w+)|([qdshbwx])\d+)\b")
+
+
+def form(instruction: Instruction) -> str:
+    """Return an instruction's mnemonic with what its first operand is: the arrangement or the kind of a register.
+
+    >>> form(Instruction("fmla v0.4s, v1.4s, v2.s[1]")), form(Instruction("ldp q0, q1, [x8]"))
+    ('fmla 4s', 'ldp q')
+    >>> form(Instruction("vfma.f32 q8, q9, q10")), form(Instruction("b.ne #-16"))
+    ('vfma.f32 q', 'b.ne')
+    """
+    mnemonic = instruction.text.partition(" ")[0]
+    found = _RESULT.match(instruction.text)
+    return f"{mnemonic} {found[1] or found[2]}" if found else mnemonic
+
+
 def aarch64_registers(instruction: Instruction) -> Registers:
     """Return an AArch64 instruction's registers; all views of a register are one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrfdse.targets.isa import classes
-from lrfdse.targets.isa.arm_registers import armv7_registers
+from lrfdse.targets.isa.arm_registers import armv7_registers, form
 from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe
 from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
@@ -47,6 +47,7 @@ ARMV7 = InstructionSet(
         first=2,
     ),
     registers=armv7_registers,
+    form=form,
     needs=_needs,
     cpuinfo=("CPU implementer",),
     # There are too few registers to load ahead.

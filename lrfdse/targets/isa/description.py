@@ -26,6 +26,15 @@ def same(instruction: Instruction) -> Instruction:
     return instruction
 
 
+def mnemonic(instruction: Instruction) -> str:
+    """Return the first word of an instruction's text.
+
+    >>> mnemonic(Instruction("fmadd.s fa0, fa1, fa2, fa3"))
+    'fmadd.s'
+    """
+    return instruction.text.partition(" ")[0]
+
+
 def no_hints(sequence: Sequence) -> tuple[str, ...]:
     """Return nothing: llvm-mca reads the instructions without further help."""
     return ()
@@ -60,6 +69,9 @@ class Vectors:
     """One instruction stores elements that lie apart (LLVM's ``vp.strided``)."""
     reducing: bool = False
     """One instruction adds up the lanes (LLVM's ``vector.reduce.fadd``)."""
+    rounding: bool = False
+    """One instruction converts to the nearest integer (LLVM's ``lrint``). RVV's other conversion, which truncates
+    whatever the rounding mode, ends QEMU before 8.0 where a block of translated code begins with it."""
     scalars_apart: bool = False
     """Scalar operands lie in registers of their own, which vectors do not share."""
     length_varies: bool = False
@@ -100,6 +112,8 @@ class InstructionSet:
     """Returns an instruction of the same cost, under which a scheduling table is kept: fewer texts, smaller tables."""
     sequence: Callable[[Iterable[str], int | None], Sequence] = plain_sequence
     """Returns a run's instructions from their texts and the vtype at its entry."""
+    form: Callable[[Instruction], str] = mnemonic
+    """Returns the name of all instructions that take as long as this one: a key under ``instructions`` of a target."""
     hints: Callable[[Sequence], tuple[str, ...]] = no_hints
     """Returns the comments, without their sign, that llvm-mca has to read before a sequence."""
 

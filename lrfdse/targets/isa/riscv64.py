@@ -7,7 +7,7 @@ from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import InstructionSet, Probe, Vectors
 from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
 from lrfdse.targets.isa.riscv_registers import canonical, riscv_registers
-from lrfdse.targets.isa.riscv_vtype import E32_M1, vtype_hints, with_vtype
+from lrfdse.targets.isa.riscv_vtype import E32_M1, form, vtype_hints, with_vtype
 
 
 def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
@@ -86,12 +86,14 @@ RISCV64 = InstructionSet(
     cpuinfo=("isa", "mvendorid"),
     canonical=canonical,
     sequence=with_vtype,
+    form=form,
     hints=vtype_hints,
     vectors=Vectors(
         any_length=True,
         grouped=True,
         strided=True,
         reducing=True,
+        rounding=True,
         scalars_apart=True,
         length_varies=True,
     ),

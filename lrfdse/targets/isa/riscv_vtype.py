@@ -61,3 +61,18 @@ def sew(vtype: int) -> str:
     'E32'
     """
     return {bits: f"E{width}" for width, bits in _SEW_BITS.items()}[vtype >> 3 & 7]
+
+
+def form(instruction: Instruction) -> str:
+    """Return an instruction's mnemonic, with element width, register group and mask where it runs under a vtype.
+
+    >>> form(Instruction("vle32.v v8, (a0)", 0b010_001)), form(Instruction("flw fa0, 0(a0)"))
+    ('vle32.v e32m2', 'flw')
+    >>> form(Instruction("vadd.vv v8, v16, v24, v0.t", 0b000_111))
+    'vadd.vv e8mf2 masked'
+    """
+    mnemonic, _, operands = instruction.text.partition(" ")
+    if instruction.vtype is None:
+        return mnemonic
+    masked = " masked" if operands.endswith("v0.t") else ""
+    return f"{mnemonic} {sew(instruction.vtype)}{lmul(instruction.vtype)}".lower() + masked

@@ -20,7 +20,8 @@ TOP = Path(__file__).parents[2]
 @pytest.mark.skipif(find_spec("mkdocs") is None, reason="MkDocs is not installed: pip install '.[docs]'")
 def test_the_site_is_built_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
-    environment = {**os.environ, "PYTHONPATH": str(TOP), "NO_MKDOCS_2_WARNING": "1"}
+    path = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "NO_MKDOCS_2_WARNING": "1"}
     built = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     pages = {path.relative_to(TOP / "docs").with_suffix("") for path in (TOP / "docs").rglob("*.md")}

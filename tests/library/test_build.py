@@ -294,3 +294,17 @@ def test_the_meter_chooses_schedules(model_file, tmp_path):
         assert one.schedule == other.schedule or any(one.schedule in text for text in tried)
     # Candidates were timed behind each other, not in the model: what is gained there may be lost in the caches here.
     assert best.facts.warm.us < 1.05 * plain.facts.warm.us
+
+
+@pytest.mark.slow
+def test_without_an_emulator_a_library_is_said_not_to_have_run(model_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    events = []
+    built = lrfdse.build(model_file("mlp"), "armv7", tmp_path / "out", meter="none", progress=events.append)
+    assert (built.facts.checked, built.facts.max_error, built.facts.warm) == (False, None, None)
+    assert [event.text for event in events if event.stage == "note"] == [
+        "nothing here runs code for armv7: the library was not run, and has no latency"
+    ]
+    assert "onnxruntime" not in repr(built)
+    with pytest.raises(lrfdse.ToolError, match="apt-get install"):
+        lrfdse.build(model_file("mlp"), "armv7", tmp_path / "out")

@@ -27,6 +27,7 @@ def dry(tmp_path, monkeypatch, capsys):
     return tell
 
 
+@pytest.mark.slow
 def test_the_example_is_told_with_its_time(dry):
     code, told = dry(EXAMPLE, "--target", "riscv64", "--budget", "20", "--json")
     facts = json.loads(told)
@@ -37,6 +38,7 @@ def test_the_example_is_told_with_its_time(dry):
     assert len(facts["stages"]) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -51,6 +53,7 @@ def test_no_number_is_stated_where_nothing_was_measured(dry, words, reason):
     assert code == 0 and line.startswith("unknown, and no estimate is made") and reason in line
 
 
+@pytest.mark.slow
 def test_a_model_without_data_has_no_estimate(dry, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     (folder / "model.onnx").write_bytes((Path(EXAMPLE) / "model.onnx").read_bytes())

@@ -104,7 +104,7 @@ def test_a_model_of_ones_own(follow, tmp_path):
     assert "class 3: kind3" in made and "256 x 96" in inspected
     assert "Nothing was written" in dry and "Designs for riscv64" in explored
     front = json.loads((tmp_path / "small" / "front.json").read_text())
-    assert {design["id"] for design in front["designs"]} and front["settings"]["space"] == "svd"
+    assert {design["id"] for design in front["designs"]} and front["space"]["source"] == "svd"
 
 
 def test_continuous_integration(follow, tmp_path):

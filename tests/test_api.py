@@ -231,9 +231,10 @@ def test_it_finds_and_prints_what_the_command_line_does(
     assert (here.recommended, here.layers) == (there.recommended, there.layers)
     assert here.model.sha256 == there.model.sha256
     assert {here.data.calib.sha256, here.data.eval.sha256} == {there.data.calib.sha256, there.data.eval.sha256}
-    # The table of the terminal, to its last line, which names a folder.
+    # The table of designs, to the empty line behind it.
     table = capsys.readouterr().out
-    table = table[table.index("Designs for riscv64") : table.index("Note: ")].rstrip()
+    table = table[table.index("Designs for riscv64") :].partition("\n\n")[0].rstrip()
+    assert str(here.recommended) in table
     assert [line.rstrip() for line in table.splitlines()] == printed[printed.index("Designs for") :].splitlines()[
         : len(table.splitlines())
     ]

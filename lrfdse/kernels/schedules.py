@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
-from lrfdse.kernels.estimate import cycles, fits
+from lrfdse.kernels.estimate import crowds, cycles, fits
 from lrfdse.kernels.layout import Tiling
 from lrfdse.targets.target import Target
 
@@ -77,14 +77,30 @@ def changed(schedule: Schedule, change: Change) -> Schedule:
 
 
 def alternatives(
-    step: Step, target: Target, count: int, admitted: Callable[[StepSchedule], bool] = lambda _: True
+    step: Step,
+    target: Target,
+    count: int,
+    admitted: Callable[[StepSchedule], bool] = lambda _: True,
+    distance: int | None = None,
 ) -> list[tuple[float, StepSchedule]]:
     """Return schedules of a step with their estimates: the best tile, and others that differ from those before.
 
-    At most `count`, and only what `admitted` lets pass.
+    Parameters
+    ----------
+    step
+        The step.
+    target
+        The machine.
+    count
+        Schedules at most.
+    admitted
+        Says which schedules are considered.
+    distance
+        Elements from one position along the batch axis to the next, as they are read; None where they lie side by side.
     """
-    possible = filter(admitted, _candidates(step, target))
-    ranked = sorted((cycles(Tiling.of(step, s), target), str(s), s) for s in possible)
+    apart = step.inner * step.columns if distance is None else distance
+    possible = ((Tiling.of(step, s), s) for s in _candidates(step, target) if admitted(s))
+    ranked = sorted((cycles(t, target), str(s), s) for t, s in possible if not crowds(t, target, apart))
     best = ranked[0][0]
     chosen: list[tuple[float, StepSchedule]] = []
     for estimate, _, s in ranked:

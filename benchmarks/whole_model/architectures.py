@@ -111,7 +111,7 @@ def resnet18() -> Made:
 
 
 def encoder(layers: int, width: int, heads: int, length: int, words: int) -> Made:
-    """A BERT encoder on token ids with a mask (Devlin et al. 2018), as PyTorch exports it."""
+    """Return a BERT encoder on token ids with a mask (Devlin et al. 2018), as PyTorch exports it."""
     g = Graph(5)
     ids, mask = g.input("input_ids", 1, length, whole=True), g.input("attention_mask", 1, length, whole=True)
     x = g.op("Gather", g.weight(words, width, scale=1.0), ids)
@@ -139,7 +139,7 @@ def bert() -> Made:
 
 
 def minilm() -> Made:
-    """The sizes of MiniLM-L6 (Wang et al. 2020) over 128 tokens; of its 30522 words 2000, which changes no time."""
+    """Build the sizes of MiniLM-L6 (Wang et al. 2020) over 128 tokens; 2000 words, not 30522: that changes no time."""
     return encoder(layers=6, width=384, heads=12, length=128, words=2000)
 
 
@@ -169,7 +169,7 @@ def gru() -> Made:
 
 
 def unet() -> Made:
-    """A U-Net (Ronneberger et al. 2015) of three levels on a 96x96 image, with transposed convolutions."""
+    """Build a U-Net (Ronneberger et al. 2015) of three levels on a 96x96 image, with transposed convolutions."""
     g = Graph(7)
     x, channels = g.input("image", 1, 3, 96, 96), 3
     kept = []

@@ -1,7 +1,7 @@
 """The architectures as LiteRT models, made by TensorFlow's own converter; run as a program, because it takes seconds.
 
-``python -m benchmarks.whole_model.keras_models NAME FILE`` writes one. Weights are Keras's random ones: latency does not
-depend on them, and outputs are compared with onnxruntime's only where both have the same weights.
+``python -m benchmarks.whole_model.keras_models NAME FILE`` writes one. Weights are Keras's random ones: latency does
+not depend on them, and outputs are compared with onnxruntime's only where both have the same weights.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ from benchmarks.machine import described
 from benchmarks.records import Record
 from benchmarks.results import table
 from benchmarks.whole_model.models import Model
+from lrfdse.ir.latency import TOLERANCE
 
 RIGHT = 1e-5
-"""Largest deviation from onnxruntime, relative to the largest output, that counts as right: the goal of whole models."""
+"""Largest deviation from onnxruntime, relative to the largest output, that is aimed at. Chosen."""
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -73,7 +74,7 @@ def _host(rows: Sequence[Record]) -> list[str]:
                 *(f"{value:.2f}" if (value := ratio(row, peer)) else "" for peer in ("onnxruntime", "litert")),
                 _ms(times["ours"]["wall_ms"]),
                 _ms(times["onnxruntime"]["wall_ms"]),
-                f"{row['errors']['ours']:.1e}" + ("" if row["errors"]["ours"] <= RIGHT else " **wrong**"),
+                _error(row, row["errors"]["ours"]),
                 f"{row['arena_bytes']:,}" + ("" if row["arena_bytes"] == row["arena_bound"] else " (not least)"),
                 f"{row['code_bytes']:,}",
                 f"{row['weight_bytes']:,}",
@@ -87,12 +88,13 @@ def _host(rows: Sequence[Record]) -> list[str]:
     return [
         f"## On the host ({whole[0]['target']})",
         "",
-        "Median processor time of a run in milliseconds, all in one process and thread, taking turns, inputs and outputs",
-        "bound; wall time beside it, which a busy machine lengthens. `ours / ...` below 1: ours is faster. The error is",
-        "relative to the largest output. Arena, code and weights in bytes; the arena is the least that any plan of the",
-        "same calls takes where nothing else is said. `build s`: processor seconds of `lrfdse build` with an empty cache,",
-        "its test runs and timing included. `FC and 1x1`: share of the time in fully-connected layers and 1x1",
-        "convolutions, which compression can change. `slow way`: the largest operator that has no schedule of its own,",
+        "Median processor time of a run in milliseconds, all in one process and thread, taking turns, inputs and",
+        "outputs bound; wall time beside it, which a busy machine lengthens. `ours / ...` below 1: ours is faster.",
+        "The error is relative to the largest output; `rounding` where onnxruntime's own results with and without",
+        "optimizations differ as much. Arena, code and weights in bytes; the arena is the least that",
+        "any plan of the same calls takes where nothing else is said. `build s`: processor seconds of `lrfdse build`",
+        "with an empty cache, its test runs and timing included. `FC and 1x1`: share of the time in fully-connected",
+        "layers and 1x1 convolutions, which compression can change. `slow way`: the largest operator that has no schedule of its own,",
         "and the share of all of these.",
         "",
         *table(heads, found),
@@ -111,8 +113,8 @@ def _summary(rows: Sequence[Record]) -> list[str]:
                 f"- {peer}: at most its time on {sum(value <= 1 for value in ratios)} of {len(ratios)}, geometric mean "
                 f"{geometric_mean(ratios):.2f}, worst {max(ratios):.2f}."
             )
-    wrong = [row["model"] for row in rows if not row["errors"]["ours"] <= RIGHT]
-    lines.append(f"- Right to {RIGHT:g} of the largest output: {len(rows) - len(wrong)} of {len(rows)}.")
+    right = sum(row["errors"]["ours"] <= RIGHT for row in rows)
+    lines.append(f"- Right to {RIGHT:g} of the largest output: {right} of {len(rows)}.")
     return [*lines, "- IREE: not available in this environment, not compared."]
 
 
@@ -155,8 +157,7 @@ def _emulated(rows: Sequence[Record]) -> list[str]:
             return "see below"
         if not row["checked"]:
             return "not run"
-        wrong = "" if row["max_error"] <= RIGHT else " **wrong**"
-        return f"{row['max_error']:.1e}{wrong}, {row['code_bytes'] / 1e3:,.0f} kB, {row['build_seconds']:.0f} s"
+        return f"{_error(row, row['max_error'])}, {row['code_bytes'] / 1e3:,.0f} kB, {row['build_seconds']:.0f} s"
 
     return [
         "## Under QEMU",
@@ -194,8 +195,8 @@ def _modelled(rows: Sequence[Record]) -> list[str]:
     return [
         "## Modelled latency",
         "",
-        "By the model meter, from one run of the whole library under QEMU: modelled, not measured. `meter s`: processor",
-        "seconds that it took, with operators compiled before.",
+        "By the model meter, from one run of the whole library under QEMU: modelled, not measured. `meter s`:",
+        "processor seconds that it took, with operators compiled before.",
         "",
         *table(heads, found),
         "",
@@ -210,6 +211,14 @@ def _failures(rows: Sequence[Record]) -> list[str]:
         if name in row
     ]
     return ["## What failed", "", *table(["model", "target", "message"], found), ""] if found else []
+
+
+def _error(row: Record, error: float) -> str:
+    """Return an error, with a word where it is more than the goal: rounding where that explains it."""
+    if error <= RIGHT:
+        return f"{error:.1e}"
+    explained = row["tolerance"] > TOLERANCE and error <= row["tolerance"]
+    return f"{error:.1e} ({'rounding' if explained else 'above the goal'})"
 
 
 def _ms(value: float) -> str:

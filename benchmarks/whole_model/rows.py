@@ -206,7 +206,7 @@ def inputs_of(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def facts_row(facts: Mapping[str, Any]) -> Record:
     """Return what a row keeps of ``NAME.json``, latencies aside."""
-    names = ("arena_bytes", "arena_bound", "code_bytes", "weight_bytes", "macs", "checked", "max_error")
+    names = ("arena_bytes", "arena_bound", "code_bytes", "weight_bytes", "macs", "checked", "max_error", "tolerance")
     return {name: facts[name] for name in names} | {
         "operators": len(facts["operators"]),
         "foreign": sorted({each["kind"] for each in facts["operators"] if each["kind"].startswith("Foreign")}),

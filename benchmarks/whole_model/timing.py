@@ -1,7 +1,7 @@
 """Times a library beside runtimes, taking turns in one process and one thread: takes a job, prints JSON.
 
-A sample is as many runs in a row as fill a millisecond. Its processor time is that of the whole process, so that threads
-of a runtime would count; the process does nothing else meanwhile.
+A sample is as many runs in a row as fill a millisecond. Its processor time is that of the whole process, so that
+threads of a runtime would count; the process does nothing else meanwhile.
 """
 
 from __future__ import annotations

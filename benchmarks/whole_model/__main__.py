@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.kernels.__main__ import host_target
 from benchmarks.machine import machine
 from benchmarks.program import parser
-from benchmarks.records import Records
+from benchmarks.records import Record, Records
 from benchmarks.results import page
 from benchmarks.whole_model.models import MODELS, named
 from benchmarks.whole_model.page import lines_of
@@ -68,7 +68,8 @@ def main() -> None:
         options.packages,
         Limits(options.limit, options.seconds),
     )
-    host, emulated = [], []
+    host: list[Record] = []
+    emulated: list[Record] = []
     for name in targets:
         target = host_target() if name == "host" else load_target(name)
         for model in models:

@@ -219,7 +219,7 @@ def latency_row(facts: Mapping[str, Any], most: int = 8) -> Record:
     total = sum(each["us"] for each in operators)
 
     def share(kind: str) -> float:
-        return sum(each["us"] for each in operators if each["kind"].startswith(kind)) / total
+        return sum(each["us"] for each in operators if each["kind"].startswith(kind)) / total  # type: ignore[no-any-return]  # numbers of JSON
 
     slowest = sorted(operators, key=lambda each: -float(each["us"]))
     foreign = [each for each in slowest if each["kind"].startswith("Foreign")]

@@ -83,6 +83,16 @@ def crowds(tiling: Tiling, target: Target, distance: int) -> bool:
     return max(places.count(place) for place in set(places)) > max(1, target.l1.ways - 1)
 
 
+def gap(tiling: Tiling, target: Target, distance: int) -> int:
+    """Return the elements that a copy of the input has behind each run of it: a cache line's where rows crowd."""
+    return target.line // FLOAT32.bytes_of(1) if crowds(tiling, target, distance) else 0
+
+
+def copy_cycles(tiling: Tiling, target: Target) -> float:
+    """Return the estimated cycles of such a copy: every element is read from and written to the last cache level."""
+    return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
+
+
 def cycles(tiling: Tiling, target: Target) -> float:
     """Return the estimated cycles of one execution of a step with its weights in the last-level cache."""
     t = tiling

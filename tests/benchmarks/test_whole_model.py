@@ -102,7 +102,10 @@ def test_times_are_medians_of_milliseconds():
 def test_shares_are_of_all_operators():
     names = ("kind", "nodes", "macs", "schedule")
     kinds = (("FullyConnected", 6.0), ("Foreign TopK", 3.0), ("Foreign Cast", 1.0))
-    operators = [dict(zip(names, (kind, ["n"], 1, ""), strict=True)) | {"warm": {"us": us}} for kind, us in kinds]
+    operators = [
+        dict(zip(names, (kind, ["n"], 1, ""), strict=True)) | {"warm": {"us": 9 * us, "low_us": us}}
+        for kind, us in kinds
+    ]
     whole = {"warm": {"us": 11.0}, "cold": {"us": 20.0}, "meter": {"details": {}}, "operators": operators}
     row = latency_row(whole)
     assert (row["products_share"], row["foreign_share"]) == (0.6, 0.4)

@@ -56,6 +56,7 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
         MOST_SCHEDULES,
         lambda schedule: tilings.admits(product, schedule),
         tilings.distance_of(product),
+        tilings.copies_input(product),
     )
     return [str(schedule) for _, schedule in found]
 
@@ -158,6 +159,9 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
             return products.batched(operator, StepSchedule.parse(schedule), machine)
         case Convolution() if tilings.is_depthwise(operator):
             return depthwise.depthwise(operator, machine)
+        case Convolution() if tilings.copies_input(operator):
+            pixels = FullyConnected(tilings.step_of(operator), operator.epilogue)
+            return products.fully_connected(pixels, StepSchedule.parse(schedule), machine)
         case Convolution():
             return convolution.convolution(operator, StepSchedule.parse(schedule), machine)
         case TransposedConvolution():

@@ -74,6 +74,13 @@ def distance_of(operator: Product) -> int:
     return operator.channels * (operator.window.strides[1] if isinstance(operator, Convolution) else 1)
 
 
+def copies_input(operator: Product) -> bool:
+    """Return whether inputs whose rows crowd in the cache are copied: of matrices, and of pixels on their own."""
+    if isinstance(operator, Convolution):
+        return is_flat(operator) and operator.groups == 1
+    return isinstance(operator, FullyConnected)
+
+
 def tiling_of(operator: Product, schedule: StepSchedule) -> Tiling:
     """Return the tiling of an operator's step."""
     return Tiling.of(step_of(operator), schedule)

@@ -220,6 +220,7 @@ def product_cases() -> Iterator[Case]:
         yield fully_connected(7, 13, 5, 1, e)
         yield fully_connected(1, 1, 1, 1, e)
         yield fully_connected(31, 70, 67, 1, e)
+    yield fully_connected(23, 40, 1024, 1, BIAS)
     yield fully_connected(3, 5, 7, 11, epilogue("channel", "same", "scalar"))
     yield fully_connected(2, 33, 17, 50, epilogue("channel", "same", "scalar"))
     for apart, e in itertools.product((False, True), (NO_EPILOGUE, epilogue("scalar"))):
@@ -244,6 +245,7 @@ def convolution_cases() -> Iterator[Case]:
     yield convolution(window((1, 31), (1, 4), pads=(0, 3, 0, 0), dilations=(1, 2)), 6, 8, 1, BIAS)
     yield convolution(window(4, 1, batch=2), 7, 9, 1, ALL)
     yield convolution(window(5, 1, strides=(2, 2)), 7, 9, 1, ALL)
+    yield convolution(window(5, 1), 1024, 20, 1, BIAS)
     yield convolution(window(3, 3), 2, 3, 1, NO_EPILOGUE)
     yield convolution(window(8, 3, 1), 6, 9, 3, ALL)
     yield convolution(window(8, 3, 1, batch=2, strides=(2, 1)), 32, 64, 2, BIAS)

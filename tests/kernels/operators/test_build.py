@@ -13,16 +13,17 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from lrfdse.errors import KernelError
-from lrfdse.ir.factorization import Step
-from lrfdse.ir.kernel import StepSchedule
+from lrfdse.ir.factorization import Factorization, Step
+from lrfdse.ir.kernel import KernelSpec, StepSchedule
 from lrfdse.ir.operators import Copy, Foreign, Softmax
 from lrfdse.ir.products import Convolution, FullyConnected
 from lrfdse.ir.window import Window
+from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.estimate import crowds
 from lrfdse.kernels.layout import Tiling
 from lrfdse.kernels.operators.build import compile_operator, packed_weight, schedules_of
 from lrfdse.kernels.operators.symbols import undefined
-from lrfdse.kernels.schedules import alternatives
+from lrfdse.kernels.schedules import alternatives, schedules
 from lrfdse.targets.catalog import load_target, names
 from tests.kernels.operators import cases
 from tests.plugins.operators import Case
@@ -60,9 +61,23 @@ def test_rows_of_a_tile_do_not_share_a_set_of_the_first_cache_level(target, inne
     machine = load_target(target)
     way = 1024 * machine.l1.kib // machine.l1.ways
     step = Step(128, 256, inner, 1)
+    assert alternatives(step, machine, 4, copies=True)
     for _, schedule in alternatives(step, machine, 4):
         rows = [4 * inner * row % way // machine.line for row in range(schedule.column_tile)]
         assert max(map(rows.count, rows)) < max(2, machine.l1.ways)
+
+
+def test_rows_that_crowd_are_read_from_a_copy():
+    """The copy is the work buffer: a row of a dense layer is a cache line longer there than in x."""
+    machine = load_target("riscv64")
+    for inputs, elements in ((1008, None), (1024, 128 * (1024 + machine.line // 4))):
+        spec = KernelSpec(256, inputs, Factorization.dense(256, inputs), 128, True, False)
+        chosen = schedules(spec, machine, 1)[0]
+        listed = compile_kernel(spec, chosen, machine, "f").arguments
+        assert {a.name: a.size for a in listed}.get("work0") == elements
+        operator = FullyConnected(Step(128, 256, inputs, 1))
+        made = compile_operator(operator, schedules_of(operator, machine)[0], machine, "f")
+        assert made.work == (0 if elements is None else 4 * elements)
 
 
 def test_rows_apart_by_a_line_do_not_crowd():

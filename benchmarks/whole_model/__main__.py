@@ -48,6 +48,7 @@ def main() -> None:
     asked.add_argument("--quick", action="store_true", help=f"only {' and '.join(QUICK)}")
     asked.add_argument("--model", action="append", help="only this model (repeatable)")
     asked.add_argument("--target", action="append", help='only this target, or "host" (repeatable)')
+    asked.add_argument("--kept", action="store_true", help="write the page of the rows that are finished, make none")
     asked.add_argument("--packages", type=Path, metavar="DIR", help="where further packages are installed")
     asked.add_argument("--seconds", type=float, default=15, help="of timing a model on the host (default %(default)s)")
     asked.add_argument("--limit", type=float, default=600, help="seconds that a build may take (default %(default)s)")
@@ -74,7 +75,10 @@ def main() -> None:
         target = host_target() if name == "host" else load_target(name)
         for model in models:
             modelled = name == METERED and model.name in MODELLED
-            row = rows.row(model, target, "host" if name == "host" else "model" if modelled else "none")
+            meter = "host" if name == "host" else "model" if modelled else "none"
+            if options.kept and not rows.kept(model, target, meter):
+                continue
+            row = rows.row(model, target, meter)
             say(f"{target.name}, {model.name}: {row.get('failure', 'done')}")
             (host if name == "host" else emulated).append(row)
     about = machine("onnxruntime", "ai-edge-litert", "apache-tvm", "ziglang")

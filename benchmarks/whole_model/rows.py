@@ -96,6 +96,14 @@ class Rows:
         self._records.put(row)
         return row
 
+    def kept(self, model: Model, target: Target, meter: str) -> bool:
+        """Return whether the row of a model on a target is finished."""
+        try:
+            path = model.write(self._models, self._beside)
+        except NotAvailableError:
+            return False
+        return self._records.get(self._key(path, target, meter)) is not None
+
     def _key(self, path: Path, target: Target, meter: str) -> str:
         parts = [
             hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -92,6 +92,7 @@ def explore(
         bool, typer.Option("--accept-unverified", help="Recommend a design without --eval, on random inputs.")
     ] = False,
     keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
+    int8: Annotated[bool, typer.Option(help="Write designs with int8 weights, too, and score them.")] = True,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     sampler: Annotated[
@@ -134,6 +135,7 @@ def explore(
         "limits": limits,
         "budget": budget,
         "keep": keep,
+        "int8": int8,
         "seed": seed,
         "metric": metric,
         "judge": tuple(judge),

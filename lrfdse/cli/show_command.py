@@ -51,6 +51,7 @@ def print_document(document: Document, folder: Path) -> None:
     """Print tables of layers and designs, notes, and last the answer, on standard output."""
     from lrfdse.cli.terminal import console, print_line, print_lines, print_wrapped
     from lrfdse.report.answer import answer_of
+    from lrfdse.report.int8 import int8_table
     from lrfdse.report.tables import design_table, plan_table, sensitivity_table
     from lrfdse.report.text import legend_lines
 
@@ -60,7 +61,8 @@ def print_document(document: Document, folder: Path) -> None:
     print_lines(out, design_table(document, out.width))
     for line in legend_lines(document):
         print_wrapped(out, line, style="dim")
-    for table in (plan_table(document, out.width), sensitivity_table(document, out.width)):
+    tables = (int8_table(document, out.width), plan_table(document, out.width), sensitivity_table(document, out.width))
+    for table in tables:
         if table:
             out.print()
             print_lines(out, table)

@@ -53,6 +53,7 @@ def _options(settings: Settings) -> list[tuple[str, object]]:
         ("--sampler", settings.sampler),
         ("--time", None if settings.minutes is None else f"{settings.minutes:.12g}"),
         ("--keep", settings.keep),
+        ("--int8" if settings.int8 else "--no-int8", ""),
         ("--accept-unverified", "" if settings.accept_unverified else None),
         ("--seed", settings.seed),
         ("--output", "."),

@@ -109,6 +109,8 @@ class Settings:
     """What proposes plans around the knapsack's, a name of `lrfdse.search.samplers.builtin`."""
     minutes: float | None = None
     """Minutes after which no new plan is proposed; None means no such limit."""
+    int8: bool = True
+    """Whether the original and the designs that are written out are made with int8 weights, too."""
     accept_unverified: bool = False
     """Whether a design may be recommended though no evaluation data say what it loses."""
     runner: str | None = None
@@ -138,6 +140,7 @@ class Options(TypedDict, total=False):
     study_name: str | None
     sampler: str
     minutes: float | None
+    int8: bool
     accept_unverified: bool
     runner: str | None
     artifacts: Path | None

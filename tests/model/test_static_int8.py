@@ -50,5 +50,5 @@ def test_what_the_quantizer_refuses_is_said_in_a_line(tmp_path):
     model = saved(tmp_path)
     data, runtime = Dataset({"x": np.ones((4, 30), np.float32)}, None), Runtime()
     layout = runtime.layout(runtime.session(model.original), data, 4)
-    with pytest.raises(InputError, match="onnxruntime's quantizer cannot take the model: .*Got: 29 Expected: 30"):
+    with pytest.raises(InputError, match=r"onnxruntime's quantizer cannot take the model: .*Got: 29 Expected: 30"):
         static_int8(model, Dataset({"x": np.ones((4, 29), np.float32)}, None), layout)

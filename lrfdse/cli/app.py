@@ -84,6 +84,7 @@ def explore(
         str | None, typer.Option(help="Largest loss of every other output; default: --max-drop.")
     ] = None,
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
     correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
     proxy: Annotated[str, typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.")] = "loss",
@@ -116,7 +117,7 @@ def explore(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import EXPLORATION, listening
     from lrfdse.cli.show_command import print_document
-    from lrfdse.cli.values import parse_count, parse_drop, parse_latency
+    from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
     from lrfdse.explore.run import explore as run
     from lrfdse.report.page.wording import recommendation
@@ -129,6 +130,7 @@ def explore(
         None if max_params is None else parse_count(max_params, "--max-params"),
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
         None if max_other_drop is None else parse_drop(max_other_drop, "--max-other-drop"),
+        None if max_size is None else parse_size(max_size, "--max-size"),
     )
     options: Options = {
         "meter": meter,

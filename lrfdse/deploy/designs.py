@@ -80,7 +80,7 @@ def write_design(
     exported
         Whether the user asked for this design: no exploration removes it then.
     int8
-        Content of `INT8`; None where there is to be none: one that was written before is removed.
+        Content of `INT8`; None where there is to be none: one that an exploration wrote before is then removed.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def write_design(
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
     if int8 is not None:
         write_atomically(folder / INT8, int8)
-    elif before is not None and INT8 in before.files:
+    elif not exported and before is not None and INT8 in before.files:
         (folder / INT8).unlink(missing_ok=True)
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
 

@@ -15,6 +15,39 @@ if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
     from lrfdse.explore.plans.evaluator import Evaluator
     from lrfdse.ir.factors import Factors
+    from lrfdse.model.data import Dataset
+    from lrfdse.model.runtime import Runtime
+
+
+def int8_form(version: ir.Model, calib: Dataset | None, runtime: Runtime | None = None) -> tuple[ir.Model | None, str]:
+    """Return a version with int8 weights, None where nothing gets smaller, and a note, "" where there is none.
+
+    Weights are rounded against the calibration data. Without any, and where the version cannot be run on them, which
+    the note then says, they are rounded to nearest.
+
+    Parameters
+    ----------
+    version
+        The original or a rewritten model.
+    calib
+        The calibration data, or None.
+    runtime
+        What runs the version; one of this call's own by default.
+    """
+    from lrfdse.repair.int8 import int8_version
+
+    try:
+        return int8_version(version, calib, runtime), ""
+    except InputError as error:
+        return int8_version(version, None), f"int8 weights are rounded to nearest: {error}"
+
+
+def int8_file(version: ir.Model, calib: Dataset | None) -> bytes | None:
+    """Return the file of a version with int8 weights, or None where nothing gets smaller; see `int8_form`."""
+    from lrfdse.formats.onnx import file_content
+
+    form, _ = int8_form(version, calib)
+    return None if form is None else file_content(form)
 
 
 class Int8Forms:
@@ -55,7 +88,10 @@ class Int8Forms:
         from lrfdse.model.passes.factor import rewrite
 
         version = rewrite(self._inputs.model, factors)
-        if (form := self._int8(version)) is None:
+        form, note = int8_form(version, self._inputs.calib, self._runtime)
+        if note and note not in self.notes:
+            self.notes.append(note)
+        if form is None:
             return None
         content = file_content(form)
         chosen, reported = self._scores(form, identity)
@@ -98,17 +134,6 @@ class Int8Forms:
             eval_score=chosen,
             test_score=reported,
         )
-
-    def _int8(self, version: ir.Model) -> ir.Model | None:
-        from lrfdse.repair.int8 import int8_version
-
-        try:
-            return int8_version(version, self._inputs.calib, self._runtime)
-        except InputError as error:
-            note = f"int8 weights are rounded to nearest: {error}"
-            if note not in self.notes:
-                self.notes.append(note)
-            return int8_version(version, None)
 
     def _scores(self, form: ir.Model, name: str) -> tuple[Score | None, Score | None]:
         """Return the scores on the data that choose and on those that report; None of what cannot be said."""

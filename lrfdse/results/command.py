@@ -47,6 +47,7 @@ def _options(settings: Settings) -> list[tuple[str, object]]:
         ("--max-drop", f"{100 * limits.max_drop:.12g}%"),
         ("--max-other-drop", None if limits.max_other_drop is None else f"{100 * limits.max_other_drop:.12g}%"),
         ("--max-params", limits.max_params),
+        ("--max-size", limits.max_size),
         ("--max-latency", None if limits.max_latency_us is None else f"{limits.max_latency_us:.12g}us"),
         ("--budget", settings.budget),
         ("--proxy", settings.proxy),

@@ -323,6 +323,7 @@ def _asked(settings: Settings) -> Asked:
             max_params=limits.max_params,
             max_latency_us=limits.max_latency_us,
             max_other_drop=limits.max_other_drop,
+            max_size=limits.max_size,
         ),
         meter=settings.meter,
         seed=settings.seed,

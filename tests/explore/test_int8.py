@@ -54,6 +54,18 @@ def test_every_design_that_is_kept_has_an_int8_file_of_the_bytes_and_scores_in_t
 
 
 @pytest.mark.slow
+def test_export_makes_the_same_int8_file_again(folders):
+    output, document = folders()
+    best = next(d for d in document["designs"] if d["id"] == document["recommended"])
+    path = output / best["int8"]["model"]
+    before = path.read_bytes()
+    path.unlink()
+    assert run(["export", str(output), best["id"]]) == 0
+    # Factors that were kept have float32 cores, so that levels at the middle between two may differ.
+    assert path.read_bytes() == before
+
+
+@pytest.mark.slow
 def test_no_int8_leaves_none_not_even_of_an_earlier_run(folders):
     output, document = folders("--no-int8")
     assert list(output.rglob("model.int8.onnx")) == [] and list(output.rglob("model.onnx"))

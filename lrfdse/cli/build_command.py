@@ -18,6 +18,7 @@ def build(
     shape: Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")] = [],  # noqa: B006 (typer copies it)
     weights: Annotated[str, typer.Option(help="library (read-only data in it) or file (beside it).")] = "library",
     meter: Annotated[str, typer.Option(help="auto, host, model, or none: only check the outputs.")] = "auto",
+    tune: Annotated[bool, typer.Option("--tune", help="Have the meter choose schedules, not the estimate.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Where results are kept for later runs.", show_default=False)
     ] = None,
@@ -42,6 +43,7 @@ def build(
             shape=parse_shapes(shape),
             weights=weights,  # type: ignore[arg-type]  # checked there
             meter=meter,
+            tune=tune,
             cache=cache,
             progress=progress,
         )

@@ -53,6 +53,7 @@ def build(
     shape: Mapping[str, Sequence[int]] | None = None,
     weights: Literal["library", "file"] = "library",
     meter: str = "auto",
+    tune: bool = False,
     cache: str | os.PathLike[str] | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> Built:
@@ -74,6 +75,8 @@ def build(
         "library" stores the weights in the library; "file" in a file beside it, which the caller loads.
     meter
         What takes latencies: "host", "model", or "auto", by which the target decides; "none" only checks the outputs.
+    tune
+        Whether the meter chooses schedules of operators; else the estimate does.
     cache
         Folder of what can be computed again; None means that of ``$LRFDSE_CACHE`` or of the user.
     progress
@@ -107,7 +110,7 @@ def build(
         one_thread_each(),
     ):
         path = _file(model_file(model, Path(temporary) / "model.onnx"))
-        made = _made(path, machine, name, named, weights == "file", meter, tell)
+        made = _made(path, machine, name, named, weights == "file", meter, tune, tell)
     write_library(folder, made.files, made.last)
     for each in made.facts.slow():
         share = (each.warm.us if each.warm else 0) / (made.facts.warm.us if made.facts.warm else 1)
@@ -138,6 +141,7 @@ def _made(
     shape: Mapping[str, tuple[int, ...]],
     weights_file: bool,
     meter: str,
+    tune: bool,
     progress: Callable[[Event], None],
 ) -> Library:
     import onnx_ir as ir
@@ -148,18 +152,29 @@ def _made(
     from lrfdse.formats import format_of
     from lrfdse.library.compiling import compile_program, pack_for
     from lrfdse.library.layout import lay_out
-    from lrfdse.library.make import Origin, make_library, require_tools_of
+    from lrfdse.library.make import NO_METER, Origin, make_library, require_room, require_tools_of
+    from lrfdse.library.tuning import tuned
+    from lrfdse.meters.whole import open_whole_meter
     from lrfdse.program.lower import program as lowered
     from lrfdse.program.memory import plan as planned
 
     require_tools_of(meter, target)
+    if tune and meter == NO_METER:
+        raise InputError(f"--tune takes a meter, but got --meter {NO_METER}")
     progress(Event("program", str(path)))
     with reading(path, "a model"):
         proto, sha256 = format_of(path).read(path)
         model = ir.from_proto(proto)
         program = lowered(model, shape, path)
         vectors = _vectors(proto, model, program, shape, path)
-    functions = compile_program(program, name, target, path, Store(cache_folder()), progress)
+    if not weights_file:
+        require_room(program)
+    cache = Store(cache_folder())
+    # What cannot be compiled is found before anything is measured.
+    functions = compile_program(program, name, target, path, cache, progress)
+    if tune:
+        chosen = tuned((call.operator for call in program.calls), target, open_whole_meter(meter, target), progress)
+        functions = compile_program(program, name, target, path, cache, progress, chosen)
     plan = planned(program, [function.work for function in functions])
     layout = lay_out(program, plan, functions, pack_for(target))
     progress(Event("library", name))

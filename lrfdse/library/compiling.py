@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +31,15 @@ if TYPE_CHECKING:
 
 
 def compile_program(
-    program: Program, name: str, target: Target, path: Path, cache: Store, progress: Listener
+    program: Program,
+    name: str,
+    target: Target,
+    path: Path,
+    cache: Store,
+    progress: Listener,
+    schedules: Mapping[Operator, str] | None = None,
 ) -> list[CompiledOperator]:
-    """Return the function of every call, by the schedule that the estimate likes best.
+    """Return the function of every call, by the schedule that was chosen for it or that the estimate likes best.
 
     Operators that do the same share a function. Those that may be refused are compiled first. A symbol is the name, the
     kind of the operator and a digest of what it computes, so that the same operator has the same function in every
@@ -53,6 +59,8 @@ def compile_program(
         Keeps the functions for later runs.
     progress
         Told how many are compiled.
+    schedules
+        Schedules that were chosen for operators; of the others the first one is taken that compiles.
 
     Raises
     ------
@@ -72,22 +80,24 @@ def compile_program(
         "isa": isa.REGISTRY.identity(target.isa),
     }
     compiled: dict[Operator, CompiledOperator] = {}
-    refused = []
+    refused: dict[tuple[str, str], list[str]] = {}
     for number, operator in enumerate(order):
         progress(Event("operators", symbols[operator], number, len(order)))
-        key = result_key("operators", operator=operator, symbol=symbols[operator], **common)
+        wanted = None if schedules is None else schedules.get(operator)
+        key = result_key("operators", operator=operator, symbol=symbols[operator], schedule=wanted, **common)
         read = functools.partial(_stored, operator=operator, target=target, symbol=symbols[operator])
         found = cache.get_arrays("operators", key, read)
         try:
-            compiled[operator] = found or _compiled(operator, target, symbols[operator])
+            compiled[operator] = found or _compiled(operator, target, symbols[operator], wanted)
         except KernelError as error:
-            refused.append(f"{_kind(operator)} ({_named(nodes[operator])}): {one_line(error, 300)}")
+            refused.setdefault((_kind(operator), one_line(error, 300)), []).extend(nodes[operator])
             continue
         if found is None:
             cache.put_arrays("operators", key, _to_store(compiled[operator]))
     progress(Event("operators", "", len(order), len(order)))
     if refused:
-        raise InputError(f"{path}: these operators cannot be compiled for {target.name}: {'; '.join(refused)}")
+        listed = "; ".join(f"{kind} ({_named(named)}): {reason}" for (kind, reason), named in refused.items())
+        raise InputError(f"{path}: these operators cannot be compiled for {target.name}: {listed}")
     return [compiled[call.operator] for call in program.calls]
 
 
@@ -120,10 +130,10 @@ def _stored(arrays: Arrays, operator: Operator, target: Target, symbol: str) -> 
     return CompiledOperator(operator, str(arrays["schedule"]), target.name, symbol, code, work)
 
 
-def _compiled(operator: Operator, target: Target, symbol: str) -> CompiledOperator:
-    """Compile an operator by the first of its schedules that works."""
+def _compiled(operator: Operator, target: Target, symbol: str, wanted: str | None) -> CompiledOperator:
+    """Compile an operator by the schedule that is wanted, or the first that works."""
     failed: KernelError | None = None
-    for schedule in schedules_of(operator, target):
+    for schedule in schedules_of(operator, target) if wanted is None else [wanted]:
         try:
             return compile_operator(operator, schedule, target, symbol)
         except KernelError as error:

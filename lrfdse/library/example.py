@@ -88,7 +88,7 @@ def example(facts: Signature, *, vectors_file: bool) -> str:
         result = "half(((const uint16_t *)array)[i])"
         if element != "float16":
             result = f"(double)((const {_VALUES[element]} *)array)[i]"
-        functions.append(f"static double {element}(const void *array, size_t i) {{ return {result}; }}")
+        functions.append(f"static double value_of_{element}(const void *array, size_t i) {{ return {result}; }}")
     outputs = [
         f"static uint{8 * ELEMENT_SIZE[t.element]}_t output_{n}[{upper}_OUTPUT_{n}_BYTES / {ELEMENT_SIZE[t.element]}];"
         for n, t in enumerate(facts.outputs)
@@ -162,7 +162,7 @@ def _check(facts: Signature, tensor: Tensor, number: int, expected: str) -> Sequ
     count = f"{upper}_OUTPUT_{number}_BYTES / {size}"
     return [
         "    {",
-        f"        double error = error_of({tensor.element}, output_{number}, {expected}, {count});",
+        f"        double error = error_of(value_of_{tensor.element}, output_{number}, {expected}, {count});",
         f'        printf("outputs[{number}] is off by %.3g, at most %g is right\\n", error, {upper}_TOLERANCE);',
         f"        if (!(error <= {upper}_TOLERANCE)) wrong = 1;",
         "    }",

@@ -20,6 +20,7 @@ from lrfdse.explore.run import explore
 from lrfdse.meters.meter import open_meter
 from lrfdse.results.settings import Limits, Settings
 from lrfdse.targets.resolution import UNCHECKED
+from lrfdse.targets.target import ModelError
 
 
 @pytest.fixture
@@ -122,5 +123,10 @@ def test_no_such_proxy(settings):
 
 
 def test_modelled_latencies_are_told_apart_by_the_model_s_resolution_and_measured_ones_by_their_spreads(settings):
-    assert search_request(settings, "modelled").resolution == UNCHECKED
+    unchecked = dataclasses.replace(settings, target=dataclasses.replace(settings.target, error=None))
+    checked = dataclasses.replace(
+        settings, target=dataclasses.replace(settings.target, error=ModelError(0.9, 1.6, "a board"))
+    )
+    assert search_request(unchecked, "modelled").resolution == UNCHECKED
+    assert search_request(checked, "modelled").resolution == pytest.approx(1 / 3)
     assert search_request(settings, "measured").resolution is None

@@ -124,6 +124,7 @@ def complaint(capsys, *arguments):
         (("--target", "z80"), "z80"),
         (("--meter", "stopwatch"), "stopwatch"),
         (("--meter", "host"), "runs under qemu-riscv64"),
+        (("--meter", "none", "--tune"), "--tune takes a meter"),
     ],
 )
 def test_options_that_do_not_fit_are_one_line(options, said, model_file, tmp_path, capsys):
@@ -277,3 +278,33 @@ def test_functions_are_kept_for_later_libraries(model_file, tmp_path):
     assert (tmp_path / "one" / "libnet.a").read_bytes() == (tmp_path / "two" / "libnet.a").read_bytes()
     assert whole.stat().st_mtime_ns == kept[whole]
     assert damaged.stat().st_mtime_ns != kept[damaged]
+
+
+@pytest.mark.slow
+def test_the_meter_chooses_schedules(model_file, tmp_path):
+    """Every candidate of every operator is timed, and what is built of the fastest is right and no slower."""
+    events = []
+    plain = lrfdse.build(model_file("cnn"), "riscv64", tmp_path / "plain")
+    best = lrfdse.build(model_file("cnn"), "riscv64", tmp_path / "best", tune=True, progress=events.append)
+    tried = [event.text for event in events if event.stage == "tune"]
+    assert len([text for text in tried if text.startswith("Convolution")]) > 1
+    assert best.facts.max_error < 1e-5
+    assert [each.kind for each in best.facts.operators] == [each.kind for each in plain.facts.operators]
+    for one, other in zip(best.facts.operators, plain.facts.operators, strict=True):
+        assert one.schedule == other.schedule or any(one.schedule in text for text in tried)
+    # Candidates were timed behind each other, not in the model: what is gained there may be lost in the caches here.
+    assert best.facts.warm.us < 1.05 * plain.facts.warm.us
+
+
+@pytest.mark.slow
+def test_without_an_emulator_a_library_is_said_not_to_have_run(model_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    events = []
+    built = lrfdse.build(model_file("mlp"), "armv7", tmp_path / "out", meter="none", progress=events.append)
+    assert (built.facts.checked, built.facts.max_error, built.facts.warm) == (False, None, None)
+    assert [event.text for event in events if event.stage == "note"] == [
+        "nothing here runs code for armv7: the library was not run, and has no latency"
+    ]
+    assert "onnxruntime" not in repr(built)
+    with pytest.raises(lrfdse.ToolError, match="apt-get install"):
+        lrfdse.build(model_file("mlp"), "armv7", tmp_path / "out")

@@ -14,12 +14,15 @@ import pytest
 
 from lrfdse.base.folders import private_folder
 from lrfdse.errors import KernelError
+from lrfdse.ir.ports import ELEMENT_SIZE
 from lrfdse.library.elf import undefined_symbols
+from lrfdse.library.example import example
 from lrfdse.library.folder import write_library
-from lrfdse.library.interface import ERRORS
+from lrfdse.library.interface import ERRORS, Signature, header
 from lrfdse.library.make import Origin, make_library
 from lrfdse.library.objects import check_alone
-from lrfdse.library.vectors import Vectors
+from lrfdse.library.tensor import Tensor
+from lrfdse.library.vectors import Vectors, vectors_files
 from lrfdse.targets.catalog import load_target
 from lrfdse.toolchain.programs import require_zig
 from tests.library.conftest import TARGETS, compile_c
@@ -72,6 +75,41 @@ def test_compilers_take_the_example_as_c99_and_as_cpp(compiler, c_library, nativ
         cpp = [words[0], "c++", *words[2:]] if compiler.startswith("zig") else words
         made = shell(*cpp, "-x", "c++", standard, *STRICT, "-c", "example.c", "-o", "e.o", cwd=tmp_path / "out")
         assert made.stderr == ""
+
+
+def test_the_example_takes_outputs_of_every_element_type(shell, native, tmp_path):
+    """The example alone, with a function in the place of the library that copies inputs to outputs."""
+    target = native("host")
+    rng = np.random.default_rng(1)
+    arrays = tuple(rng.integers(0, 2, 5).astype(element) for element in ELEMENT_SIZE)
+    tensors = tuple(
+        Tensor(f"t{number}", element, (5,), 5 * size) for number, (element, size) in enumerate(ELEMENT_SIZE.items())
+    )
+    half = np.array([1.5, -0.25, 65504, 6e-8, np.inf], np.float16)
+    arrays = tuple(half if array.dtype == np.float16 else array for array in arrays)
+    facts = Signature("net", tensors, tensors, 64, 64, None)
+    text, _ = vectors_files(facts, Vectors(arrays, arrays))
+    (tmp_path / "net.h").write_text(header(facts, target, "m"))
+    (tmp_path / "test_vectors.h").write_text(text)
+    (tmp_path / "example.c").write_text(example(facts, vectors_file=False))
+    (tmp_path / "net.c").write_text(f"""
+        #include <string.h>
+        #include "net.h"
+        int net_run(const void *const *inputs, void *const *outputs, void *arena) {{
+            static const int bytes[] = {{{", ".join(str(tensor.bytes) for tensor in tensors)}}};
+            (void)arena;
+            for (int i = 0; i < NET_INPUTS; i++) memcpy(outputs[i], inputs[i], bytes[i]);
+            if (WRONG >= 0) ((unsigned char *)outputs[WRONG])[bytes[WRONG] / 5 - 1] ^= 0x40;
+            return 0;
+        }}
+    """)
+    words = zig_for(target)
+    checked = shell(words[0], "c++", *words[2:], "-x", "c++", *STRICT, "-c", "example.c", "-o", "e.o", cwd=tmp_path)
+    assert checked.stderr == ""
+    for wrong in range(-1, len(tensors)):
+        made = shell(*words, *STRICT, f"-DWRONG={wrong}", "example.c", "net.c", "-o", "example", cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+        assert shell("./example", cwd=tmp_path).returncode == (wrong >= 0), wrong
 
 
 def test_plain_make_takes_the_machines_own_compiler(c_library, native, shell, tmp_path):

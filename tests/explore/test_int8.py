@@ -61,7 +61,6 @@ def test_export_makes_the_same_int8_file_again(folders):
     before = path.read_bytes()
     path.unlink()
     assert run(["export", str(output), best["id"]]) == 0
-    # Factors that were kept have float32 cores, so that levels at the middle between two may differ.
     assert path.read_bytes() == before
 
 

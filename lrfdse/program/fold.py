@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import onnx
 
 
+_CONSTANTS_ARE_NO_INPUTS = 4
+"""The version of ONNX's file format (2018) since which an initializer need not be an input of the graph."""
+
 _PASSES = 4
 """Most further passes: functions of ONNX's own are made of each other two deep (SoftmaxCrossEntropyLoss). Chosen."""
 
@@ -133,6 +136,7 @@ def _with_sizes(model: ir.Model, inputs: Sequence[Port]) -> onnx.ModelProto:
     for value in proto.graph.output:
         value.type.tensor_type.ClearField("shape")
     del proto.graph.value_info[:]
+    proto.ir_version = max(proto.ir_version, _CONSTANTS_ARE_NO_INPUTS)
     return proto
 
 

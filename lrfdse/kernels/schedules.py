@@ -14,7 +14,7 @@ from lrfdse.targets.target import Target
 _MOST_ROWS = 16
 """Vectors or scalars of one axis in a register tile at most: half of 32 registers. Chosen, not measured."""
 
-_MOST_UNROLLED = 32
+_MOST_UNROLLED = 64
 """FMAs in one loop body beyond which code grows and nothing is gained. Chosen, not measured."""
 
 _WORTH = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.kernels.emit import RESIDENT, Access, StepEmitter, dense, tiles
+from lrfdse.kernels.emit import Access, StepEmitter, dense, tiles
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
 from lrfdse.kernels.operators.tilings import tiling_of
@@ -14,7 +14,7 @@ from lrfdse.kernels.tir import Expr, Stmt, over
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
     from lrfdse.ir.products import BatchedProduct, FullyConnected
-    from lrfdse.kernels.layout import Tiling
+    from lrfdse.kernels.layout import RESIDENT, Tiling
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class Costs:
     """Share of the FMAs that is not hidden behind loads."""
     reload: float = 0.35
     """One iteration, for each register of a group, where operands are loaded anew after they were used."""
+    exposed_sums: float = 0.35
+    """Share of FMAs and loads, whichever are fewer, that is not hidden where vectors meet vectors."""
     latency: float = 7.2
     """From a body to the next through the same accumulators."""
     tile: float = 22.0
@@ -115,19 +117,21 @@ def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED) -> float:
 def stops(tiling: Tiling, target: Target) -> float:
     """Return the cycles for which an in-order core stops while lines come from the last-level cache.
 
-    Operands come from there once where they exceed the first level. What the inner loops around the tiles read again
-    and again comes from there each time unless it stays in the first level beside one panel of the other.
+    Operands come from there once where they exceed the first level, and again whenever they are read again unless they
+    stay in the first level meanwhile.
     """
     t, step = tiling, tiling.step
     near = 1024 * target.l1.kib
     weights, data = FLOAT32.bytes_of(t.weight_size), FLOAT32.bytes_of(step.input_size)
-    rows = sum(span.count for span in t.out)
+    if weights + data <= near:
+        return 0.0
+    panels = sum(span.count for span in t.out)
     places = sum(p.count for p in t.batch) * sum(q.count for q in t.columns)
-    moved = float(weights + data) if weights + data > near else 0.0
-    if t.by_positions:
-        moved += (places - 1) * weights if weights + data / places > near else 0.0
-    else:
-        moved += (rows - 1) * data if data + weights / rows > near else 0.0
+    panel, place = weights / panels, data / places
+    # Between two uses of a panel or a place lie, at least, all of the other axis and one of its own.
+    weights_again = (weights if t.by_positions else panel) + place > near
+    data_again = (place if t.by_positions else data) + panel > near
+    moved = weights * (places if weights_again else 1) + data * (panels if data_again else 1)
     return moved / target.last_level_bytes_per_cycle
 
 
@@ -163,7 +167,9 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
     # A vector load takes another instruction to form its address, a loop a few at its end.
     issue = costs.issue * min(1.0, 1 / slot) * (sums + 1.6 * vectors + scalars + 8 / shape.unroll)
     longest = max(arithmetic, loads, issue, (costs.latency + group - 1) / sets)
-    if arithmetic >= loads:
+    if s.axis == "inner":
+        exposed = costs.exposed_sums * min(arithmetic, loads)
+    elif arithmetic >= loads:
         exposed = (costs.exposed if group == 1 else costs.exposed_by_groups) * loads
     else:
         exposed = costs.exposed_arithmetic * arithmetic

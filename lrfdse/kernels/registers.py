@@ -60,8 +60,8 @@ class RegisterFile:
         # Where loads take longer than FMAs, LLVM moves those of all iterations to the front of the body.
         unroll = schedule.unroll if LOAD * vectors <= products else min(schedule.unroll, max(1, carried))
         carried = min(carried, unroll)
-        # Taking turns needs whole turns in a body, and pays where FMAs hide the loads.
-        turns = next((n for n in range(carried, 1, -1) if unroll % n == 0), 0)
+        # Taking turns needs whole turns in a body, and pays where FMAs hide the loads. On AArch64 it spills.
+        turns = next((n for n in range(carried, 1, -1) if unroll % n == 0), 0) if self.apart else 0
         rotates = turns > 0 and LOAD * group * vectors + scalars <= group * products
         return Body(unroll, min(sets, unroll), turns if rotates else carried, rotates)
 

@@ -63,7 +63,7 @@ class Task:
     def __init__(self, settings: Settings) -> None:
         inputs, cache = open_inputs(files_of(settings), data_request(settings)), Store(settings.cache)
         model, calib = inputs.model, inputs.calib
-        fit = fit_request(settings, model, calib, inputs.choosing)
+        fit = fit_request(settings, inputs)
         fits = open_fits(fit, model, calib, explored_layers(settings.space, model), cache)
         kernels = kernel_request(settings, open_meter(settings.meter, settings.target))
         self._target = settings.target

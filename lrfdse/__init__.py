@@ -1,7 +1,7 @@
 """Design-space exploration of low-rank factorizations of ONNX models for embedded targets.
 
-`explore` searches a model, `inspect` looks at its layers, `load` reads what an earlier exploration wrote. Each name is
-imported when it is first used.
+`explore` searches a model, `inspect` looks at its layers, `load` reads what an earlier exploration wrote, `build`
+compiles a whole model to a C library. Each name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ if TYPE_CHECKING:
     from lrfdse.api import Exploration, Inspection, explore, inspect, load, target_names
     from lrfdse.base.events import Event
     from lrfdse.errors import InputError, LrfdseError, ToolError
+    from lrfdse.library.build import Built, build
+    from lrfdse.library.facts import LibraryFacts
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
     from lrfdse.results.settings import Limits
 
 __all__ = [
+    "Built",
     "DesignFacts",
     "Document",
     "Event",
     "Exploration",
     "InputError",
     "Inspection",
+    "LibraryFacts",
     "Limits",
     "LrfdseError",
     "ToolError",
     "__version__",
+    "build",
     "explore",
     "inspect",
     "load",
@@ -37,15 +42,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Built": "lrfdse.library.build",
     "DesignFacts": "lrfdse.results.designs",
     "Document": "lrfdse.results.document",
     "Event": "lrfdse.base.events",
     "Exploration": "lrfdse.api",
     "InputError": "lrfdse.errors",
     "Inspection": "lrfdse.api",
+    "LibraryFacts": "lrfdse.library.facts",
     "Limits": "lrfdse.results.settings",
     "LrfdseError": "lrfdse.errors",
     "ToolError": "lrfdse.errors",
+    "build": "lrfdse.library.build",
     "explore": "lrfdse.api",
     "inspect": "lrfdse.api",
     "load": "lrfdse.api",

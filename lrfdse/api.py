@@ -79,6 +79,8 @@ class Exploration:
     def export(self, identity: str) -> Path:
         """Write a design's ONNX model and kernels to ``designs/<id>`` in the folder and return the model's path.
 
+        `identity` is a design's id or the beginning of one.
+
         Raises
         ------
         InputError
@@ -90,7 +92,7 @@ class Exploration:
         from lrfdse.explore.export import export
 
         with one_thread_each():
-            return export(self.folder, self.design(identity).id)
+            return export(self.folder, identity)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return every evaluated design as a row of pandas: columns of ``front.csv``, its role, a column a layer."""
@@ -140,6 +142,7 @@ def explore(
     eval: GivenData | None = None,
     test: GivenData | None = None,
     limits: Limits | None = None,
+    judge: str | Sequence[str] = (),
     metric: str | None = None,
     output: str | os.PathLike[str] | None = None,
     shape: Mapping[str, Sequence[int]] | None = None,
@@ -183,9 +186,9 @@ def explore(
         Inputs and labels that scores are reported on; they choose nothing. None takes half of a labelled `eval`.
     limits
         What the recommended design must satisfy. None asks for a loss of at most one point of the metric.
-    metric
-        What designs are chosen by: a metric's name, or ``module:function``. None takes top-1 accuracy, and without
-        labels the agreement with the original.
+    metric, judge
+        What designs are chosen by, a metric's name or ``module:function``; None takes what fits the output. Names of
+        outputs that count, the judged one first, those that weigh more repeated; none means all that can.
     output
         The folder of results, ``results/<model>-<target>`` by default. A model that is an object needs it. What is
         given as objects is written to ``given/`` in it.
@@ -248,6 +251,7 @@ def explore(
         "keep": whole_number("keep", keep, 0),
         "seed": whole_number("seed", seed, 0),
         "metric": metric,
+        "judge": tuple([judge] if isinstance(judge, str) else judge),
         "eval_samples": None if eval_samples is None else whole_number("eval_samples", eval_samples, 1),
         "proxy": proxy,
         "correct": bool(correct),

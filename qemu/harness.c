@@ -28,6 +28,9 @@ _Static_assert(STACK_BYTES == 1048576, "the entry code holds the size of the sta
 __attribute__((noinline, used)) void lrf_begin(void) { __asm__ volatile("" ::: "memory"); }
 __attribute__((noinline, used)) void lrf_end(void) { __asm__ volatile("" ::: "memory"); }
 
+/* What runs several operators one after the other calls it before each of them. */
+__attribute__((noinline, used)) void lrf_mark(void) { __asm__ volatile("" ::: "memory"); }
+
 static _Noreturn void leave(int status) {
     for (;;) system_call(EXIT_ALL, status, 0, 0, 0, 0, 0);
 }

@@ -7,7 +7,8 @@
  *   - the instructions of every block as hexadecimal numbers, and RVV's vtype at its entry;
  *   - the traffic of two levels of write-back caches, in every region.
  * The pair of markers may be passed several times; each pass is a region. The caches are emptied where region 1 begins,
- * so region 1 is the cold run and region 2 the warm one.
+ * so region 1 is the cold run and region 2 the warm one. lrf_mark() cuts a region in parts, such as the operators of a
+ * whole model: each has its own traffic and its own sequence of runs, and caches are passed on from one to the next.
  *
  * Options (plugin.so,key=value,...): out=FILE  line=BYTES  window=INSTRUCTIONS  ahead=LINES  and for l1 and llc
  * l1=BYTES:WAYS:REPLACEMENT:ALLOCATES, where REPLACEMENT is 0 (lru), 1 (random) or 2 (bimodal), and ALLOCATES is 0 where
@@ -262,7 +263,7 @@ typedef struct Item {
 } Item;
 
 static Item *nest;
-static size_t nest_length, nest_capacity;
+static size_t nest_length, nest_capacity, nest_base; /* what lies before the base belongs to earlier parts */
 
 static uint64_t mix(uint64_t hash, uint64_t value) {
     hash = (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15);
@@ -297,7 +298,7 @@ static bool fold(size_t length) {
         count_pass(before);
         return true;
     }
-    if (nest_length < 2 * length || before->hash != end) return false;
+    if (nest_length - nest_base < 2 * length || before->hash != end) return false;
     Item *earlier = last - length;
     uint64_t hash = hash_of(last, length);
     if (hash != hash_of(earlier, length)) return false;
@@ -317,7 +318,8 @@ static void append_run(int run) {
         if (!nest) abort();
     }
     nest[nest_length++] = (Item){.run = run, .hash = mix(1, (uint64_t)run)};
-    for (size_t length = 1; length <= MAX_BODY && length < nest_length;) length = fold(length) ? 1 : length + 1;
+    for (size_t length = 1; length <= MAX_BODY && length < nest_length - nest_base;)
+        length = fold(length) ? 1 : length + 1;
 }
 
 static void write_items(FILE *out, const Item *items, size_t length) {
@@ -366,6 +368,51 @@ static void on_block(unsigned cpu, void *data) {
     expected_start = block->end;
 }
 
+/* ---- Parts of a region */
+
+static Traffic *parts, traffic_at_mark;
+static size_t *part_starts; /* of the parts of region 1, in the nest */
+static size_t parts_count, starts_count;
+
+/* Return an array with room for one more element; it has room for powers of two. */
+static void *grown(void *array, size_t count, size_t size) {
+    if (count & (count - 1)) return array;
+    array = realloc(array, (count ? 2 * count : 1) * size);
+    if (!array) abort();
+    return array;
+}
+
+static Traffic difference(const Traffic *now, const Traffic *before) {
+    return (Traffic){.accesses = now->accesses - before->accesses,
+                     .l1_misses = now->l1_misses - before->l1_misses,
+                     .l1_prefetched = now->l1_prefetched - before->l1_prefetched,
+                     .llc_misses = now->llc_misses - before->llc_misses,
+                     .llc_prefetched = now->llc_prefetched - before->llc_prefetched,
+                     .llc_writebacks = now->llc_writebacks - before->llc_writebacks,
+                     .l1_store_misses = now->l1_store_misses - before->l1_store_misses,
+                     .llc_store_misses = now->llc_store_misses - before->llc_store_misses};
+}
+
+static void begin_part(void) {
+    traffic_at_mark = traffic;
+    if (region != 1) return;
+    nest_base = nest_length;
+    part_starts = grown(part_starts, starts_count, sizeof *part_starts);
+    part_starts[starts_count++] = nest_length;
+}
+
+static void end_part(void) {
+    parts = grown(parts, parts_count, sizeof *parts);
+    parts[parts_count++] = difference(&traffic, &traffic_at_mark);
+}
+
+static void on_mark(unsigned cpu, void *unused) {
+    (void)cpu, (void)unused;
+    if (!inside) return;
+    end_part();
+    begin_part();
+}
+
 static void on_begin(unsigned cpu, void *unused) {
     (void)cpu, (void)unused;
     inside = true;
@@ -376,21 +423,15 @@ static void on_begin(unsigned cpu, void *unused) {
         last_line = NO_LINE;
     }
     traffic_at_begin = traffic;
+    begin_part();
 }
 
 static void on_end(unsigned cpu, void *unused) {
     (void)cpu, (void)unused;
     inside = false;
     if (region < 1 || region > MAX_REGIONS) return;
-    Traffic *sum = &of_region[region - 1];
-    sum->accesses = traffic.accesses - traffic_at_begin.accesses;
-    sum->l1_misses = traffic.l1_misses - traffic_at_begin.l1_misses;
-    sum->l1_prefetched = traffic.l1_prefetched - traffic_at_begin.l1_prefetched;
-    sum->llc_misses = traffic.llc_misses - traffic_at_begin.llc_misses;
-    sum->llc_prefetched = traffic.llc_prefetched - traffic_at_begin.llc_prefetched;
-    sum->llc_writebacks = traffic.llc_writebacks - traffic_at_begin.llc_writebacks;
-    sum->l1_store_misses = traffic.l1_store_misses - traffic_at_begin.l1_store_misses;
-    sum->llc_store_misses = traffic.llc_store_misses - traffic_at_begin.llc_store_misses;
+    of_region[region - 1] = difference(&traffic, &traffic_at_begin);
+    end_part();
 }
 
 /* ---- Translation */
@@ -428,6 +469,8 @@ static void on_translate(PluginId id, TranslationBlock *tb) {
         qemu_plugin_register_vcpu_insn_exec_cb(first, on_begin, NO_REGISTERS, NULL);
     if (symbol && !strcmp(symbol, "lrf_end"))
         qemu_plugin_register_vcpu_insn_exec_cb(first, on_end, NO_REGISTERS, NULL);
+    if (symbol && !strcmp(symbol, "lrf_mark"))
+        qemu_plugin_register_vcpu_insn_exec_cb(first, on_mark, NO_REGISTERS, NULL);
     for (size_t i = 0; i < count; i++) {
         Insn *insn = qemu_plugin_tb_get_insn(tb, i);
         size_t size = qemu_plugin_insn_size(insn);
@@ -449,21 +492,28 @@ static void on_translate(PluginId id, TranslationBlock *tb) {
     for (size_t bucket = 0; bucket < BUCKETS; bucket++) \
         for (Block *block = blocks[bucket]; block; block = block->next)
 
+static void write_traffic(FILE *out, const char *comma, const Traffic *t) {
+    fprintf(out, "%s{\"accesses\":%" PRIu64 ",\"l1_misses\":%" PRIu64 ",\"l1_prefetched\":%" PRIu64, comma, t->accesses,
+            t->l1_misses, t->l1_prefetched);
+    fprintf(out, ",\"llc_misses\":%" PRIu64 ",\"llc_prefetched\":%" PRIu64 ",\"llc_writebacks\":%" PRIu64,
+            t->llc_misses, t->llc_prefetched, t->llc_writebacks);
+    fprintf(out, ",\"l1_store_misses\":%" PRIu64 ",\"llc_store_misses\":%" PRIu64 "}", t->l1_store_misses,
+            t->llc_store_misses);
+}
+
 static void write_result(PluginId id, void *unused) {
     (void)id, (void)unused;
     FILE *out = fopen(out_path, "w");
     if (!out) return;
     const char *comma = "";
     fprintf(out, "{\"regions\":[");
-    for (int i = 0; i < region && i < MAX_REGIONS; i++, comma = ",") {
-        const Traffic *t = &of_region[i];
-        fprintf(out, "%s{\"accesses\":%" PRIu64 ",\"l1_misses\":%" PRIu64 ",\"l1_prefetched\":%" PRIu64, comma,
-                t->accesses, t->l1_misses, t->l1_prefetched);
-        fprintf(out, ",\"llc_misses\":%" PRIu64 ",\"llc_prefetched\":%" PRIu64 ",\"llc_writebacks\":%" PRIu64,
-                t->llc_misses, t->llc_prefetched, t->llc_writebacks);
-        fprintf(out, ",\"l1_store_misses\":%" PRIu64 ",\"llc_store_misses\":%" PRIu64 "}", t->l1_store_misses,
-                t->llc_store_misses);
-    }
+    for (int i = 0; i < region && i < MAX_REGIONS; i++, comma = ",") write_traffic(out, comma, &of_region[i]);
+    fprintf(out, "],\n\"parts\":[");
+    comma = "";
+    for (size_t i = 0; i < parts_count; i++, comma = ",") write_traffic(out, comma, &parts[i]);
+    fprintf(out, "],\n\"starts\":[");
+    comma = "";
+    for (size_t i = 0; i < starts_count; i++, comma = ",") fprintf(out, "%s%zu", comma, part_starts[i]);
     fprintf(out, "],\n\"runs\":[");
     comma = "";
     EACH_BLOCK(block) for (Run *run = block->runs; run; run = run->next) {

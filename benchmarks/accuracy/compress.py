@@ -19,7 +19,7 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors, Moments
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import SearchSpace
-from lrfdse.quality.divergence import Divergences
+from lrfdse.quality.losses import Divergences
 
 _STEPS = (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 96.0)
 GRID = (1.35, *_STEPS)

@@ -92,7 +92,8 @@ def read_run(result: ProcessResult, command: str, design: str, target: str) -> B
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError, InputError) as error:
         raise ToolError(f"--runner: `{command}` did not relay what the program printed ({error!r})") from error
     if (run.design, run.target) != (design, target):
-        raise ToolError(f"--runner: `{command}` ran {run.design} for {run.target} instead of {design} for {target}")
+        ran = one_line(f"{run.design} for {run.target}", LONGEST_LINE)
+        raise ToolError(f"--runner: `{command}` ran {ran} instead of {design} for {target}")
     return run
 
 

@@ -27,7 +27,7 @@ ASSUMPTIONS = (
     *("last_level_fill_bytes_per_cycle", "dram_fill_bytes_per_cycle", "dram_copy_bytes_per_cycle"),
 )
 """Fields of a target that turn what was counted into time: all others decide what is counted."""
-_TOLD = ("name", "summary", "core", "provenance", "fma_per_cycle", "error")
+_TOLD = ("name", "summary", "core", "provenance", "fma_per_cycle", "error", "resident")
 
 _LARGEST = 2**53
 """Size of counts and times: up to here float64 holds every whole number."""

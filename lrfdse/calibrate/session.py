@@ -6,26 +6,23 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import sole_writer, write_atomically
-from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.board.result import BoardRun, board_line
 from lrfdse.calibrate.emulation import emulator_sign, first_sign, slowness
 from lrfdse.calibrate.programs import BenchOptions, describe_board, run_programs
+from lrfdse.calibrate.terms import counted_terms
 from lrfdse.deploy.designs import BENCH
 from lrfdse.deploy.folders import DESIGNS
 from lrfdse.errors import InputError, ToolError
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.results.read import read_document
 from lrfdse.results.write import board_of, write_document
-from lrfdse.targets import isa
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.eviction import eviction_note
 from lrfdse.targets.target import Target
@@ -128,7 +125,9 @@ def record_of(runs: Sequence[BoardRun], target: Target, cache: Store, progress: 
         from lrfdse.meters.meter import open_meter
 
         meter = open_meter("model", target)
-        terms, versions = _terms(runs, target, meter.key(), cache, progress), meter.versions()
+        kernels = [(kernel.spec, kernel.schedule) for run in runs for kernel in run.kernels]
+        terms = counted_terms(kernels, target, meter.key(), cache, progress)
+        versions = meter.versions()
     took, said = [], []
     for kernel in (kernel for run in runs for kernel in run.kernels if (kernel.spec, kernel.schedule) in terms):
         known = terms[kernel.spec, kernel.schedule]
@@ -258,30 +257,3 @@ def _write_record(folder: Path, document: Mapping[str, Any], emulator: str) -> N
             + _TRIAL
         )
     write_atomically(folder / RECORD, json.dumps(document, indent=1) + "\n")
-
-
-def _terms(
-    runs: Sequence[BoardRun], target: Target, meter: str, cache: Store, progress: Listener
-) -> dict[tuple[KernelSpec, str], Terms]:
-    """Return what the model meter counts of every kernel, each once; what the cache knows costs nothing."""
-    from lrfdse.calibrate.prediction import Predictor, Terms
-
-    common = {
-        "code": code_key(Predictor),
-        "target": noun_digest(target),
-        "isa": isa.REGISTRY.identity(target.isa),
-        "meter": meter,
-    }
-    wanted = list(dict.fromkeys((kernel.spec, kernel.schedule) for run in runs for kernel in run.kernels))
-    predictor: Predictor | None = None
-    found = {}
-    for done, (spec, schedule) in enumerate(wanted):
-        progress(Event("predict", str(spec), done, len(wanted)))
-        key = result_key("terms", spec=str(spec), schedule=schedule, **common)
-        if (known := cache.get("terms", key, partial(from_plain, Terms))) is None:
-            predictor = predictor or Predictor(target)
-            known = predictor.terms(spec, schedule)
-            cache.put("terms", key, dataclasses.asdict(known))
-        found[spec, schedule] = known
-    progress(Event("predict", "", len(wanted), len(wanted)))
-    return found

@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
+from lrfdse.check.limits import regime_latencies
 from lrfdse.check.table import VALUE, WORDS, title_of
 from lrfdse.check.verdict import CheckReport
+from lrfdse.ir.latency import REGIMES
+
+if TYPE_CHECKING:
+    from lrfdse.results.designs import DesignFacts
 
 SUMMARY_BYTES = 1024 * 1024
 """Bytes that GitHub shows of one step's summary (its documented limit, 1 MiB); a longer one is not shown at all."""
@@ -66,10 +72,11 @@ def outputs(report: CheckReport) -> str:
         found |= {
             "design": clean(design.id),
             "latency_us": repr(design.charged.us),
+            **regime_latencies(design),
             "params": str(design.params),
         }
         if report.original is not None:
-            found["speedup"] = _ratio(report.original.charged.us, design.charged.us)
+            found |= _speed_ups(design, report.original)
             found["compression"] = _ratio(report.original.params, design.params)
         if design.model is not None:
             folder = report.source if report.source.is_dir() else report.source.parent
@@ -100,6 +107,20 @@ def _assignment(name: str, value: str) -> str:
         return f"{name}={value}\n"
     delimiter = f"lrfdse_{hashlib.sha256(value.encode('utf-8', 'surrogateescape')).hexdigest()}"
     return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
+
+
+def _speed_ups(design: DesignFacts, original: DesignFacts) -> dict[str, str]:
+    """Return by what factors the latency fell, warm against warm and cold against cold.
+
+    "speedup" without a regime is the factor in the regime that counts for the design.
+    """
+    found = {}
+    for regime in REGIMES:
+        now, before = design.latency.at(regime), original.latency.at(regime)
+        if now is not None and before is not None:
+            found[f"speedup_{regime}"] = _ratio(before.us, now.us)
+    counted = found.get(f"speedup_{design.cache_regime}")
+    return found if counted is None else {"speedup": counted, **found}
 
 
 def _ratio(before: float, after: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from lrfdse.check.limits import points_of
+from lrfdse.check.limits import points_of, regime_latencies
 from lrfdse.check.verdict import Check, CheckReport
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -57,6 +57,7 @@ def _properties(report: CheckReport) -> dict[str, str]:
             "latency_us": repr(design.charged.us),
             "latency_low_us": repr(design.charged.low_us),
             "latency_high_us": repr(design.charged.high_us),
+            **regime_latencies(design),
             "params": str(design.params),
             "flops": str(design.flops),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lrfdse.base.text import clean
 from lrfdse.check.verdict import Check, Loss
-from lrfdse.ir.latency import Latency
+from lrfdse.ir.latency import REGIMES, Latency, Regime
 from lrfdse.results.asked import Limits
 from lrfdse.results.designs import DesignFacts, Score
 from lrfdse.results.document import Document
@@ -38,9 +38,10 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
     if limits.max_latency_us is not None:
         most = limits.max_latency_us
         broken = not latency.us <= most
-        reason = f"{bracket_text(latency)} is over {number_text(most)} us" if broken else ""
+        reasons = [f"{bracket_text(latency)} is over {number_text(most)} us"] if broken else []
         if not broken and latency.high_us > most:
-            reason = f"the {'bracket' if document.meter.kind == 'modelled' else 'spread'} reaches over the limit"
+            reasons.append(f"the {'bracket' if document.meter.kind == 'modelled' else 'spread'} reaches over the limit")
+        reason = "; ".join([*reasons, _regimes(design)])
         checks.append(
             _check("latency", broken, f"at most {number_text(most)} us", bracket_text(latency), reason, latency.us)
         )
@@ -53,6 +54,20 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
     if limits.max_drop is not None:
         checks.append(_check_loss(document, design, limits.max_drop))
     return checks
+
+
+def _regimes(design: DesignFacts) -> str:
+    """Return in which cache regime the latency counts, and the latency in the other one."""
+    other: Regime = "cold" if design.cache_regime == "warm" else "warm"
+    known = design.latency.at(other)
+    more = "" if known is None else f", {other} it is {number_text(known.us)} us"
+    return f"counted {design.cache_regime}{more}"
+
+
+def regime_latencies(design: DesignFacts) -> dict[str, str]:
+    """Return the latency in each cache regime in which it is known, by the names that files for machines have."""
+    found = {regime: design.latency.at(regime) for regime in REGIMES}
+    return {f"latency_{regime}_us": repr(latency.us) for regime, latency in found.items() if latency is not None}
 
 
 def _check_loss(document: Document, design: DesignFacts, most: float) -> Check:

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrfdse.cli.board_commands import bench, calibrate
+from lrfdse.cli.build_command import build
 from lrfdse.cli.check_command import check
 from lrfdse.cli.names import NamingCommand
 from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report_command import report
+from lrfdse.cli.show_command import show
 from lrfdse.cli.terminal import console as console_of_stdout
 from lrfdse.cli.worker_command import worker
 from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from lrfdse.results.document import Document
-    from lrfdse.results.layers import UntouchedPart
     from lrfdse.results.settings import Data, Options, Settings
 
 app = typer.Typer(
@@ -69,6 +67,9 @@ def explore(
         str | None,
         typer.Option(help="top1, top5, mse, cosine, exact{lrfdse.metrics} or MODULE:FUNCTION."),
     ] = None,
+    judge: Annotated[
+        list[str], typer.Option(metavar="OUTPUT", help="Outputs that count, the judged one first; repeated: more.")
+    ] = [],  # noqa: B006 (typer copies it)
     eval_samples: Annotated[
         int | None, typer.Option(min=1, help="Samples of --eval to choose by; default: all.")
     ] = None,
@@ -79,6 +80,9 @@ def explore(
     ] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.")] = None,
     max_drop: Annotated[str, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = "1%",
+    max_other_drop: Annotated[
+        str | None, typer.Option(help="Largest loss of every other output; default: --max-drop.")
+    ] = None,
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
     correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
@@ -109,7 +113,8 @@ def explore(
 ) -> None:
     """Find the Pareto-optimal compressed versions of MODEL for a target."""
     from lrfdse.base.folders import cache_folder_at
-    from lrfdse.cli.progress import listening
+    from lrfdse.cli.progress import EXPLORATION, listening
+    from lrfdse.cli.show_command import print_document
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency
     from lrfdse.errors import NoDesignError
     from lrfdse.explore.run import explore as run
@@ -122,6 +127,7 @@ def explore(
         parse_drop(max_drop, "--max-drop"),
         None if max_params is None else parse_count(max_params, "--max-params"),
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
+        None if max_other_drop is None else parse_drop(max_other_drop, "--max-other-drop"),
     )
     options: Options = {
         "meter": meter,
@@ -130,6 +136,7 @@ def explore(
         "keep": keep,
         "seed": seed,
         "metric": metric,
+        "judge": tuple(judge),
         "eval_samples": eval_samples,
         "proxy": proxy,
         "correct": correct,
@@ -144,17 +151,15 @@ def explore(
     if workers is not None:
         options["workers"] = workers
     settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
-    with cache_folder_at(cache), listening(log_format) as progress:
+    with cache_folder_at(cache), listening(log_format, EXPLORATION) as progress:
         exploration = run(settings, progress, write_reports)
     document = document_of(exploration)
     if as_json:
         typer.echo(json_of(document))
     else:
-        _print_document(document, settings.output)
+        print_document(document, settings.output)
     if document.recommended is None:
-        reason = recommendation(document, settings.output)
-        near = "" if document.is_refused else f" The nearest designs are in {settings.output}/front.csv"
-        raise NoDesignError(f"{reason}{near}")
+        raise NoDesignError(recommendation(document))
 
 
 @app.command()
@@ -171,8 +176,8 @@ def inspect(
     """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
+    from lrfdse.cli.show_command import print_layers
     from lrfdse.explore.run import inspect as run
-    from lrfdse.report.tables import funnel_table, layer_table
     from lrfdse.results.settings import Data
     from lrfdse.results.write import inspection_of, json_of
 
@@ -182,16 +187,14 @@ def inspect(
     if as_json:
         typer.echo(json_of(found))
         return
-    console = console_of_stdout()
-    console.print(layer_table(found.layers, detailed=True))
-    console.print()
-    console.print(funnel_table(found.layers))
-    _print_untouched(console, found.untouched)
+    print_layers(console_of_stdout(), found.layers, found.untouched, detailed=True)
 
 
+app.command()(build)
 app.command()(check)
 app.command()(worker)
 app.command()(report)
+app.command()(show)
 app.command(cls=NamingCommand)(bench)
 app.command()(calibrate)
 
@@ -222,12 +225,17 @@ def targets(as_json: JsonOption = False) -> None:
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
-    design: Annotated[str, typer.Argument(metavar="ID", help="The id of a design in its front.json.")],
+    design: Annotated[str, typer.Argument(metavar="ID", help="The id of a design in front.json, or its beginning.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model, where DIR was moved: a file, or a folder with model.onnx and calib.npz."),
+    ] = None,
+    calib: CalibOption = None,
 ) -> None:
     """Rebuild a design's compressed model and kernels from the folder's front.json."""
     from lrfdse.explore.export import export as run
 
-    typer.echo(run(folder, design))
+    typer.echo(run(folder, design, model, calib))
 
 
 def _settings(
@@ -246,34 +254,3 @@ def _settings(
     if cache is not None:
         options["cache"] = cache
     return settings_for(model, target, space, data, output, parse_shapes(shape), **options)
-
-
-def _print_document(document: Document, folder: Path) -> None:
-    from lrfdse.report.page.wording import hidden_text, recommendation, way_on
-    from lrfdse.report.tables import design_table, funnel_table, layer_table
-
-    console = console_of_stdout()
-    console.print(layer_table(document.layers))
-    console.print()
-    console.print(funnel_table(document.layers))
-    _print_untouched(console, document.untouched)
-    console.print()
-    console.print(design_table(document))
-    if left := hidden_text(document):
-        console.print(left, highlight=False)
-    console.print()
-    for note in document.notes:
-        console.print(f"Note: {note}", highlight=False)
-    # Why nothing is recommended is the error that follows.
-    end = way_on(document, folder) if document.is_refused else recommendation(document, folder)
-    console.print(end, highlight=False, soft_wrap=True)
-
-
-def _print_untouched(console: Console, untouched: tuple[UntouchedPart, ...]) -> None:
-    from lrfdse.report.text import untouched_text
-
-    if untouched:
-        console.print()
-        console.print("Left untouched", style="bold")
-        for part in untouched:
-            console.print(untouched_text(part), highlight=False)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
-_NARROWEST = 100
-"""Columns below which a terminal wraps lines. Chosen, not measured: ids, sizes and latencies of a design fit them."""
+_LEAST = 20
+"""Columns that texts are wrapped to on a terminal that says it has fewer. Chosen, not measured: words fit them."""
+
 _UNSEEN_WIDTH = 180
 """Columns of what goes to a file or a pipe. Chosen, not measured: most plans of three layers fit on a line."""
 
@@ -23,9 +27,24 @@ def console() -> Console:
     coloured = colours(sys.stdout)
     if not is_terminal(sys.stdout):
         return _console(coloured, width=_UNSEEN_WIDTH, force_terminal=coloured)
-    found = _console(coloured)
-    # Ids must be readable whole: a narrow terminal wraps lines rather than cutting columns.
-    return found if found.width >= _NARROWEST else _console(coloured, width=_NARROWEST, soft_wrap=True)
+    return _console(coloured)
+
+
+def print_line(out: Console, line: Text | str, style: str | None = None) -> None:
+    """Print a line as it is: a terminal that is narrower wraps it, and it can be copied whole."""
+    out.print(line, style=style, soft_wrap=True, highlight=False)
+
+
+def print_lines(out: Console, lines: Iterable[Text]) -> None:
+    """Print lines as `print_line` does, such as those of a table."""
+    for line in lines:
+        print_line(out, line)
+
+
+def print_wrapped(out: Console, text: str, indent: int = 0, style: str | None = None) -> None:
+    """Print a text broken between words, its second and later lines indented."""
+    for line in textwrap.wrap(text, max(_LEAST, out.width), subsequent_indent=" " * indent) or [""]:
+        print_line(out, line, style)
 
 
 def _console(coloured: bool, **more: Any) -> Console:

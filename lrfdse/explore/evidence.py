@@ -25,7 +25,7 @@ def evidence_notes(inputs: Inputs, design: Design, classes: tuple[int, int] | No
     if not inputs.verified:
         hit = "" if classes is None else f", which the original model puts into {classes[0]} of {classes[1]} classes"
         return [
-            "no evaluation data: no loss was measured; output errors are of the model's first output on "
+            f"no evaluation data: no loss was measured; output errors are of output {inputs.judging.judged.name!r} on "
             f"{count} random inputs{hit}, and on real inputs they may be others"
         ]
     if inputs.choosing.labels is not None:

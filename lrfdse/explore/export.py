@@ -14,7 +14,8 @@ from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design, write_program
 from lrfdse.deploy.folders import DESIGNS, design_folder
 from lrfdse.errors import InputError
-from lrfdse.explore.inputs import output_loss
+from lrfdse.explore.inputs import open_calibration
+from lrfdse.explore.judging import SAMPLES, objective_of, open_judging, outputs_on
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
@@ -28,18 +29,34 @@ if TYPE_CHECKING:
     from lrfdse.results.document import Document
     from lrfdse.targets.target import Target
 
+_IDS_TOLD = 8
+"""Ids that a message names. Chosen, not measured: about what fits a line."""
 
-def export(folder: Path, identity: str) -> Path:
-    """Write the design's model and kernels to ``folder/designs/<identity>`` and return the model's path.
+
+def export(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> Path:
+    """Write the design's model and kernels to ``folder/designs/<id>`` and return the model's path.
+
+    Parameters
+    ----------
+    folder
+        The output folder of an exploration.
+    identity
+        The id of any design of its ``front.json``, or the beginning of one.
+    model
+        The model, where it no longer lies where the folder says: a file, or a folder with ``model.onnx`` and maybe
+        ``calib.npz``.
+    calib
+        The calibration data, likewise.
 
     Raises
     ------
     InputError
-        The folder holds no usable ``front.json``, no such design, or the model is not the one that was explored.
+        The folder holds no usable ``front.json``, no such design or several, or the model or the data are not there or
+        not those that were explored.
     """
-    design = _rebuild(folder, identity)
+    design = _rebuild(folder, identity, model, calib)
     with sole_writer(folder):
-        written = design_folder(folder / DESIGNS, identity)
+        written = design_folder(folder / DESIGNS, design.id)
         write_design(
             written, design.model, design.plan, design.factors(), design.schedules, design.target, exported=True
         )
@@ -57,13 +74,14 @@ def export_program(folder: Path, identity: str, path: Path) -> None:
         A kernel or the program cannot be compiled, or there are too many weights for one.
     """
     design = _rebuild(folder, identity)
-    write_program(path, identity, design.model, design.plan, design.factors(), design.schedules, design.target)
+    write_program(path, design.id, design.model, design.plan, design.factors(), design.schedules, design.target)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rebuilt:
     """What a design is made of again; its factors are the expensive part, and are fitted when they are asked for."""
 
+    id: str
     model: Model
     plan: Plan
     factors: Callable[[], Mapping[str, Factors]]
@@ -71,19 +89,42 @@ class _Rebuilt:
     target: Target
 
 
-def _rebuild(folder: Path, identity: str) -> _Rebuilt:
+def _rebuild(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> _Rebuilt:
     document = read_document(folder)
+    design = _named(identity, document)
+    if not re.fullmatch("[0-9a-f]{8}", design.id):
+        raise InputError(f"{folder / 'front.json'}: a design cannot be called {design.id!r}; explore again")
+    if model is not None and model.is_dir():
+        beside = model / "calib.npz"
+        calib = beside if calib is None and beside.is_file() else calib
+        model = model / "model.onnx"
+    return _rebuilt(document, design, folder, model, calib)
+
+
+def _named(identity: str, document: Document) -> DesignFacts:
+    """Return the design of an id, or the only one whose id begins so."""
     every = {design.id: design for design in document.every_design()}
-    if identity not in every:
-        raise InputError(f"no design {identity!r} in front.json; it has {', '.join(sorted(every))}")
-    if not re.fullmatch("[0-9a-f]{8}", identity):
-        raise InputError(f"{folder / 'front.json'}: a design cannot be called {identity!r}; explore again")
-    return _rebuilt(document, every[identity], folder)
+    if identity in every:
+        return every[identity]
+    found = sorted(each for each in every if identity and each.startswith(identity))
+    if len(found) == 1:
+        return every[found[0]]
+    if found:
+        raise InputError(f"{identity!r} is the beginning of {_some(found)}; give more of the id")
+    raise InputError(f"no design {identity!r} in front.json; it has {_some(sorted(every))}")
 
 
-def _rebuilt(document: Document, design: DesignFacts, folder: Path) -> _Rebuilt:
-    from lrfdse.model.data import load_data
+def _some(identities: list[str]) -> str:
+    """Return ids for a message: all of a few, of many the first."""
+    left = len(identities) - _IDS_TOLD
+    return ", ".join(identities[:_IDS_TOLD]) + (f" and {left} more" if left > 0 else "")
+
+
+def _rebuilt(
+    document: Document, design: DesignFacts, folder: Path, model_given: Path | None, calib_given: Path | None
+) -> _Rebuilt:
     from lrfdse.model.graph import load_model
+    from lrfdse.model.runtime import Runtime
 
     made, data = document.settings, document.data
 
@@ -100,9 +141,12 @@ def _rebuilt(document: Document, design: DesignFacts, folder: Path) -> _Rebuilt:
         source(document.space.source, "search space"),
     )
     target, space = load_target(target_source), load_search_space(space_source)
-    model_path, calib_path = folder / document.model.path, path(data.calib.path)
+    model_path = _there(folder / document.model.path, model_given, "--model", "model")
+    calib_path = path(data.calib.path)
+    if calib_path is not None:
+        calib_path = _there(calib_path, calib_given, "--calib", "calibration data")
     model = load_model(model_path, made.shape)
-    calib = None if calib_path is None else load_data(calib_path, model.inputs)
+    calib = open_calibration(calib_path, model)
     facts = {
         f"{model_path}: not the model": (model.sha256, document.model.sha256),
         f"{calib_path}: not the calibration data": (
@@ -126,7 +170,10 @@ def _rebuilt(document: Document, design: DesignFacts, folder: Path) -> _Rebuilt:
             )
         choices.append((layer.name, Factorization.parse(choice.factorization, layer.outputs, layer.inputs)))
         schedules[layer.name] = option.schedules
-    loss = None if calib is None else output_loss(model, calib, made.metric)
+    loss = objective_of(document.outputs)
+    if calib is not None and not loss:
+        # The document of an earlier version does not say: they are read again.
+        loss = open_judging(model, outputs_on(model, calib.head(SAMPLES), Runtime()), True, made.metric, None).objective
     request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
 
     def factors() -> Mapping[str, Factors]:
@@ -134,4 +181,17 @@ def _rebuilt(document: Document, design: DesignFacts, folder: Path) -> _Rebuilt:
         fits = open_fits(request, model, calib, explored_layers(space, model), cache)
         return open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
 
-    return _Rebuilt(model, plan, factors, schedules, target)
+    return _Rebuilt(design.id, model, plan, factors, schedules, target)
+
+
+def _there(known: Path, given: Path | None, option: str, what: str) -> Path:
+    """Return the file that was given, else the one that the document names where it is still there.
+
+    Raises
+    ------
+    InputError
+        It is not.
+    """
+    if given is not None or known.is_file():
+        return given or known
+    raise InputError(f"{known}: no such file; was the folder moved? Say where the {what} lies now with {option}")

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 def score_code() -> CodeKey:
     """Return what the score of a plan owes to code: reading model and data, fitting, correcting, running, grading."""
-    from lrfdse.explore.inputs import open_inputs, output_loss
+    from lrfdse.explore.inputs import open_inputs
     from lrfdse.explore.layers.fits import found_fits, open_builder
     from lrfdse.explore.plans.evaluator import Evaluator
     from lrfdse.explore.plans.job import evaluate
     from lrfdse.repair.builder import Builder
 
-    return code_key(open_inputs, output_loss, found_fits, open_builder, Builder, Evaluator, evaluate)
+    return code_key(open_inputs, found_fits, open_builder, Builder, Evaluator, evaluate)
 
 
 def code_identity() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def code_identity() -> dict[str, Any]:
     return {"lrfdse": __version__, "code": dict(score_code().entries)}
 
 
-def study_identity(fit: FitRequest, target: str, inputs: Inputs, meter: Meter) -> dict[str, Any]:
+def study_identity(fit: FitRequest, target: str, resident: str, inputs: Inputs, meter: Meter) -> dict[str, Any]:
     """Return what all trials of a study have in common.
 
     Parameters
@@ -44,19 +44,24 @@ def study_identity(fit: FitRequest, target: str, inputs: Inputs, meter: Meter) -
         How layers are fitted.
     target
         The target's name.
+    resident
+        In which cache regime its latencies count.
     inputs
         The model and its data.
     meter
         What obtains latencies.
     """
     from lrfdse.factorize.methods import METHODS
+    from lrfdse.quality.objective import objective_facts
 
     data = [None if part is None else part.digest for part in (inputs.calib, inputs.choosing, inputs.reporting)]
     return {
         "model": inputs.model.sha256,
         "target": target,
         "meter": meter.key(),
+        "resident": resident,
         "score": inputs.scorer.key,
+        "outputs": digest(inputs.judging.facts(), objective_facts(inputs.judging.objective)),
         "data": digest(data),
         "method": METHODS.identity(fit.method),
         "correction": "yes" if fit.correct else "no",

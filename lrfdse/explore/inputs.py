@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from lrfdse.errors import InputError
+from lrfdse.explore.judging import SAMPLES, Judged, Judging, open_judging, outputs_on, with_class_labels
 from lrfdse.results.settings import Data, Options, Settings
 from lrfdse.targets.catalog import load_search_space, load_target
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from lrfdse.ir.space import SearchSpace
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
-    from lrfdse.quality.divergence import Loss
     from lrfdse.quality.metrics import Scorer
+
+LEAST_CALIBRATION = 2
+"""Calibration samples below which none are taken: what one sample reads has no covariance."""
 
 RANDOM_SAMPLES = 64
 """Random inputs that stand for evaluation data where none are given: enough to see a model that gives nothing but NaN
@@ -36,6 +39,8 @@ class DataRequest:
     """Samples drawn from the evaluation data to choose by; None means all."""
     seed: int = 0
     """Seed of that draw, and of the random inputs that stand for evaluation data where there are none."""
+    judge: tuple[str, ...] = ()
+    """Names of the outputs that count, the judged one first and those that weigh more repeated; empty means all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,20 @@ class Inputs:
     calib: Dataset | None
     choosing: Dataset
     reporting: Dataset | None
-    scorer: Scorer
-    """The metric."""
+    judging: Judging
+    """Which outputs count, and how."""
+    chosen: Judged
+    """The data that choose with the original model's outputs and grade."""
+    reported: Judged | None
+    """The same of the data that report; None where there is nothing to report on them."""
     notes: tuple[str, ...]
     verified: bool = True
     """Whether the data that choose are the user's; else they are random inputs, on which no loss means anything."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """The metric."""
+        return self.judging.scorer
 
     @property
     def digests(self) -> dict[str, str | None]:
@@ -129,26 +143,41 @@ def _check_method(space: SearchSpace, source: str) -> None:
         raise InputError(f"search space {source}: {error}") from error
 
 
-def open_calibration(path: Path | None, metric: str | None, model: Model) -> Dataset | None:
-    """Return the data that fit, or None where none were named; labels are checked as the metric needs them."""
+def open_calibration(path: Path | None, model: Model) -> Dataset | None:
+    """Return the data that fit, or None where none were named.
+
+    Raises
+    ------
+    InputError
+        The file cannot be used, or holds one sample alone, from which nothing can be learned.
+    """
     from lrfdse.model.data import load_data
-    from lrfdse.quality.metrics import needs_classes
 
-    return None if path is None else load_data(path, model.inputs, needs_classes(metric))
+    if path is None:
+        return None
+    data = load_data(path, model.inputs, classes=False)
+    if data.count < LEAST_CALIBRATION:
+        raise InputError(
+            f"{path}: one sample says nothing of what layers read: calibration needs 2 or more, better 100"
+        )
+    return data
 
 
-def output_loss(model: Model, data: Dataset, metric: str | None) -> Loss:
-    """Return how outputs of two versions of a model are compared where plans are chosen by a metric."""
-    from lrfdse.quality.divergence import loss_of
-    from lrfdse.quality.metrics import compares_numbers
-
-    return loss_of(model, data, compares_numbers(metric))
+def precision_notes(model: Model) -> list[str]:
+    """Return a note on layers whose weights are not float32, or nothing: kernels and latencies are of float32."""
+    kinds = sorted({array.dtype.name for array in model.matrices.values()} - {"float32"})
+    if not kinds:
+        return []
+    text = f"weights of {' and '.join(kinds)} stay so in the models; kernels, and so latencies, are of float32"
+    ran = "; onnxruntime has no kernels for bfloat16, so that scores are those of float32 arithmetic"
+    return [text + (ran if "bfloat16" in kinds else "")]
 
 
 def open_inputs(files: Files, request: DataRequest) -> Inputs:
-    """Read the model and the data, and decide which data choose and which report.
+    """Read the model and the data, decide which data choose and which report, and grade the original model on them.
 
-    Without evaluation data the model runs on random inputs; with evaluation data alone, one half of them chooses and
+    So whatever does not fit together is found before anything is compiled. Without evaluation data the model runs on
+    random inputs; with evaluation data alone, one half of them chooses and
     the other reports. Of the data that choose, `request.eval_samples` are drawn by `request.seed`.
 
     Raises
@@ -158,7 +187,8 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
     """
     from lrfdse.model.data import load_data, random_data
     from lrfdse.model.graph import load_model
-    from lrfdse.quality.metrics import check_metric, needs_classes, open_scorer
+    from lrfdse.model.runtime import Runtime
+    from lrfdse.quality.metrics import check_metric
 
     check_metric(request.metric)
     if request.eval_samples is not None and request.eval_samples < 1:
@@ -167,9 +197,9 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
     data, notes = files.data, []
 
     def read(path: Path | None) -> Dataset | None:
-        return None if path is None else load_data(path, model.inputs, needs_classes(request.metric))
+        return None if path is None else load_data(path, model.inputs, classes=False)
 
-    calib, choosing, reporting = read(data.calib), read(data.eval), read(data.test)
+    calib, choosing, reporting = open_calibration(data.calib, model), read(data.eval), read(data.test)
     if choosing is None and reporting is not None:
         raise InputError(
             f"--test {data.test} reports accuracies, but nothing chooses designs: name data with --eval too"
@@ -179,7 +209,6 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
     elif reporting is None and choosing.labels is not None:
         choosing, reporting = choosing.split()
         notes.append("no test data: one half of the evaluation data chose the designs, the other half reported")
-    scorer = open_scorer(request.metric, choosing.labels is not None)
     if request.eval_samples is not None and request.eval_samples < choosing.count:
         notes.append(
             f"{request.eval_samples} of {choosing.count} evaluation samples, drawn at random, chose the designs"
@@ -189,4 +218,18 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
         notes.append("no calibration data: factorizations know only the weights; give --calib for better ones")
     if choosing.labels is not None and reporting is not None and reporting.labels is None:
         raise InputError(f"{data.test}: holds no labels, so no accuracy can be reported on it; add an array `labels`")
-    return Inputs(model, calib, choosing, reporting, scorer, tuple(notes), verified=data.eval is not None)
+    verified, runtime = data.eval is not None, Runtime(sessions=1)
+    outputs = outputs_on(model, choosing, runtime, request.judge)
+    seen = outputs
+    if not verified and calib is not None:
+        # Real inputs say what an output holds, where random ones fall into one class.
+        seen = outputs_on(model, calib.head(SAMPLES), runtime, request.judge)
+    judging = open_judging(model, seen, verified or calib is not None, request.metric, choosing.labels, request.judge)
+    choosing, note = with_class_labels(choosing, judging, outputs, str(data.eval))
+    chosen, reported = Judged.of(choosing, outputs, judging), None
+    if reporting is not None and (reporting.labels is not None or judging.scorer.name != "fidelity"):
+        found = outputs_on(model, reporting, runtime, request.judge)
+        reporting, _ = with_class_labels(reporting, judging, found, str(data.test or data.eval))
+        reported = Judged.of(reporting, found, judging)
+    notes = [*judging.notes, *precision_notes(model), *([note] if note else []), *notes]
+    return Inputs(model, calib, choosing, reporting, judging, chosen, reported, tuple(notes), verified)

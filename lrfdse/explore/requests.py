@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.explore.identity import default_name
-from lrfdse.explore.inputs import DataRequest, Files, output_loss
+from lrfdse.explore.inputs import DataRequest, Files
 from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.layers.latencies import KernelRequest
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.results.exploration import StudyPlace
-from lrfdse.results.settings import check_proxy
+from lrfdse.targets.resolution import resolution_of
 
 if TYPE_CHECKING:
+    from lrfdse.explore.inputs import Inputs
+    from lrfdse.ir.latency import MeterKind
     from lrfdse.meters.meter import Meter
-    from lrfdse.model.data import Dataset
-    from lrfdse.model.graph import Model
     from lrfdse.results.settings import Settings
 
 
@@ -27,22 +27,16 @@ def files_of(settings: Settings) -> Files:
 
 def data_request(settings: Settings) -> DataRequest:
     """Return how the model and its data are read."""
-    return DataRequest(settings.shape, settings.metric, settings.eval_samples, settings.seed)
+    return DataRequest(settings.shape, settings.metric, settings.eval_samples, settings.seed, settings.judge)
 
 
-def fit_request(settings: Settings, model: Model, calib: Dataset | None, choosing: Dataset | None = None) -> FitRequest:
-    """Return how layers are fitted.
-
-    How outputs are compared is decided here, once for all who need it: it takes one run of the original model on one
-    sample of the data that fit or, without them, of the data that choose.
-    """
+def fit_request(settings: Settings, inputs: Inputs) -> FitRequest:
+    """Return how layers are fitted: by the outputs that count, as the data say, where anything goes by outputs."""
     from lrfdse.factorize.methods import METHODS
 
     method = settings.space.method
-    data = choosing if calib is None else calib
-    by_loss = settings.proxy == "loss" or (calib is not None and METHODS.get(method).needs_moments)
-    loss = output_loss(model, data, settings.metric) if data is not None and by_loss else None
-    return FitRequest(method, settings.correct, settings.seed, loss)
+    by_loss = settings.proxy == "loss" or (inputs.calib is not None and METHODS.get(method).needs_moments)
+    return FitRequest(method, settings.correct, settings.seed, inputs.judging.objective if by_loss else None)
 
 
 def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:
@@ -50,21 +44,23 @@ def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:
     return KernelRequest(settings.target, meter, settings.workers)
 
 
-def search_request(settings: Settings) -> SearchRequest:
+def search_request(settings: Settings, kind: MeterKind) -> SearchRequest:
     """Return what the search may spend, and what it looks for.
 
-    Raises
-    ------
-    InputError
-        There is no such proxy.
+    Parameters
+    ----------
+    settings
+        What the user asks of the exploration.
+    kind
+        Whether its latencies are measured or modelled.
     """
-    check_proxy(settings.proxy)
     return SearchRequest(
         budget=settings.budget,
         sampler=settings.sampler,
         limits=settings.limits,
         seed=settings.seed,
         accept_unverified=settings.accept_unverified,
+        resolution=resolution_of(settings.target, kind),
         minutes=settings.minutes,
         helpers=settings.workers - 1,
         helped_after=settings.helped_after,

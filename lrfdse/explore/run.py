@@ -13,13 +13,21 @@ from lrfdse.base.store import Store
 from lrfdse.base.text import counted
 from lrfdse.calibrate.session import board_notes, measured_on, open_board
 from lrfdse.deploy.folders import DESIGNS
-from lrfdse.errors import ToolError
+from lrfdse.errors import InputError, ToolError
 from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.firmware import functions_of
 from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_calibration, open_inputs
-from lrfdse.explore.layers.fits import FitRequest, blind_notes, explored_layers, open_builder, open_fits
+from lrfdse.explore.judging import output_facts
+from lrfdse.explore.layers.fits import (
+    FitRequest,
+    blind_notes,
+    explored_layers,
+    idle_layers,
+    open_builder,
+    open_fits,
+)
 from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
@@ -28,15 +36,23 @@ from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.explore.plans.proxy import predicted_errors
 from lrfdse.explore.plans.search import StudyRequest, check_study, search_plans
 from lrfdse.explore.requests import data_request, files_of, fit_request, kernel_request, search_request, study_place
+from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
+from lrfdse.results.settings import check_proxy
+from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from lrfdse.explore.plans.search import SearchResult
     from lrfdse.ir.plan import Design
+    from lrfdse.ir.space import SearchSpace
     from lrfdse.meters.meter import Meter
+    from lrfdse.model.graph import Model
+    from lrfdse.results.sensitivity import SensitivityCase
     from lrfdse.results.settings import Settings
+    from lrfdse.targets.target import Target
 
 
 def explore(
@@ -69,36 +85,42 @@ def explore(
     folder, facts = settings.output, {"model": str(settings.model), "target": settings.target.name}
     check_output(folder)
     with failures_logged(folder, facts):
-        search = search_request(settings)
+        check_proxy(settings.proxy)
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
         meter = open_meter(settings.meter, settings.target)
-        fit = fit_request(settings, model, calib, inputs.choosing)
-        identity = study_identity(fit, settings.target.name, inputs, meter)
+        search = search_request(settings, meter.kind)
+        fit = fit_request(settings, inputs)
+        idle = idle_layers(model, inputs.judging.objective)
+        explored = [name for name in explored_layers(settings.space, model) if name not in idle]
+        _check_explored(explored, idle, settings.space, model)
+        identity = study_identity(fit, settings.target.name, settings.target.resident, inputs, meter)
         place = study_place(settings, identity)
         check_study(place, identity, search.sampler)
         board = open_board(settings.runner, settings.target)
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", progress, facts) as progress:
         progress(Event("note", f"{settings.model}: {len(model.layers)} fully-connected layers"))
-        cache, explored = Store(settings.cache), explored_layers(settings.space, model)
-        if calib is not None and explored:
+        cache = Store(settings.cache)
+        if calib is not None:
             progress(Event("calibrate", counted(calib.count, "sample")))
         fits = open_fits(fit, model, calib, explored, cache)
-        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress)
+        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress, idle)
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
-        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, progress)
+        unmeasured: list[str] = []
+        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, progress, unmeasured)
         trial = TrialRequest(data_request(settings), fit, settings.target, search.limits, layers)
         study = StudyRequest(place, identity, trial, files_of(settings))
         found = search_plans(search, study, inputs, evaluator, errors, progress, deadline)
         metric, classes = metric_of(inputs), evaluator.classes_hit
-        front = pareto(found.designs, metric, inputs.verified)
+        front = pareto(found.designs, metric, inputs.verified, search.resolution)
         # What a board is to be compared on.
         compared = [] if board is None else [found.baseline, *([] if found.plain is None else [found.plain])]
         # Who is to choose from the trade-off has the original already.
         spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
         chosen = chosen_designs(spread, found.recommended, settings.keep, compared)
         kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, progress)
+        cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
         boards, failure = measured_on(board, folder, kept, settings.target, cache, progress)
         exploration = Exploration(
             settings=settings,
@@ -122,16 +144,18 @@ def explore(
                 *evidence_notes(inputs, found.recommended or found.baseline, classes),
                 *inputs.notes,
                 *([] if calib is None else blind_notes(fit, model, explored)),
-                *_notes(settings, meter, found.baseline.regime),
                 *board_notes(boards.values()),
+                *unmeasured,
                 *found.notes,
             ),
             plan_gap=found.gap,
             study=place,
             boards=boards,
             kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers),
+            sensitivity=cases,
             verified=inputs.verified,
             classes_hit=None if classes is None else classes[0],
+            outputs=output_facts(inputs.judging),
         )
         if finish is not None:
             finish(exploration, progress)
@@ -140,12 +164,49 @@ def explore(
         return exploration
 
 
+def _sensitivity(
+    found: SearchResult,
+    meter: Meter,
+    target: Target,
+    layers: Sequence[LayerResult],
+    cache: Store,
+    progress: Listener,
+) -> tuple[SensitivityCase, ...]:
+    """Return on which assumption the recommended design's speed-up rests; nothing where no model gave it."""
+    if meter.name != "model" or found.recommended is None or found.recommended.id == found.baseline.id:
+        return ()
+    compared = [found.baseline, found.recommended, *([] if found.plain is None else [found.plain])]
+    return sensitivity_of(compared, layers, target, cache, progress)
+
+
 def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:
     """Return the layer with the last stage of its funnel."""
     if result.kept_dense is not None:
         return result
     chosen = {design.plan[result.layer.name] for design in front} - {result.dense}
     return dataclasses.replace(result, funnel=result.funnel.extended("on the final front", len(chosen)))
+
+
+def _check_explored(explored: Sequence[str], idle: Mapping[str, str], space: SearchSpace, model: Model) -> None:
+    """Refuse an exploration of nothing.
+
+    Raises
+    ------
+    InputError
+        No layer is explored; the message says why.
+    """
+    if explored:
+        return
+    reasons: dict[str, list[str]] = {}
+    for layer in model.layers:
+        reasons.setdefault(idle.get(layer.name) or str(reason_to_keep_dense(layer, space)), []).append(layer.name)
+    if len(reasons) == 1:
+        why = f"{counted(len(model.layers), 'layer')}: {next(iter(reasons))}"
+    else:
+        why = "; ".join(
+            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}: {r}" for r, names in reasons.items()
+        )
+    raise InputError(f"{model.path}: nothing to compress: {why}")
 
 
 def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
@@ -157,7 +218,7 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     from lrfdse.model.graph import load_model
 
     model, cache = load_model(settings.model, settings.shape), Store(settings.cache)
-    calib = open_calibration(settings.data.calib, settings.metric, model)
+    calib = open_calibration(settings.data.calib, model)
     explored = explored_layers(settings.space, model)
     if calib is not None and explored:
         progress(Event("calibrate", counted(calib.count, "sample")))
@@ -169,22 +230,6 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
         result = inspect_layer(layer, model, settings.space, settings.target, cache)
         results.append(result if result.kept_dense else with_data(result, fits, cache))
     return Inspection(settings, model.sha256, tuple(results), model.untouched)
-
-
-def _notes(settings: Settings, meter: Meter, regime: str) -> list[str]:
-    target = settings.target
-    notes = ["latency is the sum over the fully-connected layers; the rest of the model is not in it"]
-    if meter.kind == "modelled":
-        notes.append(
-            f"latency is modelled for {target.core} at {target.clock_mhz:g} MHz {meter.procedure}, not measured; "
-            f"in the bracket, {meter.bracket}"
-        )
-    if regime == "cold":
-        notes.append(
-            f"the original weights exceed the {target.last_level.kib} KiB last-level cache and are charged from DRAM; "
-            "designs that fit are charged from the cache"
-        )
-    return notes
 
 
 def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:

@@ -13,6 +13,7 @@ from lrfdse.base.files import open_regular, read_regular, write_atomically
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats.limits import check_functions, check_tensors, check_texts, element_bits, every_tensor
+from lrfdse.formats.usual import give_maps_types, is_mapped, open_negative_sizes, store_densely
 
 if TYPE_CHECKING:
     import onnx
@@ -29,6 +30,9 @@ _PROTOBUF_LIMIT = 2**31 - 1
 def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     """Read a model, external data included, and check it.
 
+    What is written in a form of its own gets the usual one: sparse initializers become dense, and sizes below 0, by
+    which some exporters mean open ones, become open.
+
     Returns
     -------
     tuple
@@ -38,8 +42,9 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, str]:
     ------
     InputError
         The file is missing, empty, no regular file, no ONNX model, cut short, of an opset before 7, larger than 2 GiB,
-        or holds sparse initializers, tensors of other sizes than are stored, or functions that become too many nodes;
-        or its external data are missing, too short, too large, or outside the model's folder.
+        or holds sparse initializers that cannot be stored densely, tensors of other sizes than are stored, or functions
+        that become too many nodes; or its external data are missing, too short, too large, or outside the model's
+        folder.
     """
     with reading(path, "an ONNX model"):
         return _read(path)
@@ -66,9 +71,9 @@ def _read(path: Path) -> tuple[onnx.ModelProto, str]:
     check_functions(proto, path)
     digest = hashlib.sha256(content)
     _inline_external_data(proto, path, digest)
-    if sparse := [tensor.values.name for tensor in proto.graph.sparse_initializer]:
-        raise InputError(f"{path}: tensor {sparse[0]!r} is stored sparsely: store it as a dense initializer")
     check_tensors(proto, path)
+    store_densely(proto, path)
+    open_negative_sizes(proto)
     if proto.ByteSize() > _PROTOBUF_LIMIT:
         raise InputError(f"{path}: models of at most 2 GiB can be explored, but got {proto.ByteSize() / 2**30:.1f} GiB")
     try:
@@ -101,9 +106,43 @@ def default_opset(proto: onnx.ModelProto) -> int:
 
 def serialized(model: ir.Model) -> bytes:
     """Return a model as ONNX protobuf, unchecked; equal models have equal bytes."""
+    return bytes(_proto_of(model).SerializeToString())
+
+
+def parsed(proto: onnx.ModelProto) -> ir.Model:
+    """Return a model as passes take it, sharing the tensors of `proto`.
+
+    Outputs that are lists of maps, as scikit-learn's classifiers are exported, stand there without their type, which
+    `serialized` and `file_content` give back.
+
+    Raises
+    ------
+    Exception
+        Of many kinds: the model is not valid.
+    """
     import onnx_ir as ir
 
-    return bytes(ir.to_proto(model).SerializeToString())
+    if not any(is_mapped(value) for value in proto.graph.output):
+        model: ir.Model = ir.from_proto(proto)
+        return model
+    outputs = [type(value).FromString(value.SerializeToString()) for value in proto.graph.output]
+    try:
+        for value in proto.graph.output:
+            if is_mapped(value):
+                value.ClearField("type")
+        untyped: ir.Model = ir.from_proto(proto)
+        return untyped
+    finally:
+        del proto.graph.output[:]
+        proto.graph.output.extend(outputs)
+
+
+def _proto_of(model: ir.Model) -> onnx.ModelProto:
+    import onnx_ir as ir
+
+    proto = ir.to_proto(model)
+    give_maps_types(proto)
+    return proto
 
 
 def file_content(model: ir.Model) -> bytes:
@@ -115,9 +154,8 @@ def file_content(model: ir.Model) -> bytes:
         The model is not valid, which is a defect of the pass that made it.
     """
     import onnx
-    import onnx_ir as ir
 
-    proto = ir.to_proto(model)
+    proto = _proto_of(model)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
 
@@ -148,7 +186,7 @@ def _inline_external_data(proto: onnx.ModelProto, path: Path, digest: hashlib._H
             continue
         where = f"{path}: external data of {tensor.name!r}"
         info = {entry.key: entry.value for entry in tensor.external_data}
-        file = _inside(path.parent, info.get("location", ""), where)
+        file = _inside(path, info.get("location", ""), where)
         if file not in seen:
             seen[file] = file.stat().st_size
             if seen[file] > _PROTOBUF_LIMIT:
@@ -173,19 +211,24 @@ def _inline_external_data(proto: onnx.ModelProto, path: Path, digest: hashlib._H
         tensor.data_location = onnx.TensorProto.DEFAULT
 
 
-def _inside(folder: Path, location: str, where: str) -> Path:
-    """Return the file at `location`, links followed, if that is inside `folder`."""
+def _inside(model: Path, location: str, where: str) -> Path:
+    """Return the file at `location`, links followed, if that is inside the model's folder.
+
+    Where the model is itself a link, so may its data be, to the folder that the model really lies in: that is how the
+    cache of Hugging Face keeps both.
+    """
     if not location:
         raise InputError(f"{where}: no file is named")
     try:
-        root = folder.resolve()
+        root, home = model.parent.resolve(), model.resolve().parent
         file = (root / location).resolve()
         is_there = file.is_file()
     except (OSError, RuntimeError, ValueError) as error:
         # A loop of links, a name that is too long, or one with a NUL.
         raise InputError(f"{where}: {one_line(location, 60)!r} names no file: {type(error).__name__}") from error
-    if not file.is_relative_to(root):
-        raise InputError(f"{where}: {location!r} is outside the model's folder: refused")
+    if not file.is_relative_to(root) and not (Path(location).name == location and file.parent == home):
+        link = " (it is a link: put the file itself there)" if (root / location).is_symlink() else ""
+        raise InputError(f"{where}: {location!r} is outside the model's folder: refused{link}")
     if not is_there:
         raise InputError(f"{where}: {location!r} is missing: put it beside the model")
     return file

@@ -15,6 +15,9 @@ their size, and they are by more than 1e-3 where one product is missing."""
 Regime = Literal["warm", "cold"]
 """Whether a kernel finds its weights in the last-level cache (warm) or in DRAM (cold)."""
 
+REGIMES: tuple[Regime, Regime] = ("warm", "cold")
+"""Both, in the order in which they stand side by side."""
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -27,6 +30,28 @@ class Latency:
 
 MeterKind = Literal["measured", "modelled"]
 """Whether a latency was measured on the target's hardware, or modelled."""
+
+
+def are_tied(one: Latency, other: Latency, resolution: float | None) -> bool:
+    """Return whether nobody can say which of two latencies is the lower.
+
+    Parameters
+    ----------
+    one, other
+        Latencies by the same meter, in any order.
+    resolution
+        Relative difference up to which they are a tie: of the higher over the lower, less one. None for measured ones,
+        which are a tie where their spreads have a point in common.
+
+    >>> are_tied(Latency(10, 10, 15), Latency(11, 11, 12), 0.2)
+    True
+    >>> are_tied(Latency(10, 9, 11), Latency(12, 11.5, 13), None)
+    False
+    """
+    if resolution is None:
+        return one.low_us <= other.high_us and other.low_us <= one.high_us
+    low, high = sorted((one.us, other.us))
+    return high <= low * (1 + resolution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +70,31 @@ class Measurement:
     def at(self, regime: Regime) -> Latency:
         """Return the latency in the given cache regime."""
         return self.warm if regime == "warm" else self.cold
+
+
+@dataclass(frozen=True, slots=True)
+class PartLatency:
+    """The latency of one part of a program, such as an operator of a whole model."""
+
+    warm: Latency
+    cold: Latency
+    details: Mapping[str, float | int | str] = field(default_factory=dict)
+    """What the meter saw, as in `Measurement`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramMeasurement:
+    """The latency of a whole model on one target, part by part in the order of execution."""
+
+    meter: str
+    """Name of the meter that obtained it."""
+    kind: MeterKind
+    warm: Latency
+    """Of a run that finds the caches as the run before left them. Where it is modelled, it is the sum of the parts."""
+    cold: Latency
+    """Of a run that finds them empty."""
+    parts: tuple[PartLatency, ...]
+    max_error: float
+    """Largest deviation of an output relative to the largest element of its reference."""
+    details: Mapping[str, float | int | str] = field(default_factory=dict)
+    """What the meter saw of the whole, as in `Measurement`."""

@@ -60,8 +60,16 @@ class Design:
     accuracy_error: float | None = None
     """Standard error of the score drop against the original model, on the test data; a fraction."""
     output_error: float | None = None
-    """Relative error of the model's first output on the data that choose (random inputs where none were given), in
-    Frobenius norm; None where that output is whole numbers or not finite."""
+    """Relative error of the judged output on the data that choose (random inputs where none were given), in Frobenius
+    norm; None where that output is whole numbers or not finite."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """How far the other outputs that count agree with the original model's, by name: a share of equal decisions, R² or
+    a cosine."""
+
+    @property
+    def least_kept(self) -> float:
+        """What the worst of the other outputs keeps of the original model's; 1 where no other counts."""
+        return min(self.others.values(), default=1.0)
 
     def score(self, metric: Metric) -> float:
         """Return the score on the data that choose: `fidelity` where that is the metric, else `eval_accuracy`.

@@ -155,6 +155,10 @@ HOST_RUNNER = Path(__file__).with_name("_host_runner.py")
 """The program that loads one linked kernel and times it: it is run by path, with Python's standard library alone."""
 
 
+_LOCK_BYTES = 64
+"""Most bytes of the machine's timing lock: two process ids have fewer."""
+
+
 @contextlib.contextmanager
 def machine_lock() -> Iterator[None]:
     """Hold the machine's timing lock: kernels that are timed at once, on one pinned core, would time each other."""
@@ -166,7 +170,23 @@ def machine_lock() -> Iterator[None]:
         raise ToolError(f"cannot write to the cache folder {folder}: {error}; name another with --cache") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # For who waits: this process, and the one that measures kernels by it.
+        os.ftruncate(lock.fileno(), 0)
+        os.pwrite(lock.fileno(), f"{os.getpid()} {os.getppid()}".encode(), 0)
         yield
+
+
+def timed_by_another() -> int | None:
+    """Return the process that times kernels on this machine right now for another run than this process's, or None."""
+    try:
+        with open_regular(cache_folder() / "host.lock") as lock:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+            ids = [int(word) for word in os.pread(lock.fileno(), _LOCK_BYTES, 0).split()]
+    except (OSError, ValueError):
+        return None
+    return ids[0] if ids and os.getpid() not in ids else None
 
 
 def _latency(samples: NDArray[np.float64]) -> Latency:

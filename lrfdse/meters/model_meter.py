@@ -85,7 +85,8 @@ class ModelMeter:
 
     def key(self) -> str:
         """Return everything that a number depends on besides the kernel, as one digest."""
-        target = dataclasses.replace(self._target, summary="", provenance={})
+        # Neither how far the model is from hardware nor in which regime a latency counts changes any of them.
+        target = dataclasses.replace(self._target, summary="", provenance={}, error=None, resident="auto")
         tools, code = sorted(self.versions().items()), code_key(ModelMeter)
         sets = isa.REGISTRY.identity(target.isa)
         key = result_key("meter", code=code, tools=tools, engine=self._counter.engine, target=target, isa=sets)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from lrfdse.errors import InputError, KernelError
 from lrfdse.meters.mca import CoreModel, InstructionCost, Mca
-from lrfdse.meters.nest import cut
+from lrfdse.meters.nest import Nest, cut
 from lrfdse.meters.scoreboard import Scoreboard
 from lrfdse.meters.trace import Trace
 from lrfdse.targets.isa import instruction_set
@@ -131,18 +131,38 @@ def compute(trace: Trace, sequences: dict[int, Sequence], engine: Engine, kernel
     KernelError
         More than `MAX_SKIPPED` of the executed instructions are unknown to the core model.
     """
-    pieces = cut(trace.nest, sequences, max(_IN_ORDER_CONTEXT, engine.window))
-    executed = [*pieces.loops.items(), *((sequence, count) for (_, sequence), count in pieces.pairs.items())]
-    each = [*engine.loops(list(pieces.loops)), *engine.edges(list(pieces.pairs))]
-    cycles = sum(count * one for (_, count), one in zip(executed, each, strict=True))
-    instructions = sum(count * len(sequence) for sequence, count in executed)
-    skipped = sum(count * engine.unknown(sequence) for sequence, count in executed)
+    return _computed([trace.nest], sequences, engine, kernel)[0]
+
+
+def compute_parts(trace: Trace, sequences: dict[int, Sequence], engine: Engine, program: str) -> list[Compute]:
+    """Return the compute cycles of each part of a trace, all data in L1; see `compute`."""
+    ends = (*trace.starts[1:], len(trace.nest))
+    return _computed([trace.nest[a:b] for a, b in zip(trace.starts, ends, strict=True)], sequences, engine, program)
+
+
+def _computed(nests: list[Nest], sequences: dict[int, Sequence], engine: Engine, kernel: str) -> list[Compute]:
+    """Return what each nest takes; what several have in common is looked up once."""
+    pieces = [cut(nest, sequences, max(_IN_ORDER_CONTEXT, engine.window)) for nest in nests]
+    loops = list(dict.fromkeys(body for each in pieces for body in each.loops))
+    pairs = list(dict.fromkeys(pair for each in pieces for pair in each.pairs))
+    loop_cycles = dict(zip(loops, engine.loops(loops), strict=True))
+    pair_cycles = dict(zip(pairs, engine.edges(pairs), strict=True))
+    found = []
+    for each in pieces:
+        executed = [
+            *((body, count, loop_cycles[body]) for body, count in each.loops.items()),
+            *((pair[1], count, pair_cycles[pair]) for pair, count in each.pairs.items()),
+        ]
+        instructions = sum(count * len(sequence) for sequence, count, _ in executed)
+        skipped = sum(count * engine.unknown(sequence) for sequence, count, _ in executed)
+        found.append(Compute(sum(count * cycles for _, count, cycles in executed), instructions, skipped))
+    instructions, skipped = (sum(getattr(each, name) for each in found) for name in ("instructions", "skipped"))
     if skipped > MAX_SKIPPED * instructions:
         raise KernelError(
             f"{kernel}: at most {MAX_SKIPPED:.1%} of the executed instructions may be unknown to the core model, "
             f"but {skipped / instructions:.1%} are"
         )
-    return Compute(cycles, instructions, skipped)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

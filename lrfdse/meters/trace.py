@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.base.temporary import temporary_folder
-from lrfdse.errors import KernelError, ToolError
+from lrfdse.errors import ToolError
 from lrfdse.ir.kernel import Artifact
+from lrfdse.meters.emulator import emulate, plugin_options
 from lrfdse.meters.image import Image
 from lrfdse.meters.nest import Nest, parse_nest
 from lrfdse.targets.isa.code import Run
-from lrfdse.targets.target import CacheLevel, Replacement, Target
+from lrfdse.targets.target import Target
 from lrfdse.toolchain import zig
-from lrfdse.toolchain.programs import require_emulator
-
-_REPLACEMENTS = typing.get_args(Replacement)
-"""In the order of the plugin's numbers for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +53,10 @@ class Trace:
     cold: Traffic
     warm: Traffic
     max_error: float
+    parts: tuple[Traffic, ...] = ()
+    """What each part of the cold region moved, then each of the warm one; one part a region where nothing cut it."""
+    starts: tuple[int, ...] = ()
+    """Where each part begins among the items of `nest`."""
 
 
 def record(
@@ -71,8 +69,8 @@ def record(
 ) -> Trace:
     """Run a kernel twice under the emulator, cold and warm, check its output, and return what it executed.
 
-    The program gets an empty environment and the same file names every time, and has its own stack and fixed addresses,
-    so a trace depends on the kernel alone.
+    The program has its own stack and fixed addresses, and gets an empty environment, so a trace depends on the kernel
+    alone.
 
     Parameters
     ----------
@@ -85,8 +83,7 @@ def record(
     timeout
         Seconds after which the kernel counts as hung.
     window
-        Instructions that an out-of-order core has in flight: misses to DRAM among so many are waited for once, and
-        what the last-level cache answers is not waited for. 0 for an in-order core.
+        See `lrfdse.meters.emulator.plugin_options`.
 
     Raises
     ------
@@ -97,40 +94,11 @@ def record(
     """
     image = Image(artifact, arrays, expected)
     support = zig.harness(target, len(artifact.arguments))
-    options = {
-        "out": "trace.json",
-        "line": str(target.line),
-        "l1": _cache(target.l1),
-        "llc": _cache(target.last_level),
-        "window": str(window),
-        "ahead": str(target.prefetch_lines),
-    }
-    plugin = ",".join((str(zig.plugin(target)), *(f"{key}={value}" for key, value in options.items())))
-    emulator = [require_emulator(target).path, *target.emulator[1:]]
     with temporary_folder() as here:
         zig.link(artifact, support, here)
         image.write(here / "image")
-        try:
-            ended = subprocess.run(
-                [*emulator, "-plugin", plugin, "program"],
-                cwd=here,
-                env={},
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise KernelError(f"{artifact.spec}: no result after {timeout:g} s under {target.emulator[0]}") from error
-        except OSError as error:
-            raise ToolError(f"{target.emulator[0]} failed: {error}") from error
-        if ended.returncode:
-            raise _failure(artifact, target, ended)
+        text = emulate(str(artifact.spec), here, target, timeout, plugin_options(target, window))
         max_error = image.check(here / "image")
-        try:
-            text = (here / "trace.json").read_text(encoding="ascii")
-        except OSError as missing:
-            raise ToolError(f"{target.emulator[0]} left no trace: {ended.stderr.strip()[:200]}") from missing
     return parse(text, max_error)
 
 
@@ -159,19 +127,6 @@ def _parsed(document: Any, max_error: float) -> Trace:
             code[address] = int(word, 16), len(word) // 2
             address += len(word) // 2
     runs = tuple(Run(i, start, end, vtype if vtype >= 0 else None) for i, start, end, vtype in sorted(document["runs"]))
-    return Trace(runs, parse_nest(document["nest"]), code, cold, warm, max_error)
-
-
-def _cache(cache: CacheLevel) -> str:
-    return f"{round(cache.bytes)}:{cache.ways}:{_REPLACEMENTS.index(cache.replacement)}:{cache.allocates_stores:d}"
-
-
-def _failure(artifact: Artifact, target: Target, ended: subprocess.CompletedProcess[str]) -> ToolError:
-    number = -ended.returncode if ended.returncode < 0 else ended.returncode - 128
-    emulator = " ".join(target.emulator)
-    if number == signal.SIGILL:
-        return KernelError(f"{artifact.spec}: illegal instruction under `{emulator}`: compiled for another core?")
-    if 0 < number < signal.NSIG:
-        return KernelError(f"{artifact.spec}: crashed under {target.emulator[0]} ({signal.Signals(number).name})")
-    lines = ended.stderr.strip().splitlines()
-    return ToolError(f"`{emulator}` failed with status {ended.returncode}: {lines[-1] if lines else 'no message'}")
+    parts = tuple(Traffic(**part) for part in document.get("parts", ()))
+    starts = tuple(document.get("starts", ()))
+    return Trace(runs, parse_nest(document["nest"]), code, cold, warm, max_error, parts, starts)

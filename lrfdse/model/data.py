@@ -8,7 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from lrfdse.base.border import reading
 from lrfdse.base.files import open_regular
 from lrfdse.base.machine import memory_bytes
 from lrfdse.errors import InputError
-from lrfdse.model.shapes import Port, is_known, shape_option
+from lrfdse.model.forms import agreeing, are_equal, check_runs, forms_of
+from lrfdse.model.shapes import Port, run_sizes
 
 LABELS = ("labels", "y")
 """Names under which labels are found."""
@@ -40,35 +41,54 @@ class Dataset:
     """Input name to array, in the type that the model takes."""
     labels: NDArray[Any] | None
     """Class of each sample, int64 of shape (count,) or (count, positions); or targets, numbers of any shape."""
+    axes: Mapping[str, int | None] = field(default_factory=dict)
+    """Input name to the model's axis along which samples are fed together, 0 for those not named; None for an input
+    whose samples have its whole shape, so that they run one by one."""
+    shared: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Input name to array, of those that every run is fed alike, in their own shape."""
 
     def __repr__(self) -> str:
         kind = "with" if self.labels is not None else "without"
-        return f"Dataset({self.count} samples, {', '.join(self.inputs)}, {kind} labels)"
+        return f"Dataset({self.count} samples, {', '.join([*self.inputs, *self.shared])}, {kind} labels)"
 
     @property
     def count(self) -> int:
-        """Number of samples."""
-        return len(next(iter(self.inputs.values())))
+        """Number of samples; 1 where every input is shared."""
+        return len(next(iter(self.inputs.values()))) if self.inputs else 1
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether samples cannot be fed together."""
+        return not self.inputs or any(self.axes.get(name, 0) is None for name in self.inputs)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of names, types, shapes and elements."""
+        """SHA-256 of names, types, shapes and elements, and of how they are fed where that is another way."""
         state = hashlib.sha256()
         arrays = dict(self.inputs) if self.labels is None else {**self.inputs, "": self.labels}
-        for name, array in sorted(arrays.items()):
-            state.update(repr((name, str(array.dtype), array.shape)).encode())
+        for name, array in [*sorted(arrays.items()), *sorted(self.shared.items())]:
+            fed = ("shared",) if name in self.shared else (axis,) if (axis := self.axes.get(name, 0)) != 0 else ()
+            state.update(repr((name, str(array.dtype), array.shape, *fed)).encode())
             state.update(np.ascontiguousarray(array).tobytes())
         return state.hexdigest()
 
+    def feeds(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Return what one run is fed: the samples of that range, one of them where they cannot be fed together."""
+        found = dict(self.shared)
+        for name, array in self.inputs.items():
+            axis = self.axes.get(name, 0)
+            found[name] = array[start] if axis is None else np.moveaxis(array[start:stop], 0, axis)
+        return found
+
     def head(self, count: int) -> Dataset:
         """Return the first `count` samples."""
-        return self._take(slice(0, count))
+        return self.take(slice(0, count))
 
     def draw(self, count: int, seed: int) -> Dataset:
         """Return `count` samples drawn without replacement, in their own order; all of them where there are fewer."""
         if count >= self.count:
             return self
-        return self._take(np.sort(np.random.default_rng(seed).choice(self.count, count, replace=False)))
+        return self.take(np.sort(np.random.default_rng(seed).choice(self.count, count, replace=False)))
 
     def split(self) -> tuple[Dataset, Dataset]:
         """Return the samples of even and of odd index: one half chooses, the other reports.
@@ -80,18 +100,21 @@ class Dataset:
         """
         if self.count < 2:
             raise InputError("at least 2 samples must be given where one half chooses and the other reports, but got 1")
-        return self._take(slice(0, None, 2)), self._take(slice(1, None, 2))
+        return self.take(slice(0, None, 2)), self.take(slice(1, None, 2))
 
-    def _take(self, part: slice | NDArray[np.int64]) -> Dataset:
+    def take(self, part: slice | NDArray[Any]) -> Dataset:
+        """Return the samples that a slice, an index array or a mask selects, with their labels."""
         labels = None if self.labels is None else self.labels[part]
-        return Dataset({name: array[part] for name, array in self.inputs.items()}, labels)
+        return replace(self, inputs={name: array[part] for name, array in self.inputs.items()}, labels=labels)
 
 
 def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> Dataset:
     """Read a data set from an ``.npz`` file.
 
     Arrays are named like the model's inputs (one array of any name where there is one input), labels "labels" or "y".
-    They are converted to the inputs' types where that changes no value beyond rounding of floating point.
+    They are converted to the inputs' types where that changes no value beyond rounding of floating point. Samples lie
+    along the input's own axis of samples, or along an axis more than the input has: then each is an input of the whole
+    shape. An array of the input's own shape is what all samples share.
 
     Parameters
     ----------
@@ -122,15 +145,32 @@ def _loaded(path: Path, ports: Sequence[Port], classes: bool) -> Dataset:
     if set(arrays) != names:
         held = ", ".join(sorted(arrays)) or "no input"
         raise InputError(f"{path}: holds {held}, but the model's inputs are {expected}")
-    inputs = {port.name: _input(arrays[port.name], port, path) for port in ports}
-    counts = {name: len(array) for name, array in inputs.items()}
-    if labels is not None:
-        counts["labels"] = len(labels) if labels.ndim else 0
-    if len(set(counts.values())) > 1:
+    forms = {port.name: forms_of(arrays[port.name], port, path) for port in ports}
+    count = None if labels is None else len(labels) if labels.ndim else 0
+    chosen = agreeing(forms, count)
+    if chosen is None:
+        counts = {name: found[0].count for name, found in forms.items()} | ({} if count is None else {"labels": count})
         raise InputError(f"{path}: arrays differ in length, one sample a row is needed: {counts}")
-    if labels is None:
-        return Dataset(inputs, None)
-    return Dataset(inputs, _labels(labels, path) if classes else _targets(labels, path))
+    inputs, axes, shared = {}, {}, {}
+    for port in ports:
+        form, array = chosen[port.name], _input(arrays[port.name], port, path)
+        if form.count is None:
+            shared[port.name] = array
+            continue
+        inputs[port.name] = form.samples_first(array)
+        if form.axis is None and are_equal(inputs[port.name]):
+            shared[port.name] = inputs.pop(port.name)[0]
+        elif form.axis != 0:
+            axes[port.name] = form.axis
+    if not inputs:
+        # Nothing differs from sample to sample, but how many there are still counts.
+        kept = next((port.name for port in ports if chosen[port.name].count is not None), ports[0].name)
+        one = shared.pop(kept)[None]
+        inputs[kept], axes[kept] = np.repeat(one, chosen[kept].count or count or 1, axis=0), None
+    check_runs(inputs, axes, ports, path)
+    if labels is not None:
+        labels = _labels(labels, path) if classes else _targets(labels, path)
+    return Dataset(inputs, labels, axes, shared)
 
 
 def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
@@ -141,23 +181,28 @@ def random_data(ports: Sequence[Port], count: int, seed: int) -> Dataset:
     Raises
     ------
     InputError
-        A size of an input is open, or an input is a scalar, which has no samples.
+        A size of an input is open.
     """
     rng = np.random.default_rng(seed)
-    runs = {port.name: _run_sizes(port) for port in ports}
-    for port in ports:
-        if not runs[port.name]:
-            raise InputError(f"input {port} has no axis of samples: random ones cannot be drawn")
-    sample = sum(math.prod(runs[port.name][1:]) * _dtype(port).itemsize for port in ports)
+    runs = {port.name: run_sizes(port) for port in ports}
+    whole = any(port.axis is None for port in ports)
+    rest = {port.name: _without(runs[port.name], port.axis) for port in ports}
+    sample = sum(math.prod(rest[port.name]) * _dtype(port).itemsize for port in ports)
     count = max(1, min(count, RANDOM_BYTES // sample))
     parts: dict[str, list[NDArray[Any]]] = {port.name: [] for port in ports}
     # One inference after another, as the model takes them, and of the last one what is still wanted.
     for drawn in range(count):
         for port in ports:
-            first, *rest = runs[port.name]
+            first = 1 if port.axis is None or whole else runs[port.name][port.axis]
             if (left := count - first * drawn) > 0:
-                parts[port.name].append(_random(port, (min(first, left), *rest), rng))
-    return Dataset({name: np.concatenate(arrays) for name, arrays in parts.items()}, None)
+                parts[port.name].append(_random(port, (min(first, left), *rest[port.name]), rng))
+    axes = {port.name: port.axis for port in ports if port.axis != 0}
+    return Dataset({name: np.concatenate(arrays) for name, arrays in parts.items()}, None, axes)
+
+
+def _without(sizes: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
+    """Return the sizes of one sample."""
+    return sizes if axis is None else (*sizes[:axis], *sizes[axis + 1 :])
 
 
 def random_inputs(inputs: Sequence[Port], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -168,14 +213,7 @@ def random_inputs(inputs: Sequence[Port], rng: np.random.Generator) -> dict[str,
     InputError
         A size of an input is open.
     """
-    return {port.name: _random(port, _run_sizes(port), rng) for port in inputs}
-
-
-def _run_sizes(port: Port) -> tuple[int, ...]:
-    """Return the sizes of an input in one inference."""
-    if not is_known(port.fixed) or port.fixed is None:
-        raise InputError(f"input {port} has open sizes: fix them with {shape_option(port)}")
-    return tuple(int(size or 1) for size in port.fixed)
+    return {port.name: _random(port, run_sizes(port), rng) for port in inputs}
 
 
 def _random(port: Port, sizes: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
@@ -244,17 +282,10 @@ def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArra
 
 
 def _input(array: NDArray[Any], port: Port, path: Path) -> NDArray[Any]:
+    """Return an array in the type that the model takes, every value checked."""
     where = f"{path}: array for input {port}"
     if array.dtype.kind not in "biuf":
         raise InputError(f"{where} holds {array.dtype}, not numbers")
-    if array.ndim == 0 or len(array) == 0 or array.size == 0:
-        raise InputError(f"{where} is empty")
-    fits = port.shape is None or (
-        array.ndim == len(port.shape)
-        and all(own in (None, size) for own, size in zip(port.shape[1:], array.shape[1:], strict=True))
-    )
-    if not fits:
-        raise InputError(f"{where} has shape {'x'.join(map(str, array.shape))}, samples first")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{where} holds NaN or Inf")
     return _converted(array, _dtype(port), where)
@@ -298,7 +329,7 @@ def mixed(data: Dataset, count: int, seed: int) -> Dataset:
     Vicinal samples (Zhang, Cisse, Dauphin and Lopez-Paz 2018), on which the original model says what is right. Where an
     input holds numbers that cannot be mixed (all but floating point and bytes) the data are returned as they are.
     """
-    if not all(array.dtype.kind == "f" or array.dtype == np.uint8 for array in data.inputs.values()):
+    if not all(a.dtype.kind == "f" or a.dtype == np.uint8 or a.dtype.name == "bfloat16" for a in data.inputs.values()):
         return data
     rng = np.random.default_rng(seed)
     one, other = rng.integers(0, data.count, (2, count))
@@ -309,9 +340,9 @@ def mixed(data: Dataset, count: int, seed: int) -> Dataset:
         made = t * array[one] + (1 - t) * array[other]
         made = np.rint(made) if array.dtype == np.uint8 else made
         inputs[name] = np.concatenate([array, made.astype(array.dtype)])
-    return Dataset(inputs, None)
+    return replace(data, inputs=inputs, labels=None)
 
 
 def samples_at(data: Dataset, index: Any) -> Dataset:
     """Return the samples that an index array or a mask selects, without labels."""
-    return Dataset({name: array[index] for name, array in data.inputs.items()}, None)
+    return replace(data.take(index), labels=None)

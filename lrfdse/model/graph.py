@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from lrfdse.base.border import reading
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats import format_of
+from lrfdse.formats.onnx import parsed
 from lrfdse.ir.layer import Layer, Untouched, Use
 from lrfdse.model.constants import stored, trace
 from lrfdse.model.match.products import Product, Site, find_products, fused, node_name
 from lrfdse.model.match.untouched import untouched
-from lrfdse.model.names import layer_name
+from lrfdse.model.names import layer_name, module_of
 from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
 
 
@@ -61,7 +62,7 @@ class Model:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Set the fields from what was pickled."""
         proto = onnx.ModelProto.FromString(state["proto"])
-        for name, value in {**state, "proto": proto, "original": ir.from_proto(proto)}.items():
+        for name, value in {**state, "proto": proto, "original": parsed(proto)}.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -118,7 +119,7 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
 def _loaded(path: Path, shape: Mapping[str, Sequence[int]]) -> Model:
     proto, sha256 = format_of(path).read(path)
     try:
-        model = ir.from_proto(proto)
+        model = parsed(proto)
     except Exception as error:
         raise InputError(f"{path}: not a valid ONNX model: {one_line(_cause(error))}") from error
     if not model.graph.outputs:
@@ -133,6 +134,7 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]]) -> Model:
     free = sizes_of(infer_values(proto, inputs, fixed=False))
     names = _names(groups)
     fixed = _fixed_shapes(model, proto, inputs, dict(zip(names, groups, strict=True)), path)
+    inputs = _with_batches(model, inputs)
     layers, sites, alphas, matrices = [], {}, {}, {}
     for name, group in zip(names, groups, strict=True):
         root = group[0].constant.root
@@ -166,7 +168,37 @@ def _fits_float32(array: NDArray[Any]) -> bool:
 
 def _names(groups: Sequence[Sequence[Product]]) -> list[str]:
     taken: set[str] = set()
-    return [layer_name(group[0].constant.root.name or "", group[0].node.name or "", taken) for group in groups]
+    return [
+        layer_name(group[0].constant.root.name or "", module_of(group[0].node) or group[0].node.name or "", taken)
+        for group in groups
+    ]
+
+
+def _with_batches(model: ir.Model, inputs: tuple[Port, ...]) -> tuple[Port, ...]:
+    """Return the inputs without axes of samples where these are of a fixed size and turn out to be none.
+
+    Whether a first size of 4 is that of a batch the shape does not say: it is where some output moves on with the
+    input's elements along it.
+    """
+    sizes = {port.shape[port.axis] for port in inputs if port.axis is not None and port.shape}
+    if not sizes or None in sizes or sizes == {1} or not all(is_known(port.fixed) for port in inputs):
+        return inputs
+    if _moves_with_samples(model, inputs, max(size for size in sizes if size is not None)):
+        return inputs
+    return tuple(replace(port, axis=None) for port in inputs)
+
+
+def _moves_with_samples(model: ir.Model, inputs: Sequence[Port], size: int) -> bool:
+    from lrfdse.model.data import random_data
+    from lrfdse.model.runtime import Runtime
+
+    runtime, data = Runtime(sessions=0), random_data(inputs, size, 0)
+    try:
+        layout = runtime.layout(runtime.session(model), data, size)
+    except InputError:
+        # What cannot be run is told where it is to be run.
+        return True
+    return any(place is not None for place in layout.places.values())
 
 
 def _site(product: Product, fixed: Mapping[str, Sizes], free: Mapping[str, Sizes]) -> Site:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+
+import onnx_ir as ir
 
 _ROLE = re.compile(
     r"(?:weights?|kernel|w|matmul|gemm|linear|dense)(?:_?\d+)?|readvariableop(?:_\d+)?|cast(?:_\d+)?|resource|quant\w*",
@@ -10,11 +13,31 @@ _ROLE = re.compile(
 )
 """Last parts of a name that tell the tensor's role or operator rather than the layer."""
 
-_GENERATED = re.compile(r"\d*|(?:onnx::|val_|const_|constant)\D*\d*", re.IGNORECASE)
+_GENERATED = re.compile(r"\d*|(?:onnx::|val_|const_|constant)\D*\d*|node_\w+", re.IGNORECASE)
 """Names that exporters number when the tensor had none."""
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Key under which PyTorch's exporter (torch.onnx, dynamo) notes the modules that a node comes from, outermost first,
+as the text of a list whose last entry is the operation."""
 
 _LONGEST = 80
 """Characters that the name of a file made from a layer's name has at most."""
+
+
+def module_of(node: ir.Node) -> str:
+    """Return the name of the PyTorch module that a node was exported from; "" where the file does not say.
+
+    >>> node = ir.node("MatMul", [])
+    >>> node.metadata_props["pkg.torch.onnx.name_scopes"] = "['', 'encoder', 'encoder.0.query', 'linear_3']"
+    >>> module_of(node)
+    'encoder.0.query'
+    """
+    try:
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return ""
+    inner = [name for name in scopes[:-1] if isinstance(name, str) and name] if isinstance(scopes, list) else []
+    return inner[-1] if inner else ""
 
 
 def layer_name(weight: str, node: str, taken: set[str]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats.onnx import serialized
+from lrfdse.model.passes.widen import has_bfloat16, widened
+from lrfdse.model.samples import Place, found_place, rolled, rolled_place, single_place
 
 if TYPE_CHECKING:
     from lrfdse.model.data import Dataset
@@ -66,7 +69,10 @@ class Runtime:
         InputError
             Onnxruntime cannot run the model.
         """
-        content = serialized(model) if isinstance(model, ir.Model) else model
+        if isinstance(model, ir.Model):
+            # Onnxruntime has no kernels for bfloat16 on a CPU.
+            model = serialized(widened(model) if has_bfloat16(model) else model)
+        content = model
         key = hashlib.sha256(content).hexdigest()
         if key in self._sessions:
             self._sessions.move_to_end(key)
@@ -101,7 +107,7 @@ class Runtime:
         options = ort.RunOptions()
         options.log_severity_level = 4
         try:
-            arrays = session.run(names, dict(feeds), options)
+            arrays = session.run(names, {name: _fed(array) for name, array in feeds.items()}, options)
         except Exception as error:
             raise InputError(f"onnxruntime cannot run the model: {one_line(error)}") from error
         for name, array in zip(names, arrays, strict=True):
@@ -110,76 +116,158 @@ class Runtime:
         return dict(zip(names, arrays, strict=True))
 
     def run(
-        self, model: ir.Model | bytes, dataset: Dataset, batch: int = 64, outputs: Sequence[str] | None = None
+        self,
+        model: ir.Model | bytes,
+        dataset: Dataset,
+        batch: int = 256,
+        outputs: Sequence[str] | None = None,
     ) -> Arrays:
-        """Return output name to array, samples along the first axis.
-
-        A model with a fixed batch is fed in batches of that size. One that declares an open batch but mixes or loses
-        samples beyond the first is fed one sample at a time.
+        """Return the outputs for all samples, samples first, whatever axis the model has them along.
 
         Parameters
         ----------
         model
             The model, or the bytes of its file.
         dataset
-            What to run it on.
+            The samples.
         batch
             Samples a run, where the model leaves that open.
         outputs
-            Names of the outputs to return; all of them by default.
+            Names of outputs; all that are tensors of numbers by default.
 
         Raises
         ------
         InputError
-            The model cannot be run on the data, or an output changes its shape from sample to sample.
+            Onnxruntime reports an error, there is no output of numbers, or samples cannot be told apart in one.
         """
         session = self.session(model)
-        names = [port.name for port in session.get_outputs()] if outputs is None else list(outputs)
+        names = numeric_outputs(session) if outputs is None else list(outputs)
+        if outputs is None and not names:
+            raise InputError("the model has no output that is a tensor of numbers")
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-        size, fixed = self.batch(session, dataset, batch)
-        for feeds, count in batches(dataset, size, pad=fixed):
+        layout = self.layout(session, dataset, batch, names)
+        for feeds, count in batches(dataset, layout.size, pad=layout.fixed):
             for name, array in self.call(session, feeds, names).items():
-                parts[name].append(array[:count] if array.shape[:1] == (size,) or size > 1 else array[None])
+                parts[name].append(layout.split(name, array, layout.size if layout.fixed else count)[:count])
         for name, pieces in parts.items():
             if len({piece.shape[1:] for piece in pieces}) > 1:
                 raise InputError(f"output {name!r} changes its shape from sample to sample: name another output")
         return {name: np.concatenate(pieces) for name, pieces in parts.items()}
 
-    def batch(self, session: Any, dataset: Dataset, wanted: int) -> tuple[int, bool]:
-        """Return how many samples go into one run, and whether the model fixes that number."""
-        sizes = {port.name: port.shape[0] if port.shape else None for port in session.get_inputs()}
-        fixed = {size for name, size in sizes.items() if name in dataset.inputs and isinstance(size, int)}
-        if fixed:
-            return max(fixed), True
-        size = max(1, min(wanted, dataset.count))
-        if size == 1 or self._takes_batches(session, dataset.head(_TRIAL)):
-            return size, False
-        return 1, False
+    def layout(self, session: Any, dataset: Dataset, wanted: int, outputs: Sequence[str] | None = None) -> Layout:
+        """Return how many samples go into one run of a session, and where its outputs have them.
 
-    def _takes_batches(self, session: Any, dataset: Dataset) -> bool:
-        """Return whether a batch gives what its first and last samples give alone."""
+        Where the model leaves the number open, a batch must give what its samples give alone; where it fixes a number,
+        the outputs must move on as the samples do.
+
+        Parameters
+        ----------
+        session
+            The session.
+        dataset
+            The samples, some of which are run.
+        wanted
+            Samples a run, where the model leaves that open.
+        outputs
+            Names of the outputs that count; all that are tensors of numbers by default.
+
+        Raises
+        ------
+        InputError
+            Onnxruntime cannot run single samples.
+        """
+        names = numeric_outputs(session) if outputs is None else list(outputs)
+        if dataset.one_by_one:
+            return Layout(1, False, {})
+        fixed = set()
+        for port in session.get_inputs():
+            axis = dataset.axes.get(port.name, 0) if port.name in dataset.inputs else None
+            if axis is not None and port.shape and isinstance(port.shape[axis], int) and port.shape[axis] > 0:
+                fixed.add(port.shape[axis])
+        if fixed:
+            size = max(fixed)
+            return Layout(size, True, self._rolled(session, dataset, size, names) if size > 1 else {})
+        size = max(1, min(wanted, dataset.count))
+        places = self._batched(session, dataset.head(_TRIAL), names) if size > 1 else None
+        return Layout(1, False, {}) if places is None else Layout(size, False, places)
+
+    def _batched(self, session: Any, few: Dataset, names: Sequence[str]) -> dict[str, Place | None] | None:
+        """Return where outputs have the samples of a batch; None where a batch gives other than its samples alone."""
         try:
-            together = self.call(session, dataset.inputs)
+            together = self.call(session, few.feeds(0, few.count), names)
         except InputError:
-            return False
-        for index in (0, dataset.count - 1):
-            alone = self.call(session, {name: array[index : index + 1] for name, array in dataset.inputs.items()})
-            for name, array in together.items():
-                if array.shape[:1] != (dataset.count,) or array[index : index + 1].shape != alone[name].shape:
-                    return False
-                if array.dtype.kind == "f" and not _close(array[index : index + 1], alone[name]):
-                    return False
-        return True
+            return None
+        first, last = (self.call(session, few.feeds(n, n + 1), names) for n in (0, few.count - 1))
+        places = {name: found_place(together[name], first[name], last[name], few.count) for name in names}
+        return None if None in places.values() else dict(places)
+
+    def _rolled(self, session: Any, dataset: Dataset, size: int, names: Sequence[str]) -> dict[str, Place | None]:
+        """Return where outputs have the samples of a run of fixed size."""
+        feeds, _ = next(batches(dataset.head(size), size, pad=True))
+        before = self.call(session, feeds, names)
+        axes = {name: dataset.axes.get(name, 0) for name in dataset.inputs}
+        after = self.call(session, rolled(feeds, axes), names)
+        return {name: rolled_place(before[name], after[name], size) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How samples are run."""
+
+    size: int
+    """Samples in one run; the last of several runs may have fewer."""
+    fixed: bool
+    """Whether the model fixes that number."""
+    places: Mapping[str, Place | None]
+    """Output name to where it has the samples of a run, None where that cannot be told; of no output where `size`
+    is 1, as an output then is its sample's."""
+
+    @property
+    def together(self) -> bool:
+        """Whether several samples may be run together, in any number."""
+        return self.size > 1 and not self.fixed
+
+    def place(self, name: str, array: NDArray[Any]) -> Place | None:
+        """Return where an output of a run has the samples; None where that cannot be told."""
+        return single_place(array.shape) if self.size == 1 else self.places[name]
+
+    def split(self, name: str, array: NDArray[Any], count: int) -> NDArray[Any]:
+        """Return an output of a run of `count` samples with samples first.
+
+        Raises
+        ------
+        InputError
+            Where it has them cannot be told.
+        """
+        if (place := self.place(name, array)) is None:
+            raise InputError(
+                f"output {name!r}: which part of it belongs to which of {self.size} samples of a run cannot be told: "
+                "export the model with an open number of samples, or for one sample"
+            )
+        if place.axis is not None and (array.ndim <= place.axis or array.shape[place.axis] != count * place.each):
+            raise InputError(f"output {name!r} changes its shape from sample to sample: name another output")
+        return place.split(array, count)
+
+
+def numeric_outputs(session: Any) -> list[str]:
+    """Return the names of a session's outputs that are tensors of numbers: no strings, sequences or maps."""
+    ports = session.get_outputs()
+    return [port.name for port in ports if port.type.startswith("tensor(") and port.type != "tensor(string)"]
 
 
 def batches(dataset: Dataset, size: int, pad: bool = False) -> Iterator[tuple[Arrays, int]]:
     """Yield the feeds of each run and how many of its samples are real; `pad` repeats the last sample to fill a run."""
     for start in range(0, dataset.count, size):
         count = min(size, dataset.count - start)
-        feeds = {name: array[start : start + count] for name, array in dataset.inputs.items()}
-        if pad and count < size:
-            feeds = {name: np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]) for name, a in feeds.items()}
-        yield feeds, count
+        index = np.minimum(np.arange(start, start + size), dataset.count - 1)
+        padded = dataset.take(index) if pad and count < size else None
+        yield (dataset.feeds(start, start + count) if padded is None else padded.feeds(0, size)), count
+
+
+def _fed(array: Any) -> NDArray[Any]:
+    """Return an array as onnxruntime takes it: a scalar of NumPy as an array, and bfloat16 as float32."""
+    found = np.asarray(array)
+    return found.astype(np.float32) if found.dtype.name == "bfloat16" else found
 
 
 def simplified(content: bytes) -> bytes:
@@ -218,10 +306,3 @@ def _opened(content: bytes, simplified: Path | None = None) -> Any:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise InputError(f"onnxruntime cannot load the model: {one_line(_ORIGIN.sub('', str(error)))}") from error
-
-
-def _close(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    scale = float(np.abs(other).max(initial=0.0)) or 1.0
-    # Outputs that overflow differ by NaN, which is not close.
-    with np.errstate(invalid="ignore"):
-        return bool(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0.0) <= 1e-2 * scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from lrfdse.base.machine import memory_bytes
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.model.constants import trace
+from lrfdse.model.samples import sample_axes
 
 Sizes = tuple[int | None, ...]
 
@@ -38,6 +39,12 @@ class Port:
     """The shape in the timed inference: `--shape` applied, and an open first size taken as one sample."""
     limit: int = 2
     """Whole-number inputs lie below this: the rows of the table that they look up, where there is one."""
+    axis: int | None = 0
+    """Axis along which samples are fed together; None where a sample is an input of the whole shape."""
+
+    def __post_init__(self) -> None:
+        if self.shape == ():
+            object.__setattr__(self, "axis", None)
 
     def __str__(self) -> str:
         sizes = "a scalar" if self.shape == () else "x".join(self.labels) or "of unknown shape"
@@ -45,7 +52,7 @@ class Port:
 
 
 def ports(graph: ir.Graph, shape: Mapping[str, Sequence[int]], path: Path) -> tuple[Port, ...]:
-    """Return the inputs that a caller feeds, with `shape` applied.
+    """Return the inputs that a caller feeds, with `shape` applied, and the axes of their samples as declared.
 
     Raises
     ------
@@ -60,14 +67,18 @@ def ports(graph: ir.Graph, shape: Mapping[str, Sequence[int]], path: Path) -> tu
         raise InputError(f"--shape {unknown[0]}: the model has no such input; its inputs are {', '.join(names)}")
     found = tuple(_port(value, shape.get(value.name or ""), path) for value in values)
     for port in found:
-        for axis, size in enumerate(port.shape or ()):
-            if size == 0:
-                raise InputError(f"{path}: input {port.name!r} has a size of 0: there is nothing to run")
-            if size is not None and size < 0:
-                raise InputError(
-                    f"{path}: input {port.name!r} has a size of {size} at dimension {axis}: name it instead"
-                )
-    return found
+        if 0 in (port.shape or ()):
+            raise InputError(f"{path}: input {port.name!r} has a size of 0: there is nothing to run")
+    axes = sample_axes(*([getattr(port, each) for port in found] for each in ("shape", "labels", "fixed")))
+    return tuple(_with_axis(port, axis) for port, axis in zip(found, axes, strict=True))
+
+
+def _with_axis(port: Port, axis: int | None) -> Port:
+    """Return an input with its axis of samples, which is one sample long in the timed inference where it is open."""
+    fixed = port.fixed
+    if axis is not None and fixed is not None and fixed[axis] is None:
+        fixed = (*fixed[:axis], 1, *fixed[axis + 1 :])
+    return replace(port, axis=axis, fixed=fixed)
 
 
 def infer_values(proto: onnx.ModelProto, inputs: Sequence[Port], fixed: bool) -> list[onnx.ValueInfoProto]:
@@ -154,6 +165,19 @@ def shape_option(port: Port) -> str:
     if port.fixed is None:
         return f"--shape {port.name}=AxBxC"
     return f"--shape {port.name}={'x'.join('?' if size is None else str(size) for size in port.fixed)}"
+
+
+def run_sizes(port: Port) -> tuple[int, ...]:
+    """Return the sizes of an input in one inference.
+
+    Raises
+    ------
+    InputError
+        One of them is open.
+    """
+    if not is_known(port.fixed) or port.fixed is None:
+        raise InputError(f"input {port} has open sizes: fix them with {shape_option(port)}")
+    return tuple(int(size or 1) for size in port.fixed)
 
 
 def _port(value: ir.Value, given: Sequence[int] | None, path: Path) -> Port:

@@ -148,12 +148,10 @@ def types_in(graph: ir.Graph) -> list[Refusal]:
     for node in graph:
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
         used = [value for value in values if value.uses() or value.is_graph_output()]
-        if kinds := [kind for value in used if (kind := _kind(value, node))]:
+        if kinds := [kind for value in used if not _is_left_out(value, node) and (kind := _kind(value))]:
             refused.append(Refusal(node.op_type, node.name or "", kinds[0]))
-    for value in graph.outputs:
-        content = ir.convenience.get_const_tensor(value)
-        if content is not None and content.size == 0:
-            refused.append(Refusal("Constant", value.name or "", "a tensor without elements"))
+    ends = [("an input", value) for value in graph.inputs] + [("an output", value) for value in graph.outputs]
+    refused += [Refusal(end, value.name or "", kind) for end, value in ends if (kind := _kind(value))]
     return refused
 
 
@@ -201,23 +199,29 @@ def _is_constant(value: ir.Value | None) -> bool:
     return value is None or ir.convenience.get_const_tensor(value) is not None
 
 
-def _kind(value: ir.Value, node: ir.Node) -> str | None:
+def _is_left_out(value: ir.Value, node: ir.Node) -> bool:
+    """Return whether a value is a parameter without elements, which is as good as none."""
+    content = ir.convenience.get_const_tensor(value)
+    places = [place for place in PARAMETERS.get(node.op_type, ()) if place < len(node.inputs)]
+    return content is not None and content.size == 0 and value in [node.inputs[place] for place in places]
+
+
+def _kind(value: ir.Value) -> str | None:
+    """Return why a value is no dense array of numbers, or None."""
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         return f"of {type(value.type).__name__}"
-    if value.dtype is None or value.shape is None:
+    # A constant says itself what it is.
+    content = ir.convenience.get_const_tensor(value)
+    dtype = value.dtype if content is None else content.dtype
+    shape = value.shape if content is None else content.shape
+    if dtype is None or shape is None:
         return "of unknown type"
-    if value.dtype == ir.DataType.STRING:
+    if dtype == ir.DataType.STRING:
         return "strings"
-    name = value.dtype.name.lower() if value.dtype is ir.DataType.BFLOAT16 else str(value.dtype.numpy().name)
+    name = dtype.name.lower() if dtype is ir.DataType.BFLOAT16 else str(dtype.numpy().name)
     if name not in ELEMENTS:
         return f"elements of {name}"
-    # A parameter without elements is one that is left out.
-    is_parameter = _is_constant(value) and any(
-        value is node.inputs[k] for k in PARAMETERS.get(node.op_type, ()) if k < len(node.inputs)
-    )
-    if any(size == 0 for size in value.shape) and not is_parameter:
-        return "a tensor without elements"
-    return None
+    return "a tensor without elements" if any(size == 0 for size in shape) else None
 
 
 def _named(nodes: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -99,7 +99,5 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
 
 def element_of(value: ir.Value) -> Element:
     """Return the element type of a value, one of those that programs have."""
-    from typing import cast
-
     assert value.dtype is not None, "element types are known after folding"
     return cast(Element, str(value.dtype.numpy().name))

@@ -57,7 +57,7 @@ class Scorer:
     @property
     def is_own(self) -> bool:
         """Whether it is a function of the user's own."""
-        return _is_own(self.name)
+        return is_own(self.name)
 
     def grade(self, outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:
         """Grade a model's outputs on `data`, where the original model's are `reference`.
@@ -78,12 +78,12 @@ def check_metric(metric: str | None) -> None:
 
 def needs_classes(metric: str | None) -> bool:
     """Return whether the metric's labels are class numbers; else they may be targets of any kind."""
-    return metric is None or (not _is_own(metric) and METRICS.get(metric).needs_classes)
+    return metric is None or (not is_own(metric) and METRICS.get(metric).needs_classes)
 
 
 def compares_numbers(metric: str | None) -> bool:
     """Return whether the metric compares outputs as numbers, whatever they look like."""
-    return metric is not None and not _is_own(metric) and METRICS.get(metric).compares_numbers
+    return metric is not None and not is_own(metric) and METRICS.get(metric).compares_numbers
 
 
 def open_scorer(metric: str | None, labelled: bool) -> Scorer:
@@ -125,7 +125,7 @@ def open_scorer(metric: str | None, labelled: bool) -> Scorer:
     """
     check_metric(metric)
     metric = metric or DEFAULT
-    if not _is_own(metric):
+    if not is_own(metric):
         found = METRICS.get(metric)
         if found.reported is not None:
             name = found.reported[0 if labelled else 1]
@@ -211,7 +211,7 @@ METRICS: Registry[QualityMetric] = Registry(
 """The metrics by name; a plug-in adds one under the entry-point group "lrfdse.metrics"."""
 
 
-def _is_own(metric: str) -> bool:
+def is_own(metric: str) -> bool:
     """Return whether it is a function of the user's own, ``module:function``."""
     return ":" in metric
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,9 @@ class Scores:
     accuracy_error: float | None = None
     """Standard error of the loss on the test data."""
     output_error: float | None = None
-    """Relative error of the first output on the data that choose; None where that is no finite number."""
+    """Relative error of the judged output on the data that choose; None where that is no finite number."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """How far the other outputs that count agree with the original model's on the data that choose, by name."""
 
     def facts(self) -> dict[str, Any]:
         """Return the scores as JSON values."""
@@ -116,4 +118,5 @@ class Scores:
             ends(facts.get("accuracy_interval")),
             facts.get("accuracy_error"),
             facts.get("output_error"),
+            {str(name): float(value) for name, value in (facts.get("others") or {}).items()},
         )

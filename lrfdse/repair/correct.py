@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from lrfdse.errors import plan_errors
 from lrfdse.model.data import mixed, samples_at
+from lrfdse.repair.moments import finite_rows
 from lrfdse.repair.refine import Local, refined
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lrfdse.model.graph import Model
     from lrfdse.model.runtime import Arrays, Runtime
     from lrfdse.quality.divergence import Loss
+    from lrfdse.quality.objective import Objective
 
 
 HELD_OUT = 8
@@ -81,7 +82,8 @@ class Corrector:
     calib
         Calibration data; labels are not looked at.
     loss
-        "softmax" where the model's output holds class scores, "squared" otherwise.
+        The outputs that count, with what their changes cost; or that of one output: "softmax" where it holds class
+        scores, "squared" otherwise.
     weightings
         Layer name to the weighting of its outputs (`lrfdse.repair.curvature.compute_weightings`); None computes those
         of the layers that plans compress, an empty mapping fits without.
@@ -90,7 +92,7 @@ class Corrector:
     beta
         Weight of the original outputs in the targets, between 0 and 1; None chooses for each layer by ACES.
     output
-        The output that counts; the first of floating point by default.
+        The output that counts where `loss` is that of one; the first of floating point by default.
     runtime
         What runs the models; one of its own by default.
     seed
@@ -101,7 +103,7 @@ class Corrector:
         self,
         model: Model,
         calib: Dataset,
-        loss: Loss = "softmax",
+        loss: Loss | Objective = "softmax",
         weightings: Mapping[str, Array] | None = None,
         method: str = "auto",
         beta: float | None = 1.0,
@@ -110,11 +112,11 @@ class Corrector:
         seed: int = 0,
     ) -> None:
         from lrfdse.model.runtime import Runtime
-        from lrfdse.quality.divergence import scored_output
+        from lrfdse.quality.objective import SideBySide, objective_for
 
-        self._model, self._loss, self._method, self._beta = model, loss, method, beta
+        self._model, self._method, self._beta = model, method, beta
+        self._objective = objective_for(model.original, loss, output)
         self._runtime = runtime or Runtime()
-        self._output = output or scored_output(model.original)
         held = np.arange(calib.count) % HELD_OUT == HELD_OUT - 1
         if not held.any():
             held[-1:] = calib.count > 1
@@ -126,7 +128,9 @@ class Corrector:
         self._measures = weightings is None
         self._seed = seed
         self._mixed = mixed(self._fitted, MIXTURES * self._fitted.count, seed)
-        self._reference = self._scores(model.original, self._held)
+        outputs = self._outputs(model.original, self._held)
+        self._side = SideBySide.of(self._objective, outputs)
+        self._reference = self._side.scores(outputs)
         self._moments: dict[str, Moments] = {}
         self._first: dict[tuple[str, str, bool], Factors] = {}
 
@@ -199,9 +203,7 @@ class Corrector:
         if self._measures and names:
             # The original is surer of its samples than where errors lead: its curvature there is that between samples.
             data, samples = mixed(self._fitted, self._fitted.count, self._seed), SENSED
-            found = compute_weightings(
-                self._model, data, names, self._runtime, self._loss, samples, output=self._output
-            )
+            found = compute_weightings(self._model, data, names, self._runtime, self._objective, samples)
             self._weightings |= {name: found.get(name) for name in names}
 
     def _opening(
@@ -250,65 +252,72 @@ class Corrector:
     def _local(self, current: Mapping[str, Factors], name: str) -> Local | None:
         """Return the model around a layer, or None where its derivatives are out of reach."""
         from lrfdse.model.passes.factor import rewrite
-        from lrfdse.quality.divergence import divergences, evenly_spread, scores_of, softmax
-        from lrfdse.repair.curvature import DownstreamModel
-        from lrfdse.repair.moments import input_rows
+        from lrfdse.quality.divergence import evenly_spread
+        from lrfdse.quality.objective import SideBySide, names_of
+        from lrfdse.repair.curvature import DownstreamModel, concerned
+        from lrfdse.repair.observe import Observed, observe
 
         model, runtime, sites = self._model, self._runtime, self._model.sites[name]
         if len(sites) > 1:
             return None
         (site,), outputs = sites, model.layer(name).outputs
-        if (size := self._batch) == 1:
+        objective = concerned(model.original, site, self._objective)
+        if not objective:
             return None
-        version = rewrite(model, current)
+        version, names = rewrite(model, current), names_of(objective)
         data = self._mixed
-        wanted = list(dict.fromkeys([site.source, site.output, self._output]))
-        one = self._read(version, wanted, data.head(2))
+
+        reads, gives = {site.source: site.in_axis}, {site.output: site.out_axis}
+
+        def seen(form: ir.Model, some: Dataset, features: Mapping[str, int]) -> Observed:
+            with plan_errors():
+                return observe(runtime, form, some, features, names)
+
+        one = seen(version, data.head(3), reads | gives)
+        if not one.layout.together:
+            return None
+        side = SideBySide.of(objective, one.outputs)
         downstream = DownstreamModel(
-            version, site, self._output, self._loss, one[site.output].dtype, runtime, together=True
+            version, site, side, one.rows[site.output].dtype, runtime, one.forms[site.output], one.layout
         )
-        rows, classes = one[site.output].size // 2 // outputs, scores_of(one[self._output], self._loss)[0].size
+        rows = one.rows[site.output].shape[1]
         if downstream.direct:
             most = _DIRECT // (rows * outputs)
         elif rows > 1:
             return None
         else:
-            most = min(_SLOPES // (classes * outputs), int(_BUDGET / (outputs * max(downstream.weights, 1))))
+            most = min(_SLOPES // (side.size * outputs), int(_BUDGET / (outputs * max(downstream.weights, 1))))
         # Fewer samples than were calibrated with would undo more than the step gains.
         if rows == 1 and most < self._fitted.count:
             return None
         data = evenly_spread(data, most)
-        arrays = self._read(version, wanted, data)
-        original = self._read(model.original, [site.source, self._output], data)
-        inputs = input_rows(arrays[site.source], site, name).astype(np.float32)
+        found, original = seen(version, data, reads | gives), seen(model.original, data, reads)
+        size = found.layout.size
+        inputs = finite_rows(found.rows[site.source], name).astype(np.float32)
         weight = model.weight(name).astype(np.float32)
-        targets = input_rows(original[site.source], site, name).astype(np.float32) @ weight.T
-        values = arrays[site.output]
-        scores, reference = (scores_of(found[self._output], self._loss) for found in (arrays, original))
+        targets = finite_rows(original.rows[site.source], name).astype(np.float32) @ weight.T
+        values = found.rows[site.output]
+        scores, reference = (side.scores(each.outputs) for each in (found, original))
+        parts = [(data.take(slice(s, s + size)), slice(s, s + size)) for s in range(0, data.count, size)]
         slopes = None
         rng = np.random.default_rng(0)
-        feeds = dict(data.inputs)
         if not downstream.direct:
-            parts = [
-                downstream.jacobian(values[s : s + size], {k: a[s : s + size] for k, a in feeds.items()}, rng)
-                for s in range(0, data.count, size)
-            ]
-            slopes = np.concatenate(parts).reshape(len(inputs), classes, outputs)
-        across = np.moveaxis(values, site.out_axis, -1).shape
+            slopes = np.concatenate([downstream.jacobian(values[place], some, rng) for some, place in parts])
 
         def evaluate(change: Any) -> float:
-            moved = values + np.moveaxis(change.reshape(across), -1, site.out_axis)
+            moved = values + change.reshape(values.shape)
             total = 0.0
-            for s in range(0, data.count, size):
-                got = downstream.scores(moved[s : s + size], {k: a[s : s + size] for k, a in feeds.items()})
-                total += float(divergences(got, reference[s : s + size], self._loss).sum())
+            for some, place in parts:
+                total += float(side.divergences(downstream.scores(moved[place], some), reference[place]).sum())
             return total / len(inputs)
 
-        if self._loss == "softmax":
-            chances, goals = softmax(scores), softmax(reference)
-            pulls = chances - goals
-        else:
-            chances, pulls = scores, scores - reference
+        chances, pulls = side.chances(scores), side.pulls(scores, reference)
+        by_row = side
+        if downstream.direct:
+            # Each row of the layer is a position of the output: the scores, row by row.
+            only = side.only
+            assert only is not None
+            by_row = SideBySide(objective, {only[0].output: (1, only[1][1])})
         flat = (len(inputs), -1)
         return Local(
             inputs,
@@ -316,35 +325,24 @@ class Corrector:
             slopes,
             chances.reshape(flat).astype(np.float32),
             pulls.reshape(flat).astype(np.float32),
-            self._loss,
+            by_row,
             evaluate,
         )
-
-    @functools.cached_property
-    def _batch(self) -> int:
-        """Samples and mixtures that the model, in whatever form, takes in one run; 1 where it fixes that number."""
-        size, fixed = self._runtime.batch(self._runtime.session(self._model.original), self._mixed, 256)
-        return 1 if fixed else size
 
     def _judged(self, factors: Mapping[str, Factors]) -> Array:
         """Return the loss on each held-out sample and mixture."""
         from lrfdse.model.passes.factor import rewrite
-        from lrfdse.quality.divergence import divergences
 
         version = rewrite(self._model, factors)
         with plan_errors():
-            scores = self._scores(version, self._held)
-        found = divergences(scores, self._reference, self._loss)
+            scores = self._side.scores(self._outputs(version, self._held))
+        found = self._side.divergences(scores, self._reference)
         return np.nan_to_num(found, nan=_BROKEN, posinf=_BROKEN)
 
-    def _scores(self, version: ir.Model, data: Dataset) -> Array:
-        from lrfdse.quality.divergence import scores_of
-
-        return scores_of(self._read(version, [self._output], data)[self._output], self._loss)
-
-    def _read(self, version: ir.Model, names: Sequence[str], data: Dataset) -> Arrays:
+    def _outputs(self, version: ir.Model, data: Dataset) -> Arrays:
+        """Return the outputs that count, samples first."""
         from lrfdse.model.passes.cut import read_out
+        from lrfdse.quality.objective import names_of
 
-        given = {name: data.inputs[name] for name in names if name in data.inputs}
-        asked = [name for name in names if name not in given]
-        return self._runtime.run(read_out(version, asked), data, 256, asked) | given
+        names = names_of(self._objective)
+        return self._runtime.run(read_out(version, names), data, 256, names)

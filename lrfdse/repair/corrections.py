@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.ir.factors import packed, unpacked
+from lrfdse.quality.objective import objective_facts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.quality.divergence import Loss
+    from lrfdse.quality.objective import Objective
     from lrfdse.repair.correct import Corrector
     from lrfdse.repair.layer_fits import LayerFits
 
@@ -41,7 +43,7 @@ class Corrections:
     cache
         Where results are kept.
     loss
-        How outputs of the compressed model are compared with the original's.
+        The outputs that count, and how those of the compressed model are compared with the original's.
     method
         How layers are fitted, a name of `lrfdse.factorize.methods.METHODS`.
     seed
@@ -55,7 +57,7 @@ class Corrections:
         fits: LayerFits,
         cache: Store,
         *,
-        loss: Loss,
+        loss: Loss | Objective,
         method: str = "auto",
         seed: int = 0,
     ) -> None:
@@ -118,7 +120,7 @@ class Corrections:
             data=self._calib.digest,
             method=METHODS.identity(self._method),
             seed=self._seed,
-            loss=self._loss,
+            loss=objective_facts(self._loss),
             plan=sorted(plan.texts().items()),
             sweeps=sweeps,
         )

@@ -13,9 +13,11 @@ from lrfdse.model.constants import trace
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import Model
 from lrfdse.model.match.products import Site
-from lrfdse.model.passes.cut import PROBE, behind, read_out
-from lrfdse.model.runtime import Arrays, Runtime, batches
-from lrfdse.quality.divergence import Loss, evenly_spread, scored_output, scores_of, softmax
+from lrfdse.model.passes.cut import PROBE, behind, dependent, read_out
+from lrfdse.model.runtime import Arrays, Layout, Runtime
+from lrfdse.model.samples import Rows
+from lrfdse.quality.divergence import Loss, evenly_spread
+from lrfdse.quality.objective import Objective, SideBySide, names_of, objective_for
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array
@@ -39,7 +41,7 @@ _LEAST_SAMPLES = 32
 
 
 class DownstreamModel:
-    """The part of a model behind one use of a layer, up to the output that counts.
+    """The part of a model behind one use of a layer, up to the outputs that count.
 
     Parameters
     ----------
@@ -47,69 +49,80 @@ class DownstreamModel:
         The model, or a rewritten form of it.
     site
         The use of the layer.
-    output
-        Name of the model's output that counts.
-    loss
-        What a change of that output costs.
+    scores
+        The outputs that count and depend on the layer, side by side.
     dtype
         Element type of the layer's output.
     runtime
         What runs the model.
-    together
-        Whether samples may be run in batches of any size.
+    rows
+        How the layer's output in one run becomes rows sample by sample.
+    layout
+        How samples are run, and where outputs have them.
     """
 
     def __init__(
         self,
         model: ir.Model,
         site: Site,
-        output: str,
-        loss: Loss,
+        scores: SideBySide,
         dtype: np.dtype[Any],
         runtime: Runtime,
-        together: bool,
+        rows: Rows,
+        layout: Layout,
     ) -> None:
-        part = behind(model, site.output, output, dtype)
+        names = names_of(scores.objective)
+        part = behind(model, site.output, names, dtype)
         self._runtime = runtime
         self._session = runtime.session(part)
         self._inputs = {port.name for port in self._session.get_inputs()} - {PROBE}
-        self._output = self._session.get_outputs()[0].name
-        self._axis = site.out_axis
-        self._loss: Loss = loss
-        self._together = together
-        self.direct, self.weights = _looked_over(part, site, loss)
+        # An output that is the layer's own is handed through under the probe's name.
+        self._outputs = dict(zip(names, [port.name for port in self._session.get_outputs()], strict=True))
+        self._scores, self._rows, self._layout, self._dtype = scores, rows, layout, dtype
+        only = scores.only
+        direct, self.weights = _looked_over(part, site, only[0].loss if only else "squared")
+        self.direct = direct and only is not None
 
-    def scores(self, values: NDArray[Any], feeds: Arrays) -> Array:
-        """Return the scores for given outputs of the layer, (samples, positions, classes)."""
-        needed = {name: feeds[name] for name in self._inputs}
-        found = self._runtime.call(self._session, needed | {PROBE: values}, [self._output])
-        return scores_of(found[self._output], self._loss)
+    def scores(self, values: NDArray[Any], data: Dataset) -> Array:
+        """Return the scores, (samples, size), for given outputs of the layer, (samples, rows, outputs)."""
+        count = len(values)
+        feeds = {name: array for name, array in data.feeds(0, count).items() if name in self._inputs}
+        probe = self._rows.value(values).astype(self._dtype, copy=False)
+        found = self._runtime.call(self._session, feeds | {PROBE: probe}, list(self._outputs.values()))
+        split = {name: self._layout.split(name, found[own], count) for name, own in self._outputs.items()}
+        return self._scores.scores(split)
 
-    def jacobian(self, values: NDArray[Any], feeds: Arrays, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return derivatives of the scores by the layer's outputs, (samples, positions, classes, outputs).
+    def jacobian(self, values: NDArray[Any], data: Dataset, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return derivatives of the scores by the layer's outputs, (samples, size, outputs).
 
         Where the layer has several rows in a sample, all are moved at once, each with a sign of its own: in products
         of two derivatives what belongs to different rows cancels on average.
+
+        Parameters
+        ----------
+        values
+            The layer's outputs, (samples, rows, outputs).
+        data
+            The samples.
+        rng
+            Draws the signs.
         """
-        moved = np.moveaxis(values, self._axis, -1)
-        samples, units = len(values), moved.shape[-1]
-        base = self.scores(values, feeds)
+        samples, rows, units = values.shape
+        base = self.scores(values, data)
         scale = STEP * float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) or STEP
-        one_row = moved[0].size == units
-        signs = np.ones(moved.shape[:-1]) if one_row else rng.choice([-1.0, 1.0], moved.shape[:-1])
+        signs = np.ones((samples, rows)) if rows == 1 else rng.choice([-1.0, 1.0], (samples, rows))
         step = (scale * signs).astype(values.dtype)
         found = np.empty((*base.shape, units), dtype=np.float32)
-        group = max(1, _RUN // max(values.size, base.size)) if self._together else 1
+        group = max(1, _RUN // max(values.size, base.size)) if self._layout.together else 1
         for start in range(0, units, group):
             chosen = range(start, min(start + group, units))
-            copies = np.repeat(moved[None], len(chosen), axis=0)
+            copies = np.repeat(values[None], len(chosen), axis=0)
             for number, unit in enumerate(chosen):
                 copies[number, ..., unit] += step
-            probe = np.moveaxis(copies.reshape(-1, *moved.shape[1:]), -1, self._axis)
-            repeated = {name: np.concatenate([feeds[name]] * len(chosen)) for name in self._inputs}
-            scores = self.scores(np.ascontiguousarray(probe), repeated).reshape(len(chosen), *base.shape)
+            repeated = data.take(np.tile(np.arange(samples), len(chosen)))
+            scores = self.scores(copies.reshape(-1, rows, units), repeated).reshape(len(chosen), *base.shape)
             found[..., start : start + len(chosen)] = np.moveaxis((scores - base) / scale, 0, -1)
-        return found.reshape(samples, *base.shape[1:], units)
+        return found
 
 
 def compute_weightings(
@@ -117,13 +130,13 @@ def compute_weightings(
     dataset: Dataset,
     layers: Sequence[str] | None = None,
     runtime: Runtime | None = None,
-    loss: Loss = "softmax",
+    loss: Loss | Objective = "softmax",
     samples: int = 256,
     budget: float = 3e11,
     output: str | None = None,
     seed: int = 0,
 ) -> dict[str, Array]:
-    """Return the output weighting of each layer: how the model's output depends on the layer's outputs.
+    """Return the output weighting of each layer: how the model's outputs depend on the layer's outputs.
 
     The weighting is ``H = E[J^T F J]``, shape (outputs, outputs), with J the derivatives of the scores by the layer's
     outputs and F the curvature of the loss at the model's own scores: the identity, or the Fisher information
@@ -142,22 +155,23 @@ def compute_weightings(
     runtime
         What runs the models; one of this call's own by default.
     loss
-        "softmax" for class scores, be they logits or probabilities; "squared" for other outputs.
+        The outputs that count, with what their changes cost; or that of one output: "softmax" for class scores, be
+        they logits or probabilities, "squared" for other outputs.
     samples
         Most samples to look at, spread evenly over the data.
     budget
         MACs, estimated from the weights behind a layer, that its weighting may cost. Fewer samples are looked at, down
         to 32; a layer that costs more even so has no weighting.
     output
-        The output that counts; the first of floating point by default.
+        The output that counts where `loss` is that of one; the first of floating point by default.
     seed
         Seed of the signs with which rows of one sample are told apart.
 
     Returns
     -------
     dict
-        Layer name to H, symmetric positive semidefinite. Layers that cost too much, or on which the output does
-        not depend, are absent.
+        Layer name to H, symmetric positive semidefinite. Layers that cost too much, or on which no output
+        depends, are absent.
 
     Raises
     ------
@@ -167,14 +181,13 @@ def compute_weightings(
     runtime, original = runtime or Runtime(), model.original
     names = [layer.name for layer in model.layers] if layers is None else list(layers)
     rng = np.random.default_rng(seed)
-    output = output or scored_output(original)
+    objective = objective_for(original, loss, output)
     few = evenly_spread(dataset, samples)
-    size, fixed = runtime.batch(runtime.session(original), few, 64)
     found: dict[str, Array] = {}
     for name in names:
         total = np.zeros((model.layer(name).outputs,) * 2)
         for site in model.sites[name]:
-            part = _weighting(original, site, output, loss, few, runtime, (size, fixed), budget, rng)
+            part = _weighting(original, site, objective, few, runtime, budget, rng)
             if part is None:
                 break
             total += part
@@ -184,69 +197,62 @@ def compute_weightings(
     return found
 
 
+def concerned(model: ir.Model, site: Site, objective: Objective) -> Objective:
+    """Return the outputs that count and depend on one use of a layer."""
+    behind_it = dependent(model, [site.output], names_of(objective))
+    return tuple(part for part in objective if part.output in behind_it)
+
+
 def _weighting(
     model: ir.Model,
     site: Site,
-    output: str,
-    loss: Loss,
+    objective: Objective,
     dataset: Dataset,
     runtime: Runtime,
-    batch: tuple[int, bool],
     budget: float,
     rng: np.random.Generator,
 ) -> Array | None:
-    size, fixed = batch
-    session = runtime.session(read_out(model, list(dict.fromkeys([site.output, output]))))
+    if not (objective := concerned(model, site, objective)):
+        return np.zeros(())
+    names = names_of(objective)
+    read = list(dict.fromkeys([site.output, *names]))
+    session = runtime.session(read_out(model, read))
+    layout = runtime.layout(session, dataset, 64, read)
     downstream: DownstreamModel | None = None
     total: Array | float = 0.0
     seen, most = 0, dataset.count
-    for feeds, count in batches(dataset, size, pad=fixed):
+    for start in range(0, dataset.count, layout.size):
         if seen >= most:
             break
-        arrays = runtime.call(session, _needed(session, feeds), [site.output, output])
-        values, scores = arrays[site.output], scores_of(arrays[output], loss)[:count]
+        count = min(layout.size, dataset.count - start)
+        index = np.minimum(np.arange(start, start + (layout.size if layout.fixed else count)), dataset.count - 1)
+        data = dataset.take(index)
+        arrays = runtime.call(session, _needed(session, data.feeds(0, data.count)), read)
+        value = arrays[site.output]
+        if (place := layout.place(site.output, value)) is None:
+            return None
         if downstream is None:
-            downstream = DownstreamModel(
-                model, site, output, loss, values.dtype, runtime, together=not fixed and size > 1
-            )
-            units = values.shape[site.out_axis]
-            rows = max(1, values[0].size // units)
+            split = {name: layout.split(name, arrays[name], data.count) for name in names}
+            scores_in = SideBySide.of(objective, split)
+            rows_in = Rows.of(value, place, site.out_axis, data.count)
+            downstream = DownstreamModel(model, site, scores_in, value.dtype, runtime, rows_in, layout)
+            _, rows, units = rows_in.rows(value, data.count).shape
             if not downstream.direct:
                 most = min(most, int(budget / (units * rows * max(downstream.weights, 1))))
-                if most < min(_LEAST_SAMPLES, dataset.count) or scores[0].size * units > 4 * _CHUNK:
+                if most < min(_LEAST_SAMPLES, dataset.count) or scores_in.size * units > 4 * _CHUNK:
                     return None
+        values = rows_in.rows(value, data.count)
+        scores = scores_in.scores({name: layout.split(name, arrays[name], data.count) for name in names})[:count]
         if downstream.direct:
-            total = total + _curvature_sum(scores, loss)
+            total = total + scores_in.curvature_sum(scores)
         else:
-            chunk = size if fixed else max(1, min(count, _CHUNK // (scores[0].size * units)))
-            for start in range(0, len(values), chunk):
-                some = {name: array[start : start + chunk] for name, array in feeds.items()}
-                slope = downstream.jacobian(values[start : start + chunk], some, rng)[: max(count - start, 0)]
-                total = total + _pulled_back(slope, scores[start : start + chunk], loss)
+            chunk = data.count if layout.fixed else max(1, min(count, _CHUNK // (scores_in.size * units)))
+            for first in range(0, data.count, chunk):
+                some = data.take(slice(first, first + chunk))
+                slope = downstream.jacobian(values[first : first + chunk], some, rng)[: max(count - first, 0)]
+                total = total + scores_in.pulled_back(slope, scores[first : first + chunk])
         seen += count
     return np.asarray(total) / max(seen, 1)
-
-
-def _curvature_sum(scores: Array, loss: Loss) -> Array:
-    """Return F summed over samples and positions."""
-    flat = scores.reshape(-1, scores.shape[-1])
-    if loss == "squared":
-        return len(flat) * np.eye(flat.shape[1])
-    chances = softmax(flat)
-    return np.diag(chances.sum(axis=0)) - chances.T @ chances
-
-
-def _pulled_back(slope: NDArray[np.float32], scores: Array, loss: Loss) -> Array:
-    """Return ``J^T F J`` summed over samples and positions."""
-    units = slope.shape[-1]
-    rows = slope.reshape(-1, slope.shape[-2], units).astype(np.float64)
-    if loss == "squared":
-        flat = rows.reshape(-1, units)
-        return np.asarray(flat.T @ flat)
-    chances = softmax(scores).reshape(-1, scores.shape[-1])
-    flat = (np.sqrt(chances)[:, :, None] * rows).reshape(-1, units)
-    mean = np.einsum("rk,rku->ru", chances, rows)
-    return np.asarray(flat.T @ flat - mean.T @ mean)
 
 
 def _needed(session: Any, feeds: Mapping[str, NDArray[Any]]) -> Arrays:

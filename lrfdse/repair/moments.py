@@ -110,16 +110,20 @@ def moments(
     names = [layer.name for layer in model.layers] if layers is None else list(layers)
     sums = {name: _Sum(model.layer(name).inputs) for name in names}
     targets = {name: _Targets(model.weight(name)) for name in names} if cross else {}
-    wanted = sorted({site.source for name in names for site in model.sites[name]} - set(dataset.inputs))
+    wanted = sorted(
+        {site.source for name in names for site in model.sites[name]} - set(dataset.inputs) - set(dataset.shared)
+    )
     # Rewriting keeps open sizes open and fixed ones fixed: every form of a model takes the batches of the original.
-    size, fixed = runtime.batch(runtime.session(model.original), dataset, batch)
-    session = runtime.session(read_out(version or model.original, wanted)) if wanted else None
+    session = runtime.session(model.original)
+    layout = runtime.layout(session, dataset, batch)
+    size, fixed = layout.size, layout.fixed
+    seen = runtime.session(read_out(version or model.original, wanted)) if wanted else None
     beside = runtime.session(read_out(model.original, wanted)) if cross and wanted else None
     for feeds, count in batches(dataset, size, pad=fixed):
         # The samples that fill up a last batch would count twice; alone, they are all there is.
         if count < size and fixed and dataset.count > size:
             continue
-        arrays = _read(runtime, session, feeds, wanted)
+        arrays = _read(runtime, seen, feeds, wanted)
         untouched = _read(runtime, beside, feeds, wanted) if cross else arrays
         for name in names:
             for site in model.sites[name]:
@@ -146,7 +150,17 @@ def input_rows(array: NDArray[Any], site: Site, name: str) -> NDArray[np.float64
     InputError
         There is NaN or Inf.
     """
-    features = np.moveaxis(array, site.in_axis, -1)
+    return finite_rows(np.moveaxis(array, site.in_axis, -1), name)
+
+
+def finite_rows(features: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Return features along the last axis as rows, shape (rows, features).
+
+    Raises
+    ------
+    InputError
+        There is NaN or Inf in what the layer `name` reads.
+    """
     rows = features.reshape(-1, features.shape[-1]).astype(np.float64)
     if not np.isfinite(rows).all():
         raise InputError(f"layer {name!r} reads NaN or Inf on the calibration data")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lrfdse.ir.factorization import Array, Factorization, Step
-    from lrfdse.quality.divergence import Loss
+    from lrfdse.quality.objective import SideBySide
 
     Single = NDArray[np.float32]
 
@@ -120,12 +120,13 @@ class Local:
     targets: Single
     """What the original layer gives without its bias, (rows, outputs)."""
     slopes: Single | None
-    """Derivatives of the scores by the layer's outputs, (rows, classes, outputs); None where these are the scores."""
+    """Derivatives of the scores by the layer's outputs, (rows, scores, outputs); None where these are the scores."""
     chances: Single
-    """Class probabilities, (rows, classes); unused for the squared loss."""
+    """Scores as `SideBySide.chances` has them, (rows, scores)."""
     pulls: Single
-    """Derivatives of the loss by the scores, (rows, classes)."""
-    loss: Loss
+    """Derivatives of the loss by the scores, (rows, scores)."""
+    side: SideBySide
+    """The scores of a row, and what their changes cost."""
     evaluate: Callable[[Single], float]
     """The loss when the layer's outputs change by this much, (rows, outputs); divided by the number of rows."""
 
@@ -173,8 +174,7 @@ def refined(
     def product(changes: list[Single]) -> list[Single]:
         moved = chain.tangent(changes[:-1]) + changes[-1]
         scores = moved if local.slopes is None else np.matmul(local.slopes, moved[:, :, None])[..., 0]
-        if local.loss == "softmax":
-            scores = local.chances * (scores - (local.chances * scores).sum(axis=1, keepdims=True))
+        scores = local.side.curved(local.chances, np.asarray(scores, np.float32))
         found = back(through(scores / np.float32(count)) + anchor * moved)
         return [f + weight * c for f, c in zip(found[:-1], changes[:-1], strict=True)] + [
             found[-1] + shift_weight * changes[-1]

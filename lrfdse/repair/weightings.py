@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.base.keys import code_key, digest, result_key
+from lrfdse.quality.objective import objective_facts
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.quality.divergence import Loss
+    from lrfdse.quality.objective import Objective
 
 
 MOST_OUTPUTS = 2048
@@ -36,7 +38,7 @@ def output_weightings(
     model: Model,
     calib: Dataset,
     names: Sequence[str],
-    loss: Loss,
+    loss: Loss | Objective,
     cache: Store,
     seed: int = 0,
     most_outputs: int = MOST_OUTPUTS,
@@ -55,7 +57,7 @@ def output_weightings(
     names
         The layers.
     loss
-        What the model's outputs are compared by.
+        The outputs that count, and what they are compared by; one loss stands for the first of floating point.
     cache
         Where weightings are kept.
     seed
@@ -99,7 +101,7 @@ def _checked(stored: dict[str, Array], outputs: int) -> dict[str, Array]:
     return stored
 
 
-def weightings_key(model: Model, calib: Dataset, loss: Loss, seed: int = 0) -> str:
+def weightings_key(model: Model, calib: Dataset, loss: Loss | Objective, seed: int = 0) -> str:
     """Return a name for what `output_weightings` returns, without computing it.
 
     Parameters
@@ -109,4 +111,5 @@ def weightings_key(model: Model, calib: Dataset, loss: Loss, seed: int = 0) -> s
     """
     from lrfdse.model.graph import load_model
 
-    return digest("weightings", code_key(output_weightings, load_model).digest, model.sha256, calib.digest, loss, seed)
+    code, facts = code_key(output_weightings, load_model).digest, objective_facts(loss)
+    return digest("weightings", code, model.sha256, calib.digest, facts, seed)

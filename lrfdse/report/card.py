@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bracket import bracket_text
 from lrfdse.report.markdown import code, plain
-from lrfdse.report.numbers import change_text, times_text, us_text
+from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
+from lrfdse.report.page.wording import bracket_meaning, hardware_text, regime_text
 from lrfdse.results.roles import role_of, shown_value
 
 if TYPE_CHECKING:
-    from lrfdse.ir.latency import Latency
+    from lrfdse.ir.latency import MeterKind
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
     from lrfdse.results.layers import LayerFacts
@@ -26,7 +29,6 @@ def design_card(document: Document, design: DesignFacts) -> str:
         One of its designs.
     """
     target, kind = document.target, document.meter.kind
-    regime = {"warm": "weights in the last-level cache", "cold": "weights from DRAM"}[design.cache_regime]
     # A measured number does not depend on the clock that the target's file names.
     machine = target.core if kind == "measured" else f"{target.core}, {target.clock_mhz:g} MHz"
     lines = [
@@ -36,12 +38,13 @@ def design_card(document: Document, design: DesignFacts) -> str:
         "|---|--:|--:|--:|",
         *(f"| {' | '.join(row)} |" for row in _costs(document, design)),
         "",
-        f"Latency is **{kind}** ({plain(machine)}; {regime}). It covers the fully-connected layers alone. "
-        f"In the bracket, {plain(document.meter.bracket or 'low and high are its bounds')}.",
+        f"Latency is **{kind}** ({plain(machine)}), of the C kernels of the fully-connected layers alone; "
+        f"{plain(hardware_text(document))}. {plain(_sentence(regime_text(document)))} "
+        f"{plain(_sentence(f'in the bracket, {bracket_meaning(document)}'))}",
         "",
-        "| layer | factorization | parameters | FLOPs | latency (µs) | weight error | output error |",
-        "|---|---|--:|--:|--:|--:|--:|",
-        *(f"| {' | '.join(_layer(layer, design))} |" for layer in document.layers),
+        "| layer | factorization | parameters | FLOPs | warm (µs) | cold (µs) | weight error | output error |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+        *(f"| {' | '.join(_layer(layer, design, kind))} |" for layer in document.layers),
         "",
         f"Proposed by {plain(design.origin)}."
         + (f" Model: {code(design.model)}." if design.model else f" `lrfdse export DIR {design.id}` makes it."),
@@ -54,14 +57,15 @@ def _costs(document: Document, design: DesignFacts) -> list[tuple[str, str, str,
     tested = design.test_score is not None
     where = "on test data" if tested else "on evaluation data"
     rows = [
+        (
+            "weights (KiB)",
+            kib_text(design.weight_bytes),
+            kib_text(original.weight_bytes),
+            _factor(original.weight_bytes, design.weight_bytes),
+        ),
         ("parameters", f"{design.params:,}", f"{original.params:,}", _factor(original.params, design.params)),
         ("FLOPs", f"{design.flops:,}", f"{original.flops:,}", _factor(original.flops, design.flops)),
-        (
-            f"latency (µs), {document.meter.kind}",
-            _bracket(design.charged),
-            _bracket(original.charged),
-            _factor(original.charged.us, design.charged.us),
-        ),
+        *_latencies(document, design),
     ]
     if not document.verified:
         errors = (shown_value(each, document) for each in (design, original))
@@ -76,18 +80,30 @@ def _costs(document: Document, design: DesignFacts) -> list[tuple[str, str, str,
     return rows
 
 
-def _layer(layer: LayerFacts, design: DesignFacts) -> tuple[str, ...]:
+def _latencies(document: Document, design: DesignFacts) -> list[tuple[str, str, str, str]]:
+    """Return a row for each cache regime in which both latencies are known: like is compared with like."""
+    rows, kind = [], document.meter.kind
+    for regime in REGIMES:
+        now, before = design.latency.at(regime), document.original.latency.at(regime)
+        if now is not None and before is not None:
+            texts = (f"{latency_text(us.us, kind)} [{bracket_text(us, document)}]" for us in (now, before))
+            rows.append((f"{regime} latency (µs), {kind}", *texts, _factor(before.us, now.us)))
+    return rows  # type: ignore[return-value]
+
+
+def _layer(layer: LayerFacts, design: DesignFacts, kind: MeterKind) -> tuple[str, ...]:
     choice = design.plan[layer.name]
     option = layer.option(choice)
     if option is None:
-        return (code(layer.name), code(str(choice)), "", "", "", "", "")
-    output, latency = option.output_error, option.latency.at(design.cache_regime)
+        return (code(layer.name), code(str(choice)), "", "", "", "", "", "")
+    output = option.output_error
+    us = (option.latency.at(regime) for regime in REGIMES)
     return (
         code(layer.name),
         code(str(choice)),
         f"{option.params:,}",
         f"{option.flops:,}",
-        "" if latency is None else us_text(latency.us),
+        *("" if each is None else latency_text(each.us, kind) for each in us),
         f"{option.weight_error:.1%}",
         "" if output is None else f"{output:.1%}",
     )
@@ -98,8 +114,8 @@ def _factor(before: float, after: float) -> str:
     return f"{text} less" if text else "same"
 
 
-def _bracket(latency: Latency) -> str:
-    return f"{us_text(latency.us)} [{us_text(latency.low_us)}..{us_text(latency.high_us)}]"
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _score(design: DesignFacts) -> str:

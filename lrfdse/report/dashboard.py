@@ -22,11 +22,13 @@ from lrfdse.base.files import open_regular
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import counted
 from lrfdse.errors import InputError, LrfdseError
+from lrfdse.ir.latency import REGIMES
 from lrfdse.report.card import design_card
 from lrfdse.report.markdown import code, plain, table
-from lrfdse.report.numbers import us_text
+from lrfdse.report.numbers import kib_text, latency_text
+from lrfdse.report.page.deciding import deciding_figure
 from lrfdse.report.page.figures import funnel_figure, pareto_figure
-from lrfdse.report.page.wording import limits_text, sentence_of
+from lrfdse.report.page.wording import basics, limits_text, sentence_of
 from lrfdse.results.roles import role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -156,13 +158,14 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         "### Designs",
         "",
         "Their trials have a card as note; those marked \\* have the compressed model and a summary of the kernels' "
-        "machine code as artifacts. The study's first page has a Pareto plot and the funnel, below the history.",
+        "machine code as artifacts. The study's first page has score against latency, a Pareto plot and the funnel, "
+        "below the history.",
         "",
-        *table(["trial:", "design", "", "parameters:", f"latency (µs), {kind}:", f"{shown} (%):"], rows),
+        *table(["trial:", "design", "", "KiB:", f"warm (µs), {kind}:", "cold (µs):", f"{shown} (%):"], rows),
         "",
         "### Notes",
         "",
-        *(f"- {plain(note)}" for note in document.notes),
+        *(f"- {plain(note)}" for note in [*basics(document), *document.notes]),
         "",
         "### Command",
         "",
@@ -197,8 +200,8 @@ def _row(design: DesignFacts, document: Document, trials: Mapping[str, int]) -> 
         str(trials[design.id]),
         code(design.id) + (" \\*" if design.model else ""),
         role_of(design, document),
-        f"{design.params:,}",
-        us_text(design.charged.us),
+        kib_text(design.weight_bytes),
+        *("" if us is None else latency_text(us.us, document.meter.kind) for us in map(design.latency.at, REGIMES)),
         "unknown" if value is None else f"{100 * value:.2f}",
     )
 
@@ -249,7 +252,7 @@ def _write_note(place: optuna.Study | optuna.Trial, text: str, ours: str | None)
 
 
 def _write_figures(study: optuna.Study, document: Document, shown: dict[str, str]) -> None:
-    for name, make in (("pareto", pareto_figure), ("funnel", funnel_figure)):
+    for name, make in (("deciding", deciding_figure), ("pareto", pareto_figure), ("funnel", funnel_figure)):
         figure = make(document)
         # Half as wide as a page of our own, where a legend above would lie over the title.
         figure.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"l": 64, "r": 24, "t": 56, "b": 96})

@@ -1,142 +1,210 @@
-"""Tables for people, on a terminal of any width."""
+"""Tables of designs for people: a row is a line, and what does not fit is left out in a fixed order."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from lrfdse.report.numbers import count_text, times_text, us_text
-from lrfdse.results.roles import shown
+from lrfdse.base.text import clean
+from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bracket import bracket_text
+from lrfdse.report.fold import folded, names_text
+from lrfdse.report.grid import Column, fitted
+from lrfdse.report.numbers import count_text, kib_text, latency_text, times_text
+from lrfdse.results.again import keeps_limits
+from lrfdse.results.roles import ranked, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lrfdse.ir.latency import Latency
+    from rich.text import Text
+
+    from lrfdse.ir.latency import Latency, MeterKind, Regime
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
-    from lrfdse.results.layers import LayerFacts, Spectrum
+    from lrfdse.results.layers import LayerFacts, Option
 
 
-def layer_table(layers: Sequence[LayerFacts], detailed: bool = False) -> Table:
-    """Return the table of FC layers: sizes, shares, compressibility.
-
-    In detail, also the working memory, and the effective ranks of what the layers read and give where that is known.
-    """
-    total_macs = sum(_macs(layer) for layer in layers) or 1
-    known = detailed and any(layer.spectra.inputs is not None for layer in layers)
-    table = Table(title="Fully-connected layers", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    more = ("working memory",) if detailed else ()
-    ranks = ("effective rank", *(("of inputs", "of outputs") if known else ()))
-    for name in ("layer", "in x out", "uses", "rows", "params", "share", "MACs", "share", *more, *ranks):
-        table.add_column(name, justify="left" if name == "layer" else "right")
-    table.add_column("")
-    for layer in layers:
-        table.add_row(
-            layer.name,
-            f"{layer.inputs} x {layer.outputs}",
-            str(layer.uses),
-            str(layer.rows),
-            f"{layer.params:,}",
-            f"{layer.share:.1%}",
-            f"{_macs(layer):,}",
-            f"{_macs(layer) / total_macs:.1%}",
-            *([f"{layer.peak_activation_bytes / 1024:,.1f} KiB"] if detailed else []),
-            f"{layer.effective_rank:.0f} of {min(layer.inputs, layer.outputs)}",
-            *([_rank_of(layer.spectra.inputs), _rank_of(layer.spectra.whitened)] if known else []),
-            f"kept dense: {layer.kept_dense}" if layer.kept_dense else "",
-        )
-    return table
-
-
-def _macs(layer: LayerFacts) -> int:
-    return layer.outputs * layer.inputs * layer.rows
-
-
-def _rank_of(spectrum: Spectrum | None) -> str:
-    return "" if spectrum is None else f"{spectrum.effective_rank:.0f} of {spectrum.size}"
-
-
-def funnel_table(layers: Sequence[LayerFacts]) -> Table:
-    """Return how many designs every filter left, a column a layer."""
-    table = Table(title="Designs left", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("stage")
-    for layer in layers:
-        table.add_column(layer.name, justify="right")
-    counts = [{stage.stage: stage.designs for stage in layer.funnel.stages} for layer in layers]
-    for stage in dict.fromkeys(stage for each in counts for stage in each):
-        table.add_row(stage, *(count_text(each[stage]) if stage in each else "" for each in counts))
-    if any(layer.funnel.gap for layer in layers):
-        gaps = (f"{layer.funnel.gap:.2%}" if layer.funnel.gap else "exact" for layer in layers)
-        table.add_row("gap of the front", *gaps)
-    return table
-
-
-def design_table(document: Document) -> Table:
+def design_table(document: Document, width: int) -> list[Text]:
     """Return the designs worth reading, each against the original: the front, and SVD to compare with.
 
-    Where scores are of random inputs they are not shown: output errors are, and that losses are not measured.
+    Slower ones stand above; those whose latencies tie stand together, the better scores first; those that break a limit
+    come last. Warm and cold latency stand side by side, each with the factor to the original's. Where scores are of
+    random inputs they are not shown: output errors are, and that losses are not measured.
     """
-    original, designs = document.original, shown(document)
+    original, kind = document.original, document.meter.kind
+    # A stable sort: those that break a limit keep their order behind the others.
+    designs = sorted(ranked(shown(document), document), key=lambda design: _breaks(design, document))
+
+    def times(before: float, after: float, design: DesignFacts) -> str:
+        return "" if design.id == original.id else times_text(before, after) or "1.0x"
+
+    columns = [
+        Column("design", [_mark(design, document) + " " + design.id for design in designs], left=True),
+        Column("", [_role(design, document) for design in designs], left=True, drop=1),
+        Column(
+            "KiB",
+            [kib_text(design.weight_bytes) for design in designs],
+            more=[times(original.weight_bytes, design.weight_bytes, design) for design in designs],
+            drop_more=3,
+        ),
+    ]
+    for regime in REGIMES:
+        before, found = original.latency.at(regime), [design.latency.at(regime) for design in designs]
+        factors = [
+            "" if us is None or before is None else times(before.us, us.us, design)
+            for design, us in zip(designs, found, strict=True)
+        ]
+        texts = ["" if us is None else latency_text(us.us, kind) for us in found]
+        columns.append(Column(f"{regime} us", texts, more=factors, drop_more=2))
+    columns += _board_columns(designs, document)
     score = "accuracy" if original.test_score is not None and document.metric == "fidelity" else document.metric
-    table = Table(title=f"Designs for {document.target.name}", title_justify="left", box=None, pad_edge=False)
-    table.header_style = "bold"
-    on_board = any(design.board is not None for design in document.every_design())
-    measured = ("on the board", "") if on_board else ()
-    latency = f"latency, {document.meter.kind}"
+    head = f"{score} %" if document.verified else "output error %"
     # The one place of the table that says what ± is.
-    quality = (score, "± 95 %") if document.verified else ("output error", "loss")
-    for name in ("design", "params", "", "FLOPs", "", latency, "", *measured, *quality, "plan"):
-        table.add_column(name, justify="left" if name in ("design", "plan") else "right", no_wrap=name != "plan")
-    for design in designs:
-        best = design.id == document.recommended
-        table.add_row(
-            f"{'>' if best else ' '} {design.id}",
-            f"{design.params:,}",
-            times_text(original.params, design.params),
-            f"{design.flops:,}",
-            times_text(original.flops, design.flops),
-            _bracket(design.charged),
-            times_text(original.charged.us, design.charged.us),
-            *(_on_the_board(design, original) if on_board else ()),
-            *_quality(design, document),
-            _remark(design, document),
-            style="bold" if best else None,
-        )
-    return table
+    change = "change ±\u00a095\u00a0%" if document.verified else "loss"
+    columns += [
+        Column(head, [_quality(design, document) for design in designs]),
+        Column(change, [_change(design, document) for design in designs]),
+        Column("bracket us", [bracket_text(design.charged, document) for design in designs], drop=5),
+        Column(
+            "FLOPs",
+            [count_text(design.flops) for design in designs],
+            drop=6,
+            more=[times(original.flops, design.flops, design) for design in designs],
+            drop_more=6,
+        ),
+        Column("plan", [_plan(design) for design in designs], left=True, drop=7),
+    ]
+    styles = [_style(design, document) for design in designs]
+    return fitted(columns, width, f"Designs for {document.target.name}, latency {kind}", styles)
 
 
-def _bracket(latency: Latency) -> str:
-    return f"{us_text(latency.us)} us [{us_text(latency.low_us)}..{us_text(latency.high_us)}]"
+def marks_text(document: Document) -> str:
+    """Return what the marks before designs mean, as far as there are any."""
+    designs = shown(document)
+    said = [] if document.best is None else ["> recommended"]
+    if any(_mark(design, document) == "-" for design in designs):
+        said.append("- breaks a limit")
+    return ", ".join(said)
 
 
-def _on_the_board(design: DesignFacts, original: DesignFacts) -> tuple[str, str]:
-    """Return what a board took for a design, with its quartiles, and by what factor it was faster than the original."""
-    took, before = design.board_latency, original.board_latency
-    if took is None:
-        return "", ""
-    return _bracket(took), "" if before is None else times_text(before.us, took.us)
+def plan_table(document: Document, width: int) -> list[Text]:
+    """Return what became of each layer in the recommended design; layers that became the same share a row."""
+    best = document.best
+    if best is None or best.id == document.original.id:
+        return []
+    kind = document.meter.kind
+    groups = folded(document.layers, lambda x: (x.inputs, x.outputs, x.rows, best.plan[x.name]))
+
+    def sizes(group: list[LayerFacts]) -> str:
+        chosen = [layer.option(best.plan[layer.name]) for layer in group]
+        now = [
+            x.weight_bytes if option is None else option.weight_bytes for x, option in zip(group, chosen, strict=True)
+        ]
+        return f"{kib_text(sum(layer.weight_bytes for layer in group))} -> {kib_text(sum(now))}"
+
+    def latency(group: list[LayerFacts], regime: Regime) -> str:
+        before = [_us(layer.options[0] if layer.options else None, regime) for layer in group]
+        after = [_us(layer.option(best.plan[layer.name]), regime) for layer in group]
+        ends = [sum(us for us in each if us is not None) for each in (before, after)]
+        return "" if None in (*before, *after) else " -> ".join(latency_text(end, kind) for end in ends)
+
+    columns = [
+        Column("layer", [clean(names_text([layer.name for layer in group])) for group in groups], left=True),
+        Column("in x out", [f"{group[0].inputs} x {group[0].outputs}" for group in groups], drop=3),
+        Column("becomes", [str(best.plan[group[0].name]) for group in groups], left=True),
+        Column("KiB", [sizes(group) for group in groups], drop=4),
+        Column("warm us", [latency(group, "warm") for group in groups], drop=2),
+        Column("cold us", [latency(group, "cold") for group in groups], drop=1),
+    ]
+    return fitted(columns, width, f"The recommended design, {best.id}, layer by layer")
 
 
-def _quality(design: DesignFacts, document: Document) -> tuple[str, str]:
-    """Return the score and its change, or where nobody measured losses the output error, and that."""
-    original = document.original
-    if not document.verified:
-        error = "unknown" if design.output_error is None else f"{design.output_error:.2%}"
-        return error, "" if design.id == original.id else "not measured"
-    change = "" if design.id == original.id else f"{100 * (design.reported_score - original.reported_score):+.2f}"
-    return f"{design.reported_score:.2%}", change + (_within(design) if change else "")
+def _us(option: Option | None, regime: Regime) -> float | None:
+    found = None if option is None else option.latency.at(regime)
+    return None if found is None else found.us
 
 
-def _within(design: DesignFacts) -> str:
-    """Return half the change's 95 % interval, where it is known."""
-    return f" ±{100 * design.reported_margin:.2f}" if design.reported_margin else ""
+def sensitivity_table(document: Document, width: int) -> list[Text]:
+    """Return what the recommended design's speed-up would be under other assumptions about the target."""
+    cases, best = document.sensitivity, document.recommended
+    rows = [(case.assumption, found) for case in cases if best and (found := case.of(best)) is not None]
+    if not rows:
+        return []
+    plain = [case.of(document.svd_at_equal_size) if document.svd_at_equal_size else None for case in cases]
+    columns = [
+        Column("if the target had", [words for words, _ in rows], left=True),
+        Column("warm", [f"{times_text(found.speed_up_warm, 1) or '1.0x'}" for _, found in rows]),
+        Column("cold", [f"{times_text(found.speed_up_cold, 1) or '1.0x'}" for _, found in rows]),
+        Column("counts", [found.cache_regime for _, found in rows]),
+    ]
+    if all(each is not None for each in plain) and len(plain) == len(rows):
+        texts = [
+            "" if each is None else f"{times_text(each.speed_up_warm, 1)} {times_text(each.speed_up_cold, 1)}"
+            for each in plain
+        ]
+        columns.append(Column("equal-size SVD", texts, drop=1))
+    return fitted(columns, width, "On which assumption the speed-up rests")
 
 
-def _remark(design: DesignFacts, document: Document) -> str:
+def _board_columns(designs: Sequence[DesignFacts], document: Document) -> list[Column]:
+    """Return what a board took for the designs, by what factor less than for the original, and the quartiles."""
+    if not any(design.board is not None for design in document.every_design()):
+        return []
+    before, took = document.original.board_latency, [design.board_latency for design in designs]
+    times = ["" if us is None or before is None else times_text(before.us, us.us) for us in took]
+    return [
+        Column(
+            "board us", ["" if us is None else latency_text(us.us, "measured") for us in took], more=times, drop_more=2
+        ),
+        Column("quartiles", ["" if us is None else _ends(us, "measured") for us in took], drop=4),
+    ]
+
+
+def _ends(latency: Latency, kind: MeterKind) -> str:
+    return f"{latency_text(latency.low_us, kind)}..{latency_text(latency.high_us, kind)}"
+
+
+def _breaks(design: DesignFacts, document: Document) -> bool:
+    return design.id != document.original.id and not keeps_limits(design, document)
+
+
+def _mark(design: DesignFacts, document: Document) -> str:
+    if design.id == document.recommended:
+        return ">"
+    return "-" if _breaks(design, document) else " "
+
+
+def _role(design: DesignFacts, document: Document) -> str:
     if design.id == document.original.id:
         return "original"
-    plan = "  ".join(f"{name}={choice}" for name, choice in design.changed().items())
     if design.origin == "uniform-svd":
-        return f"uniform SVD: {plan}"
-    return f"SVD at equal size: {plan}" if design.id == document.svd_at_equal_size != document.recommended else plan
+        return "uniform SVD"
+    return "equal-size SVD" if design.id == document.svd_at_equal_size != document.recommended else ""
+
+
+def _style(design: DesignFacts, document: Document) -> str:
+    if design.id == document.recommended:
+        return "bold green"
+    return "dim" if _breaks(design, document) else ""
+
+
+def _quality(design: DesignFacts, document: Document) -> str:
+    """Return the score, or where nobody measured losses the output error, in percent."""
+    if document.verified:
+        return f"{100 * design.reported_score:.2f}"
+    return "unknown" if design.output_error is None else f"{100 * design.output_error:.2f}"
+
+
+def _change(design: DesignFacts, document: Document) -> str:
+    """Return the change of the score with half its 95 % interval where that is known."""
+    if design.id == document.original.id:
+        return ""
+    if not document.verified:
+        return "not measured"
+    within = f" ±{100 * design.reported_margin:.2f}" if design.reported_margin else ""
+    return f"{100 * (design.reported_score - document.original.reported_score):+.2f}{within}"
+
+
+def _plan(design: DesignFacts) -> str:
+    groups = folded(list(design.changed().items()), lambda pair: pair[1])
+    return "  ".join(f"{clean(names_text([name for name, _ in group], 24))}={group[0][1]}" for group in groups)

@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
-import io
 import shutil
+import textwrap
 from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
-from lrfdse.report.page.wording import hidden_text, recommendation, way_on
-from lrfdse.report.tables import design_table, funnel_table, layer_table
+from lrfdse.report.answer import UNBROKEN, answer_of
+from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_table, untouched_lines
+from lrfdse.report.page.wording import hidden_text, regime_text, tie_text
+from lrfdse.report.tables import design_table, marks_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from rich.table import Table
+    from rich.text import Text
 
+    from lrfdse.report.answer import Answer
     from lrfdse.results.document import Document, InspectionDocument
-    from lrfdse.results.layers import UntouchedPart
 
-_NARROWEST = 100
-"""Columns below which ids would be cut; a narrower terminal wraps lines, as it does for `lrfdse explore`."""
-_UNSEEN_WIDTH = 180
-"""Columns where there is no terminal."""
+_UNSEEN_WIDTH = 100
+"""Columns where there is no terminal. Chosen, not measured: what an issue or a notebook shows without scrolling."""
 
 
 def designs_text(document: Document, folder: Path) -> str:
     """Return the table of designs with its last lines: what it leaves out, and the recommended design or why not."""
-    lines = [_table_text(design_table(document))]
-    if left := hidden_text(document):
-        lines.append(left)
-    lines += ["", recommendation(document, folder)]
-    if document.is_refused:
-        lines.append(way_on(document, folder))
-    return _cleaned("\n".join(lines))
+    width = _width()
+    lines = [*_plain(design_table(document, width)), *legend_lines(document), ""]
+    answer = answer_of(document, folder)
+    return _cleaned("\n".join([*lines, answer.title, *answer_lines(answer, width)]))
+
+
+def legend_lines(document: Document) -> list[str]:
+    """Return what stands below the table of designs: marks, what it leaves out, when latencies tie, what counts."""
+    found = [marks_text(document), hidden_text(document), tie_text(document), f"{regime_text(document)}."]
+    return [f"{line[0].upper()}{line[1:]}" for line in found if line]
+
+
+def answer_lines(answer: Answer, width: int) -> list[str]:
+    """Return the lines of an answer: labels in a column, texts wrapped unless they hold a path or a command."""
+    indent = max(len(label) for label, _ in answer.lines) + 2
+    lines = []
+    for label, text in answer.lines:
+        whole = label in UNBROKEN or len(text) <= width - indent
+        parts = [text] if whole else textwrap.wrap(text, max(20, width - indent))
+        lines += [f"{label if place == 0 else '':{indent}}{part}" for place, part in enumerate(parts)]
+    return lines
 
 
 def layers_text(document: InspectionDocument) -> str:
     """Return the tables of layers and of their designs, and what is left untouched."""
-    lines = [_table_text(layer_table(document.layers, detailed=True)), "", _table_text(funnel_table(document.layers))]
+    width = _width()
+    lines = _plain(layer_table(document.layers, width, detailed=True))
+    lines += [*kept_dense_lines(document.layers), "", *_plain(funnel_table(document.layers, width))]
     if document.untouched:
-        lines += ["", "Left untouched", *map(untouched_text, document.untouched)]
+        lines += ["", "Left untouched", *untouched_lines(document.untouched)]
     return _cleaned("\n".join(lines))
 
 
-def untouched_text(part: UntouchedPart) -> str:
-    """Return the line of a part of the model that is left as it is."""
-    return f"  {part.name} ({part.op}, {part.params:,} params): {part.reason}"
+def _plain(lines: Sequence[Text]) -> list[str]:
+    return [line.plain for line in lines]
 
 
-def _table_text(table: Table) -> str:
-    from rich.console import Console
-
-    width = max(_NARROWEST, shutil.get_terminal_size((_UNSEEN_WIDTH, 0)).columns)
-    shown = io.StringIO()
-    Console(
-        file=shown, width=width, color_system=None, markup=False, emoji=False, highlight=False, force_jupyter=False
-    ).print(table)
-    return "\n".join(line.rstrip() for line in shown.getvalue().split("\n")).rstrip("\n")
+def _width() -> int:
+    return shutil.get_terminal_size((_UNSEEN_WIDTH, 0)).columns
 
 
 def _cleaned(text: str) -> str:

@@ -63,6 +63,21 @@ class TargetFacts:
     """Size of the last-level cache (KiB): weights that fit it are charged warm."""
     provenance: Mapping[str, str] = expected({})
     """Where the numbers of the target's description come from, by field: "published: ..." or "assumed: ..."."""
+    resident: Literal["warm", "cold", "auto"] = "auto"
+    """In which cache regime latencies count: always warm, always cold, or warm where the weights fit the last-level
+    cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareError:
+    """By what factors published measurements of the target's core differ from what the meter says of them."""
+
+    low: float
+    """Low end: the measured time over the modelled one."""
+    high: float
+    """High end: the measured time over the modelled one."""
+    source: str
+    """Which measurements these are, and how the ends were found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +92,11 @@ class MeterFacts:
     procedure: str = expected("")
     """How the meter obtains a latency, as the end of a sentence that begins "the latency is modelled"; empty in
     documents that do not say."""
+    hardware_error: HardwareError | None = None
+    """How far the model is from hardware; null where latencies are measured, and where nobody checked."""
+    resolution: float | None = None
+    """Relative difference of two latencies up to which they are a tie; null where latencies are measured (there spreads
+    that overlap are a tie), and in documents that do not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +128,8 @@ class Limits:
     """Largest loss of the metric on the evaluation data, a fraction."""
     max_params: int | None = expected(None)
     max_latency_us: float | None = expected(None)
+    max_other_drop: float | None = None
+    """Largest loss of every other output that counts, a fraction; null means that of `max_drop`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +141,8 @@ class Asked:
     seed: int = expected(0)
     metric: str | None = expected(None)
     """The metric that was asked for; null leaves the choice to the data."""
+    judge: tuple[str, ...] = ()
+    """Names of the outputs that were to count, the judged one first; empty means all of floating point."""
     correct: bool = expected(False)
     """Whether layers are fitted to what the compressed ones before them feed them."""
     shape: Mapping[str, tuple[int, ...]] = expected({})

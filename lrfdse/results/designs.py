@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lrfdse.base.codec import expected
@@ -96,8 +96,11 @@ class DesignFacts:
     fidelity: float | None = expected(None)
     """Agreement with the original on the evaluation data; on random inputs where the document is not verified."""
     output_error: float | None = expected(None)
-    """Relative error of the model's first output on the data of `fidelity`, in Frobenius norm; null where that output
-    is whole numbers or not finite, and in documents that do not say."""
+    """Relative error of the judged output on the data of `fidelity`, in Frobenius norm; null where that output is whole
+    numbers or not finite, and in documents that do not say."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """How far the other outputs that count agree with the original's on the data of `fidelity`, by name: at most 1, by
+    the measure that the document's `outputs` say."""
     eval_score: Score | None = expected(None)
     """The metric on the data of `fidelity`; null where it is unknown."""
     test_score: Score | None = expected(None)

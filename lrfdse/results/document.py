@@ -16,6 +16,9 @@ from lrfdse.base.codec import expected
 from lrfdse.results.asked import Asked, DataFiles, LatencyFacts, MeterFacts, ModelFile, SpaceFacts, TargetFacts
 from lrfdse.results.designs import DesignFacts, KernelFunction
 from lrfdse.results.layers import LayerFacts, UntouchedPart
+from lrfdse.results.outputs import OutputFacts
+from lrfdse.results.sensitivity import SensitivityCase
+from lrfdse.targets.resolution import UNCHECKED
 
 SCHEMA_VERSION: Literal[2] = 2
 """Version of the document's form: a new key leaves it, a key that goes or changes its meaning raises it."""
@@ -36,6 +39,8 @@ class Document:
     """Whether there were evaluation data; else scores are of random inputs, and no loss was measured."""
     classes_hit: int | None = expected(None)
     """Classes that the original puts the evaluation data into; null where its output is no class scores."""
+    outputs: tuple[OutputFacts, ...] = ()
+    """The outputs that count, the judged one first; empty in documents that do not say."""
     data: DataFiles = expected(DataFiles())
     space: SpaceFacts = expected(SpaceFacts())
     settings: Asked
@@ -63,6 +68,9 @@ class Document:
     untouched: tuple[UntouchedPart, ...] = expected(())
     kernels: tuple[KernelFunction, ...] = expected(())
     """The C functions of the recommended design, in the order of the layers."""
+    sensitivity: tuple[SensitivityCase, ...] = ()
+    """What modelled latencies would be under other assumptions about the target; empty where none is recommended, where
+    latencies are measured, and in documents that do not say."""
 
     @property
     def title(self) -> str:
@@ -83,6 +91,13 @@ class Document:
     def best(self) -> DesignFacts | None:
         """The recommended design; None where there is none."""
         return None if self.recommended is None else self.design(self.recommended)
+
+    @property
+    def resolution(self) -> float | None:
+        """Relative difference of two latencies up to which they are a tie; None where overlapping spreads are."""
+        if self.meter.kind == "measured":
+            return None
+        return UNCHECKED if self.meter.resolution is None else self.meter.resolution
 
     @property
     def is_refused(self) -> bool:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.layer import Untouched
     from lrfdse.results.designs import KernelFunction
+    from lrfdse.results.outputs import OutputFacts
+    from lrfdse.results.sensitivity import SensitivityCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +201,14 @@ class Exploration:
     """What a board took for kept designs, by design id; empty where there is no board."""
     kernels: tuple[KernelFunction, ...] = ()
     """The C functions of the recommended design, where its files lie in the output folder."""
+    sensitivity: tuple[SensitivityCase, ...] = ()
+    """What latencies would be under other assumptions about the target."""
     verified: bool = True
     """Whether there are evaluation data; else scores are of random inputs, and no loss is measured."""
     classes_hit: int | None = None
     """Classes that the original model puts the evaluation data into; None where its output is no class scores."""
+    outputs: tuple[OutputFacts, ...] = ()
+    """The outputs that count, the judged one first."""
 
     def design(self, identity: str) -> Design:
         """Return the design with that id."""

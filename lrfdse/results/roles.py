@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
+from lrfdse.ir.latency import are_tied
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
@@ -90,6 +94,26 @@ def shown(document: Document) -> list[DesignFacts]:
         listed.add(document.svd_at_equal_size)
     chosen = [design for design in every if design.id in listed]
     return sorted(chosen, key=lambda design: (-design.charged.us, design.id))
+
+
+def ranked(designs: Iterable[DesignFacts], document: Document) -> list[DesignFacts]:
+    """Return designs slowest first; of latencies that tie with the slowest of a group, the better design stands first.
+
+    Better is a higher score or, where losses are not measured, a lower output error; then fewer bytes.
+    """
+    left = sorted(designs, key=lambda design: (-design.charged.us, design.id))
+    found: list[DesignFacts] = []
+    while left:
+        level = [each for each in left if are_tied(each.charged, left[0].charged, document.resolution)]
+        found += sorted(level, key=lambda design: (_badness(design, document), design.weight_bytes, design.id))
+        left = [each for each in left if each not in level]
+    return found
+
+
+def _badness(design: DesignFacts, document: Document) -> float:
+    if document.verified:
+        return -design.eval_value
+    return math.inf if design.output_error is None else design.output_error
 
 
 def hidden(document: Document) -> int:

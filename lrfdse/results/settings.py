@@ -25,6 +25,14 @@ class Limits:
     """Most parameters of all fully-connected layers; None asks for nothing."""
     max_latency_us: float | None = None
     """Highest latency of all fully-connected layers, in microseconds; None asks for nothing."""
+    max_other_drop: float | None = None
+    """Largest loss of every other output that counts, of its agreement with the original model, its R² or its cosine;
+    None means `max_drop`."""
+
+    @property
+    def most_other_drop(self) -> float:
+        """Largest loss of every other output that counts."""
+        return self.max_drop if self.max_other_drop is None else self.max_other_drop
 
     def checked(self) -> Limits:
         """Return the same limits, their numbers Python's own.
@@ -34,11 +42,12 @@ class Limits:
         InputError
             One makes no sense, such as a loss of more than all.
         """
-        most, slowest = self.max_params, self.max_latency_us
+        most, slowest, other = self.max_params, self.max_latency_us, self.max_other_drop
         return Limits(
             number_between("max_drop (a fraction: 0.01 is one point)", self.max_drop, 0, 1),
             None if most is None else whole_number("max_params", most, 0),
             None if slowest is None else number_between("max_latency_us", slowest, 0),
+            None if other is None else number_between("max_other_drop (a fraction)", other, 0, 1),
         )
 
 
@@ -80,7 +89,11 @@ class Settings:
     """Seconds of evaluation ahead from which on more than one process evaluates plans: each reads model and data."""
     seed: int = 0
     metric: str | None = None
-    """What designs are chosen by, a name of `lrfdse.quality.metrics`; None means top-1, without labels fidelity."""
+    """What designs are chosen by, a name of `lrfdse.quality.metrics`; None means top-1, without labels fidelity, and
+    explained variance or a cosine where the judged output is none of classes."""
+    judge: tuple[str, ...] = ()
+    """Names of the outputs that count, the judged one first and those that weigh more repeated; empty means all of
+    floating point."""
     eval_samples: int | None = None
     """Samples drawn from the evaluation data to choose by; None means all."""
     proxy: str = "loss"
@@ -117,6 +130,7 @@ class Options(TypedDict, total=False):
     helped_after: float
     seed: int
     metric: str | None
+    judge: tuple[str, ...]
     eval_samples: int | None
     proxy: str
     correct: bool

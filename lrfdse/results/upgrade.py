@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lrfdse.ir.latency import Latency, Regime
+from lrfdse.ir.latency import REGIMES, Latency, Regime
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.asked import (
     Asked,
@@ -24,7 +24,6 @@ from lrfdse.results.schema1 import Board1, Design1, Document1, Kernel1, Latency1
 
 _STORAGE = str(FLOAT32)
 """Storage of every weight in version 1, which knows no other."""
-_REGIMES: tuple[Regime, Regime] = ("warm", "cold")
 
 
 def upgraded(old: Document1) -> Document:
@@ -102,7 +101,7 @@ def _asked(made: Settings1) -> Asked:
 def _design(old: Design1, metric: str, options: Mapping[tuple[str, str], Latencies]) -> DesignFacts:
     charged = Latency(old.latency_us, old.latency_low_us, old.latency_high_us)
     parts = [options.get((name, text)) for name, text in old.plan.items()]
-    warm, cold = (charged if old.cache_regime == regime else _sum(parts, regime) for regime in _REGIMES)
+    warm, cold = (charged if old.cache_regime == regime else _sum(parts, regime) for regime in REGIMES)
     value = old.fidelity if metric == "fidelity" else old.eval_accuracy
     chosen, tested = None, None
     if value is not None:

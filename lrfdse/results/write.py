@@ -15,6 +15,7 @@ from lrfdse.results.asked import (
     Asked,
     DataFile,
     DataFiles,
+    HardwareError,
     LatencyFacts,
     Limits,
     MeterFacts,
@@ -40,6 +41,7 @@ from lrfdse.results.layers import (
 from lrfdse.results.paths import relative, source
 from lrfdse.results.read import FRONT
 from lrfdse.targets.catalog import noun_digest
+from lrfdse.targets.resolution import resolution_of
 
 if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun
@@ -70,11 +72,14 @@ def document_of(exploration: found.Exploration) -> Document:
             kind=exploration.meter_kind,
             bracket=exploration.bracket,
             procedure=exploration.procedure,
+            hardware_error=_hardware_error(settings, exploration),
+            resolution=_resolution(settings, exploration),
         ),
         latency=LatencyFacts(covers=_COVERS),
         metric=exploration.metric,
         verified=exploration.verified,
         classes_hit=exploration.classes_hit,
+        outputs=exploration.outputs,
         data=_data(settings, exploration.data_sha256),
         space=_space(settings),
         settings=_asked(settings),
@@ -91,6 +96,7 @@ def document_of(exploration: found.Exploration) -> Document:
         layers=tuple(_layer(result) for result in exploration.layers),
         untouched=tuple(_untouched(part) for part in exploration.untouched),
         kernels=exploration.kernels,
+        sensitivity=exploration.sensitivity,
     )
 
 
@@ -164,6 +170,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         ),
         fidelity=design.fidelity,
         output_error=None if design.output_error is None else _rounded(design.output_error),
+        others={name: _rounded(value) for name, value in design.others.items()},
         eval_score=None if chosen is None else _score(chosen, design.eval_interval, design.standard_error),
         test_score=reported,
         plan={name: _choice(str(shape)) for name, shape in design.plan.choices},
@@ -265,7 +272,20 @@ def _target(settings: Settings) -> TargetFacts:
         l1_kib=target.l1.kib,
         last_level_kib=target.last_level.kib,
         provenance=dict(target.provenance),
+        resident=target.resident,
     )
+
+
+def _hardware_error(settings: Settings, exploration: found.Exploration) -> HardwareError | None:
+    error = settings.target.error
+    if error is None or exploration.meter_kind == "measured":
+        return None
+    return HardwareError(low=error.low, high=error.high, source=error.source)
+
+
+def _resolution(settings: Settings, exploration: found.Exploration) -> float | None:
+    known = resolution_of(settings.target, exploration.meter_kind)
+    return None if known is None else _rounded(known)
 
 
 def _space(settings: Settings) -> SpaceFacts:
@@ -287,10 +307,16 @@ def _data(settings: Settings, digests: Mapping[str, str | None]) -> DataFiles:
 def _asked(settings: Settings) -> Asked:
     limits = settings.limits
     return Asked(
-        limits=Limits(max_drop=limits.max_drop, max_params=limits.max_params, max_latency_us=limits.max_latency_us),
+        limits=Limits(
+            max_drop=limits.max_drop,
+            max_params=limits.max_params,
+            max_latency_us=limits.max_latency_us,
+            max_other_drop=limits.max_other_drop,
+        ),
         meter=settings.meter,
         seed=settings.seed,
         metric=settings.metric,
+        judge=settings.judge,
         correct=settings.correct,
         shape={name: tuple(sizes) for name, sizes in settings.shape.items()},
         eval_samples=settings.eval_samples,

@@ -40,7 +40,7 @@ def names(kind: str) -> list[str]:
 
 def noun_digest(noun: Target | SearchSpace) -> str:
     """Return a name for everything that a target or search space says that has an effect."""
-    told = {"summary", "provenance"}
+    told = {"summary", "provenance", "error"}
     plain = [(f.name, getattr(noun, f.name)) for f in dataclasses.fields(noun)]
     fields = given(noun) if isinstance(noun, Target) else plain
     return digest([(name, value) for name, value in fields if name not in told])

@@ -137,6 +137,9 @@ class Target:
     """The error of the model itself; None where it was not checked against hardware."""
     provenance: Mapping[str, str]
     """Field name to "measured: ...", "published: ...", "fitted: ..." or "assumed: ..." (docs/meter.md)."""
+    resident: Literal["warm", "cold", "auto"] = "auto"
+    """The cache regime in which latencies count: "warm" where a model always runs again before others evict its
+    weights, "cold" where others always do, "auto" for warm where a design's weights fit the last-level cache."""
 
     def __post_init__(self) -> None:
         check_emulator(self.emulator)

@@ -46,6 +46,11 @@ def timer(arguments: int) -> Path:
     return _compiled("timer.c", ("-c", "-fPIC", *COMMON, "-fno-sanitize=undefined", *_call(arguments)), ".o")
 
 
+def whole_timer() -> Path:
+    """Return the host meter's timing loops for whole programs."""
+    return _compiled("whole_timer.c", ("-c", "-fPIC", *COMMON, "-fno-sanitize=undefined", CONSTANTS[0]), ".o")
+
+
 def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = False) -> Path:
     """Link a kernel's object with the harness or the timer into `folder`; return the program or the shared library.
 
@@ -54,15 +59,22 @@ def link(artifact: Artifact, support: Path, folder: Path, *, shared: bool = Fals
     KernelError
         The linker refused, for example an object for another machine or an undefined symbol.
     """
+    return link_object(str(artifact.spec), artifact.object_code, artifact.symbol, support, folder, shared=shared)
+
+
+def link_object(
+    name: str, object_code: bytes, symbol: str, support: Path, folder: Path, *, shared: bool = False
+) -> Path:
+    """Link an object whose function `symbol` the harness or the timer calls; see `link`, `name` is for messages."""
     kernel, program = folder / "kernel.o", folder / "program"
-    kernel.write_bytes(artifact.object_code)
+    kernel.write_bytes(object_code)
     kind = ("-shared",) if shared else ("-static", "--gc-sections")
-    names = f"--defsym=lrf_kernel={artifact.symbol}"
+    names = f"--defsym=lrf_kernel={symbol}"
     command = [require_zig().path, "ld.lld", *kind, names, str(support), str(kernel), "-o", str(program)]
     try:
         run_zig(command, "linking")
     except ToolError as error:
-        raise KernelError(f"{artifact.spec}: {error}") from error
+        raise KernelError(f"{name}: {error}") from error
     return program
 
 

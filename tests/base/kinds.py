@@ -33,7 +33,7 @@ from lrfdse.ir.latency import Latency
 from lrfdse.ir.space import Cost, Funnel
 from lrfdse.meters.host_meter import HostMeter
 from lrfdse.meters.meter import open_meter
-from lrfdse.quality.divergence import loss_of
+from lrfdse.quality.objective import OutputLoss
 from lrfdse.repair import weightings
 from lrfdse.repair.moments import moments
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
@@ -90,7 +90,7 @@ def stages(folder):
     store, target, space = Asking(folder), load_target("riscv64"), load_search_space("default")
     model, calib = inputs.model, inputs.calib
     layer, shape, latency = model.layers[0], Factorization.svd(16, 16, 4), Latency(1.0, 1.0, 1.0)
-    seen, loss = moments(model, calib, [layer.name])[layer.name], loss_of(model, calib, False)
+    seen, loss = moments(model, calib, [layer.name])[layer.name], (OutputLoss("y", "softmax"),)
     request = FitRequest("auto", correct=True, loss=loss)
     fitter = Fitter(model.weight(layer.name), seen, "auto", name=layer.name)
 

@@ -154,6 +154,12 @@ def test_a_document_that_says_something_else_is_refused(path, value):
         read(text_of(document))
 
 
+def test_the_name_of_another_program_stays_in_the_line():
+    with pytest.raises(ToolError) as raised:
+        read(text_of({**DOCUMENT, "target": "two\nlines"}))
+    assert "two lines" in str(raised.value) and "\n" not in str(raised.value)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_damage_is_an_error_and_never_a_crash(data):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrfdse.check.gate import Request, check
+from lrfdse.check.limits import check_limits
 from lrfdse.check.regress import check_regressions
 from lrfdse.errors import InputError
 from lrfdse.ir.latency import Latency
@@ -17,6 +18,7 @@ from lrfdse.results.asked import Asked, Limits, MeterFacts, ModelFile, TargetFac
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 from lrfdse.results.layers import Latencies
+from lrfdse.results.read import read_document
 
 
 def verdicts(checked):
@@ -52,7 +54,14 @@ def test_a_value_of_exactly_the_limit_is_within_it(limits, name, verdict, front)
 
 def test_a_bracket_that_reaches_over_the_limit_is_said(front):
     (found,) = check(Request(front(), limits=Limits(max_latency_us=22.0))).checks
-    assert (found.verdict, found.reason) == ("pass", "the bracket reaches over the limit")
+    assert (found.verdict, found.reason) == ("pass", "the bracket reaches over the limit; counted warm")
+
+
+def test_the_latency_in_the_other_cache_regime_is_said(front):
+    document = read_document(front(), whole=False)
+    both = Latencies(warm=document.best.latency.warm, cold=Latency(80.25, 80.25, 90.0))
+    (found,) = check_limits(document, dataclasses.replace(document.best, latency=both), Limits(max_latency_us=100.0))
+    assert found.reason == "counted warm, cold it is 80.25 us"
 
 
 def test_what_is_lost_on_the_test_data_is_said(front):

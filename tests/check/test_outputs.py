@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import decimal
 import json
 import re
@@ -18,7 +19,9 @@ from lrfdse.check.github import SUMMARY_BYTES, fitted, outputs, step_summary, wo
 from lrfdse.check.junit import junit_xml
 from lrfdse.check.lava import lava_lines
 from lrfdse.check.verdict import Check, CheckReport
+from lrfdse.ir.latency import Latency
 from lrfdse.results.asked import Limits
+from lrfdse.results.layers import Latencies
 
 names = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(
     [
@@ -151,11 +154,22 @@ def test_outputs_read_back(name, front):
         "verdict": "fail",
         "design": "5d8446bf",
         "latency_us": "20.0",
+        "latency_warm_us": "20.0",
         "params": "50000",
-        "speedup": "14.05",
         "compression": "5.332",
         "model": str(checked.source / "designs/5d8446bf/model.onnx"),
     }
+
+
+def test_speed_ups_are_warm_against_warm_and_cold_against_cold(front):
+    checked = check(Request(front()))
+    warm, cold = Latency(20.0, 20.0, 30.0), Latency(80.0, 80.0, 90.0)
+    design = dataclasses.replace(checked.design, latency=Latencies(warm=warm, cold=cold), cache_regime="warm")
+    before = Latencies(warm=Latency(200.0, 200.0, 200.0), cold=Latency(240.0, 240.0, 240.0))
+    original = dataclasses.replace(checked.original, latency=before, cache_regime="cold")
+    found = read_outputs(outputs(dataclasses.replace(checked, design=design, original=original)))
+    assert (found["latency_warm_us"], found["latency_cold_us"]) == ("20.0", "80.0")
+    assert (found["speedup_warm"], found["speedup_cold"], found["speedup"]) == ("10", "3", "10")
 
 
 @settings(deadline=None)

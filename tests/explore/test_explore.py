@@ -49,6 +49,15 @@ def document(explored):
     return json.loads((explored / "front.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def lenient(small_folder, small_space, shared_cache, tmp_path_factory):
+    """The output of an exploration in which compressed designs are within the limits, of a model of its own."""
+    place = tmp_path_factory.mktemp("lenient")
+    shutil.copytree(small_folder, place / "model")
+    assert explore(place / "model", "riscv64", place / "out", small_space, shared_cache, "--max-drop", "60%") == 0
+    return place / "out"
+
+
 @pytest.mark.slow
 def test_the_cache_option_moves_all_that_can_be_made_again(explored, shared_cache):
     assert {"built", "zig", "kernels", "fits", "fronts"} <= {path.name for path in shared_cache.iterdir()}
@@ -120,6 +129,38 @@ def test_no_design_on_the_front_is_beaten(document):
             better, mine = costs(other), costs(d)
             if d["on_front"] and better != mine:
                 assert not all(a <= b for a, b in zip(better, mine, strict=True))
+
+
+def test_no_design_is_on_the_front_for_a_latency_that_ties(document):
+    resolution = document["meter"]["resolution"]
+    assert resolution == pytest.approx(0.2)
+    assert document["meter"]["hardware_error"] is None
+    front = [costs(d) for d in document["designs"] if d["on_front"]]
+    for params, us, loss in front:
+        for other, latency, lost in front:
+            if (other, lost) != (params, loss) and other <= params and lost <= loss:
+                assert latency > us * (1 + resolution)
+
+
+def test_the_sensitivity_begins_with_what_the_meter_said_and_moves_as_bandwidth_does(lenient):
+    document = json.loads((lenient / "front.json").read_text())
+    designs = {d["id"]: d for d in (document["original"], *document["designs"])}
+    cases = document["sensitivity"]
+    as_it_is, half, twice, shared = ({d["id"]: d for d in case["designs"]} for case in cases)
+    assert list(as_it_is)[:2] == [document["original"]["id"], document["recommended"]]
+    for identity, design in as_it_is.items():
+        for regime in ("warm", "cold"):
+            meter = designs[identity]["latency"][regime]
+            for key, value in design["latency"][regime].items():
+                assert value == pytest.approx(meter[key], rel=1e-6)
+            us = [case[identity]["latency"][regime]["us"] for case in (half, as_it_is, twice)]
+            assert us == sorted(us, reverse=True)
+            # A smaller cache moves no fewer lines.
+            assert shared[identity]["latency"][regime]["us"] >= meter["us"] * (1 - 1e-6)
+        assert half[identity]["latency"]["cold"]["us"] > twice[identity]["latency"]["cold"]["us"]
+    for case in (as_it_is, half, twice, shared):
+        before, after = (case[d]["latency"]["cold"]["us"] for d in list(case)[:2])
+        assert case[document["recommended"]]["speed_up_cold"] == pytest.approx(before / after, rel=1e-3)
 
 
 def test_the_kept_models_run_and_score_what_is_reported(document, explored, small_folder):
@@ -194,6 +235,38 @@ def test_export_rebuilds_a_design_that_was_not_kept(part, document, explored, sm
     before = (explored / kept["model"]).read_bytes()
     assert run(["export", str(explored), kept["id"]]) == 0
     assert (explored / kept["model"]).read_bytes() == before
+
+
+def test_a_model_that_was_moved_is_named_and_the_beginning_of_an_id_is_enough(lenient, capsys):
+    document = json.loads((lenient / "front.json").read_text())
+    left = next(d for d in document["dominated"] if d["model"] is None)
+    every = {d["id"] for d in (document["original"], *document["designs"], *document["dominated"])}
+    short = next(s for k in range(1, 9) if sum(other.startswith(s := left["id"][:k]) for other in every) == 1)
+    old, new = lenient.parent / "model", lenient.parent / "elsewhere"
+    old.rename(new)
+    try:
+        assert run(["export", str(lenient), short]) == 2
+        assert "was the folder moved? Say where the model lies now with --model" in capsys.readouterr().err
+        assert run(["export", str(lenient), short, "--model", str(new)]) == 0
+        assert capsys.readouterr().out.strip() == str(lenient / "designs" / left["id"] / "model.onnx")
+        assert run(["export", str(lenient), left["id"], "--model", str(new / "model.onnx")]) == 2
+        assert "with --calib" in capsys.readouterr().err
+        (new / "other").mkdir()
+        shutil.copy(new / "calib.npz", new / "other" / "model.onnx")
+        assert run(["export", str(lenient), short, "--model", str(new / "other")]) == 2
+    finally:
+        new.rename(old)
+    first = sorted(every)[0][0]
+    if sum(other.startswith(first) for other in every) > 1:
+        assert run(["export", str(lenient), first]) == 2
+        assert "give more of the id" in capsys.readouterr().err
+
+
+def test_a_rerun_leaves_what_was_exported(document, explored, small_folder, small_space, shared_cache, capsys):
+    left = next(d for d in document["dominated"] if d["model"] is None)["id"]
+    assert run(["export", str(explored), left]) == 0
+    assert explore(small_folder, "riscv64", explored, small_space, shared_cache) == 0
+    assert (explored / "designs" / left / "model.onnx").is_file()
 
 
 def test_export_refuses_another_model_and_unknown_designs(document, explored, small_folder, tmp_path, capsys):

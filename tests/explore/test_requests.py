@@ -16,9 +16,11 @@ from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_inputs, settings_for
 from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.explore.requests import data_request, files_of, fit_request, search_request, study_place
+from lrfdse.explore.run import explore
 from lrfdse.meters.meter import open_meter
-from lrfdse.model.graph import load_model
 from lrfdse.results.settings import Limits, Settings
+from lrfdse.targets.resolution import UNCHECKED
+from lrfdse.targets.target import ModelError
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def settings(small_folder, small_space, tmp_path):
 
 def asked_of_workers(settings):
     inputs = open_inputs(files_of(settings), data_request(settings))
-    fit = fit_request(settings, inputs.model, inputs.calib, inputs.choosing)
+    fit = fit_request(settings, inputs)
     return TrialRequest(data_request(settings), fit, settings.target, settings.limits, ())
 
 
@@ -97,17 +99,14 @@ def test_what_workers_are_told_has_no_place_for_a_path_or_for_settings():
 def test_how_outputs_are_compared_is_decided_where_somebody_asks(settings, metric, proxy, calib, loss):
     data = settings.data if calib else dataclasses.replace(settings.data, calib=None)
     chosen = dataclasses.replace(settings, metric=metric, proxy=proxy, data=data)
-    assert asked_of_workers(chosen).fit.loss == loss
-
-
-def test_an_inspection_asks_for_no_loss(settings):
-    assert fit_request(settings, load_model(settings.model), None).loss is None
+    fitted = asked_of_workers(chosen).fit.loss
+    assert [part.loss for part in fitted or ()] == ([] if loss is None else [loss])
 
 
 def test_a_study_lies_in_the_output_folder_or_where_the_user_says(settings, tmp_path):
     inputs = open_inputs(files_of(settings), data_request(settings))
-    fit = fit_request(settings, inputs.model, inputs.calib)
-    identity = study_identity(fit, "riscv64", inputs, open_meter("model", settings.target))
+    fit = fit_request(settings, inputs)
+    identity = study_identity(fit, "riscv64", "auto", inputs, open_meter("model", settings.target))
     own = study_place(settings, identity)
     assert (own.url, own.artifacts) == (f"sqlite:///{tmp_path}/out/study.db", tmp_path / "out" / "artifacts")
     assert (own.sole, own.shared) == (True, False)
@@ -120,4 +119,14 @@ def test_a_study_lies_in_the_output_folder_or_where_the_user_says(settings, tmp_
 
 def test_no_such_proxy(settings):
     with pytest.raises(InputError, match="--proxy takes loss, output, weight, fidelity, score, but got 'rank'"):
-        search_request(dataclasses.replace(settings, proxy="rank"))
+        explore(dataclasses.replace(settings, proxy="rank"))
+
+
+def test_modelled_latencies_are_told_apart_by_the_model_s_resolution_and_measured_ones_by_their_spreads(settings):
+    unchecked = dataclasses.replace(settings, target=dataclasses.replace(settings.target, error=None))
+    checked = dataclasses.replace(
+        settings, target=dataclasses.replace(settings.target, error=ModelError(0.9, 1.6, "a board"))
+    )
+    assert search_request(unchecked, "modelled").resolution == UNCHECKED
+    assert search_request(checked, "modelled").resolution == pytest.approx(1 / 3)
+    assert search_request(settings, "measured").resolution is None

@@ -147,13 +147,41 @@ def test_what_is_written_is_checked(mlp):
         file_content(version)
 
 
-def test_sparse_initializers_are_refused(make):
-    """`onnx_ir` would drop them without a word."""
+@pytest.mark.parametrize("flat", [True, False])
+def test_sparse_initializers_become_dense(make, flat):
     path = make("g (float[n, 6] x) => (float[n, 6] y) { y = MatMul (x, w) }")
+    path.write_bytes(sparse(path, [3, 7] if flat else [0, 3, 1, 1], [2] if flat else [2, 2]).SerializeToString())
+    wanted = np.zeros((6, 6), np.float32)
+    wanted[0, 3], wanted[1, 1] = 1, 2
+    np.testing.assert_array_equal(load_model(path).weight("w"), wanted.T)
+
+
+@pytest.mark.parametrize(
+    ("places", "sizes", "said"),
+    [
+        ([3, 40], [2], "sparse tensor 'w' is damaged"),
+        ([0, 3, 1, 9], [2, 2], "sparse tensor 'w' is damaged"),
+        ([3, -1], [2], "sparse tensor 'w' is damaged"),
+        ([3], [1], "sparse tensor 'w' is damaged"),
+    ],
+)
+def test_sparse_initializers_that_are_damaged_are_refused(make, places, sizes, said):
+    path = make("g (float[n, 6] x) => (float[n, 6] y) { y = MatMul (x, w) }")
+    path.write_bytes(sparse(path, places, sizes).SerializeToString())
+    with pytest.raises(InputError, match=said):
+        load_model(path)
+
+
+def test_a_sparse_initializer_that_would_fill_the_memory_is_refused(make):
+    path = make("g (float[n, 6] x) => (float[n, 6] y) { y = MatMul (x, w) }")
+    path.write_bytes(sparse(path, [3, 7], [2], [2**16, 2**16]).SerializeToString())
+    with pytest.raises(InputError, match="sparse tensor 'w' of 65536x65536 holds 2 elements: refused"):
+        load_model(path)
+
+
+def sparse(path, places, sizes, dims=(6, 6)):
     model = onnx.load(path)
     values = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
-    places = onnx.helper.make_tensor("places", onnx.TensorProto.INT64, [2], [3, 7])
-    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [6, 6]))
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(InputError, match="'w' is stored sparsely: store it as a dense initializer"):
-        load_model(path)
+    indices = onnx.helper.make_tensor("places", onnx.TensorProto.INT64, sizes, places)
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, indices, dims))
+    return model

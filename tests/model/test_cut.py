@@ -84,7 +84,7 @@ def test_clones_are_written_as_what_they_were_made_from(text):
     feeds = {value.name: feeds[value.name] for value in model.graph.inputs}
     wanted = onnx.reference.ReferenceEvaluator(onnx.load_from_string(before)).run(None, feeds)
     np.testing.assert_allclose(Runtime().call(Runtime().session(clone), feeds)["y"], wanted[0])
-    Behind("y", "y", np.dtype(np.float32))(clone)
+    Behind("y", ["y"], np.dtype(np.float32))(clone)
     assert serialized(model) == before != serialized(clone)
 
 
@@ -141,7 +141,7 @@ def test_exposed():
 def test_behind(name, output, after):
     assert PROBE == "lrfdse.probe"
     model = parsed(TWO_ENDS)
-    check((TWO_ENDS, model), behind(model, name, output, np.dtype(np.float32)), after)
+    check((TWO_ENDS, model), behind(model, name, [output], np.dtype(np.float32)), after)
 
 
 def test_behind_a_value_that_a_branch_reads():
@@ -152,17 +152,17 @@ def test_behind_a_value_that_a_branch_reads():
           y = If (t) <
             then_branch = yes () => (float[n, 3] p) { p = Add ("lrfdse.probe", b) },
             else_branch = no () => (float[n, 3] r) { r = Identity ("lrfdse.probe") }> }"""
-    check((BRANCHES, model), behind(model, "a", "y", np.dtype(np.float32)), after)
+    check((BRANCHES, model), behind(model, "a", ["y"], np.dtype(np.float32)), after)
 
 
 def test_behind_the_output_itself_there_is_nothing():
     model = parsed(TWO_ENDS)
-    made = behind(model, "y", "y", np.dtype(np.float32))
+    made = behind(model, "y", ["y"], np.dtype(np.float32))
     assert [value.name for value in made.graph.inputs] == [value.name for value in made.graph.outputs] == [PROBE]
     assert not list(made.graph) and not made.graph.initializers
 
 
-@pytest.mark.parametrize("made", [ReadOut(["b"]), Expose(["b"]), Behind("b", "y", np.dtype(np.float32))])
+@pytest.mark.parametrize("made", [ReadOut(["b"]), Expose(["b"]), Behind("b", ["y"], np.dtype(np.float32))])
 def test_passes_change_the_model_that_they_are_given(made):
     model = parsed(TWO_ENDS)
     before = graph_text(model)
@@ -177,7 +177,7 @@ def test_exposing_what_is_seen_changes_nothing():
     assert graph_text(model) == before
 
 
-@pytest.mark.parametrize("made", [ReadOut(["y", "w"]), Expose(["w"]), Behind("w", "y", np.dtype(np.float32))])
+@pytest.mark.parametrize("made", [ReadOut(["y", "w"]), Expose(["w"]), Behind("w", ["y"], np.dtype(np.float32))])
 def test_values_that_are_not_there_are_named(made):
     model = parsed(TWO_ENDS)
     before = graph_text(model)
@@ -200,8 +200,9 @@ def test_rewritten_layers(tmp_path):
     after = """g (float[n, 3] x) => (float[n, 2] y)
         <float[2, 2] v = {1, 0, 0, 1}, float[3, 1] "lrfdse.w.factor1" = {1, 2, 3},
          float[1, 2] "lrfdse.w.factor0" = {1, 2}, float[2] "lrfdse.w.bias.b.1.0" = {4, 4}>
-        { val_0 = MatMul (x, "lrfdse.w.factor1")  val_1 = MatMul (val_0, "lrfdse.w.factor0")
-          a = Add (val_1, "lrfdse.w.bias.b.1.0")  h = Relu (a)  y = Gemm (h, v) }"""
+        { "lrfdse.w.MatMul" = MatMul (x, "lrfdse.w.factor1")
+          "lrfdse.w.MatMul.2" = MatMul ("lrfdse.w.MatMul", "lrfdse.w.factor0")
+          a = Add ("lrfdse.w.MatMul.2", "lrfdse.w.bias.b.1.0")  h = Relu (a)  y = Gemm (h, v) }"""
     made = rewrite(model, factors)
     assert made.metadata_props == {"lrfdse.w": "svd:r=1"}
     assert not model.original.metadata_props

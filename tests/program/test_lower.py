@@ -468,3 +468,84 @@ def test_a_factor_of_one_behind_a_product_leaves_no_epilogue():
     made = compared(g.model(g.op("Mul", g.op("MatMul", y, g.op("Transpose", y, perm=[0, 2, 1])), g.number(1.0))))
     products = [call for call in made.calls if isinstance(call.operator, BatchedProduct)]
     assert functions(products[0]) == []
+
+
+# Operators of onnxruntime's own.
+
+
+def with_domain(model):
+    model.graph.opset_imports["com.microsoft"] = 1
+    return model
+
+
+@pytest.mark.parametrize("turned", [(0, 0), (1, 0), (0, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize("constant", [False, True])
+def test_fused_products(turned, constant):
+    g = Graph()
+    a = g.input("a", [2, 5, 3] if turned[0] else [2, 3, 5])
+    shape = [4, 5] if turned[1] else [5, 4]
+    b = g.weight(*shape) if constant else g.input("b", [2, *shape])
+    attributes = {"transA": turned[0], "transB": turned[1], "alpha": 0.25}
+    y = g.op("FusedMatMul", a, b, domain="com.microsoft", **attributes)
+    assert "Foreign" not in kinds(compared(with_domain(g.model(y))))
+
+
+def test_quick_gelu_and_simplified_normalization():
+    g = Graph()
+    y = g.op("QuickGelu", g.input("x", [3, 8]), alpha=1.5, domain="com.microsoft")
+    y = g.op("SimplifiedLayerNormalization", y, g.weight(8), epsilon=1e-3)
+    made = compared(with_domain(g.model(y)))
+    assert kinds(made) == {"Elementwise": 1, "Normalization": 1} and not made.calls[1].operator.centred
+
+
+def test_an_operator_of_onnxruntime_without_a_rule_is_refused():
+    g = Graph()
+    y = g.op("BiasGelu", g.input("x", [3, 8]), g.weight(8), domain="com.microsoft")
+    with pytest.raises(InputError, match=r"BiasGelu \(of the domain com\.microsoft: 'BiasGelu_0'\)$"):
+        program(with_domain(g.model(y)))
+
+
+def test_softmax_and_pooling_of_sequences():
+    g = Graph()
+    x = g.op("MaxPool", g.input("x", [2, 3, 10]), kernel_shape=[3], strides=[2], pads=[1, 1])
+    x = g.op("AveragePool", x, kernel_shape=[2], count_include_pad=1, pads=[1, 0])
+    assert "Foreign" not in kinds(compared(g.model(g.op("Softmax", x, axis=1))))
+
+
+def test_causal_attention_with_groups_of_heads():
+    g = Graph(opset=23)
+    q = g.input("q", [1, 4, 6, 8])
+    k, v = (g.input(name, [1, 2, 6, 8]) for name in "kv")
+    made = compared(g.model(g.op("Attention", q, k, v, is_causal=1)))
+    assert kinds(made)["BatchedProduct"] == 2 and "Foreign" not in kinds(made)
+
+
+@pytest.mark.parametrize("element", [TensorProto.UINT32, TensorProto.BFLOAT16])
+def test_an_input_of_another_type_that_nothing_reads_is_refused_too(element):
+    g = Graph()
+    x, _ = g.input("x", [2]), g.input("other", [2], element)
+    with pytest.raises(InputError, match=r"an input \(elements of [a-z0-9]+: 'other'"):
+        program(g.model(g.op("Relu", x)))
+
+
+def test_an_output_of_strings_is_refused():
+    g = Graph()
+    x = g.op("Relu", g.input("x", [2]))
+    words = g.constant(np.array(["a", "b"], dtype=object))
+    model = ir.to_proto(g.model(x))
+    model.graph.output.append(helper.make_tensor_value_info(words, TensorProto.STRING, [2]))
+    with pytest.raises(InputError, match=r"an output \(strings: 'c0'"):
+        program(ir.from_proto(model))
+
+
+def test_a_joint_projection_of_queries_keys_and_values_is_copied_twice():
+    g = Graph()
+    y = g.linear(g.input("x", [1, 6, 16]), 16, 48)
+    y = g.op("Transpose", g.op("Reshape", y, g.integers(1, 6, 3, 2, 8)), perm=[2, 0, 3, 1, 4])
+    q, k, v = (g.op("Gather", y, g.constant(np.array(place, np.int64)), axis=0) for place in range(3))
+    scores = g.op("MatMul", q, g.op("Transpose", k, perm=[0, 1, 3, 2]))
+    context = g.op("Transpose", g.op("MatMul", g.op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
+    made = compared(g.model(g.linear(g.op("Reshape", context, g.integers(1, 6, 16)), 16, 16)))
+    copies = [call.operator for call in made.calls if isinstance(call.operator, Copy)]
+    # Keys are turned; values, which do not begin where their array does, are copied in whole rows.
+    assert [copy.shape for copy in copies] == [(16, 6), (6, 16)]

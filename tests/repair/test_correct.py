@@ -24,6 +24,7 @@ from lrfdse.model.data import Dataset, mixed
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
+from lrfdse.quality.objective import OutputLoss, SideBySide
 from lrfdse.repair.correct import HELD_OUT, MIXTURES, Corrector
 from lrfdse.repair.moments import moments
 from lrfdse.repair.refine import Chain, Local, cores_of, refined
@@ -235,6 +236,11 @@ def test_derivatives_of_a_chain_are_those_of_its_dense_weight(text, seed):
     assert back == pytest.approx(float(np.vdot(pulls, tangent)), rel=1e-3, abs=1e-2)
 
 
+def numbers(count):
+    """Return the scores of an output of so many numbers a row."""
+    return SideBySide((OutputLoss("y", "squared"),), {"y": (1, count)})
+
+
 def test_one_step_on_a_linear_output_solves_its_least_squares_problem():
     """With a dense core and the squared loss the problem is quadratic, so a step ends at its minimum."""
     rng = np.random.default_rng(0)
@@ -251,7 +257,7 @@ def test_one_step_on_a_linear_output_solves_its_least_squares_problem():
     def evaluate(change):
         return 0.5 * float(((scores(now + change) - scores(targets)) ** 2).sum()) / len(rows)
 
-    local = Local(rows, targets, slopes, scores(now), scores(now) - scores(targets), "squared", evaluate)
+    local = Local(rows, targets, slopes, scores(now), scores(now) - scores(targets), numbers(2), evaluate)
     found, shift, gain = refined(Factorization.dense(3, 5), cores, np.zeros(3), local, damping=0.0)
     np.testing.assert_allclose(dense_weight(found), truth, atol=0.01)
     np.testing.assert_allclose(shift, 0, atol=0.01)
@@ -264,7 +270,7 @@ def test_a_step_that_gains_nothing_changes_nothing():
     cores = [rng.normal(size=(1, 3, 5, 1))]
     targets = (rows @ dense_weight(cores).T).astype(np.float32) + 1
     flat = np.zeros((20, 3), dtype=np.float32)
-    local = Local(rows, targets, None, flat, flat, "squared", lambda change: float(np.abs(change).sum()) * 1e6)
+    local = Local(rows, targets, None, flat, flat, numbers(3), lambda change: float(np.abs(change).sum()) * 1e6)
     found, shift, gain = refined(Factorization.dense(3, 5), cores, np.zeros(3), local)
     assert gain == 0 and found[0] is cores[0] and not shift.any()
 

@@ -8,8 +8,10 @@ import pytest
 from lrfdse.errors import InputError
 from lrfdse.model.data import Dataset, random_data
 from lrfdse.model.graph import load_model
-from lrfdse.model.runtime import Runtime
+from lrfdse.model.runtime import Layout, Runtime
+from lrfdse.model.samples import Place, Rows
 from lrfdse.quality.divergence import divergences, evenly_spread, scores_of, softmax
+from lrfdse.quality.objective import OutputLoss, SideBySide
 from lrfdse.repair.curvature import DownstreamModel, compute_weightings
 
 RNG = np.random.default_rng(5)
@@ -128,15 +130,17 @@ def test_a_fixed_batch_gives_the_same(make):
 def test_the_jacobian_of_given_values(make):
     path = make(network("Tanh"), WEIGHTS)
     model = load_model(path)
+    side = SideBySide((OutputLoss("y", "softmax"),), {"y": (1, 5)})
+    values = np.random.default_rng(3).normal(size=(7, 8)).astype(np.float32)
+    rows, layout = Rows.of(values, Place(0), -1, 7), Layout(7, False, {"y": Place(0)})
     downstream = DownstreamModel(
-        model.original, model.sites["v1"][0], "y", "softmax", np.dtype(np.float32), Runtime(), True
+        model.original, model.sites["v1"][0], side, np.dtype(np.float32), Runtime(), rows, layout
     )
     assert not downstream.direct
-    values = np.random.default_rng(3).normal(size=(7, 8)).astype(np.float32)
     wanted = W2[None] * (1 - np.tanh(values.astype(np.float64)) ** 2)[:, None, :]
-    found = downstream.jacobian(values, {}, np.random.default_rng(0))
-    assert found.shape == (7, 1, 5, 8)
-    np.testing.assert_allclose(found[:, 0], wanted, atol=0.02)
+    found = downstream.jacobian(values[:, None], data(7), np.random.default_rng(0))
+    assert found.shape == (7, 5, 8)
+    np.testing.assert_allclose(found, wanted, atol=0.02)
 
 
 def test_what_costs_too_much_is_absent(make):

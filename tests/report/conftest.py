@@ -191,6 +191,34 @@ def make(first="fc1", second="fc2"):
     }
 
 
+def many_layers():
+    """A document of 12 blocks of three layers, as a small transformer has them: two of them of the same size."""
+    made, kinds = (
+        make(),
+        (("attn.out", 192, 192, "svd:r=24"), ("mlp.up", 768, 192, "svd:r=40"), ("mlp.down", 192, 768, "svd:r=40")),
+    )
+    names = [(f"encoder.layer.{block}.{kind}", *rest) for block in range(12) for kind, *rest in kinds]
+    made["layers"] = []
+    for name, outputs, inputs, text in names:
+        each = layer(name, outputs, inputs, [text])
+        each["options"][1] |= {"params": 24 * (outputs + inputs), "weight_bytes": 96 * (outputs + inputs)}
+        made["layers"].append(each)
+    params = sum(each["params"] for each in made["layers"])
+    for design in (made["original"], *made["designs"], *made["dominated"]):
+        dense = design["id"] == "bbbbbbbb"
+        design["plan"] = {name: chosen("dense" if dense else text) for name, _, _, text in names}
+        design["params"] = params if dense else params * design["params"] // 442
+        design["weight_bytes"] = 4 * design["params"]
+    made["original"]["plan"] = {name: chosen("dense") for name, *_ in names}
+    made["kernels"] = []
+    return made
+
+
+@pytest.fixture
+def deep():
+    return many_layers()
+
+
 @pytest.fixture
 def read():
     """Take what a front.json holds for the document that it is."""

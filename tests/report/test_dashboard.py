@@ -143,7 +143,7 @@ def test_the_dashboard_gets_names_notes_figures_and_artifacts(url, document, des
     assert all(not trial["artifacts"] for name, trial in trials.items() if name != "aaaaaaaa")
 
     figures = {each["id"]: json.loads(each["graph_object"]) for each in detail["plotly_graph_objects"]}
-    assert set(figures) == {"pareto", "funnel"}
+    assert set(figures) == {"deciding", "pareto", "funnel"}
     points = sum(len(trace["x"]) for trace in figures["pareto"]["data"] if trace.get("x"))
     assert points >= len(document["designs"]) + len(document["dominated"])
     funnel = json.loads(funnel_figure(whole).to_json())

@@ -32,8 +32,8 @@ def settings(tmp_path):
         seed=7,
         study="postgresql://me:secret@host/db",
     )
-    chosen = {"limits": Limits(0.005, 60_000, 200.0), "metric": "cosine", "eval_samples": 100, "minutes": 2.5}
-    chosen |= {"accept_unverified": True}
+    chosen = {"limits": Limits(0.005, 60_000, 200.0, 0.02), "metric": "cosine", "eval_samples": 100, "minutes": 2.5}
+    chosen |= {"accept_unverified": True, "judge": ("digit", "digit", "parity")}
     return dataclasses.replace(made, **chosen)
 
 
@@ -53,6 +53,7 @@ def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
     assert (read["seed"], read["budget"], read["keep"]) == (7, settings.budget, settings.keep)
     assert (read["max_drop"], read["max_params"], read["max_latency"]) == ("0.5%", "60000", "200us")
     assert (read["metric"], read["eval_samples"], read["minutes"]) == ("cosine", 100, 2.5)
+    assert (read["judge"], read["max_other_drop"]) == (["digit", "digit", "parity"], "2%")
     assert read["accept_unverified"] is True
     assert str(tmp_path) not in command_of(settings)
 

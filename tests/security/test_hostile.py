@@ -176,11 +176,6 @@ def test_a_device_and_a_pipe_are_no_files(loads, tmp_path):
         refused(tmp_path / name, loads)
 
 
-@pytest.mark.parametrize(("sizes", "said"), [((-1, 8), "size of -1 at dimension 0"), ((2, -8), "dimension 1")])
-def test_an_input_with_a_size_below_0_is_named(sizes, said, model):
-    assert said in refused(model(sizes=sizes))
-
-
 @pytest.mark.parametrize("rows", [2**31 - 1, 2**40, 2**62])
 def test_an_inference_beyond_the_machines_memory_is_refused_before_it_starts(rows, model):
     assert 32 * rows > memory_bytes()
@@ -229,11 +224,6 @@ def test_random_data_of_large_samples_are_fewer():
     data = random_data([port], 64, 0)
     assert data.inputs["x"].nbytes == RANDOM_BYTES
     assert data.count == 16
-
-
-def test_a_scalar_input_has_no_samples():
-    with pytest.raises(InputError, match=r"input x \(a scalar, float32\) has no axis"):
-        random_data([Port("x", "float32", (), (), ())], 64, 0)
 
 
 def npy(array=None, header=None):

@@ -13,7 +13,7 @@ from lrfdse.base.store import Store
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.ir.layer import Layer
-from lrfdse.quality.divergence import Loss
+from lrfdse.quality.objective import Objective, names_of
 from lrfdse.repair.weightings import output_weightings, weightings_key
 from lrfdse.space.eligible import reason_to_keep_dense
 
@@ -44,9 +44,9 @@ class FitRequest:
     """Whether the layers of a plan are fitted again to what its compressed layers feed them."""
     seed: int = 0
     """Seed of the mixtures of samples that curvatures and corrections are taken on."""
-    loss: Loss | None = None
-    """How outputs of two versions of the model are compared; None where nothing asks for that: then layers are fitted
-    to their own outputs, and plans are not corrected."""
+    loss: Objective | None = None
+    """The outputs that count, and how two versions of each are compared; None where nothing asks for that: then layers
+    are fitted to their own outputs, and plans are not corrected."""
     most_inputs: int = MOST_INPUTS
     """Inputs of a layer up to which calibration data are used for its fits."""
 
@@ -274,7 +274,7 @@ def _weight(model: Model, name: str) -> Array:
     return stored if stored.dtype == np.float32 and model.alphas[name] == 1.0 else model.weight(name)
 
 
-def _weighting_loss(request: FitRequest) -> Loss | None:
+def _weighting_loss(request: FitRequest) -> Objective | None:
     """Return the loss of the model that fits with data go by, or None where the method looks at weights alone."""
     from lrfdse.factorize.methods import METHODS
 
@@ -289,3 +289,15 @@ def _weighting_key(request: FitRequest, model: Model, calib: Dataset | None) -> 
 def explored_layers(space: SearchSpace, model: Model) -> list[str]:
     """Return the names of the layers that the search space explores, in the order of the model."""
     return [layer.name for layer in model.layers if reason_to_keep_dense(layer, space) is None]
+
+
+def idle_layers(model: Model, objective: Objective) -> dict[str, str]:
+    """Return why layers are left as they are on which no output that counts depends, by their names."""
+    from lrfdse.model.passes.cut import dependent
+
+    counted = names_of(objective)
+    return {
+        name: "no output that counts depends on it"
+        for name, sites in model.sites.items()
+        if not dependent(model.original, [site.output for site in sites], counted)
+    }

@@ -83,7 +83,7 @@ def measure_kernels(
     wanted = list(dict.fromkeys(specs))
     keys = _keys(wanted, request)
     found = {spec: known for spec in wanted if (known := cache.get("kernels", keys[spec], _stored)) is not None}
-    progress(Event("kernels", "", len(found), len(wanted)))
+    progress(Event("kernels", "" if len(found) == len(wanted) else _waiting(request.meter), len(found), len(wanted)))
     processes = 1 if request.meter.exclusive else request.workers
     while rest := [spec for spec in wanted if spec not in found]:
         try:
@@ -93,13 +93,23 @@ def measure_kernels(
                 if kernel.measurement is not None:
                     cache.put("kernels", keys[spec], dataclasses.asdict(kernel))
                 text = f"{spec}: {kernel.failure}" if kernel.failure else str(spec)
-                progress(Event("kernels", text, len(found), len(wanted)))
+                progress(Event("kernels", _waiting(request.meter) or text, len(found), len(wanted)))
         except BrokenProcessPool:
             unfinished = [spec for spec in rest if spec not in found]
             if processes == 1 and unfinished:
                 found[unfinished[0]] = MeasuredKernel(failure="its process died while compiling it (out of memory?)")
             processes = 1
     return found
+
+
+def _waiting(meter: Meter) -> str:
+    """Return what is said while another run times kernels on this machine; nothing where none does."""
+    if meter.name != "host":
+        return ""
+    from lrfdse.meters.host_meter import timed_by_another
+
+    process = timed_by_another()
+    return "" if process is None else f"waiting for process {process}, another run that times kernels on this machine"
 
 
 def _measured(

@@ -37,9 +37,11 @@ _FRONT_SHARE = 0.3
 """Share of the time of a layer's front, fits included, that is spent before the fits."""
 
 
-def inspect_layer(layer: Layer, model: Model, space: SearchSpace, target: Target, cache: Store) -> LayerResult:
-    """Return what can be said of a layer before anything is factorized."""
-    reason = reason_to_keep_dense(layer, space)
+def inspect_layer(
+    layer: Layer, model: Model, space: SearchSpace, target: Target, cache: Store, reason: str | None = None
+) -> LayerResult:
+    """Return what can be said of a layer before anything is factorized; `reason` says why it is left as it is."""
+    reason = reason or reason_to_keep_dense(layer, space)
     spectrum = spectrum_of(layer, lambda: model.weight(layer.name), cache)
     return LayerResult(
         layer=layer,
@@ -61,7 +63,13 @@ def with_data(result: LayerResult, fits: Fits, cache: Store) -> LayerResult:
 
 
 def study_layers(
-    space: SearchSpace, kernels: KernelRequest, model: Model, fits: Fits, cache: Store, progress: Listener
+    space: SearchSpace,
+    kernels: KernelRequest,
+    model: Model,
+    fits: Fits,
+    cache: Store,
+    progress: Listener,
+    idle: Mapping[str, str] | None = None,
 ) -> tuple[LayerResult, ...]:
     """Return every FC layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -77,6 +85,8 @@ def study_layers(
         Where results are kept.
     progress
         Told how far each stage is.
+    idle
+        Why layers are left as they are that the space would explore, by their names.
 
     Raises
     ------
@@ -87,7 +97,7 @@ def study_layers(
     results = []
     for done, layer in enumerate(layers):
         progress(Event("layers", layer.name, done, len(layers)))
-        result = inspect_layer(layer, model, space, target, cache)
+        result = inspect_layer(layer, model, space, target, cache, (idle or {}).get(layer.name))
         results.append(with_data(result, fits, cache) if result.kept_dense is None else result)
     progress(Event("layers", "", len(layers), len(layers)))
     explored = [result.layer for result in results if result.kept_dense is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,18 @@ def plan_of(texts: Mapping[str, str], layers: Sequence[LayerResult]) -> Plan:
 
 
 def regime_of(params: int, target: Target) -> Regime:
-    """Return whether float32 weights of so many parameters stay in the last-level cache between inferences."""
+    """Return the cache regime in which a design with float32 weights of so many parameters is charged."""
     return "warm" if params <= warm_params(target) else "cold"
 
 
 def warm_params(target: Target) -> int:
-    """Return the float32 parameters that the target's last-level cache holds for one core."""
-    return int(target.last_level.bytes) // 4
+    """Return the parameters up to which a design is charged warm.
+
+    These are all that fit the last-level cache as float32, unless the target says that weights always stay there
+    (`sys.maxsize`) or never do (-1).
+    """
+    fits = int(target.last_level.bytes) // 4
+    return {"warm": sys.maxsize, "cold": -1, "auto": fits}[target.resident]
 
 
 def assemble(
@@ -65,6 +71,7 @@ def assemble(
         accuracy_interval=scores.accuracy_interval,
         accuracy_error=scores.accuracy_error,
         output_error=scores.output_error,
+        others=scores.others,
         refined=refined,
     )
 

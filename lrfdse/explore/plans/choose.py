@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lrfdse.ir.plan import Design, Metric
+from lrfdse.results.asked import Limits as Asked
+from lrfdse.results.choice import Candidate, front_of, joint_loss, recommended_of
 
 if TYPE_CHECKING:
     from lrfdse.results.settings import Limits
@@ -16,11 +18,14 @@ _REFINABLE = 1.6
 """Multiples of the allowed loss from which the refinement of a plan's factors may bring it below."""
 
 
-def pareto(designs: Sequence[Design], metric: Metric, verified: bool = True) -> list[Design]:
-    """Return the designs that no other beats in params, latency and score together, by latency; of equals, one.
+def pareto(
+    designs: Sequence[Design], metric: Metric, verified: bool = True, resolution: float | None = 0.0
+) -> list[Design]:
+    """Return the designs that no other matches in params, latency and score together, by latency; of equals, one.
 
-    Scores on random inputs tell designs apart poorly: without `verified`, a smaller output error is better, where the
-    model's output has one.
+    Latencies that tie count as equal, see `lrfdse.results.choice.front_of`. Scores on random inputs tell designs apart
+    poorly: without `verified`, a smaller output error is better, where the model's output has one. Where several
+    outputs count, what the worst of the others keeps must be matched, too.
     """
     by_error = not verified and any(design.output_error is not None for design in designs)
 
@@ -29,12 +34,18 @@ def pareto(designs: Sequence[Design], metric: Metric, verified: bool = True) -> 
             return design.score(metric)
         return -math.inf if design.output_error is None else -design.output_error
 
-    ordered = sorted(designs, key=lambda d: (d.latency.us, d.params, -worth(d), d.id))
-    front: list[Design] = []
-    for design in ordered:
-        if not any(kept.params <= design.params and worth(kept) >= worth(design) for kept in front):
-            front.append(design)
-    return front
+    found = {design.id: design for design in designs}
+    candidates = [Candidate(d.id, d.params, d.latency, worth(d), 0.0, 0.0, kept=d.least_kept) for d in found.values()]
+    return [found[each.id] for each in front_of(candidates, resolution)]
+
+
+def lost(design: Design, baseline: Design, metric: Metric, limits: Limits) -> float:
+    """Return what a design loses of the metric, or more where another output that counts loses more of its own limit.
+
+    So one number is held against `Limits.max_drop`: twice what another output may lose counts as twice that.
+    """
+    own = baseline.score(metric) - design.score(metric)
+    return joint_loss(own, 1.0 - design.least_kept, limits.max_drop, limits.max_other_drop)
 
 
 def worth_refining(
@@ -44,19 +55,21 @@ def worth_refining(
     limits: Limits,
     count: int = 4,
     verified: bool = True,
+    resolution: float | None = 0.0,
 ) -> list[Design]:
     """Return the designs that could become the recommended one: the `count` best that lose little enough.
 
     Refinement lowers losses, so that those within `_REFINABLE` times the limit compete, by the geometric mean of
-    parameters and latency, and with them what would be recommended as it is. For `verified` see `pareto`.
+    parameters and latency, and with them what would be recommended as it is. For `verified` and `resolution` see
+    `pareto`.
     """
-    front = pareto(designs, metric, verified)
-    now = recommend(front, baseline, metric, limits)
+    front = pareto(designs, metric, verified, resolution)
+    now = recommend(front, baseline, metric, limits, resolution)
     near = [
         design
         for design in front
         if design.id != baseline.id
-        and baseline.score(metric) - design.score(metric) <= _REFINABLE * limits.max_drop
+        and lost(design, baseline, metric, limits) <= _REFINABLE * limits.max_drop
         and (limits.max_params is None or design.params <= limits.max_params)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
@@ -67,24 +80,22 @@ def worth_refining(
     return chosen
 
 
-def recommend(front: Sequence[Design], baseline: Design, metric: Metric, limits: Limits) -> Design | None:
-    """Return the design within the limits with the least geometric mean of parameters and latency, or None.
-
-    Designs were looked at in numbers, so the best of those just within the limit is there by luck: where a compressed
-    design is within it by one standard error of its loss, only such designs compete (the one-standard-error rule).
-    """
-
-    def loss(design: Design) -> float:
-        return baseline.score(metric) - design.score(metric)
-
-    within = [
-        design
+def recommend(
+    front: Sequence[Design], baseline: Design, metric: Metric, limits: Limits, resolution: float | None = 0.0
+) -> Design | None:
+    """Return the design within the limits to recommend, or None; see `lrfdse.results.choice.recommended_of`."""
+    candidates = [
+        Candidate(
+            id=design.id,
+            params=design.params,
+            latency=design.latency,
+            worth=design.score(metric),
+            loss=lost(design, baseline, metric, limits),
+            standard_error=design.standard_error,
+            is_original=design.id == baseline.id,
+        )
         for design in front
-        if loss(design) <= limits.max_drop + 1e-9
-        and (limits.max_params is None or design.params <= limits.max_params)
-        and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
-    compressed = [design for design in within if design.id != baseline.id]
-    safe = [d for d in compressed if loss(d) + d.standard_error <= limits.max_drop + 1e-9]
-    competing = [*(safe or compressed), *(design for design in within if design.id == baseline.id)]
-    return min(competing, key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id), default=None)
+    asked = Asked(max_drop=limits.max_drop, max_params=limits.max_params, max_latency_us=limits.max_latency_us)
+    best = recommended_of(candidates, asked, resolution)
+    return None if best is None else next(design for design in front if design.id == best.id)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrfdse.errors import plan_errors
 from lrfdse.ir.plan import Plan
-from lrfdse.quality.metrics import fidelity_grade
-from lrfdse.quality.scores import Scores, paired_error
+from lrfdse.quality.scores import Grade, Scores, paired_error
 from lrfdse.repair.builder import Builder
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from lrfdse.explore.inputs import Inputs
-    from lrfdse.model.data import Dataset
-    from lrfdse.quality.metrics import Outputs, Scorer
-    from lrfdse.quality.scores import Grade
+    from lrfdse.model.runtime import Arrays
 
 
 class Evaluator:
@@ -30,9 +26,7 @@ class Evaluator:
         self._inputs = inputs
         # No plan's model comes back after it has run on the data that choose and on those that report.
         self._runtime = Runtime(sessions=1)
-        self._choosing = self._judged(inputs.choosing)
-        reports = inputs.reporting is not None and (inputs.reporting.labels is not None or not self._by_fidelity)
-        self._reporting = self._judged(inputs.reporting) if inputs.reporting is not None and reports else None
+        self._choosing, self._reporting = inputs.chosen, inputs.reported
 
     @property
     def builder(self) -> Builder:
@@ -62,49 +56,65 @@ class Evaluator:
 
         reported, error = None, None
         with plan_errors():
-            outputs = self._runtime.run(model, self._choosing.data)
-            kept = fidelity_grade(outputs, self._choosing.reference)
-            chosen = kept if self._by_fidelity else self._choosing.grade(outputs)
+            choosing, judging = self._choosing, self._inputs.judging
+            form = self._exposed(model)
+            outputs = self._runtime.run(form, choosing.data, outputs=list(choosing.reference))
+            kept = self._agreement(outputs)
+            chosen = kept if self._by_fidelity else choosing.grade(outputs)
+            others = judging.kept(outputs, choosing.reference)
             if report and self._reporting is not None:
-                reported = self._reporting.grade(self._runtime.run(model, self._reporting.data))
+                named = list(self._reporting.reference)
+                reported = self._reporting.grade(self._runtime.run(form, self._reporting.data, outputs=named))
         if reported is not None and self._reporting is not None:
             error = paired_error(reported, self._reporting.original)
         return Scores(
             eval_accuracy=None if self._by_fidelity else chosen.value,
             accuracy=None if reported is None else reported.value,
             fidelity=kept.value,
-            standard_error=paired_error(chosen, self._choosing.original),
+            standard_error=paired_error(chosen, choosing.original),
             eval_interval=chosen.interval,
             accuracy_interval=None if reported is None else reported.interval,
             accuracy_error=error,
-            output_error=output_error(outputs, self._choosing.reference),
+            output_error=output_error(outputs, choosing.reference, judging.judged.name),
+            others=others,
         )
+
+    def _exposed(self, model: ir.Model | bytes) -> ir.Model | bytes:
+        """Return a version with every value that is scored among its outputs; bytes are taken as they are."""
+        from lrfdse.model.passes.cut import exposed
+
+        if isinstance(model, bytes):
+            return model
+        there = {value.name for value in model.graph.outputs}
+        more = [name for name in self._choosing.reference if name not in there]
+        return exposed(model, more) if more else model
 
     @property
     def classes_hit(self) -> tuple[int, int] | None:
         """How many classes the original model puts the data that choose into, and of how many; None without classes."""
         from lrfdse.quality.outputs import classes_hit
 
-        return classes_hit(self._choosing.reference)
+        judging = self._inputs.judging
+        if judging.judged.kind not in ("classes", "threshold"):
+            return None
+        reference = judging.judged
+        array = self._choosing.reference[reference.name]
+        scores = reference.two_classes(array) if reference.kind == "threshold" else array
+        return classes_hit({reference.name: scores})
+
+    def _agreement(self, outputs: Arrays) -> Grade:
+        """Return how far the judged output agrees with the original model's, bounded to [0, 1]."""
+        from lrfdse.quality.outputs import decision_count
+
+        choosing, reading = self._choosing, self._inputs.judging.judged
+        values = reading.agreements(outputs, choosing.reference)
+        decisions = None
+        if reading.kind in ("classes", "whole"):
+            decisions = decision_count(choosing.reference, reading.name)
+        elif reading.kind == "threshold":
+            decisions = int(choosing.reference[reading.name].size)
+        return Grade(min(1.0, max(0.0, float(values.mean()))), values, decisions)
 
     @property
     def _by_fidelity(self) -> bool:
         return self._inputs.scorer.name == "fidelity"
-
-    def _judged(self, data: Dataset) -> _Judged:
-        reference = self._runtime.run(self._inputs.model.original, data)
-        scorer = self._inputs.scorer
-        return _Judged(data, reference, scorer.grade(reference, data, reference), scorer)
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """Data with what the original model gives on them, and its grade."""
-
-    data: Dataset
-    reference: Outputs
-    original: Grade
-    scorer: Scorer
-
-    def grade(self, outputs: Outputs) -> Grade:
-        return self.scorer.grade(outputs, self.data, self.reference)

@@ -89,6 +89,8 @@ def broken(design: Design, score: float, base: float | None, limits: Limits) -> 
     found = {}
     if base is not None or all(factorization.is_dense for _, factorization in design.plan.choices):
         found["max_drop"] = (score if base is None else base) - score - limits.max_drop - 1e-9
+    if design.others:
+        found["max_other_drop"] = 1.0 - design.least_kept - limits.most_other_drop - 1e-9
     if limits.max_params is not None:
         found["max_params"] = design.params / limits.max_params - 1
     if limits.max_latency_us is not None:

@@ -19,7 +19,8 @@ from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
 from lrfdse.errors import InputError, PlanError
 from lrfdse.explore.plans.assemble import plan_of
-from lrfdse.quality.divergence import Divergences
+from lrfdse.quality.losses import Divergences
+from lrfdse.quality.objective import objective_facts
 from lrfdse.quality.scores import Scores
 from lrfdse.results.settings import check_proxy
 
@@ -111,7 +112,7 @@ def loss_errors(
     Parameters
     ----------
     measure
-        Returns the losses of plans of one compressed layer (`lrfdse.quality.divergence.Divergences`); else as
+        Returns the losses of plans of one compressed layer (`lrfdse.quality.losses.Divergences`); else as
         `evaluate` of `proxy_errors`.
     layers, cache, key, points
         As for `proxy_errors`.
@@ -226,6 +227,7 @@ def predicted_errors(
     evaluator: Evaluator,
     cache: Store,
     progress: Listener,
+    notes: list[str] | None = None,
 ) -> Errors:
     """Return the errors of a proxy; single layers are run here where the cache does not know them.
 
@@ -245,6 +247,8 @@ def predicted_errors(
         Keeps what single layers gave.
     progress
         Told of every plan that is run, and of those that cannot be.
+    notes
+        Gets what the reader of the results must know: which choices could not be run.
 
     Raises
     ------
@@ -256,6 +260,7 @@ def predicted_errors(
 
     def each(plans: Sequence[Texts], run: Callable[[Texts], T]) -> list[T | None]:
         found: list[T | None] = []
+        failed: dict[str, list[str]] = {}
         for done, texts in enumerate(plans):
             progress(Event("sensitivity", ", ".join(texts), done, len(plans)))
             try:
@@ -263,9 +268,13 @@ def predicted_errors(
             except PlanError as error:
                 if not texts:
                     raise InputError(str(error)) from error
-                progress(Event("note", f"{texts} cannot be evaluated: {error}"))
+                said = ", ".join(f"{name}={text}" for name, text in texts.items())
+                failed.setdefault(str(error), []).append(said)
+                progress(Event("note", f"{said} cannot be evaluated: {error}"))
                 found.append(None)
         progress(Event("sensitivity", "", len(plans), len(plans)))
+        if notes is not None:
+            notes.extend(f"loss not measured of {', '.join(names)}: {reason}" for reason, names in failed.items())
         return found
 
     def evaluate(plans: Sequence[Texts]) -> list[Scores | None]:
@@ -289,14 +298,16 @@ def predicted_errors(
         return each(plans, alone)
 
     code = (code_key(Divergences, load_model).digest, fits.code().digest)
-    return loss_errors(layers, measure, cache, (*code, *scores_key(inputs, fit.method), data.digest, loss))
+    key = (*code, *scores_key(inputs, fit.method), data.digest, objective_facts(loss))
+    return loss_errors(layers, measure, cache, key)
 
 
 def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:
     """Return what scores of plans depend on beside code: model, data, metric and fitting method."""
     from lrfdse.factorize.methods import METHODS
 
-    return (inputs.model.sha256, sorted(inputs.digests.items()), inputs.scorer.key, METHODS.identity(method))
+    judging = inputs.judging.facts()
+    return (inputs.model.sha256, sorted(inputs.digests.items()), inputs.scorer.key, judging, METHODS.identity(method))
 
 
 def probes(result: LayerResult, points: int = POINTS) -> list[MeasuredChoice]:

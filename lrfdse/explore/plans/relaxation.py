@@ -27,10 +27,11 @@ def relaxed(
     list of str
         What the reader of the results must know: which layers were relaxed, and what each step lost.
     """
+    from lrfdse.explore.plans.choose import lost as lost_by
     from lrfdse.search.plans.relax import relax
 
     def lost(design: Design) -> float:
-        return base.score(metric) - design.score(metric)
+        return lost_by(design, base, metric, limits)
 
     def loss(texts: Mapping[str, str]) -> float | None:
         found = trials.run([texts], "relaxed")

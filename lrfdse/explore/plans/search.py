@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from lrfdse.search.samplers.protocol import Sampler, Space
 
 
+_NAMED = 6
+"""Plans that a note names at most. Chosen."""
+
 USEFUL_ERROR = 0.25
 """Predicted error, averaged over layers, beyond which no model is worth a look, whatever predicts it."""
 
@@ -119,6 +122,7 @@ def search_plans(
         for stage in stages:
             stage.run(search)
         designs = tuple(trials.designs())
+        search.notes += _failure_notes(trials.failures())
         if trials.out_of_time:
             allowed = counted(request.minutes or 0, "minute")
             search.notes.append(
@@ -126,6 +130,23 @@ def search_plans(
                 "the same command with more time goes on from there"
             )
         return SearchResult(base, designs, search.recommended, search.plain, front.gap, tuple(search.notes))
+
+
+def _failure_notes(failures: Mapping[str, str]) -> list[str]:
+    """Return a note for every reason why plans could not be evaluated, with the plans' ids.
+
+    >>> _failure_notes({"0a": "no output", "0b": "no output"})
+    ['2 plans cannot be evaluated and are left out (0a, 0b): no output']
+    """
+    by_reason: dict[str, list[str]] = {}
+    for identity, reason in failures.items():
+        by_reason.setdefault(reason, []).append(identity)
+    found = []
+    for reason, ids in by_reason.items():
+        named = ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
+        verb = "cannot be evaluated and is left out" if len(ids) == 1 else "cannot be evaluated and are left out"
+        found.append(f"{counted(len(ids), 'plan')} {verb} ({named}): {reason}")
+    return found
 
 
 @contextmanager

@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.explore.layers.options import BASELINE_RATIOS
-from lrfdse.explore.plans.choose import pareto, recommend, worth_refining
+from lrfdse.explore.plans.choose import lost, pareto, recommend, worth_refining
 from lrfdse.explore.plans.relaxation import relaxed
 
 if TYPE_CHECKING:
     from lrfdse.explore.plans.trials import SearchRequest, Trials
     from lrfdse.ir.plan import Design, Metric
+    from lrfdse.results.settings import Limits
     from lrfdse.search.plans.tables import LayerTable, PlanFront
     from lrfdse.search.samplers.protocol import Sampler
 
 
 _UNNOTICED = 3e-3
 """Predicted error below which plans lose nothing that scores could tell: there, none is farther from another."""
+
+
+_SHOWN = 6
+"""Plans of one layer's front that are evaluated to show the trade-off, beside those around the limit. Chosen."""
+
+
+_BEYOND = 3
+"""Plans that are evaluated beyond the first that loses too much, where one layer is bisected. Chosen."""
 
 
 _WORTH_HAVING = 2.5
@@ -58,6 +67,12 @@ class Search:
         """Whether a design may be recommended: what nobody measured is not, unless the user accepts it."""
         return self.verified or self.request.accept_unverified
 
+    @property
+    def is_one_layer(self) -> bool:
+        """Whether one layer alone has choices, and losses tell which of them may be recommended."""
+        alone = sum(len(table.choices) > 1 for table in self.warm) == 1
+        return alone and self.may_recommend and not self.sampler.whole_space
+
     def left(self, reserve: float = 0.0) -> int:
         """Return how many more plans may be evaluated if a share of the budget is kept for later stages."""
         # One place is kept for the comparison with SVD at the end, which is no plan of its own where all are tried.
@@ -67,8 +82,8 @@ class Search:
 
     def best(self) -> Design | None:
         """Return what is to be recommended of the designs so far."""
-        front = pareto(self.trials.designs(), self.metric, self.verified)
-        return recommend(front, self.base, self.metric, self.request.limits)
+        front = pareto(self.trials.designs(), self.metric, self.verified, self.request.resolution)
+        return recommend(front, self.base, self.metric, self.request.limits, self.request.resolution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +120,41 @@ def uniform_svd(search: Search, most: int) -> None:
 
 
 def whole_front(search: Search, most: int) -> None:
-    """Evaluate plans spread over the knapsack's front."""
-    _spread(search, search.front, most)
+    """Evaluate plans spread over the knapsack's front; of one layer, some to show the trade-off."""
+    _spread(search, search.front, min(most, _SHOWN) if search.is_one_layer else most)
 
 
 def useful_front(search: Search, most: int) -> None:
-    """Evaluate plans of that part of the front whose loss is near the allowed one."""
-    near = near_limit(search.front, search.trials.designs(), search.base, search.metric, search.request.limits.max_drop)
+    """Evaluate plans of that part of the front whose loss is near the allowed one; one layer alone is bisected."""
+    if search.is_one_layer:
+        return
+    near = near_limit(search.front, search.trials.designs(), search.base, search.metric, search.request.limits)
     _spread(search, near, most)
+
+
+def bisection(search: Search, most: int) -> None:
+    """With one layer, halve what is left of the knapsack's front around the plan that loses just what it may.
+
+    Beyond the limit some plans more are evaluated: losses of neighbours differ by chance.
+    """
+    if not search.is_one_layer:
+        return
+    limits, front, trials = search.request.limits, search.front, search.trials
+    places = sorted(range(len(front)), key=lambda i: (float(front.error[i]), -int(front.params[i])))
+    before = len(trials.designs())
+
+    def holds(place: int) -> bool:
+        found = trials.run([front.texts(places[place])], "bisection")
+        return bool(found) and lost(found[0], search.base, search.metric, limits) <= limits.max_drop + 1e-9
+
+    # The original, which loses nothing, is the first or stands before it.
+    good, bad = -1, len(places)
+    while bad - good > 1 and len(trials.designs()) - before < most:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    for place in range(bad + 1, min(bad + 1 + _BEYOND, len(places))):
+        if len(trials.designs()) - before < most:
+            holds(place)
 
 
 def relaxation(search: Search, most: int) -> None:
@@ -125,7 +167,9 @@ def relaxation(search: Search, most: int) -> None:
 
 
 def sampling(search: Search, most: int) -> None:
-    """Evaluate what the sampler proposes."""
+    """Evaluate what the sampler proposes; of one layer alone the front holds all that is worth a look."""
+    if search.is_one_layer:
+        return
     search.trials.sample(search.sampler, most)
 
 
@@ -136,7 +180,14 @@ def refinement(search: Search, most: int) -> None:
     """
     request, trials = search.request, search.trials
     trials.refine(
-        worth_refining(trials.designs(), search.base, search.metric, request.limits, verified=search.verified)
+        worth_refining(
+            trials.designs(),
+            search.base,
+            search.metric,
+            request.limits,
+            verified=search.verified,
+            resolution=request.resolution,
+        )
     )
     search.recommended = search.best()
 
@@ -160,6 +211,7 @@ def comparison(search: Search, most: int) -> None:
 
 STAGES = (
     Stage("uniform SVD", uniform_svd, share=0.15),
+    Stage("bisection", bisection, share=0.3, recommends=True),
     Stage("front", whole_front, share=0.25),
     Stage("useful front", useful_front, reserve=0.15),
     Stage("relaxation", relaxation, recommends=True),
@@ -184,7 +236,7 @@ def told_apart(front: PlanFront) -> PlanFront:
     return replace(front, error=np.maximum(front.error, _UNNOTICED))
 
 
-def near_limit(front: PlanFront, designs: Sequence[Design], base: Design, metric: Metric, max_drop: float) -> PlanFront:
+def near_limit(front: PlanFront, designs: Sequence[Design], base: Design, metric: Metric, limits: Limits) -> PlanFront:
     """Return the plans whose predicted error is within that of designs that lose little enough to be of use."""
     known: Mapping[tuple[tuple[str, str], ...], Design] = {
         tuple(sorted(design.plan.texts().items())): design for design in designs
@@ -192,7 +244,7 @@ def near_limit(front: PlanFront, designs: Sequence[Design], base: Design, metric
     worst = 0.0
     for i in range(len(front)):
         design = known.get(tuple(sorted(front.texts(i).items())))
-        if design is not None and base.score(metric) - design.score(metric) <= _WORTH_HAVING * max_drop:
+        if design is not None and lost(design, base, metric, limits) <= _WORTH_HAVING * limits.max_drop:
             worst = max(worst, float(front.error[i]))
     worst = max(worst, float(np.quantile(front.error, 0.1))) if len(front) else 0.0
     return front.taken(np.flatnonzero(front.error <= worst))

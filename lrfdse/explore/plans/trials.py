@@ -52,6 +52,8 @@ class SearchRequest:
     """Seed of the sampler."""
     accept_unverified: bool = False
     """Whether a design may be recommended though no evaluation data say what it loses."""
+    resolution: float | None = 0.0
+    """Relative difference of two latencies up to which they are a tie, see `lrfdse.ir.latency.are_tied`."""
     minutes: float | None = None
     """Minutes of the whole exploration after which no new plan is begun; None means never."""
     helpers: int = 0
@@ -112,6 +114,15 @@ class Trials:
     def out_of_time(self) -> bool:
         """Whether the deadline is over."""
         return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def failures(self) -> dict[str, str]:
+        """Return why plans of this run could not be evaluated, by the id of each."""
+        space, layers = list(self._space.choices), self._job.layers
+        return {
+            plan_id(plan_of(dict(zip(space, plan, strict=True)), layers)): reason
+            for plan, reason in self._study.failed().items()
+            if plan in self._asked
+        }
 
     def designs(self) -> list[Design]:
         """Return every design so far, in the order in which the plans were proposed."""

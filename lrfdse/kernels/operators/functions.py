@@ -88,6 +88,8 @@ class Functions:
     lanes: int
     fma: str
     """LLVM's intrinsic for an FMA."""
+    rounding: bool
+    """Whether conversions to integers round to the nearest; else they truncate."""
     into: list[Stmt]
 
     def number(self, value: float) -> Expr:
@@ -125,8 +127,9 @@ class Functions:
         """Return e^x within 2 ulp; 0 below -87."""
         x = self._held(x)
         near = self._held(self._clamped(x, _EXP_LEAST, _EXP_MOST))
-        # The biased exponent, rounded by truncation: the sum is positive.
-        exponent = self._held(self._cast(near * self.number(math.log2(math.e)) + self.number(127.5), "int32"))
+        # The biased exponent, rounded: where that is by truncation, a half more does, for the sum is positive.
+        bias = self.number(127.0 if self.rounding else 127.5)
+        exponent = self._held(self._to_int(near * self.number(math.log2(math.e)) + bias))
         n = self._held(self._cast(exponent, "float32") - self.number(127.0))
         r = self._fused(n, self.number(-_LN2[0]), near)
         r = self._fused(n, self.number(-_LN2[1]), r)
@@ -219,7 +222,7 @@ class Functions:
         # Of a negative number only whole powers exist; from 2^23 on all are whole, from 2^24 on even.
         away = self.magnitude(y)
         near = self._held(tirx.Min(self.number(2 * _WHOLE), away))
-        count = self._held(self._cast(near, "int32"))
+        count = self._held(self._to_int(near))
         is_whole = self._cast(count, "float32") == near
         odd = tirx.bitwise_and(count, self.whole(1)) == self.whole(1)
         signed = self._held(tirx.Select(odd, made * self.number(-1.0), made))
@@ -246,7 +249,10 @@ class Functions:
         return self._quotient(x, _ERF_ABOVE, _ERF_BELOW)
 
     def _circle(self, x: Expr, quarters: int) -> Expr:
-        """Return the sine of x plus so many quarters of a circle: error 1e-7 up to 2^22, NaN beyond."""
+        """Return the sine of x plus so many quarters of a circle: error 1e-7, 2e-7 from 10^6 to 2^22, NaN beyond.
+
+        There float32 no longer tells which of two quarters is nearer, and the rest leaves the polynomials' range.
+        """
         inside = self.magnitude(x) <= self.number(_CIRCLE_END)
         near = self._held(tirx.Select(inside, x, self.number(0.0)))
         n = self._nearest(near * self.number(2 / math.pi))
@@ -275,7 +281,7 @@ class Functions:
     def _round(self, x: Expr) -> Expr:
         def finish(t: Expr) -> Expr:
             rest = self.magnitude(self._held(x - t))
-            odd = tirx.bitwise_and(self._cast(t, "int32"), self.whole(1)) == self.whole(1)
+            odd = tirx.bitwise_and(self._to_int(t), self.whole(1)) == self.whole(1)
             # A tie goes to the even neighbour. Behind odd numbers no fraction lies between the two bounds.
             bound = self._held(tirx.Select(odd, self.number(_BELOW_HALF), self.number(0.5)))
             away = self._held(tirx.Select(x < self.number(0.0), self.number(-1.0), self.number(1.0)))
@@ -284,18 +290,21 @@ class Functions:
         return self._rounded(x, finish)
 
     def _rounded(self, x: Expr, finish: Callable[[Expr], Expr]) -> Expr:
-        """Return what `finish` makes of x without its fraction; large numbers have none."""
+        """Return what `finish` makes of a neighbouring whole number of x; large numbers are whole themselves.
+
+        It is the nearest one, half to even, or where conversions truncate the one towards zero.
+        """
         small = self.magnitude(x) < self.number(_WHOLE)
         near = self._held(tirx.Select(small, x, self.number(0.0)))
-        truncated = self._held(self._cast(self._held(self._cast(near, "int32")), "float32"))
-        return self._held(tirx.Select(small, self._held(finish(truncated)), x))
+        whole = self._held(self._cast(self._held(self._to_int(near)), "float32"))
+        return self._held(tirx.Select(small, self._held(finish(whole)), x))
 
     def _nearest(self, x: Expr) -> Expr:
-        """Return the nearest int32, by truncation."""
+        """Return the nearest int32; of a tie either neighbour."""
         x = self._held(x)
-        return self._held(
-            self._cast(x + tirx.Select(x < self.number(0.0), self.number(-0.5), self.number(0.5)), "int32")
-        )
+        if self.rounding:
+            return self._held(self._to_int(x))
+        return self._held(self._to_int(x + tirx.Select(x < self.number(0.0), self.number(-0.5), self.number(0.5))))
 
     def _quotient(self, x: Expr, above: Sequence[float], below: Sequence[float]) -> Expr:
         square = self._held(x * x)
@@ -320,6 +329,12 @@ class Functions:
 
     def _cast(self, value: Expr, kind: str) -> Expr:
         return tirx.Cast(kind if self.lanes == 1 else f"{kind}x{self.lanes}", value)
+
+    def _to_int(self, value: Expr) -> Expr:
+        """Return int32 of float32, see `rounding`."""
+        if not self.rounding:
+            return self._cast(value, "int32")
+        return tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", "llvm.lrint", value)
 
     def _as_int(self, value: Expr) -> Expr:
         return tirx.reinterpret("int32" if self.lanes == 1 else f"int32x{self.lanes}", value)

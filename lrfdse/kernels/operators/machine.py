@@ -52,7 +52,8 @@ class Machine:
 
     def functions(self, lanes: int, into: list[Stmt]) -> Functions:
         """Return the functions of vectors of so many elements, whose statements go to `into`."""
-        return Functions(lanes, "llvm.fma" if self.instructions.explicit_fma else "llvm.fmuladd", into)
+        fma = "llvm.fma" if self.instructions.explicit_fma else "llvm.fmuladd"
+        return Functions(lanes, fma, self.target.vectors.rounding and lanes > 1, into)
 
     def multiplied(self, left: Expr, right: Expr, addend: Expr, lanes: int) -> Expr:
         """Return ``left * right + addend``, fused where the machine can."""

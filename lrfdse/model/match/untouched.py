@@ -51,8 +51,8 @@ def untouched(model: ir.Model, layers: set[ir.Node], refused: dict[ir.Node, str]
         params, taken = sum(map(_size, fresh)), sum(map(_bytes, fresh))
         seen |= roots
         reason = refused.get(node)
-        if reason is None and (weight := _input_weight(node)):
-            reason = f"its weight is the model's input {weight!r}"
+        if reason is None:
+            reason = _given_weight(node, place)
         if reason is None and roots:
             reason = place or _reason(node)
         if reason is not None:
@@ -76,13 +76,20 @@ def _bytes(root: ir.Value) -> int:
     return stored(root).nbytes
 
 
-def _input_weight(node: ir.Node) -> str | None:
-    """Return the model's input that a Gemm or MatMul multiplies with as if it was a weight."""
+def _given_weight(node: ir.Node, place: str | None) -> str | None:
+    """Return why a Gemm or MatMul with a matrix that comes from outside of its graph is no layer, else None."""
     if not is_standard(node) or node.op_type not in ("Gemm", "MatMul") or len(node.inputs) < 2:
         return None
     weight = node.inputs[1]
-    plain = weight is not None and weight.is_graph_input() and weight.const_value is None
-    return weight.name if plain and weight is not None else None
+    if weight is None or not weight.is_graph_input() or weight.const_value is not None:
+        return None
+    # More axes are those of a product of two activations, as in attention.
+    if weight.shape is not None and len(weight.shape) > 2:
+        return None
+    if place is None:
+        return f"its weight is the model's input {weight.name!r}"
+    body = place.removeprefix("inside the subgraph of ")
+    return f"its weight {weight.name!r} is handed to the body of {body}" if body != place else None
 
 
 def _reason(node: ir.Node) -> str:

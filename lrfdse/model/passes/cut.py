@@ -68,41 +68,44 @@ class Expose(ir.passes.InPlacePass):
 
 
 class Behind(ir.passes.InPlacePass):
-    """Leaves the part of a model that makes one output from one value, which becomes the input `PROBE`.
+    """Leaves the part of a model that makes some outputs from one value, which becomes the input `PROBE`.
 
-    What the output needs besides is still computed from the model's inputs; inputs that nothing reads are left out.
+    What the outputs need besides is still computed from the model's inputs; inputs that nothing reads are left out.
 
     Parameters
     ----------
     name
         Name of the value, in the main graph.
-    output
-        Name of the output.
+    outputs
+        Names of the outputs.
     dtype
         Element type of the value.
     """
 
-    def __init__(self, name: str, output: str, dtype: np.dtype[np.generic]) -> None:
-        self._name, self._output, self._dtype = name, output, dtype
+    def __init__(self, name: str, outputs: Sequence[str], dtype: np.dtype[np.generic]) -> None:
+        self._name, self._outputs, self._dtype = name, list(outputs), dtype
 
     def requires(self, model: ir.Model) -> None:
-        """Raise `ir.passes.PreconditionError` where the main graph lacks one of the two values."""
-        _require(model, [self._name, self._output])
+        """Raise `ir.passes.PreconditionError` where the main graph lacks one of the values."""
+        _require(model, [self._name, *self._outputs])
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the model; the result says that it was."""
         found = _values(model)
-        model.graph.outputs[:] = [found[self._output]]
+        model.graph.outputs[:] = [found[name] for name in self._outputs]
         probe = ir.val(PROBE, dtype=ir.DataType.from_numpy(self._dtype))
         found[self._name].replace_all_uses_with(probe, replace_graph_outputs=True)
         RemoveUnusedNodesPass()(model)
         kept = [value for value in model.graph.inputs if value.uses() or value.is_graph_output()]
+        for value in set(model.graph.inputs) - set(kept):
+            # Of old IR versions: a constant is an input as well.
+            model.graph.initializers.pop(value.name or "", None)
         model.graph.inputs[:] = [*kept, probe]
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
-        """Raise `ir.passes.PostconditionError` where the model has another output, or `PROBE` is not its last input."""
-        _ensure_outputs(model, [PROBE if self._name == self._output else self._output])
+        """Raise `ir.passes.PostconditionError` where the model has other outputs, or `PROBE` is not its last input."""
+        _ensure_outputs(model, [PROBE if self._name == name else name for name in self._outputs])
         if model.graph.inputs[-1].name != PROBE:
             raise ir.passes.PostconditionError(
                 f"the last input is {model.graph.inputs[-1].name!r} instead of {PROBE!r}"
@@ -119,7 +122,7 @@ def exposed(model: ir.Model, names: Sequence[str]) -> ir.Model:
     return ir.passes.functionalize(Expose(names))(model).model
 
 
-def behind(model: ir.Model, name: str, output: str, dtype: np.dtype[np.generic]) -> ir.Model:
+def behind(model: ir.Model, name: str, outputs: Sequence[str], dtype: np.dtype[np.generic]) -> ir.Model:
     """Return the part of a model behind a value; see `Behind`. The model given stays as it is.
 
     Parameters
@@ -128,12 +131,47 @@ def behind(model: ir.Model, name: str, output: str, dtype: np.dtype[np.generic])
         The whole model.
     name
         The value, which becomes the part's last input.
-    output
-        The output to keep.
+    outputs
+        The outputs to keep.
     dtype
         Element type of the value.
     """
-    return ir.passes.functionalize(Behind(name, output, dtype))(model).model
+    return ir.passes.functionalize(Behind(name, outputs, dtype))(model).model
+
+
+def dependent(model: ir.Model, names: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Return which of some values depend on any of others, or are among them, in the order given.
+
+    Parameters
+    ----------
+    model
+        The model, which is only read.
+    names
+        Names of the values that may be depended on, in the main graph.
+    targets
+        Names of the values that may depend on them, in the main graph.
+    """
+    wanted = set(names)
+    reached = {value for value in model.graph.inputs if value.name in wanted}
+    for node in model.graph:
+        inner = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+        # A body may read any value of the graph around it.
+        if (inner and reached) or any(value in reached for value in node.inputs):
+            reached.update(node.outputs)
+        reached.update(value for value in node.outputs if value.name in wanted)
+    found = {value.name for value in reached}
+    return [name for name in targets if name in found]
+
+
+def score_values(model: ir.Model) -> list[str]:
+    """Return the names of a model's outputs, and of the tensors that its lists of maps are made of.
+
+    A classifier of scikit-learn gives its probabilities as such a list (ZipMap), which nothing can be compared by.
+    """
+    names = [value.name or "" for value in model.graph.outputs]
+    made = [value.producer() for value in model.graph.outputs]
+    maps = [node.inputs[0] for node in made if node is not None and node.op_type == "ZipMap"]
+    return names + [value.name for value in maps if value is not None and value.name and value.name not in names]
 
 
 def levels(model: ir.Model, sources: dict[str, Sequence[str]], outputs: dict[str, Sequence[str]]) -> list[list[str]]:

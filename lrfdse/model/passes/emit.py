@@ -13,6 +13,42 @@ _INITIALIZERS_STAND_ALONE = 4
 """IR version of ONNX from which an initializer need not be an input of the graph as well (onnx/docs/IR.md)."""
 
 
+class Names:
+    """Names that no value of a model has, in its main graph or in any subgraph.
+
+    Bodies of If and Loop see the values around them, so a name counts everywhere, and those that onnx_ir would give to
+    nameless values when it writes a file are what PyTorch's exporter has in such bodies.
+
+    Parameters
+    ----------
+    model
+        The model.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._taken = {value.name for value in (*model.graph.inputs, *model.graph.initializers.values())}
+        for node in ir.traversal.RecursiveGraphIterator(model.graph):
+            self._taken.update(value.name for value in node.outputs)
+            for attribute in node.attributes.values():
+                for body in _bodies(attribute):
+                    self._taken.update(value.name for value in (*body.inputs, *body.initializers.values()))
+
+    def free(self, wanted: str) -> str:
+        """Return `wanted`, with a number behind it where that is taken, and take it."""
+        name, number = wanted, 1
+        while name in self._taken:
+            number += 1
+            name = f"{wanted}.{number}"
+        self._taken.add(name)
+        return name
+
+
+def _bodies(attribute: ir.Attr) -> Sequence[ir.Graph]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return [attribute.as_graph()]
+    return list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else []
+
+
 class Emitter:
     """Nodes in the making, to stand before `anchor`; constants of one label are stored once.
 
@@ -26,10 +62,15 @@ class Emitter:
         Begins the names of what is stored.
     shared
         Label to constant, for what several uses of a layer share.
+    names
+        Gives names to what is added.
     """
 
-    def __init__(self, model: ir.Model, anchor: ir.Node, prefix: str, shared: dict[str, ir.Value]) -> None:
+    def __init__(
+        self, model: ir.Model, anchor: ir.Node, prefix: str, shared: dict[str, ir.Value], names: Names
+    ) -> None:
         self._graph = model.graph
+        self._names = names
         self._opset = model.graph.opset_imports.get("", 0) or model.graph.opset_imports.get("ai.onnx", 0)
         self._stand_alone = model.ir_version >= _INITIALIZERS_STAND_ALONE
         self._anchor = anchor
@@ -39,6 +80,7 @@ class Emitter:
     def op(self, op_type: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
         """Add a node and return its output."""
         node = ir.node(op_type, inputs, attributes)
+        node.outputs[0].name = self._names.free(f"{self._prefix}.{op_type}")
         self._graph.insert_before(self._anchor, node)
         return node.outputs[0]
 
@@ -75,10 +117,7 @@ class Emitter:
         return self.op("Transpose", [value], perm=[*range(rank - 2), rank - 1, rank - 2])
 
     def _store(self, wanted: str, array: NDArray[Any]) -> ir.Value:
-        name, number = wanted, 1
-        while name in self._graph.initializers:
-            number += 1
-            name = f"{wanted}.{number}"
+        name = self._names.free(wanted)
         tensor = ir.tensor(np.ascontiguousarray(array), name=name)
         if not self._stand_alone:
             node = ir.node("Constant", [], {"value": tensor})

@@ -16,7 +16,7 @@ from lrfdse.ir.layer import Layer
 from lrfdse.model.constants import trace
 from lrfdse.model.graph import Model
 from lrfdse.model.match.products import Site
-from lrfdse.model.passes.emit import Emitter, drop_unused, replace
+from lrfdse.model.passes.emit import Emitter, Names, drop_unused, replace
 
 METADATA_PREFIX = "lrfdse."
 """Metadata keys ``lrfdse.<layer>`` hold the text of the layer's factorization."""
@@ -58,12 +58,13 @@ class ReplaceLayers(ir.passes.InPlacePass):
         PlanError
             Values leave the graph's element type. The model may then be half changed.
         """
+        names = Names(model)
         for name, chosen in self._factors.items():
             layer = self._model.layer(name)
             _check(layer, chosen)
             model.metadata_props[METADATA_PREFIX + name] = str(chosen.factorization)
             if not chosen.factorization.is_dense:
-                _replace_layer(model, layer, self._model.sites[name], chosen)
+                _replace_layer(model, layer, self._model.sites[name], chosen, names)
         return ir.passes.PassResult(model, modified=bool(self._factors))
 
     def ensures(self, model: ir.Model) -> None:
@@ -116,7 +117,7 @@ def _dense(layer: Layer) -> Factorization:
     return Factorization.dense(layer.outputs, layer.inputs)
 
 
-def _replace_layer(model: ir.Model, layer: Layer, sites: tuple[Site, ...], chosen: Factors) -> None:
+def _replace_layer(model: ir.Model, layer: Layer, sites: tuple[Site, ...], chosen: Factors, names: Names) -> None:
     shared: dict[str, ir.Value] = {}
     columns = all(site.in_axis == site.out_axis == -2 for site in sites)
     made = {value.name: value for node in model.graph for value in node.outputs}
@@ -124,7 +125,8 @@ def _replace_layer(model: ir.Model, layer: Layer, sites: tuple[Site, ...], chose
         output = made[site.output]
         node = output.producer()
         assert node is not None
-        at = _At(Emitter(model, node, METADATA_PREFIX + layer.name, shared), layer, chosen, _dtype(node))
+        emit = Emitter(model, node, METADATA_PREFIX + layer.name, shared, names)
+        at = _At(emit, layer, chosen, _dtype(node))
         source = node.inputs[_source_index(node, site)]
         assert source is not None
         if not chosen.factorization.is_svd:

@@ -39,10 +39,12 @@ def scaled(at: Site, x: Tensor, scale: Tensor | None, shift: Tensor | None) -> T
     """Multiply by one tensor and add another one."""
     write = Writer()
     inputs, result = [x], write.input(0)
-    for function, each in (("mul", scale), ("add", shift)):
-        if each is not None:
-            inputs.append(each)
-            result = write("mul" if function == "mul" else "add", result, write.input(len(inputs) - 1))
+    if scale is not None:
+        result = write("mul", result, write.input(len(inputs)))
+        inputs.append(scale)
+    if shift is not None:
+        write("add", result, write.input(len(inputs)))
+        inputs.append(shift)
     return at.apply(write.formula, *inputs) if len(inputs) > 1 else x
 
 

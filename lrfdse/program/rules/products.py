@@ -11,7 +11,7 @@ from lrfdse.ir.products import BatchedProduct, Place
 from lrfdse.program.broadcast import Writer
 from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.contraction import contract
-from lrfdse.program.layout import View, dense
+from lrfdse.program.layout import View, compact, dense
 from lrfdse.program.site import Rules, Site
 
 
@@ -105,14 +105,18 @@ def _batched(build: Builder, a: Tensor, b: Tensor, outer: tuple[int, ...], order
 
 def _placed(build: Builder, x: Tensor, outer: tuple[int, ...]) -> tuple[Tensor, Place]:
     """Return a factor as an array with its place in it; it is copied where its rows are not contiguous."""
-    place = _place(x.view.expand((*outer, *x.shape[-2:])))
-    if place is None:
-        x = build.ordered(x)
-        place = _place(x.view.expand((*outer, *x.shape[-2:])))
-    if place is None:
-        # Some of the outer axes repeat, and others do not.
-        x = build.ordered(x.seen(x.view.expand((*outer, *x.shape[-2:]))))
-        place = _place(x.view)
+    wide = (*outer, *x.shape[-2:])
+    place = _place(x.view.expand(wide))
+    if place is not None:
+        return x, place
+    # Without gaps, in the order in which it lies or row by row.
+    for view in (compact(x.view), dense(x.shape)):
+        place = _place(view.expand(wide))
+        if place is not None:
+            return build.laid(x, view), place
+    # Some of the outer axes repeat, and others do not.
+    x = build.ordered(x.seen(x.view.expand(wide)))
+    place = _place(x.view)
     assert place is not None, "rows of a row-major tensor are contiguous"
     return x, place
 

@@ -6,33 +6,40 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.text import counted
-from lrfdse.report.numbers import change_text, count_text, times_text, us_text
+from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bracket import bracket_text
+from lrfdse.report.numbers import change_text, count_text, kib_text, latency_text, rounded_text, times_text, us_text
+from lrfdse.report.page.facts import facts_of
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.page.usage import usage_of
 from lrfdse.report.page.wording import (
+    basics,
     board_text,
+    bracket_meaning,
+    hardware_text,
     latency_sentences,
     loss_sentences,
     regime_text,
     sentence_of,
+    tie_text,
     weak_text,
 )
-from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, role_of, shown_name, shown_value
+from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, ranked, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
-    from lrfdse.ir.latency import Latency
+    from lrfdse.ir.latency import Latency, Regime
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
     from lrfdse.results.layers import Choice, LayerFacts, Option
 
 _MARKS = dict(zip(ROLES, "★■◆▲●○", strict=True))
-_OPTIONS_SHOWN = 120
-"""Rows up to which the tables of options stand open. Chosen, not measured: about three screens."""
+_ROWS_OPEN = 12
+"""Rows up to which tables of layers stand open. Chosen, not measured: about half a screen."""
 
 
 def content_of(document: Document) -> dict[str, Any]:
     """Return every value that the template names."""
-    rows = [_row(design, document) for design in document.every_design()]
+    rows = [_row(design, document) for design in ranked(document.every_design(), document)]
     layers = [_layer(layer, document) for layer in document.layers]
     funnels, stages = _funnels(document)
     content = {
@@ -48,8 +55,8 @@ def content_of(document: Document) -> dict[str, Any]:
         "has_test": document.original.test_score is not None,
         "sentence": sentence_of(document),
         "loss": loss_sentences(document),
-        "facts": _facts(document),
-        "notes": document.notes,
+        "facts": facts_of(document),
+        "notes": [*basics(document), *document.notes],
         "use": usage_of(document),
         "listed": [row for row in rows if row["shown"]],
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
@@ -61,6 +68,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "counts": _counts(document),
         "score_source": _score_source(document),
         "score_bars": _score_bars(document),
+        "layers_left": _left_out(len(layers), "layers with the most parameters"),
         "layers": layers,
         "has_spectra": any(layer.spectra.weight is not None for layer in document.layers),
         "has_whitened": any(layer["whitened"] is not None for layer in layers),
@@ -68,7 +76,11 @@ def content_of(document: Document) -> dict[str, Any]:
         "funnels": funnels,
         "funnels_left": _left_out(len({tuple(f["counts"]) for f in funnels}), "largest"),
         "stages": stages,
-        "options_open": sum(len(layer["options"]) for layer in layers) <= _OPTIONS_SHOWN,
+        "layers_open": len(layers) <= _ROWS_OPEN,
+        "sensitivity": _sensitivity(document),
+        "limit": _limit(document),
+        "deciding": document.metric if document.verified else "output error",
+        "has_options": any(layer["options"] for layer in layers),
         "untouched": document.untouched,
         "failures": [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures],
         "latency_text": latency_sentences(document),
@@ -81,61 +93,9 @@ def content_of(document: Document) -> dict[str, Any]:
 
 
 def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
-    use = [("use", "Use it")] if content["use"] else []
+    use = [("use", "Deployment")] if content["use"] else []
     found = [("tradeoff", "Trade-off"), ("designs", "Designs"), *use, ("layers", "Layers"), ("funnel", "Funnel")]
-    return [*found, ("latency", "Latency"), ("again", "Make it again")]
-
-
-def _facts(document: Document) -> list[dict[str, Any]]:
-    """Return the four numbers that a reader wants first."""
-    design, original = document.best, document.original
-    if design is None:
-        return []
-    bracket = f"{us_text(design.charged.low_us)} to {us_text(design.charged.high_us)} µs"
-    score, before = design.reported_score, original.reported_score
-    kind = document.meter.kind
-    facts = [
-        (
-            "Parameters",
-            f"{design.params:,}",
-            "",
-            [_of(original.params, design.params, "fewer", f"{original.params:,}")],
-        ),
-        (
-            f"Latency, {kind}",
-            us_text(design.charged.us),
-            "µs",
-            [
-                _of(original.charged.us, design.charged.us, "lower", f"{us_text(original.charged.us)} µs"),
-                f"bracket {bracket}",
-            ],
-        ),
-        ("FLOPs", f"{design.flops:,}", "", [_of(original.flops, design.flops, "fewer", f"{original.flops:,}")]),
-    ]
-    if document.verified:
-        change = change_text(score - before, design.reported_margin)
-        sure = "" if design.reported_margin is None else " (95 %)"
-        lines = [f"{change} points{sure} from {before:.2%}", *_source_of(design)]
-        facts.append((document.metric.capitalize(), f"{100 * score:.2f}", "%", lines))
-    else:
-        error = shown_value(design, document)
-        text, unit = ("unknown", "") if error is None else (f"{100 * error:.2f}", "%")
-        facts.append(("Output error", text, unit, ["on random inputs", "the loss was not measured"]))
-    return [{"name": name, "value": value, "unit": unit, "lines": lines} for name, value, unit, lines in facts]
-
-
-def _of(before: float, after: float, less: str, text: str) -> str:
-    if before == after:
-        return "as the original"
-    ratio = times_text(before, after).replace("x", "×")
-    return f"{ratio} {less} than {text}" if after < before else f"{ratio} of what was {text}"
-
-
-def _source_of(design: DesignFacts) -> list[str]:
-    lines = ["on evaluation data, which chose it" if design.test_score is None else "on test data, which chose nothing"]
-    if (bounds := design.reported_interval) is not None:
-        lines.append(f"95 % interval {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %")
-    return lines
+    return [*found, ("latency", "Latency"), ("again", "Reproduce")]
 
 
 def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
@@ -152,15 +112,13 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
         "shown": role in ROLES[:3] or (role != "dominated" and is_worth_showing(design, document)),
         "mark": _MARKS[role],
         "params": design.params,
-        "params_ratio": original.params / design.params,
-        "params_times": times_text(original.params, design.params).replace("x", "×"),
+        "bytes": design.weight_bytes,
+        "kib": kib_text(design.weight_bytes),
+        "bytes_ratio": original.weight_bytes / design.weight_bytes,
+        "bytes_times": _times(original.weight_bytes, design.weight_bytes),
         "flops": design.flops,
-        "latency": design.charged.us,
-        "us": us_text(design.charged.us),
-        "low": us_text(design.charged.low_us),
-        "high": us_text(design.charged.high_us),
-        "latency_ratio": original.charged.us / design.charged.us,
-        "latency_times": times_text(original.charged.us, design.charged.us).replace("x", "×"),
+        "regimes": [_in_regime(design, document, regime) for regime in REGIMES],
+        "bracket": bracket_text(design.charged, document),
         "board": _board(design, original),
         "score": -1 if value is None else value,
         "score_text": "unknown" if value is None else f"{100 * value:.2f}",
@@ -172,13 +130,30 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
     }
 
 
+def _in_regime(design: DesignFacts, document: Document, regime: Regime) -> dict[str, Any]:
+    """Return a design's latency in a cache regime and the factor to the original's in the same one."""
+    now, before = design.latency.at(regime), document.original.latency.at(regime)
+    both = now is not None and before is not None
+    return {
+        "us": -1.0 if now is None else now.us,
+        "text": "" if now is None else latency_text(now.us, document.meter.kind),
+        "ratio": before.us / now.us if both else -1.0,  # type: ignore[union-attr]
+        "times": _times(before.us, now.us) if both else "",  # type: ignore[union-attr]
+        "counts": regime == design.cache_regime,
+    }
+
+
+def _times(before: float, after: float) -> str:
+    return times_text(before, after).replace("x", "×")
+
+
 def _board(design: DesignFacts, original: DesignFacts) -> dict[str, Any] | None:
     """Return what a board took for all layers, or None where it was not asked."""
     if (found := design.board_latency) is None:
         return None
     before = original.board_latency
     ratio = None if before is None else before.us / found.us
-    times = "" if before is None else times_text(before.us, found.us).replace("x", "×")
+    times = "" if before is None else _times(before.us, found.us)
     text, spread = us_text(found.us), f"{us_text(found.low_us)}..{us_text(found.high_us)}"
     return {"us": found.us, "text": text, "spread": spread, "ratio": ratio, "times": times}
 
@@ -244,18 +219,27 @@ def _layer(layer: LayerFacts, document: Document) -> dict[str, Any]:
         "side": min(layer.inputs, layer.outputs),
         "chosen": "" if chosen is None else str(chosen),
         "kept_dense": layer.kept_dense,
-        "options": [] if layer.kept_dense else [_option(x, chosen, used) for x in layer.options],
+        "options": [] if layer.kept_dense else _options(layer, document, chosen, used),
     }
 
 
-def _option(option: Option, chosen: Choice | None, used: Counter[Choice]) -> dict[str, Any]:
+def _options(
+    layer: LayerFacts, document: Document, chosen: Choice | None, used: Counter[Choice]
+) -> list[dict[str, Any]]:
+    """Return the choices that were measured, the one with the least error first."""
+    rows = [_option(option, document, chosen, used) for option in layer.options]
+    blind = any(row["output_error"] is None for row in rows)
+    return sorted(rows, key=lambda row: (row["weight_error" if blind else "output_error"], row["params"]))
+
+
+def _option(option: Option, document: Document, chosen: Choice | None, used: Counter[Choice]) -> dict[str, Any]:
     return {
         "text": str(option.choice),
         "recommended": option.choice == chosen,
         "params": option.params,
         "flops": option.flops,
-        "warm": _latency(option.latency.warm),
-        "cold": _latency(option.latency.cold),
+        "warm": _latency(option.latency.warm, document),
+        "cold": _latency(option.latency.cold, document),
         "weight_error": option.weight_error,
         "output_error": option.output_error,
         "peak": option.peak_activation_bytes,
@@ -264,11 +248,11 @@ def _option(option: Option, chosen: Choice | None, used: Counter[Choice]) -> dic
     }
 
 
-def _latency(latency: Latency | None) -> tuple[float, str, str]:
+def _latency(latency: Latency | None, document: Document) -> tuple[float, str, str]:
     """Return what a cell sorts by, and the texts of the latency and of its bracket."""
     if latency is None:
         return -1.0, "", ""
-    return latency.us, us_text(latency.us), f"{us_text(latency.low_us)}..{us_text(latency.high_us)}"
+    return latency.us, latency_text(latency.us, document.meter.kind), bracket_text(latency, document)
 
 
 def _funnels(document: Document) -> tuple[list[dict[str, Any]], list[str]]:
@@ -280,6 +264,33 @@ def _funnels(document: Document) -> tuple[list[dict[str, Any]], list[str]]:
         gap = f"{funnel.gap:.2%}" if funnel.gap else "exact"
         rows.append({"name": name, "counts": [counts.get(stage, "") for stage in stages], "gap": gap})
     return rows, stages
+
+
+def _sensitivity(document: Document) -> list[dict[str, str]]:
+    """Return the speed-ups of the recommended design and of SVD under other assumptions about the target."""
+    rows = []
+    for case in document.sensitivity:
+        best = case.of(document.recommended or "")
+        plain = case.of(document.svd_at_equal_size or "")
+        if best is not None:
+            rows.append(
+                {
+                    "assumption": case.assumption,
+                    "warm": f"{rounded_text(best.speed_up_warm, 2)}×",
+                    "cold": f"{rounded_text(best.speed_up_cold, 2)}×",
+                    "counts": best.cache_regime,
+                    "plain_warm": "" if plain is None else f"{rounded_text(plain.speed_up_warm, 2)}×",
+                    "plain_cold": "" if plain is None else f"{rounded_text(plain.speed_up_cold, 2)}×",
+                }
+            )
+    return rows
+
+
+def _limit(document: Document) -> str:
+    drop = document.settings.limits.max_drop
+    if not document.verified or drop is None:
+        return ""
+    return f" The dashed line is the limit, {counted(100 * drop, 'point')} below the original."
 
 
 def _left_out(count: int, which: str) -> str:
@@ -294,8 +305,10 @@ def _latency_facts(document: Document) -> list[tuple[str, str]]:
         ("core", target.core),
         ("clock", f"{target.clock_mhz:g} MHz"),
         ("covers", document.latency.covers),
-        ("bracket", meter.bracket),
-        ("cache regime", regime_text(document)),
+        ("bracket", bracket_meaning(document)),
+        ("hardware", hardware_text(document)),
+        ("warm and cold", regime_text(document)),
+        ("ties", tie_text(document)),
         ("on the board", board_text(document)),
         ("check", "every kernel's output was compared with a float64 reference before its latency counted"),
     ]

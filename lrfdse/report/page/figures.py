@@ -11,8 +11,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.base.text import counted
-from lrfdse.report.numbers import change_text, count_text, times_text, us_text
+from lrfdse.report.bracket import bracket_ends
+from lrfdse.report.numbers import count_text
+from lrfdse.report.page.hover import hover_text, short
 from lrfdse.results.roles import ROLES, drawn_range, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -41,7 +42,14 @@ COLOURS = {
     "dominated": "#8d959f",
 }
 """Okabe and Ito's palette, which people with any colour vision can tell apart."""
-_SIZES = {"recommended": 17, "original": 11, "SVD at equal size": 11, "uniform SVD": 10, "front": 9, "dominated": 7}
+MARKER_SIZES = {
+    "recommended": 17,
+    "original": 11,
+    "SVD at equal size": 11,
+    "uniform SVD": 10,
+    "front": 9,
+    "dominated": 7,
+}
 """Diameters of markers in pixels, by what a design is to the reader: the larger, the more it matters. Chosen by eye."""
 
 _SCALE = ((0.0, "#ffe58a"), (0.35, "#7fcdbb"), (0.7, "#2a8cbe"), (1.0, "#1f4e9a"))
@@ -49,17 +57,15 @@ _SCALE = ((0.0, "#ffe58a"), (0.35, "#7fcdbb"), (0.7, "#2a8cbe"), (1.0, "#1f4e9a"
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _GRID = "rgba(128,136,146,0.22)"
-_LINE = "rgba(128,136,146,0.8)"
+LINE = "rgba(128,136,146,0.8)"
+"""Colour of axes, limits and bars: it shows on light and dark pages."""
 MOST_LAYERS = 8
 """Layers that one figure can tell apart: as many as it has colours and markers."""
-_MOST_PLAN_LINES = 10
-"""Layers that a hover text names. Chosen, not measured: more would cover the plot."""
-_WIDEST = 52
-"""Characters of a layer's name in hover texts. Chosen, not measured."""
 _LEGEND = 46
 """Characters of a layer's name in legends. Chosen, not measured."""
 _LINES = ("solid", "dot")
-_MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "hexagon")
+MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "hexagon")
+"""Markers of layers, by their place among those that a figure shows."""
 
 
 def pareto_figure(document: Document) -> go.Figure:
@@ -69,18 +75,17 @@ def pareto_figure(document: Document) -> go.Figure:
     # Of errors the small ones are good.
     figure.update_layout(coloraxis={"colorscale": _SCALE, "colorbar": bar, "reversescale": not document.verified})
     if (ends := drawn_range(document)) is not None:
-        figure.update_layout(coloraxis={"cmin": _percent(ends[0]), "cmax": _percent(ends[1])})
+        figure.update_layout(coloraxis={"cmin": percent(ends[0]), "cmax": percent(ends[1])})
     return figure
 
 
-def score_figure(document: Document, against: str) -> go.Figure:
-    """Return the reported score against a cost: `against` is "latency_us" or "params"."""
-    what = {"latency_us": "latency", "params": "parameters"}[against]
-    title = f"{_score_name(document).capitalize()} against {what}"
-    figure = _scatter(document, against, "score", title, coloured=False)
+def score_figure(document: Document) -> go.Figure:
+    """Return the reported score against parameters."""
+    title = f"{_score_name(document).capitalize()} against parameters"
+    figure = _scatter(document, "params", "score", title, coloured=False)
     if (ends := drawn_range(document)) is not None:
         edge = 0.04 * (ends[1] - ends[0])
-        figure.update_yaxes(range=[_percent(ends[0] - edge), _percent(ends[1] + edge)])
+        figure.update_yaxes(range=[percent(ends[0] - edge), percent(ends[1] + edge)])
     return figure
 
 
@@ -96,19 +101,19 @@ def funnel_figure(document: Document) -> go.Figure:
     figure = go.Figure()
     shown = sorted(groups.items(), key=lambda item: -item[0][0][1])[:MOST_LAYERS]
     for index, (stages, names) in enumerate(shown):
-        name = _short(names[0], _LEGEND) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        name = short(names[0], _LEGEND) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         figure.add_scatter(
             x=[count or None for _, count in stages],
             y=[_wrapped(stage) for stage, _ in stages],
             mode="lines+markers",
             name=name,
-            line={"color": _cycle(index), "width": 1.5},
-            marker={"symbol": _MARKS[index], "size": 8},
+            line={"color": cycled(index), "width": 1.5},
+            marker={"symbol": MARKS[index], "size": 8},
             hoverinfo="text",
             hovertext=[f"{name}<br>{html.escape(stage)}: {count_text(count)}" for stage, count in stages],
         )
     order = list(dict.fromkeys(_wrapped(stage) for found, _ in shown for stage, _ in found))
-    _style(figure, "Designs that each filter left", x="designs", y="")
+    styled(figure, "Designs that each filter left", x="designs", y="")
     figure.update_xaxes(type="log", exponentformat="power", dtick=2)
     figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], showgrid=False)
     return figure
@@ -124,7 +129,7 @@ def spectra_figure(document: Document) -> go.Figure:
     figure = go.Figure()
     known = [layer for layer in document.layers if layer.spectra.weight is not None]
     for index, layer in enumerate(sorted(known, key=lambda layer: -layer.params)[:MOST_LAYERS]):
-        name = _short(layer.name, _LEGEND)
+        name = short(layer.name, _LEGEND)
         for dash, kind, found in zip(_LINES, ("weight", "whitened"), _spectra(layer), strict=True):
             if found is None:
                 continue
@@ -137,7 +142,7 @@ def spectra_figure(document: Document) -> go.Figure:
                 name=label,
                 legendgroup=str(index),
                 showlegend=kind == "weight",
-                line={"color": _cycle(index), "width": 1.6, "dash": dash},
+                line={"color": cycled(index), "width": 1.6, "dash": dash},
                 hoverinfo="text",
                 hovertext=[
                     f"{label}<br>singular value {rank} of {found.size}: {value:.3g} of the largest"
@@ -151,11 +156,11 @@ def spectra_figure(document: Document) -> go.Figure:
                 mode="markers",
                 showlegend=False,
                 legendgroup=str(index),
-                marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": _cycle(index)}},
+                marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": cycled(index)}},
                 hoverinfo="text",
                 hovertext=[f"{label}<br>effective rank {found.effective_rank:.1f} of {found.size}"],
             )
-    _style(figure, "Singular values (dotted: whitened)", x="rank", y="singular value / largest")
+    styled(figure, "Singular values (dotted: whitened)", x="rank", y="singular value / largest")
     figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     figure.update_xaxes(rangemode="tozero")
     return figure
@@ -180,13 +185,13 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
         listed = [design for design in designs if role_of(design, document) == role]
         if not listed:
             continue
-        marker: dict[str, Any] = {"symbol": SYMBOLS[role], "size": _SIZES[role], "color": COLOURS[role]}
+        marker: dict[str, Any] = {"symbol": SYMBOLS[role], "size": MARKER_SIZES[role], "color": COLOURS[role]}
         marker["line"] = {"width": 0.8, "color": "rgba(255,255,255,0.8)"}
         if role == "dominated":
             marker["line"] = {"width": 1.2, "color": COLOURS[role]}
         elif coloured and None not in (values := [_value(design, "score", document) for design in listed]):
             marker |= {"color": values, "coloraxis": "coloraxis"}
-            marker["line"] = {"width": 1.0, "color": _LINE}
+            marker["line"] = {"width": 1.0, "color": LINE}
         if role == "recommended":
             marker["line"] = {"width": 1.4, "color": COLOURS[role] if coloured else "rgba(255,255,255,0.9)"}
         figure.add_scatter(
@@ -205,7 +210,7 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
         )
         if coloured:
             # A legend entry of its own: in one colour, as the designs of a role have many.
-            plain = {"symbol": SYMBOLS[role], "size": _SIZES[role], "color": COLOURS["dominated"]}
+            plain = {"symbol": SYMBOLS[role], "size": MARKER_SIZES[role], "color": COLOURS["dominated"]}
             figure.add_scatter(
                 x=[None],
                 y=[None],
@@ -221,79 +226,39 @@ def _scatter(document: Document, x: str, y: str, title: str, coloured: bool) -> 
         "params": "parameters",
         "score": f"{_score_name(document)} (%)",
     }
-    _style(figure, title, x=titles[x], y=titles[y])
+    styled(figure, title, x=titles[x], y=titles[y])
     for axis, key in ((figure.layout.xaxis, x), (figure.layout.yaxis, y)):
         if key != "score":
             axis.update(type="log", dtick="D2", tickformat="~s" if key == "params" else ",~r")
     return figure
 
 
-def hover_text(design: DesignFacts, document: Document) -> str:
-    """Return what the pointer shows on a design: costs against the original, score, plan."""
-    original, score = document.original, _score_name(document)
-    bracket = f"[{us_text(design.charged.low_us)}..{us_text(design.charged.high_us)}]"
-    lines = [
-        f"<b>{html.escape(design.id)}</b> {role_of(design, document)}",
-        f"parameters {design.params:,} {_against(original.params, design.params)}",
-        f"latency {us_text(design.charged.us)} µs {bracket} {document.meter.kind} "
-        f"{_against(original.charged.us, design.charged.us)}",
-    ]
-    value = shown_value(design, document)
-    if not document.verified:
-        lines.append(f"{score} {'unknown' if value is None else f'{value:.2%}'}, loss not measured")
-    else:
-        lines.append(f"{score} {value:.2%} {_interval(design)}")
-    if design.id != original.id and document.verified:
-        change = _change(design.reported_score - original.reported_score, design.reported_margin)
-        lines.append(f"{change} from the original")
-    if design.test_score is not None:
-        change = _change(design.eval_value - original.eval_value, design.eval_margin)
-        lines.append(f"on evaluation data {design.eval_value:.2%}, {change}")
-    plan = [f"{_short(name)} = {html.escape(str(choice))}" for name, choice in design.changed().items()]
-    lines += plan[:_MOST_PLAN_LINES]
-    if len(plan) > _MOST_PLAN_LINES:
-        lines.append(f"and {counted(len(plan) - _MOST_PLAN_LINES, 'more layer')}")
-    return "<br>".join(line.strip() for line in lines)
-
-
-def _change(change: float, margin: float | None) -> str:
-    return f"{change_text(change, margin)} points{'' if margin is None else ' (95 %)'}"
-
-
-def _interval(design: DesignFacts) -> str:
-    bounds = design.reported_interval
-    return "" if bounds is None else f"[{100 * bounds[0]:.1f}..{100 * bounds[1]:.1f}]"
-
-
-def _against(before: float, after: float) -> str:
-    text = times_text(before, after)
-    return f"({text.replace('x', '×')})" if text else ""
-
-
 def _value(design: DesignFacts, key: str, document: Document) -> float | None:
     if key == "score":
         value = shown_value(design, document)
-        return None if value is None else _percent(value)
+        return None if value is None else percent(value)
     return {"latency_us": design.charged.us, "params": float(design.params)}[key]
 
 
 def _error(designs: Sequence[DesignFacts], key: str, document: Document) -> dict[str, Any] | None:
     """Return the bracket of a latency, or half the 95 % interval of a score's loss against the original."""
-    look = {"thickness": 1, "width": 0, "color": _LINE}
+    look = {"thickness": 1, "width": 0, "color": LINE}
     if key == "latency_us":
-        above = [design.charged.high_us - design.charged.us for design in designs]
-        below = [design.charged.us - design.charged.low_us for design in designs]
+        ends = [bracket_ends(design.charged, document) for design in designs]
+        above = [high - design.charged.us for design, (_, high) in zip(designs, ends, strict=True)]
+        below = [design.charged.us - low for design, (low, _) in zip(designs, ends, strict=True)]
         return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
     if key == "score" and document.verified and any(design.reported_margin is not None for design in designs):
-        return {"type": "data", "array": [_percent(design.reported_margin or 0.0) for design in designs], **look}
+        return {"type": "data", "array": [percent(design.reported_margin or 0.0) for design in designs], **look}
     return None
 
 
-def _style(figure: go.Figure, title: str, x: str, y: str) -> None:
+def styled(figure: go.Figure, title: str, x: str, y: str) -> None:
+    """Give a figure its title, the titles of its axes, and the look that all figures have."""
     axis = {
         "gridcolor": _GRID,
-        "linecolor": _LINE,
-        "tickcolor": _LINE,
+        "linecolor": LINE,
+        "tickcolor": LINE,
         "showline": True,
         "ticks": "outside",
         "ticklen": 4,
@@ -319,21 +284,16 @@ def _score_name(document: Document) -> str:
     return html.escape(shown_name(document))
 
 
-def _percent(fraction: float) -> float:
+def percent(fraction: float) -> float:
+    """Return a fraction in percent, without the noise of the multiplication."""
     return round(100 * fraction, 6)
-
-
-def _short(name: str, widest: int = _WIDEST) -> str:
-    """Return a layer's name, escaped, its middle left out where it is long."""
-    if len(name) > widest:
-        name = f"{name[: widest // 2 - 1]}…{name[-widest // 2 :]}"
-    return html.escape(name, quote=False)
 
 
 def _wrapped(text: str) -> str:
     return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(text, 24))
 
 
-def _cycle(index: int) -> str:
+def cycled(index: int) -> str:
+    """Return the colour of the layer of that place among those that a figure shows."""
     colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a828c", "#e69f00", "#56b4e9", "#b0a000")
     return colours[index % len(colours)]

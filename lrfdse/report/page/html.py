@@ -115,12 +115,16 @@ def write_again(folder: Path) -> Path:
 
 def _figures(document: Document) -> str:
     """Return the figures as JSON that no end tag inside a name can leave."""
+    from lrfdse.report.page.deciding import deciding_figure, layers_figure, options_figure
     from lrfdse.report.page.figures import funnel_figure, pareto_figure, score_figure, spectra_figure
 
     made = {
+        "deciding": deciding_figure(document),
+        "layer-latency": layers_figure(document, "latency"),
+        "layer-bytes": layers_figure(document, "bytes"),
+        "options": options_figure(document),
         "pareto": pareto_figure(document),
-        "latency": score_figure(document, "latency_us"),
-        "params": score_figure(document, "params"),
+        "params": score_figure(document),
         "funnel": funnel_figure(document),
         "spectra": spectra_figure(document),
     }

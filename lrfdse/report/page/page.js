@@ -17,7 +17,7 @@
     return { ink: style.getPropertyValue("--soft").trim(), ground: style.getPropertyValue("--ground").trim() };
   };
 
-  const largest = (name) => Math.max(...figures[name].data.flatMap((trace) => trace.x));
+  const largest = (name) => Math.max(...figures[name].data.flatMap((trace) => [...trace.x]));
 
   const layoutOf = (plot, printing) => {
     const { ink, ground } = inks(printing);
@@ -26,6 +26,7 @@
     const layout = structuredClone(figures[plot.dataset.figure].layout);
     layout.width = width;
     layout.height = Math.round(narrow ? Math.max(380, width * 1.1) : Math.min(520, Math.max(360, width * 0.55)));
+    if ("tall" in plot.dataset && !narrow) layout.height = Math.round(Math.min(680, Math.max(420, width * 0.55)));
     if (printing) layout.height = 330;
     layout.font.color = ink;
     layout.font.size = narrow ? 11 : 12;
@@ -34,8 +35,10 @@
     layout.dragmode = touch ? false : "zoom";
     const scatter = plot.dataset.legend === "page";
     layout.showlegend = !scatter;
+    // On a dark page the pale end of the scale stands out, so that is where the best scores go.
+    if (layout.coloraxis && dark.matches && !printing) layout.coloraxis.reversescale = !layout.coloraxis.reversescale;
     layout.margin.t = 12;
-    if (narrow && layout.xaxis.tickformat === ",~r" && largest(plot.dataset.figure) >= 1000) layout.xaxis.dtick = 1;
+    if (narrow && layout.xaxis.type === "log" && layout.xaxis.tickformat === ",~r" && largest(plot.dataset.figure) >= 1000) layout.xaxis.dtick = 1;
     if (layout.coloraxis && narrow) {
       const bar = layout.coloraxis.colorbar;
       layout.coloraxis.colorbar = { ...bar, orientation: "h", len: 1, y: 1.02, yanchor: "bottom" };

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.text import counted
 from lrfdse.board.result import board_line
-from lrfdse.report.numbers import us_text
+from lrfdse.ir.latency import REGIMES
+from lrfdse.report.numbers import kib_text, rounded_text, times_text, us_text
 from lrfdse.results.roles import WORST_SHOWN, hidden, worth_showing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
 
 
@@ -41,24 +43,70 @@ def sentence_of(document: Document) -> str:
     if design.id == original.id:
         return f"No compressed design satisfies the limits ({limits}): keep the original model."
     return (
-        f"Recommended: {design.id}, {_ratio(original.params, design.params, 'fewer', 'more')} parameters and "
-        f"{_ratio(original.charged.us, design.charged.us, 'lower', 'higher')} {document.meter.kind} latency of the "
-        f"fully-connected layers, chosen for {limits}."
+        f"Recommended: {design.id}, {kib_text(design.weight_bytes)} KiB of weights instead of "
+        f"{kib_text(original.weight_bytes)}; {document.meter.kind} latency of the C kernels of the fully-connected "
+        f"layers {speed_text(document, design)}; chosen for {limits}."
         + ("" if document.verified else " Nobody verified it: random inputs chose it.")
     )
 
 
-def recommendation(document: Document, folder: Path) -> str:
-    """Return what ends a run: `sentence_of` the document, and where the design lies or what would give one."""
-    design, sentence = document.best, sentence_of(document)
-    if document.is_refused:
-        return (
-            f"{sentence} Give --eval DATA.npz (inputs with labels, or real inputs alone), or --accept-unverified to "
-            "have one chosen on random inputs."
-        )
-    if design is None or design.id == document.original.id:
+def speed_text(document: Document, design: DesignFacts) -> str:
+    """Return by what factors the latency fell, warm against warm and cold against cold: "23x lower warm, 5.7x cold"."""
+    parts = []
+    for regime in REGIMES:
+        before, now = document.original.latency.at(regime), design.latency.at(regime)
+        if before is not None and now is not None:
+            parts.append((before.us, now.us, regime))
+    if not parts:
+        return "unknown in the cache regime of the original"
+    words = ["lower " if now <= before else "higher " for before, now, _ in parts]
+    if len(set(words)) == 1:
+        words[1:] = [""] * len(words[1:])
+    return ", ".join(
+        f"{times_text(max(before, now), min(before, now)) or '1.0x'} {word}{regime}"
+        for (before, now, regime), word in zip(parts, words, strict=True)
+    )
+
+
+def hardware_text(document: Document) -> str:
+    """Return how far latencies are from hardware: what was compared, or that nothing was."""
+    meter, target = document.meter, document.target
+    if meter.kind == "measured":
+        return "measured on this machine"
+    if (error := meter.hardware_error) is None:
+        return "not checked against hardware"
+    return (
+        f"nine in ten published measurements of {target.core or 'this core'} took {rounded_text(error.low, 2)} to "
+        f"{rounded_text(error.high, 2)} times what the model says ({error.source})"
+    )
+
+
+def bracket_meaning(document: Document) -> str:
+    """Return what the ends of a bracket are, as a clause."""
+    if document.meter.hardware_error is not None:
+        return "nine in ten boards' numbers lie between the ends: the model's own error on this core"
+    return document.meter.bracket or "low and high are its bounds"
+
+
+def tie_text(document: Document) -> str:
+    """Return when latencies count as equal."""
+    if document.resolution is None:
+        return "Latencies whose quartiles overlap are a tie: they stand together, the better scores first."
+    return (
+        f"Latencies within {100 * document.resolution:.0f} % of each other are a tie: they stand together, the better "
+        "scores first."
+    )
+
+
+def recommendation(document: Document) -> str:
+    """Return `sentence_of` the document, and where nothing may be recommended what would change that."""
+    sentence = sentence_of(document)
+    if not document.is_refused:
         return sentence
-    return f"{sentence}\n{folder / 'designs' / design.id / 'model.onnx'}"
+    return (
+        f"{sentence} Give --eval DATA.npz (inputs with labels, or real inputs alone), or --accept-unverified to have "
+        "one chosen on random inputs."
+    )
 
 
 def way_on(document: Document, folder: Path) -> str:
@@ -131,6 +179,17 @@ def latency_sentences(document: Document) -> str:
     )
 
 
+def basics(document: Document) -> list[str]:
+    """Return what a reader must know of every number of an exploration, whatever came out of it."""
+    meter = document.meter
+    return [
+        f"latency is {document.latency.covers or 'that of the fully-connected layers'}: of their C kernels, not of "
+        "model.onnx in a runtime",
+        f"{regime_text(document)}",
+        *([] if meter.kind == "measured" else [f"latencies are modelled: {hardware_text(document)}"]),
+    ]
+
+
 def board_text(document: Document) -> str:
     """Return what the board's column is and which board it was; empty without one."""
     boards = [design.board for design in document.every_design() if design.board is not None]
@@ -143,12 +202,17 @@ def board_text(document: Document) -> str:
 
 
 def regime_text(document: Document) -> str:
-    """Return in which cache regime designs are charged."""
+    """Return what warm and cold mean, and in which of the two latencies count on this target."""
     kib = document.target.last_level_kib
     cache = "last-level cache" if kib is None else f"{kib:,} KiB last-level cache"
+    counts = {
+        "warm": "warm counts, whatever the size: the target says that nothing evicts weights between inferences",
+        "cold": "cold counts, whatever the size: the target says that other work evicts weights between inferences",
+        "auto": "what counts is warm where all weights of a design fit the cache, else cold",
+    }[document.target.resident]
     return (
-        f"designs whose weights fit the {cache} are charged warm, from the cache; others cold, from DRAM; "
-        f"the original is {document.original.cache_regime}"
+        f"warm: a layer's weights are still in the {cache} from the inference before; cold: they come from DRAM, as "
+        f"after other work; {counts}"
     )
 
 
@@ -161,12 +225,3 @@ def _change(lost: float, margin: float | None) -> str:
 
 def _points(fraction: float) -> str:
     return f"{100 * fraction:g} point{'' if fraction == 0.01 else 's'}"
-
-
-def _ratio(before: float, after: float, less: str, more: str) -> str:
-    """Return a ratio in words.
-
-    >>> _ratio(300, 100, "fewer", "more"), _ratio(100, 200, "fewer", "more")
-    ('3.0x fewer', '2.0x more')
-    """
-    return f"{before / after:.1f}x {less}" if after <= before else f"{after / before:.1f}x {more}"

@@ -93,6 +93,7 @@ RISCV64 = InstructionSet(
         grouped=True,
         strided=True,
         reducing=True,
+        rounding=True,
         scalars_apart=True,
         length_varies=True,
     ),

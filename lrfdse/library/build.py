@@ -1,0 +1,198 @@
+"""From a model's file to its C library in a folder: what `lrfdse build` and `lrfdse.build` do."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lrfdse.base.arguments import whole_number
+from lrfdse.base.events import Event, silent
+from lrfdse.errors import InputError
+from lrfdse.library.facts import SLOW_SHARE, LibraryFacts
+from lrfdse.library.names import DEFAULT, checked_name
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir
+
+    from lrfdse.ir.program import Program
+    from lrfdse.library.make import Library
+    from lrfdse.library.vectors import Vectors
+    from lrfdse.model.given import GivenModel
+    from lrfdse.targets.target import Target
+
+_SEED = 0
+"""Latency does not depend on the input of the test vectors; it only has to be the same every time."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Built:
+    """A C library that was written; its `repr` is the table of its operators that the command line prints."""
+
+    facts: LibraryFacts
+    """Everything that ``NAME.json`` holds."""
+    folder: Path
+    """Where its files are."""
+
+    def __repr__(self) -> str:
+        from lrfdse.library.table import library_text
+
+        return library_text(self.facts, self.folder)
+
+
+def build(
+    model: GivenModel,
+    target: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    name: str = DEFAULT,
+    shape: Mapping[str, Sequence[int]] | None = None,
+    weights: Literal["library", "file"] = "library",
+    meter: str = "auto",
+    tune: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> Built:
+    """Compile a whole model ahead of time, as a C library without a runtime, and write it to a folder.
+
+    Parameters
+    ----------
+    model
+        An ONNX file, a folder that holds ``model.onnx``, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
+    target
+        A name of `lrfdse.target_names`, or the path of a TOML file.
+    output
+        The folder to write. It appears whole; one that lrfdse has not made is refused.
+    name
+        What files, functions and macros begin with, a C identifier.
+    shape
+        Sizes of inputs that the model leaves dynamic, by the input's name. An open first size is 1 by default.
+    weights
+        "library" stores the weights in the library; "file" in a file beside it, which the caller loads.
+    meter
+        What takes latencies: "host", "model", or "auto", by which the target decides; "none" only checks the outputs.
+    tune
+        Whether the meter chooses schedules of operators; else the estimate does.
+    cache
+        Folder of what can be computed again; None means that of ``$LRFDSE_CACHE`` or of the user.
+    progress
+        Called with every event, such as ``Event("operators", done=3, total=60)``; None means that nobody listens.
+
+    Raises
+    ------
+    InputError
+        The model or an option cannot be used as given, or operators cannot be compiled: all are named at once.
+    ToolError
+        A tool that the target needs is missing or failed.
+    """
+    from lrfdse.base.folders import cache_folder_at
+    from lrfdse.base.threads import one_thread_each
+    from lrfdse.library.folder import check_folder, write_library
+    from lrfdse.model.given import model_file
+    from lrfdse.targets.catalog import load_target
+
+    named = {
+        key: tuple(whole_number(f"shape of {key}", size, 1) for size in sizes) for key, sizes in (shape or {}).items()
+    }
+    checked_name(name)
+    if weights not in ("library", "file"):
+        raise InputError(f"--weights {weights!r}: library or file")
+    machine, folder = load_target(os.fspath(target)), Path(output)
+    check_folder(folder)
+    tell = progress or silent
+    with (
+        tempfile.TemporaryDirectory(prefix="lrfdse-") as temporary,
+        cache_folder_at(None if cache is None else Path(cache)),
+        one_thread_each(),
+    ):
+        path = _file(model_file(model, Path(temporary) / "model.onnx"))
+        made = _made(path, machine, name, named, weights == "file", meter, tune, tell)
+    write_library(folder, made.files, made.last)
+    for each in made.facts.slow():
+        share = (each.warm.us if each.warm else 0) / (made.facts.warm.us if made.facts.warm else 1)
+        tell(
+            Event(
+                "note",
+                f"{each.kind} ({', '.join(each.nodes)}) has no schedule of its own and takes {share:.0%} of the time "
+                f"(more than {SLOW_SHARE:.0%} is worth a look)",
+            )
+        )
+    if not made.facts.checked:
+        tell(Event("note", f"nothing here runs code for {machine.name}: the library was not run, and has no latency"))
+    return Built(made.facts, folder)
+
+
+def _file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if not (path / "model.onnx").is_file():
+        raise InputError(f"{path}: the folder holds no model.onnx")
+    return path / "model.onnx"
+
+
+def _made(
+    path: Path,
+    target: Target,
+    name: str,
+    shape: Mapping[str, tuple[int, ...]],
+    weights_file: bool,
+    meter: str,
+    tune: bool,
+    progress: Callable[[Event], None],
+) -> Library:
+    import onnx_ir as ir
+
+    from lrfdse.base.border import reading
+    from lrfdse.base.folders import cache_folder
+    from lrfdse.base.store import Store
+    from lrfdse.formats import format_of
+    from lrfdse.library.compiling import compile_program, pack_for
+    from lrfdse.library.layout import lay_out
+    from lrfdse.library.make import NO_METER, Origin, make_library, require_tools_of
+    from lrfdse.library.tuning import tuned
+    from lrfdse.meters.whole import open_whole_meter
+    from lrfdse.program.lower import program as lowered
+    from lrfdse.program.memory import plan as planned
+
+    require_tools_of(meter, target)
+    if tune and meter == NO_METER:
+        raise InputError(f"--tune takes a meter, but got --meter {NO_METER}")
+    progress(Event("program", str(path)))
+    with reading(path, "a model"):
+        proto, sha256 = format_of(path).read(path)
+        model = ir.from_proto(proto)
+        program = lowered(model, shape, path)
+        vectors = _vectors(proto, model, program, shape, path)
+    cache = Store(cache_folder())
+    # What cannot be compiled is found before anything is measured.
+    functions = compile_program(program, name, target, path, cache, progress)
+    if tune:
+        chosen = tuned((call.operator for call in program.calls), target, open_whole_meter(meter, target), progress)
+        functions = compile_program(program, name, target, path, cache, progress, chosen)
+    plan = planned(program, [function.work for function in functions])
+    layout = lay_out(program, plan, functions, pack_for(target))
+    progress(Event("library", name))
+    origin = Origin(path.name, sha256)
+    return make_library(name, program, plan, layout, vectors, target, origin, weights_file=weights_file, meter=meter)
+
+
+def _vectors(
+    proto: onnx.ModelProto, model: onnx_ir.Model, program: Program, shape: Mapping[str, tuple[int, ...]], path: Path
+) -> Vectors:
+    """Return a random input and what onnxruntime computes for it."""
+    import numpy as np
+
+    from lrfdse.library.vectors import Vectors
+    from lrfdse.model.data import random_inputs
+    from lrfdse.model.runtime import Runtime
+    from lrfdse.model.shapes import ports
+
+    feeds = random_inputs(ports(model.graph, shape, path), np.random.default_rng(_SEED))
+    runtime = Runtime(sessions=0)
+    found = runtime.call(runtime.session(proto.SerializeToString()), feeds)
+    inputs = tuple(feeds[port.name].astype(program.values[port.value].element, copy=False) for port in program.inputs)
+    return Vectors(inputs, tuple(found[port.name] for port in program.outputs))

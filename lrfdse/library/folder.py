@@ -1,0 +1,102 @@
+"""The folder of a library: it appears whole, and nobody else's files are touched."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from lrfdse.base.files import read_regular, write_atomically
+from lrfdse.errors import InputError
+
+MANIFEST = ".lrfdse-library.json"
+"""Names, in a folder of ours, the files that lrfdse wrote there."""
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that a library cannot be written to: before anything expensive is done for it.
+
+    Raises
+    ------
+    InputError
+        It is no folder, a link, or one that has files and that lrfdse has not made.
+    """
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{folder}: a file or a link, and no folder: name another with --output")
+    if _files_of(folder) is None and any(folder.iterdir()):
+        raise InputError(f"{folder}: not made by `lrfdse build`, and not empty: name another with --output")
+
+
+def write_library(folder: Path, files: Mapping[str, bytes], last: str) -> None:
+    """Write the files of a library.
+
+    A new folder appears whole. In one that lrfdse made before, each file is replaced; `last` is taken away first and
+    written last, so that its presence marks a whole library. What others put there stays.
+
+    Parameters
+    ----------
+    folder
+        Where to write.
+    files
+        Name to content.
+    last
+        The file that is written last.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written, or is none of ours (see `check_folder`); a new one is not there then.
+    """
+    check_folder(folder)
+    manifest = json.dumps({"files": sorted(files)}, indent=1) + "\n"
+    known = _files_of(folder)
+    try:
+        if known is None:
+            _appear(folder, {**files, MANIFEST: manifest.encode()})
+            return
+        (folder / last).unlink(missing_ok=True)
+        write_atomically(folder / MANIFEST, json.dumps({"files": sorted({*files, *known})}, indent=1) + "\n")
+        for name in [each for each in files if each != last] + [last]:
+            write_atomically(folder / name, files[name])
+        for name in known - set(files):
+            (folder / name).unlink(missing_ok=True)
+        write_atomically(folder / MANIFEST, manifest)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _appear(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")
+    try:
+        beside.mkdir()
+        for name, content in files.items():
+            write_atomically(beside / name, content)
+        # Over an empty folder, too; over one that got files meanwhile it is an error.
+        os.rename(beside, folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(beside)
+        raise
+
+
+def _files_of(folder: Path) -> set[str] | None:
+    """Return the files that lrfdse wrote into a folder; None where nothing says that it did."""
+    try:
+        found = json.loads(read_regular(folder / MANIFEST, links=False))
+        names = found["files"]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None
+    is_plain = isinstance(names, list) and all(isinstance(n, str) and n == os.path.basename(n) and n for n in names)
+    return {name for name in names if name not in (".", "..")} if is_plain else None

@@ -1,0 +1,88 @@
+"""One input of a model with the outputs that onnxruntime computes for it: what a library is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrfdse.ir.latency import TOLERANCE
+from lrfdse.library.interface import Signature
+from lrfdse.library.layout import LINE
+from lrfdse.library.names import comment, macro
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_IN_HEADER = 1 << 17
+"""Bytes of inputs and outputs up to which they stand in ``test_vectors.h`` as numbers; more are a file beside it.
+
+Chosen: a quarter of a million numbers compile in a second and take some ten bytes of text each."""
+
+FILE = "test_vectors.bin"
+"""Name of that file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Arrays in the order of a library's inputs and outputs, in its element types."""
+
+    inputs: tuple[NDArray[Any], ...]
+    outputs: tuple[NDArray[Any], ...]
+
+
+def vectors_files(facts: Signature, vectors: Vectors) -> tuple[str, bytes | None]:
+    """Return the text of ``test_vectors.h``, and the content of ``test_vectors.bin`` where the arrays lie there.
+
+    Every array begins at a multiple of `LINE` in that file.
+    """
+    upper = macro(facts.name)
+    arrays = [*vectors.inputs, *vectors.outputs]
+    names = [f"input_{n}" for n in range(len(vectors.inputs))] + [f"output_{n}" for n in range(len(vectors.outputs))]
+    about = [
+        f"/* An input of {comment(facts.name)} and its outputs by onnxruntime. An output is right where no element is",
+        f" * off by more than {upper}_TOLERANCE times the largest finite element of the expected output. */",
+        f"#ifndef {upper}_TEST_VECTORS_H",
+        f"#define {upper}_TEST_VECTORS_H",
+        "",
+        "#include <stdint.h>",
+        "",
+        f"#define {upper}_TOLERANCE {TOLERANCE:g}",
+    ]
+    end = ["", f"#endif /* {upper}_TEST_VECTORS_H */", ""]
+    if sum(array.nbytes for array in arrays) <= MOST_IN_HEADER:
+        texts = [
+            f"static const {_storage(array)} {facts.name}_{name}[] = {{\n{_numbers(array)}\n}};"
+            for name, array in zip(names, arrays, strict=True)
+        ]
+        return "\n".join([*about, "", *texts, *end]), None
+    content, lines = bytearray(), [f"/* Where each array lies in {FILE}, in bytes. */"]
+    for name, array in zip(names, arrays, strict=True):
+        content.extend(bytes(-len(content) % LINE))
+        lines.append(f"#define {upper}_{name.upper()}_AT {len(content)}")
+        content.extend(_bits(array).tobytes())
+    lines.append(f"#define {upper}_TEST_BYTES {len(content)}")
+    return "\n".join([*about, "", *lines, *end]), bytes(content)
+
+
+def _bits(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the elements as the library stores them, little-endian."""
+    flat = np.ascontiguousarray(array).ravel()
+    return flat.astype(flat.dtype.newbyteorder("<"), copy=False)
+
+
+def _storage(array: NDArray[Any]) -> str:
+    """Return the C type of a static array: floats are stored as their bits, which no compiler rounds."""
+    return f"uint{8 * array.itemsize}_t"
+
+
+def _numbers(array: NDArray[Any]) -> str:
+    flat = np.ascontiguousarray(array).ravel()
+    numbers = [f"0x{number:x}" for number in flat.view(f"u{flat.itemsize}").tolist()]
+    return ",\n".join(", ".join(row) for row in _rows(numbers, 120 // (2 * array.itemsize + 4)))
+
+
+def _rows(numbers: Sequence[str], width: int) -> list[Sequence[str]]:
+    return [numbers[start : start + width] for start in range(0, len(numbers), width)]

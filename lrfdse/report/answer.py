@@ -1,0 +1,138 @@
+"""The answer of an exploration in a few lines: what is gained, what is lost, where everything lies, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrfdse.base.text import counted
+from lrfdse.ir.latency import REGIMES
+from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
+from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on
+from lrfdse.results.roles import shown_value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.document import Document
+
+REPORT = "report.html"
+"""Name of the page in an output folder."""
+
+
+UNBROKEN = ("Report", "Model", "Kernels", "Next")
+"""Labels of lines with a path or a command: these are to be copied, and stay whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What ends a run: a title, and lines with a label each."""
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+    """Label and text."""
+    found: bool
+    """Whether a compressed design is recommended."""
+
+
+def answer_of(document: Document, folder: Path) -> Answer:
+    """Return the answer of a document whose output folder is `folder`."""
+    best = document.best
+    report = ("Report", str(folder / REPORT))
+    lines: tuple[tuple[str, str], ...]
+    if document.is_refused:
+        lines = (("Why", sentence_of(document)), ("Go on", way_on(document, folder)), report)
+        return Answer("Nothing is recommended", lines, False)
+    if best is None or best.id == document.original.id:
+        title = "No design satisfies the limits" if best is None else "Keep the original model"
+        again = f"lrfdse show {_quoted(folder)} --max-drop 2%"
+        lines = (("Limits", limits_text(document)), *_nearest(document), report, ("Next", again))
+        return Answer(title, lines, False)
+    lines = (
+        ("Weights", _weights(document, best)),
+        *_latency(document, best),
+        (document.metric.capitalize() if document.verified else "Output error", _quality(document, best)),
+        ("Chosen for", limits_text(document)),
+        *_sensitivity(document),
+        report,
+        *_files(document, best, folder),
+        ("Next", _next(document, folder)),
+    )
+    return Answer(f"Recommended: {best.id}", lines, True)
+
+
+def _weights(document: Document, best: DesignFacts) -> str:
+    before, now = document.original.weight_bytes, best.weight_bytes
+    return f"{kib_text(now)} KiB instead of {kib_text(before)} KiB ({times_text(before, now) or 'the same'})"
+
+
+def _latency(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
+    kind, found = document.meter.kind, list[tuple[str, str]]()
+    for regime in REGIMES:
+        now, before = best.latency.at(regime), document.original.latency.at(regime)
+        if now is not None and before is not None:
+            text = f"{regime}: {latency_text(now.us, kind)} us instead of {latency_text(before.us, kind)} us"
+            found.append(("" if found else "Latency", f"{text} ({times_text(before.us, now.us) or 'the same'})"))
+    if (board := best.board_latency) is not None:
+        before = document.original.board_latency
+        text = f"{latency_text(board.us, 'measured')} us"
+        if before is not None:
+            text += f" instead of {latency_text(before.us, 'measured')} us ({times_text(before.us, board.us)})"
+        found.append(("On the board", text))
+    layers = counted(len(document.layers), "fully-connected layer")
+    found.append(("", f"{kind} latency of the C kernels of the {layers}, not of model.onnx; {hardware_text(document)}"))
+    return found
+
+
+def _quality(document: Document, best: DesignFacts) -> str:
+    original = document.original
+    if not document.verified:
+        error = shown_value(best, document)
+        return "the loss was not measured" if error is None else f"{error:.2%} on random inputs; no loss was measured"
+    change = change_text(best.reported_score - original.reported_score, best.reported_margin)
+    sure = "" if best.reported_margin is None else " (95 %)"
+    where = "evaluation data, which chose it" if best.test_score is None else "test data, which chose nothing"
+    return f"{best.reported_score:.2%} instead of {original.reported_score:.2%}: {change} points{sure}, on {where}"
+
+
+def _sensitivity(document: Document) -> list[tuple[str, str]]:
+    """Return the assumption about the target that would take most of the speed-up, and what would be left."""
+    best, cases = document.best, document.sensitivity
+    if best is None:
+        return []
+    found = [(case.assumption, each) for case in cases[1:] if (each := case.of(best.id)) is not None]
+    if not found:
+        return []
+    words, least = min(found, key=lambda pair: pair[1].speed_up_warm * pair[1].speed_up_cold)
+    warm, cold = (times_text(speed_up, 1) or "1.0x" for speed_up in (least.speed_up_warm, least.speed_up_cold))
+    return [("Rests on", f"the target's memory: with {words} {warm} warm, {cold} cold")]
+
+
+def _files(document: Document, best: DesignFacts, folder: Path) -> list[tuple[str, str]]:
+    if not best.model:
+        return [("Model", f"lrfdse export {_quoted(folder)} {best.id}")]
+    model = folder / best.model
+    return [("Model", str(model)), ("Kernels", f"{model.parent / 'kernels'}/ (C, for {document.target.name})")]
+
+
+def _next(document: Document, folder: Path) -> str:
+    if document.meter.kind == "modelled" and document.best is not None and document.best.board is None:
+        return f"lrfdse bench {_quoted(folder)} --runner 'ssh user@board'"
+    return f"lrfdse check {_quoted(folder)}"
+
+
+def _nearest(document: Document) -> list[tuple[str, str]]:
+    """Return the compressed design that misses the loss by least, and by how much."""
+    designs = [design for design in document.every_design() if design.id != document.original.id]
+    if not designs or not document.verified:
+        return []
+    near = max(designs, key=lambda design: (design.eval_value, -design.params, design.id))
+    lost = document.original.eval_value - near.eval_value
+    text = f"{near.id} loses {100 * lost:.2f} points on the evaluation data; {speed_text(document, near)}"
+    return [("Nearest", text)]
+
+
+def _quoted(folder: Path) -> str:
+    return shlex.quote(str(folder))

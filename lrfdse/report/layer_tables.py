@@ -1,0 +1,105 @@
+"""Tables of layers for people: layers are rows, equal ones share a row, so that 36 are as readable as 3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lrfdse.base.text import clean, counted
+from lrfdse.report.fold import folded, names_text
+from lrfdse.report.grid import Column, fitted
+from lrfdse.report.numbers import count_text, kib_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.text import Text
+
+    from lrfdse.results.layers import LayerFacts, Spectrum, UntouchedPart
+
+
+def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False) -> list[Text]:
+    """Return the table of FC layers: sizes, shares, compressibility; layers of one size share a row.
+
+    In detail, also the working memory, and the effective ranks of what the layers read and give where that is known.
+    """
+    groups = folded(layers, lambda layer: (layer.inputs, layer.outputs, layer.uses, layer.rows, bool(layer.kept_dense)))
+    params, macs = sum(layer.params for layer in layers) or 1, sum(map(_macs, layers)) or 1
+
+    def column(name: str, text: Callable[[list[LayerFacts]], str], drop: int | None = None) -> Column:
+        return Column(name, [text(group) for group in groups], drop=drop)
+
+    known = detailed and any(layer.spectra.inputs is not None for layer in layers)
+    columns = [
+        Column("layer", [clean(names_text([layer.name for layer in group])) for group in groups], left=True),
+        *([column("layers", lambda group: str(len(group)), 6)] if any(len(group) > 1 for group in groups) else []),
+        column("in x out", lambda group: f"{group[0].inputs} x {group[0].outputs}"),
+        column("uses", lambda group: str(group[0].uses), 2),
+        column("rows", lambda group: str(group[0].rows), 3),
+        column("params", lambda group: count_text(sum(layer.params for layer in group)), 4),
+        column("KiB", lambda group: kib_text(sum(layer.weight_bytes for layer in group))),
+        column("share", lambda group: f"{sum(layer.params for layer in group) / params:.1%}"),
+        column("MACs", lambda group: count_text(sum(map(_macs, group))), 4),
+        column("share", lambda group: f"{sum(map(_macs, group)) / macs:.1%}", 5),
+    ]
+    if detailed:
+        columns.append(
+            column("working KiB", lambda group: kib_text(max(layer.peak_activation_bytes for layer in group)), 6)
+        )
+    columns.append(column("effective rank", lambda group: _ranks([layer.effective_rank for layer in group], group)))
+    if known:
+        columns += [
+            column("of inputs", lambda group: _ranks([_rank(each.spectra.inputs) for each in group], group), 7),
+            column("of outputs", lambda group: _ranks([_rank(each.spectra.whitened) for each in group], group), 7),
+        ]
+    return fitted(columns, width, "Fully-connected layers")
+
+
+def kept_dense_lines(layers: Sequence[LayerFacts]) -> list[str]:
+    """Return which layers are kept dense, and why: a line for each reason."""
+    kept = folded([layer for layer in layers if layer.kept_dense], lambda layer: layer.kept_dense)
+    return [f"Kept dense: {clean(names_text([each.name for each in group]))}: {group[0].kept_dense}" for group in kept]
+
+
+def _macs(layer: LayerFacts) -> int:
+    return layer.outputs * layer.inputs * layer.rows
+
+
+def _rank(spectrum: Spectrum | None) -> float | None:
+    return None if spectrum is None else spectrum.effective_rank
+
+
+def _ranks(ranks: Sequence[float | None], group: Sequence[LayerFacts]) -> str:
+    known = [rank for rank in ranks if rank is not None]
+    if not known:
+        return ""
+    low, high = f"{min(known):.0f}", f"{max(known):.0f}"
+    return f"{low if low == high else f'{low}..{high}'} of {min(group[0].inputs, group[0].outputs)}"
+
+
+def funnel_table(layers: Sequence[LayerFacts], width: int) -> list[Text]:
+    """Return how many designs every filter left: a row a layer, a column a filter; layers of one funnel share a row.
+
+    Where the width does not hold all filters, those in the middle are left out: the latest first.
+    """
+    explored = [layer for layer in layers if layer.funnel.stages]
+    groups = folded(explored, lambda layer: (layer.funnel.stages, layer.funnel.gap))
+    stages = list(dict.fromkeys(stage.stage for group in groups for stage in group[0].funnel.stages))
+    counts = [{stage.stage: count_text(stage.designs) for stage in group[0].funnel.stages} for group in groups]
+    columns = [Column("layer", [clean(names_text([each.name for each in group])) for group in groups], left=True)]
+    for place, stage in enumerate(stages):
+        drop = None if place in (0, len(stages) - 1) else 1 + place
+        columns.append(Column(stage, [each.get(stage, "") for each in counts], drop=drop))
+    if any(layer.funnel.gap for layer in layers):
+        gaps = [f"{group[0].funnel.gap:.2%}" if group[0].funnel.gap else "exact" for group in groups]
+        columns.append(Column("gap of the front", gaps, drop=1))
+    return fitted(columns, width, "Designs left by each filter")
+
+
+def untouched_lines(parts: Sequence[UntouchedPart]) -> list[str]:
+    """Return the lines of what is left untouched; parts of one operator and reason share a line."""
+    groups = folded(parts, lambda part: (part.op, part.reason))
+    return [
+        f"  {clean(names_text([part.name for part in group]))} ({clean(group[0].op)}, "
+        f"{counted(sum(part.params for part in group), 'param')}): {clean(group[0].reason)}"
+        for group in groups
+    ]

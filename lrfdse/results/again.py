@@ -1,0 +1,71 @@
+"""A finished exploration under other limits: what would be recommended of the designs that were evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lrfdse.results.asked import Limits
+from lrfdse.results.choice import Candidate, is_within, joint_loss, recommended_of
+from lrfdse.results.designs import DesignFacts
+from lrfdse.results.document import Document
+
+
+def candidate_of(design: DesignFacts, document: Document, limits: Limits | None = None) -> Candidate:
+    """Return what the choice looks at in a design, by the limits of the document or by others."""
+    limits = document.settings.limits if limits is None else limits
+    kept = min(design.others.values(), default=1.0)
+    own = document.original.eval_value - design.eval_value
+    score = design.eval_score
+    error = None if score is None else score.loss_standard_error
+    return Candidate(
+        id=design.id,
+        params=design.params,
+        latency=design.charged,
+        worth=design.eval_value,
+        loss=joint_loss(own, 1.0 - kept, limits.max_drop, limits.max_other_drop),
+        standard_error=error or 0.0,
+        is_original=design.id == document.original.id,
+        kept=kept,
+    )
+
+
+def keeps_limits(design: DesignFacts, document: Document) -> bool:
+    """Return whether a design satisfies the limits; of a loss that nobody measured, nothing is asked."""
+    limits = document.settings.limits
+    if not document.verified:
+        limits = dataclasses.replace(limits, max_drop=None)
+    return is_within(candidate_of(design, document), limits)
+
+
+def under_limits(document: Document, limits: Limits) -> Document:
+    """Return the document of the same designs under other limits, with the design to recommend then.
+
+    What belongs to the earlier choice alone goes with it: its kernels and its sensitivity. SVD at equal size is the one
+    that scores best of the designs of SVD that were evaluated and have no more parameters.
+    """
+    settings = dataclasses.replace(document.settings, limits=limits)
+    other = dataclasses.replace(document, settings=settings)
+    if not (document.verified or settings.accept_unverified):
+        return other
+    front = [
+        candidate_of(d, document, limits) for d in document.every_design() if d.on_front or d.id == document.original.id
+    ]
+    best = recommended_of(front, limits, document.resolution)
+    identity = None if best is None else best.id
+    if identity == document.recommended:
+        return other
+    plain = None if identity is None else _plain(document, identity)
+    return dataclasses.replace(other, recommended=identity, svd_at_equal_size=plain, kernels=(), sensitivity=())
+
+
+def _plain(document: Document, identity: str) -> str | None:
+    """Return the id of the best SVD design at no more parameters than the design of that id, or None."""
+    most = next(design.params for design in document.every_design() if design.id == identity)
+    svd = [
+        design
+        for design in document.every_design()
+        if design.params <= most
+        and design.id not in (identity, document.original.id)
+        and all(choice.factorization.startswith(("dense", "svd:")) for choice in design.plan.values())
+    ]
+    return max(svd, key=lambda d: (d.eval_value, -d.charged.us, d.id)).id if svd else None

@@ -1,0 +1,110 @@
+"""Which designs stand on the front, and which one is recommended: one rule for the search and for whoever asks again.
+
+Latencies that tie (`lrfdse.ir.latency.are_tied`) count as equal: no design is ahead of another for latency alone unless
+the meter can tell them apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrfdse.ir.latency import Latency, are_tied
+
+if TYPE_CHECKING:
+    from lrfdse.results.asked import Limits
+
+_SLACK = 1e-9
+"""Slack of a loss, a fraction: one of exactly the limit is within it. Chosen, not measured: far above the rounding of a
+difference of fractions, far below one sample of any data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What the choice looks at in a design."""
+
+    id: str
+    params: int
+    latency: Latency
+    """In the cache regime in which the design is charged."""
+    worth: float
+    """Its score; higher is better."""
+    loss: float
+    """Score of the original less its own, a fraction."""
+    standard_error: float
+    """Standard error of the loss, a fraction; 0 where it is not known."""
+    is_original: bool = False
+    kept: float = 1.0
+    """What the worst of the other outputs that count keeps of the original's; 1 where no other counts."""
+
+
+def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop: float | None) -> float:
+    """Return the loss of the metric, or more where another output loses more of its own limit.
+
+    So one number is held against `max_drop`: twice what another output may lose counts as twice that. Without
+    `max_other_drop` the other outputs may lose what the judged one may.
+
+    >>> joint_loss(0.001, 0.04, 0.01, 0.02), joint_loss(0.001, 0.04, 0.01, None)
+    (0.02, 0.04)
+    """
+    most = max_drop if max_other_drop is None else max_other_drop
+    if max_drop is None or most is None or most == max_drop:
+        return max(own, other)
+    return max(own, other * max_drop / most) if most > 0 and max_drop > 0 else max(own, other - most)
+
+
+def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) -> list[Candidate]:
+    """Return the candidates that no other matches in parameters, latency, worth and `kept` together, by latency.
+
+    Of equals there is one.
+
+    Parameters
+    ----------
+    candidates
+        The designs, in any order.
+    resolution
+        See `lrfdse.ir.latency.are_tied`. Every candidate that is left out has one on the front with as few parameters,
+        as much worth, and a latency that is no higher or ties with its own.
+    """
+    front: list[Candidate] = []
+    for each in sorted(candidates, key=lambda c: (c.params, -c.worth, -c.kept, c.latency.us, c.id)):
+        if not any(
+            other.worth >= each.worth and other.kept >= each.kept and _no_slower(other, each, resolution)
+            for other in front
+        ):
+            front.append(each)
+    return sorted(front, key=lambda c: (c.latency.us, c.params, -c.worth, c.id))
+
+
+def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
+    """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
+
+    Among those whose latency ties with its, it is the one with the fewest parameters, then with the most worth. Designs
+    were looked at in numbers, so the best of those just within the limit is there by luck: where a compressed design is
+    within it by one standard error of its loss, only such designs compete (the one-standard-error rule).
+    """
+    within = [each for each in front if is_within(each, limits)]
+    compressed = [each for each in within if not each.is_original]
+    most = limits.max_drop
+    safe = [c for c in compressed if most is None or c.loss + c.standard_error <= most + _SLACK]
+    competing = [*(safe or compressed), *(each for each in within if each.is_original)]
+    if not competing:
+        return None
+    best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.latency.us), c.id))
+    level = [each for each in competing if are_tied(each.latency, best.latency, resolution)]
+    return min(level, key=lambda c: (c.params, -c.worth, c.id))
+
+
+def is_within(candidate: Candidate, limits: Limits) -> bool:
+    """Return whether a design satisfies the limits, its loss taken as it was measured."""
+    return (
+        (limits.max_drop is None or candidate.loss <= limits.max_drop + _SLACK)
+        and (limits.max_params is None or candidate.params <= limits.max_params)
+        and (limits.max_latency_us is None or candidate.latency.us <= limits.max_latency_us)
+    )
+
+
+def _no_slower(one: Candidate, other: Candidate, resolution: float | None) -> bool:
+    return one.latency.us <= other.latency.us or are_tied(one.latency, other.latency, resolution)

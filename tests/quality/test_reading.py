@@ -1,0 +1,106 @@
+"""What outputs are taken to hold, and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx.parser
+import onnx_ir as ir
+import pytest
+
+from lrfdse.errors import InputError
+from lrfdse.quality.labels import class_labels
+from lrfdse.quality.reading import Reading, read_output, thresholded
+
+RNG = np.random.default_rng(0)
+MODEL = """<ir_version: 8, opset_import: ["" : 17]> g (float[n, 4] x) => (float[n, 4] NAME) { NAME = OP (x) }"""
+
+
+def model(name="y", op="Identity"):
+    return ir.from_proto(onnx.parser.parse_model(MODEL.replace("NAME", name).replace("OP", op)))
+
+
+NOISE = RNG.standard_normal((40, 4))
+UNITS = NOISE / np.linalg.norm(NOISE, axis=1, keepdims=True)
+CHANCES = np.abs(NOISE) / np.abs(NOISE).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "op", "array", "kind", "loss"),
+    [
+        ("y", "Identity", NOISE, "classes", "softmax"),
+        ("y", "Identity", NOISE.astype(np.int64), "whole", "squared"),
+        ("y", "Identity", NOISE[:, 0], "numbers", "squared"),
+        ("y", "Identity", NOISE[:, :1], "numbers", "squared"),
+        ("y", "Sigmoid", NOISE[:, :1] + 0.5, "threshold", "squared"),
+        ("y", "Sigmoid", np.full((40, 1), 0.9), "numbers", "squared"),
+        ("y", "Sigmoid", np.abs(NOISE) / 4, "threshold", "squared"),
+        ("y", "Identity", NOISE + np.array([0, 99, 0, 0]), "numbers", "squared"),
+        ("y", "Identity", UNITS, "direction", "squared"),
+        ("boxes", "Identity", NOISE, "numbers", "squared"),
+        ("sentence_embedding", "Identity", NOISE, "numbers", "squared"),
+        ("detectionBoxes", "Identity", NOISE, "numbers", "squared"),
+        ("box_scores", "Identity", NOISE, "classes", "softmax"),
+        ("boxes", "Identity", CHANCES, "classes", "softmax"),
+        ("logits", "Identity", UNITS, "classes", "softmax"),
+        ("y", "Identity", np.where(NOISE > 3, np.nan, np.nan), "classes", "softmax"),
+    ],
+)
+def test_readings(name, op, array, kind, loss):
+    found = read_output(model(name, op), name, np.asarray(array))
+    assert (found.kind, found.loss) == (kind, loss)
+    assert found.reason and found.chances is (array is CHANCES)
+
+
+def test_one_class_on_random_inputs_or_few_samples_says_nothing():
+    array = NOISE + np.array([0, 99, 0, 0])
+    assert read_output(model(), "y", array, trusted=False).kind == "classes"
+    assert read_output(model(), "y", array[:7]).kind == "classes"
+
+
+def test_agreements_by_kind():
+    other = NOISE + RNG.standard_normal(NOISE.shape)
+    got = {"y": other}
+    for kind, threshold, wanted in (
+        ("classes", 0.0, (NOISE.argmax(1) == other.argmax(1)).mean()),
+        ("threshold", 0.25, ((NOISE > 0.25) == (other > 0.25)).mean()),
+        ("numbers", 0.0, 1 - ((NOISE - other) ** 2).sum() / ((NOISE - NOISE.mean(0)) ** 2).sum()),
+        (
+            "direction",
+            0.0,
+            np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(NOISE, other, strict=True)]),
+        ),
+    ):
+        found = Reading("y", kind, "", threshold).agreements(got, {"y": NOISE})
+        assert found.shape == (40,) and found.mean() == pytest.approx(wanted)
+    broken = other.copy()
+    broken[0] = np.nan
+    assert Reading("y", "threshold", "").agreements({"y": broken}, {"y": NOISE})[0] == 0
+
+
+def test_the_threshold_of_labels_of_two_kinds():
+    plain = Reading("y", "numbers", "")
+    assert thresholded(plain, np.array([[0.2], [0.9]])).threshold == 0.5
+    assert thresholded(plain, np.array([[-2.0], [0.9]])).threshold == 0.0
+
+
+def test_labels_as_classes():
+    scores = np.eye(4)[[0, 1, 2, 3, 1]]
+    for given, wanted, note in (
+        (np.eye(4)[[3, 2, 1, 0, 1]], [3, 2, 1, 0, 1], "one-hot"),
+        (np.array([[0], [1], [2], [3], [1]]), [0, 1, 2, 3, 1], ""),
+        (np.array([0.0, 1, 2, 3, 1]), [0, 1, 2, 3, 1], ""),
+        (np.array([1, 2, 2, 3, 1]), [1, 2, 2, 3, 1], ""),
+    ):
+        found, said = class_labels(given, scores, "y", "e.npz")
+        assert found.tolist() == wanted and found.dtype == np.int64 and note in said
+    found, said = class_labels(np.array([-1, 1, 1]), np.eye(2)[[0, 1, 1]], "y", "e.npz")
+    assert found.tolist() == [0, 1, 1] and "-1 and 1" in said
+    for given, said in (
+        (np.array([1, 2, 3, 4, 2]), "from 1 to 4, but the 4 classes of output 'y' from 0 to 3: subtract 1"),
+        (np.array([1, 2, 3, 3, 2]), "subtract 1"),
+        (np.array([0, -1, 2, 3, 2]), "one is -1"),
+        (np.full(5, 0.5), "class numbers from 0"),
+        (np.zeros((5, 2, 2)), "class numbers from 0"),
+    ):
+        with pytest.raises(InputError, match=said):
+            class_labels(given, scores, "y", "e.npz")

@@ -1,0 +1,81 @@
+"""Ties: no design is ahead of another for a latency that nobody can tell from the other's."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrfdse.ir.latency import Latency, are_tied
+from lrfdse.results.asked import Limits
+from lrfdse.results.choice import Candidate, front_of, recommended_of
+
+RESOLUTION = 0.2
+
+values = st.lists(st.tuples(st.integers(1, 6), st.floats(1, 10), st.integers(0, 6)), min_size=1, max_size=20)
+
+
+def candidate(identity, params, us, worth, error=0.0, original=False):
+    return Candidate(str(identity), params, Latency(us, us, us), worth, 1.0 - worth, error, original)
+
+
+def made(found):
+    return [candidate(k, params, us, worth / 6) for k, (params, us, worth) in enumerate(found)]
+
+
+@given(values)
+def test_who_is_left_out_has_a_match_on_the_front(found):
+    every = made(found)
+    front = front_of(every, RESOLUTION)
+    assert front and {c.id for c in front} <= {c.id for c in every}
+    for each in every:
+        if each.id not in {c.id for c in front}:
+            assert any(
+                kept.params <= each.params
+                and kept.worth >= each.worth
+                and kept.latency.us <= each.latency.us * (1 + RESOLUTION)
+                for kept in front
+            )
+
+
+@given(values)
+def test_nobody_on_the_front_is_there_for_latency_alone(found):
+    front = front_of(made(found), RESOLUTION)
+    for one in front:
+        for other in front:
+            if one.id != other.id and are_tied(one.latency, other.latency, RESOLUTION):
+                # Each is ahead in bytes or in score.
+                assert one.params < other.params or one.worth > other.worth
+
+
+@given(values)
+def test_of_designs_that_tie_with_the_best_the_smallest_is_recommended(found):
+    front = made(found)
+    limits = Limits(max_drop=1.0)
+    chosen = recommended_of(front, limits, RESOLUTION)
+    best = min(front, key=lambda c: (math.log(c.params) + math.log(c.latency.us), c.id))
+    level = [c for c in front if are_tied(c.latency, best.latency, RESOLUTION)]
+    assert (chosen.params, -chosen.worth) == min((c.params, -c.worth) for c in level)
+
+
+def test_a_design_is_not_recommended_for_a_few_percent_of_latency():
+    slower = candidate("slower", 100, 11.0, 0.9)
+    faster = candidate("faster", 105, 10.0, 0.9)
+    limits = Limits(max_drop=0.2)
+    assert recommended_of([slower, faster], limits).id == "faster"
+    assert recommended_of([slower, faster], limits, RESOLUTION).id == "slower"
+    # Half again as fast is no tie.
+    assert recommended_of([candidate("slow", 100, 15.0, 0.9), faster], limits, RESOLUTION).id == "faster"
+
+
+def test_measured_latencies_tie_where_their_spreads_meet():
+    narrow, wide = Latency(10.0, 9.9, 10.1), Latency(11.0, 10.0, 12.0)
+    assert are_tied(narrow, wide, None) and are_tied(wide, narrow, None)
+    assert not are_tied(narrow, Latency(11.0, 10.9, 11.1), None)
+
+
+def test_without_limits_everything_competes():
+    assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits()).id == "a"
+    assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_params=9)) is None
+    assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_latency_us=4.0)) is None

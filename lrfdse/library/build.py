@@ -152,7 +152,7 @@ def _made(
     from lrfdse.formats import format_of
     from lrfdse.library.compiling import compile_program, pack_for
     from lrfdse.library.layout import lay_out
-    from lrfdse.library.make import NO_METER, Origin, make_library, require_tools_of
+    from lrfdse.library.make import NO_METER, Origin, make_library, require_room, require_tools_of
     from lrfdse.library.tuning import tuned
     from lrfdse.meters.whole import open_whole_meter
     from lrfdse.program.lower import program as lowered
@@ -167,6 +167,8 @@ def _made(
         model = ir.from_proto(proto)
         program = lowered(model, shape, path)
         vectors = _vectors(proto, model, program, shape, path)
+    if not weights_file:
+        require_room(program)
     cache = Store(cache_folder())
     # What cannot be compiled is found before anything is measured.
     functions = compile_program(program, name, target, path, cache, progress)

@@ -98,11 +98,8 @@ def make_library(
     ToolError
         A tool is missing or failed.
     """
-    if not weights_file and len(layout.weights) > MOST_INSIDE:
-        raise InputError(
-            f"{len(layout.weights) >> 20:,} MiB of weights, but a library holds at most {MOST_INSIDE >> 20:,} MiB: "
-            "use --weights file"
-        )
+    if not weights_file:
+        require_room(program)
     facts = signature(name, program, layout, weights_file=weights_file)
     code = make_code(facts, layout, target)
     whole = trial(facts, layout, target, vectors)
@@ -138,6 +135,15 @@ def make_library(
         files[f"{name}_weights.bin"] = layout.weights
     files[f"{name}.json"] = found.json.encode()
     return Library(found, files)
+
+
+def require_room(program: Program) -> None:
+    """Raise `InputError` where the weights of a program are too many for a library."""
+    size = sum(array.nbytes for array in program.constants.values())
+    if size > MOST_INSIDE:
+        raise InputError(
+            f"{size >> 20:,} MiB of weights, but a library holds at most {MOST_INSIDE >> 20:,} MiB: use --weights file"
+        )
 
 
 def require_tools_of(meter: str, target: Target) -> None:

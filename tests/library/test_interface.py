@@ -17,6 +17,7 @@ from lrfdse.ir.program import Interface
 from lrfdse.library.driver import driver
 from lrfdse.library.interface import ERRORS, header, signature
 from lrfdse.library.layout import LINE, Place, lay_out
+from lrfdse.library.make import MOST_INSIDE, require_room
 from lrfdse.library.names import checked_name, comment
 from lrfdse.library.texts import makefile, readme
 from lrfdse.library.vectors import FILE, MOST_IN_HEADER, Vectors, vectors_files
@@ -174,3 +175,11 @@ def test_the_readme_and_the_makefile_name_the_emulator(laid_out):
     assert command in text
     assert "net_weights.bin" in text
     assert "m/'.onnx" in text
+
+
+def test_more_weights_than_a_library_holds_are_refused():
+    made = lookup_program()
+    require_room(made.program)
+    large = np.broadcast_to(np.float32(0), MOST_INSIDE // 4)
+    with pytest.raises(InputError, match=r"1,024 MiB of weights, but .* use --weights file"):
+        require_room(dataclasses.replace(made.program, constants={**made.program.constants, 1: large}))

@@ -32,7 +32,8 @@ _EXPOSED = 0.25
 class Costs:
     """What a step takes besides its FMAs or its loads, on the vector extension of RISC-V.
 
-    In units of the time that an FMA of one register takes; all numbers are from the fit (results/estimate.md).
+    In units of the time that an FMA of one register takes. The numbers are rounded from a fit to another draw of 280
+    schedules than that of results/estimate.md, but for `exposed_sums`, which is from tiles of 2 to 4 vectors a side.
     """
 
     exposed: float = 0.25

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.emit import Access, StepEmitter, tiles
+from lrfdse.kernels.layout import RESIDENT
 from lrfdse.kernels.operators.border import bordered
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
@@ -18,7 +19,7 @@ from lrfdse.kernels.tir import Expr, Stmt, over, sequence
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
     from lrfdse.ir.products import Convolution
-    from lrfdse.kernels.layout import RESIDENT, Tiling
+    from lrfdse.kernels.layout import Tiling
 
 
 @dataclass(frozen=True, slots=True)

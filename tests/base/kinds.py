@@ -30,7 +30,10 @@ from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Latency
+from lrfdse.ir.operators import Softmax
+from lrfdse.ir.program import Call, Program, Value
 from lrfdse.ir.space import Cost, Funnel
+from lrfdse.library.compiling import compile_program
 from lrfdse.meters.host_meter import HostMeter
 from lrfdse.meters.meter import open_meter
 from lrfdse.quality.objective import OutputLoss
@@ -122,6 +125,8 @@ def stages(folder):
     def silent(*_):
         pass
 
+    softmax = Program((Value("input", 4), Value("output", 4)), (Call(Softmax(1, 4), (0, 1)),), (), (), {})
+
     found = {
         "counts": lambda: fronts.funnel_of(layer, space, target, store),
         "fronts": lambda: fronts.prepare_spectra(layer, fits(), space, target, store, silent),
@@ -133,6 +138,7 @@ def stages(folder):
         "weightings": lambda: weightings.output_weightings(model, calib, [layer.name], loss, store),
         "corrections": correct,
         "kernels": lambda: latencies.measure_kernels([spec], latencies.KernelRequest(target, fake), store, silent),
+        "operators": lambda: compile_program(softmax, "net", target, folder / "model.onnx", store, silent),
         "sensitivity by fidelity": lambda: predicted("fidelity"),
         "sensitivity by loss": lambda: predicted("loss"),
     }

@@ -57,8 +57,10 @@ EDITS = {
     "lrfdse/model/passes/factor.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
     "lrfdse/quality/metrics.py:_top5": SCORED,
     "lrfdse/quality/scores.py:paired_error": SCORED,
-    "lrfdse/quality/divergence.py:output_information": {"sensitivity by loss"},
-    "lrfdse/kernels/emit.py:StepEmitter._store": {"kernels", "terms"},
+    # What outputs could lose scales the parts of the objective, too.
+    "lrfdse/quality/divergence.py:output_information": {"weightings"} | FITTED,
+    "lrfdse/kernels/emit.py:StepEmitter._store": {"kernels", "operators", "terms"},
+    "lrfdse/kernels/operators/build.py:compile_operator": {"operators"},
     "lrfdse/tune/__init__.py:best_kernel": {"kernels"},
     "lrfdse/meters/memory.py:memory_cycles": {"the model meter", "terms"},
     "lrfdse/meters/trace.py:record": METERED,

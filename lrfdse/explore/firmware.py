@@ -13,9 +13,10 @@ from lrfdse.results.designs import KernelArgument, KernelFunction
 
 if TYPE_CHECKING:
     from lrfdse.results.exploration import LayerResult
+    from lrfdse.targets.target import Target
 
 
-def functions_of(plan: Plan, layers: Sequence[LayerResult]) -> tuple[KernelFunction, ...]:
+def functions_of(plan: Plan, layers: Sequence[LayerResult], target: Target) -> tuple[KernelFunction, ...]:
     """Return symbol, files and parameters of each kernel of a plan that was written out, in the order of the layers."""
     from lrfdse.kernels.chain import arguments
     from lrfdse.kernels.layout import tilings
@@ -28,7 +29,7 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult]) -> tuple[KernelFunct
         corrected = option.output_error is not None
         for place, use in enumerate(layer.uses):
             spec = kernel_spec(layer, use, option.factorization, corrected)
-            listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])))
+            listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])), target)
             name = names[layer.name][place]
             found.append(
                 KernelFunction(

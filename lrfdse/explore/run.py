@@ -151,7 +151,7 @@ def explore(
             plan_gap=found.gap,
             study=place,
             boards=boards,
-            kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers),
+            kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers, settings.target),
             sensitivity=cases,
             verified=inputs.verified,
             classes_hit=None if classes is None else classes[0],

@@ -67,10 +67,10 @@ def compile_kernel(
     from lrfdse.kernels.chain import arguments, function
 
     tiles = tilings(spec, schedule)
-    listed = arguments(spec, tiles)
+    listed = arguments(spec, tiles, target)
 
     def made() -> tuple[Sequence[Buffer], Stmt]:
-        return function(spec, tiles, instructions_of(target))
+        return function(spec, tiles, instructions_of(target), target)
 
     code, listing = compile_function(made, target, symbol, f"{spec} as {schedule}", assembly)
     return Artifact(spec, schedule, target.name, symbol, listed, code, listing)

@@ -9,16 +9,21 @@ from tvm import tirx
 from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import Argument, KernelSpec
 from lrfdse.kernels.emit import Epilogue, StepEmitter, dense
+from lrfdse.kernels.estimate import gap as gap_of
 from lrfdse.kernels.inner import Instructions
 from lrfdse.kernels.layout import Tiling, step_cores
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store, zero
+from lrfdse.targets.target import Target
 
 _INDEX_LIMIT = 2**31
 """Elements that a 32-bit index reaches."""
 
 
-def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[Argument, ...]:
+def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...], target: Target) -> tuple[Argument, ...]:
     """Return the parameters in C order: x, the weights in the order of the cores, bias, y, work buffers.
+
+    Where the rows of a tile of x crowd in the target's cache (`lrfdse.kernels.estimate.crowds`), the first step reads a
+    copy with gaps between them, in a work buffer.
 
     Raises
     ------
@@ -31,7 +36,7 @@ def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[Argument, ..
         *(Argument(f"w{core}", "weight", size) for core, size in sorted(sizes.items())),
         *([Argument("bias", "bias", spec.outputs)] if spec.bias else []),
         Argument("y", "output", spec.rows * spec.outputs),
-        *(Argument(f"work{i}", "work", size) for i, size in enumerate(_work_sizes(spec, tiles)) if size),
+        *(Argument(f"work{i}", "work", size) for i, size in enumerate(_work_sizes(spec, tiles, target)) if size),
     )
     largest = max(listed, key=lambda argument: argument.size)
     if largest.size >= _INDEX_LIMIT:
@@ -41,10 +46,20 @@ def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[Argument, ..
     return listed
 
 
-def function(spec: KernelSpec, tiles: tuple[Tiling, ...], instructions: Instructions) -> tuple[list[Buffer], Stmt]:
+def _input_gap(spec: KernelSpec, tiles: tuple[Tiling, ...], target: Target) -> int:
+    """Return the elements behind each row of a copy of x; 0 where the first step reads x itself, or its padded copy."""
+    if spec.factorization.inputs > spec.inputs:
+        return 0
+    return gap_of(tiles[0], target, tiles[0].step.inner * tiles[0].step.columns)
+
+
+def function(
+    spec: KernelSpec, tiles: tuple[Tiling, ...], instructions: Instructions, target: Target
+) -> tuple[list[Buffer], Stmt]:
     """Return the buffers in the order of `arguments` and the body that reads and writes them."""
     # A caller's activations are only as aligned as a float.
-    buffers = {a.name: tirx.decl_buffer((a.size,), "float32", a.name, data_alignment=4) for a in arguments(spec, tiles)}
+    listed, gap = arguments(spec, tiles, target), _input_gap(spec, tiles, target)
+    buffers = {a.name: tirx.decl_buffer((a.size,), "float32", a.name, data_alignment=4) for a in listed}
     f = spec.factorization
     pads_input, pads_output = f.inputs > spec.inputs, f.outputs > spec.outputs
     source, bias = buffers["x"], buffers.get("bias")
@@ -54,25 +69,34 @@ def function(spec: KernelSpec, tiles: tuple[Tiling, ...], instructions: Instruct
     if pads_input:
         source, place = buffers["work0"], 1
         body.append(_pad_rows(buffers["x"], source, spec.rows, spec.inputs, f.inputs))
+    if gap:
+        source, place = buffers["work0"], 1
+        first = tiles[0].step
+        run = first.inner * first.columns
+        body.append(_copy_rows(buffers["x"], source, first.batch, run, run + gap))
     for core, tile in zip(step_cores(spec), tiles, strict=True):
         finish = tile is tiles[-1] and not pads_output
-        target = buffers["y"] if finish else buffers[f"work{place}"]
+        made = buffers["y"] if finish else buffers[f"work{place}"]
         place = 1 - place
         epilogue = Epilogue(
-            tile.step, target, bias if finish else None, tile.step.batch // spec.rows, finish and spec.relu
+            tile.step, made, bias if finish else None, tile.step.batch // spec.rows, finish and spec.relu
         )
         weight = buffers[f"w{core}"]
-        body.append(StepEmitter(tile, source, weight, epilogue, instructions, dense(tile.step)).statement())
-        source = target
+        access = dense(tile.step, gap if tile is tiles[0] else 0)
+        body.append(StepEmitter(tile, source, weight, epilogue, instructions, access).statement())
+        source = made
     if pads_output:
         epilogue = Epilogue(tiles[-1].step, buffers["y"], bias, 1, spec.relu)
         body.append(_cut_rows(source, epilogue, spec.rows, f.outputs, spec.outputs))
     return list(buffers.values()), sequence(body)
 
 
-def _work_sizes(spec: KernelSpec, tiles: tuple[Tiling, ...]) -> tuple[int, int]:
+def _work_sizes(spec: KernelSpec, tiles: tuple[Tiling, ...], target: Target) -> tuple[int, int]:
     f = spec.factorization
     sizes = [tile.step.output_size for tile in tiles[:-1]]
+    if gap := _input_gap(spec, tiles, target):
+        first = tiles[0].step
+        sizes.insert(0, first.batch * (first.inner * first.columns + gap))
     if f.inputs > spec.inputs:
         sizes.insert(0, spec.rows * f.inputs)
     if f.outputs > spec.outputs:
@@ -95,6 +119,18 @@ def _pad_rows(source: Buffer, target: Buffer, rows: int, size: int, padded: int)
             return store(target, zero(lanes), r * padded + size + first, lanes)
 
         return sequence([*_in_pairs(size, copy), *_even_and_odd(padded - size, clear)])
+
+    return over(rows, row)
+
+
+def _copy_rows(source: Buffer, target: Buffer, rows: int, size: int, distance: int) -> Stmt:
+    """Return the loops that copy rows of `size` elements to rows that lie `distance` apart."""
+
+    def row(r: Expr) -> Stmt:
+        def copy(first: Expr, lanes: int) -> Stmt:
+            return store(target, load(source, r * size + first, lanes), r * distance + first, lanes)
+
+        return sequence(_in_pairs(size, copy))
 
     return over(rows, row)
 

@@ -137,11 +137,11 @@ class Access:
     """Packed weights before those of this step; None where there are none."""
 
 
-def dense(step: Step) -> Access:
-    """Return the access of a step on dense arrays."""
+def dense(step: Step, gap: int = 0) -> Access:
+    """Return the access of a step on dense arrays, with so many elements behind each position along the batch axis."""
 
     def data(_: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
-        return batch * (step.inner * step.columns) + k * step.columns + column
+        return batch * (step.inner * step.columns + gap) + k * step.columns + column
 
     return Access(data)
 

@@ -62,6 +62,37 @@ def fits(tiling: Tiling, target: Target) -> bool:
     return sums + min(rows, columns) + 1 < available - (4 if available == 32 else 0)
 
 
+def crowds(tiling: Tiling, target: Target, distance: int) -> bool:
+    """Return whether rows of a tile, read side by side, drive each other out of the first cache level.
+
+    Rows whose distance is a multiple of a way's size share one set, which holds as many lines as there are ways; one of
+    them is left to the weights that stream by.
+
+    Parameters
+    ----------
+    tiling
+        Tiles of a step.
+    target
+        The machine.
+    distance
+        Elements from one position along the batch axis to the next, as they are read.
+    """
+    way = 1024 * target.l1.kib // target.l1.ways
+    rows = max(len(span.offsets) for span in tiling.batch)
+    places = [FLOAT32.bytes_of(distance) * row % way // target.line for row in range(rows)]
+    return max(places.count(place) for place in set(places)) > max(1, target.l1.ways - 1)
+
+
+def gap(tiling: Tiling, target: Target, distance: int) -> int:
+    """Return the elements that a copy of the input has behind each run of it: a cache line's where rows crowd."""
+    return target.line // FLOAT32.bytes_of(1) if crowds(tiling, target, distance) else 0
+
+
+def copy_cycles(tiling: Tiling, target: Target) -> float:
+    """Return the estimated cycles of such a copy: every element is read from and written to the last cache level."""
+    return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
+
+
 def cycles(tiling: Tiling, target: Target) -> float:
     """Return the estimated cycles of one execution of a step with its weights in the last-level cache."""
     t = tiling

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
-from lrfdse.kernels.estimate import cycles, fits
+from lrfdse.kernels.estimate import copy_cycles, crowds, cycles, fits
 from lrfdse.kernels.layout import Tiling
 from lrfdse.targets.target import Target
 
@@ -57,16 +57,19 @@ def changes(spec: KernelSpec, target: Target, count: int) -> tuple[Schedule, lis
     At most `count` alternatives of a step are considered.
     """
     steps = spec.factorization.steps(spec.rows)
-    ranked = {step: alternatives(step, target, count) for step in dict.fromkeys(steps)}
+    # The input of the first step is copied where its rows crowd, unless it is anyway.
+    copies = spec.factorization.inputs == spec.inputs
+    kinds = [(step, copies and i == 0) for i, step in enumerate(steps)]
+    ranked = {kind: alternatives(kind[0], target, count, copies=kind[1]) for kind in dict.fromkeys(kinds)}
     found = [
-        Change(i, s, _DOUBT * ranked[step][0][0] - (estimate - ranked[step][0][0]))
-        for i, step in enumerate(steps)
-        for estimate, s in ranked[step][1:]
+        Change(i, s, _DOUBT * ranked[kind][0][0] - (estimate - ranked[kind][0][0]))
+        for i, kind in enumerate(kinds)
+        for estimate, s in ranked[kind][1:]
     ]
-    least = _WORTHWHILE * sum(ranked[step][0][0] for step in steps)
+    least = _WORTHWHILE * sum(ranked[kind][0][0] for kind in kinds)
     found = [change for change in found if change.promise > least]
     found.sort(key=lambda change: (-change.promise, change.step, str(change.schedule)))
-    return Schedule(tuple(ranked[step][0][1] for step in steps)), found
+    return Schedule(tuple(ranked[kind][0][1] for kind in kinds)), found
 
 
 def changed(schedule: Schedule, change: Change) -> Schedule:
@@ -77,14 +80,39 @@ def changed(schedule: Schedule, change: Change) -> Schedule:
 
 
 def alternatives(
-    step: Step, target: Target, count: int, admitted: Callable[[StepSchedule], bool] = lambda _: True
+    step: Step,
+    target: Target,
+    count: int,
+    admitted: Callable[[StepSchedule], bool] = lambda _: True,
+    distance: int | None = None,
+    copies: bool = False,
 ) -> list[tuple[float, StepSchedule]]:
     """Return schedules of a step with their estimates: the best tile, and others that differ from those before.
 
-    At most `count`, and only what `admitted` lets pass.
+    Parameters
+    ----------
+    step
+        The step.
+    target
+        The machine.
+    count
+        Schedules at most.
+    admitted
+        Says which schedules are considered.
+    distance
+        Elements from one position along the batch axis to the next, as they are read; None where they lie side by side.
+    copies
+        Whether inputs whose rows crowd in the cache (`lrfdse.kernels.estimate.crowds`) are copied, at a cost; else
+        tiles with such rows are not considered.
     """
-    possible = filter(admitted, _candidates(step, target))
-    ranked = sorted((cycles(Tiling.of(step, s), target), str(s), s) for s in possible)
+    apart = step.inner * step.columns if distance is None else distance
+    ranked = []
+    for s in filter(admitted, _candidates(step, target)):
+        tiling = Tiling.of(step, s)
+        crowded = crowds(tiling, target, apart)
+        if copies or not crowded:
+            ranked.append((cycles(tiling, target) + crowded * copy_cycles(tiling, target), str(s), s))
+    ranked.sort()
     best = ranked[0][0]
     chosen: list[tuple[float, StepSchedule]] = []
     for estimate, _, s in ranked:

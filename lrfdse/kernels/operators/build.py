@@ -9,11 +9,23 @@ import numpy as np
 from lrfdse.errors import KernelError
 from lrfdse.ir.compiled import CompiledOperator
 from lrfdse.ir.kernel import StepSchedule
-from lrfdse.ir.operators import Copy, Elementwise, Gather, Normalization, Operator, Pool, Reduction, Softmax
-from lrfdse.ir.ports import Port
-from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected
-from lrfdse.kernels.build import compile_function, instructions_of
+from lrfdse.ir.operators import (
+    Copy,
+    Elementwise,
+    Foreign,
+    Gather,
+    Interpolation,
+    Normalization,
+    Operator,
+    Pool,
+    Reduction,
+    Softmax,
+)
+from lrfdse.ir.ports import ELEMENT_SIZE
+from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
+from lrfdse.kernels.build import compile_function, instructions_of, tvm_target
 from lrfdse.kernels.operators import tilings
+from lrfdse.kernels.operators.symbols import undefined
 from lrfdse.kernels.schedules import alternatives
 from lrfdse.targets.target import Target
 
@@ -22,7 +34,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lrfdse.kernels.operators.machine import Emission
+    from lrfdse.kernels.operators.constants import Constants
+    from lrfdse.kernels.operators.machine import Emission, Machine
     from lrfdse.kernels.tir import Buffer, Stmt
 
 MOST_SCHEDULES = 4
@@ -36,12 +49,14 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
     """Return the schedules of an operator, the best estimate first; one empty text where there is no choice."""
     if not _is_product(operator):
         return [""]
-    step = tilings.step_of(operator)  # type: ignore[arg-type]
+    product: tilings.Product = operator  # type: ignore[assignment]
     found = alternatives(
-        step,
+        tilings.step_of(product),
         target,
         MOST_SCHEDULES,
-        lambda schedule: tilings.admits(operator, schedule),  # type: ignore[arg-type]
+        lambda schedule: tilings.admits(product, schedule),
+        tilings.distance_of(product),
+        tilings.copies_input(product),
     )
     return [str(schedule) for _, schedule in found]
 
@@ -96,38 +111,47 @@ def compile_operator(operator: Operator, schedule: str, target: Target, symbol: 
     largest = max((port.size for port in operator.ports), default=0)
     if largest >= _INDEX_LIMIT:
         raise KernelError(f"{operator}: {largest} elements, but 32-bit indices allow fewer than 2^31")
+    from lrfdse.kernels.operators.constants import Constants
+    from lrfdse.kernels.operators.machine import Machine
+
     work = 0
+    machine = Machine(target, instructions_of(target))
+    constants = Constants(symbol)
 
     def function() -> tuple[Sequence[Buffer], Stmt]:
         nonlocal work
-        emission = _emission(operator, schedule, target)
+        emission = _emission(operator, schedule, machine, constants)
         parameters = list(emission.parameters)
         if emission.work is not None:
             parameters.append(emission.work)
-            work = Port("input", int(emission.work.shape[0])).bytes
-        return parameters, emission.body
+            work = int(emission.work.shape[0]) * ELEMENT_SIZE[str(emission.work.dtype)]  # type: ignore[index]
+        return parameters, constants.around(emission.body)
 
-    code, _ = compile_function(function, target, symbol, f"{type(operator).__name__} {symbol}")
+    name = operator.name if isinstance(operator, Foreign) else type(operator).__name__
+    code, _ = compile_function(function, target, symbol, f"{name} {symbol}")
+    if missing := undefined(code):
+        raise KernelError(f"{name} for {target.name}: the code calls {', '.join(missing)}, which no library may need")
     return CompiledOperator(operator, schedule, target.name, symbol, code, work)
 
 
 def _is_product(operator: Operator) -> bool:
     if isinstance(operator, Convolution):
         return not tilings.is_depthwise(operator)
-    return isinstance(operator, FullyConnected | BatchedProduct)
+    return isinstance(operator, FullyConnected | BatchedProduct | TransposedConvolution | Recurrence)
 
 
-def _emission(operator: Operator, schedule: str, target: Target) -> Emission:
+def _emission(operator: Operator, schedule: str, machine: Machine, constants: Constants) -> Emission:
     """Return an operator as TIR."""
     from lrfdse.kernels.operators import convolution, depthwise, products
     from lrfdse.kernels.operators.elementwise import elementwise
-    from lrfdse.kernels.operators.machine import Machine
+    from lrfdse.kernels.operators.interpolation import interpolation
     from lrfdse.kernels.operators.pool import pool
     from lrfdse.kernels.operators.rearrange import copy, gather
+    from lrfdse.kernels.operators.recurrence import recurrence
     from lrfdse.kernels.operators.reduction import reduction
     from lrfdse.kernels.operators.rows import normalization, softmax
+    from lrfdse.kernels.operators.transposed import transposed
 
-    machine = Machine(target, instructions_of(target))
     match operator:
         case FullyConnected():
             return products.fully_connected(operator, StepSchedule.parse(schedule), machine)
@@ -135,8 +159,17 @@ def _emission(operator: Operator, schedule: str, target: Target) -> Emission:
             return products.batched(operator, StepSchedule.parse(schedule), machine)
         case Convolution() if tilings.is_depthwise(operator):
             return depthwise.depthwise(operator, machine)
+        case Convolution() if tilings.copies_input(operator):
+            pixels = FullyConnected(tilings.step_of(operator), operator.epilogue)
+            return products.fully_connected(pixels, StepSchedule.parse(schedule), machine)
         case Convolution():
             return convolution.convolution(operator, StepSchedule.parse(schedule), machine)
+        case TransposedConvolution():
+            return transposed(operator, StepSchedule.parse(schedule), machine)
+        case Recurrence():
+            return recurrence(operator, StepSchedule.parse(schedule), machine)
+        case Interpolation():
+            return interpolation(operator, machine, constants)
         case Elementwise():
             return elementwise(operator, machine)
         case Softmax():
@@ -151,4 +184,9 @@ def _emission(operator: Operator, schedule: str, target: Target) -> Emission:
             return copy(operator, machine)
         case Gather():
             return gather(operator, machine)
+        case Foreign():
+            # Relax takes seconds to load.
+            from lrfdse.kernels.operators.foreign import foreign
+
+            return foreign(operator, tvm_target(machine.target), machine, constants)
     raise KernelError(f"no code generator for {type(operator).__name__}")

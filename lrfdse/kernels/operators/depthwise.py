@@ -11,9 +11,9 @@ from lrfdse.ir.window import Window
 from lrfdse.kernels.operators.border import bordered
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
-from lrfdse.kernels.operators.strips import accumulator, clamped, cover
+from lrfdse.kernels.operators.strips import accumulator, clamped, cover, identity
 from lrfdse.kernels.operators.window import inside, taps
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, ranged, sequence, store, zero
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, ranged, sequence, store
 
 if TYPE_CHECKING:
     from lrfdse.ir.products import Convolution
@@ -131,7 +131,8 @@ class _Depthwise:
         w, lanes, channels = self._window, self._lanes, self._channels
         sums = [accumulator(lanes) for _ in range(together)]
         made: list[Stmt] = [tirx.AllocBuffer(each) for each in sums]
-        made += [store(each, zero(lanes), 0) for each in sums]
+        nothing = identity("add", lanes, made)
+        made += [store(each, nothing, 0) for each in sums]
         rows, columns = taps(w, 0, r, made), taps(w, 1, c, made)
 
         def tap(i: Expr, j: Expr) -> Stmt:

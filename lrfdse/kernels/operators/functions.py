@@ -1,8 +1,8 @@
 """Functions of float32 vectors as TIR, without a mathematics library: polynomials around exact reductions.
 
 Errors are stated for cores with FMA and tested against float64; an ulp is the distance of neighbouring float32 numbers.
-Results below 2^-125 may become 0. NaN gives NaN. Nothing relies on the order of
-additions: machines where LLVM may reassociate sums round by conversion to integers, and reduce arguments by FMAs.
+Results below 2^-125 are only known to be so small. NaN gives NaN. Nothing relies on the order of additions: where LLVM
+may reassociate sums, numbers that were rounded by an addition are read from their bits.
 """
 
 from __future__ import annotations
@@ -62,14 +62,23 @@ _EXP_LEAST = -87.0
 _EXP_MOST = 88.72283172607422
 """The largest float32 whose exp is finite."""
 
+_EXPONENT_BIAS = 127
+"""What float32 adds to exponents of two."""
+
 _CIRCLE_END = 4194304.0
 """2^22: beyond it sine and cosine are NaN, because the multiple of pi/2 would no longer be exact."""
 
 _WHOLE = 8388608.0
 """2^23: float32 from there on are whole numbers."""
 
-_BELOW_HALF = 0.49999997
-"""The largest float32 below a half."""
+_WHOLE_BITS = 0x4B000000
+"""The bits of 2^23 as float32: those of 2^23 + n, for whole n below it, are n more."""
+
+_ROUNDING = 12582912.0
+"""1.5 * 2^23: float32 around it are whole numbers, so that adding it rounds numbers of either sign up to 2^22."""
+
+_ROUNDING_BITS = 0x4B400000
+"""Its bits."""
 
 _ROOT_HALF_BITS = 0x3F3504F3
 """The bits of sqrt(1/2) as float32: mantissas are taken between it and sqrt(2)."""
@@ -88,9 +97,9 @@ class Functions:
     lanes: int
     fma: str
     """LLVM's intrinsic for an FMA."""
-    rounding: bool
-    """Whether conversions to integers round to the nearest; else they truncate."""
     into: list[Stmt]
+    reassociates: bool = False
+    """Whether LLVM may change the order of additions."""
 
     def number(self, value: float) -> Expr:
         """Return a number on every lane."""
@@ -126,20 +135,32 @@ class Functions:
     def exp(self, x: Expr) -> Expr:
         """Return e^x within 2 ulp; 0 below -87."""
         x = self._held(x)
-        near = self._held(self._clamped(x, _EXP_LEAST, _EXP_MOST))
-        # The biased exponent, rounded: where that is by truncation, a half more does, for the sum is positive.
-        bias = self.number(127.0 if self.rounding else 127.5)
-        exponent = self._held(self._to_int(near * self.number(math.log2(math.e)) + bias))
-        n = self._held(self._cast(exponent, "float32") - self.number(127.0))
-        r = self._fused(n, self.number(-_LN2[0]), near)
-        r = self._fused(n, self.number(-_LN2[1]), r)
-        p = self._fused(self._polynomial(_EXP, r), self._held(r * r), r)
-        p = self._held(p + self.number(1.0))
-        shift = tirx.shift_left(exponent, self.whole(23)) - self.whole(127 << 23)
+        p, exponent = self._exp_parts(self._held(self._clamped(x, _EXP_LEAST, _EXP_MOST)))
+        # Added to the bits, the exponent reaches the largest numbers, where 2^n is none any more.
+        shift = tirx.shift_left(exponent, self.whole(23)) - self.whole(_EXPONENT_BIAS << 23)
         scaled = self._held(self._as_float(self._held(self._as_int(p) + shift)))
         # NaN is no number up to the last one.
         upper = tirx.Select(x <= self.number(_EXP_MOST), scaled, x * self.number(math.inf))
         return self._held(tirx.Select(x < self.number(_EXP_LEAST), self.number(0.0), upper))
+
+    def exp_below(self, x: Expr) -> Expr:
+        """Return e^x of numbers up to 0 within 2 ulp; 0 below -87. It is faster than `exp`."""
+        x = self._held(x)
+        made = self._exp_normal(self._held(tirx.Max(self.number(_EXP_LEAST), x)))
+        return self._held(tirx.Select(x < self.number(_EXP_LEAST), self.number(0.0), made))
+
+    def _exp_normal(self, near: Expr) -> Expr:
+        """Return e^x of numbers from -87 to 87, or of NaN."""
+        p, exponent = self._exp_parts(near)
+        return self._held(p * self._as_float(self._held(tirx.shift_left(exponent, self.whole(23)))))
+
+    def _exp_parts(self, near: Expr) -> tuple[Expr, Expr]:
+        """Return a number between 0.7 and 1.5 and the biased exponent of two, in the low bits, whose product is e^x."""
+        exponent, n = self._nearest(near, math.log2(math.e), _EXPONENT_BIAS)
+        r = self._fused(n, self.number(-_LN2[0]), near)
+        r = self._fused(n, self.number(-_LN2[1]), r)
+        p = self._fused(self._polynomial(_EXP, r), self._held(r * r), r)
+        return self._held(p + self.number(1.0)), exponent
 
     def log(self, x: Expr) -> Expr:
         """Return the natural logarithm within 2 ulp; -inf of 0, NaN of negative numbers."""
@@ -165,8 +186,9 @@ class Functions:
         return self._held(tirx.Select(x >= self.number(0.0), p, self.number(math.nan)))
 
     def sigmoid(self, x: Expr) -> Expr:
-        """Return 1 / (1 + e^-x) within 5 ulp."""
-        return self._held(self.number(1.0) / (self.number(1.0) + self.exp(self._held(x * self.number(-1.0)))))
+        """Return 1 / (1 + e^-x) within 5 ulp; that of -87 below it."""
+        x = self._held(self._clamped(x, _EXP_LEAST, -_EXP_LEAST))
+        return self._held(self.number(1.0) / (self.number(1.0) + self._exp_normal(self._held(x * self.number(-1.0)))))
 
     def tanh(self, x: Expr) -> Expr:
         """Return the hyperbolic tangent within 5 ulp."""
@@ -221,11 +243,14 @@ class Functions:
         made = self.exp(self._held(tirx.Select(logarithm == nothing, nothing, y * logarithm)))
         # Of a negative number only whole powers exist; from 2^23 on all are whole, from 2^24 on even.
         away = self.magnitude(y)
-        near = self._held(tirx.Min(self.number(2 * _WHOLE), away))
-        count = self._held(self._to_int(near))
-        is_whole = self._cast(count, "float32") == near
-        odd = tirx.bitwise_and(count, self.whole(1)) == self.whole(1)
+        large = away >= self.number(_WHOLE)
+        bits = self._held(self._as_int(self._held(tirx.Select(large, away, away + self.number(_WHOLE)))))
+        nearest = self._held(self._cast(bits - self.whole(_WHOLE_BITS), "float32"))
+        is_whole = tirx.Select(large, self.whole(1), tirx.Select(nearest == away, self.whole(1), self.whole(0)))
+        is_whole = self._held(is_whole) == self.whole(1)
+        odd = tirx.bitwise_and(bits, self.whole(1)) == self.whole(1)
         signed = self._held(tirx.Select(odd, made * self.number(-1.0), made))
+        signed = self._held(tirx.Select(away < self.number(2 * _WHOLE), signed, made))
         signed = self._held(tirx.Select(is_whole, signed, self.number(math.nan)))
         # -inf of a power that is not whole is +inf or 0, as of +inf.
         finite = size < self.number(math.inf)
@@ -255,9 +280,7 @@ class Functions:
         """
         inside = self.magnitude(x) <= self.number(_CIRCLE_END)
         near = self._held(tirx.Select(inside, x, self.number(0.0)))
-        n = self._nearest(near * self.number(2 / math.pi))
-        turns = self._cast(n, "float32")
-        turns = self._held(turns)
+        n, turns = self._nearest(near, 2 / math.pi, 0)
         r = near
         for piece in _HALF_PI:
             r = self._fused(turns, self.number(-piece), r)
@@ -273,38 +296,37 @@ class Functions:
         return self._held(tirx.Select(inside, made, self.number(math.nan)))
 
     def _floor(self, x: Expr) -> Expr:
-        return self._rounded(x, lambda t: t - tirx.Select(t > x, self.number(1.0), self.number(0.0)))
+        return self._rounded(x, lambda n: n - tirx.Select(n > x, self.number(1.0), self.number(0.0)))
 
     def _ceil(self, x: Expr) -> Expr:
-        return self._rounded(x, lambda t: t + tirx.Select(t < x, self.number(1.0), self.number(0.0)))
+        return self._rounded(x, lambda n: n + tirx.Select(n < x, self.number(1.0), self.number(0.0)))
 
     def _round(self, x: Expr) -> Expr:
-        def finish(t: Expr) -> Expr:
-            rest = self.magnitude(self._held(x - t))
-            odd = tirx.bitwise_and(self._to_int(t), self.whole(1)) == self.whole(1)
-            # A tie goes to the even neighbour. Behind odd numbers no fraction lies between the two bounds.
-            bound = self._held(tirx.Select(odd, self.number(_BELOW_HALF), self.number(0.5)))
-            away = self._held(tirx.Select(x < self.number(0.0), self.number(-1.0), self.number(1.0)))
-            return t + tirx.Select(rest > bound, away, self.number(0.0))
-
-        return self._rounded(x, finish)
+        return self._rounded(x, lambda n: n)
 
     def _rounded(self, x: Expr, finish: Callable[[Expr], Expr]) -> Expr:
-        """Return what `finish` makes of a neighbouring whole number of x; large numbers are whole themselves.
+        """Return what `finish` makes of the nearest whole number, halves to even; large numbers are whole."""
+        size = self.magnitude(x)
+        # From 2^23 on numbers are whole, so that this addition rounds.
+        bits = self._held(self._as_int(self._held(size + self.number(_WHOLE))))
+        near = self._held(self._cast(bits - self.whole(_WHOLE_BITS), "float32"))
+        near = self._held(tirx.Select(x < self.number(0.0), near * self.number(-1.0), near))
+        return self._held(tirx.Select(size < self.number(_WHOLE), self._held(finish(near)), x))
 
-        It is the nearest one, half to even, or where conversions truncate the one towards zero.
+    def _nearest(self, x: Expr, factor: float, bias: int) -> tuple[Expr, Expr]:
+        """Return the whole number next to a product, plus a bias in the low bits of an int32, and as float32.
+
+        No instruction converts by rounding towards zero: RVV's ends QEMU before 8.0 where a block of translated code
+        begins with it.
         """
-        small = self.magnitude(x) < self.number(_WHOLE)
-        near = self._held(tirx.Select(small, x, self.number(0.0)))
-        whole = self._held(self._cast(self._held(self._to_int(near)), "float32"))
-        return self._held(tirx.Select(small, self._held(finish(whole)), x))
-
-    def _nearest(self, x: Expr) -> Expr:
-        """Return the nearest int32; of a tie either neighbour."""
-        x = self._held(x)
-        if self.rounding:
-            return self._held(self._to_int(x))
-        return self._held(self._to_int(x + tirx.Select(x < self.number(0.0), self.number(-0.5), self.number(0.5))))
+        shifted = self._fused(x, self.number(factor), self.number(_ROUNDING + bias))
+        bits = self._held(self._as_int(shifted))
+        if self.reassociates:
+            # LLVM might take the subtraction of what was just added for nothing.
+            whole = self._cast(bits - self.whole(_ROUNDING_BITS + bias), "float32")
+        else:
+            whole = shifted - self.number(_ROUNDING + bias)
+        return bits, self._held(whole)
 
     def _quotient(self, x: Expr, above: Sequence[float], below: Sequence[float]) -> Expr:
         square = self._held(x * x)
@@ -329,12 +351,6 @@ class Functions:
 
     def _cast(self, value: Expr, kind: str) -> Expr:
         return tirx.Cast(kind if self.lanes == 1 else f"{kind}x{self.lanes}", value)
-
-    def _to_int(self, value: Expr) -> Expr:
-        """Return int32 of float32, see `rounding`."""
-        if not self.rounding:
-            return self._cast(value, "int32")
-        return tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", "llvm.lrint", value)
 
     def _as_int(self, value: Expr) -> Expr:
         return tirx.reinterpret("int32" if self.lanes == 1 else f"int32x{self.lanes}", value)

@@ -53,7 +53,7 @@ class Machine:
     def functions(self, lanes: int, into: list[Stmt]) -> Functions:
         """Return the functions of vectors of so many elements, whose statements go to `into`."""
         fma = "llvm.fma" if self.instructions.explicit_fma else "llvm.fmuladd"
-        return Functions(lanes, fma, self.target.vectors.rounding and lanes > 1, into)
+        return Functions(lanes, fma, into, self.target.instruction_set.reassociates)
 
     def multiplied(self, left: Expr, right: Expr, addend: Expr, lanes: int) -> Expr:
         """Return ``left * right + addend``, fused where the machine can."""
@@ -78,7 +78,8 @@ def buffers(ports: Sequence[Port], weight: int = 0) -> tuple[Buffer, ...]:
     return tuple(made)
 
 
-def flat(size: int, name: str, element: Element = "float32") -> Buffer:
+def flat(size: int, name: str, element: Element = "float32", data: Expr | None = None) -> Buffer:
     """Return a flat buffer that is only as aligned as a float, or as its element where that is smaller."""
     kind = "int8" if element == "bool" else element
-    return tirx.decl_buffer((max(1, size),), kind, name, data_alignment=min(_FLOAT_ALIGNMENT, ELEMENT_SIZE[element]))
+    alignment = min(_FLOAT_ALIGNMENT, ELEMENT_SIZE[element])
+    return tirx.decl_buffer((max(1, size),), kind, name, data=data, data_alignment=alignment)

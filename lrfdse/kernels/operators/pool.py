@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tvm import tirx
 
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
-from lrfdse.kernels.operators.strips import IDENTITY, Combination, accumulator, clamped, combined, cover
+from lrfdse.kernels.operators.strips import Combination, accumulator, clamped, combined, cover, identity
 from lrfdse.kernels.operators.window import taps
 from lrfdse.kernels.tir import Expr, Stmt, load, named, over, ranged, sequence, splat, store
 
@@ -37,7 +37,7 @@ def pool(operator: Pool, machine: Machine) -> Emission:
         def strip(channel: Expr) -> Stmt:
             sums = [accumulator(lanes) for _ in range(together)]
             inner: list[Stmt] = [tirx.AllocBuffer(each) for each in sums]
-            nothing = splat(tirx.FloatImm("float32", IDENTITY[kind]), lanes)
+            nothing = identity(kind, lanes, inner)
             inner += [store(each, nothing, 0) for each in sums]
 
             def tap(i: Expr, j: Expr) -> Stmt:

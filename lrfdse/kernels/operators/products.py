@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrfdse.kernels.emit import RESIDENT, Access, StepEmitter, dense, tiles
+from lrfdse.kernels.estimate import gap
 from lrfdse.kernels.operators.finish import Finish, Spot
-from lrfdse.kernels.operators.machine import Emission, Machine, buffers
+from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
+from lrfdse.kernels.operators.runs import copied
 from lrfdse.kernels.operators.tilings import tiling_of
-from lrfdse.kernels.tir import Expr, Stmt, over
+from lrfdse.kernels.tir import Expr, Stmt, over, sequence
 
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
@@ -53,8 +55,17 @@ def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: M
     tiling = tiling_of(operator, schedule)
     x, weight, *further, y = parameters = buffers(operator.ports, tiling.weight_size)
     finish = Finish(machine, operator.epilogue, tuple(further), y)
-    emitter = StepEmitter(tiling, x, weight, _Dense(finish, tiling), machine.instructions, dense(operator.step))
-    return Emission(parameters, emitter.statement())
+    step = operator.step
+    run = step.inner * step.columns
+    space = gap(tiling, machine.target, run)
+    work = flat(step.batch * (run + space), "work") if space else None
+    body = []
+    if work is not None:
+        # Rows that crowd in the cache are read from a copy with gaps between them.
+        body.append(over(step.batch, lambda r: copied(x, r * run, work, r * (run + space), run, machine)))
+    source = x if work is None else work
+    emitter = StepEmitter(tiling, source, weight, _Dense(finish, tiling), machine.instructions, dense(step, space))
+    return Emission(parameters, sequence([*body, emitter.statement()]), work)
 
 
 def batched(operator: BatchedProduct, schedule: StepSchedule, machine: Machine) -> Emission:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tvm import tirx
 
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
-from lrfdse.kernels.operators.strips import IDENTITY, Combination, accumulator, clamped, combined, cover, row_result
+from lrfdse.kernels.operators.strips import Combination, accumulator, clamped, combined, cover, identity, row_result
 from lrfdse.kernels.tir import Expr, Stmt, load, named, over, sequence, splat, store
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def reduction(operator: Reduction, machine: Machine) -> Emission:
         def strip(first: Expr) -> Stmt:
             sums = [accumulator(lanes) for _ in range(together)]
             made: list[Stmt] = [tirx.AllocBuffer(each) for each in sums]
-            nothing = splat(tirx.FloatImm("float32", IDENTITY[kind]), lanes)
+            nothing = identity(kind, lanes, made)
             made += [store(each, nothing, 0) for each in sums]
 
             def step(s: Expr) -> Stmt:

@@ -26,7 +26,7 @@ def softmax(operator: Softmax, machine: Machine) -> Emission:
         largest = row_result(machine, size, lambda i, lanes, into: load(x, first + i, lanes), "max", made)
 
         def exponential(i: Expr, lanes: int, into: list[Stmt]) -> Expr:
-            value = machine.functions(lanes, into).exp(load(x, first + i, lanes) - splat(largest, lanes))
+            value = machine.functions(lanes, into).exp_below(load(x, first + i, lanes) - splat(largest, lanes))
             if not operator.log:
                 into.append(store(y, value, first + i, lanes))
             return value

@@ -17,7 +17,7 @@ _CHAINS = 4
 Combination = Literal["add", "mul", "max", "min"]
 """How two results become one."""
 
-IDENTITY: dict[Combination, float] = {"add": 0.0, "mul": 1.0, "max": float("-inf"), "min": float("inf")}
+_IDENTITY: dict[Combination, float] = {"add": 0.0, "mul": 1.0, "max": float("-inf"), "min": float("inf")}
 """What changes no result."""
 
 
@@ -80,6 +80,15 @@ def clamped(size: int, width: int, body: Callable[[Expr], Stmt]) -> Stmt:
     return over(count, lambda i: body(tirx.Min(i * width, tirx.IntImm("int32", size - width))))
 
 
+def identity(kind: Combination, lanes: int, into: list[Stmt]) -> Expr:
+    """Return what changes no result, on every lane.
+
+    LLVM does not know the number: it would clear several accumulators by a call of memset.
+    """
+    number = tirx.FloatImm("float32", _IDENTITY[kind])
+    return splat(named(tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", number), into), lanes)
+
+
 def accumulator(lanes: int) -> Buffer:
     """Return a buffer of one vector, which LLVM keeps in a register."""
     return tirx.decl_buffer((1,), vector_type(lanes), name="acc")
@@ -119,7 +128,7 @@ def row_result(
     c = cover(size, machine.lanes)
     chains = min(_CHAINS, c.count)
     sums = [accumulator(c.lanes) for _ in range(chains)]
-    nothing = splat(tirx.FloatImm("float32", IDENTITY[kind]), c.lanes)
+    nothing = identity(kind, c.lanes, into)
     into += [tirx.AllocBuffer(each) for each in sums]
     into += [store(each, nothing, 0) for each in sums]
     width = chains * c.lanes

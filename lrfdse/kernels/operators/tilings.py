@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrfdse.ir.factorization import Step
-from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected
+from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
 from lrfdse.kernels.layout import Tiling
+from lrfdse.kernels.operators.phases import phases
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lrfdse.ir.kernel import StepSchedule
 
-Product = FullyConnected | BatchedProduct | Convolution
+Product = FullyConnected | BatchedProduct | Convolution | TransposedConvolution | Recurrence
 """Operators whose work is a product in register tiles."""
 
 
@@ -35,12 +37,17 @@ def step_of(operator: Product) -> Step:
     """Return the product whose tiles a schedule describes.
 
     Of a fully-connected layer all of it; of a batched product one matrix; of a convolution one row of output pixels of
-    one group, or all pixels where they are independent.
+    one group, or all pixels where they are independent; of a transposed one a row of the outputs that meet most taps;
+    of a recurrence one step.
     """
     if isinstance(operator, FullyConnected):
         return operator.step
     if isinstance(operator, BatchedProduct):
         return Step(operator.rows, operator.columns, operator.inner, 1)
+    if isinstance(operator, TransposedConvolution):
+        return max(phases(operator.window), key=lambda each: each.taps).step(operator)
+    if isinstance(operator, Recurrence):
+        return Step(operator.batch, operator.gates * operator.hidden, operator.hidden, 1)
     w, groups = operator.window, operator.groups
     pixels = w.batch * math.prod(w.out) if is_flat(operator) else w.out[1]
     return Step(pixels, operator.outputs // groups, math.prod(w.kernel) * (operator.channels // groups), 1)
@@ -56,9 +63,39 @@ def admits(operator: Product, schedule: StepSchedule) -> bool:
     return schedule.axis == "out"
 
 
+def distance_of(operator: Product) -> int:
+    """Return how many elements lie between the inputs of neighbouring positions along the batch axis of a step."""
+    if isinstance(operator, FullyConnected):
+        return operator.step.inner * operator.step.columns
+    if isinstance(operator, BatchedProduct):
+        return operator.left.row
+    if isinstance(operator, Recurrence):
+        return operator.hidden
+    return operator.channels * (operator.window.strides[1] if isinstance(operator, Convolution) else 1)
+
+
+def copies_input(operator: Product) -> bool:
+    """Return whether inputs whose rows crowd in the cache are copied: of matrices, and of pixels on their own."""
+    if isinstance(operator, Convolution):
+        return is_flat(operator) and operator.groups == 1
+    return isinstance(operator, FullyConnected)
+
+
 def tiling_of(operator: Product, schedule: StepSchedule) -> Tiling:
     """Return the tiling of an operator's step."""
     return Tiling.of(step_of(operator), schedule)
+
+
+def recurrent_tilings(operator: Recurrence, schedule: StepSchedule) -> tuple[Tiling, ...]:
+    """Return the tilings of the products of one step.
+
+    There are two where a product waits for the reset gate of a GRU: that of the gates, and that of the new state.
+    """
+    whole = step_of(operator)
+    if operator.cell == "lstm" or operator.reset_after:
+        return (Tiling.of(whole, schedule),)
+    rows = (2 * operator.hidden, operator.hidden)
+    return tuple(Tiling.of(Step(whole.batch, out, whole.inner, 1), schedule) for out in rows)
 
 
 def packed(operator: Product, schedule: StepSchedule, weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,4 +107,29 @@ def packed(operator: Product, schedule: StepSchedule, weight: NDArray[np.float32
         tiling = tiling_of(operator, schedule)
         matrices = exact.reshape(operator.groups, operator.outputs // operator.groups, -1)
         return np.concatenate([tiling.pack(matrix) for matrix in matrices])
+    if isinstance(operator, TransposedConvolution):
+        return _packed_phases(operator, schedule, exact)
+    if isinstance(operator, Recurrence):
+        matrix, first = exact.reshape(-1, operator.hidden), 0
+        parts = []
+        for tiling in recurrent_tilings(operator, schedule):
+            parts.append(tiling.pack(matrix[first : first + tiling.step.out]))
+            first += tiling.step.out
+        return np.concatenate(parts)
     raise ValueError(f"{operator} has no weight")
+
+
+def _packed_phases(
+    operator: TransposedConvolution, schedule: StepSchedule, weight: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the weights of each phase one after the other, each in the order of use."""
+    whole = weight.reshape(operator.channels, *operator.window.kernel, operator.outputs)
+    parts = [np.zeros(0, dtype=np.float32)]
+    for each in phases(operator.window):
+        if not each.taps:
+            continue
+        tiling = Tiling.of(each.step(operator), schedule)
+        for rows, columns in itertools.product(each.rows.kernel, each.columns.kernel):
+            taps = whole[:, rows][:, :, columns]
+            parts.append(tiling.pack(taps.transpose(3, 1, 2, 0).reshape(operator.outputs, -1)))
+    return np.concatenate(parts)

@@ -69,9 +69,6 @@ class Vectors:
     """One instruction stores elements that lie apart (LLVM's ``vp.strided``)."""
     reducing: bool = False
     """One instruction adds up the lanes (LLVM's ``vector.reduce.fadd``)."""
-    rounding: bool = False
-    """One instruction converts to the nearest integer (LLVM's ``lrint``). RVV's other conversion, which truncates
-    whatever the rounding mode, ends QEMU before 8.0 where a block of translated code begins with it."""
     scalars_apart: bool = False
     """Scalar operands lie in registers of their own, which vectors do not share."""
     length_varies: bool = False

@@ -93,7 +93,6 @@ RISCV64 = InstructionSet(
         grouped=True,
         strided=True,
         reducing=True,
-        rounding=True,
         scalars_apart=True,
         length_varies=True,
     ),

@@ -13,8 +13,15 @@ from scipy import special
 
 from lrfdse.ir.epilogue import NO_EPILOGUE, VALUE, Epilogue, Instruction, Operand, Source
 from lrfdse.ir.factorization import Step
-from lrfdse.ir.operators import Copy, Elementwise, Gather, Normalization, Pool, Reduction, Softmax
-from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Place
+from lrfdse.ir.operators import Copy, Elementwise, Gather, Interpolation, Normalization, Pool, Reduction, Softmax
+from lrfdse.ir.products import (
+    BatchedProduct,
+    Convolution,
+    FullyConnected,
+    Place,
+    Recurrence,
+    TransposedConvolution,
+)
 from lrfdse.ir.window import Window
 from tests.kernels.operators import references
 from tests.plugins.operators import Case
@@ -161,11 +168,59 @@ def gather(outer: int, extent: int, inner: int, count: int, element: Any, index:
     return Case(Gather(outer, extent, inner, count, element, index), [x, indices], [x[:, wanted]], 0)
 
 
+def transposed(window: Window, channels: int, outputs: int, e: Epilogue) -> Case:
+    operator = TransposedConvolution(window, channels, outputs, e)
+    x = draw(window.batch, *window.out, channels)
+    w = draw(channels, *window.kernel, outputs, scale=channels**-0.5)
+    more = further(e, operator.ports[-1].size, outputs)
+    y = references.transposed(x.astype(np.float64), w.astype(np.float64), window)
+    return Case(operator, [x, w, *more], [references.finished(y, e, more)])
+
+
+def recurrence(cell: Any, steps: int, batch: int, hidden: int, reverse: bool, after: bool = False) -> Case:
+    operator = Recurrence(cell, steps, batch, hidden, reverse, after)
+    x, bias = draw(steps, batch, operator.gates, hidden), draw(operator.gates, hidden, scale=0.3)
+    w = draw(operator.gates, hidden, hidden, scale=hidden**-0.5)
+    states = [draw(batch, hidden) for _ in range(2 if cell == "lstm" else 1)]
+    made = references.recurrent(
+        operator, *(a.astype(np.float64) for a in (x, w, bias)), [s.astype(np.float64) for s in states]
+    )
+    return Case(operator, [x, w, bias, *states], made, 4e-6)
+
+
+def interpolation(
+    batch: int, channels: int, image: tuple[int, int], tables: list[list[tuple[int, int, float]]]
+) -> Case:
+    operator = Interpolation(batch, image, channels, *map(tuple, tables))
+    x = draw(batch, *image, channels)
+    y = x.astype(np.float64)
+    for axis, table in enumerate(tables):
+        low, high, fraction = (np.array(column) for column in zip(*table, strict=True))
+        part = fraction.reshape((-1, 1, 1) if axis == 0 else (-1, 1))
+        y = np.take(y, low, axis + 1) * (1 - part) + np.take(y, high, axis + 1) * part
+    return Case(operator, [x], [y])
+
+
+def linear(size: int, made: int, align: bool = False) -> list[tuple[int, int, float]]:
+    """Return the table of a linear resize by half pixels, or with aligned corners."""
+    positions = np.linspace(0, size - 1, made) if align else (np.arange(made) + 0.5) * size / made - 0.5
+    table = []
+    for position in np.clip(positions, 0, size - 1):
+        low = min(int(position), size - 1)
+        table.append((low, min(low + 1, size - 1), float(position) - low))
+    return table
+
+
+def nearest(size: int, made: int) -> list[tuple[int, int, float]]:
+    return [(i * size // made, i * size // made, 0.0) for i in range(made)]
+
+
 def product_cases() -> Iterator[Case]:
     for e in (NO_EPILOGUE, ALL):
         yield fully_connected(7, 13, 5, 1, e)
         yield fully_connected(1, 1, 1, 1, e)
         yield fully_connected(31, 70, 67, 1, e)
+    yield fully_connected(23, 40, 1024, 1, BIAS)
     yield fully_connected(3, 5, 7, 11, epilogue("channel", "same", "scalar"))
     yield fully_connected(2, 33, 17, 50, epilogue("channel", "same", "scalar"))
     for apart, e in itertools.product((False, True), (NO_EPILOGUE, epilogue("scalar"))):
@@ -190,6 +245,7 @@ def convolution_cases() -> Iterator[Case]:
     yield convolution(window((1, 31), (1, 4), pads=(0, 3, 0, 0), dilations=(1, 2)), 6, 8, 1, BIAS)
     yield convolution(window(4, 1, batch=2), 7, 9, 1, ALL)
     yield convolution(window(5, 1, strides=(2, 2)), 7, 9, 1, ALL)
+    yield convolution(window(5, 1), 1024, 20, 1, BIAS)
     yield convolution(window(3, 3), 2, 3, 1, NO_EPILOGUE)
     yield convolution(window(8, 3, 1), 6, 9, 3, ALL)
     yield convolution(window(8, 3, 1, batch=2, strides=(2, 1)), 32, 64, 2, BIAS)
@@ -259,6 +315,37 @@ def copy_cases() -> Iterator[Case]:
         yield gather(2, 5, 3, 4, "int64", index)
 
 
+def transposed_cases() -> Iterator[Case]:
+    yield transposed(window(8, 2, strides=(2, 2)), 5, 3, ALL)
+    yield transposed(window((10, 14), 2, strides=(2, 2), batch=2), 24, 17, BIAS)
+    yield transposed(window(9, 3, 1, strides=(2, 2)), 7, 8, BIAS)
+    yield transposed(window((12, 11), 4, 1, strides=(2, 2)), 6, 9, ALL)
+    yield transposed(window(6, 3, 1), 4, 16, BIAS)
+    yield transposed(window((17, 9), (3, 2), strides=(3, 4), batch=2), 5, 33, ALL)
+    yield transposed(window((11, 13), 3, pads=(1, 0, 2, 1), strides=(2, 1), dilations=(2, 3)), 3, 5, BIAS)
+    yield transposed(window((1, 23), (1, 5), pads=(0, 2, 0, 2), strides=(1, 3)), 6, 7, BIAS)
+    yield transposed(window(7, 1, strides=(3, 3)), 2, 20, ALL)
+
+
+def recurrent_cases() -> Iterator[Case]:
+    for hidden, batch in ((1, 1), (5, 3), (19, 1), (48, 2)):
+        yield recurrence("lstm", 4, batch, hidden, reverse=False)
+        yield recurrence("lstm", 5, batch, hidden, reverse=True)
+        yield recurrence("gru", 4, batch, hidden, reverse=True)
+        yield recurrence("gru", 5, batch, hidden, reverse=False, after=True)
+    yield recurrence("gru", 1, 2, 9, reverse=False)
+    yield recurrence("lstm", 1, 2, 9, reverse=False)
+
+
+def interpolation_cases() -> Iterator[Case]:
+    for channels in (1, 5, 40):
+        yield interpolation(2, channels, (3, 5), [linear(3, 6), linear(5, 10)])
+        yield interpolation(1, channels, (4, 7), [nearest(4, 8), nearest(7, 21)])
+        yield interpolation(1, channels, (7, 5), [linear(7, 17, align=True), linear(5, 3)])
+        yield interpolation(1, channels, (7, 50), [nearest(7, 5), nearest(50, 73)])
+    yield interpolation(1, 3, (1, 1), [linear(1, 1), linear(1, 4)])
+
+
 FAMILIES = {
     "products": product_cases,
     "convolutions": convolution_cases,
@@ -266,4 +353,7 @@ FAMILIES = {
     "rows": row_cases,
     "pools": pool_cases,
     "copies": copy_cases,
+    "transposed": transposed_cases,
+    "recurrences": recurrent_cases,
+    "interpolations": interpolation_cases,
 }

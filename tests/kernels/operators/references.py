@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from lrfdse.ir.epilogue import Epilogue, Function, Operand
+from lrfdse.ir.products import Recurrence
 from lrfdse.ir.window import Window
 
 Double = NDArray[np.float64]
@@ -127,3 +128,24 @@ def copied(
     for index in itertools.product(*map(range, shape)):
         at = source + sum(i * stride for i, stride in zip(index, strides, strict=True))
         y[to + sum(i * stride for i, stride in zip(index, to_strides, strict=True))] = x[at]
+
+
+def recurrent(o: Recurrence, x: Double, weight: Double, bias: Double, states: list[Double]) -> list[Double]:
+    """Return all states of a cell, then the last ones, by ONNX's equations."""
+    y = np.zeros((o.steps, o.batch, o.hidden))
+    h, *cells = states
+    for t in range(o.steps)[:: -1 if o.reverse else 1]:
+        given = [x[t, :, gate] for gate in range(o.gates)]
+        if o.cell == "lstm":
+            i, out, f, c = (given[gate] + h @ weight[gate].T + bias[gate] for gate in range(4))
+            cells = [special.expit(f) * cells[0] + special.expit(i) * np.tanh(c)]
+            h = special.expit(out) * np.tanh(cells[0])
+        else:
+            z, r = (special.expit(given[gate] + h @ weight[gate].T + bias[gate]) for gate in range(2))
+            if o.reset_after:
+                new = np.tanh(given[2] + r * (h @ weight[2].T + bias[2]))
+            else:
+                new = np.tanh(given[2] + (r * h) @ weight[2].T + bias[2])
+            h = (1 - z) * new + z * h
+        y[t] = h
+    return [y, h, *cells]

@@ -1,0 +1,183 @@
+"""Schedules, packed weights and object files of operators; what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from lrfdse.errors import KernelError
+from lrfdse.ir.factorization import Factorization, Step
+from lrfdse.ir.kernel import KernelSpec, StepSchedule
+from lrfdse.ir.operators import Copy, Foreign, Softmax
+from lrfdse.ir.products import Convolution, FullyConnected
+from lrfdse.ir.window import Window
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.estimate import crowds
+from lrfdse.kernels.layout import Tiling
+from lrfdse.kernels.operators.build import compile_operator, packed_weight, schedules_of
+from lrfdse.kernels.operators.symbols import undefined
+from lrfdse.kernels.schedules import alternatives, schedules
+from lrfdse.targets.catalog import load_target, names
+from tests.kernels.operators import cases
+from tests.plugins.operators import Case
+
+HOST = load_target("host")
+
+
+def test_every_schedule_gives_the_same(check_cases):
+    made = [
+        cases.fully_connected(31, 70, 67, 1, cases.ALL),
+        cases.fully_connected(2, 33, 17, 50, cases.epilogue("channel")),
+        cases.batched(2, 17, 19, 40, True, cases.BIAS),
+        cases.convolution(cases.window(9, 3, 1), 8, 40, 1, cases.BIAS),
+        cases.transposed(cases.window(12, 4, 1, strides=(2, 2)), 6, 20, cases.BIAS),
+        cases.recurrence("gru", 3, 2, 40, False),
+    ]
+    every = [
+        dataclasses.replace(case, schedule=schedule) for case in made for schedule in schedules_of(case.operator, HOST)
+    ]
+    assert len(every) > 2 * len(made)
+    check_cases(every, HOST)
+
+
+@pytest.mark.parametrize("target", names("targets"))
+def test_every_operator_has_a_schedule(target):
+    machine = load_target(target)
+    for family in cases.FAMILIES.values():
+        for case in family():
+            assert 1 <= len(schedules_of(case.operator, machine)) <= 4
+
+
+@pytest.mark.parametrize("target", [name for name in names("targets") if load_target(name).l1.ways < 16])
+@pytest.mark.parametrize("inner", [1024, 2048, 3072])
+def test_rows_of_a_tile_do_not_share_a_set_of_the_first_cache_level(target, inner):
+    machine = load_target(target)
+    way = 1024 * machine.l1.kib // machine.l1.ways
+    step = Step(128, 256, inner, 1)
+    assert alternatives(step, machine, 4, copies=True)
+    for _, schedule in alternatives(step, machine, 4):
+        rows = [4 * inner * row % way // machine.line for row in range(schedule.column_tile)]
+        assert max(map(rows.count, rows)) < max(2, machine.l1.ways)
+
+
+def test_rows_that_crowd_are_read_from_a_copy():
+    """The copy is the work buffer: a row of a dense layer is a cache line longer there than in x."""
+    machine = load_target("riscv64")
+    for inputs, elements in ((1008, None), (1024, 128 * (1024 + machine.line // 4))):
+        spec = KernelSpec(256, inputs, Factorization.dense(256, inputs), 128, True, False)
+        chosen = schedules(spec, machine, 1)[0]
+        listed = compile_kernel(spec, chosen, machine, "f").arguments
+        assert {a.name: a.size for a in listed}.get("work0") == elements
+        operator = FullyConnected(Step(128, 256, inputs, 1))
+        made = compile_operator(operator, schedules_of(operator, machine)[0], machine, "f")
+        assert made.work == (0 if elements is None else 4 * elements)
+
+
+def test_rows_apart_by_a_line_do_not_crowd():
+    machine = load_target("riscv64")
+    tiling = Tiling.of(Step(128, 256, 1024, 1), StepSchedule("out", 16, 1, 13))
+    assert crowds(tiling, machine, 1024)
+    assert not crowds(tiling, machine, 1024 + machine.line // 4)
+
+
+def test_a_weight_of_another_size_is_no_weight_of_the_operator():
+    operator = FullyConnected(Step(1, 3, 4, 1))
+    with pytest.raises(ValueError, match="11 elements"):
+        packed_weight(operator, schedules_of(operator, HOST)[0], HOST, np.zeros(11, np.float32))
+    with pytest.raises(ValueError, match="11 elements"):
+        packed_weight(Softmax(2, 3), "", HOST, np.zeros(11, np.float32))
+
+
+def test_a_packed_weight_holds_every_element():
+    operator = Convolution(Window(1, (8, 8), (3, 3)), 5, 24)
+    weight = np.arange(1, operator.ports[1].size + 1, dtype=np.float32)
+    for schedule in schedules_of(operator, HOST):
+        assert set(packed_weight(operator, schedule, HOST, weight)) - {0} == set(weight)
+
+
+def test_what_32_bit_indices_do_not_reach_is_refused():
+    operator = Copy((2**31,), 0, (1,), 0, (1,), 2**31, 2**31)
+    with pytest.raises(KernelError, match="32-bit"):
+        compile_operator(operator, "", HOST, "f")
+
+
+def test_a_symbol_is_an_identifier():
+    with pytest.raises(KernelError, match="identifier"):
+        compile_operator(Softmax(2, 3), "", HOST, "a-b")
+
+
+def test_undefined_symbols_are_those_that_llvm_finds(tmp_path):
+    if not (nm := shutil.which("llvm-nm-22")):
+        pytest.skip("llvm-nm-22 is not installed")
+    source = tmp_path / "a.c"
+    source.write_text("extern int f(int), g; int h(int x) { return f(x) + g; }")
+    subprocess.run(["gcc", "-c", "-O1", str(source), "-o", str(tmp_path / "a.o")], check=True)
+    listed = subprocess.run([nm, "-u", "-j", str(tmp_path / "a.o")], capture_output=True, text=True, check=True)
+    found = undefined((tmp_path / "a.o").read_bytes())
+    assert sorted(found) == sorted(listed.stdout.split()) != []
+
+
+FOREIGN = {
+    "Softplus": "(float[3,5] x) => (float[3,5] y) { y = Softplus(x) }",
+    "Selu": "(float[3,5] x) => (float[3,5] y) { y = Selu(x) }",
+    "ArgMax": "(float[3,5] x) => (int64[3] y) { y = ArgMax <axis = 1, keepdims = 0> (x) }",
+    "Trilu": "(float[7,6] x) => (float[7,6] y) { y = Trilu <upper = 0> (x) }",
+    "Where": "(bool[3,5] c, float[3,5] x, float[5] z) => (float[3,5] y) { y = Where(c, x, z) }",
+    "Cast": "(int64[40] x) => (float[40] y) { y = Cast <to = 1> (x) }",
+    "Tile": "(float[3,50] x) => (float[6,150] y) <int64[2] n = {2, 3}> { y = Tile(x, n) }",
+    "GatherElements": "(float[3,5] x, int64[3,4] i) => (float[3,4] y) { y = GatherElements <axis = 1> (x, i) }",
+    "Add": "(float[1000] x) => (float[1000] y) <float[1] n = {0.25}> { y = Add(x, n) }",
+    "DepthToSpace": "(float[1,8,6,7] x) => (float[1,2,12,14] y) { y = DepthToSpace <blocksize = 2> (x) }",
+    "ReduceLogSumExp": "(float[3,50] x) => (float[3] y) <int64[1] a = {1}> { y = ReduceLogSumExp<keepdims = 0>(x, a) }",
+    "Conv": "(float[1,2,9,9] x, float[3,2,3,3] w) => (float[1,3,9,9] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }",
+}
+
+
+def foreign(name: str) -> Case:
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> g {FOREIGN[name]}')
+    rng = np.random.default_rng(0)
+    arrays = []
+    for value in ir.from_proto(model).graph.inputs:
+        shape, kind = [int(extent) for extent in value.shape], value.dtype.numpy()
+        drawn = rng.standard_normal(shape) if kind == np.float32 else rng.integers(0, 2, shape)
+        arrays.append(drawn.astype(kind))
+    inputs = {value.name: array for value, array in zip(model.graph.input, arrays, strict=True)}
+    expected = ReferenceEvaluator(model).run(None, inputs)
+    described = [tuple((a.size, str(a.dtype)) for a in some) for some in (arrays, expected)]
+    return Case(Foreign(model.SerializeToString(), name, *described), arrays, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["host", "riscv64", "riscv64-u74", "aarch64", "armv7"])
+def test_foreign_nodes_give_what_onnx_defines(target, check_cases):
+    check_cases([foreign(name) for name in FOREIGN], load_target(target))
+
+
+def test_foreign_indices_are_clipped(check_cases):
+    case = foreign("GatherElements")
+    x, indices = case.arrays[0], np.array([[0, 4, 5, 10**12], [-1, -5, -6, -(10**12)], [1, 2, 3, 99]])
+    expected = np.take_along_axis(x, np.clip(np.where(indices < 0, indices + 5, indices), 0, 4), 1)
+    check_cases([dataclasses.replace(case, arrays=[x, indices], expected=[expected])], HOST)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("(float[8] x) => (float[3] y, int64[3] i) <int64[1] k = {3}> { y, i = TopK(x, k) }", "TopK"),
+        ("(float[8] x) => (float[8] y) { y = Sinh(x) }", "Sinh.*sinhf"),
+        ("(float[8] x) => (bool[8] y) { y = IsInf <detect_negative = 0> (x) }", "IsInf.*detect_negative"),
+    ],
+)
+def test_a_foreign_node_that_cannot_be_compiled_is_named(text, words):
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> g {text}')
+    name = model.graph.node[0].op_type
+    outputs = {"TopK": ((3, "float32"), (3, "int64")), "IsInf": ((8, "bool"),)}.get(name, ((8, "float32"),))
+    with pytest.raises(KernelError, match=words):
+        compile_operator(Foreign(model.SerializeToString(), name, ((8, "float32"),), outputs), "", HOST, "f")

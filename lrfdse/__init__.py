@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from lrfdse.base.version import __version__
 
 if TYPE_CHECKING:
-    from lrfdse.api import Exploration, Inspection, explore, inspect, load, target_names
+    from lrfdse.api import explore, inspect, target_names
     from lrfdse.base.events import Event
     from lrfdse.errors import InputError, LrfdseError, ToolError
+    from lrfdse.found import Exploration, Inspection, load
     from lrfdse.library.build import Built, build
     from lrfdse.library.facts import LibraryFacts
     from lrfdse.results.designs import DesignFacts
@@ -46,9 +47,9 @@ _HOMES = {
     "DesignFacts": "lrfdse.results.designs",
     "Document": "lrfdse.results.document",
     "Event": "lrfdse.base.events",
-    "Exploration": "lrfdse.api",
+    "Exploration": "lrfdse.found",
     "InputError": "lrfdse.errors",
-    "Inspection": "lrfdse.api",
+    "Inspection": "lrfdse.found",
     "LibraryFacts": "lrfdse.library.facts",
     "Limits": "lrfdse.results.settings",
     "LrfdseError": "lrfdse.errors",
@@ -56,7 +57,7 @@ _HOMES = {
     "build": "lrfdse.library.build",
     "explore": "lrfdse.api",
     "inspect": "lrfdse.api",
-    "load": "lrfdse.api",
+    "load": "lrfdse.found",
     "target_names": "lrfdse.api",
 }
 """Public name to the module that defines it."""

@@ -107,6 +107,7 @@ def explore(
     study: Annotated[str | None, typer.Option(help="Optuna storage or journal; default: SQLite in the output.")] = None,
     study_name: Annotated[str | None, typer.Option(help="Default: a name of model, target and data.")] = None,
     artifacts: Annotated[Path | None, typer.Option(help="Files for workers; default: artifacts in the output.")] = None,
+    library: Annotated[bool, typer.Option(help="Compile the recommended design as a whole model, too.")] = True,
     cache: CacheOption = None,
     log_format: LogOption = LogFormat.TEXT,
     as_json: JsonOption = False,
@@ -147,6 +148,7 @@ def explore(
         "accept_unverified": accept_unverified,
         "runner": runner,
         "artifacts": artifacts,
+        "library": library,
     }
     if workers is not None:
         options["workers"] = workers

@@ -54,6 +54,7 @@ def _options(settings: Settings) -> list[tuple[str, object]]:
         ("--time", None if settings.minutes is None else f"{settings.minutes:.12g}"),
         ("--keep", settings.keep),
         ("--accept-unverified", "" if settings.accept_unverified else None),
+        ("--library" if settings.library else "--no-library", ""),
         ("--seed", settings.seed),
         ("--output", "."),
     ]

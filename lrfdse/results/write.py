@@ -24,7 +24,7 @@ from lrfdse.results.asked import (
     TargetFacts,
 )
 from lrfdse.results.command import command_of
-from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Score
+from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Score, WholeModel
 from lrfdse.results.document import Document, InspectionDocument
 from lrfdse.results.layers import (
     Choice,
@@ -179,6 +179,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         on_front=design.id in exploration.front,
         model=f"designs/{design.id}/model.onnx" if design.id in exploration.kept else None,
         board=None if run is None else board_of(run),
+        whole_model=exploration.whole.get(design.id, WholeModel()),
     )
 
 
@@ -326,6 +327,7 @@ def _asked(settings: Settings) -> Asked:
         budget=settings.budget,
         accept_unverified=settings.accept_unverified,
         keep=settings.keep,
+        library=settings.library,
     )
 
 

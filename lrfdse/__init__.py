@@ -1,7 +1,8 @@
 """Design-space exploration of low-rank factorizations of ONNX models for embedded targets.
 
 `explore` searches a model, `inspect` looks at its layers, `load` reads what an earlier exploration wrote, `build`
-compiles a whole model to a C library. Each name is imported when it is first used.
+compiles a whole model to a C library; `save_data` and `save_images` write the data files that explorations read. Each
+name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from lrfdse.base.version import __version__
 if TYPE_CHECKING:
     from lrfdse.api import explore, inspect, target_names
     from lrfdse.base.events import Event
+    from lrfdse.collect.batches import save_data
+    from lrfdse.collect.images import save_images
     from lrfdse.errors import InputError, LrfdseError, ToolError
     from lrfdse.found import Exploration, Inspection, load
     from lrfdse.library.build import Built, build
@@ -39,6 +42,8 @@ __all__ = [
     "explore",
     "inspect",
     "load",
+    "save_data",
+    "save_images",
     "target_names",
 ]
 
@@ -58,6 +63,8 @@ _HOMES = {
     "explore": "lrfdse.api",
     "inspect": "lrfdse.api",
     "load": "lrfdse.found",
+    "save_data": "lrfdse.collect.batches",
+    "save_images": "lrfdse.collect.images",
     "target_names": "lrfdse.api",
 }
 """Public name to the module that defines it."""

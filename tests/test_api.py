@@ -80,7 +80,7 @@ def test_what_is_asked_for_has_one_name_and_one_default_everywhere():
     """The keywords, the options of the command line, the fields of Settings and of Options."""
     keywords = introspection.signature(lrfdse.explore).parameters
     command = {name.rstrip("_") for name in introspection.signature(app.explore).parameters}
-    command -= {"max_drop", "max_other_drop", "max_params", "max_latency", "as_json", "log_format"}
+    command -= {"max_drop", "max_other_drop", "max_params", "max_latency", "as_json", "log_format", "config", "dry_run"}
     assert set(keywords) - {"limits", "progress"} == command
     types, fields = typing.get_type_hints(Options), {field.name: field for field in dataclasses.fields(Settings)}
     assert types.items() <= typing.get_type_hints(Settings).items()

@@ -73,7 +73,7 @@ def options(command: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/cli.md", "docs/studies.md", "docs/accuracy.md", "docs/ci/README.md"]
+    "name", ["README.md", "docs/cli.md", "docs/studies.md", "docs/accuracy.md", "docs/data.md", "docs/ci/README.md"]
 )
 def test_commands_take_the_options_that_pages_give_them(name: str) -> None:
     """A command line may go on in the next line, after a backslash or with more spaces in front."""
@@ -89,7 +89,7 @@ def test_commands_take_the_options_that_pages_give_them(name: str) -> None:
 def test_options_in_the_readme_exist() -> None:
     elsewhere = {"--artifact-dir"}  # of optuna-dashboard
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", (REPOSITORY / "README.md").read_text(encoding="utf-8")))
-    assert len(named) > 20
+    assert len(named) > 5
     assert named - elsewhere <= set().union(*map(options, COMMANDS.values()))
 
 
@@ -106,3 +106,23 @@ def test_the_table_of_options_is_whole() -> None:
             if name.startswith("-"):
                 taken.setdefault(name, set()).add(command)
     assert table == taken
+
+
+def test_the_readme_is_short_and_its_answer_is_that_of_its_results() -> None:
+    """The block after the mark is what the command printed; the table of results says the same of the design."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert len(text) < 10_000
+    (block,) = re.findall(r"<!-- the answer of .*?-->\n```text\n(.*?)\n```\n", text, flags=re.DOTALL)
+    assert len(block.splitlines()) <= 20 and max(map(len, block.splitlines())) <= 88
+    (identity,) = re.findall(r"^Recommended: ([0-9a-f]{8}) ", block)
+    (row,) = re.findall(rf"^\| \*\*recommended.*`{identity}`.*$", text, flags=re.MULTILINE)
+    (original,) = re.findall(r"^\| original, float32 .*$", text, flags=re.MULTILINE)
+    kib, kib_before, fewer = re.findall(r"Weights +([\d,]+) KiB instead of ([\d,]+) KiB \(([\d.]+x)\)", block)[0]
+    warm, warm_before, warm_factor = re.findall(r"warm: (\S+) us instead of (\S+) us \((\S+)\)", block)[0]
+    cold, cold_before, cold_factor = re.findall(r"cold: (\S+) us instead of (\S+) us \((\S+)\)", block)[0]
+    score, score_before, change = re.findall(r"Accuracy +([\d.]+)% instead of ([\d.]+)%: (\S+ ± \S+) points", block)[0]
+    for cell in (f"{kib} KiB, {fewer}", f"{warm} us, modelled, {warm_factor}", f"{cold} us, modelled, {cold_factor}"):
+        assert cell in row
+    assert f"{score} %, {change}" in row
+    for cell in (f"{kib_before} KiB", f"{warm_before} us", f"{cold_before} us", f"{score_before} %"):
+        assert cell in original

@@ -11,6 +11,10 @@ import typer
 from lrfdse.cli.board_commands import bench, calibrate
 from lrfdse.cli.build_command import build
 from lrfdse.cli.check_command import check
+from lrfdse.cli.config import use_file
+from lrfdse.cli.data_command import data
+from lrfdse.cli.doctor_command import doctor
+from lrfdse.cli.dry_run import tell
 from lrfdse.cli.names import NamingCommand
 from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report_command import report
@@ -23,25 +27,38 @@ if TYPE_CHECKING:
     from lrfdse.results.settings import Data, Options, Settings
 
 app = typer.Typer(
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Explore the low-rank factorizations of an ONNX model for an embedded target.",
 )
 
+_DATA, _LIMITS = "The model and its data", "Limits of the recommended design"
+_SEARCH, _MACHINES, _OUTPUT = "Search", "Processes, boards, other machines", "Files and output"
+
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a folder with model.onnx and its data.")
 ]
-TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")]
-CalibOption = Annotated[
-    Path | None, typer.Option(help="Calibration data to fit on (.npz), no labels.", show_default=False)
+TargetOption = Annotated[
+    str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.", rich_help_panel=_DATA)
 ]
-ShapeOption = Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")]
-SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-LogOption = Annotated[LogFormat, typer.Option("--log-format", help="Progress on stderr: text, or JSON lines.")]
-CacheOption = Annotated[Path | None, typer.Option(help="Where results are kept for later runs.", show_default=False)]
+CalibOption = Annotated[
+    Path | None,
+    typer.Option(help="Calibration data to fit on (.npz), no labels.", show_default=False, rich_help_panel=_DATA),
+]
+ShapeOption = Annotated[
+    list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.", rich_help_panel=_DATA)
+]
+SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.", rich_help_panel=_SEARCH)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.", rich_help_panel=_OUTPUT)]
+LogOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="Progress on stderr: text, or JSON lines.", rich_help_panel=_OUTPUT)
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Where results are kept for later runs.", show_default=False, rich_help_panel=_OUTPUT),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -61,53 +78,121 @@ def explore(
     model: ModelArgument,
     target: TargetOption,
     calib: CalibOption = None,
-    eval_: Annotated[Path | None, typer.Option("--eval", help="Evaluation data, which choose designs (.npz).")] = None,
-    test: Annotated[Path | None, typer.Option(help="Test data, which accuracies are reported on.")] = None,
+    eval_: Annotated[
+        Path | None,
+        typer.Option("--eval", help="Evaluation data, which choose designs (.npz).", rich_help_panel=_DATA),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Test data, which accuracies are reported on.", rich_help_panel=_DATA)
+    ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="top1, top5, mse, cosine, exact{lrfdse.metrics} or MODULE:FUNCTION."),
+        typer.Option(
+            help="top1, top5, mse, cosine, exact{lrfdse.metrics} or MODULE:FUNCTION.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     judge: Annotated[
-        list[str], typer.Option(metavar="OUTPUT", help="Outputs that count, the judged one first; repeated: more.")
+        list[str],
+        typer.Option(
+            metavar="OUTPUT", help="Outputs that count, the judged one first; repeated: more.", rich_help_panel=_DATA
+        ),
     ] = [],  # noqa: B006 (typer copies it)
     eval_samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples of --eval to choose by; default: all.")
+        int | None,
+        typer.Option(min=1, help="Samples of --eval to choose by; default: all.", rich_help_panel=_DATA),
     ] = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
+    max_drop: Annotated[
+        str, typer.Option(help="Largest loss of the metric, in points (hundredths).", rich_help_panel=_LIMITS)
+    ] = "1%",
+    max_other_drop: Annotated[
+        str | None,
+        typer.Option(help="Largest loss of every other output; default: --max-drop.", rich_help_panel=_LIMITS),
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(help="Most parameters of all FC layers: 60k.", rich_help_panel=_LIMITS)
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="Highest latency of all FC layers: 200us.", rich_help_panel=_LIMITS)
+    ] = None,
+    accept_unverified: Annotated[
+        bool,
+        typer.Option(
+            "--accept-unverified",
+            help="Recommend a design without --eval, on random inputs.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = False,
     space: SpaceOption = "default",
     meter: Annotated[
-        str, typer.Option(help="auto, host (wall clock), model (modelled cycles){lrfdse.meters}.")
+        str,
+        typer.Option(help="auto, host (wall clock), model (modelled cycles){lrfdse.meters}.", rich_help_panel=_SEARCH),
     ] = "auto",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.")] = None,
-    max_drop: Annotated[str, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = "1%",
-    max_other_drop: Annotated[
-        str | None, typer.Option(help="Largest loss of every other output; default: --max-drop.")
-    ] = None,
-    max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
-    max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
-    correct: Annotated[bool, typer.Option(help="Fit layers to what the compressed ones before feed them.")] = True,
-    proxy: Annotated[str, typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.")] = "loss",
-    budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.")] = 60,
-    accept_unverified: Annotated[
-        bool, typer.Option("--accept-unverified", help="Recommend a design without --eval, on random inputs.")
-    ] = False,
-    keep: Annotated[int, typer.Option(min=0, help="Designs written out beside the recommended one.")] = 8,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    correct: Annotated[
+        bool,
+        typer.Option(help="Fit layers to what the compressed ones before feed them.", rich_help_panel=_SEARCH),
+    ] = True,
+    proxy: Annotated[
+        str,
+        typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.", rich_help_panel=_SEARCH),
+    ] = "loss",
+    budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.", rich_help_panel=_SEARCH)] = 60,
     sampler: Annotated[
-        str, typer.Option(help="nsga2, tpe, gp, evolution, random, exhaustive{lrfdse.samplers}.")
+        str,
+        typer.Option(help="nsga2, tpe, gp, evolution, random, exhaustive{lrfdse.samplers}.", rich_help_panel=_SEARCH),
     ] = "nsga2",
-    minutes: Annotated[float | None, typer.Option("--time", min=0, help="Minutes; then no new plan is begun.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--time", min=0, help="Minutes; then no new plan is begun.", rich_help_panel=_SEARCH),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=_SEARCH)] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one a core.", rich_help_panel=_MACHINES)
+    ] = None,
     runner: Annotated[
         str | None,
         typer.Option(
-            help="Time kept designs on a board, too: 'ssh user@board' or RUNNER:TEXT (command{lrfdse.runners})."
+            help="Time kept designs on a board, too: 'ssh user@board' or RUNNER:TEXT (command{lrfdse.runners}).",
+            rich_help_panel=_MACHINES,
         ),
     ] = None,
-    study: Annotated[str | None, typer.Option(help="Optuna storage or journal; default: SQLite in the output.")] = None,
-    study_name: Annotated[str | None, typer.Option(help="Default: a name of model, target and data.")] = None,
-    artifacts: Annotated[Path | None, typer.Option(help="Files for workers; default: artifacts in the output.")] = None,
-    library: Annotated[bool, typer.Option(help="Compile the recommended design as a whole model, too.")] = True,
+    study: Annotated[
+        str | None,
+        typer.Option(help="Optuna storage or journal; default: SQLite in the output.", rich_help_panel=_MACHINES),
+    ] = None,
+    study_name: Annotated[
+        str | None, typer.Option(help="Default: a name of model, target and data.", rich_help_panel=_MACHINES)
+    ] = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(help="Files for workers; default: artifacts in the output.", rich_help_panel=_MACHINES),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.", rich_help_panel=_OUTPUT),
+    ] = None,
+    keep: Annotated[
+        int,
+        typer.Option(min=0, help="Designs written out beside the recommended one.", rich_help_panel=_OUTPUT),
+    ] = 8,
+    library: Annotated[
+        bool,
+        typer.Option(help="Compile the recommended design as a whole model, too.", rich_help_panel=_OUTPUT),
+    ] = True,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            callback=use_file,
+            is_eager=True,
+            help="A TOML file of options by their names; the command line goes before it.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done; write nothing.", rich_help_panel=_OUTPUT),
+    ] = False,
     cache: CacheOption = None,
     log_format: LogOption = LogFormat.TEXT,
     as_json: JsonOption = False,
@@ -153,6 +238,9 @@ def explore(
     if workers is not None:
         options["workers"] = workers
     settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
+    if dry_run:
+        tell(settings, as_json)
+        return
     with cache_folder_at(cache), listening(log_format, EXPLORATION) as progress:
         exploration = run(settings, progress, write_reports)
     document = document_of(exploration)
@@ -164,7 +252,7 @@ def explore(
         raise NoDesignError(recommendation(document))
 
 
-@app.command()
+@app.command(cls=NamingCommand)
 def inspect(
     model: ModelArgument,
     target: TargetOption = DEFAULT_TARGET,
@@ -199,6 +287,8 @@ app.command()(report)
 app.command()(show)
 app.command(cls=NamingCommand)(bench)
 app.command()(calibrate)
+app.command()(doctor)
+app.command()(data)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lrfdse.base.events import Listener, silent
 from lrfdse.base.files import write_atomically
 from lrfdse.report.rows import design_row
+from lrfdse.results.config import CONFIG, config_of
 from lrfdse.results.write import document_of, write_document
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_reports(exploration: Exploration, progress: Listener = silent) -> None:
-    """Write ``front.csv``, ``report.html`` and ``front.json`` to the output folder, each by atomic rename.
+    """Write ``front.csv``, ``report.html``, ``explore.toml`` and ``front.json`` to the output folder, each whole.
 
     Then dress the study for optuna-dashboard, where that is installed; `progress` hears of it where that fails.
     """
@@ -28,6 +29,7 @@ def write_reports(exploration: Exploration, progress: Listener = silent) -> None
     folder, study = exploration.settings.output, exploration.study
     write_atomically(folder / "front.csv", front_csv(document))
     write_atomically(folder / "report.html", report_html(document))
+    write_atomically(folder / CONFIG, config_of(exploration.settings))
     write_document(document, folder)
     dress_study(study.url, study.name, document, folder / "designs", study.artifacts, study.shared, progress)
 

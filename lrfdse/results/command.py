@@ -19,20 +19,27 @@ def command_of(settings: Settings) -> str:
     Every option that has an effect on the result is in it, with its value even where that is the default. Where the
     study, its artifacts and the cache lie, and the number of workers, has none; a study's URL may hold a password.
     """
-    words = ["lrfdse", "explore", _path(settings.model, settings.output)]
-    for option, value in _options(settings):
-        if value is not None:
+    words = ["lrfdse", "explore"]
+    for option, value in options_of(settings):
+        if option == "model":
+            words.append(str(value))
+        elif value is not None:
             words += [option, str(value)] if value != "" else [option]
     return shlex.join(words)
 
 
-def _options(settings: Settings) -> list[tuple[str, object]]:
+def options_of(settings: Settings) -> list[tuple[str, object]]:
+    """Return the model and every option that has an effect on the result, paths as seen from the output folder.
+
+    An option without a value has "", one that was not given None.
+    """
     folder, data, limits = settings.output, settings.data, settings.limits
 
     def path(value: Path | None) -> str | None:
         return None if value is None else _path(value, folder)
 
     return [
+        ("model", _path(settings.model, folder)),
         ("--target", source(settings.target_source, folder)),
         ("--calib", path(data.calib)),
         ("--eval", path(data.eval)),

@@ -9,8 +9,19 @@ from pathlib import Path
 from lrfdse.base.files import is_marked, read_regular
 from lrfdse.base.log import last_run
 from lrfdse.errors import InputError
+from lrfdse.results.config import CONFIG
 
-_WRITTEN = ("front.json", "front.csv", "report.html", "log.jsonl", "board.json", "designs", "artifacts", "study.db")
+_WRITTEN = (
+    "front.json",
+    "front.csv",
+    "report.html",
+    CONFIG,
+    "log.jsonl",
+    "board.json",
+    "designs",
+    "artifacts",
+    "study.db",
+)
 """What explorations and boards write."""
 
 

@@ -16,7 +16,7 @@ from lrfdse.results.settings import Data, Limits
 
 NEUTRAL = {
     *("--study", "--study-name", "--artifacts", "--workers", "--cache", "--json", "--log-format", "--help"),
-    "--runner",
+    *("--runner", "--config", "--dry-run"),
 }
 """Options of `explore` with no effect on what is explored."""
 

@@ -1,0 +1,1 @@
+"""From images, loaders and columns to the data files that explorations read."""

@@ -17,7 +17,7 @@ STAGES = [stage for _, stages in EXPLORATION for stage in stages]
 @given(st.lists(st.sampled_from(STAGES)))
 def test_the_position_never_goes_back(stages):
     position = Position(EXPLORATION)
-    places = [int(re.match(rf"stage (\d) of {len(EXPLORATION)}: ", position.of(stage))[1]) for stage in stages]
+    places = [int(re.match(rf"stage (\d+) of {len(EXPLORATION)}: ", position.of(stage))[1]) for stage in stages]
     assert places == sorted(places)
 
 

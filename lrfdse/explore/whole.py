@@ -177,13 +177,21 @@ def _made(
 ) -> Library:
     from lrfdse.formats.onnx import file_content
 
-    options = LibraryOptions(shape=request.shape, meter=request.meter, remember=True)
     if is_original:
-        return library_of(request.model, request.target, options, cache, progress)
+        return _library(request.model, request, cache, progress)
     with temporary_folder() as here:
         path = here / "model.onnx"
         path.write_bytes(file_content(builder.model_of(design.plan, design.refined)))
+        return _library(path, request, cache, progress)
+
+
+def _library(path: Path, request: WholeRequest, cache: Store, progress: Listener) -> Library:
+    """Return the library of a model; an `InputError` does not say where the file lies, which may be temporary."""
+    options = LibraryOptions(shape=request.shape, meter=request.meter, remember=True)
+    try:
         return library_of(path, request.target, options, cache, progress)
+    except InputError as error:
+        raise InputError(str(error).removeprefix(f"{path}: ")) from error
 
 
 def _write(made: Library, folder: Path) -> None:

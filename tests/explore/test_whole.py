@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -200,7 +203,8 @@ def test_an_exploration_ends_with_whole_models(build, small_space, shared_cache,
     said = json.loads((library / "net.json").read_text())
     assert said["warm"]["us"] == pytest.approx(costs["best"]["latency"]["warm"]["us"])
     assert said["arena_bytes"] == costs["best"]["arena_bytes"] and said["checked"] and said["max_error"] < 1e-4
-    ran = subprocess.run(["make", "-C", str(library), "check"], capture_output=True, text=True, check=False)
+    found = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    ran = subprocess.run(["make", "-C", str(library), "check"], env=found, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert sum(line.startswith("Whole model ") for line in capsys.readouterr().out.splitlines()) == 1
     limit = costs["best"]["latency"]["warm"]["us"]

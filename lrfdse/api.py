@@ -42,6 +42,7 @@ def explore(
     budget: int = 60,
     minutes: float | None = None,
     keep: int = 8,
+    int8: bool = True,
     eval_samples: int | None = None,
     correct: bool = True,
     proxy: str = "loss",
@@ -93,6 +94,8 @@ def explore(
     budget, minutes, keep
         Plans evaluated on data at most, minutes after which no new one is begun (None means no end), and designs whose
         files are written beside the recommended one's.
+    int8
+        Whether the original and the designs that are written are made with int8 weights, too, and scored.
     eval_samples
         How many samples of `eval` choose, drawn at random; None means all.
     correct
@@ -144,6 +147,7 @@ def explore(
         "limits": (limits or Limits()).checked(),
         "budget": whole_number("budget", budget, 1),
         "keep": whole_number("keep", keep, 0),
+        "int8": bool(int8),
         "seed": whole_number("seed", seed, 0),
         "metric": metric,
         "judge": tuple([judge] if isinstance(judge, str) else judge),

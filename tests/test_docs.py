@@ -82,13 +82,13 @@ def test_commands_take_the_options_that_pages_give_them(name: str) -> None:
     assert lines
     for command, rest in lines:
         assert command in COMMANDS, command
-        given = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest.partition("#")[0]))
+        given = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", rest.partition("#")[0]))
         assert given <= options(COMMANDS[command]), (command, given - options(COMMANDS[command]))
 
 
 def test_options_in_the_readme_exist() -> None:
     elsewhere = {"--artifact-dir"}  # of optuna-dashboard
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", (REPOSITORY / "README.md").read_text(encoding="utf-8")))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", (REPOSITORY / "README.md").read_text(encoding="utf-8")))
     assert len(named) > 5
     assert named - elsewhere <= set().union(*map(options, COMMANDS.values()))
 
@@ -98,7 +98,7 @@ def test_the_table_of_options_is_whole() -> None:
     table: dict[str, set[str]] = {}
     for row in re.findall(r"^\| (`-.*)$", (REPOSITORY / "docs/cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE):
         names, commands = row.split(" | ")[:2]
-        for name in re.findall(r"-[-a-z]+", names):
+        for name in re.findall(r"-[-a-z0-9]+", names):
             table.setdefault(name, set()).update(commands.split(", "))
     taken: dict[str, set[str]] = {}
     for command, each in COMMANDS.items():

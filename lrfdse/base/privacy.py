@@ -24,3 +24,12 @@ def load_onnxruntime() -> ModuleType:
     # Whoever uses lrfdse as a library may have imported it before.
     module.disable_telemetry_events()
     return module
+
+
+def load_quantizer() -> ModuleType:
+    """Import onnxruntime's tools that quantize models, as `load_onnxruntime` does onnxruntime."""
+    load_onnxruntime()
+    import onnxruntime.quantization
+
+    module: ModuleType = onnxruntime.quantization
+    return module

@@ -19,7 +19,12 @@ above the rounding of a difference of fractions (1e-16), far below one sample of
 
 def limit_names(limits: Limits) -> list[str]:
     """Return the names of the checks that limits ask for; empty where they ask for nothing."""
-    asked = {"latency": limits.max_latency_us, "params": limits.max_params, "loss": limits.max_drop}
+    asked = {
+        "latency": limits.max_latency_us,
+        "params": limits.max_params,
+        "size": limits.max_size,
+        "loss": limits.max_drop,
+    }
     return [name for name, limit in asked.items() if limit is not None]
 
 
@@ -51,6 +56,11 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
         checks.append(
             _check("params", broken, f"at most {limits.max_params:,}", f"{design.params:,}", reason, design.params)
         )
+    if limits.max_size is not None:
+        size, most_bytes = design.weight_bytes, limits.max_size
+        broken = size > most_bytes
+        reason = f"{size:,} is over {most_bytes:,}" if broken else ""
+        checks.append(_check("size", broken, f"at most {most_bytes:,}", f"{size:,}", reason, size))
     if limits.max_drop is not None:
         checks.append(_check_loss(document, design, limits.max_drop))
     return checks
@@ -113,7 +123,7 @@ def _lost(score: Score | None, before: Score | None) -> Loss | None:
 
 
 def _check(name: str, broken: bool, limit: str, value: str, reason: str, measurement: float) -> Check:
-    unit = {"latency": "us", "params": "parameters", "loss": "points"}[name]
+    unit = {"latency": "us", "params": "parameters", "size": "bytes", "loss": "points"}[name]
     return Check(name, "fail" if broken else "pass", limit, value, reason, measurement, unit)
 
 

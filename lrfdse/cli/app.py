@@ -113,6 +113,9 @@ def explore(
     max_params: Annotated[
         str | None, typer.Option(help="Most parameters of all FC layers: 60k.", rich_help_panel=_LIMITS)
     ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.", rich_help_panel=_LIMITS)
+    ] = None,
     max_latency: Annotated[
         str | None, typer.Option(help="Highest latency of all FC layers: 200us.", rich_help_panel=_LIMITS)
     ] = None,
@@ -180,6 +183,9 @@ def explore(
         bool,
         typer.Option(help="Compile the recommended design as a whole model, too.", rich_help_panel=_OUTPUT),
     ] = True,
+    int8: Annotated[
+        bool, typer.Option(help="Write designs with int8 weights, too, and score them.", rich_help_panel=_OUTPUT)
+    ] = True,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -201,7 +207,7 @@ def explore(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import EXPLORATION, listening
     from lrfdse.cli.show_command import print_document
-    from lrfdse.cli.values import parse_count, parse_drop, parse_latency
+    from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
     from lrfdse.explore.run import explore as run
     from lrfdse.report.page.wording import recommendation
@@ -214,12 +220,14 @@ def explore(
         None if max_params is None else parse_count(max_params, "--max-params"),
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
         None if max_other_drop is None else parse_drop(max_other_drop, "--max-other-drop"),
+        None if max_size is None else parse_size(max_size, "--max-size"),
     )
     options: Options = {
         "meter": meter,
         "limits": limits,
         "budget": budget,
         "keep": keep,
+        "int8": int8,
         "seed": seed,
         "metric": metric,
         "judge": tuple(judge),

@@ -21,12 +21,13 @@ def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
     max_drop: Annotated[str | None, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = None,
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
 ) -> None:
     """Print what an exploration found once more; a limit that is given takes the place of the one it had."""
     import dataclasses
 
-    from lrfdse.cli.values import parse_count, parse_drop, parse_latency
+    from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
     from lrfdse.report.page.wording import recommendation
     from lrfdse.results.again import under_limits
@@ -38,6 +39,8 @@ def show(
         limits = dataclasses.replace(limits, max_drop=parse_drop(max_drop, "--max-drop"))
     if max_params is not None:
         limits = dataclasses.replace(limits, max_params=parse_count(max_params, "--max-params"))
+    if max_size is not None:
+        limits = dataclasses.replace(limits, max_size=parse_size(max_size, "--max-size"))
     if max_latency is not None:
         limits = dataclasses.replace(limits, max_latency_us=parse_latency(max_latency, "--max-latency"))
     if limits != document.settings.limits:
@@ -51,6 +54,7 @@ def print_document(document: Document, folder: Path) -> None:
     """Print tables of layers and designs, notes, and last the answer, on standard output."""
     from lrfdse.cli.terminal import console, print_line, print_lines, print_wrapped
     from lrfdse.report.answer import answer_of
+    from lrfdse.report.int8 import int8_table
     from lrfdse.report.tables import design_table, plan_table, sensitivity_table
     from lrfdse.report.text import legend_lines
 
@@ -60,7 +64,8 @@ def print_document(document: Document, folder: Path) -> None:
     print_lines(out, design_table(document, out.width))
     for line in legend_lines(document):
         print_wrapped(out, line, style="dim")
-    for table in (plan_table(document, out.width), sensitivity_table(document, out.width)):
+    tables = (int8_table(document, out.width), plan_table(document, out.width), sensitivity_table(document, out.width))
+    for table in tables:
         if table:
             out.print()
             print_lines(out, table)

@@ -20,6 +20,19 @@ def parse_count(text: str, option: str) -> int:
     return round(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6}[found[2].lower()])
 
 
+def parse_size(text: str, option: str) -> int:
+    """Read a number of bytes; k is 1024 of them, as in the tables' KiB, and M is 1024 k.
+
+    >>> parse_size("128k", "--max-size"), parse_size("1.5 MiB", "--max-size"), parse_size("300", "--max-size")
+    (131072, 1572864, 300)
+    """
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*(?:([kKmM])(?:iB)?)?", text.strip(), flags=re.ASCII)
+    count = int(float(found[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20}[(found[2] or "").lower()]) if found else 0
+    if count < 1:
+        raise InputError(f"{option} takes bytes such as 131072, 128k or 1.5M (k is 1024), but got {text!r}")
+    return count
+
+
 def parse_latency(text: str, option: str) -> float:
     """Read a time in microseconds; a bare number is microseconds.
 

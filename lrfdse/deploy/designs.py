@@ -16,7 +16,7 @@ import numpy as np
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
-from lrfdse.deploy.folders import mark
+from lrfdse.deploy.folders import manifest, mark
 from lrfdse.deploy.listing import kernel_text
 from lrfdse.errors import ToolError
 from lrfdse.ir.factorization import Factorization
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 BENCH = "bench"
 """Name of the program in a design's folder."""
 
+INT8 = "model.int8.onnx"
+"""Name of the model with int8 weights in a design's folder."""
+
 _KERNEL_FILES = (".o", ".h", ".weights.bin")
 """Endings of the files of a kernel."""
 
@@ -52,8 +55,9 @@ def write_design(
     target: Target,
     progress: Listener = silent,
     exported: bool = False,
+    int8: bytes | None = None,
 ) -> None:
-    """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json`` and ``model.onnx`` of a design.
+    """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json``, maybe `INT8`, and ``model.onnx`` of a design.
 
     ``model.onnx`` is written last: its presence marks a complete folder.
 
@@ -75,6 +79,8 @@ def write_design(
         Told where a board gets no program.
     exported
         Whether the user asked for this design: no exploration removes it then.
+    int8
+        Content of `INT8`; None where there is to be none: one that an exploration wrote before is then removed.
 
     Raises
     ------
@@ -88,7 +94,8 @@ def write_design(
 
     names, texts, timed = kernel_names(model.layers), [], []
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
-    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", "model.onnx"], exported=exported)
+    before = manifest(folder)
+    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", INT8, "model.onnx"], exported=exported)
     folder_below(folder, "kernels")
     for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
         _write_kernel(folder / "kernels", name, kernel.artifact, packed, target)
@@ -98,6 +105,10 @@ def write_design(
     write_atomically(folder / "kernels.txt", head + "\n".join(texts))
     _write_program(folder / BENCH, timed, target, progress)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
+    if int8 is not None:
+        write_atomically(folder / INT8, int8)
+    elif not exported and before is not None and INT8 in before.files:
+        (folder / INT8).unlink(missing_ok=True)
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
 
 

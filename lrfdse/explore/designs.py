@@ -13,6 +13,7 @@ from lrfdse.deploy.designs import write_design
 from lrfdse.deploy.folders import design_folder, remove_other_designs
 
 if TYPE_CHECKING:
+    from lrfdse.explore.int8 import Int8Forms
     from lrfdse.ir.plan import Design
     from lrfdse.repair.builder import Builder
     from lrfdse.results.exploration import LayerResult
@@ -40,6 +41,7 @@ def write_designs(
     builder: Builder,
     target: Target,
     progress: Listener,
+    int8: Int8Forms | None = None,
 ) -> list[str]:
     """Write the files of designs into a folder each, remove what earlier explorations kept, and return the ids, sorted.
 
@@ -57,12 +59,16 @@ def write_designs(
         What kernels are compiled for.
     progress
         Told of every design.
+    int8
+        Makes the int8 form of each, which is written beside it; None where there is to be none.
     """
     for done, design in enumerate(designs):
         progress(Event("write", design.id, done, len(designs)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
         factors = builder.factors(design.plan, design.refined)
-        write_design(design_folder(folder, design.id), builder.model, design.plan, factors, schedules, target, progress)
+        content = None if int8 is None else int8.made(design.id, factors)
+        where = design_folder(folder, design.id)
+        write_design(where, builder.model, design.plan, factors, schedules, target, progress, int8=content)
     progress(Event("write", "", len(designs), len(designs)))
     ids = sorted(design.id for design in designs)
     # Written for other settings: they may not fit the front that is written now.

@@ -15,6 +15,7 @@ from lrfdse.deploy.designs import write_design, write_program
 from lrfdse.deploy.folders import DESIGNS, design_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import open_calibration
+from lrfdse.explore.int8 import int8_file
 from lrfdse.explore.judging import SAMPLES, objective_of, open_judging, outputs_on
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
 from lrfdse.ir.factorization import Factorization
@@ -24,6 +25,7 @@ from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
 if TYPE_CHECKING:
     from lrfdse.ir.factors import Factors
+    from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
@@ -54,11 +56,15 @@ def export(folder: Path, identity: str, model: Path | None = None, calib: Path |
         The folder holds no usable ``front.json``, no such design or several, or the model or the data are not there or
         not those that were explored.
     """
+    from lrfdse.model.passes.factor import rewrite
+
     design = _rebuild(folder, identity, model, calib)
+    factors = design.factors()
+    int8 = int8_file(rewrite(design.model, factors), design.calib) if design.int8 else None
     with sole_writer(folder):
         written = design_folder(folder / DESIGNS, design.id)
         write_design(
-            written, design.model, design.plan, design.factors(), design.schedules, design.target, exported=True
+            written, design.model, design.plan, factors, design.schedules, design.target, exported=True, int8=int8
         )
     return written / "model.onnx"
 
@@ -87,6 +93,9 @@ class _Rebuilt:
     factors: Callable[[], Mapping[str, Factors]]
     schedules: Mapping[str, Sequence[str]]
     target: Target
+    calib: Dataset | None
+    int8: bool
+    """Whether the exploration made int8 forms."""
 
 
 def _rebuild(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> _Rebuilt:
@@ -181,7 +190,7 @@ def _rebuilt(
         fits = open_fits(request, model, calib, explored_layers(space, model), cache)
         return open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
 
-    return _Rebuilt(design.id, model, plan, factors, schedules, target)
+    return _Rebuilt(design.id, model, plan, factors, schedules, target, calib, bool(made.int8))
 
 
 def _there(known: Path, given: Path | None, option: str, what: str) -> Path:

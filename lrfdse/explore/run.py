@@ -19,6 +19,7 @@ from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.firmware import functions_of
 from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_calibration, open_inputs
+from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.judging import output_facts
 from lrfdse.explore.layers.fits import (
     FitRequest,
@@ -128,7 +129,10 @@ def explore(
         # Who is to choose from the trade-off has the original already.
         spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
         chosen = chosen_designs(spread, found.recommended, settings.keep, compared)
-        kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, progress)
+        int8 = Int8Forms(inputs, evaluator) if settings.int8 else None
+        kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, progress, int8)
+        if int8 is not None:
+            int8.add_baselines(found.baseline.id)
         cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
         plain = [] if found.plain is None else [found.plain]
         request = whole_request(settings, meter.name)
@@ -161,6 +165,7 @@ def explore(
                 *board_notes(boards.values()),
                 *unmeasured,
                 *whole.notes,
+                *(() if int8 is None else int8.notes),
                 *found.notes,
             ),
             plan_gap=found.gap,
@@ -172,6 +177,8 @@ def explore(
             verified=inputs.verified,
             classes_hit=None if classes is None else classes[0],
             outputs=output_facts(inputs.judging),
+            int8={} if int8 is None else int8.facts,
+            int8_baseline=None if int8 is None else int8.baseline,
         )
         if finish is not None:
             finish(exploration, progress)

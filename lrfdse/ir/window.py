@@ -37,3 +37,18 @@ class Window:
                 count -= 1
             sizes.append(count)
         return sizes[0], sizes[1]
+
+    @property
+    def lying(self) -> Window:
+        """The same window on the same arrays with height 1, where data of width 1 stand upright; else as it is.
+
+        >>> Window(1, (512, 1), (5, 1), strides=(2, 1), pads=(2, 0, 2, 0)).lying.image
+        (1, 512)
+        """
+        top, left, bottom, right = self.pads
+        if self.image[1] != 1 or self.kernel[1] != 1 or left or right:
+            return self
+        image, kernel, strides, dilations = (
+            (pair[1], pair[0]) for pair in (self.image, self.kernel, self.strides, self.dilations)
+        )
+        return Window(self.batch, image, kernel, strides, dilations, (left, top, right, bottom), self.ceil)

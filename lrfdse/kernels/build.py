@@ -10,6 +10,7 @@ from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.kernels.layout import tilings
+from lrfdse.kernels.registers import RegisterFile
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
@@ -129,15 +130,14 @@ def compile_function(
 
 def instructions_of(target: Target) -> Instructions:
     """Return what code generation for `target` does that TIR does not say by itself."""
-    from lrfdse.kernels.inner import Instructions, RegisterFile
+    from lrfdse.kernels.inner import Instructions
 
     instruction_set, vectors = target.instruction_set, target.vectors
-    registers = RegisterFile(target.vector_registers, vectors.scalars_apart, target.lanes)
     return Instructions(
         explicit_fma=instruction_set.explicit_fma in target.features,
         strided=vectors.strided,
         reducing=vectors.reducing,
-        ahead=registers if instruction_set.loads_ahead else None,
+        ahead=RegisterFile.of(target) if instruction_set.loads_ahead else None,
     )
 
 

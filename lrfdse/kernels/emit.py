@@ -35,11 +35,6 @@ from lrfdse.kernels.tir import (
     zero,
 )
 
-RESIDENT = 6 * 1024
-"""Weights of a step (24 KiB) that stay in a first-level cache while the step runs, beside its other data.
-
-Chosen, not measured: three quarters of the 32 KiB that all shipped targets have."""
-
 
 class Finish(Protocol):
     """What is done to a step's results, and where they go."""
@@ -160,7 +155,7 @@ class StepEmitter:
     def statement(self) -> Stmt:
         """Return the loops over all tiles."""
         t = self.tiling
-        if t.schedule.axis == "columns" or t.weight_size <= RESIDENT:
+        if t.by_positions:
             # All weight panels meet one group of positions after the other, so that outputs are written in order ...
             return self.by_positions()
         # ... unless the weights would leave the first cache level each time.

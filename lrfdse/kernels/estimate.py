@@ -1,20 +1,21 @@
 """An analytic estimate of a scheduled step, in cycles: good enough to order schedules, not to report.
 
-The machine is the target's table: one FMA unit of `fma_per_cycle`, registers filled at the same rate from the first
-cache level, and a fixed FMA latency that enough independent accumulators must hide. The constants of the vector
-extension of RISC-V are rounded from a least-squares fit to 157 scheduled steps without spills, each compiled and
-measured by the modelled core of target `riscv64`; good schedules weighed more, and so weighed the error is 5 % (RMS).
-No program repeats that fit; what the estimate leads to is measured by ``python -m benchmarks.kernels``
-(results/kernels.md).
+The machine is the target's table: one FMA unit of `fma_per_cycle`, one port for loads, and a fixed FMA latency that
+enough independent accumulators must hide; an in-order core stops for what lies beyond its first cache level. The
+constants of the vector extension of RISC-V are a least-squares fit to scheduled steps that were each compiled and
+counted by the model meter's core of target `riscv64`: ``python -m benchmarks.estimate`` repeats the fit, and says how
+well the estimate orders the schedules of every step (results/estimate.md).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.layout import Span, Tiling, register_group
+from lrfdse.kernels.registers import LOAD, RegisterFile, operands
 from lrfdse.targets.target import Target
 
 _FMA_LATENCY = 5.0
@@ -26,11 +27,43 @@ _SHORT = 8
 _EXPOSED = 0.25
 """Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
 
-_EXPOSED_AHEAD = 0.13
-"""Share of loads or arithmetic that is not hidden where operands are loaded ahead: from the fit."""
 
-_AHEAD_LATENCY = 10.0
-"""Cycles from one loop body to the next that nothing shortens, where operands are loaded ahead: from the fit."""
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a step takes besides its FMAs or its loads, on the vector extension of RISC-V.
+
+    In units of the time that an FMA of one register takes. The numbers are rounded from a fit to another draw of 280
+    schedules than that of results/estimate.md, but for `exposed_sums`, which is from tiles of 2 to 4 vectors a side.
+    """
+
+    exposed: float = 0.25
+    """Share of the loads that is not hidden behind FMAs, by single registers."""
+    exposed_by_groups: float = 0.42
+    """Share of the loads that is not hidden behind FMAs, by groups of registers."""
+    exposed_arithmetic: float = 0.09
+    """Share of the FMAs that is not hidden behind loads."""
+    reload: float = 0.35
+    """One iteration, for each register of a group, where operands are loaded anew after they were used."""
+    exposed_sums: float = 0.35
+    """Share of FMAs and loads, whichever are fewer, that is not hidden where vectors meet vectors."""
+    latency: float = 7.2
+    """From a body to the next through the same accumulators."""
+    tile: float = 22.0
+    """Beginning and end of a register tile."""
+    store: float = 0.8
+    """Storing a register of sums."""
+    scattered: float = 1.0
+    """Storing an element where they lie apart."""
+    single: float = 15.0
+    """Storing an element of a vector that is not full."""
+    summing: float = 12.6
+    """Adding up a vector across its lanes, and storing it."""
+    issue: float = 0.44
+    """One instruction."""
+
+
+FITTED = Costs()
+"""The costs that schedules are ordered by."""
 
 
 def fits(tiling: Tiling, target: Target) -> bool:
@@ -43,9 +76,9 @@ def fits(tiling: Tiling, target: Target) -> bool:
     rows, columns = s.out_tile, s.column_tile
     sums = rows * columns * tiling.chains
     if target.instruction_set.holds_bodies:
-        # The operands of a whole loop body are in flight.
-        vectors = s.unroll * {"out": rows, "columns": columns, "inner": rows + columns}[s.axis]
-        scalars = s.unroll * {"out": columns, "columns": rows, "inner": 0}[s.axis]
+        # The operands of a whole loop body are in flight, or of two iterations where these take turns.
+        turns = min(s.unroll, 2) if RegisterFile.of(target).body(s, rows, columns).rotates else s.unroll
+        vectors, scalars = (turns * number for number in operands(s, rows, columns))
         if target.lanes == 1:
             return sums + vectors + scalars <= available - 2
         # Folding a group, and moving one, takes another; v0 is of no use in a group.
@@ -93,45 +126,95 @@ def copy_cycles(tiling: Tiling, target: Target) -> float:
     return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
 
 
-def cycles(tiling: Tiling, target: Target) -> float:
-    """Return the estimated cycles of one execution of a step with its weights in the last-level cache."""
+def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED) -> float:
+    """Return the estimated cycles of one execution of a step with its weights in the last-level cache.
+
+    Parameters
+    ----------
+    tiling
+        The scheduled step.
+    target
+        The machine.
+    costs
+        Those of the vector extension of RISC-V; other machines have constants of their own.
+    """
     t = tiling
     tiles = [
-        (o.count * p.count * q.count, _tile(t, target, o, len(p.offsets) * len(q.offsets)))
+        (o.count * p.count * q.count, _tile(t, target, costs, o, len(p.offsets) * len(q.offsets)))
         for o, p, q in itertools.product(t.out, t.batch, t.columns)
     ]
-    return sum(count * one for count, one in tiles)
+    return sum(count * one for count, one in tiles) + (stops(t, target) if target.in_order else 0.0)
 
 
-def _tile(t: Tiling, target: Target, out: Span, places: int) -> float:
+def stops(tiling: Tiling, target: Target) -> float:
+    """Return the cycles for which an in-order core stops while lines come from the last-level cache.
+
+    Operands come from there once where they exceed the first level, and again whenever they are read again unless they
+    stay in the first level meanwhile.
+    """
+    t, step = tiling, tiling.step
+    near = 1024 * target.l1.kib
+    weights, data = FLOAT32.bytes_of(t.weight_size), FLOAT32.bytes_of(step.input_size)
+    if weights + data <= near:
+        return 0.0
+    panels = sum(span.count for span in t.out)
+    places = sum(p.count for p in t.batch) * sum(q.count for q in t.columns)
+    panel, place = weights / panels, data / places
+    # Between two uses of a panel or a place lie, at least, all of the other axis and one of its own.
+    weights_again = (weights if t.by_positions else panel) + place > near
+    data_again = (place if t.by_positions else data) + panel > near
+    moved = weights * (places if weights_again else 1) + data * (panels if data_again else 1)
+    return moved / target.last_level_bytes_per_cycle
+
+
+def _tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> float:
+    if target.vectors.grouped:
+        return _grouped_tile(t, target, costs, out, places)
     s, rows = t.schedule, len(out.offsets)
     slot = target.lanes / target.fma_per_cycle
     fma = register_group(s.lanes, target.lanes) * slot
     weights, data = (0 if s.axis == "columns" else rows), (0 if s.axis == "out" else places)
-    scalars = {"out": places, "columns": rows, "inner": 0}[s.axis]
+    scalars = operands(s, rows, places)[1]
     arithmetic = rows * places * fma
     sets = min(t.chains, s.unroll)
-    if target.vectors.grouped:
-        traffic = (weights + data) * _group_load(t, target)
-        # Two instructions a cycle at best; a vector load takes another to form its address.
-        issue = 0.65 * min(1.0, slot) * (rows * places + scalars + 1.6 * (weights + data) + 8 / s.unroll)
-        longest = max(arithmetic, traffic, issue, (_AHEAD_LATENCY + fma - slot) / sets)
-        body = longest + _EXPOSED_AHEAD * min(arithmetic, traffic)
-    else:
-        near = register_group(s.lanes, target.lanes) * slot
-        streams = FLOAT32.bytes_of(t.weight_size) > 1024 * target.l1.kib
-        refill = FLOAT32.bytes_of(target.lanes) / target.last_level_bytes_per_cycle if streams else 0
-        traffic = weights * max(near, refill * register_group(s.lanes, target.lanes)) + data * near + scalars * slot
-        longest = max(arithmetic, traffic, (_FMA_LATENCY + fma - slot) / sets)
-        body = longest + _EXPOSED * max(0.0, arithmetic + traffic - longest) + 2 * slot / s.unroll
+    near = register_group(s.lanes, target.lanes) * slot
+    streams = FLOAT32.bytes_of(t.weight_size) > 1024 * target.l1.kib
+    # An in-order core stops for what it reads from there, which `stops` counts.
+    refill = FLOAT32.bytes_of(target.lanes) / target.last_level_bytes_per_cycle
+    refill = refill if streams and not target.in_order else 0
+    traffic = weights * max(near, refill * register_group(s.lanes, target.lanes)) + data * near + scalars * slot
+    longest = max(arithmetic, traffic, (_FMA_LATENCY + fma - slot) / sets)
+    body = longest + _EXPOSED * max(0.0, arithmetic + traffic - longest) + 2 * slot / s.unroll
     return t.depth * body + _finish(t, target, rows * places, out.valid) * slot
 
 
-def _group_load(t: Tiling, target: Target) -> float:
-    """Return the cycles of a vector load: a group no faster than the next cache level delivers, one register slower."""
+def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> float:
+    s, rows = t.schedule, len(out.offsets)
     slot = target.lanes / target.fma_per_cycle
-    refill = FLOAT32.bytes_of(target.lanes) / target.last_level_bytes_per_cycle
-    return max(1.5, register_group(t.schedule.lanes, target.lanes)) * max(slot, refill)
+    group = register_group(s.lanes, target.lanes)
+    sums, (vectors, scalars) = rows * places, operands(s, rows, places)
+    shape = RegisterFile.of(target).body(s, rows, places)
+    sets = min(shape.sets, t.depth)
+    arithmetic, loads = group * sums, LOAD * group * vectors + scalars / slot
+    # A vector load takes another instruction to form its address, a loop a few at its end.
+    issue = costs.issue * min(1.0, 1 / slot) * (sums + 1.6 * vectors + scalars + 8 / shape.unroll)
+    longest = max(arithmetic, loads, issue, (costs.latency + group - 1) / sets)
+    if s.axis == "inner":
+        exposed = costs.exposed_sums * min(arithmetic, loads)
+    elif arithmetic >= loads:
+        exposed = (costs.exposed if group == 1 else costs.exposed_by_groups) * loads
+    else:
+        exposed = costs.exposed_arithmetic * arithmetic
+    body = longest + exposed + (0.0 if shape.rotates else costs.reload * group)
+    if s.axis == "inner":
+        stored = costs.summing + group
+    elif s.axis == "out" and t.step.columns > 1:
+        stored = costs.scattered * out.valid
+    elif s.axis == "out" and out.valid != s.lanes:
+        stored = costs.single * out.valid
+    else:
+        stored = costs.store * group
+    return (t.depth * body + costs.tile + sums * ((sets - 1) * group + stored)) * slot
 
 
 def _finish(t: Tiling, target: Target, sums: int, valid: int) -> float:
@@ -139,16 +222,9 @@ def _finish(t: Tiling, target: Target, sums: int, valid: int) -> float:
     s = t.schedule
     vector = register_group(s.lanes, target.lanes)
     fold = (t.chains - 1) * vector * sums
-    vectors = target.vectors
     if s.axis == "inner":
-        halving = 9 * vector + math.log2(s.lanes) if vectors.reducing else vector + 2 * math.log2(max(s.lanes, 2)) + 2
-        return 10 + fold + sums * (vector + halving)
+        return 10 + fold + sums * (2 * vector + 2 * math.log2(max(s.lanes, 2)) + 2)
     scattered = s.axis == "out" and t.step.columns > 1 and s.lanes > 1
-    if scattered:
-        # One a cycle; without an instruction for it, lanes leave a vector one by one.
-        stores = valid if vectors.strided else 3 * vector * valid
-    elif vectors.grouped:
-        stores = 4 * vector
-    else:
-        stores = (2 if valid == s.lanes else 4) * vector
+    # Lanes leave a vector one by one.
+    stores = 3 * vector * valid if scattered else (2 if valid == s.lanes else 4) * vector
     return 10 + fold + sums * (vector + stores)

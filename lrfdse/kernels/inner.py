@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from lrfdse.kernels.layout import FMAS_IN_FLIGHT, Span, Tiling, cover, register_group
+from lrfdse.kernels.layout import Span, Tiling, cover
+from lrfdse.kernels.registers import Body, RegisterFile
 from lrfdse.kernels.tir import (
     Buffer,
     Expr,
@@ -29,36 +30,6 @@ _PIPELINED_FROM = 3
 """Bodies of a loop from which loading ahead pays: the first and the last are outside of the loop then.
 
 Chosen, not measured."""
-
-_SPARE = 8
-"""Registers that stay free where vectors and scalars share them. Chosen, not measured."""
-
-_SCALARS = 24
-"""Registers for scalar operands where they have their own, of 32. Chosen, not measured."""
-
-_LOAD = 2
-"""FMAs that take as long as the load of one vector. Chosen, not measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterFile:
-    """The registers of a core that is told in which order to load."""
-
-    vectors: int
-    """Vector registers, or all floating-point registers of a core without vectors."""
-    apart: bool
-    """Whether scalar operands lie in registers of their own."""
-    lanes: int
-    """Elements of one vector register."""
-
-    def bodies(self, lanes: int, sums: int, vectors: int, scalars: int) -> int:
-        """Return for how many iterations the operands fit, beside `sums` accumulators of `lanes` elements."""
-        group = register_group(lanes, self.lanes)
-        if not self.apart:
-            return max(0, (self.vectors - _SPARE - sums * group) // (vectors * group + scalars))
-        # Of the largest groups there are so few that the ends of a tile need one more.
-        groups = (self.vectors - 1) // group - (group == 4)
-        return max(0, min((groups - sums) // max(1, vectors), _SCALARS // max(1, scalars)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +88,17 @@ class InnerLoop:
         """Return the sums, and the statements that compute them."""
         t = self.tiling
         registers = self.instructions.ahead
-        unroll, chains, carried = self._shape(registers) if registers else (t.schedule.unroll, t.chains, 0)
-        ahead = registers is not None and (carried > 0 or registers.apart)
+        if registers is not None:
+            body = registers.body(t.schedule, self.rows, self.columns)
+        else:
+            body = Body(t.schedule.unroll, t.chains, 0, False)
+        ahead = registers is not None and (body.carried > 0 or registers.apart)
         sets = [
             [
                 [tirx.decl_buffer((1,), vector_type(t.schedule.lanes), name="acc") for _ in range(self.columns)]
                 for _ in range(self.rows)
             ]
-            for _ in range(min(chains, t.depth))
+            for _ in range(min(body.sets, t.depth))
         ]
         buffers = [buffer for chain in sets for row in chain for buffer in row]
         statements = [tirx.AllocBuffer(b) for b in buffers]
@@ -136,9 +110,9 @@ class InnerLoop:
             done = 0
             for span in self._spans:
                 if ahead:
-                    made += self._ahead(sets, span, numbers, done, unroll, carried)
+                    made += self._ahead(sets, span, numbers, done, body)
                 else:
-                    made += self._plain(sets, span, numbers, done, unroll)
+                    made += self._plain(sets, span, numbers, done, body.unroll)
                 done += span.count
             return made
 
@@ -156,24 +130,6 @@ class InnerLoop:
         """Spans of the inner axis, or of one section of it."""
         t = self.tiling
         return cover(t.step.inner // math.prod(self.sections), 1, 1) if self.sections else t.inner
-
-    @property
-    def _vectors(self) -> int:
-        """Operands of one iteration that are vectors."""
-        axis = self.tiling.schedule.axis
-        return self.rows * (axis != "columns") + self.columns * (axis != "out")
-
-    def _shape(self, registers: RegisterFile) -> tuple[int, int, int]:
-        """Return the iterations in one body, the accumulator sets, and the iterations whose operands are carried."""
-        s = self.tiling.schedule
-        products = self.rows * self.columns
-        chains = min(s.unroll, max(1, FMAS_IN_FLIGHT // (register_group(s.lanes, registers.lanes) * products)))
-        vectors = self._vectors
-        scalars = self.rows + self.columns - vectors
-        carried = registers.bodies(s.lanes, chains * products, vectors, scalars)
-        # Where loads take longer than FMAs, LLVM moves those of all iterations to the front of the body.
-        unroll = s.unroll if _LOAD * vectors <= products else min(s.unroll, max(1, carried))
-        return unroll, min(chains, unroll), min(carried, unroll)
 
     def _at(self, span: Span, section: tuple[Expr, ...], done: int, number: Expr) -> Operands:
         return self.operands(section, done + number, span.start + number * span.stride + span.offsets[0])
@@ -203,8 +159,7 @@ class InnerLoop:
         span: Span,
         section: tuple[Expr, ...],
         done: int,
-        unroll: int,
-        carried: int,
+        body: Body,
     ) -> list[Stmt]:
         """Return a loop that loads what the next body multiplies while it computes, its ends outside of it.
 
@@ -214,11 +169,26 @@ class InnerLoop:
         def at(number: Expr) -> Operands:
             return self._at(span, section, done, number)
 
+        unroll, carried = body.unroll, body.carried
+
+        def renewed(slots: Operands, values: Operands) -> list[Stmt]:
+            """Return the loads of an iteration; what it holds throughout before what passes by."""
+            sides = sorted(zip(slots.sides, values.sides, strict=True), key=lambda side: len(side[0]))
+            pairs = [pair for side in sides for pair in zip(*side, strict=True)]
+            return [store(slot, value, 0) for slot, value in pairs]
+
         def straight(first: Expr, count: int, slots: list[Operands], more: bool, fresh: bool = False) -> list[Stmt]:
             made: list[Stmt] = []
             for u in range(count):
-                now = slots[u] if u < len(slots) else at(first + u)
-                ahead = at(first + u + unroll) if more and u < len(slots) else None
+                ahead = None
+                if slots and body.rotates:
+                    now, last = slots[u % carried], slots[(u - 1) % carried]
+                    if more or u <= unroll - carried:
+                        made += renewed(last, at(first + u - 1 + carried))
+                elif u < len(slots):
+                    now, ahead = slots[u], at(first + u + unroll) if more else None
+                else:
+                    now = at(first + u)
                 made += self._iteration(sets[u % len(sets)], now, ahead, fresh and u < len(sets))
             return made
 
@@ -228,8 +198,8 @@ class InnerLoop:
             return straight(0, span.count, [], False, fresh)
         slots = [at(u).slots() for u in range(carried)]
         made = [tirx.AllocBuffer(slot) for operand in slots for slot in operand.all]
-        for u, operand in enumerate(slots):
-            made += [store(slot, value, 0) for slot, value in zip(operand.all, at(u).all, strict=True)]
+        for u, operand in enumerate(slots[:-1] if body.rotates else slots):
+            made += renewed(operand, at(u))
         made += straight(0, unroll, slots, True, fresh)
         # LLVM would move loads that it finds both before and at the end of a loop to the loop's beginning, but none
         # across a prefetch, for which these cores have no instruction.

@@ -22,6 +22,11 @@ FMAS_IN_FLIGHT = 8
 
 Chosen, not measured: the product of the two, rounded to a power of two."""
 
+RESIDENT = 6 * 1024
+"""Weights of a step (24 KiB) that stay in a first-level cache while the step runs, beside its other data.
+
+Chosen, not measured: three quarters of the 32 KiB that all shipped targets have."""
+
 
 def register_group(lanes: int, register_lanes: int) -> int:
     """Return the registers of `register_lanes` elements that a vector of `lanes` occupies; a group is a power of two.
@@ -124,6 +129,11 @@ class Tiling:
     def weight_size(self) -> int:
         """Elements of the packed weight."""
         return sum(span.count * self.depth * self.panel_width(span) for span in self.out)
+
+    @property
+    def by_positions(self) -> bool:
+        """Whether all weight panels meet a group of positions before the next; otherwise a panel meets all of them."""
+        return self.schedule.axis == "columns" or self.weight_size <= RESIDENT
 
     def pack(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return ``matrix`` (out, inner) in the order that the kernel reads it, zeros where it reads too much."""

@@ -17,14 +17,16 @@ _MOST_ROWS = 16
 _MOST_UNROLLED = 32
 """FMAs in one loop body beyond which code grows and nothing is gained. Chosen, not measured."""
 
+_MOST_UNROLLED_IN_TURNS = 64
+"""The same where sets of operands take turns: on the X60 four iterations of a tile of 16 take 6 % less than two."""
+
 _WORTH = 2.0
 """A variant estimated slower than the best by more than this factor is no alternative. Chosen, not measured."""
 
 _DOUBT = 0.3
 """Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much.
 
-Chosen well above the 5 % (RMS) by which the estimate missed the good schedules that it was fitted to, see
-`lrfdse.kernels.estimate`; not tuned."""
+Chosen well above the error of the fit (results/estimate.md); not tuned."""
 
 _WORTHWHILE = 0.01
 """Share of a kernel's cycles that a change must promise to be tried. Chosen, not measured."""
@@ -107,7 +109,7 @@ def alternatives(
     """
     apart = step.inner * step.columns if distance is None else distance
     ranked = []
-    for s in filter(admitted, _candidates(step, target)):
+    for s in filter(admitted, candidates(step, target)):
         tiling = Tiling.of(step, s)
         crowded = crowds(tiling, target, apart)
         if copies or not crowded:
@@ -128,7 +130,8 @@ def _is_new(s: StepSchedule, chosen: Sequence[StepSchedule]) -> bool:
     return all(dataclasses.replace(other, unroll=s.unroll) != s for other in chosen)
 
 
-def _candidates(step: Step, target: Target) -> Iterator[StepSchedule]:
+def candidates(step: Step, target: Target) -> Iterator[StepSchedule]:
+    """Yield all schedules of a step whose tiles cut its axes evenly and fit the registers."""
     for axis, extent in (("out", step.out), ("columns", step.columns), ("inner", step.inner)):
         if (axis == "columns" and extent == 1) or (axis == "inner" and step.columns > 1):
             continue
@@ -146,8 +149,9 @@ def _unrolled(
     step: Step, target: Target, axis: str, lanes: int, out_tile: int, column_tile: int
 ) -> Iterator[StepSchedule]:
     depth = -(-step.inner // lanes) if axis == "inner" else step.inner
+    most = _MOST_UNROLLED_IN_TURNS if target.vectors.scalars_apart else _MOST_UNROLLED
     for unroll in (1, 2, 4, 8):
-        if unroll > 1 and (unroll > depth or unroll * out_tile * column_tile > _MOST_UNROLLED):
+        if unroll > 1 and (unroll > depth or unroll * out_tile * column_tile > most):
             continue
         made = StepSchedule(axis, lanes, out_tile, column_tile, unroll)  # type: ignore[arg-type]
         if fits(Tiling.of(step, made), target):

@@ -101,6 +101,8 @@ class LibraryFacts:
     cold: Latency | None
     checked: bool
     """Whether the library ran on the target's instruction set, and its outputs are right."""
+    tolerance: float
+    """Largest error that counts as right: more than 1e-4 where rounding alone explains more."""
     max_error: float | None
     """Largest deviation of an output from onnxruntime's, relative to its largest element."""
 

@@ -135,6 +135,7 @@ def make_library(
         warm=None if measured is None else measured.warm,
         cold=None if measured is None else measured.cold,
         checked=error is not None,
+        tolerance=vectors.tolerance,
         max_error=error,
     )
     files = _texts(facts, target, origin, vectors)

@@ -54,6 +54,7 @@ def trial(facts: Signature, layout: Layout, target: Target, vectors: Vectors) ->
         parts=1 + len(layout.steps),
         block=block,
         scratch=(arena, arena + facts.arena),
+        tolerance=vectors.tolerance,
         outputs=tuple(
             Expected(tensor.name, start, array)
             for tensor, start, array in zip(facts.outputs, outputs, vectors.outputs, strict=True)

@@ -48,6 +48,8 @@ class Whole:
     scratch: tuple[int, int]
     """The bytes of the block that a run may leave as it likes."""
     outputs: tuple[Expected, ...]
+    tolerance: float = TOLERANCE
+    """Largest error of an output that counts as right, relative to its largest element."""
 
     def write(self, path: Path) -> None:
         """Write the file that the harness and the timer map."""
@@ -63,7 +65,7 @@ class Whole:
         Raises
         ------
         KernelError
-            The run failed, an output deviates by more than `TOLERANCE`, or something else was written.
+            The run failed, an output deviates by more than the tolerance, or something else was written.
         """
         found = np.fromfile(path, dtype=np.uint8)[8 * _HEADER :]
         if status := int(found[:4].view("<i4")[0]):
@@ -82,9 +84,10 @@ class Whole:
         raw = found[output.start : output.start + output.content.nbytes]
         got = raw.view(output.content.dtype.newbyteorder("<")).reshape(output.content.shape)
         error = relative_error(got, output.content)
-        if not error <= TOLERANCE:
+        if not error <= self.tolerance:
             raise KernelError(
-                f"{self.name}: output {output.name!r} is wrong: its relative error is {error:.3g}, above {TOLERANCE:g}"
+                f"{self.name}: output {output.name!r} is wrong: its relative error is {error:.3g}, "
+                f"above {self.tolerance:g}"
             )
         return error
 

@@ -291,7 +291,23 @@ def simplified(content: bytes) -> bytes:
         return file.read_bytes()
 
 
-def _opened(content: bytes, simplified: Path | None = None) -> Any:
+def as_written(content: bytes) -> Any:
+    """Return a session that runs a model node by node, as it is written: what it rounds is not what others round.
+
+    Parameters
+    ----------
+    content
+        The bytes of a model file.
+
+    Raises
+    ------
+    InputError
+        Onnxruntime cannot load the model.
+    """
+    return _opened(content, optimized=False)
+
+
+def _opened(content: bytes, simplified: Path | None = None, optimized: bool = True) -> Any:
     """Return a session; where a file is named, it is optimized only as far as that file says."""
     ort = load_onnxruntime()
 
@@ -302,6 +318,8 @@ def _opened(content: bytes, simplified: Path | None = None) -> Any:
     if simplified is not None:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(simplified)
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:

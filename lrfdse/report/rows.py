@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 Cell = str | int | float | bool | None
 
-_MAY_BE_UNKNOWN = ("warm_us", "cold_us", "accuracy", "eval_accuracy", "fidelity", "output_error")
+_MAY_BE_UNKNOWN = (
+    *("warm_us", "cold_us", "accuracy", "eval_accuracy", "fidelity", "output_error"),
+    *("int8_bytes", "int8_accuracy", "int8_eval_accuracy"),
+)
 
 
 def design_row(design: DesignFacts, document: Document) -> dict[str, Cell]:
     """Return what a design costs and scores, by column; None where nobody measured it."""
     charged, warm, cold = design.charged, design.latency.warm, design.latency.cold
-    tested, chosen = design.test_score, design.eval_score
+    tested, chosen, int8 = design.test_score, design.eval_score, design.int8
     # A table that travels alone cannot say that scores are of random inputs.
     hidden = not document.verified
     return {
@@ -39,6 +42,9 @@ def design_row(design: DesignFacts, document: Document) -> dict[str, Cell]:
         "eval_accuracy": None if chosen is None or hidden or document.metric == "fidelity" else chosen.value,
         "fidelity": None if hidden else design.fidelity,
         "output_error": design.output_error,
+        "int8_bytes": None if int8 is None else int8.int8_bytes,
+        "int8_accuracy": None if int8 is None or int8.test_score is None else int8.test_score.value,
+        "int8_eval_accuracy": None if int8 is None or int8.eval_score is None else int8.eval_score.value,
         "origin": design.origin,
         "on_front": design.on_front,
     }

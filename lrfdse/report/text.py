@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
 from lrfdse.report.answer import UNBROKEN, answer_of
+from lrfdse.report.int8 import int8_table
 from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_table, untouched_lines
 from lrfdse.report.page.wording import hidden_text, regime_text, tie_text
 from lrfdse.report.tables import design_table, marks_text
@@ -29,6 +30,8 @@ def designs_text(document: Document, folder: Path) -> str:
     """Return the table of designs with its last lines: what it leaves out, and the recommended design or why not."""
     width = _width()
     lines = [*_plain(design_table(document, width)), *legend_lines(document), ""]
+    if table := int8_table(document, width):
+        lines += [*_plain(table), ""]
     answer = answer_of(document, folder)
     return _cleaned("\n".join([*lines, answer.title, *answer_lines(answer, width)]))
 

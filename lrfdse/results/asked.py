@@ -8,6 +8,7 @@ from typing import Literal
 
 from lrfdse.base.codec import expected
 from lrfdse.ir.latency import MeterKind
+from lrfdse.ir.storage import most_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +131,13 @@ class Limits:
     max_latency_us: float | None = expected(None)
     max_other_drop: float | None = None
     """Largest loss of every other output that counts, a fraction; null means that of `max_drop`."""
+    max_size: int | None = None
+    """Most bytes of the weights as they are stored."""
+
+    @property
+    def most_params(self) -> int | None:
+        """Most parameters that `max_params` and `max_size` leave; None where neither asks for anything."""
+        return most_params(self.max_params, self.max_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,3 +171,5 @@ class Asked:
     """Largest number of designs to write out beside the recommended one; null in documents that do not say."""
     library: bool | None = None
     """Whether whole models were to be compiled, too; null in documents that do not say."""
+    int8: bool | None = None
+    """Whether the original and kept designs were to be made int8, too; null in documents that do not say."""

@@ -99,9 +99,10 @@ def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float
 
 def is_within(candidate: Candidate, limits: Limits) -> bool:
     """Return whether a design satisfies the limits, its loss taken as it was measured."""
+    most = limits.most_params
     return (
         (limits.max_drop is None or candidate.loss <= limits.max_drop + _SLACK)
-        and (limits.max_params is None or candidate.params <= limits.max_params)
+        and (most is None or candidate.params <= most)
         and (limits.max_latency_us is None or candidate.latency.us <= limits.max_latency_us)
     )
 

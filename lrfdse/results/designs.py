@@ -31,6 +31,27 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Facts:
+    """A version of the model in int8, and the float version that it was made of."""
+
+    float_bytes: int
+    """Bytes of the float version's file."""
+    int8_bytes: int
+    """Bytes of the int8 version's file."""
+    eval_score: Score | None = None
+    """The metric on the evaluation data; null without such data, and where the version could not be run."""
+    test_score: Score | None = None
+    """The metric on the test data; null without such data."""
+    model: str | None = None
+    """Path of the int8 version's file; null where that was not kept."""
+
+    @property
+    def reported(self) -> Score | None:
+        """Score to report: on the test data where there are some, else on the evaluation data; None without data."""
+        return self.eval_score if self.test_score is None else self.test_score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorCost:
     """What one operator of the whole model costs."""
 
@@ -146,6 +167,8 @@ class DesignFacts:
     board: BoardFacts | None = expected(None)
     """What a board took; null where none was asked."""
     whole_model: WholeModel = WholeModel()
+    int8: Int8Facts | None = None
+    """The design with its weights stored as int8; null where that was not made."""
 
     @property
     def charged(self) -> Latency:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from lrfdse.base.codec import expected
 from lrfdse.results.asked import Asked, DataFiles, LatencyFacts, MeterFacts, ModelFile, SpaceFacts, TargetFacts
-from lrfdse.results.designs import DesignFacts, KernelFunction
+from lrfdse.results.designs import DesignFacts, Int8Facts, KernelFunction
 from lrfdse.results.layers import LayerFacts, UntouchedPart
 from lrfdse.results.outputs import OutputFacts
 from lrfdse.results.sensitivity import SensitivityCase
@@ -71,6 +71,8 @@ class Document:
     sensitivity: tuple[SensitivityCase, ...] = ()
     """What modelled latencies would be under other assumptions about the target; empty where none is recommended, where
     latencies are measured, and in documents that do not say."""
+    int8_baseline: Int8Facts | None = None
+    """The original as onnxruntime's quantizer makes it int8, activations too; null where that was not made."""
 
     @property
     def title(self) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.layer import Untouched
-    from lrfdse.results.designs import KernelFunction, WholeModel
+    from lrfdse.results.designs import Int8Facts, KernelFunction, WholeModel
     from lrfdse.results.outputs import OutputFacts
     from lrfdse.results.sensitivity import SensitivityCase
 
@@ -211,6 +211,10 @@ class Exploration:
     """Classes that the original model puts the evaluation data into; None where its output is no class scores."""
     outputs: tuple[OutputFacts, ...] = ()
     """The outputs that count, the judged one first."""
+    int8: Mapping[str, Int8Facts] = field(default_factory=dict)
+    """The int8 forms of the original and of kept designs, by design id; empty where none were asked for."""
+    int8_baseline: Int8Facts | None = None
+    """What onnxruntime's quantizer makes of the original."""
 
     def design(self, identity: str) -> Design:
         """Return the design with that id."""

@@ -12,6 +12,7 @@ from lrfdse.base.arguments import number_between, whole_number
 from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
 from lrfdse.ir.space import SearchSpace
+from lrfdse.ir.storage import most_params
 from lrfdse.targets.target import Target
 
 
@@ -28,6 +29,14 @@ class Limits:
     max_other_drop: float | None = None
     """Largest loss of every other output that counts, of its agreement with the original model, its R² or its cosine;
     None means `max_drop`."""
+    max_size: int | None = None
+    """Most bytes that the weights of all fully-connected layers take, as they are stored: 4 a parameter; None asks for
+    nothing."""
+
+    @property
+    def most_params(self) -> int | None:
+        """Most parameters that `max_params` and `max_size` leave; None where neither asks for anything."""
+        return most_params(self.max_params, self.max_size)
 
     @property
     def most_other_drop(self) -> float:
@@ -42,12 +51,13 @@ class Limits:
         InputError
             One makes no sense, such as a loss of more than all.
         """
-        most, slowest, other = self.max_params, self.max_latency_us, self.max_other_drop
+        most, slowest, other, size = self.max_params, self.max_latency_us, self.max_other_drop, self.max_size
         return Limits(
             number_between("max_drop (a fraction: 0.01 is one point)", self.max_drop, 0, 1),
             None if most is None else whole_number("max_params", most, 0),
             None if slowest is None else number_between("max_latency_us", slowest, 0),
             None if other is None else number_between("max_other_drop (a fraction)", other, 0, 1),
+            None if size is None else whole_number("max_size", size, 1),
         )
 
 
@@ -109,6 +119,8 @@ class Settings:
     """What proposes plans around the knapsack's, a name of `lrfdse.search.samplers.builtin`."""
     minutes: float | None = None
     """Minutes after which no new plan is proposed; None means no such limit."""
+    int8: bool = True
+    """Whether the original and the designs that are written out are made with int8 weights, too."""
     accept_unverified: bool = False
     """Whether a design may be recommended though no evaluation data say what it loses."""
     runner: str | None = None
@@ -140,6 +152,7 @@ class Options(TypedDict, total=False):
     study_name: str | None
     sampler: str
     minutes: float | None
+    int8: bool
     accept_unverified: bool
     runner: str | None
     artifacts: Path | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from lrfdse.results.asked import (
     TargetFacts,
 )
 from lrfdse.results.command import command_of
-from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Score, WholeModel
+from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Int8Facts, Score, WholeModel
 from lrfdse.results.document import Document, InspectionDocument
 from lrfdse.results.layers import (
     Choice,
@@ -97,6 +98,7 @@ def document_of(exploration: found.Exploration) -> Document:
         untouched=tuple(_untouched(part) for part in exploration.untouched),
         kernels=exploration.kernels,
         sensitivity=exploration.sensitivity,
+        int8_baseline=exploration.int8_baseline,
     )
 
 
@@ -156,7 +158,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
     if exploration.metric == "fidelity":
         chosen = design.fidelity
     if design.accuracy is not None:
-        reported = _score(design.accuracy, design.accuracy_interval, design.accuracy_error)
+        reported = score_of(design.accuracy, design.accuracy_interval, design.accuracy_error)
     run = exploration.boards.get(design.id)
     return DesignFacts(
         id=design.id,
@@ -171,7 +173,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         fidelity=design.fidelity,
         output_error=None if design.output_error is None else _rounded(design.output_error),
         others={name: _rounded(value) for name, value in design.others.items()},
-        eval_score=None if chosen is None else _score(chosen, design.eval_interval, design.standard_error),
+        eval_score=None if chosen is None else score_of(chosen, design.eval_interval, design.standard_error),
         test_score=reported,
         plan={name: _choice(str(shape)) for name, shape in design.plan.choices},
         origin=design.origin,
@@ -180,10 +182,19 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         model=f"designs/{design.id}/model.onnx" if design.id in exploration.kept else None,
         board=None if run is None else board_of(run),
         whole_model=exploration.whole.get(design.id, WholeModel()),
+        int8=_int8(design.id, exploration),
     )
 
 
-def _score(value: float, interval: tuple[float, float] | None, error: float | None) -> Score:
+def _int8(identity: str, exploration: found.Exploration) -> Int8Facts | None:
+    facts = exploration.int8.get(identity)
+    if facts is None or identity not in exploration.kept:
+        return facts
+    return dataclasses.replace(facts, model=f"designs/{identity}/model.int8.onnx")
+
+
+def score_of(value: float, interval: tuple[float, float] | None, error: float | None) -> Score:
+    """Return a score as documents have it, its errors with seven digits."""
     return Score(
         value=value,
         interval=None if interval is None else (_rounded(interval[0]), _rounded(interval[1])),
@@ -313,6 +324,7 @@ def _asked(settings: Settings) -> Asked:
             max_params=limits.max_params,
             max_latency_us=limits.max_latency_us,
             max_other_drop=limits.max_other_drop,
+            max_size=limits.max_size,
         ),
         meter=settings.meter,
         seed=settings.seed,
@@ -328,6 +340,7 @@ def _asked(settings: Settings) -> Asked:
         accept_unverified=settings.accept_unverified,
         keep=settings.keep,
         library=settings.library,
+        int8=settings.int8,
     )
 
 

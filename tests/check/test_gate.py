@@ -44,6 +44,8 @@ def test_the_limits_of_the_exploration_are_the_default(front):
         (Limits(max_latency_us=19.99), "latency", "fail"),
         (Limits(max_params=50_000), "params", "pass"),
         (Limits(max_params=49_999), "params", "fail"),
+        (Limits(max_size=200_000), "size", "pass"),
+        (Limits(max_size=199_999), "size", "fail"),
         (Limits(max_drop=0.0075), "loss", "pass"),
         (Limits(max_drop=0.007), "loss", "fail"),
     ],

@@ -29,7 +29,7 @@ def test_options_stand_in_groups_and_none_is_lost(capsys):
     told = capsys.readouterr().out
     headings = re.findall(r"^(\S.*):$", told, re.MULTILINE)
     assert headings[0] == "Arguments" and headings[-1] == "Options" and len(headings) > 5
-    listed = set(re.findall(r"^  .*?(--[a-z][a-z-]*)", told, re.MULTILINE))
+    listed = set(re.findall(r"^  .*?(--[a-z][a-z0-9-]*)", told, re.MULTILINE))
     assert listed == {parameter.opts[0] for parameter in COMMANDS["explore"].params if parameter.opts[0][0] == "-"} | {
         "--help"
     }

@@ -98,6 +98,15 @@ def test_what_nothing_satisfies_is_an_exit_code_of_its_own(folder, capsys):
     assert "No design satisfies the limits: a loss of at most 1 point" in shown.err
 
 
+def test_a_limit_in_bytes_takes_the_place_of_none(folder, capsys):
+    assert run(["show", str(folder), "--max-drop", "60%", "--max-size", "360"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Recommended: eeeeeeee" in printed and "at most 360 bytes of weights" in printed
+    assert run(["show", str(folder), "--max-drop", "60%", "--max-size", "359"]) == 3
+    assert run(["show", str(folder), "--max-size", "nothing"]) == 2
+    assert "--max-size takes bytes such as" in capsys.readouterr().err
+
+
 def test_a_folder_without_a_run_is_one_line(tmp_path, capsys):
     assert run(["show", str(tmp_path)]) == 2
     assert "front.json" in capsys.readouterr().err

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_shapes
+from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_shapes, parse_size
 from lrfdse.errors import InputError
 
 
 @pytest.mark.parametrize(("text", "value"), [("7", 7), ("60k", 60_000), ("1.5M", 1_500_000)])
 def test_counts(text, value):
     assert parse_count(text, "--max-params") == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("7", 7), ("128k", 131_072), ("1.5 MiB", 1_572_864), ("1KiB", 1024)])
+def test_sizes(text, value):
+    assert parse_size(text, "--max-size") == value
 
 
 @pytest.mark.parametrize(("text", "value"), [("200", 200.0), ("200us", 200.0), ("0.5 ms", 500.0), ("1s", 1e6)])
@@ -32,6 +37,9 @@ def test_shapes():
     [
         (parse_count, "many"),
         (parse_count, "-5"),
+        (parse_size, "0"),
+        (parse_size, "0.5"),
+        (parse_size, "12 GB"),
         (parse_latency, "0us"),
         (parse_latency, "5 minutes"),
         (parse_drop, "101%"),

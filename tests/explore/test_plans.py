@@ -75,6 +75,9 @@ FRONT = [
         (Limits(0.0), "base"),
         (Limits(0.01, max_params=450), "close"),
         (Limits(0.01, max_params=50), None),
+        (Limits(0.01, max_size=1800), "close"),
+        (Limits(0.01, max_size=1599), None),
+        (Limits(0.01, max_params=450, max_size=1599), None),
         (Limits(0.01, max_latency_us=15.0), None),
     ],
 )

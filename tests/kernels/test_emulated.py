@@ -33,11 +33,13 @@ LOOPS = [
     (31, 45, "dense", 3, "out:4:7x2:u1"),
     (7, 77, "dense", 2, "inner:8:3x2:u1"),
     (7, 77, "dense", 1, "inner:4:2x1:u4"),
+    (33, 45, "dense", 4, "out:8:4x4:u4"),
+    (33, 46, "dense", 5, "out:4:2x5:u8"),
     (30, 98, "tt:m=5x6,n=14x7,r=5", 1, "out:8:2x2:u1|out:4:1x3:u4"),
     (30, 98, "tt:m=5x6,n=14x7,r=5", 1, "inner:4:5x1:u1|columns:4:5x2:u2"),
     (30, 98, "tt:m=5x6,n=14x7,r=5", 2, "out:4:9x1:u1|columns:6:2x1:u4"),
 ]
-"""Inner loops with and without operands loaded ahead, of one body or several, with and without a rest."""
+"""Inner loops with and without operands loaded ahead or in turns, of one body or several, with and without a rest."""
 
 
 @pytest.mark.slow

@@ -280,6 +280,24 @@ def test_functions_are_kept_for_later_libraries(model_file, tmp_path):
     assert damaged.stat().st_mtime_ns != kept[damaged]
 
 
+def test_where_rounding_alone_changes_outputs_more_counts_as_right(native, tmp_path):
+    """Digits are lost to a large addend that is taken away again; optimizations fold both into nothing."""
+    text = """coarse (float[1, 8, 6, 6] x) => (float[1, 4, 6, 6] y) {
+        a = Conv<kernel_shape=[1, 1]>(x, w)
+        b = Add(a, up)
+        y = Add(b, down)
+    }"""
+    weight = np.random.default_rng(0).standard_normal((4, 8, 1, 1)).astype(np.float32)
+    up = np.full((4, 1, 1), 3e4, np.float32)
+    notes = []
+    model = model_of(text, {"w": weight, "up": up, "down": -up})
+    target = native("riscv64")
+    built = lrfdse.build(model, target.name, tmp_path / "out", meter="none", progress=notes.append)
+    assert 1e-4 < built.facts.tolerance < 1e-2
+    assert built.facts.max_error <= built.facts.tolerance
+    assert any("rounding alone" in event.text for event in notes if event.stage == "note")
+
+
 @pytest.mark.slow
 def test_the_meter_chooses_schedules(model_file, tmp_path):
     """Every candidate of every operator is timed, and what is built of the fastest is right and no slower."""

@@ -329,6 +329,10 @@ def test_wrong_outputs_are_an_error(c_layout, native):
     wrong = Vectors(made.vectors.inputs, (y, z * np.float32(1.001)))
     with pytest.raises(KernelError, match="output 'z' is wrong"):
         make_library("net", made.program, made.plan, layout, wrong, target, Origin("m", ""), meter="none")
+    loose = dataclasses.replace(wrong, tolerance=2e-3)
+    library = make_library("net", made.program, made.plan, layout, loose, target, Origin("m", ""), meter="none")
+    assert 9e-4 < library.facts.max_error < library.facts.tolerance == 2e-3
+    assert "#define NET_TOLERANCE 0.002" in library.files["test_vectors.h"].decode()
 
 
 def test_an_operator_that_calls_something_is_an_error(c_layout, native, tmp_path):

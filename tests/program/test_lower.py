@@ -318,6 +318,23 @@ def test_convolutions(attributes):
     assert [c.operator.groups for c in made.calls if isinstance(c.operator, Convolution)] == [groups]
 
 
+@pytest.mark.parametrize("attributes", [{}, {"strides": [2, 1], "pads": [2, 0, 1, 0]}, {"group": 2}], ids=str)
+def test_a_convolution_along_columns_runs_along_rows(attributes):
+    g = Graph()
+    x = g.input("x", [2, 4, 20, 1])
+    y = g.op("Conv", x, g.weight(8, 4 // attributes.get("group", 1), 3, 1), g.weight(8), **attributes)
+    made = compared(g.model(g.op("Relu", y)))
+    (window,) = (c.operator.window for c in made.calls if isinstance(c.operator, Convolution))
+    assert (window.image, window.kernel) == ((1, 20), (1, 3)) and window.out[0] == 1 < window.out[1]
+
+
+def test_a_convolution_with_borders_beside_a_column_stays():
+    g = Graph()
+    y = g.op("Conv", g.input("x", [1, 4, 20, 1]), g.weight(8, 4, 3, 1), pads=[0, 1, 0, 1])
+    made = compared(g.model(y))
+    assert [c.operator.window.image for c in made.calls if isinstance(c.operator, Convolution)] == [(20, 1)]
+
+
 @pytest.mark.parametrize(
     "attributes",
     [

@@ -78,4 +78,6 @@ def test_measured_latencies_tie_where_their_spreads_meet():
 def test_without_limits_everything_competes():
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits()).id == "a"
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_params=9)) is None
+    assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_size=40)).id == "a"
+    assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_size=39)) is None
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_latency_us=4.0)) is None

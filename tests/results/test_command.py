@@ -32,7 +32,12 @@ def settings(tmp_path):
         seed=7,
         study="postgresql://me:secret@host/db",
     )
-    chosen = {"limits": Limits(0.005, 60_000, 200.0, 0.02), "metric": "cosine", "eval_samples": 100, "minutes": 2.5}
+    chosen = {
+        "limits": Limits(0.005, 60_000, 200.0, 0.02, 131_072),
+        "metric": "cosine",
+        "eval_samples": 100,
+        "minutes": 2.5,
+    }
     chosen |= {"accept_unverified": True, "judge": ("digit", "digit", "parity")}
     return dataclasses.replace(made, **chosen)
 
@@ -55,6 +60,7 @@ def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
     assert (read["metric"], read["eval_samples"], read["minutes"]) == ("cosine", 100, 2.5)
     assert (read["judge"], read["max_other_drop"]) == (["digit", "digit", "parity"], "2%")
     assert read["accept_unverified"] is True
+    assert (read["max_size"], read["int8"]) == ("131072", True)
     assert str(tmp_path) not in command_of(settings)
 
 

@@ -65,12 +65,13 @@ def worth_refining(
     """
     front = pareto(designs, metric, verified, resolution)
     now = recommend(front, baseline, metric, limits, resolution)
+    most = limits.most_params
     near = [
         design
         for design in front
         if design.id != baseline.id
         and lost(design, baseline, metric, limits) <= _REFINABLE * limits.max_drop
-        and (limits.max_params is None or design.params <= limits.max_params)
+        and (most is None or design.params <= most)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
     near.sort(key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id))
@@ -96,6 +97,6 @@ def recommend(
         )
         for design in front
     ]
-    asked = Asked(max_drop=limits.max_drop, max_params=limits.max_params, max_latency_us=limits.max_latency_us)
+    asked = Asked(max_drop=limits.max_drop, max_params=limits.most_params, max_latency_us=limits.max_latency_us)
     best = recommended_of(candidates, asked, resolution)
     return None if best is None else next(design for design in front if design.id == best.id)

@@ -9,6 +9,7 @@ from lrfdse.explore.inputs import DataRequest
 from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.plans.assemble import assemble, plan_of
 from lrfdse.explore.plans.evaluator import Evaluator
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.exploration import LayerResult
 from lrfdse.results.settings import Limits
 from lrfdse.targets.target import Target
@@ -93,6 +94,8 @@ def broken(design: Design, score: float, base: float | None, limits: Limits) -> 
         found["max_other_drop"] = 1.0 - design.least_kept - limits.most_other_drop - 1e-9
     if limits.max_params is not None:
         found["max_params"] = design.params / limits.max_params - 1
+    if limits.max_size is not None:
+        found["max_size"] = FLOAT32.bytes_of(design.params) / limits.max_size - 1
     if limits.max_latency_us is not None:
         found["max_latency"] = design.latency.us / limits.max_latency_us - 1
     return found

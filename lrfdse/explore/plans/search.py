@@ -111,7 +111,7 @@ def search_plans(
         warm,
         cold,
         fits_cache,
-        max_params=limits.max_params,
+        max_params=limits.most_params,
         max_latency=limits.max_latency_us,
         max_error=max(1.0, USEFUL_ERROR * len(layers)),
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrfdse.ir.storage import FLOAT32
-from lrfdse.kernels.emit import RESIDENT, Access, StepEmitter, tiles
+from lrfdse.kernels.emit import Access, StepEmitter, tiles
+from lrfdse.kernels.layout import RESIDENT
 from lrfdse.kernels.operators.border import bordered
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers

@@ -41,7 +41,7 @@ def plain(body: Stmt, machine: Machine) -> Stmt:
             return tirx.BufferStore(statement.buffer, _fenced(value), statement.indices)
         if _is_guarded(value):
             # What stands behind a condition must not be computed before it.
-            return statement
+            return tirx.BufferStore(statement.buffer, _fenced(value), statement.indices)
         made: list[Stmt] = []
         functions = machine.functions(1, made)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.kernels.emit import RESIDENT, Access, StepEmitter, dense, tiles
+from lrfdse.kernels.emit import Access, StepEmitter, dense, tiles
 from lrfdse.kernels.estimate import gap
+from lrfdse.kernels.layout import RESIDENT
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied

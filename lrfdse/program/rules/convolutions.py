@@ -72,7 +72,8 @@ def _conv(at: Site) -> Sequence[Tensor] | None:
     y = _as_product(at.build, x, turned, window) if groups == 1 else None
     if y is None:
         y = at.build.new(dense((window.batch, outputs, *window.out), CHANNELS_LAST))
-        operator = Convolution(window, channels, outputs, groups)
+        # Code works on rows of pixels: a column would be one pixel a row.
+        operator = Convolution(window.lying, channels, outputs, groups)
         at.build.call(operator, x.value, at.build.constant(turned).value, y.value)
     return [_biased(at, as_before(y, len(at.input(0).shape)))]
 

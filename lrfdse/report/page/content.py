@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.text import counted
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.bracket import bracket_text
+from lrfdse.report.int8 import int8_rows
 from lrfdse.report.numbers import change_text, count_text, kib_text, latency_text, rounded_text, times_text, us_text
 from lrfdse.report.page.facts import facts_of
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
@@ -79,6 +80,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "stages": stages,
         "layers_open": len(layers) <= _ROWS_OPEN,
         "sensitivity": _sensitivity(document),
+        "int8": [row._asdict() for row in int8_rows(document)],
         "limit": _limit(document),
         "deciding": document.metric if document.verified else "output error",
         "has_options": any(layer["options"] for layer in layers),

@@ -26,6 +26,8 @@ def limits_text(document: Document) -> str:
         parts.append(f"a loss of at most {_points(limits.max_drop)} of {document.metric} on {data}")
     if limits.max_params is not None:
         parts.append(f"at most {limits.max_params:,} parameters")
+    if limits.max_size is not None:
+        parts.append(f"at most {limits.max_size:,} bytes of weights")
     if limits.max_latency_us is not None:
         parts.append(f"a latency of at most {us_text(limits.max_latency_us)} µs")
     if not parts:

@@ -70,7 +70,11 @@ def case(function: Function, *inputs: NDArray[np.float32], constant: float | Non
     return Case(Elementwise(inputs[0].size, inputs[0].size, epilogue), inputs[: 1 + len(sources)])
 
 
-def check(function: Function, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+def check(function: Function, x: NDArray[np.float32], y: NDArray[np.float32], flushes: bool = False) -> None:
+    """Compare with float64; `flushes` says that the machine's vectors take denormal numbers for 0."""
+    if flushes:
+        seen = np.abs(x) >= TINY
+        x, y = x[seen | ~np.isfinite(x) | (x == 0)], y[seen | ~np.isfinite(x) | (x == 0)]
     with np.errstate(all="ignore"):
         exact = REFERENCES[function](x.astype(np.float64))
         nearest = exact.astype(np.float32)
@@ -96,7 +100,8 @@ def check_all(target: str, tmp_path) -> None:
     # Denormal inputs may be taken for 0 where the result would be denormal, too; log and sqrt see them.
     made = run_cases([case(f, x) for f, x in found.items()], load_target(target), tmp_path)
     for (function, x), (y,) in zip(found.items(), made, strict=True):
-        check(function, x, y)
+        # NEON of 32 bits always flushes.
+        check(function, x, y, target == "armv7")
 
 
 def test_functions_of_one_number(tmp_path):

@@ -1,0 +1,1 @@
+"""Whole models ahead of time, beside the runtimes that people use."""

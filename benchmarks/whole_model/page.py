@@ -1,0 +1,224 @@
+"""The page: what the rows say, in tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.machine import described
+from benchmarks.records import Record
+from benchmarks.results import table
+from benchmarks.whole_model.models import Model
+from lrfdse.ir.latency import TOLERANCE
+
+RIGHT = 1e-5
+"""Largest deviation from onnxruntime, relative to the largest output, that is aimed at. Chosen."""
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean; not a number of nothing.
+
+    >>> geometric_mean([0.5, 2.0])
+    1.0
+    """
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
+
+
+def ratio(row: Record, peer: str) -> float | None:
+    """Return our processor time over a peer's, or None where there is none."""
+    times = row.get("times", {})
+    return times["ours"]["cpu_ms"] / times[peer]["cpu_ms"] if peer in times else None
+
+
+def lines_of(
+    about: dict[str, Any], models: Sequence[Model], host: Sequence[Record], emulated: Sequence[Record]
+) -> list[str]:
+    """Return the page's lines."""
+    return [
+        "# Whole models, compiled ahead of time",
+        "",
+        "Written by `python -m benchmarks.whole_model`: what `lrfdse build` makes of models that it was not tuned for,",
+        "beside onnxruntime and LiteRT with one thread each.",
+        "",
+        described(about),
+        "",
+        *_sources(models),
+        *_host(host),
+        *_operators(host),
+        *_emulated(emulated),
+        *_modelled([row for row in emulated if "meter_seconds" in row or "meter_failure" in row]),
+        *_failures([*host, *emulated]),
+    ]
+
+
+def _sources(models: Sequence[Model]) -> list[str]:
+    rows = [
+        [model.name, model.origin, ", ".join("x".join(map(str, sizes)) for sizes in model.shape.values())]
+        for model in models
+    ]
+    return ["## Models", "", *table(["model", "from", "sizes set"], rows), ""]
+
+
+def _host(rows: Sequence[Record]) -> list[str]:
+    whole = [row for row in rows if "times" in row]
+    if not whole:
+        return []
+    found = []
+    for row in whole:
+        times = row["times"]
+        found.append(
+            [
+                row["model"],
+                *(_ms(times[peer]["cpu_ms"]) if peer in times else "" for peer in ("ours", "onnxruntime", "litert")),
+                *(f"{value:.2f}" if (value := ratio(row, peer)) else "" for peer in ("onnxruntime", "litert")),
+                _ms(times["ours"]["wall_ms"]),
+                _ms(times["onnxruntime"]["wall_ms"]),
+                _error(row, row["errors"]["ours"]),
+                f"{row['arena_bytes']:,}" + ("" if row["arena_bytes"] == row["arena_bound"] else " (not least)"),
+                f"{row['code_bytes']:,}",
+                f"{row['weight_bytes']:,}",
+                f"{row['build_seconds']:.0f}",
+                f"{row['products_share']:.0%}",
+                f"{row['largest_foreign']} {row['foreign_share']:.0%}" if row["largest_foreign"] else "",
+            ]
+        )
+    heads = ["model", "ours", "onnxruntime", "LiteRT", "ours / onnxruntime", "ours / LiteRT", "wall: ours"]
+    heads += ["wall: onnxruntime", "error", "arena", "code", "weights", "build s", "FC and 1x1", "slow way"]
+    return [
+        f"## On the host ({whole[0]['target']})",
+        "",
+        "Median processor time of a run in milliseconds, all in one process and thread, taking turns, inputs and",
+        "outputs bound; wall time beside it, which a busy machine lengthens. `ours / ...` below 1: ours is faster.",
+        "The error is relative to the largest output; `rounding` where onnxruntime's own results with and without",
+        "optimizations differ as much. Arena, code and weights in bytes; the arena is the least that any plan of",
+        "the same calls takes where nothing else is said. `build s`: processor seconds of `lrfdse build` with an",
+        "empty cache, its test runs and timing included. `FC and 1x1`: share of the time in fully-connected",
+        "layers and 1x1 convolutions, which compression can change. `slow way`: the largest operator that has no",
+        "schedule of its own, and the share of all of these.",
+        "",
+        *table(heads, found),
+        "",
+        *_summary(whole),
+        "",
+    ]
+
+
+def _summary(rows: Sequence[Record]) -> list[str]:
+    lines = []
+    for peer in ("onnxruntime", "litert"):
+        ratios = [value for row in rows if (value := ratio(row, peer)) is not None]
+        if ratios:
+            lines.append(
+                f"- {peer}: at most its time on {sum(value <= 1 for value in ratios)} of {len(ratios)}, geometric mean "
+                f"{geometric_mean(ratios):.2f}, worst {max(ratios):.2f}."
+            )
+    right = sum(row["errors"]["ours"] <= RIGHT for row in rows)
+    lines.append(f"- Right to {RIGHT:g} of the largest output: {right} of {len(rows)}.")
+    return [*lines, "- IREE: not available in this environment, not compared."]
+
+
+def _operators(rows: Sequence[Record]) -> list[str]:
+    found = []
+    for row in rows:
+        slower = [name for name in ("onnxruntime", "litert") if (value := ratio(row, name)) and value > 1]
+        if not slower:
+            continue
+        for each in row["slowest"][:4]:
+            speed = f"{each['macs'] / each['us'] / 1e3:.1f}" if each["macs"] else ""
+            nodes = ", ".join(each["nodes"])
+            share = f"{each['us'] / row['operators_us']:.0%}"
+            found.append([row["model"], each["kind"], nodes, f"{each['us']:,.0f}", share, speed, each["schedule"]])
+    if not found:
+        return []
+    return [
+        "## Where ours is slower",
+        "",
+        "The slowest operators of these models, by wall clock: the lower quartile of each.",
+        "",
+        *table(["model", "operator", "nodes", "us", "share", "GMAC/s", "schedule"], found),
+        "",
+    ]
+
+
+def _emulated(rows: Sequence[Record]) -> list[str]:
+    if not rows:
+        return []
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    by = {(row["model"], row["target"]): row for row in rows}
+
+    def cell(model: str, target: str) -> str:
+        row = by.get((model, target))
+        if row is None:
+            return ""
+        if "failure" in row:
+            return "see below"
+        if not row["checked"]:
+            return "not run"
+        return f"{_error(row, row['max_error'])}, {row['code_bytes'] / 1e3:,.0f} kB, {row['build_seconds']:.0f} s"
+
+    return [
+        "## Under QEMU",
+        "",
+        "Error relative to the largest output of onnxruntime, on the target's own instruction set; bytes of code;",
+        "processor seconds of `lrfdse build --meter none` with an empty cache, the run under QEMU included.",
+        "",
+        *table(["model", *targets], [[model, *(cell(model, target) for target in targets)] for model in models]),
+        "",
+    ]
+
+
+def _modelled(rows: Sequence[Record]) -> list[str]:
+    if not rows:
+        return []
+    found = []
+    for row in rows:
+        if "meter_failure" in row:
+            found.append([row["model"], row["target"], "see below", "", "", "", "", ""])
+            continue
+        first = row["slowest"][0]
+        found.append(
+            [
+                row["model"],
+                row["target"],
+                _ms(row["warm_us"] / 1e3),
+                _ms(row["cold_us"] / 1e3),
+                f"{row['instructions'] / 1e6:,.1f}",
+                f"{row['products_share']:.0%}",
+                f"{first['kind']} {first['us'] / row['operators_us']:.0%}",
+                f"{row['meter_seconds']:.0f}",
+            ]
+        )
+    heads = ["model", "target", "warm ms", "cold ms", "million instructions", "FC and 1x1", "slowest", "meter s"]
+    return [
+        "## Modelled latency",
+        "",
+        "By the model meter, from one run of the whole library under QEMU: modelled, not measured. `meter s`:",
+        "processor seconds that it took, with operators compiled before.",
+        "",
+        *table(heads, found),
+        "",
+    ]
+
+
+def _failures(rows: Sequence[Record]) -> list[str]:
+    found = [
+        [row["model"], row["target"], row[name]]
+        for row in rows
+        for name in ("failure", "meter_failure", "litert_failure")
+        if name in row
+    ]
+    return ["## What failed", "", *table(["model", "target", "message"], found), ""] if found else []
+
+
+def _error(row: Record, error: float) -> str:
+    """Return an error, with a word where it is more than the goal: rounding where that explains it."""
+    if error <= RIGHT:
+        return f"{error:.1e}"
+    explained = row["tolerance"] > TOLERANCE and error <= row["tolerance"]
+    return f"{error:.1e} ({'rounding' if explained else 'above the goal'})"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"

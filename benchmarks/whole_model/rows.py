@@ -1,0 +1,266 @@
+"""One row: a model on a target, built, checked, and on the host timed beside others; finished rows are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.keys import code
+from benchmarks.machine import installed
+from benchmarks.program import ONE_THREAD
+from benchmarks.records import Record, Records
+from benchmarks.results import TOP
+from benchmarks.whole_model import timing, worker
+from benchmarks.whole_model.models import Model, NotAvailableError, Packaged
+from lrfdse.targets.catalog import noun_digest
+from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import require_zig
+from lrfdse.toolchain.zig import run_zig
+
+NAME = "net"
+"""What the libraries' symbols begin with: the default of `lrfdse build`."""
+
+PRODUCTS = "FullyConnected"
+"""The kind of operator that 1x1 convolutions become, too."""
+
+_INPUT_SEED = 1
+"""Another than that of the test vectors, so that libraries are checked with two inputs."""
+
+
+class TooSlowError(Exception):
+    """A part took longer than a row may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a row may take."""
+
+    wall: float
+    """Seconds after which a build, with its run under QEMU, is given up."""
+    timing: float
+    """Seconds of timing on the host."""
+
+
+class Rows:
+    """The rows that are there, and how others are made.
+
+    Parameters
+    ----------
+    records
+        Finished rows.
+    models
+        Folder for ONNX and LiteRT files, which are made once.
+    beside
+        Where packages are installed beside the environment, if anywhere.
+    limits
+        What a row may take.
+    """
+
+    def __init__(self, records: Records, models: Path, beside: Path | None, limits: Limits) -> None:
+        self._records = records
+        self._models = models
+        self._beside = beside
+        self._limits = limits
+        models.mkdir(parents=True, exist_ok=True)
+
+    def row(self, model: Model, target: Target, meter: str) -> Record:
+        """Return the row of a model on a target; the meter "host" times it beside others.
+
+        A failure is a row, too, with the message under "failure".
+        """
+        about = {"model": model.name, "target": target.name, "meter": meter}
+        try:
+            path = model.write(self._models, self._beside)
+        except NotAvailableError as error:
+            return {**about, "failure": f"not available: {error}"}
+        key = self._key(path, target, meter)
+        if self._records.ask(key):
+            return self._records.get(key) or {}
+        try:
+            found = self._made(model, path, target, meter)
+        except TooSlowError as error:
+            found = {"failure": str(error)}
+        row = {"key": key, **about, **found}
+        self._records.put(row)
+        return row
+
+    def kept(self, model: Model, target: Target, meter: str) -> bool:
+        """Return whether the row of a model on a target is finished."""
+        try:
+            path = model.write(self._models, self._beside)
+        except NotAvailableError:
+            return False
+        return self._records.get(self._key(path, target, meter)) is not None
+
+    def _key(self, path: Path, target: Target, meter: str) -> str:
+        parts = [
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            noun_digest(target),
+            meter,
+            code(worker.main, timing.main, Rows.row),
+            *(str(installed(name)) for name in ("onnxruntime", "ai-edge-litert")),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _made(self, model: Model, path: Path, target: Target, meter: str) -> Record:
+        with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as temporary:
+            here = Path(temporary)
+            job = {"model": str(path), "target": target.name, "folder": str(here / "library"), "cache": str(here)}
+            # Operators are compiled anew for the row of the build; a modelled latency is a run of its own.
+            built = self._apart("worker", job | {"meter": "none" if meter == "model" else meter})
+            if "failure" in built:
+                return built
+            row = facts_row(built["facts"]) | {"build_seconds": built["seconds"]}
+            if meter == "model":
+                job["folder"] += "-model"
+                measured = self._apart("worker", job | {"meter": meter})
+                if "failure" in measured:
+                    return row | {"meter_failure": measured["failure"]}
+                return row | latency_row(measured["facts"]) | {"meter_seconds": measured["seconds"]}
+            if meter == "host":
+                row |= latency_row(built["facts"]) | self._timed(model, path, built["facts"], here)
+            return row
+
+    def _timed(self, model: Model, path: Path, facts: Mapping[str, Any], here: Path) -> Record:
+        zig = require_zig().path
+        shared = here / "net.so"
+        archive = str(here / "library" / f"lib{NAME}.a")
+        run_zig([zig, "ld.lld", "-shared", "--whole-archive", archive, "-o", str(shared)], "linking the library")
+        np.savez(here / "inputs.npz", **inputs_of(facts))
+        litert, why = self._litert(model)
+        job = {
+            "library": str(shared),
+            "name": NAME,
+            "model": str(path),
+            "inputs": str(here / "inputs.npz"),
+            "arena": facts["arena_bytes"],
+            "alignment": 64,
+            "seconds": self._limits.timing,
+            "litert": None if litert is None else str(litert),
+            "same_weights": isinstance(model.litert, Packaged),
+        }
+        found = self._apart("timing", job)
+        return {
+            "errors": found["errors"],
+            "load": found["load"],
+            "rounds": len(found["samples"]["ours"]),
+            "times": {name: times_of(samples) for name, samples in found["samples"].items()},
+            **({"litert_failure": why} if why else {}),
+        }
+
+    def _litert(self, model: Model) -> tuple[Path | None, str]:
+        """Return the model for LiteRT, or why there is none."""
+        if model.litert is None or installed("ai-edge-litert") is None:
+            return None, ""
+        if isinstance(model.litert, Packaged):
+            return model.litert.find(self._beside), ""
+        made = self._models / f"{model.name}.tflite"
+        if not made.is_file():
+            if installed("tensorflow") is None:
+                return None, "not available: needs tensorflow"
+            command = [sys.executable, "-m", "benchmarks.whole_model.keras_models", model.litert, str(made)]
+            done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+            if done.returncode:
+                return None, f"TensorFlow's converter failed: {done.stderr.strip().splitlines()[-1]}"
+        return made, ""
+
+    def _apart(self, name: str, job: Mapping[str, Any]) -> Record:
+        command = [sys.executable, "-m", f"benchmarks.whole_model.{name}", json.dumps(job)]
+        environment = os.environ | ONE_THREAD
+        process = subprocess.Popen(
+            command,
+            cwd=TOP,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=self._limits.wall)
+        except subprocess.TimeoutExpired as error:
+            # The emulator, too, which is in the same session.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise TooSlowError(f"no result within {self._limits.wall:g} s") from error
+        if process.returncode:
+            return {"failure": f"ended with status {process.returncode}: {(err.strip().splitlines() or [''])[-1]}"}
+        found: Record = json.loads(out.splitlines()[-1])
+        return found
+
+
+def inputs_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return random arrays for a library's inputs, in their order; whole numbers are 0 or 1, which every table has."""
+    rng = np.random.default_rng(_INPUT_SEED)
+    found = {}
+    for number, each in enumerate(facts["inputs"]):
+        kind = np.dtype(each["element"])
+        drawn = rng.standard_normal(each["shape"]) if kind.kind == "f" else rng.integers(0, 2, each["shape"])
+        found[f"input_{number}"] = np.asarray(drawn, dtype=kind)
+    return found
+
+
+def facts_row(facts: Mapping[str, Any]) -> Record:
+    """Return what a row keeps of ``NAME.json``, latencies aside."""
+    names = ("arena_bytes", "arena_bound", "code_bytes", "weight_bytes", "macs", "checked", "max_error", "tolerance")
+    return {name: facts[name] for name in names} | {
+        "operators": len(facts["operators"]),
+        "foreign": sorted({each["kind"] for each in facts["operators"] if each["kind"].startswith("Foreign")}),
+    }
+
+
+def latency_row(facts: Mapping[str, Any], most: int = 8) -> Record:
+    """Return the latency of the whole and of its slowest operators, and which share products and the slow way take.
+
+    Operators count by their lower quartile: other programs of a busy machine lengthen long ones, not short ones.
+    """
+    operators: list[Record] = [each | {"us": each["warm"]["low_us"]} for each in facts["operators"]]
+    total = sum(float(each["us"]) for each in operators)
+
+    def share(kind: str) -> float:
+        return sum(float(each["us"]) for each in operators if each["kind"].startswith(kind)) / total
+
+    slowest = sorted(operators, key=lambda each: -float(each["us"]))
+    foreign = [each for each in slowest if each["kind"].startswith("Foreign")]
+    return {
+        "operators_us": total,
+        "warm_us": facts["warm"]["us"],
+        "cold_us": facts["cold"]["us"],
+        "products_share": share(PRODUCTS),
+        "foreign_share": share("Foreign"),
+        "largest_foreign": foreign[0]["kind"] if foreign else "",
+        "instructions": facts["meter"]["details"].get("instructions"),
+        "slowest": [
+            {
+                "kind": each["kind"],
+                "nodes": list(each["nodes"][:3]),
+                "us": each["us"],
+                "macs": each["macs"],
+                "schedule": each["schedule"],
+            }
+            for each in slowest[:most]
+        ],
+    }
+
+
+def times_of(samples: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Return medians and the least, in milliseconds, of samples of (processor, wall) nanoseconds."""
+    cpu, wall = ([sample[place] / 1e6 for sample in samples] for place in range(2))
+    return {
+        "cpu_ms": statistics.median(cpu),
+        "wall_ms": statistics.median(wall),
+        "least_cpu_ms": min(cpu),
+        "least_wall_ms": min(wall),
+    }

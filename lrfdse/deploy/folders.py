@@ -100,13 +100,6 @@ def _remove(folder: Path, found: Manifest) -> None:
         folder.rmdir()
 
 
-def remove_library(folder: Path) -> None:
-    """Remove the files in a design's library that its manifest names: they are of an earlier exploration's factors."""
-    if (found := manifest(folder)) is not None:
-        with contextlib.suppress(OSError):
-            _unlink(folder, [name for name in found.files if name.startswith(f"{LIBRARY}/")])
-
-
 def _unlink(folder: Path, files: Iterable[str]) -> None:
     """Remove files of a design and folders in it that are empty then; nothing behind a link."""
     links = {name for name in _INNER if (folder / name).is_symlink()}

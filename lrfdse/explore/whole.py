@@ -11,11 +11,11 @@ from lrfdse.base.codec import to_plain
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import one_line
-from lrfdse.deploy.folders import LIBRARY, design_folder, mark, remove_library
+from lrfdse.deploy.folders import LIBRARY, design_folder, mark
 from lrfdse.errors import InputError, KernelError, ToolError
 from lrfdse.ir.latency import Latency
 from lrfdse.library.build import LibraryOptions, library_of
-from lrfdse.library.folder import MANIFEST, write_library
+from lrfdse.library.folder import MANIFEST, clear_library, write_library
 from lrfdse.results.designs import OperatorCost, WholeModel
 from lrfdse.results.layers import Latencies
 
@@ -110,7 +110,7 @@ def whole_models(
             progress(Event("note", notes[-1]))
             break
     for identity in set(kept) - set(written):
-        remove_library(designs / identity)
+        clear_library(designs / identity / LIBRARY)
     return WholeModels(costs, tuple(notes))
 
 

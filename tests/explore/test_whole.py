@@ -14,11 +14,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lrfdse.cli import run
-from lrfdse.deploy.folders import mark, remove_library, remove_other_designs
+from lrfdse.deploy.folders import mark, remove_other_designs
 from lrfdse.explore.whole import cost_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer, Use
 from lrfdse.library.facts import SCHEMA, LibraryFacts, MeterFacts, OperatorFacts
+from lrfdse.library.folder import MANIFEST, clear_library, write_library
 
 FLOAT, RANK, CLASSES = TensorProto.FLOAT, 3, 4
 
@@ -80,31 +81,38 @@ def test_operators_are_those_of_layers_also_where_a_bias_was_joined():
     assert cost.latency.warm.us == pytest.approx(100.0) and cost.latency.cold.us == pytest.approx(200.0)
 
 
-def test_libraries_of_earlier_explorations_go_and_other_files_stay(tmp_path):
-    folder = tmp_path / "aaaaaaaa"
-    (folder / "library").mkdir(parents=True)
-    for name in ("net.h", "mine.txt"):
-        (folder / "library" / name).write_text("")
-    (folder / "model.onnx").write_text("")
-    mark(folder, ["model.onnx", "library/net.h"], exported=False)
-    remove_library(folder)
-    assert (folder / "model.onnx").exists()
-    assert [path.name for path in (folder / "library").iterdir()] == ["mine.txt"]
-    (folder / "library" / "mine.txt").unlink()
-    (folder / "library" / "net.h").write_text("")
-    remove_other_designs(tmp_path, [])
+def test_a_library_goes_and_files_of_others_stay(tmp_path):
+    folder = tmp_path / "library"
+    write_library(folder, {"net.h": b"", "net.json": b""}, "net.json")
+    (folder / "mine.txt").write_text("")
+    clear_library(folder)
+    assert {path.name for path in folder.iterdir()} == {"mine.txt", MANIFEST}
+    write_library(folder, {"net.h": b"", "net.json": b""}, "net.json")
+    (folder / "mine.txt").unlink()
+    clear_library(folder)
     assert not folder.exists()
 
 
 def test_a_library_behind_a_link_is_not_touched(tmp_path):
-    folder, elsewhere = tmp_path / "aaaaaaaa", tmp_path / "elsewhere"
-    folder.mkdir()
+    write_library(tmp_path / "elsewhere", {"net.h": b"", "net.json": b""}, "net.json")
+    (tmp_path / "library").symlink_to(tmp_path / "elsewhere")
+    clear_library(tmp_path / "library")
+    assert (tmp_path / "elsewhere" / "net.h").exists()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_design_that_is_no_longer_kept_goes_with_its_library(linked, tmp_path):
+    folder, elsewhere = tmp_path / "designs" / "aaaaaaaa", tmp_path / "elsewhere"
+    folder.mkdir(parents=True)
     elsewhere.mkdir()
     (elsewhere / "net.h").write_text("")
-    (folder / "library").symlink_to(elsewhere)
+    if linked:
+        (folder / "library").symlink_to(elsewhere)
+    else:
+        elsewhere.rename(folder / "library")
     mark(folder, ["library/net.h"], exported=False)
-    remove_library(folder)
-    assert (elsewhere / "net.h").exists()
+    remove_other_designs(tmp_path / "designs", [])
+    assert folder.exists() == linked == (elsewhere / "net.h").exists()
 
 
 def low_rank(rng, outputs, inputs):
@@ -215,8 +223,10 @@ def test_an_exploration_ends_with_whole_models(build, small_space, shared_cache,
     assert explore(model, output, small_space, shared_cache) == document
     assert {path.name for path in library.iterdir()} == kept
     left = explore(model, output, small_space, shared_cache, "--no-library")
-    assert left["original"]["whole_model"]["latency"]["warm"] is None and not library.exists()
-    assert left["recommended"] == best["id"]
+    assert left["original"]["whole_model"]["latency"]["warm"] is None and not (library / "net.json").exists()
+    assert left["recommended"] == best["id"] and {"example"} <= {path.name for path in library.iterdir()}
+    assert explore(model, output, small_space, shared_cache) == document
+    assert (library / "net.json").exists()
 
 
 @pytest.mark.slow

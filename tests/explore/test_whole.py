@@ -56,6 +56,7 @@ def facts(*operators):
         cold=took(2 * total),
         checked=True,
         max_error=0.0,
+        tolerance=1e-4,
     )
 
 

@@ -21,6 +21,10 @@ from lrfdse.targets.target import Target
 _FMA_LATENCY = 5.0
 """Cycles from an FMA to a dependent one: 4 to 5 in LLVM's models of the cores that ship as targets."""
 
+_MOST_ROWS = 13
+"""Single registers of the out axis that may meet one place: with 14 LLVM 22 spills 2 registers on the P670, with 15 it
+spills 12."""
+
 _SHORT = 8
 """Inner iterations up to which LLVM 22 makes a loop over them straight code."""
 
@@ -81,6 +85,8 @@ def fits(tiling: Tiling, target: Target) -> bool:
         vectors, scalars = (turns * number for number in operands(s, rows, columns))
         if target.lanes == 1:
             return sums + vectors + scalars <= available - 2
+        if s.axis == "out" and size == 1 and columns == 1 and rows > _MOST_ROWS:
+            return False
         # Folding a group, and moving one, takes another; v0 is of no use in a group.
         spare = 6 if s.axis == "inner" else (0, 0, 0, 4)[size - 1]
         return (sums + vectors) * size <= available - spare and scalars <= 28

@@ -95,7 +95,7 @@ class Reading:
         above = scores.astype(np.float64) - self.threshold
         above = above[..., 0] if above.ndim > 1 and above.shape[-1] == 1 else above
         # A score that is NaN makes both so: it decides nothing.
-        return np.stack([0.0 * above, above], axis=-1)
+        return np.stack([above - above, above], axis=-1)
 
     def decided(self, scores: NDArray[Any]) -> NDArray[np.bool_]:
         """Return on which side of the threshold scores are."""

@@ -36,13 +36,13 @@ def test_a_zero_matrix_has_no_rank():
 def test_inputs_that_never_vary_have_no_spectrum(small_folder, tmp_path, capsys):
     images = np.load(small_folder / "calib.npz")["x"]
     shown = []
-    for count in (2, 1):
-        np.savez(tmp_path / "calib.npz", x=images[:count])
+    for samples in (images[:2], np.stack([images[0]] * 2)):
+        np.savez(tmp_path / "calib.npz", x=samples)
         command = ["inspect", small_folder / "model.onnx", "--calib", tmp_path / "calib.npz", "--json"]
         assert run([str(word) for word in [*command, "--cache", tmp_path / "cache"]]) == 0
         shown.append(json.loads(capsys.readouterr().out)["layers"][0]["spectra"])
     two, one = shown
-    # The rank of a covariance is at most the number of samples less one.
+    # The rank of a covariance is at most the number of different samples less one.
     assert two["inputs"]["size"] == two["whitened"]["size"] == 1
     assert one == {"weight": two["weight"], "inputs": None, "whitened": None}
 

@@ -68,6 +68,7 @@ def facts():
         cold=us(200.0),
         checked=True,
         max_error=1e-7,
+        tolerance=1e-4,
     )
 
 

@@ -119,6 +119,7 @@ def counted(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 def test_a_correction_parses_nothing_and_opens_few_sessions(network, counted):
     """Two layers and two sweeps: each of the graphs that differ is opened once."""
     model, calib, _ = network
@@ -138,6 +139,7 @@ def test_a_correction_parses_nothing_and_opens_few_sessions(network, counted):
     assert counted["InferenceSession"] == 0
 
 
+@pytest.mark.slow
 def test_nothing_to_gain_leaves_the_factors_alone(network):
     model, calib, _ = network
     factors = fitted(model, calib, ("svd:r=24", "svd:r=16"))

@@ -32,6 +32,7 @@ from tests.plugins.operators import Case
 HOST = load_target("host")
 
 
+@pytest.mark.slow
 def test_every_schedule_gives_the_same(check_cases):
     made = [
         cases.fully_connected(31, 70, 67, 1, cases.ALL),
@@ -54,6 +55,7 @@ def operators() -> list[Operator]:
     return [case.operator for family in cases.FAMILIES.values() for case in family()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", names("targets"))
 def test_every_operator_has_a_schedule(target):
     machine = load_target(target)

@@ -10,7 +10,9 @@ from tests.kernels.operators.cases import FAMILIES
 EMULATED = [name for name in names("targets") if not load_target(name).is_native]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if name == "depthwise" else name for name in FAMILIES]
+)
 def test_operators_on_the_host(family, check_cases):
     check_cases(list(FAMILIES[family]()), load_target("host"))
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from lrfdse.base.version import __version__
 
 if TYPE_CHECKING:
-    from lrfdse.api import Exploration, Inspection, explore, inspect, load, target_names
+    from lrfdse.api import explore, inspect, target_names
     from lrfdse.base.events import Event
     from lrfdse.collect.batches import save_data
     from lrfdse.collect.images import save_images
     from lrfdse.errors import InputError, LrfdseError, ToolError
+    from lrfdse.found import Exploration, Inspection, load
     from lrfdse.library.build import Built, build
     from lrfdse.library.facts import LibraryFacts
     from lrfdse.results.designs import DesignFacts
@@ -51,9 +52,9 @@ _HOMES = {
     "DesignFacts": "lrfdse.results.designs",
     "Document": "lrfdse.results.document",
     "Event": "lrfdse.base.events",
-    "Exploration": "lrfdse.api",
+    "Exploration": "lrfdse.found",
     "InputError": "lrfdse.errors",
-    "Inspection": "lrfdse.api",
+    "Inspection": "lrfdse.found",
     "LibraryFacts": "lrfdse.library.facts",
     "Limits": "lrfdse.results.settings",
     "LrfdseError": "lrfdse.errors",
@@ -61,7 +62,7 @@ _HOMES = {
     "build": "lrfdse.library.build",
     "explore": "lrfdse.api",
     "inspect": "lrfdse.api",
-    "load": "lrfdse.api",
+    "load": "lrfdse.found",
     "save_data": "lrfdse.collect.batches",
     "save_images": "lrfdse.collect.images",
     "target_names": "lrfdse.api",

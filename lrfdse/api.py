@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,124 +13,16 @@ from lrfdse.base.arguments import number_between, whole_number
 from lrfdse.base.events import Event, silent
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
+from lrfdse.found import Exploration, Inspection
 from lrfdse.results.settings import Data, Limits
 from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
-    import pandas
-
     from lrfdse.model.given import GivenData, GivenModel
-    from lrfdse.results.designs import DesignFacts
-    from lrfdse.results.document import Document, InspectionDocument
-    from lrfdse.results.layers import LayerFacts, UntouchedPart
     from lrfdse.results.settings import Options
 
 _GIVEN = "given"
 """Folder in an output folder for the files of what was given as objects."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Exploration:
-    """A finished exploration: what was asked and found, and the folder that its files lie in.
-
-    It is the same whether it has just been made or is loaded from its folder. Its `repr` is the table of designs that
-    the command line prints; a notebook shows a short report.
-    """
-
-    document: Document
-    """Everything that ``front.json`` holds."""
-    folder: Path
-    """The output folder."""
-
-    @property
-    def designs(self) -> tuple[DesignFacts, ...]:
-        """Every evaluated design, the original included, slowest first."""
-        return tuple(self.document.every_design())
-
-    @property
-    def front(self) -> tuple[DesignFacts, ...]:
-        """The designs that no other beats in parameters, latency and score together, slowest first."""
-        return tuple(design for design in self.document.every_design() if design.on_front)
-
-    @property
-    def original(self) -> DesignFacts:
-        """The model as it was given."""
-        return self.document.original
-
-    @property
-    def recommended(self) -> DesignFacts | None:
-        """The recommended design; None where none satisfies the limits, or nobody measured what designs lose."""
-        return self.document.best
-
-    def design(self, identity: str) -> DesignFacts:
-        """Return the design of an id.
-
-        Raises
-        ------
-        InputError
-            There is no such design; the message has the ids.
-        """
-        if (found := self.document.design(identity)) is None:
-            known = ", ".join(sorted(design.id for design in self.document.every_design()))
-            raise InputError(f"no design {identity!r}; there are {known}")
-        return found
-
-    def export(self, identity: str) -> Path:
-        """Write a design's ONNX model and kernels to ``designs/<id>`` in the folder and return the model's path.
-
-        `identity` is a design's id or the beginning of one.
-
-        Raises
-        ------
-        InputError
-            There is no such design, or the model or the data are not those that were explored.
-        ToolError
-            A tool that the target needs is missing or failed.
-        """
-        from lrfdse.base.threads import one_thread_each
-        from lrfdse.explore.export import export
-
-        with one_thread_each():
-            return export(self.folder, identity)
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return every evaluated design as a row of pandas: columns of ``front.csv``, its role, a column a layer."""
-        from lrfdse.report.rows import design_frame
-
-        return design_frame(self.designs, self.document)
-
-    def __repr__(self) -> str:
-        from lrfdse.report.text import designs_text
-
-        return designs_text(self.document, self.folder)
-
-    def _repr_html_(self) -> str:
-        from lrfdse.report.page.html import brief_html
-
-        return brief_html(self.document, self.folder)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Inspection:
-    """What can be said of a model before anything is compiled; its `repr` is the tables of `lrfdse inspect`."""
-
-    document: InspectionDocument
-    """Everything that ``lrfdse inspect --json`` prints."""
-
-    @property
-    def layers(self) -> tuple[LayerFacts, ...]:
-        """The fully-connected layers, with how compressible they are and how many designs there would be."""
-        return self.document.layers
-
-    @property
-    def untouched(self) -> tuple[UntouchedPart, ...]:
-        """The parts of the model that hold weights and are left as they are, each with the reason."""
-        return self.document.untouched
-
-    def __repr__(self) -> str:
-        from lrfdse.report.text import layers_text
-
-        return layers_text(self.document)
 
 
 def explore(
@@ -161,6 +52,7 @@ def explore(
     study: str | os.PathLike[str] | None = None,
     study_name: str | None = None,
     artifacts: str | os.PathLike[str] | None = None,
+    library: bool = True,
     workers: int | None = None,
     seed: int = 0,
     cache: str | os.PathLike[str] | None = None,
@@ -218,6 +110,9 @@ def explore(
     study, study_name, artifacts
         Optuna storage URL or journal path, the study's name in it, and the folder of files for workers on other
         machines; None means an SQLite file, a name that tells model, target and data, a folder in the output folder.
+    library
+        Whether the original, the recommended design and SVD of equal size are compiled as whole models, too: their
+        latency, and the C library of the recommended design.
     workers, seed
         Processes, one a core by default; the seed of everything random.
     cache
@@ -266,6 +161,7 @@ def explore(
         "accept_unverified": bool(accept_unverified),
         "runner": runner,
         "artifacts": None if artifacts is None else Path(artifacts),
+        "library": bool(library),
     }
     if workers is not None:
         options["workers"] = whole_number("workers", workers, 1)
@@ -327,17 +223,6 @@ def inspect(
         named = dataclasses.replace(document.model, name=model.graph.name or "", path="")
         document = dataclasses.replace(document, model=named)
     return Inspection(document)
-
-
-def load(folder: str | os.PathLike[str]) -> Exploration:
-    """Read a finished exploration from its output folder, or from a ``front.json`` of any version.
-
-    What is missing or damaged there is an `InputError`.
-    """
-    from lrfdse.results.read import read_document
-
-    path = Path(folder)
-    return Exploration(read_document(path), path if path.is_dir() else path.parent)
 
 
 def target_names() -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lrfdse.base.files import write_atomically
 from lrfdse.base.log import LastRun, last_run
 from lrfdse.base.text import clean
-from lrfdse.check.limits import UNMEASURED, check_limits, eval_loss, limit_names
+from lrfdse.check.limits import UNMEASURED, WHOLE, check_limits, check_whole_model, eval_loss, limit_names
 from lrfdse.check.regress import REGRESSIONS, changed_versions, check_regressions, refuse_other
 from lrfdse.check.verdict import Check, CheckReport
 from lrfdse.errors import InputError
@@ -28,7 +28,9 @@ class Request:
     design: str | None = None
     """Id of the design to check; None means the recommended one."""
     limits: Limits = field(default_factory=Limits)
-    """Limits to check; empty ones mean those that the exploration was given."""
+    """Limits to check; empty ones, and none on the whole model, mean those that the exploration was given."""
+    max_model_latency_us: float | None = None
+    """Highest warm latency of the whole model (us); None asks for nothing."""
     baseline: Path | None = None
     """A ``front.json`` of an earlier run, or a folder that holds one."""
     max_regression: float = 0.05
@@ -58,7 +60,7 @@ def check(request: Request) -> CheckReport:
     if not file.is_file():
         raise InputError(f"{request.source}: holds no {FRONT}: explore into it first (lrfdse explore MODEL -o DIR)")
     document = read_document(file, whole=False)
-    limits = request.limits if limit_names(request.limits) else document.settings.limits
+    limits = request.limits if _names(request.limits, request) else document.settings.limits
     baseline = _baseline(request, document, file)
     design = _design(document, request.design, file)
     if design is None and document.is_refused:
@@ -69,6 +71,8 @@ def check(request: Request) -> CheckReport:
         checks += _skipped(limits, request, "no design is recommended; name one with --design")
     else:
         checks = check_limits(document, design, limits)
+        if request.max_model_latency_us is not None:
+            checks.append(check_whole_model(design, request.max_model_latency_us))
         if request.baseline is not None:
             checks += _against(request, document, design, baseline)
     if request.strict:
@@ -160,6 +164,11 @@ def _no_result(request: Request, run: LastRun) -> CheckReport:
     )
 
 
+def _names(limits: Limits, request: Request) -> list[str]:
+    """Return the names of the checks of limits that are asked for."""
+    return [*limit_names(limits), *([] if request.max_model_latency_us is None else [WHOLE])]
+
+
 def _skipped(limits: Limits, request: Request, reason: str, unmeasured: bool = False) -> list[Check]:
-    names = [*limit_names(limits), *(REGRESSIONS if request.baseline is not None else ())]
+    names = [*_names(limits, request), *(REGRESSIONS if request.baseline is not None else ())]
     return [Check(name, "skip", reason=reason, unmeasured=unmeasured) for name in names]

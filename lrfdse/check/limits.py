@@ -66,6 +66,28 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
     return checks
 
 
+WHOLE = "whole-model-latency"
+"""Name of the check of the whole model's latency."""
+
+
+def check_whole_model(design: DesignFacts, most: float) -> Check:
+    """Compare the warm latency of a design's whole model with a limit, in microseconds; skipped where it is not known.
+
+    The design's own latency is that of its fully-connected layers; this one is that of every operator.
+    """
+    found = design.whole_model
+    limit, latency = f"at most {number_text(most)} us", found.latency.warm
+    if latency is None:
+        reason = f"front.json holds no latency of the whole model of design {design.id}; its notes may say why"
+        return Check(WHOLE, "skip", limit, reason=reason, unmeasured=True)
+    broken = not latency.us <= most
+    reasons = [f"{bracket_text(latency)} is over {number_text(most)} us"] if broken else []
+    if not broken and latency.high_us > most:
+        reasons.append(f"the {'bracket' if found.kind == 'modelled' else 'spread'} reaches over the limit")
+    reason = "; ".join([*reasons, f"{found.kind}, warm"])
+    return Check(WHOLE, "fail" if broken else "pass", limit, bracket_text(latency), reason, latency.us, "us")
+
+
 def _regimes(design: DesignFacts) -> str:
     """Return in which cache regime the latency counts, and the latency in the other one."""
     other: Regime = "cold" if design.cache_regime == "warm" else "warm"

@@ -1,8 +1,7 @@
-"""The application with all its commands; `explore`, `inspect`, `targets` and `export` stand here."""
+"""The application with all its commands; `explore`, `inspect` and `export` stand here."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ from lrfdse.cli.names import NamingCommand
 from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report_command import report
 from lrfdse.cli.show_command import show
+from lrfdse.cli.targets_command import targets
 from lrfdse.cli.terminal import console as console_of_stdout
 from lrfdse.cli.worker_command import worker
 from lrfdse.targets import DEFAULT_TARGET
@@ -179,6 +179,10 @@ def explore(
         int,
         typer.Option(min=0, help="Designs written out beside the recommended one.", rich_help_panel=_OUTPUT),
     ] = 8,
+    library: Annotated[
+        bool,
+        typer.Option(help="Compile the recommended design as a whole model, too.", rich_help_panel=_OUTPUT),
+    ] = True,
     int8: Annotated[
         bool, typer.Option(help="Write designs with int8 weights, too, and score them.", rich_help_panel=_OUTPUT)
     ] = True,
@@ -237,6 +241,7 @@ def explore(
         "accept_unverified": accept_unverified,
         "runner": runner,
         "artifacts": artifacts,
+        "library": library,
     }
     if workers is not None:
         options["workers"] = workers
@@ -292,29 +297,7 @@ app.command(cls=NamingCommand)(bench)
 app.command()(calibrate)
 app.command()(doctor)
 app.command()(data)
-
-
-@app.command()
-def targets(as_json: JsonOption = False) -> None:
-    """List the targets that ship; a TOML file of the same form adds one."""
-    from lrfdse.targets.catalog import load_target, names
-
-    found = [load_target(name) for name in names("targets")]
-    if as_json:
-        rows = [{"name": t.name, "summary": t.summary, "core": t.core, "provenance": dict(t.provenance)} for t in found]
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    from rich.table import Table
-
-    from lrfdse.meters.meter import METERS, auto_meter
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("target", "core", "latency", "lanes", "last-level cache", "what it stands for"):
-        table.add_column(name)
-    for t in found:
-        kind = METERS.get(auto_meter(t)).kind
-        table.add_row(t.name, t.core, kind, str(t.lanes), f"{t.last_level.kib} KiB", t.summary)
-    console_of_stdout().print(table)
+app.command()(targets)
 
 
 @app.command()

@@ -17,6 +17,7 @@ def check(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="An exploration's output folder, or a front.json.")],
     design: Annotated[str | None, typer.Option(help="The id of a design; default: the recommended one.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
+    max_model_latency: Annotated[str | None, typer.Option(help="Highest warm latency of the whole model: 2ms.")] = None,
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.")] = None,
     max_drop: Annotated[str | None, typer.Option(help="Largest loss of accuracy in points: 1%.")] = None,
@@ -35,15 +36,17 @@ def check(
     """Check a finished exploration against limits and an earlier run; exit code 1 where one is broken."""
     from lrfdse.check.gate import Request
     from lrfdse.check.gate import check as run
-    from lrfdse.cli.values import parse_growth
+    from lrfdse.cli.values import parse_growth, parse_latency
     from lrfdse.errors import InputError
 
     if baseline is None and (update_baseline or max_regression is not None):
         raise InputError(f"{'--update-baseline' if update_baseline else '--max-regression'} needs --baseline")
+    whole = None if max_model_latency is None else parse_latency(max_model_latency, "--max-model-latency")
     request = Request(
         source,
         design,
         _limits(max_latency, max_params, max_size, max_drop),
+        whole,
         baseline,
         0.05 if max_regression is None else parse_growth(max_regression, "--max-regression"),
         update_baseline,

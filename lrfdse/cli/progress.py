@@ -24,7 +24,9 @@ EXPLORATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("estimating losses", ("sensitivity", "knapsack")),
     ("evaluating whole models", ("plans",)),
     ("refining the best", ("refine",)),
-    ("writing designs", ("write", "predict", "board")),
+    ("writing designs", ("write", "predict")),
+    ("compiling whole models", ("program", "operators", "library")),
+    ("running on the board", ("board",)),
 )
 """The stages of an exploration in plain words, each with the stages of its events."""
 _OTHERS = {
@@ -58,9 +60,9 @@ class Position:
     --------
     >>> position = Position(EXPLORATION)
     >>> position.of("kernels")
-    'stage 4 of 9: compiling and timing kernels'
+    'stage 4 of 11: compiling and timing kernels'
     >>> position.of("refine"), position.of("plans")
-    ('stage 8 of 9: refining the best', 'stage 8 of 9: evaluating whole models')
+    ('stage 8 of 11: refining the best', 'stage 8 of 11: evaluating whole models')
     """
 
     def __init__(self, stages: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> None:

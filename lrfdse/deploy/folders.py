@@ -18,8 +18,12 @@ DESIGNS = "designs"
 """Name of their folder in an output folder."""
 
 _MANIFEST = ".lrfdse.json"
-_FILE = re.compile(r"(?:kernels/)?[^/\0]+")
-"""Every file of a design lies in its folder or in `kernels`."""
+LIBRARY = "library"
+"""Name of the folder with the C library of the whole model, in a design's folder."""
+
+_INNER = ("kernels", LIBRARY)
+_FILE = re.compile(rf"(?:(?:{'|'.join(_INNER)})/)?[^/\0]+")
+"""Every file of a design lies in its folder, in `kernels` or in `library`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +95,18 @@ def remove_other_designs(designs: Path, kept: Iterable[str]) -> None:
 def _remove(folder: Path, found: Manifest) -> None:
     # Where a file cannot be removed, the folder stays with it: a later exploration tries again.
     with contextlib.suppress(OSError):
-        inner = folder / "kernels"
-        for name in found.files:
-            if inner.is_symlink() and name.startswith("kernels/"):
-                continue
-            (folder / name).unlink(missing_ok=True)
-        if inner.is_dir() and not inner.is_symlink():
-            with contextlib.suppress(OSError):
-                inner.rmdir()
+        _unlink(folder, found.files)
         (folder / _MANIFEST).unlink()
         folder.rmdir()
+
+
+def _unlink(folder: Path, files: Iterable[str]) -> None:
+    """Remove files of a design and folders in it that are empty then; nothing behind a link."""
+    links = {name for name in _INNER if (folder / name).is_symlink()}
+    for name in files:
+        if "/" not in name or name.split("/")[0] not in links:
+            (folder / name).unlink(missing_ok=True)
+    for name in _INNER:
+        if name not in links and (folder / name).is_dir():
+            with contextlib.suppress(OSError):
+                (folder / name).rmdir()

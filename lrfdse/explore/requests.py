@@ -10,6 +10,7 @@ from lrfdse.explore.inputs import DataRequest, Files
 from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.layers.latencies import KernelRequest
 from lrfdse.explore.plans.trials import SearchRequest
+from lrfdse.explore.whole import WholeRequest
 from lrfdse.results.exploration import StudyPlace
 from lrfdse.targets.resolution import resolution_of
 
@@ -65,6 +66,11 @@ def search_request(settings: Settings, kind: MeterKind) -> SearchRequest:
         helpers=settings.workers - 1,
         helped_after=settings.helped_after,
     )
+
+
+def whole_request(settings: Settings, meter: str) -> WholeRequest:
+    """Return what whole models are compiled for; `meter` is the name of that of the exploration."""
+    return WholeRequest(settings.library, settings.model, settings.shape, settings.target, meter)
 
 
 def study_place(settings: Settings, identity: Mapping[str, Any]) -> StudyPlace:

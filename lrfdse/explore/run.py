@@ -36,8 +36,17 @@ from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.explore.plans.proxy import predicted_errors
 from lrfdse.explore.plans.search import StudyRequest, check_study, search_plans
-from lrfdse.explore.requests import data_request, files_of, fit_request, kernel_request, search_request, study_place
+from lrfdse.explore.requests import (
+    data_request,
+    files_of,
+    fit_request,
+    kernel_request,
+    search_request,
+    study_place,
+    whole_request,
+)
 from lrfdse.explore.sensitivity import sensitivity_of
+from lrfdse.explore.whole import whole_models
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import check_proxy
@@ -125,6 +134,11 @@ def explore(
         if int8 is not None:
             int8.add_baselines(found.baseline.id)
         cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
+        plain = [] if found.plain is None else [found.plain]
+        request = whole_request(settings, meter.name)
+        whole = whole_models(
+            request, found.baseline, found.recommended, plain, builder, folder / DESIGNS, kept, cache, progress
+        )
         boards, failure = measured_on(board, folder, kept, settings.target, cache, progress)
         exploration = Exploration(
             settings=settings,
@@ -150,12 +164,14 @@ def explore(
                 *([] if calib is None else blind_notes(fit, model, explored)),
                 *board_notes(boards.values()),
                 *unmeasured,
+                *whole.notes,
                 *(() if int8 is None else int8.notes),
                 *found.notes,
             ),
             plan_gap=found.gap,
             study=place,
             boards=boards,
+            whole=whole.costs,
             kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers, settings.target),
             sensitivity=cases,
             verified=inputs.verified,

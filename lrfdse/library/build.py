@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
+    from lrfdse.base.store import Store
     from lrfdse.ir.program import Program
     from lrfdse.library.make import Library
     from lrfdse.library.vectors import Vectors
@@ -90,7 +91,8 @@ def build(
     ToolError
         A tool that the target needs is missing or failed.
     """
-    from lrfdse.base.folders import cache_folder_at
+    from lrfdse.base.folders import cache_folder, cache_folder_at
+    from lrfdse.base.store import Store
     from lrfdse.base.threads import one_thread_each
     from lrfdse.library.folder import check_folder, write_library
     from lrfdse.model.given import model_file
@@ -111,7 +113,8 @@ def build(
         one_thread_each(),
     ):
         path = _file(model_file(model, Path(temporary) / "model.onnx"))
-        made = _made(path, machine, name, named, weights == "file", meter, tune, tell)
+        options = LibraryOptions(name, named, weights == "file", meter, tune)
+        made = library_of(path, machine, options, Store(cache_folder()), tell)
     write_library(folder, made.files, made.last)
     for each in made.facts.slow():
         share = (each.warm.us if each.warm else 0) / (made.facts.warm.us if made.facts.warm else 1)
@@ -143,32 +146,54 @@ def _file(path: Path) -> Path:
     return path / "model.onnx"
 
 
-def _made(
-    path: Path,
-    target: Target,
-    name: str,
-    shape: Mapping[str, tuple[int, ...]],
-    weights_file: bool,
-    meter: str,
-    tune: bool,
-    progress: Callable[[Event], None],
+@dataclass(frozen=True, slots=True)
+class LibraryOptions:
+    """How a library is made."""
+
+    name: str = DEFAULT
+    """What symbols begin with, a C identifier."""
+    shape: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of inputs that the model leaves dynamic."""
+    weights_file: bool = False
+    """Whether the weights lie in a file beside the library."""
+    meter: str = "auto"
+    """What takes latencies, as for `build`."""
+    tune: bool = False
+    """Whether the meter chooses schedules of operators."""
+    remember: bool = False
+    """Whether latencies that were taken of the same library before are taken from the cache."""
+
+
+def library_of(
+    path: Path, target: Target, options: LibraryOptions, cache: Store, progress: Callable[[Event], None]
 ) -> Library:
+    """Return the library of the model in a file; nothing is written but what the cache keeps.
+
+    Raises
+    ------
+    InputError
+        The model or an option cannot be used as given, or operators cannot be compiled: all are named at once.
+    KernelError
+        The library computes wrong outputs, or crashes.
+    ToolError
+        A tool that the target needs is missing or failed.
+    """
     import onnx_ir as ir
 
     from lrfdse.base.border import reading
-    from lrfdse.base.folders import cache_folder
-    from lrfdse.base.store import Store
     from lrfdse.formats import format_of
     from lrfdse.library.compiling import compile_program, pack_for
     from lrfdse.library.layout import lay_out
     from lrfdse.library.make import NO_METER, Origin, make_library, require_room, require_tools_of
+    from lrfdse.library.remembered import known_measurement, measurement_key, remember
     from lrfdse.library.tuning import tuned
     from lrfdse.meters.whole import open_whole_meter
     from lrfdse.program.lower import program as lowered
     from lrfdse.program.memory import plan as planned
 
+    name, shape, meter = options.name, options.shape, options.meter
     require_tools_of(meter, target)
-    if tune and meter == NO_METER:
+    if options.tune and meter == NO_METER:
         raise InputError(f"--tune takes a meter, but got --meter {NO_METER}")
     progress(Event("program", str(path)))
     with reading(path, "a model"):
@@ -176,19 +201,36 @@ def _made(
         model = ir.from_proto(proto)
         program = lowered(model, shape, path)
         vectors = _vectors(proto, model, program, shape, path)
-    if not weights_file:
+    if not options.weights_file:
         require_room(program)
-    cache = Store(cache_folder())
     # What cannot be compiled is found before anything is measured.
     functions = compile_program(program, name, target, path, cache, progress)
-    if tune:
+    if options.tune:
         chosen = tuned((call.operator for call in program.calls), target, open_whole_meter(meter, target), progress)
         functions = compile_program(program, name, target, path, cache, progress, chosen)
     plan = planned(program, [function.work for function in functions])
     layout = lay_out(program, plan, functions, pack_for(target))
     progress(Event("library", name))
     origin = Origin(path.name, sha256)
-    return make_library(name, program, plan, layout, vectors, target, origin, weights_file=weights_file, meter=meter)
+    key = (
+        measurement_key(layout, origin, target, name, shape, meter) if options.remember and meter != NO_METER else None
+    )
+    known = None if key is None else known_measurement(cache, key, 1 + len(layout.steps))
+    made = make_library(
+        name,
+        program,
+        plan,
+        layout,
+        vectors,
+        target,
+        origin,
+        weights_file=options.weights_file,
+        meter=meter,
+        known=known,
+    )
+    if key is not None and known is None and made.measured is not None:
+        remember(cache, key, made.measured)
+    return made
 
 
 def _vectors(

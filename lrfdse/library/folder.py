@@ -76,6 +76,23 @@ def write_library(folder: Path, files: Mapping[str, bytes], last: str) -> None:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
+def clear_library(folder: Path) -> None:
+    """Remove the files of a library that lrfdse wrote, and the folder where nothing else is in it.
+
+    Where others put files there, it stays a folder that a library can be written to. What is none of ours, or behind a
+    link, is left alone.
+    """
+    if folder.is_symlink() or (known := _files_of(folder)) is None:
+        return
+    # Where a file cannot be removed, the folder stays with it.
+    with contextlib.suppress(OSError):
+        for name in known:
+            (folder / name).unlink(missing_ok=True)
+        if [path.name for path in folder.iterdir()] == [MANIFEST]:
+            (folder / MANIFEST).unlink()
+            folder.rmdir()
+
+
 def _appear(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")

@@ -21,6 +21,7 @@ from lrfdse.meters.whole import open_whole_meter, run_once
 from lrfdse.toolchain.programs import find_emulator, require_zig
 
 if TYPE_CHECKING:
+    from lrfdse.ir.latency import ProgramMeasurement
     from lrfdse.ir.program import MemoryPlan, Program
     from lrfdse.library.interface import Signature
     from lrfdse.library.vectors import Vectors
@@ -51,6 +52,8 @@ class Library:
 
     facts: LibraryFacts
     files: Mapping[str, bytes]
+    measured: ProgramMeasurement | None
+    """What the meter said; None where it was not asked."""
 
     @property
     def last(self) -> str:
@@ -69,6 +72,7 @@ def make_library(
     *,
     weights_file: bool = False,
     meter: str = "auto",
+    known: ProgramMeasurement | None = None,
 ) -> Library:
     """Make a library, run it on the target's instruction set where that is possible, and take its latency.
 
@@ -88,6 +92,8 @@ def make_library(
         Whether the weights lie in a file of their own.
     meter
         "auto", "host" or "model"; `NO_METER` only runs the library.
+    known
+        What that meter said of the same library before: it does not run again then.
 
     Raises
     ------
@@ -102,9 +108,11 @@ def make_library(
         require_room(program)
     facts = signature(name, program, layout, weights_file=weights_file)
     code = make_code(facts, layout, target)
-    whole = trial(facts, layout, target, vectors)
-    measured = None if meter == NO_METER else open_whole_meter(meter, target).measure(whole)
-    error = _tried(whole, target) if measured is None else measured.max_error
+    measured, error = known, None if known is None else known.max_error
+    if known is None:
+        whole = trial(facts, layout, target, vectors)
+        measured = None if meter == NO_METER else open_whole_meter(meter, target).measure(whole)
+        error = _tried(whole, target) if measured is None else measured.max_error
     inside = 0 if weights_file else len(layout.weights)
     found = LibraryFacts(
         schema_version=SCHEMA,
@@ -135,7 +143,7 @@ def make_library(
     if weights_file:
         files[f"{name}_weights.bin"] = layout.weights
     files[f"{name}.json"] = found.json.encode()
-    return Library(found, files)
+    return Library(found, files, measured)
 
 
 def require_room(program: Program) -> None:

@@ -10,6 +10,7 @@ from lrfdse.base.text import counted
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
 from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on
+from lrfdse.report.whole import whole_text
 from lrfdse.results.roles import shown_value
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def answer_of(document: Document, folder: Path) -> Answer:
     lines = (
         ("Weights", _weights(document, best)),
         *_latency(document, best),
+        *_whole(document, best),
         (document.metric.capitalize() if document.verified else "Output error", _quality(document, best)),
         ("Chosen for", limits_text(document)),
         *_sensitivity(document),
@@ -84,6 +86,11 @@ def _latency(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
     layers = counted(len(document.layers), "fully-connected layer")
     found.append(("", f"{kind} latency of the C kernels of the {layers}, not of model.onnx; {hardware_text(document)}"))
     return found
+
+
+def _whole(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
+    text = whole_text(document, best)
+    return [("Whole model", text)] if text else []
 
 
 def _quality(document: Document, best: DesignFacts) -> str:

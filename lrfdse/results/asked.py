@@ -169,5 +169,7 @@ class Asked:
     """Whether a design was to be recommended even without evaluation data."""
     keep: int | None = expected(None)
     """Largest number of designs to write out beside the recommended one; null in documents that do not say."""
+    library: bool | None = None
+    """Whether whole models were to be compiled, too; null in documents that do not say."""
     int8: bool | None = None
     """Whether the original and kept designs were to be made int8, too; null in documents that do not say."""

@@ -63,6 +63,7 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
         ("--keep", settings.keep),
         ("--int8" if settings.int8 else "--no-int8", ""),
         ("--accept-unverified", "" if settings.accept_unverified else None),
+        ("--library" if settings.library else "--no-library", ""),
         ("--seed", settings.seed),
         ("--output", "."),
     ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lrfdse.base.codec import expected
-from lrfdse.ir.latency import Latency, Regime
+from lrfdse.ir.latency import Latency, MeterKind, Regime
 from lrfdse.results.layers import Choice, Latencies
 
 NORMAL_95 = 1.959963984540054
@@ -56,9 +56,13 @@ class OperatorCost:
     """What one operator of the whole model costs."""
 
     name: str
+    """Names of its ONNX nodes, with commas between them."""
     op: str
     latency: Latencies = Latencies()
     flash_bytes: int | None = None
+    """Bytes of the weights that it reads."""
+    layer: str | None = None
+    """Name of the fully-connected layer that it computes, in the original; null for all else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +72,32 @@ class WholeModel:
     latency: Latencies = Latencies()
     flash_bytes: int | None = None
     """Bytes of code and weights in read-only memory."""
+    code_bytes: int | None = None
+    """Bytes of code and tables, which are part of `flash_bytes`."""
+    weight_bytes: int | None = None
+    """Bytes of weights, which are part of `flash_bytes`."""
     arena_bytes: int | None = None
     """Bytes of working memory."""
+    meter: str | None = None
+    """Name of the meter of the latencies."""
+    kind: MeterKind | None = None
+    """Whether they were measured or modelled."""
+    library: str | None = None
+    """Path of the folder with the C library; null where it was not kept."""
     operators: tuple[OperatorCost, ...] = ()
+    """In the order of execution."""
+
+    def share_of(self, layers: Collection[str]) -> tuple[int, float] | None:
+        """Return how many operators compute these layers, and their share (fraction) of the warm latency.
+
+        None where that is not known: no latency, or a layer that no operator is known to compute.
+        """
+        mine = [each for each in self.operators if each.layer in layers]
+        warm = self.latency.warm
+        if warm is None or not warm.us or {each.layer for each in mine} != set(layers):
+            return None
+        taken = [each.latency.warm.us for each in mine if each.latency.warm is not None]
+        return (len(mine), sum(taken) / warm.us) if len(taken) == len(mine) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.layer import Untouched
-    from lrfdse.results.designs import Int8Facts, KernelFunction
+    from lrfdse.results.designs import Int8Facts, KernelFunction, WholeModel
     from lrfdse.results.outputs import OutputFacts
     from lrfdse.results.sensitivity import SensitivityCase
 
@@ -199,6 +199,8 @@ class Exploration:
     """The study in which every design is a trial."""
     boards: Mapping[str, BoardRun] = field(default_factory=dict)
     """What a board took for kept designs, by design id; empty where there is no board."""
+    whole: Mapping[str, WholeModel] = field(default_factory=dict)
+    """What designs cost as whole models, by design id; empty where none was compiled as one."""
     kernels: tuple[KernelFunction, ...] = ()
     """The C functions of the recommended design, where its files lie in the output folder."""
     sensitivity: tuple[SensitivityCase, ...] = ()

@@ -127,6 +127,8 @@ class Settings:
     """What runs a program on a board, see `lrfdse.board.transport.open_transport`; None means that nothing does."""
     artifacts: Path | None = None
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
+    library: bool = True
+    """Whether the original, the recommended design and SVD at equal size are compiled as whole models, too."""
     cache: Path = field(default_factory=cache_folder)
     """Where results lie that can be computed again; what zig built lies in `lrfdse.base.folders.cache_folder`."""
 
@@ -154,6 +156,7 @@ class Options(TypedDict, total=False):
     accept_unverified: bool
     runner: str | None
     artifacts: Path | None
+    library: bool
     cache: Path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +11,10 @@ from lrfdse.base.codec import to_plain
 from lrfdse.base.files import write_atomically
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.storage import FLOAT32
-from lrfdse.results.asked import (
-    Asked,
-    DataFile,
-    DataFiles,
-    HardwareError,
-    LatencyFacts,
-    Limits,
-    MeterFacts,
-    ModelFile,
-    SpaceFacts,
-    TargetFacts,
-)
+from lrfdse.results.asked import HardwareError, LatencyFacts, MeterFacts, ModelFile
+from lrfdse.results.asking import asked_of, data_of, space_of, target_of
 from lrfdse.results.command import command_of
-from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Int8Facts, Score
+from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Int8Facts, Score, WholeModel
 from lrfdse.results.document import Document, InspectionDocument
 from lrfdse.results.layers import (
     Choice,
@@ -39,9 +28,8 @@ from lrfdse.results.layers import (
     Stage,
     UntouchedPart,
 )
-from lrfdse.results.paths import relative, source
+from lrfdse.results.paths import relative
 from lrfdse.results.read import FRONT
-from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.resolution import resolution_of
 
 if TYPE_CHECKING:
@@ -67,7 +55,7 @@ def document_of(exploration: found.Exploration) -> Document:
             path=relative(settings.model, settings.output),
             sha256=exploration.model_sha256,
         ),
-        target=_target(settings),
+        target=target_of(settings),
         meter=MeterFacts(
             name=exploration.meter,
             kind=exploration.meter_kind,
@@ -81,9 +69,9 @@ def document_of(exploration: found.Exploration) -> Document:
         verified=exploration.verified,
         classes_hit=exploration.classes_hit,
         outputs=exploration.outputs,
-        data=_data(settings, exploration.data_sha256),
-        space=_space(settings),
-        settings=_asked(settings),
+        data=data_of(settings, exploration.data_sha256),
+        space=space_of(settings),
+        settings=asked_of(settings),
         versions=dict(exploration.versions),
         command=command_of(settings),
         notes=exploration.notes,
@@ -107,8 +95,8 @@ def inspection_of(inspection: found.Inspection) -> InspectionDocument:
     settings = inspection.settings
     return InspectionDocument(
         model=ModelFile(name=_name(settings.model), path=str(settings.model), sha256=inspection.model_sha256),
-        target=_target(settings),
-        space=_space(settings),
+        target=target_of(settings),
+        space=space_of(settings),
         layers=tuple(_layer(result) for result in inspection.layers),
         untouched=tuple(_untouched(part) for part in inspection.untouched),
     )
@@ -181,6 +169,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         on_front=design.id in exploration.front,
         model=f"designs/{design.id}/model.onnx" if design.id in exploration.kept else None,
         board=None if run is None else board_of(run),
+        whole_model=exploration.whole.get(design.id, WholeModel()),
         int8=_int8(design.id, exploration),
     )
 
@@ -271,22 +260,6 @@ def _untouched(part: Untouched) -> UntouchedPart:
     )
 
 
-def _target(settings: Settings) -> TargetFacts:
-    target = settings.target
-    return TargetFacts(
-        name=target.name,
-        digest=noun_digest(target),
-        source=source(settings.target_source, settings.output),
-        isa=target.isa,
-        core=target.core,
-        clock_mhz=target.clock_mhz,
-        l1_kib=target.l1.kib,
-        last_level_kib=target.last_level.kib,
-        provenance=dict(target.provenance),
-        resident=target.resident,
-    )
-
-
 def _hardware_error(settings: Settings, exploration: found.Exploration) -> HardwareError | None:
     error = settings.target.error
     if error is None or exploration.meter_kind == "measured":
@@ -297,49 +270,6 @@ def _hardware_error(settings: Settings, exploration: found.Exploration) -> Hardw
 def _resolution(settings: Settings, exploration: found.Exploration) -> float | None:
     known = resolution_of(settings.target, exploration.meter_kind)
     return None if known is None else _rounded(known)
-
-
-def _space(settings: Settings) -> SpaceFacts:
-    return SpaceFacts(
-        source=source(settings.space_source, settings.output),
-        digest=noun_digest(settings.space),
-        method=settings.space.method,
-    )
-
-
-def _data(settings: Settings, digests: Mapping[str, str | None]) -> DataFiles:
-    def file(role: str, path: Path | None) -> DataFile:
-        return DataFile(path=None if path is None else relative(path, settings.output), sha256=digests.get(role))
-
-    data = settings.data
-    return DataFiles(calib=file("calib", data.calib), eval=file("eval", data.eval), test=file("test", data.test))
-
-
-def _asked(settings: Settings) -> Asked:
-    limits = settings.limits
-    return Asked(
-        limits=Limits(
-            max_drop=limits.max_drop,
-            max_params=limits.max_params,
-            max_latency_us=limits.max_latency_us,
-            max_other_drop=limits.max_other_drop,
-            max_size=limits.max_size,
-        ),
-        meter=settings.meter,
-        seed=settings.seed,
-        metric=settings.metric,
-        judge=settings.judge,
-        correct=settings.correct,
-        shape={name: tuple(sizes) for name, sizes in settings.shape.items()},
-        eval_samples=settings.eval_samples,
-        proxy=settings.proxy,
-        sampler=settings.sampler,
-        minutes=settings.minutes,
-        budget=settings.budget,
-        accept_unverified=settings.accept_unverified,
-        keep=settings.keep,
-        int8=settings.int8,
-    )
 
 
 def _name(model: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrfdse.base.codec import to_plain
 from lrfdse.check.gate import Request, check
 from lrfdse.check.limits import check_limits
 from lrfdse.check.regress import check_regressions
@@ -18,7 +20,7 @@ from lrfdse.results.asked import Asked, Limits, MeterFacts, ModelFile, TargetFac
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 from lrfdse.results.layers import Latencies
-from lrfdse.results.read import read_document
+from lrfdse.results.read import document_of_plain, read_document
 
 
 def verdicts(checked):
@@ -415,3 +417,36 @@ def test_a_document_from_before_the_key_is_known_by_its_data(front):
 def test_verified_is_true_or_false(front):
     with pytest.raises(InputError, match="verified must be true or false"):
         check(Request(front(change=lambda d: d.update(verified="no"))))
+
+
+def with_whole(us, kind="modelled"):
+    """Give the recommended design of a document the latency of a whole model."""
+    latency = {"warm": {"us": us, "low_us": 0.8 * us, "high_us": 1.2 * us}, "cold": None}
+
+    def change(document):
+        document.update(read_again(document))
+        best = next(each for each in document["designs"] if each["id"] == document["recommended"])
+        best["whole_model"] = {"latency": latency, "kind": kind, "meter": "model"}
+
+    return change
+
+
+def read_again(document):
+    return to_plain(document_of_plain(copy.deepcopy(document), whole=False))
+
+
+@pytest.mark.parametrize(("most", "verdict"), [(500.0, "pass"), (450.0, "pass"), (399.9, "fail")])
+def test_the_latency_of_the_whole_model_has_a_limit_of_its_own(most, verdict, front):
+    folder = front(change=with_whole(400.0))
+    (found,) = check(Request(folder, max_model_latency_us=most)).checks
+    assert (found.name, found.verdict, found.measurement, found.unit) == ("whole-model-latency", verdict, 400.0, "us")
+    assert ("reaches over" in found.reason) == (most == 450.0)
+    assert "modelled" in found.reason
+
+
+@pytest.mark.parametrize(("strict", "verdict", "code"), [(False, "skip", 0), (True, "fail", 1)])
+def test_a_whole_model_that_was_not_compiled_is_skipped_and_fails_only_where_asked_for(strict, verdict, code, front):
+    checked = check(Request(front(), max_model_latency_us=400.0, strict=strict))
+    (found,) = checked.checks
+    assert (found.name, found.verdict, found.measurement) == ("whole-model-latency", verdict, None)
+    assert checked.exit_code == code

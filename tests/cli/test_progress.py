@@ -17,7 +17,7 @@ STAGES = [stage for _, stages in EXPLORATION for stage in stages]
 @given(st.lists(st.sampled_from(STAGES)))
 def test_the_position_never_goes_back(stages):
     position = Position(EXPLORATION)
-    places = [int(re.match(rf"stage (\d) of {len(EXPLORATION)}: ", position.of(stage))[1]) for stage in stages]
+    places = [int(re.match(rf"stage (\d+) of {len(EXPLORATION)}: ", position.of(stage))[1]) for stage in stages]
     assert places == sorted(places)
 
 
@@ -27,7 +27,7 @@ def test_lines_tell_the_position_in_words(capsys):
         progress(Event("kernels", "fc1", 3, 7))
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r" +\d+\.\ds note two layers", lines[0])
-    assert re.fullmatch(r" +\d+\.\ds stage 4 of 9: compiling and timing kernels 3/7 fc1", lines[1])
+    assert re.fullmatch(r" +\d+\.\ds stage 4 of 11: compiling and timing kernels 3/7 fc1", lines[1])
 
 
 @pytest.mark.parametrize(("stage", "words"), [("count", "counting designs"), ("new", "new")])

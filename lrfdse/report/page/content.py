@@ -25,6 +25,7 @@ from lrfdse.report.page.wording import (
     tie_text,
     weak_text,
 )
+from lrfdse.report.whole import whole_facts
 from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, ranked, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -312,6 +313,7 @@ def _latency_facts(document: Document) -> list[tuple[str, str]]:
         ("warm and cold", regime_text(document)),
         ("ties", tie_text(document)),
         ("on the board", board_text(document)),
+        *whole_facts(document),
         ("check", "every kernel's output was compared with a float64 reference before its latency counted"),
     ]
     return [(name, text) for name, text in facts if text]

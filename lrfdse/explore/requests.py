@@ -45,15 +45,15 @@ def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:
     return KernelRequest(settings.target, meter, settings.workers)
 
 
-def search_request(settings: Settings, kind: MeterKind) -> SearchRequest:
+def search_request(settings: Settings, meter: str, kind: MeterKind) -> SearchRequest:
     """Return what the search may spend, and what it looks for.
 
     Parameters
     ----------
     settings
         What the user asks of the exploration.
-    kind
-        Whether its latencies are measured or modelled.
+    meter, kind
+        The name of its meter, and whether latencies are measured or modelled.
     """
     return SearchRequest(
         budget=settings.budget,
@@ -61,7 +61,7 @@ def search_request(settings: Settings, kind: MeterKind) -> SearchRequest:
         limits=settings.limits,
         seed=settings.seed,
         accept_unverified=settings.accept_unverified,
-        resolution=resolution_of(settings.target, kind),
+        resolution=resolution_of(settings.target, meter, kind),
         minutes=settings.minutes,
         helpers=settings.workers - 1,
         helped_after=settings.helped_after,

@@ -99,7 +99,7 @@ def explore(
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
         meter = open_meter(settings.meter, settings.target)
-        search = search_request(settings, meter.kind)
+        search = search_request(settings, meter.name, meter.kind)
         fit = fit_request(settings, inputs)
         idle = idle_layers(model, inputs.judging.objective)
         explored = [name for name in explored_layers(settings.space, model) if name not in idle]

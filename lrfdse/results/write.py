@@ -30,7 +30,7 @@ from lrfdse.results.layers import (
 )
 from lrfdse.results.paths import relative
 from lrfdse.results.read import FRONT
-from lrfdse.targets.resolution import resolution_of
+from lrfdse.targets.resolution import error_of, resolution_of
 
 if TYPE_CHECKING:
     from lrfdse.board.result import BoardRun
@@ -261,14 +261,14 @@ def _untouched(part: Untouched) -> UntouchedPart:
 
 
 def _hardware_error(settings: Settings, exploration: found.Exploration) -> HardwareError | None:
-    error = settings.target.error
-    if error is None or exploration.meter_kind == "measured":
+    error = error_of(settings.target, exploration.meter)
+    if error is None:
         return None
     return HardwareError(low=error.low, high=error.high, source=error.source)
 
 
 def _resolution(settings: Settings, exploration: found.Exploration) -> float | None:
-    known = resolution_of(settings.target, exploration.meter_kind)
+    known = resolution_of(settings.target, exploration.meter, exploration.meter_kind)
     return None if known is None else _rounded(known)
 
 

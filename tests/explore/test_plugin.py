@@ -48,12 +48,12 @@ def lrfdse(environment, *arguments):
 
 
 @pytest.mark.slow
-def test_an_exploration_with_what_the_plug_in_brings(environment, small_folder, shared_cache, tmp_path):
+def test_an_exploration_with_what_the_plug_in_brings(environment, deep_folder, shared_cache, tmp_path):
     space, output = tmp_path / "rms.toml", tmp_path / "out"
     space.write_text('max_cores = 2\nmax_compiled = 4\nmin_size = 8\nmethod = "svd-rms"\n')
     options = ["--target", "riscv64", "--space", space, "--meter", "counted", "--sampler", "neighbours"]
     options += ["--metric", "top2", "--budget", 8, "--keep", 0, "--workers", 2, "--cache", shared_cache, "-o", output]
-    ran = lrfdse(environment, "explore", small_folder, *options)
+    ran = lrfdse(environment, "explore", deep_folder, *options)
     assert ran.returncode == 0, ran.stderr
     document = json.loads((output / "front.json").read_text())
     assert document["meter"] == {
@@ -61,6 +61,8 @@ def test_an_exploration_with_what_the_plug_in_brings(environment, small_folder, 
         "kind": "modelled",
         "bracket": "both ends are the number itself",
         "procedure": "by counting FLOPs at one a nanosecond",
+        "hardware_error": None,
+        "resolution": 0.2,
     }
     assert document["metric"] == "top2"
     assert (document["space"]["method"], document["settings"]["sampler"]) == ("svd-rms", "neighbours")

@@ -127,6 +127,8 @@ def test_modelled_latencies_are_told_apart_by_the_model_s_resolution_and_measure
     checked = dataclasses.replace(
         settings, target=dataclasses.replace(settings.target, error=ModelError(0.9, 1.6, "a board"))
     )
-    assert search_request(unchecked, "modelled").resolution == UNCHECKED
-    assert search_request(checked, "modelled").resolution == pytest.approx(1 / 3)
-    assert search_request(settings, "measured").resolution is None
+    assert search_request(unchecked, "model", "modelled").resolution == UNCHECKED
+    assert search_request(checked, "model", "modelled").resolution == pytest.approx(1 / 3)
+    # The error is that of the built-in model, not of a meter that a plug-in brings.
+    assert search_request(checked, "counted", "modelled").resolution == UNCHECKED
+    assert search_request(settings, "host", "measured").resolution is None

@@ -59,12 +59,12 @@ def test_a_target_file_says_it(tmp_path):
 
 
 def test_the_resolution_is_half_the_model_s_error_on_a_logarithmic_scale():
-    assert resolution_of(TARGET, "measured") is None
-    assert resolution_of(TARGET, "modelled") == UNCHECKED
+    assert resolution_of(TARGET, "host", "measured") is None
+    assert resolution_of(TARGET, "model", "modelled") == UNCHECKED
     # Twice too slow for all alike moves no kernel ahead of another.
     for low, high in ((0.8, 1.25), (1.6, 2.5)):
         checked = dataclasses.replace(TARGET, error=ModelError(low, high, "a board"))
-        assert resolution_of(checked, "modelled") == pytest.approx(0.25)
+        assert resolution_of(checked, "model", "modelled") == pytest.approx(0.25)
 
 
 def test_the_assumptions_leave_everything_else_alone():

@@ -52,7 +52,7 @@ def library_lines(facts: LibraryFacts, folder: Path) -> list[str]:
     ]
     if facts.warm is not None and facts.cold is not None and facts.meter is not None:
         lines.append(
-            f"Latency of the whole model, {facts.meter.kind} by {facts.meter.name}: {_time(facts.warm)} warm, "
+            f"Latency of the whole model, {facts.meter.kind} ({facts.meter.name} meter): {_time(facts.warm)} warm, "
             f"{_time(facts.cold)} cold"
         )
     if facts.checked:

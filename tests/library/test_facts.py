@@ -85,7 +85,7 @@ def test_the_table_says_what_kind_of_latency_it_is(facts):
     text = library_text(facts, Path("out"))
     assert "modelled (us)" in text
     assert re.search(r"net_foreign +Foreign TopK_0 +10 +2\.0 +20\.0 +40\.0 +20\.0%", text)
-    assert "modelled by model: 100.0 us warm, 200.0 us cold" in text
+    assert "modelled (model meter): 100.0 us warm, 200.0 us cold" in text
     bare = tuple(dataclasses.replace(each, warm=None, cold=None) for each in facts.operators)
     unknown = dataclasses.replace(facts, operators=bare, meter=None, warm=None, cold=None)
     assert "us)" not in library_text(unknown, Path("out"))

@@ -215,7 +215,8 @@ def test_the_example_of_a_model_passes_its_own_test_vectors(target, name, model_
 
 
 @pytest.mark.slow
-def test_from_python_with_a_model_in_memory_and_a_batch(model_file, tmp_path):
+def test_from_python_with_a_model_in_memory_and_a_batch(model_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     model = onnx.load(model_file("mlp"))
     events = []
     built = lrfdse.build(model, "riscv64", tmp_path / "out", shape={"x": (3, 20)}, progress=events.append)

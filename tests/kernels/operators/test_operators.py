@@ -1,13 +1,14 @@
-"""Every operator against float64, over sizes that fill no vector, on every target."""
+"""Every operator against float64, over sizes that fill no vector, on every kind of target."""
 
 from __future__ import annotations
 
 import pytest
 
-from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.catalog import load_target
 from tests.kernels.operators.cases import FAMILIES
+from tests.plugins.targets import families
 
-EMULATED = [name for name in names("targets") if not load_target(name).is_native]
+EMULATED = [name for name in families() if not load_target(name).is_native]
 
 
 @pytest.mark.parametrize(

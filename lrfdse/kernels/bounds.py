@@ -9,20 +9,20 @@ from lrfdse.targets.target import Target
 
 
 def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> float:
-    """Return the cycles below which no kernel of `spec` can run: FMAs at the peak rate, or weights through the memory.
+    """Return the cycles below which no kernel of `spec` can run: FMAs at the peak rate, and weights through the memory.
 
     Warm weights come from the last-level cache, or from DRAM where they exceed it: all of them where it keeps what was
     used last, else those that it cannot hold. Warm weights that fit in the first level are free. Cold weights come from
-    DRAM.
+    DRAM. What comes from DRAM does so while the core computes; what then passes from the last level to the first does
+    on an out-of-order core, and an in-order core stops for it (docs/meter.md).
     """
     size = FLOAT32.bytes_of(spec.factorization.params)
     level = target.last_level
+    computing = spec.factorization.macs(spec.rows) / target.fma_per_cycle
     if regime == "cold" or (size > level.bytes and level.replacement == "lru"):
-        memory = size / target.dram_bytes_per_cycle
-    elif size > level.bytes:
-        memory = max((size - level.bytes) / target.dram_bytes_per_cycle, size / target.last_level_bytes_per_cycle)
-    elif size > 1024 * target.l1.kib:
-        memory = size / target.last_level_bytes_per_cycle
+        through = size
     else:
-        memory = 0.0
-    return max(spec.factorization.macs(spec.rows) / target.fma_per_cycle, memory)
+        through = max(0, size - level.bytes)
+    dram = through / target.dram_bytes_per_cycle
+    passing = size / target.last_level_bytes_per_cycle if through or size > 1024 * target.l1.kib else 0.0
+    return max(computing, dram) + passing if target.in_order else max(computing, dram, passing)

@@ -20,9 +20,9 @@ def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> floa
     level = target.last_level
     computing = spec.factorization.macs(spec.rows) / target.fma_per_cycle
     if regime == "cold" or (size > level.bytes and level.replacement == "lru"):
-        through = size
+        through = float(size)
     else:
-        through = max(0, size - level.bytes)
+        through = max(0.0, size - level.bytes)
     dram = through / target.dram_bytes_per_cycle
     passing = size / target.last_level_bytes_per_cycle if through or size > 1024 * target.l1.kib else 0.0
     return max(computing, dram) + passing if target.in_order else max(computing, dram, passing)

@@ -11,7 +11,6 @@ from lrfdse.meters.meter import open_meter
 from lrfdse.targets.catalog import load_target
 from lrfdse.tune import best_kernel
 
-
 LEAST = {"aarch64-a55": 0.45}
 """Shares of other cores: a load of 128 bits takes the A55 two cycles, which are not in the bound."""
 

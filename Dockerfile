@@ -1,4 +1,4 @@
-# docker build -t lrfdse . && docker run --rm -v "$PWD:/work" lrfdse explore MODEL --target riscv64
+# docker build -t lrfdse . && docker run --rm -v "$PWD:/models" lrfdse explore MODEL --target riscv64
 # Its steps are those of docs/ci/github-actions.yml; no container was built from it where lrfdse's tests run.
 FROM python:3.12-slim-trixie
 
@@ -14,7 +14,7 @@ RUN apt-get update \
 COPY . /source
 RUN pip install --no-cache-dir '/source[images]' && rm -rf /source && lrfdse doctor
 
-ENV LRFDSE_CACHE=/work/.lrfdse-cache
-WORKDIR /work
+ENV LRFDSE_CACHE=/models/.lrfdse-cache
+WORKDIR /models
 ENTRYPOINT ["lrfdse"]
 CMD ["--help"]

@@ -56,7 +56,10 @@ def answer_of(document: Document, folder: Path) -> Answer:
         *_latency(document, best),
         *_whole(document, best),
         (document.metric.capitalize() if document.verified else "Output error", _quality(document, best)),
-        ("Chosen for", limits_text(document)),
+        (
+            "Chosen for",
+            limits_text(document) + ("" if document.verified else ". Nobody verified it: random inputs chose it"),
+        ),
         *_sensitivity(document),
         report,
         *_files(document, best, folder),

@@ -174,7 +174,8 @@ def test_the_bound_is_the_larger_of_arithmetic_and_memory(small):
     assert bound.by == "memory" and peaks.place(large, target, None) == "outside"
     beyond = 4 * 1024**2 - target.last_level.bytes
     by_dram, by_cache = beyond / target.dram_bytes_per_cycle, 4 * 1024**2 / target.last_level_bytes_per_cycle
-    assert bound.us == pytest.approx(max(by_dram, by_cache) / target.clock_mhz)
+    # The X60 is in order: it stops for what it reads from its last level.
+    assert bound.us == pytest.approx((by_dram + by_cache) / target.clock_mhz)
     known = peaks.Peaks(100.0, ((1 << 20, 100.0), (1 << 24, 4.0)), 1 << 25)
     measured = peaks.bound(large, load_target("host"), known)
     assert measured.by == "memory"

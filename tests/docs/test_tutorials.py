@@ -24,6 +24,10 @@ CODES = {"lrfdse explore mynet": {0, 3}}
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
+        "LRFDSE_TUTORIALS" not in os.environ,
+        reason="six explorations, minutes each: LRFDSE_TUTORIALS=1 runs them",
+    ),
+    pytest.mark.skipif(
         bool(missing_tools(load_target("riscv64"), MODELLING)), reason="zig, QEMU or LLVM 22 is not installed"
     ),
 ]

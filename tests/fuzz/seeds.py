@@ -122,15 +122,15 @@ def _load_npz(path: Path) -> None:
 
 
 def _load_target(path: Path) -> None:
-    from lrfdse.targets.catalog import load_target
-
-    load_target(str(path))
+    """Choose the designs of a small model for it."""
+    cache = ("--cache", path.parent / "cache")
+    command("inspect", base().folder / "model.onnx", "--target", path, *cache)
 
 
 def _load_space(path: Path) -> None:
-    from lrfdse.targets.catalog import load_search_space
-
-    load_search_space(str(path))
+    """Count and choose the designs of a small model in it."""
+    cache = ("--cache", path.parent / "cache")
+    command("inspect", base().folder / "model.onnx", "--space", path, *cache)
 
 
 def _fresh(path: Path) -> Path:

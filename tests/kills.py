@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "lenet300-fashion"
 MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 RESULTS = ("front.json", "front.csv", "report.html")
-TEMPORARY = re.compile(r"lrfdse-.*|tmp.*|\..*\.[0-9a-f]{12}")
+TEMPORARY = re.compile(r"lrfdse-.*|tmp.*|\..*\.lrfdse-[0-9a-f]{12}")
 """Names of files and folders that are there for a moment."""
 
 

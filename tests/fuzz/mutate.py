@@ -1,4 +1,4 @@
-"""Mutations: of bytes, of protobuf fields, of values in JSON and TOML. The same generator and file give the same mutant."""
+"""Mutations: of bytes, of protobuf fields, of values. The same generator and file give the same mutant."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def plans_of(database: Path) -> dict[int, Taken]:
     """Return the plan that each process has taken last, by its number; nothing where there is no study yet."""
     query = """
         select a.value_json, t.state,
-            (select group_concat(p.param_name || '=' || p.param_value) from trial_params p where p.trial_id = t.trial_id)
+            (select group_concat(param_name || '=' || param_value) from trial_params where trial_id = t.trial_id)
         from trials t join trial_user_attributes a on a.trial_id = t.trial_id
         where a.key = 'worker' order by t.trial_id
     """

@@ -99,6 +99,9 @@ def _seeds(kind: str) -> list[bytes]:
         "space": ROOT.glob("search_spaces/*.toml"),
         "front": ROOT.glob("tests/results/fixtures/*.json"),
     }
+    if kind in ("target", "space"):
+        # It is made before anything is forked that inspects its model.
+        base()
     return [path.read_bytes() for path in sorted(folders[kind])]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["fc"]
-"""What a layer is: "fc" a fully-connected layer."""
+Kind = Literal["fc", "recurrent", "attention", "embedding"]
+"""What a layer is: "fc" a fully-connected layer; "recurrent" the matrix by which an LSTM, GRU or RNN multiplies what it
+reads, of all gates and directions; "attention" the same of a fused attention; "embedding" a table of which rows are
+looked up."""
 
-DEFAULT_KINDS: tuple[Kind, ...] = ("fc",)
+DEFAULT_KINDS: tuple[Kind, ...] = ("fc", "recurrent", "attention", "embedding")
 """The kinds that are looked for where nobody says."""
 
 
@@ -36,11 +38,18 @@ class Layer:
     digest: str
     """SHA-256 of the float32 weight in (outputs, inputs) order: the cache key of everything derived from it."""
     kind: Kind = "fc"
+    table_rows: int = 0
+    """Rows of the table, where the layer is an embedding: its matrix is then that of the directions in the table."""
+
+    @property
+    def weights(self) -> int:
+        """Stored elements of the matrix, or of an embedding's table."""
+        return self.outputs * (self.table_rows or self.inputs)
 
     @property
     def params(self) -> int:
         """Stored parameters, weight and bias."""
-        return self.outputs * self.inputs + self.bias_params
+        return self.weights + self.bias_params
 
     @property
     def rows(self) -> int:
@@ -49,8 +58,8 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """FLOPs of one inference over all uses, dense, bias not counted."""
-        return 2 * self.outputs * self.inputs * self.rows
+        """FLOPs of one inference over all uses, dense, bias not counted; looking rows up takes none."""
+        return 0 if self.kind == "embedding" else 2 * self.outputs * self.inputs * self.rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
@@ -29,6 +30,9 @@ class LayerKind:
 
 KINDS: Mapping[Kind, LayerKind] = {
     "fc": LayerKind("fully-connected layer", find_products, write_products),
+    "recurrent": LayerKind("input of a recurrent layer", partial(find_products, kind="recurrent"), write_products),
+    "attention": LayerKind("input of an attention", partial(find_products, kind="attention"), write_products),
+    "embedding": LayerKind("embedding", partial(find_products, kind="embedding"), write_products),
 }
 """The kinds by name, in the order in which they are looked for."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.ir.layer import Kind
+from lrfdse.model.carriers import taken_from
 from lrfdse.model.constants import FLOATS, Constant, is_standard, node_name, stored, trace, vector_along
 from lrfdse.model.match.match import Found
 from lrfdse.model.match.site import Site
@@ -30,7 +32,7 @@ class Product:
     flip: bool
     """Whether W of shape (outputs, inputs) is the stored matrix transposed."""
     alpha: float
-    kind: ClassVar[Kind] = "fc"
+    kind: Kind = "fc"
 
     @property
     def root(self) -> ir.Value:
@@ -71,7 +73,7 @@ class Product:
         add, value, bias, relu = _fused(self, rank)
         constant = trace(value)
         return Site(
-            node=node_name(self.node),
+            node=node_name(self.node) if (taken := taken_from(self.node)) is None else taken[1],
             output=self.node.outputs[0].name or "",
             source=self.source.name or "",
             in_axis=in_axis,
@@ -86,7 +88,7 @@ class Product:
         )
 
 
-def find_products(graph: ir.Graph, known: set[ir.Value]) -> Found:
+def find_products(graph: ir.Graph, known: set[ir.Value], kind: Kind = "fc") -> Found:
     """Return the products of an activation and a constant matrix, in graph order, and why others are none.
 
     Parameters
@@ -95,14 +97,17 @@ def find_products(graph: ir.Graph, known: set[ir.Value]) -> Found:
         The main graph.
     known
         Its values that depend on constants alone.
+    kind
+        Where the products stand in the file: for themselves, or in a node that they were taken out of.
     """
     products: list[Product] = []
     refused: dict[ir.Node, str] = {}
     for node in graph:
-        if is_standard(node) and node.op_type in ("Gemm", "MatMul"):
+        taken = taken_from(node)
+        if is_standard(node) and node.op_type in ("Gemm", "MatMul") and kind == ("fc" if taken is None else taken[0]):
             found = _product(node, known)
             if isinstance(found, Product):
-                products.append(found)
+                products.append(dataclasses.replace(found, kind=kind))
             elif found is not None:
                 refused[node] = found
     return products, refused

@@ -152,7 +152,8 @@ class Emitter:
 
     def _store(self, wanted: str, array: NDArray[Any]) -> ir.Value:
         name = self._names.free(wanted)
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+        # NumPy gives a number an axis on the way.
+        tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
         if not self._stand_alone:
             node = ir.node("Constant", [], {"value": tensor})
             node.outputs[0].name = name

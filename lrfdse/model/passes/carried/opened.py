@@ -10,25 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.model.constants import FLOATS, is_root, is_standard, known_values, readers, stored
-from lrfdse.model.passes.emit import Emitter, Names, drop_unused, instead_of, take_name
-
-Carrier = Literal["recurrent", "attention", "embedding"]
-"""What carries a product inside."""
-
-_RECURRENT = ("GRU", "LSTM", "RNN")
+from lrfdse.model.carriers import Carrier, carrier_of, mark
+from lrfdse.model.constants import FLOATS, is_root, known_values, node_name, readers, stored
+from lrfdse.model.passes.emit import Emitter, Names, drop_unused, take_name
 
 _MOST_SELECTED = 1 << 27
 """Elements that a matrix of zeros and ones may have: 512 MiB of float32. Chosen."""
 
-_SMALLEST = 1e-12
-"""Part of a table's largest singular value below which others count as this: their directions hold rounding alone."""
+_SMALLEST = 1e-8
+"""Part of a table's largest singular value below which others count as this: the square root of the rounding of double
+precision, in which the eigenvalues of its second moment are computed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +32,6 @@ class Opened:
     """A product that was taken out."""
 
     carrier: Carrier
-    node: str
-    """Name of the node that carried it; that of its first output where it has none."""
     product: str
     """Name of the product's output."""
     weight: str
@@ -83,37 +77,20 @@ class OpenProducts(ir.passes.InPlacePass):
                 self.refused[node.outputs[0].name or ""] = reason
                 continue
             emit = Emitter.before(model, node, names)
-            tensor, name = stored(weight), weight.name or ""
+            tensor, name, label = stored(weight), weight.name or "", node_name(node)
             if carrier == "embedding":
                 product, selection = _open_table(emit, model, node, weight, shared), None
             else:
                 product, selection = _open_product(emit, node, carrier, weight, shared, selections)
             drop_unused(weight)
             take_name(weight, shared[weight][0])
-            label = node.name or node.outputs[0].name or ""
+            made = product.producer()
+            assert made is not None
+            made.metadata_props.update(node.metadata_props)
+            mark(made, carrier, label)
             chosen = "" if selection is None else selection.name or ""
-            self.opened.append(Opened(carrier, label, product.name or "", name, tensor, chosen))
+            self.opened.append(Opened(carrier, product.name or "", name, tensor, chosen))
         return ir.passes.PassResult(model, modified=bool(self.opened))
-
-
-def carrier_of(node: ir.Node) -> Carrier | None:
-    """Return as what a node carries a product inside, or None."""
-    if node.domain == "com.microsoft":
-        return "attention" if node.op_type == "Attention" and len(node.inputs) > 1 else None
-    if not is_standard(node) or len(node.inputs) < 2:
-        return None
-    if node.op_type in _RECURRENT:
-        return "recurrent"
-    return "embedding" if node.op_type == "Gather" and _looks_up_rows(node) else None
-
-
-def _looks_up_rows(node: ir.Node) -> bool:
-    """Return whether a Gather takes rows of a stored matrix of floating point."""
-    table = node.inputs[0]
-    if table is None or not is_root(table) or stored(table).dtype not in FLOATS:
-        return False
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-    return len(stored(table).shape) == 2 and axis in (0, -2)
 
 
 def _reason(node: ir.Node, carrier: Carrier, weight: ir.Value) -> str | None:
@@ -127,8 +104,7 @@ def _reason(node: ir.Node, carrier: Carrier, weight: ir.Value) -> str | None:
         if reader is None:
             return f"its weight {weight.name!r} is an output of the model"
         if reader.graph is not node.graph or carrier_of(reader) != carrier or reader.op_type != node.op_type:
-            name = reader.name or reader.outputs[0].name
-            return f"its weight {weight.name!r} is also read by {reader.op_type} {name!r}"
+            return f"its weight {weight.name!r} is also read by {reader.op_type} {node_name(reader)!r}"
     if len(shape) != (3 if carrier == "recurrent" else 2):
         return f"its input matrix has {len(shape)} dimensions"
     wide = shape[0] * shape[1] if carrier == "recurrent" else shape[1]
@@ -181,7 +157,6 @@ def _open_table(
     matrix_value, rows_value = shared[table]
     gathered = emit.op("Gather", [rows_value, node.inputs[1]], axis=0)
     product = emit.op("MatMul", [gathered, matrix_value])
-    instead_of(node, product)
     old = node.outputs[0]
     name, product.type, product.shape = old.name, old.type, old.shape
     old.replace_all_uses_with(product, replace_graph_outputs=True)
@@ -191,15 +166,17 @@ def _open_table(
 
 
 def split_table(table: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return Q with orthogonal columns, shape of the table (rows, d), and C, (d, d), with ``table = Q C``.
+    """Return Q, shape of the table (rows, d), and C, shape (d, d), with ``table = Q C``: its polar decomposition.
 
-    C has the table's singular values, so that what a rank of C discards is what it discards of the table.
+    C is symmetric and has the table's singular values, so that what a rank of C discards is what it discards of the
+    table; Q has orthogonal columns, but for directions that the table lacks. Unlike factors of a singular value or QR
+    decomposition, C does not turn with the rounding of the machine (Higham, Functions of Matrices, chapter 8).
     """
     whole = table.astype(np.float64)
     values, vectors = np.linalg.eigh(whole.T @ whole)
     scales = np.sqrt(np.maximum(values, 0.0))
     scales = np.maximum(scales, _SMALLEST * float(scales.max()) or 1.0)
-    return whole @ (vectors / scales), (vectors * scales).T
+    return whole @ (vectors / scales) @ vectors.T, (vectors * scales) @ vectors.T
 
 
 def opened(model: ir.Model, carriers: Collection[Carrier]) -> tuple[ir.Model, tuple[Opened, ...], Mapping[str, str]]:

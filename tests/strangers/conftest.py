@@ -48,7 +48,7 @@ def write(tmp_path):
     def written(nodes, inputs, outputs, arrays, opset=17, ir=9, domains=(), data=None, checked=True, functions=()):
         stored = [numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items()]
         graph = helper.make_graph(nodes, "g", inputs, outputs, stored)
-        opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 3) for d in domains)]
+        opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1 if d == "com.microsoft" else 3) for d in domains)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir, functions=functions)
         if checked:
             onnx.checker.check_model(model)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["fc"]
-"""What a layer is: "fc" a fully-connected layer."""
+from lrfdse.ir.window import Window
+
+Kind = Literal["fc", "conv"]
+"""What a layer is: "fc" a fully-connected layer, "conv" a convolution of one group, its matrix over patches."""
 
 DEFAULT_KINDS: tuple[Kind, ...] = ("fc",)
 """The kinds that are looked for where nobody says."""
@@ -21,6 +24,14 @@ class Use:
     """Rows of the input matrix in one inference: batch times every other leading dimension."""
     bias: bool
     relu: bool
+    window: Window | None = None
+    """The window that slides over the input, where the layer is a convolution."""
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each row is one pixel of the input, as it stands there; true of all that is no convolution."""
+        w = self.window
+        return w is None or (w.kernel == w.strides == (1, 1) and not any(w.pads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,12 @@ class Layer:
     def params(self) -> int:
         """Stored parameters, weight and bias."""
         return self.outputs * self.inputs + self.bias_params
+
+    @property
+    def channels(self) -> int:
+        """Inputs of one pixel: all of them, unless the layer is a convolution of a larger kernel."""
+        window = self.uses[0].window
+        return self.inputs if window is None else self.inputs // math.prod(window.kernel)
 
     @property
     def rows(self) -> int:

@@ -217,7 +217,7 @@ def _layer(name: str, kind: Kind, weight: NDArray[np.float64], sites: Sequence[S
         name=name,
         outputs=weight.shape[0],
         inputs=weight.shape[1],
-        uses=tuple(Use(site.node, site.rows, site.bias is not None, site.relu) for site in sites),
+        uses=tuple(Use(site.node, site.rows, site.bias is not None, site.relu, site.window) for site in sites),
         bias_params=sum(int(np.prod(stored(values[root]).shape.numpy(), dtype=np.int64)) for root in biases),
         digest=_digest(weight),
         kind=kind,

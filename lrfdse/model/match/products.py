@@ -145,7 +145,7 @@ def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
     if all(value in known or constant for value, constant in zip((left, right), constants, strict=True)):
         return "a product of constants: fold constants first"
     for value, constant in zip((left, right), constants, strict=True):
-        if constant is None and (reason := _unusable(value, known)):
+        if constant is None and (reason := unusable(value, known)):
             return reason
     on_right = constants[1] is not None
     constant = constants[1] or constants[0]
@@ -171,7 +171,7 @@ def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
     return Product(node, constant, right, in_axis, -2, turned[0] ^ constant.transposed, alpha)
 
 
-def _unusable(value: ir.Value, known: set[ir.Value]) -> str | None:
+def unusable(value: ir.Value, known: set[ir.Value]) -> str | None:
     """Return why a value that is no stored tensor cannot be a weight, or None if it is an activation."""
     node = value.producer()
     if value in known and node is not None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["fc", "recurrent", "attention", "embedding"]
-"""What a layer is: "fc" a fully-connected layer; "recurrent" the matrix by which an LSTM, GRU or RNN multiplies what it
-reads, of all gates and directions; "attention" the same of a fused attention; "embedding" a table of which rows are
-looked up."""
+from lrfdse.ir.window import Window
+
+Kind = Literal["fc", "conv", "recurrent", "attention", "embedding"]
+"""What a layer is: "fc" a fully-connected layer; "conv" a convolution of one group, its matrix over patches;
+"recurrent" the matrix by which an LSTM, GRU or RNN multiplies what it reads, of all gates and directions; "attention"
+the same of a fused attention; "embedding" a table of which rows are looked up."""
 
 DEFAULT_KINDS: tuple[Kind, ...] = ("fc", "recurrent", "attention", "embedding")
 """The kinds that are looked for where nobody says."""
@@ -23,6 +26,16 @@ class Use:
     """Rows of the input matrix in one inference: batch times every other leading dimension."""
     bias: bool
     relu: bool
+    window: Window | None = None
+    """The window that slides over the input, where the layer is a convolution."""
+    table: int = 0
+    """Rows of the table that the rows of the input are looked up in, where the layer is an embedding."""
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each row stands in the input as it is: not as the patch of a window, nor as the number of a row."""
+        w = self.window
+        return not self.table and (w is None or (w.kernel == w.strides == (1, 1) and not any(w.pads)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +51,27 @@ class Layer:
     digest: str
     """SHA-256 of the float32 weight in (outputs, inputs) order: the cache key of everything derived from it."""
     kind: Kind = "fc"
-    table_rows: int = 0
-    """Rows of the table, where the layer is an embedding: its matrix is then that of the directions in the table."""
+
+    @property
+    def table(self) -> int:
+        """Rows of an embedding's table, else 0. Its matrix is that of the directions which the table has."""
+        return self.uses[0].table
 
     @property
     def weights(self) -> int:
         """Stored elements of the matrix, or of an embedding's table."""
-        return self.outputs * (self.table_rows or self.inputs)
+        return self.outputs * (self.table or self.inputs)
 
     @property
     def params(self) -> int:
         """Stored parameters, weight and bias."""
         return self.weights + self.bias_params
+
+    @property
+    def channels(self) -> int:
+        """Inputs of one pixel: all of them, unless the layer is a convolution of a larger kernel."""
+        window = self.uses[0].window
+        return self.inputs if window is None else self.inputs // math.prod(window.kernel)
 
     @property
     def rows(self) -> int:

@@ -242,19 +242,21 @@ def _layer(
         name=name,
         outputs=weight.shape[0],
         inputs=weight.shape[1],
-        uses=tuple(Use(site.node, site.rows, site.bias is not None, site.relu) for site in sites),
+        uses=tuple(
+            Use(site.node, site.rows, site.bias is not None, site.relu, site.window, 0 if table is None else len(table))
+            for site in sites
+        ),
         bias_params=sum(int(np.prod(stored(values[root]).shape.numpy(), dtype=np.int64)) for root in biases),
         # Of an embedding the table tells what it is, to the bit: its directions are computed from it.
-        digest=_digest(weight if table is None else table),
+        digest=_digest(weight) if table is None else _digest(table, "table"),
         kind=kind,
-        table_rows=0 if table is None else len(table),
     )
 
 
-def _digest(weight: NDArray[Any]) -> str:
+def _digest(weight: NDArray[Any], what: str = "") -> str:
     """Return the SHA-256 of shape and elements: two layers may hold the same bytes in different shapes."""
     elements = np.ascontiguousarray(weight, dtype=np.float32)
-    return hashlib.sha256(repr(elements.shape).encode() + elements.tobytes()).hexdigest()
+    return hashlib.sha256(what.encode() + repr(elements.shape).encode() + elements.tobytes()).hexdigest()
 
 
 def _fixed_shapes(

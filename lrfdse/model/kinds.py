@@ -10,8 +10,10 @@ import onnx_ir as ir
 
 from lrfdse.ir.layer import Kind
 from lrfdse.model.constants import known_values
+from lrfdse.model.match.convolutions import find_convolutions
 from lrfdse.model.match.match import Found, Match, grouped
 from lrfdse.model.match.products import find_products
+from lrfdse.model.passes.convolutions import write_convolutions
 from lrfdse.model.passes.place import Writer
 from lrfdse.model.passes.products import write_products
 
@@ -30,6 +32,7 @@ class LayerKind:
 
 KINDS: Mapping[Kind, LayerKind] = {
     "fc": LayerKind("fully-connected layer", find_products, write_products),
+    "conv": LayerKind("convolution", find_convolutions, write_convolutions),
     "recurrent": LayerKind("input of a recurrent layer", partial(find_products, kind="recurrent"), write_products),
     "attention": LayerKind("input of an attention", partial(find_products, kind="attention"), write_products),
     "embedding": LayerKind("embedding", partial(find_products, kind="embedding"), write_products),
@@ -50,10 +53,14 @@ def find_layers(graph: ir.Graph, kinds: Collection[Kind]) -> tuple[list[list[Mat
     known = known_values(graph)
     matches: list[Match] = []
     refused: dict[ir.Node, str] = {}
-    for name in kinds:
-        found, others = KINDS[name].find(graph, known)
-        matches += found
+    for name, kind in KINDS.items():
+        found, others = kind.find(graph, known)
         refused |= others
+        if name in kinds:
+            matches += found
+        else:
+            asked = ",".join(each for each in KINDS if each in kinds or each == name)
+            refused |= {match.node: f"a {kind.noun}, which `--layers {asked}` explores" for match in found}
     order = {node: place for place, node in enumerate(graph)}
     groups, conflicts = grouped(sorted(matches, key=lambda match: order[match.node]))
     return groups, refused | conflicts

@@ -127,11 +127,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFacts:
-    """A fully-connected layer."""
+    """A layer: a constant matrix that is applied to rows, those of a convolution being its patches."""
 
     name: str
     inputs: int
     outputs: int
+    kind: str = "fc"
+    """What it is: "fc", a fully-connected layer, or "conv", a convolution."""
+    kernel: tuple[int, int] | None = None
+    """Height and width of a convolution's kernel; null of other layers."""
     uses: int = expected(1)
     """Number of places in the graph that share the weight."""
     rows: int = expected(1)
@@ -141,7 +145,7 @@ class LayerFacts:
     weight_bytes: int = expected(0)
     """Bytes that the weights take in flash, as the model has them."""
     share: float = expected(0.0)
-    """Fraction of the parameters of all fully-connected layers."""
+    """Fraction of the parameters of all layers."""
     peak_activation_bytes: int = expected(0)
     """Bytes of working memory of the layer as the model has it."""
     effective_rank: float = expected(0.0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.codec import to_plain
 from lrfdse.base.files import write_atomically
+from lrfdse.ir.cost import cost_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.asked import HardwareError, LatencyFacts, MeterFacts, ModelFile
@@ -192,16 +193,19 @@ def score_of(value: float, interval: tuple[float, float] | None, error: float | 
 
 def _layer(result: found.LayerResult) -> LayerFacts:
     layer = result.layer
+    window = layer.uses[0].window
     return LayerFacts(
         name=layer.name,
         inputs=layer.inputs,
         outputs=layer.outputs,
+        kind=layer.kind,
+        kernel=None if window is None else window.kernel,
         uses=len(layer.uses),
         rows=layer.rows,
         params=layer.params,
         weight_bytes=_STORAGE.bytes_of(layer.params),
         share=round(result.share, 6),
-        peak_activation_bytes=FLOAT32.bytes_of(result.dense.peak(layer.rows)),
+        peak_activation_bytes=FLOAT32.bytes_of(cost_of(layer, result.dense, 1).peak),
         effective_rank=round(result.effective_rank, 3),
         spectra=Spectra(
             weight=_spectrum(result.spectrum),

@@ -167,8 +167,11 @@ def test_of_a_recurrent_layer_both_directions_share_the_first_factor(make):
     assert [node.op_type for node in made.graph] == ["MatMul", "LSTM"]
     shapes = {name: array.shape for name, array in stored(made).items()}
     assert sorted(shapes.values()) == sorted([(WIDE, 2), (2, 4 * HIDDEN, 2), (2, 4 * HIDDEN, HIDDEN), (2, 8 * HIDDEN)])
+    assert layer.uses[0].bias and layer.bias_params == 2 * 8 * HIDDEN
+    bias = stored(model.original)["rnn.B"][:, : 4 * HIDDEN].reshape(-1)
+    np.testing.assert_array_equal(model.bias("rnn"), bias.astype(np.float64))
     (rest,) = model.untouched
-    assert (rest.op, rest.params) == ("LSTM", 2 * 4 * HIDDEN * HIDDEN + 2 * 8 * HIDDEN)
+    assert (rest.op, rest.params) == ("LSTM", 2 * 4 * HIDDEN * HIDDEN)
     assert rest.reason == "its recurrent matrix: ONNX's LSTM has no place for factors of it"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from lrfdse.ir.layer import Untouched
+from lrfdse.model.carriers import carrier_of
 from lrfdse.model.constants import is_standard, node_name, stored, trace
 from lrfdse.model.match.products import every_node
 from lrfdse.model.passes.carried.opened import Opened
@@ -53,7 +54,7 @@ def untouched(
         What was taken out of other nodes. What these hold besides is told; what stands in for the product is not.
     """
     selections = {product.selection for product in products}
-    halves = {product.product for product in products}
+    halves = {product.product for product in products if product.selection}
     seen: set[ir.Value] = set()
     found = []
     places: list[tuple[ir.Node, str | None]] = []
@@ -66,7 +67,10 @@ def untouched(
             is_standard(node) and node.op_type in ("Identity", "Transpose", "Cast", "Constant", "Shape")
         ):
             continue
-        roots = {root for root in map(_matrix, node.inputs) if root is not None and root.name not in selections}
+        is_half = any(value is not None and value.name in halves for value in node.inputs)
+        # Of a node whose product is a layer, so is the bias.
+        rest = node.inputs[:3] if is_half and carrier_of(node) == "recurrent" else node.inputs
+        roots = {root for root in map(_matrix, rest) if root is not None and root.name not in selections}
         fresh = roots - seen
         params, taken = sum(map(_size, fresh)), sum(map(_bytes, fresh))
         seen |= roots
@@ -74,7 +78,6 @@ def untouched(
         if reason is None:
             reason = _given_weight(node, place)
         if reason is None and roots:
-            is_half = any(value is not None and value.name in halves for value in node.inputs)
             reason = _REST.format(node.op_type) if is_half else place or _reason(node)
         if reason is not None:
             found.append(Untouched(node_name(node), node.op_type, params, taken, reason))

@@ -112,7 +112,11 @@ def texts(seed: int) -> dict[str, Part]:
             ids[row, : len(row_ids)] = row_ids
         return {"words": ids, "labels": np.array([label for _, label in some])}
 
-    return {"train": part(labelled[: cut[0]]), "eval": part(labelled[cut[0] : cut[1]]), "test": part(labelled[cut[1] :])}
+    return {
+        "train": part(labelled[: cut[0]]),
+        "eval": part(labelled[cut[0] : cut[1]]),
+        "test": part(labelled[cut[1] :]),
+    }
 
 
 def paragraphs(path: Path) -> list[list[str]]:
@@ -156,7 +160,9 @@ def fit(name: str, parts: dict[str, Part], seed: int) -> list[NDArray[np.float32
     model = keras.Sequential(stack)
     (source,) = (key for key in parts["train"] if key != "labels")
     steps = EPOCHS[name] * -(-len(parts["train"]["labels"]) // BATCH)
-    schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, warmup_target=2e-3, warmup_steps=steps // 10)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - steps // 10, warmup_target=2e-3, warmup_steps=steps // 10
+    )
     model.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.01),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

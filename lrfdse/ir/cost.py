@@ -40,4 +40,9 @@ def _lookup(layer: Layer, factorization: Factorization, lanes: int) -> Cost:
         return Cost(layer.weights, 0, 0, layer.rows * layer.outputs)
     (rank,) = factorization.ranks
     step = Step(layer.rows, layer.outputs, rank, 1)
-    return Cost(rank * (layer.table + layer.outputs), 2 * step.macs, 2 * step.padded_macs(lanes), step.input_size + step.output_size)
+    return Cost(
+        rank * (layer.table + layer.outputs),
+        2 * step.macs,
+        2 * step.padded_macs(lanes),
+        step.input_size + step.output_size,
+    )

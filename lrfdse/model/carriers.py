@@ -31,14 +31,14 @@ def carrier_of(node: ir.Node) -> Carrier | None:
     return "embedding" if node.op_type == "Gather" and _looks_up_rows(node) else None
 
 
-def mark(product: ir.Node, carrier: Carrier, name: str) -> None:
-    """Note of a product what it was taken out of: the kind of operator, and the node's name."""
-    product.meta[_MARK], product.meta[_NAME] = carrier, name
+def mark(node: ir.Node, carrier: Carrier, name: str) -> None:
+    """Note of a product, or of the lookup in front of it, what it was taken out of: kind of operator, and its name."""
+    node.meta[_MARK], node.meta[_NAME] = carrier, name
 
 
-def taken_from(product: ir.Node) -> tuple[Carrier, str] | None:
-    """Return what `mark` noted of a product, or None."""
-    carrier, name = product.meta.get(_MARK), product.meta.get(_NAME)
+def taken_from(node: ir.Node) -> tuple[Carrier, str] | None:
+    """Return what `mark` noted of a node, or None."""
+    carrier, name = node.meta.get(_MARK), node.meta.get(_NAME)
     return None if carrier is None or name is None else (carrier, name)
 
 

@@ -46,9 +46,7 @@ class Working:
         return {node: self.refused[name] for node, name in firsts if name in self.refused}
 
 
-def working_form(
-    model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port], kinds: Collection[Kind]
-) -> Working:
+def working_form(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port], kinds: Collection[Kind]) -> Working:
     """Return a model with functions written out, fused operators spelled out and products taken out of others.
 
     Every step is exact, but for the rounding of the table of an embedding.
@@ -66,9 +64,9 @@ def working_form(
         model = ir.passes.functionalize(InlinePass())(model).model
         proto = as_proto(model)
     ranks = _ranks(model, proto, inputs)
-    steps = ir.passes.functionalize(
-        ir.passes.Sequential(StoreAsUsed(ranks), Unfuse(ranks), SpellOutEinsum(ranks))
-    )(model)
+    steps = ir.passes.functionalize(ir.passes.Sequential(StoreAsUsed(ranks), Unfuse(ranks), SpellOutEinsum(ranks)))(
+        model
+    )
     changed = steps.modified
     if changed:
         model = steps.model

@@ -114,8 +114,8 @@ def test_a_fused_matmul_of_rows_becomes_a_gemm():
 
 def test_a_fused_matmul_of_more_axes_turns_what_it_has_to():
     text = matmul("n, 3, 5", "n, 5, 2", "2, 3", "y = com.microsoft.FusedMatMul <transA=1, transB=1, alpha=0.5> (x, w)")
-    body = """"y.Transpose" = Transpose <perm: ints = [0, 2, 1]> (x)  "y.Transpose.2" = Transpose <perm: ints = [1, 0]> (w)
-        "y.MatMul" = MatMul ("y.Transpose", "y.Transpose.2")  y = Mul ("y.MatMul", "y.number.0.5")"""
+    body = """"y.Transpose" = Transpose <perm: ints = [0, 2, 1]> (x)
+        "y.Transpose.2" = Transpose <perm: ints = [1, 0]> (w)  "y.MatMul" = MatMul ("y.Transpose", "y.Transpose.2")  y = Mul ("y.MatMul", "y.number.0.5")"""
     after = matmul("n, 3, 5", "n, 5, 2", "2, 3", body, ', float "y.number.0.5" = {0.5}')
     check(Unfuse({"x": 3}), text, after, {"x": (2, 3, 5)})
     # How many axes there are is not known: nothing can be turned.
@@ -179,7 +179,7 @@ def test_other_einsums_stay(equation):
 def test_a_weight_behind_reshape_and_any_transpose_is_stored_as_it_is_used():
     more = ", int64[3] s = {1, 2, 3}"
     body = "v = Reshape (w, s)  u = Transpose <perm = [2, 0, 1]> (v)  t = Flatten (u)  y = MatMul (x, t)"
-    after = 'g (float[n, 3] x) => (float[n, 2] y) <float[3, 2] w = {1, 4, 2, 5, 3, 6}> { y = MatMul (x, w) }'
+    after = "g (float[n, 3] x) => (float[n, 2] y) <float[3, 2] w = {1, 4, 2, 5, 3, 6}> { y = MatMul (x, w) }"
     check(StoreAsUsed({"x": 2}), matmul("n, 3", "n, 2", "6", body, more), after, {"x": (4, 3)})
 
 

@@ -72,7 +72,13 @@ def test_a_bidirectional_gru_with_lengths_and_a_state(write, way):
     state = normal(64, 2, 1, 10, seed=3) / 4
     folder = write(
         [
-            node("GRU", ["x", "w", "r", "b", "lengths", "state"], ["y", "h"], hidden_size=10, direction="bidirectional"),
+            node(
+                "GRU",
+                ["x", "w", "r", "b", "lengths", "state"],
+                ["y", "h"],
+                hidden_size=10,
+                direction="bidirectional",
+            ),
         ],
         [value("x", FLOAT, [6, 1, 20]), value("lengths", INT32, [1]), value("state", FLOAT, [2, 1, 10])],
         [value("y", FLOAT, [6, 2, 1, 10]), value("h", FLOAT, [2, 1, 10])],

@@ -197,8 +197,11 @@ def _keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
         "isa": isa.REGISTRY.identity(target.isa),
         "meter": (METERS.identity(meter.name), meter.key()),
     }
-    made = {KernelSpec: best_kernel, ConvolutionSpec: measured_convolution, EmbeddingSpec: measured_embedding}
-    codes = {kind: code_key(function) for kind, function in made.items()}
+    codes = {
+        KernelSpec: code_key(best_kernel),
+        ConvolutionSpec: code_key(measured_convolution),
+        EmbeddingSpec: code_key(measured_embedding),
+    }
     return {spec: result_key("kernels", spec=str(spec), code=codes[type(spec)], **common) for spec in specs}
 
 
@@ -206,8 +209,9 @@ def _stored(known: Any) -> MeasuredKernel:
     """Return a kernel as the cache keeps it."""
     stored, schedule = known["measurement"], known["schedule"]
     warm, cold = (from_plain(Latency, stored[regime]) for regime in ("warm", "cold"))
-    # Raises where it is none.
-    Schedule.parse(schedule)
+    # Raises where it is none; what only moves rows has none at all.
+    if schedule:
+        Schedule.parse(schedule)
     measurement = Measurement(
         str(stored["meter"]), warm, cold, float(stored["max_error"]), dict(stored["details"].items())
     )

@@ -34,7 +34,7 @@ def measured_model(
 
     Returns
     -------
-    The operators' schedules, and what they take together.
+    The schedules of the operators that multiply, and what all take together.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def measured_model(
     warm, cold = [each.warm for each in parts], [each.cold for each in parts]
     if facts.meter is None or None in warm or None in cold or facts.max_error is None:
         raise KernelError(f"meter {meter} gives no latency of whole models")
-    schedule = "|".join(each.schedule for each in parts if each.schedule)
+    schedule = "|".join(each.schedule for each in parts if each.macs)
     return schedule, Measurement(facts.meter.name, _sum(warm), _sum(cold), facts.max_error, facts.meter.details)
 
 

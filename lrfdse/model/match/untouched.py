@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from lrfdse.ir.layer import Untouched
-from lrfdse.model.carriers import carrier_of
+from lrfdse.model.carriers import carrier_of, taken_from
 from lrfdse.model.constants import is_standard, node_name, stored, trace
 from lrfdse.model.match.products import every_node
 from lrfdse.model.passes.carried.opened import Opened
@@ -63,8 +63,12 @@ def untouched(
     for function in model.functions.values():
         places += [(node, f"inside the function {function.name!r}") for node in function.all_nodes()]
     for node, place in places:
-        if node in layers or (
-            is_standard(node) and node.op_type in ("Identity", "Transpose", "Cast", "Constant", "Shape")
+        # The lookup of an embedding is a part of the layer behind it.
+        lookup = node.op_type == "Gather" and taken_from(node) is not None
+        if (
+            node in layers
+            or lookup
+            or (is_standard(node) and node.op_type in ("Identity", "Transpose", "Cast", "Constant", "Shape"))
         ):
             continue
         is_half = any(value is not None and value.name in halves for value in node.inputs)

@@ -188,7 +188,7 @@ def replace(old: ir.Value, new: ir.Value) -> None:
 
 
 def take_name(old: ir.Value, new: ir.Value) -> None:
-    """Give a stored tensor the name of one that was removed in its favour; nothing happens where that is still there."""
+    """Give a stored tensor the name of one that was removed in its favour, unless that is still there."""
     if not old.uses() and not old.is_graph_output() and old.graph is None:
         new.name = old.name
 

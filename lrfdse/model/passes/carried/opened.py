@@ -157,6 +157,9 @@ def _open_table(
     matrix_value, rows_value = shared[table]
     gathered = emit.op("Gather", [rows_value, node.inputs[1]], axis=0)
     product = emit.op("MatMul", [gathered, matrix_value])
+    lookup = gathered.producer()
+    assert lookup is not None
+    mark(lookup, "embedding", node_name(node))
     old = node.outputs[0]
     name, product.type, product.shape = old.name, old.type, old.shape
     old.replace_all_uses_with(product, replace_graph_outputs=True)

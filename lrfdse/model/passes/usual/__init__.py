@@ -1,1 +1,1 @@
-"""Passes that give a graph its usual form: what exporters fuse, hide or fold away becomes standard products, exactly."""
+"""Passes that give a graph its usual form: what exporters fuse or hide becomes standard products, exactly."""

@@ -31,7 +31,7 @@ _ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
 
 
 class Unfuse(ir.passes.InPlacePass):
-    """Puts MatMul, Gemm and Conv, each with its activation behind it, in the place of FusedMatMul, FusedGemm, FusedConv.
+    """Puts MatMul, Gemm and Conv with the activation behind them in the place of FusedMatMul, FusedGemm and FusedConv.
 
     Products of two computed tensors stay as they are: there is no weight in them.
 

@@ -1,4 +1,4 @@
-"""Weights that stand behind operators which only move elements, or have axes of size 1 in front, stored as they are used."""
+"""Weights behind operators that only move elements, or with axes of size 1 in front, stored as they are used."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lrfdse.errors import InputError
-from lrfdse.formats.onnx import file_content
 from lrfdse.factorize.tt import carried_ranks, tt_svd
+from lrfdse.formats.onnx import file_content
 from lrfdse.ir.convolution import cuts, filters
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors

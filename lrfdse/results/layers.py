@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lrfdse.base.codec import expected
+from lrfdse.base.text import counted
 from lrfdse.ir.latency import Latency, Regime
+
+NOUNS = {"fc": "fully-connected layer", "conv": "convolution"}
+"""What a layer of each kind is called."""
+
+
+def nouns_text(kinds: Iterable[str]) -> str:
+    """Return what layers of some kinds are called together.
+
+    >>> nouns_text(["fc", "fc"]), nouns_text(["conv", "fc"])
+    ('fully-connected layers', 'fully-connected layers and convolutions')
+    """
+    found = set(kinds) or {"fc"}
+    return " and ".join(f"{noun}s" for kind, noun in NOUNS.items() if kind in found)
+
+
+def counts_text(kinds: Sequence[str]) -> str:
+    """Return how many layers of each kind there are.
+
+    >>> counts_text(["conv", "fc", "conv"])
+    '1 fully-connected layer and 2 convolutions'
+    """
+    return " and ".join(counted(kinds.count(kind), noun) for kind, noun in NOUNS.items() if kind in kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +181,14 @@ class LayerFacts:
     options: tuple[Option, ...] = expected(())
     """The choices that were measured, the original first."""
     failures: tuple[Failure, ...] = expected(())
+
+    @property
+    def sizes_text(self) -> str:
+        """Inputs and outputs; of a convolution, its channels with the kernel's height and width."""
+        if self.kernel is None:
+            return f"{self.inputs} x {self.outputs}"
+        height, width = self.kernel
+        return f"{self.inputs // (height * width)} x {self.outputs}, {height}x{width}"
 
     def option(self, choice: Choice) -> Option | None:
         """Return the option that is that choice, or None."""

@@ -28,6 +28,7 @@ from lrfdse.results.layers import (
     Spectrum,
     Stage,
     UntouchedPart,
+    nouns_text,
 )
 from lrfdse.results.paths import relative
 from lrfdse.results.read import FRONT
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from lrfdse.results.settings import Settings
 
 _STORAGE = FLOAT32
-_COVERS = "the sum over the model's fully-connected layers; the rest of the model is not in it"
+_COVERS = "the sum over the model's {}; the rest of the model is not in it"
 
 
 def document_of(exploration: found.Exploration) -> Document:
@@ -65,7 +66,7 @@ def document_of(exploration: found.Exploration) -> Document:
             hardware_error=_hardware_error(settings, exploration),
             resolution=_resolution(settings, exploration),
         ),
-        latency=LatencyFacts(covers=_COVERS),
+        latency=LatencyFacts(covers=_COVERS.format(nouns_text(result.layer.kind for result in exploration.layers))),
         metric=exploration.metric,
         verified=exploration.verified,
         classes_hit=exploration.classes_hit,

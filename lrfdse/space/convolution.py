@@ -15,7 +15,7 @@ from lrfdse.space.lattice import Bond, Tails, rank_bound, rank_grid
 
 RATIOS = (1.25, 1.5, 1.8, 2.2, 2.8, 3.6, 5.0, 8.0)
 """Compressions of a convolution's MACs at which it has candidates. Chosen: neighbours differ by a fifth to a third of
-the cost, which the plans of a network of many layers cannot tell apart; docs/method.md, section 12."""
+the cost, which the plans of a network of many layers cannot tell apart; docs/method.md, section 11."""
 
 _RANKS = 24
 """Ranks on one bond of a chain of three or more convolutions at most, evenly spaced: chains are enumerated. Chosen."""

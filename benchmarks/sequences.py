@@ -1,8 +1,8 @@
 """Compress recurrent classifiers and an embedding without training; writes results/sequences.md.
 
-The models are those of ``scripts/train_sequences.py``. Each is explored once, with as many parameters as leave the whole
-file a fourth of the original's weights, recurrent matrices included, which nothing compresses. Validation data choose;
-every score is of test data that chose nothing.
+The models are those of ``scripts/train_sequences.py``. Each is explored once, with as many parameters as leave the
+whole file a fourth of the original's weights, recurrent matrices included, which nothing compresses. Validation data
+choose; every score is of test data that chose nothing.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def compared(name: str, data: Path, found: Path, rest: int) -> list[dict[str, An
     document = lrfdse.load(found).document
     before, size = accuracy(data / "model.onnx", data / "test.npz"), weights(data / "model.onnx")
     rows = [_row(name, "original", document.original.flops, size, size, before, before, "")]
-    best, plain = document.best, document.settings_equal_svd()
+    best = document.best
+    plain = next((each for each in document.every_design() if each.id == document.svd_at_equal_size), None)
     for words, design in (("recommended", best), ("SVD at equal size", plain)):
         if design is None or design.model is None:
             continue

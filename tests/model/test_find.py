@@ -122,7 +122,7 @@ def test_a_bias_that_two_uses_share_counts_once(make):
             "g (float[n, 6] x, int64[n] i) => (float[n, 6] y, float[n, 6] z) { y = MatMul (x, w)  z = Gather (t, i) }",
             {"t": SQUARE},
             "Gather",
-            "an embedding",
+            "an embedding, which `--layers fc,embedding` explores",
         ),
         (
             "g (float[n, 6] x, int64[n] i) => (float[n, 6] y, float[n, 6] z) "
@@ -171,7 +171,7 @@ def test_a_bias_that_two_uses_share_counts_once(make):
             "{ y = MatMul (x, w)  z, h, c = LSTM <hidden_size = 2> (s, k, r) }",
             {"k": np.ones((1, 8, 6), np.float32), "r": np.ones((1, 8, 2), np.float32)},
             "LSTM",
-            "a recurrent layer",
+            "a recurrent input, which `--layers fc,recurrent` explores",
         ),
         (
             "g (float[n, 6] x, float[n, 1, 8, 8] i) => (float[n, 6] y, float[n, 2, 6, 6] z) "

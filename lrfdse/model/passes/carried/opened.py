@@ -68,11 +68,10 @@ class OpenProducts(ir.passes.InPlacePass):
         selections: dict[tuple[int, int, ir.DataType], ir.Value] = {}
         for node in list(model.graph):
             carrier = carrier_of(node)
-            if carrier is None or carrier not in self._carriers:
+            operands = _operands(node, known)
+            if carrier is None or carrier not in self._carriers or operands is None:
                 continue
-            source, weight = (node.inputs[1], node.inputs[0]) if carrier == "embedding" else node.inputs[:2]
-            if source is None or weight is None or source in known:
-                continue
+            weight = operands[1]
             if reason := _reason(node, carrier, weight):
                 self.refused[node.outputs[0].name or ""] = reason
                 continue
@@ -91,6 +90,22 @@ class OpenProducts(ir.passes.InPlacePass):
             chosen = "" if selection is None else selection.name or ""
             self.opened.append(Opened(carrier, product.name or "", name, tensor, chosen))
         return ir.passes.PassResult(model, modified=bool(self.opened))
+
+
+def could_be_opened(node: ir.Node, known: set[ir.Value]) -> Carrier | None:
+    """Return as what a product could be taken out of a node of a graph whose known values are given, or None."""
+    carrier, operands = carrier_of(node), _operands(node, known)
+    if carrier is None or operands is None or _reason(node, carrier, operands[1]) is not None:
+        return None
+    return carrier
+
+
+def _operands(node: ir.Node, known: set[ir.Value]) -> tuple[ir.Value, ir.Value] | None:
+    """Return what a node with a product inside reads, and the matrix; None where the first is known without running."""
+    if (carrier := carrier_of(node)) is None:
+        return None
+    source, weight = (node.inputs[1], node.inputs[0]) if carrier == "embedding" else node.inputs[:2]
+    return None if source is None or weight is None or source in known else (source, weight)
 
 
 def _reason(node: ir.Node, carrier: Carrier, weight: ir.Value) -> str | None:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.base.border import reading
+from lrfdse.base.keys import code_key
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats import format_of
@@ -26,6 +27,7 @@ from lrfdse.model.match.match import Match
 from lrfdse.model.match.site import Site
 from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name, module_of
+from lrfdse.model.passes.carried.opened import split_table
 from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
 from lrfdse.model.working import Working, working_form
 
@@ -247,8 +249,8 @@ def _layer(
             for site in sites
         ),
         bias_params=sum(int(np.prod(stored(values[root]).shape.numpy(), dtype=np.int64)) for root in biases),
-        # Of an embedding the table tells what it is, to the bit: its directions are computed from it.
-        digest=_digest(weight) if table is None else _digest(table, "table"),
+        # Of an embedding the table tells what it is, to the bit, and the code by which its matrix comes from that.
+        digest=_digest(weight) if table is None else _digest(table, code_key(split_table).digest),
         kind=kind,
     )
 

@@ -167,8 +167,8 @@ class LayerFacts:
     inputs: int
     outputs: int
     kind: str = "fc"
-    """What it is: "fc", a fully-connected layer; "conv", a convolution; "recurrent", the matrix by which an LSTM, GRU or
-    RNN multiplies what it reads; "attention", the same of a fused attention; "embedding", a table."""
+    """What it is: "fc", a fully-connected layer; "conv", a convolution; "recurrent", the matrix by which an LSTM, GRU
+    or RNN multiplies what it reads; "attention", the same of a fused attention; "embedding", a table."""
     kernel: tuple[int, int] | None = None
     """Height and width of a convolution's kernel; null of other layers."""
     table: int | None = None
@@ -197,7 +197,7 @@ class LayerFacts:
 
     @property
     def sizes_text(self) -> str:
-        """Inputs and outputs; of a convolution, its channels with the kernel's height and width; of a table, its sizes."""
+        """Inputs and outputs; of a convolution, its channels and the kernel; of an embedding, its table."""
         if self.table is not None:
             return f"{self.table} x {self.outputs}"
         if self.kernel is None:

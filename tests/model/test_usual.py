@@ -115,7 +115,8 @@ def test_a_fused_matmul_of_rows_becomes_a_gemm():
 def test_a_fused_matmul_of_more_axes_turns_what_it_has_to():
     text = matmul("n, 3, 5", "n, 5, 2", "2, 3", "y = com.microsoft.FusedMatMul <transA=1, transB=1, alpha=0.5> (x, w)")
     body = """"y.Transpose" = Transpose <perm: ints = [0, 2, 1]> (x)
-        "y.Transpose.2" = Transpose <perm: ints = [1, 0]> (w)  "y.MatMul" = MatMul ("y.Transpose", "y.Transpose.2")  y = Mul ("y.MatMul", "y.number.0.5")"""
+        "y.Transpose.2" = Transpose <perm: ints = [1, 0]> (w)
+        "y.MatMul" = MatMul ("y.Transpose", "y.Transpose.2")  y = Mul ("y.MatMul", "y.number.0.5")"""
     after = matmul("n, 3, 5", "n, 5, 2", "2, 3", body, ', float "y.number.0.5" = {0.5}')
     check(Unfuse({"x": 3}), text, after, {"x": (2, 3, 5)})
     # How many axes there are is not known: nothing can be turned.

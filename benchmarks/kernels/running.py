@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -59,11 +59,12 @@ def built(peer: Peer, case: Case, target: str) -> Built | Runtime | Row:
 
 
 class Bench:
-    """The rows that are there, and the processes that make others."""
+    """The rows that are there, and the processes that make others; with the given groups of peers, or all."""
 
-    def __init__(self, cache: RowCache, jobs: int) -> None:
+    def __init__(self, cache: RowCache, jobs: int, groups: Container[str] | None = None) -> None:
         self._cache = cache
         self._jobs = jobs
+        self._groups = groups
         self._pool: ProcessPoolExecutor | None = None
         self._begun = time.monotonic()
 
@@ -79,7 +80,8 @@ class Bench:
         results = []
         for i, case in enumerate(listed):
             rows: dict[str, Row] = {}
-            keys = {peer: key_of(case, target, peer_key(peer, target), meter) for peer in peers(target, direct)}
+            taking_part = peers(target, direct, self._groups)
+            keys = {peer: key_of(case, target, peer_key(peer, target), meter) for peer in taking_part}
             tasks: dict[Peer, functools.partial[Row]] = {}
             for peer, key in keys.items():
                 if (known := self._cache.get(key)) is not None:
@@ -97,7 +99,7 @@ class Bench:
     def host(self, target: Target, listed: Sequence[Case], direct: tuple[Peer, ...], peaks: Peaks) -> list[Result]:
         """Return every case's rows on the machine at hand, the peers of a case in turns."""
         meter = key_of(meter_of(target).key(), code(host.measure))
-        taking_part = peers(target, direct)
+        taking_part = peers(target, direct, self._groups)
         results = []
         for i, case in enumerate(listed):
             key = key_of(case, *(peer_key(peer, target) for peer in taking_part), meter)

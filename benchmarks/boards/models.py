@@ -56,10 +56,8 @@ _K1 = ("riscv64", 1600.0, "SpacemiT K1")
 TIMED = (
     Timed(*_PI4, "mobilenet_v2", NCNN, "float32", 1, 93.48),
     Timed(*_PI4, "mobilenet_v3", NCNN, "float32", 1, 72.81),
-    Timed(*_PI4, "resnet18", NCNN, "float32, Winograd", 1, 191.10),
     Timed(*_PI3, "mobilenet_v2", NCNN, "float32", 1, 158.80),
     Timed(*_PI3, "mobilenet_v3", NCNN, "float32", 1, 127.23),
-    Timed(*_PI3, "resnet18", NCNN, "float32, Winograd", 1, 379.57),
     Timed(*_ZERO, "mobilenet_v2", NCNN, "float32", 1, 683.34),
     Timed(*_ZERO, "mobilenet_v3", NCNN, "float32", 1, 585.57),
     Timed(*_CM4, "mobilenet_v2", NCNN, "float16", 1, 57.04),

@@ -58,14 +58,11 @@ TIMED = (
     Timed(*_PI4, "mobilenet_v3", NCNN, "float32", 1, 72.81),
     Timed(*_PI3, "mobilenet_v2", NCNN, "float32", 1, 158.80),
     Timed(*_PI3, "mobilenet_v3", NCNN, "float32", 1, 127.23),
-    Timed(*_ZERO, "mobilenet_v2", NCNN, "float32", 1, 683.34),
     Timed(*_ZERO, "mobilenet_v3", NCNN, "float32", 1, 585.57),
-    Timed(*_CM4, "mobilenet_v2", NCNN, "float16", 1, 57.04),
-    Timed(*_CM4, "mobilenet_v3", NCNN, "float16", 1, 47.98),
-    Timed(*_VF2, "mobilenet_v2", NCNN, "float32", 4, 174.31),
-    Timed(*_VF2, "mobilenet_v3", NCNN, "float32", 4, 167.02),
     Timed(*_K1, "mobilenet_v3", VENDOR, "float16", 1, 65.8),
     Timed(*_K1, "mobilenet_v3", NCNN, "float16", 8, 147.74),
+    Timed(*_CM4, "mobilenet_v3", NCNN, "float16", 1, 47.98),
+    Timed(*_VF2, "mobilenet_v3", NCNN, "float32", 4, 167.02),
 )
 """What was published of architectures that `benchmarks.whole_model` has, on cores that there are targets of."""
 

@@ -8,8 +8,8 @@ instruction count stands beside it; on the host all peers of a case take turns o
 ``--quick`` takes six layers at one row, on the SpacemiT X60 and on the host, with all peers and all of IREE's variants.
 The full run does that first, to find IREE's two best variants for each of the two, and goes on with them. ``--small``
 takes the same layers at one row on all targets; ``--target``, ``--peer`` and ``--iree`` say on which, with whom, and
-with which of IREE's variants. Finished rows are kept in a file, so a run that was ended goes on where it was. A row
-that takes more than 60 s is "too slow".
+with which of IREE's variants. Finished rows are kept in a file, so a run that was ended goes on where it was, and
+``--kept`` writes the page of what several runs have made. A row that takes more than 60 s is "too slow".
 
 Needs: pip install 'lrfdse[bench-kernels]', and apt-get install qemu-user llvm-22 clang-19 libpolly-19-dev.
 """
@@ -59,6 +59,7 @@ def arguments() -> argparse.Namespace:
         choices=[peer.variant for peer in DIRECT],
         help="this variant of IREE instead of its default and the two that are best in the quick run (repeatable)",
     )
+    asked.add_argument("--kept", action="store_true", help="write the modelled rows that are finished, make none")
     asked.add_argument("--one-row", action="store_true", help="leave out the cases of eight rows")
     asked.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that compile and emulate")
     asked.add_argument("--cache", type=Path, default=cache_folder() / "bench" / "kernels.jsonl", help="finished rows")
@@ -72,6 +73,7 @@ def main() -> None:
     if unknown := sorted(set(options.target or ()) - {target.name for target in wanted}):
         sys.exit(f"no such target here: {', '.join(unknown)}; choose from {', '.join(t.name for t in wanted)}")
     wanted = [target for target in wanted if options.target is None or target.name in options.target]
+    wanted = [target for target in wanted if not (options.kept and target.is_native)]
     layers = named(options.layer) if options.layer else named(QUICK) if options.small else list(LAYERS)
     small = [layer for layer in layers if layer.name in QUICK]
     for target in wanted:
@@ -79,8 +81,8 @@ def main() -> None:
             if why := missing(peer):
                 print(f"{target.name}, {peer.name}: not available: {why}", file=sys.stderr)
     peaks = measure_peaks(own) if own in wanted else None
-    bench = Bench(RowCache(options.cache), options.jobs, options.peer)
-    chosen = tuple(peer for peer in DIRECT if peer.variant in (options.iree or ()))
+    bench = Bench(RowCache(options.cache), options.jobs, options.peer, options.kept)
+    chosen = tuple(peer for peer in DIRECT if options.kept or peer.variant in (options.iree or ()))
 
     def run(target: Target, listed: Iterable[Case], direct: tuple[Peer, ...]) -> list[Result]:
         if target.is_native:
@@ -102,14 +104,15 @@ def main() -> None:
         every = [*cases(layers, 1), *(() if one_row else cases(small, MORE_ROWS))]
         what = f"{len(layers)} layers at one row"
         what += "" if one_row else f", {len(small)} of them at {MORE_ROWS} rows too"
+        what += "; peers without a row were not run" if options.kept else ""
         for target in wanted:
             like = quick.get(own.name if target.is_native else QUICK_EMULATED[0])
             direct = best_variants(like) if like else chosen
-            variants[target.name] = [peer.variant for peer in direct]
+            variants[target.name] = [] if options.kept else [peer.variant for peer in direct]
             known = quick.get(target.name, [])
             done = {r.case for r in known}
             found = {r.case: r for r in (*known, *run(target, [case for case in every if case not in done], direct))}
-            results += [found[case] for case in every]
+            results += [found[case] for case in every if case in found]
             write_pages(results, peaks, variants, what, options.out)
     finally:
         bench.close()

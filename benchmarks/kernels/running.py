@@ -59,12 +59,25 @@ def built(peer: Peer, case: Case, target: str) -> Built | Runtime | Row:
 
 
 class Bench:
-    """The rows that are there, and the processes that make others; with the given groups of peers, or all."""
+    """The rows that are there, and the processes that make others.
 
-    def __init__(self, cache: RowCache, jobs: int, groups: Container[str] | None = None) -> None:
+    Parameters
+    ----------
+    cache
+        Finished rows.
+    jobs
+        Processes.
+    groups
+        Peers that take part beside ours; None for all.
+    kept
+        Whether modelled rows that are not there are left out instead of made.
+    """
+
+    def __init__(self, cache: RowCache, jobs: int, groups: Container[str] | None = None, kept: bool = False) -> None:
         self._cache = cache
         self._jobs = jobs
         self._groups = groups
+        self._kept = kept
         self._pool: ProcessPoolExecutor | None = None
         self._begun = time.monotonic()
 
@@ -86,12 +99,14 @@ class Bench:
             for peer, key in keys.items():
                 if (known := self._cache.get(key)) is not None:
                     rows |= known
-                else:
+                elif not self._kept:
                     tasks[peer] = functools.partial(emulated_row, peer, case, target.name)
             for peer, row in self._done(tasks):
                 rows[peer.name] = row
                 self._cache.put(keys[peer], {peer.name: row})
-            ordered = {peer.name: rows[peer.name] for peer in keys}
+            ordered = {peer.name: rows[peer.name] for peer in keys if peer.name in rows}
+            if not ordered:
+                continue
             results.append(Result(case, target.name, bound(case, target, None), place(case, target, None), ordered))
             self._tell(target, i, len(listed), case, results[-1])
         return results

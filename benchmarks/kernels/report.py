@@ -32,7 +32,8 @@ def write_pages(
             "iree_variants": named,
             "cases": [document(result) for result in mine],
         }
-        head = [*_HEAD, *(_RUNTIMES if is_native else []), *_LEGEND]
+        beside = [] if is_native else ["Those that were timed on x86-64 are in [kernels_host.md](kernels_host.md).", ""]
+        head = [*_HEAD, *(_RUNTIMES if is_native else []), *_LEGEND, *beside]
         lines = [_TITLE[is_native], "", *head, f"This table: {about}.", *_variants(named), "", described(facts), ""]
         for name in dict.fromkeys(result.target for result in mine):
             target = targets[name]

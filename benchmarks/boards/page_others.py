@@ -117,7 +117,7 @@ def models_section(models: Sequence[Predicted]) -> list[str]:
         f"ratio is {float(np.median(ratios)):.2f} in the median, {min(ratios):.2f} to {max(ratios):.2f}.",
         f"By core: {cores}. The code of either side is nearly the same on all cores of one instruction",
         "set: what their ratios differ by is mostly the error of the model, and whoever compares two cores by it must",
-        "expect as much.",
+        "expect as much. The Cortex-A7 (`armv7`) has no model of its own at LLVM, and this is what the stand-in costs.",
         "",
         "The others say less. ncnn on the A55 and both runtimes on the X60 compute in float16, with twice the lanes",
         "and half the bytes. Of the U74 only times of four threads were published, of the X60 by ncnn of eight: one",

@@ -27,6 +27,7 @@ from lrfdse.base.folders import cache_folder
 from lrfdse.base.threads import one_thread_each
 
 RATIOS = (1.5, 2.0, 3.0)
+"""How many times fewer MACs the compressed networks need."""
 ALLOWED = 0.5
 """Points that a network may lose at 2x fewer MACs: the goal."""
 
@@ -34,6 +35,9 @@ ALLOWED = 0.5
 def main() -> None:
     asked = parser("convolutions", __doc__)
     asked.add_argument("--model", action="append", choices=list(NETWORKS), help="only this network (repeatable)")
+    asked.add_argument(
+        "--ratio", type=float, action="append", help=f"how many times fewer MACs (repeatable; default: {RATIOS})"
+    )
     asked.add_argument("--epochs", type=int, default=6, help="of training (default %(default)s)")
     asked.add_argument("--seed", type=int, default=0, help="of training (default %(default)s)")
     asked.add_argument("--folder", type=Path, default=cache_folder() / "bench" / "convolutions", help="what is kept")
@@ -52,13 +56,13 @@ def main() -> None:
         for name in options.model or NETWORKS:
             began = time.process_time()
             folder = trained(name, options.folder, options.epochs, options.seed)
-            compressor = Compressor(folder, _other_macs(folder / "model.onnx"), options.folder / "cache")
+            compressor = Compressor(folder, other_macs(folder / "model.onnx"), options.folder / "cache")
             found: list[tuple[float, Found]] = [(1.0, compressor.original())]
-            for ratio in RATIOS:
+            for ratio in options.ratio or RATIOS:
                 for each in compressor.at(ratio):
                     print(f"{name} {ratio}: {each.way} {each.macs:,} {each.test:.2%}", file=sys.stderr, flush=True)
                     found.append((ratio, each))
-            lines += _section(name, compressor, found)
+            lines += section(name, compressor, found)
             taken = time.process_time() - began
             stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in compressor.seconds.items())
             lines += ["", f"{taken:.0f} s of CPU time ({stages})."]
@@ -66,7 +70,7 @@ def main() -> None:
     write(options.out, "convolutions", lines, numbers)
 
 
-def _section(name: str, compressor: Compressor, found: list[tuple[float, Found]]) -> list[str]:
+def section(name: str, compressor: Compressor, found: list[tuple[float, Found]]) -> list[str]:
     original = found[0][1]
     rows = [
         [
@@ -102,7 +106,7 @@ def _section(name: str, compressor: Compressor, found: list[tuple[float, Found]]
     ]
 
 
-def _other_macs(path: Path) -> int:
+def other_macs(path: Path) -> int:
     """Return the MACs of the depthwise convolutions of a model for one image."""
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}

@@ -173,7 +173,7 @@ def test_a_board_that_could_time_only_a_part_is_refused(explored, tmp_path, caps
 
 def test_kinds_that_there_are_not_are_refused(tmp_path, capsys):
     assert run(["inspect", str(write(tmp_path)), "--layers", "fc,pool"]) == 2
-    assert "--layers takes fc, conv" in capsys.readouterr().err
+    assert "--layers takes fc and conv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -34,8 +32,6 @@ from lrfdse.results.settings import Data
 from lrfdse.search.plans.knapsack import plans
 from lrfdse.space.eligible import reason_to_keep_dense
 from lrfdse.targets.catalog import load_target
-
-T = TypeVar("T")
 
 SPACE = SearchSpace(min_size=8)
 """Layers of these networks are narrow; convolutions have a grid of costs of their own."""
@@ -91,8 +87,6 @@ class Compressor:
         self.explored = [
             layer for layer in self.model.layers if reason_to_keep_dense(layer, SPACE) is None and layer.kind == "conv"
         ]
-        self.seconds: dict[str, float] = {}
-        """CPU seconds of the stages."""
 
     @property
     def dense_macs(self) -> int:
@@ -121,36 +115,27 @@ class Compressor:
 
     @functools.cached_property
     def _fits(self) -> Fits:
-        return self._timed("moments and curvature", lambda: self._open_fits("auto"))
+        names = [layer.name for layer in self.explored]
+        return open_fits(self._request("auto"), self.model, self._calib, names, self._cache)
 
     @functools.cached_property
     def _weights_only(self) -> Fits:
         request = FitRequest("svd")
         return open_fits(request, self.model, None, [layer.name for layer in self.explored], self._cache)
 
-    def _open_fits(self, method: str) -> Fits:
-        return open_fits(self._request(method), self.model, self._calib, [e.name for e in self.explored], self._cache)
-
     def _request(self, method: str) -> FitRequest:
         return FitRequest(method, correct=True, loss=self.inputs.judging.objective)
-
-    @functools.cached_property
-    def layers(self) -> list[LayerResult]:
-        """The layers with their options, whose latency is their MACs."""
-        fits = self._fits
-        return self._timed("candidates and fits", lambda: self._layers(fits))
 
     @functools.cached_property
     def errors(self) -> Errors:
         """Predicted loss of every option."""
         evaluator = Evaluator(self._builder(False), self.inputs)
         request = self._request("auto")
-        return self._timed(
-            "sensitivities",
-            lambda: predicted_errors("loss", request, self.inputs, self.layers, evaluator, self._cache, silent),
-        )
+        return predicted_errors("loss", request, self.inputs, self.layers, evaluator, self._cache, silent)
 
-    def _layers(self, fits: Fits) -> list[LayerResult]:
+    @functools.cached_property
+    def layers(self) -> list[LayerResult]:
+        """The layers with their options, whose latency is their MACs."""
         found = []
         for layer in self.model.layers:
             explored = layer in self.explored
@@ -158,7 +143,7 @@ class Compressor:
             result = inspect_layer(layer, self.model, SPACE, self._target, self._cache, reason)
             shapes = [Factorization.dense(layer.outputs, layer.inputs)]
             if explored:
-                chosen, _ = surrogate_front(layer, fits, SPACE, self._target, self._cache)
+                chosen, _ = surrogate_front(layer, self._fits, SPACE, self._target, self._cache)
                 shapes += [each.factorization for each in chosen]
             options = tuple(self._option(layer, shape) for shape in shapes)
             found.append(dataclasses.replace(result, options=options))
@@ -211,12 +196,6 @@ class Compressor:
     def _macs(self, plan: Plan) -> int:
         lanes = self._target.lanes
         return self._other + sum(cost_of(layer, plan[layer.name], lanes).flops // 2 for layer in self.model.layers)
-
-    def _timed(self, stage: str, run: Callable[[], T]) -> T:
-        began = time.process_time()
-        found = run()
-        self.seconds[stage] = time.process_time() - began
-        return found
 
 
 def _is_plain(option: MeasuredChoice) -> bool:

@@ -54,7 +54,11 @@ ShapeOption = Annotated[
 SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.", rich_help_panel=_SEARCH)]
 LayersOption = Annotated[
     str | None,
-    typer.Option(metavar="KINDS", help="Kinds of layers to compress: fc, conv.", rich_help_panel=_SEARCH),
+    typer.Option(
+        metavar="KINDS",
+        help="Kinds of layers to compress: fc, conv, recurrent, attention, embedding.",
+        rich_help_panel=_SEARCH,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.", rich_help_panel=_OUTPUT)]
 LogOption = Annotated[

@@ -207,8 +207,8 @@ def _check_board(runner: str | None, model: Model) -> None:
     larger = [layer.name for layer in model.layers if not all(use.is_pointwise for use in layer.uses)]
     if runner is not None and larger:
         raise InputError(
-            f"--runner times fully-connected layers and pointwise convolutions, and {larger[0]!r} is a larger one: "
-            "leave out --runner, or take --layers fc"
+            f"--runner times products of rows that stand in memory, and {larger[0]!r} is an embedding or a convolution "
+            "of more than one pixel: leave out --runner, or take --layers fc"
         )
 
 

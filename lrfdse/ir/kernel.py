@@ -119,12 +119,34 @@ class ConvolutionSpec:
         )
 
 
-Spec = KernelSpec | ConvolutionSpec
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpec:
+    """What a use of an embedding computes: rows looked up in a table, and the product with the second factor."""
+
+    table: int
+    """Rows of the table."""
+    outputs: int
+    rank: int | None
+    """Columns of the table where it is factorized; None where its rows are the outputs."""
+    rows: int
+    """Rows that are looked up."""
+    bias: bool
+    """Whether a bias is added."""
+    relu: bool
+    """Whether negative results become zero."""
+
+    def __str__(self) -> str:
+        fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
+        rank = "" if self.rank is None else f" by {self.rank}"
+        return f"{self.rows} of {self.table} rows of {self.outputs}{rank}{fused}"
+
+
+Spec = KernelSpec | ConvolutionSpec | EmbeddingSpec
 """What is compiled, checked and measured for one use of a layer."""
 
 
 def spec_of(layer: Layer, use: Use, factorization: Factorization, corrected: bool) -> Spec:
-    """Return what is compiled for one use of a layer: its kernel, or the operators of a larger convolution.
+    """Return what is compiled for one use of a layer: its kernel, or the operators that stand for it.
 
     Parameters
     ----------
@@ -132,6 +154,9 @@ def spec_of(layer: Layer, use: Use, factorization: Factorization, corrected: boo
         As for `kernel_spec`.
     """
     kernel = kernel_spec(layer, use, factorization, corrected)
+    if use.table:
+        rank = None if factorization.is_dense else factorization.ranks[0]
+        return EmbeddingSpec(use.table, layer.outputs, rank, use.rows, kernel.bias, kernel.relu)
     if use.window is None or use.is_pointwise:
         return kernel
     return ConvolutionSpec(layer.outputs, layer.channels, use.window, factorization, kernel.bias, kernel.relu)

@@ -128,11 +128,11 @@ def _files(document: Document, best: DesignFacts, folder: Path) -> list[tuple[st
 
 
 def _next(document: Document, folder: Path) -> str:
-    # A board times kernels, and larger convolutions have none of their own.
-    has_convolutions = any(layer.kind == "conv" for layer in document.layers)
+    # A board times kernels, and neither embeddings nor larger convolutions have one of their own.
+    without_kernel = any(layer.kind in ("conv", "embedding") for layer in document.layers)
     if (
         document.meter.kind == "modelled"
-        and not has_convolutions
+        and not without_kernel
         and document.best is not None
         and document.best.board is None
     ):

@@ -8,7 +8,7 @@ from lrfdse.base.text import clean, counted
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text
-from lrfdse.results.layers import nouns_text
+from lrfdse.results.layers import NOUNS, nouns_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,16 +23,20 @@ def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False
 
     In detail, also the working memory, and the effective ranks of what the layers read and give where that is known.
     """
-    groups = folded(layers, lambda layer: (layer.sizes_text, layer.uses, layer.rows, bool(layer.kept_dense)))
+    groups = folded(
+        layers, lambda layer: (layer.kind, layer.sizes_text, layer.uses, layer.rows, bool(layer.kept_dense))
+    )
     params, macs = sum(layer.params for layer in layers) or 1, sum(map(_macs, layers)) or 1
 
     def column(name: str, text: Callable[[list[LayerFacts]], str], drop: int | None = None) -> Column:
         return Column(name, [text(group) for group in groups], drop=drop)
 
+    is_mixed = len({layer.kind for layer in layers}) > 1
     known = detailed and any(layer.spectra.inputs is not None for layer in layers)
     columns = [
         Column("layer", [clean(names_text([layer.name for layer in group])) for group in groups], left=True),
         *([column("layers", lambda group: str(len(group)), 6)] if any(len(group) > 1 for group in groups) else []),
+        *([column("kind", lambda group: NOUNS.get(group[0].kind, group[0].kind), 1)] if is_mixed else []),
         column("in x out", lambda group: group[0].sizes_text),
         column("uses", lambda group: str(group[0].uses), 2),
         column("rows", lambda group: str(group[0].rows), 3),
@@ -62,7 +66,7 @@ def kept_dense_lines(layers: Sequence[LayerFacts]) -> list[str]:
 
 
 def _macs(layer: LayerFacts) -> int:
-    return layer.outputs * layer.inputs * layer.rows
+    return 0 if layer.table is not None else layer.outputs * layer.inputs * layer.rows
 
 
 def _rank(spectrum: Spectrum | None) -> float | None:

@@ -9,18 +9,24 @@ from lrfdse.base.codec import expected
 from lrfdse.base.text import counted
 from lrfdse.ir.latency import Latency, Regime
 
-NOUNS = {"fc": "fully-connected layer", "conv": "convolution"}
+NOUNS = {
+    "fc": "fully-connected layer",
+    "conv": "convolution",
+    "recurrent": "recurrent input",
+    "attention": "attention input",
+    "embedding": "embedding",
+}
 """What a layer of each kind is called."""
 
 
 def nouns_text(kinds: Iterable[str]) -> str:
     """Return what layers of some kinds are called together.
 
-    >>> nouns_text(["fc", "fc"]), nouns_text(["conv", "fc"])
-    ('fully-connected layers', 'fully-connected layers and convolutions')
+    >>> nouns_text(["fc", "fc"]), nouns_text(["embedding", "conv", "fc"])
+    ('fully-connected layers', 'fully-connected layers, convolutions and embeddings')
     """
     found = set(kinds) or {"fc"}
-    return " and ".join(f"{noun}s" for kind, noun in NOUNS.items() if kind in found)
+    return _listed([f"{noun}s" for kind, noun in NOUNS.items() if kind in found])
 
 
 def counts_text(kinds: Sequence[str]) -> str:
@@ -29,7 +35,11 @@ def counts_text(kinds: Sequence[str]) -> str:
     >>> counts_text(["conv", "fc", "conv"])
     '1 fully-connected layer and 2 convolutions'
     """
-    return " and ".join(counted(kinds.count(kind), noun) for kind, noun in NOUNS.items() if kind in kinds)
+    return _listed([counted(kinds.count(kind), noun) for kind, noun in NOUNS.items() if kind in kinds])
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +167,12 @@ class LayerFacts:
     inputs: int
     outputs: int
     kind: str = "fc"
-    """What it is: "fc", a fully-connected layer, or "conv", a convolution."""
+    """What it is: "fc", a fully-connected layer; "conv", a convolution; "recurrent", the matrix by which an LSTM, GRU
+    or RNN multiplies what it reads; "attention", the same of a fused attention; "embedding", a table."""
     kernel: tuple[int, int] | None = None
     """Height and width of a convolution's kernel; null of other layers."""
+    table: int | None = None
+    """Rows of an embedding's table; null of other layers. Inputs and outputs are then both the elements of a row."""
     uses: int = expected(1)
     """Number of places in the graph that share the weight."""
     rows: int = expected(1)
@@ -184,7 +197,9 @@ class LayerFacts:
 
     @property
     def sizes_text(self) -> str:
-        """Inputs and outputs; of a convolution, its channels with the kernel's height and width."""
+        """Inputs and outputs; of a convolution, its channels and the kernel; of an embedding, its table."""
+        if self.table is not None:
+            return f"{self.table} x {self.outputs}"
         if self.kernel is None:
             return f"{self.inputs} x {self.outputs}"
         height, width = self.kernel

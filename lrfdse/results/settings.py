@@ -149,7 +149,7 @@ def checked_kinds(names: Iterable[str], option: str) -> tuple[Kind, ...]:
     """
     known, named = get_args(Kind), list(names)
     if unknown := [name for name in named if name not in known] or ([] if named else [""]):
-        raise InputError(f"{option} takes {' and '.join(known)}, or one of them, but got {unknown[0]!r}")
+        raise InputError(f"{option} takes some of {', '.join(known)}, but got {unknown[0]!r}")
     return tuple(kind for kind in known if kind in named)
 
 

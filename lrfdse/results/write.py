@@ -201,6 +201,7 @@ def _layer(result: found.LayerResult) -> LayerFacts:
         outputs=layer.outputs,
         kind=layer.kind,
         kernel=None if window is None else window.kernel,
+        table=layer.table or None,
         uses=len(layer.uses),
         rows=layer.rows,
         params=layer.params,

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.base.events import silent
-from lrfdse.base.store import Store
-from lrfdse.base.temporary import temporary_folder
-from lrfdse.errors import InputError, KernelError
+from lrfdse.explore.layers.small_models import measured_model
 from lrfdse.ir.convolution import Filter, filters
-from lrfdse.ir.latency import Latency, Measurement
 
 if TYPE_CHECKING:
     import onnx
 
     from lrfdse.ir.kernel import ConvolutionSpec
+    from lrfdse.ir.latency import Measurement
     from lrfdse.targets.target import Target
 
 _SEED = 0
@@ -50,22 +47,7 @@ def measured_convolution(spec: ConvolutionSpec, target: Target, meter: str) -> t
     ToolError
         A tool is missing or failed.
     """
-    from lrfdse.library.build import LibraryOptions, library_of
-
-    with temporary_folder() as here:
-        path = here / "convolution.onnx"
-        path.write_bytes(convolution_model(spec).SerializeToString())
-        try:
-            made = library_of(path, target, LibraryOptions(meter=meter), Store(here / "cache"), silent)
-        except InputError as error:
-            raise KernelError(str(error).removeprefix(f"{path}: ")) from error
-    facts = made.facts
-    parts = [each for each in facts.operators if each.macs]
-    warm, cold = [each.warm for each in parts], [each.cold for each in parts]
-    if facts.meter is None or None in warm or None in cold or facts.max_error is None:
-        raise KernelError(f"meter {meter} gives no latency of whole models")
-    schedule = "|".join(each.schedule for each in parts)
-    return schedule, Measurement(facts.meter.name, _sum(warm), _sum(cold), facts.max_error, facts.meter.details)
+    return measured_model(convolution_model(spec), target, meter, only_products=True)
 
 
 def convolution_model(spec: ConvolutionSpec) -> onnx.ModelProto:
@@ -97,8 +79,3 @@ def convolution_model(spec: ConvolutionSpec) -> onnx.ModelProto:
 def _weight(part: Filter, rng: np.random.Generator) -> np.ndarray:
     sizes = (part.outputs, part.inputs, *part.window.kernel)
     return (rng.standard_normal(sizes) / math.sqrt(math.prod(sizes[1:]))).astype(np.float32)
-
-
-def _sum(parts: list[Latency | None]) -> Latency:
-    known = [part for part in parts if part is not None]
-    return Latency(sum(p.us for p in known), sum(p.low_us for p in known), sum(p.high_us for p in known))

@@ -33,8 +33,8 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Store) ->
     """Count the layer's designs after each filter, without looking at its weight."""
     from lrfdse.space.count import count_designs
 
-    if layer.kind == "conv":
-        # Its candidates are counted as they are made: by their MACs, not by their sizes alone.
+    if layer.kind != "fc":
+        # Its candidates are counted as they are made: by what the kind costs, not by its sizes alone.
         return Funnel(())
     key = result_key(
         "counts",
@@ -89,6 +89,7 @@ def surrogate_front(
     """
     from lrfdse.space.convolution import convolution_candidates
     from lrfdse.space.front import front
+    from lrfdse.space.ranks import rank_candidates
 
     counted = funnel_of(layer, space, target, cache)
     key = _front_key(layer, fits, space, target)
@@ -97,6 +98,8 @@ def surrogate_front(
         own, *padded = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
         if layer.kind == "conv":
             candidates, funnel = convolution_candidates(layer, space, target.lanes, own)
+        elif layer.kind != "fc":
+            candidates, funnel = rank_candidates(layer, space, target.lanes, own)
         else:
             candidates, funnel = front(
                 layer.outputs,
@@ -121,8 +124,10 @@ def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> 
     from lrfdse.space.convolution import convolution_candidates
     from lrfdse.space.count import count_designs
     from lrfdse.space.front import front
+    from lrfdse.space.ranks import rank_candidates
 
-    made = (convolution_candidates,) if layer.kind == "conv" else (front, count_designs)
+    special = convolution_candidates if layer.kind == "conv" else rank_candidates
+    made = (front, count_designs) if layer.kind == "fc" else (special,)
     return result_key(
         "fronts",
         code=code_key(*made, _energy, _rounded),
@@ -141,7 +146,7 @@ def _sizes(layer: Layer, space: SearchSpace) -> list[tuple[int, int]]:
     from lrfdse.space.lattice import padded_size
 
     sizes = layer.outputs, layer.inputs
-    if layer.kind == "conv":
+    if layer.kind != "fc":
         return [sizes]
     padded = padded_size(layer.outputs), padded_size(layer.inputs)
     return [sizes, padded] if space.pad_to_smooth and padded != sizes else [sizes]
@@ -151,8 +156,11 @@ def _bonds(layer: Layer, sizes: tuple[int, int], space: SearchSpace) -> dict[tup
     """Return the bonds whose spectra the layer's front needs, with the largest rank on each."""
     from lrfdse.space.convolution import convolution_bonds
     from lrfdse.space.lattice import bonds
+    from lrfdse.space.ranks import rank_bonds
 
-    return convolution_bonds(layer) if layer.kind == "conv" else bonds(*sizes, space)
+    if layer.kind == "fc":
+        return bonds(*sizes, space)
+    return convolution_bonds(layer) if layer.kind == "conv" else rank_bonds(layer)
 
 
 def _tails(

@@ -19,7 +19,7 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
 from lrfdse.errors import KernelError
-from lrfdse.ir.kernel import ConvolutionSpec, Schedule, Spec
+from lrfdse.ir.kernel import ConvolutionSpec, EmbeddingSpec, KernelSpec, Schedule, Spec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS, open_meter
 from lrfdse.targets import isa
@@ -65,11 +65,14 @@ class KernelRequest:
 def measured_kernel(spec: Spec, target: Target, meter: Meter) -> MeasuredKernel:
     """Return a kernel's best schedule with its measurement; a kernel that fails has the reason instead."""
     from lrfdse.explore.layers.convolutions import measured_convolution
+    from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.tune import best_kernel
 
     try:
         if isinstance(spec, ConvolutionSpec):
             return MeasuredKernel(*measured_convolution(spec, target, meter.name))
+        if isinstance(spec, EmbeddingSpec):
+            return MeasuredKernel(*measured_embedding(spec, target, meter.name))
         artifact, measurement = best_kernel(spec, target, meter)
     except KernelError as error:
         return MeasuredKernel(failure=str(error))
@@ -185,6 +188,7 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 
 def _keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
     from lrfdse.explore.layers.convolutions import measured_convolution
+    from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.tune import best_kernel
 
     target, meter = request.target, request.meter
@@ -193,19 +197,21 @@ def _keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
         "isa": isa.REGISTRY.identity(target.isa),
         "meter": (METERS.identity(meter.name), meter.key()),
     }
-    codes = {kind: code_key(measured_convolution if kind else best_kernel) for kind in (False, True)}
-    return {
-        spec: result_key("kernels", spec=str(spec), code=codes[isinstance(spec, ConvolutionSpec)], **common)
-        for spec in specs
+    codes = {
+        KernelSpec: code_key(best_kernel),
+        ConvolutionSpec: code_key(measured_convolution),
+        EmbeddingSpec: code_key(measured_embedding),
     }
+    return {spec: result_key("kernels", spec=str(spec), code=codes[type(spec)], **common) for spec in specs}
 
 
 def _stored(known: Any) -> MeasuredKernel:
     """Return a kernel as the cache keeps it."""
     stored, schedule = known["measurement"], known["schedule"]
     warm, cold = (from_plain(Latency, stored[regime]) for regime in ("warm", "cold"))
-    # Raises where it is none.
-    Schedule.parse(schedule)
+    # Raises where it is none; what only moves rows has none at all.
+    if schedule:
+        Schedule.parse(schedule)
     measurement = Measurement(
         str(stored["meter"]), warm, cold, float(stored["max_error"]), dict(stored["details"].items())
     )

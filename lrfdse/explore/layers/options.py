@@ -117,13 +117,14 @@ def study_layers(
                 candidates[result.layer.name] += chosen
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
-    specs = [
-        spec
+    wanted = [
+        (candidate, spec)
         for layer in layers
         for candidate in candidates[layer.name]
         for spec in _specs(layer, candidate, fits.calibrated(layer))
     ]
-    dense = [spec for spec in specs if spec.factorization.is_dense]
+    specs = [spec for _, spec in wanted]
+    dense = [spec for candidate, spec in wanted if candidate.factorization.is_dense]
     measured = measure_kernels(dense, kernels, cache, progress)
     for spec, kernel in measured.items():
         # Without the original there is nothing to compare with, and most likely nothing else runs either.
@@ -167,7 +168,7 @@ def _candidates(
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
-        rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
+        rank = int(layer.weights / ratio / (layer.outputs + (layer.table or layer.inputs)))
         if rank >= 1:
             svd = Factorization.svd(layer.outputs, layer.inputs, rank)
             kept.setdefault(svd, _candidate(layer, svd, target))
@@ -241,7 +242,7 @@ def _with_options(
             MeasuredChoice(
                 factorization=factorization,
                 cost=candidate.cost,
-                params=factorization.params + layer.bias_params + added_bias,
+                params=candidate.cost.params + layer.bias_params + added_bias,
                 weight_error=weight_error,
                 output_error=output_error,
                 warm=_sum([m.warm for m in found]),

@@ -90,8 +90,8 @@ def explore(
     shape
         Sizes of inputs that the model leaves dynamic, by the input's name.
     layers
-        The kinds of layers to compress: "fc", fully-connected layers; "conv", convolutions; "recurrent", "attention" and
-        "embedding", the matrices that such operators hold. All but convolutions by default.
+        The kinds of layers to compress: "fc", fully-connected layers; "conv", convolutions; "recurrent", "attention"
+        and "embedding", the matrices that such operators hold. All but convolutions by default.
     space
         The search space: a name that ships, or the path of a TOML file.
     meter

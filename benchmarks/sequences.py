@@ -65,7 +65,18 @@ def main() -> int:
         described(about),
         "",
         *table(
-            ["model", "seed", "design", "weights", "fewer", "MACs of the layers", "validation", "test", "lost", "ranks"],
+            [
+                "model",
+                "seed",
+                "design",
+                "weights",
+                "fewer",
+                "MACs of the layers",
+                "validation",
+                "test",
+                "lost",
+                "ranks",
+            ],
             [
                 [
                     row["model"],

@@ -129,6 +129,10 @@ def test_the_whole_model_is_compiled_and_only_products_have_kernels(document, ex
     folder = output / "designs" / document["recommended"]
     assert sorted(path.stem for path in (folder / "kernels").glob("*.o")) == ["cells", "head"]
     assert (folder / "library").is_dir() and not (folder / "bench").exists()
+    operators = document["original"]["whole_model"]["operators"]
+    named = {(each["layer"], each["op"]) for each in operators if each["layer"]}
+    assert {("cells", "FullyConnected"), ("head", "FullyConnected")} == named
+    assert "Recurrence" in {each["op"] for each in operators}
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def open_study(
     Raises
     ------
     ValueError
-        Choices of a layer are not distinct, or lack "dense", or the identity has a name that the study keeps for itself.
+        Choices of a layer are not distinct, or lack "dense"; or the identity has a name of the study's own.
     InputError
         The study of that name is of another model, target or meter, or the storage cannot be used as given.
     ToolError

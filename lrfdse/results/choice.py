@@ -88,11 +88,11 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
 def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
     """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
 
-    That latency is the whole model's where it is known, which bounds what the layers can gain. Among those whose latency
-    ties with its, it is the one with the fewest parameters, then with the most worth; as the rest is the same for all,
-    only the latency of the layers can tie. Designs were looked at in numbers, so the best of those just within the limit
-    is there by luck: where a compressed design is within it by one standard error of its loss, only such designs compete
-    (the one-standard-error rule).
+    That latency is the whole model's where it is known, which bounds what the layers can gain. Among those whose
+    latency ties with its, it is the one with the fewest parameters, then with the most worth; as the rest is the same
+    for all, only the latency of the layers can tie. Designs were looked at in numbers, so the best of those just within
+    the limit is there by luck: where a compressed design is within it by one standard error of its loss, only such
+    designs compete (the one-standard-error rule).
     """
     within = [each for each in front if is_within(each, limits)]
     compressed = [each for each in within if not each.is_original]

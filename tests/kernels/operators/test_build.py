@@ -41,6 +41,10 @@ def test_every_schedule_gives_the_same(check_cases):
         cases.convolution(cases.window(9, 3, 1), 8, 40, 1, cases.BIAS),
         cases.transposed(cases.window(12, 4, 1, strides=(2, 2)), 6, 20, cases.BIAS),
         cases.recurrence("gru", 3, 2, 40, False),
+        cases.convolution(
+            cases.window((6, 11), (3, 5), pads=(1, 2, 0, 1), batch=2, strides=(2, 1)), 21, 21, 21, cases.ALL
+        ),
+        cases.convolution(cases.window((9, 20), 3), 8, 8, 8, cases.BIAS),
     ]
     every = [
         dataclasses.replace(case, schedule=schedule) for case in made for schedule in schedules_of(case.operator, HOST)

@@ -22,7 +22,7 @@ from benchmarks.machine import installed
 from benchmarks.program import ONE_THREAD
 from benchmarks.records import Record, Records
 from benchmarks.results import TOP
-from benchmarks.whole_model import timing, worker
+from benchmarks.whole_model import iree, timing, worker
 from benchmarks.whole_model.models import Model, NotAvailableError, Packaged
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.target import Target
@@ -110,7 +110,7 @@ class Rows:
             noun_digest(target),
             meter,
             code(worker.main, timing.main, Rows.row),
-            *(str(installed(name)) for name in ("onnxruntime", "ai-edge-litert")),
+            *(str(installed(name)) for name in ("onnxruntime", "ai-edge-litert", "iree-base-compiler")),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -140,6 +140,9 @@ class Rows:
         run_zig([zig, "ld.lld", "-shared", "--whole-archive", archive, "-o", str(shared)], "linking the library")
         np.savez(here / "inputs.npz", **inputs_of(facts))
         litert, why = self._litert(model)
+        why_not = iree.unavailable()
+        (here / "iree").mkdir()
+        theirs = None if why_not else iree.compiled(path, here / "iree", self._limits.wall)
         job = {
             "library": str(shared),
             "name": NAME,
@@ -150,14 +153,20 @@ class Rows:
             "seconds": self._limits.timing,
             "litert": None if litert is None else str(litert),
             "same_weights": isinstance(model.litert, Packaged),
+            "iree": {} if theirs is None else theirs.files,
         }
         found = self._apart("timing", job)
+        if "failure" in found:
+            return found
+        said = "; ".join([*([] if theirs is None or not theirs.failure else [theirs.failure]), *found["failures"]])
         return {
             "errors": found["errors"],
             "load": found["load"],
             "rounds": len(found["samples"]["ours"]),
             "times": {name: times_of(samples) for name, samples in found["samples"].items()},
             **({"litert_failure": why} if why else {}),
+            **({"iree_failure": said} if said else {}),
+            **({} if theirs is None else {"iree_seconds": theirs.seconds}),
         }
 
     def _litert(self, model: Model) -> tuple[Path | None, str]:

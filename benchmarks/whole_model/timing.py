@@ -89,7 +89,7 @@ def litert(path: str, given: Arrays) -> Peer:
 
 
 def iree(path: str, given: Arrays) -> Peer:
-    """Return IREE's runtime on the calling thread, inputs on its device; what a run gives stays there until asked for."""
+    """Return IREE's runtime on the calling thread, inputs on its device, where what a run gives stays."""
     from iree import runtime
 
     context = runtime.SystemContext(config=runtime.Config("local-sync"))

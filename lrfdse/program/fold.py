@@ -53,6 +53,8 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     try:
         content = _simplest(_with_sizes(model, inputs))
     except InputError as error:
+        # What nothing can compile is named before what onnxruntime says of it.
+        raise_if_any(found_in(model), path)
         raise InputError(f"{path}: {error}") from error
     return typed(content, inputs, path)
 

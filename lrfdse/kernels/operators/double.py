@@ -9,7 +9,7 @@ from tvm import tirx
 from lrfdse.kernels.tir import Expr, Stmt, kept
 
 _LEAST = -708.0
-"""Arguments below it give 0: float64's normal numbers end at exp(-708.4)."""
+"""Arguments below it give 0: float64's normal numbers end at exp(-708.4), and what follows need not be exact."""
 
 _MOST = 709.782712893384
 """The largest float64 whose exponential is finite, log(2^1024)."""
@@ -21,7 +21,7 @@ _ROUNDING_BITS = 0x4338000000000000
 """Its bits."""
 
 _LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
-"""ln(2) in two parts, the first with 21 zero bits at its end, so that multiples up to 2^21 are exact (fdlibm, e_exp.c)."""
+"""ln(2) in two parts, the first with zero bits at its end, so that its multiples are exact (fdlibm, e_exp.c)."""
 
 _TERMS = 13
 """Terms of the series of exp: on [-ln2/2, ln2/2] what is left out is below 1e-17 of the result."""
@@ -52,7 +52,8 @@ def exponential(x: Expr, into: list[Stmt]) -> Expr:
     half = kept(tirx.shift_right(power, tirx.IntImm("int32", 1)), into)
     whole = kept(value * _power(half) * _power(power - half), into)
     finite = tirx.Select(x < _number(_LEAST), _number(0.0), tirx.Select(x > _number(_MOST), _number(math.inf), whole))
-    return kept(tirx.Select(x == x, finite, x), into)  # noqa: PLR0124 (only NaN differs from itself)
+    # Only NaN differs from itself.
+    return kept(tirx.Select(x == x, finite, x), into)
 
 
 def _power(exponent: Expr) -> Expr:

@@ -68,6 +68,8 @@ def _cost_text(cost: WholeModel) -> str:
     if not parts:
         return ""
     parts[-1] += f" ({cost.kind})"
+    if cost.board is not None and (took := cost.board.latency.warm) is not None:
+        parts.append(f"{latency_text(took.us, 'measured')} us on the board")
     sizes = (("code", cost.code_bytes), ("weights", cost.weight_bytes), ("arena", cost.arena_bytes))
     parts += [f"{kib_text(size)} KiB of {name}" for name, size in sizes if size is not None]
     return ", ".join(parts)

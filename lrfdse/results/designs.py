@@ -66,6 +66,22 @@ class OperatorCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeBoard:
+    """What a board took for a whole model: wall clock, never part of the model's own latency."""
+
+    latency: Latencies
+    """Median with the quartiles of runs of the whole."""
+    operators: tuple[Latencies, ...]
+    """Of every operator, in the order of `WholeModel.operators`; medians need not add up to that of the whole."""
+    repeats: int
+    """Number of runs that each time is the median of."""
+    max_error: float
+    """Largest deviation of an output from onnxruntime's there, relative to its largest element."""
+    description: Mapping[str, Any]
+    """What the board says of itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WholeModel:
     """What the whole model costs, not its fully-connected layers alone; null where it was not compiled as a whole."""
 
@@ -90,6 +106,8 @@ class WholeModel:
     """Path of the folder with the C library; null where it was not kept."""
     operators: tuple[OperatorCost, ...] = ()
     """In the order of execution."""
+    board: WholeBoard | None = None
+    """What a board took for it, operator by operator; null where none was asked."""
 
     @property
     def best_known(self) -> Latency | None:

@@ -24,6 +24,7 @@ from benchmarks.records import Record, Records
 from benchmarks.results import TOP
 from benchmarks.whole_model import iree, timing, worker
 from benchmarks.whole_model.models import Model, NotAvailableError, Packaged
+from lrfdse.kernels.bounds import operator_bound_cycles
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import require_zig
@@ -31,6 +32,9 @@ from lrfdse.toolchain.zig import run_zig
 
 NAME = "net"
 """What the libraries' symbols begin with: the default of `lrfdse build`."""
+
+BOUND = ("FullyConnected", "Convolution")
+"""Kinds of operators whose time is held against the least that it can be."""
 
 PRODUCTS = "FullyConnected"
 """The kind of operator that 1x1 convolutions become, too."""
@@ -128,7 +132,8 @@ class Rows:
                 measured = self._apart("worker", job | {"meter": meter})
                 if "failure" in measured:
                     return row | {"meter_failure": measured["failure"]}
-                return row | latency_row(measured["facts"]) | {"meter_seconds": measured["seconds"]}
+                share = bound_share(measured["facts"], target)
+                return row | latency_row(measured["facts"]) | {"meter_seconds": measured["seconds"], "bound": share}
             if meter == "host":
                 row |= latency_row(built["facts"]) | self._timed(model, path, built["facts"], here)
             return row
@@ -228,6 +233,18 @@ def facts_row(facts: Mapping[str, Any]) -> Record:
         "operators": len(facts["operators"]),
         "foreign": sorted({each["kind"] for each in facts["operators"] if each["kind"].startswith("Foreign")}),
     }
+
+
+def bound_share(facts: Mapping[str, Any], target: Target) -> float | None:
+    """Return which share of their time products and convolutions would take at least; None where there are none."""
+    taken = least = 0.0
+    for each in facts["operators"]:
+        if not each["macs"] or each["kind"] not in BOUND:
+            continue
+        read = sum(array["bytes"] for array in each["arrays"] if array["role"] in ("input", "weight"))
+        taken += each["warm"]["us"]
+        least += operator_bound_cycles(each["macs"], read, target) / target.clock_mhz
+    return least / taken if taken else None
 
 
 def latency_row(facts: Mapping[str, Any], most: int = 8) -> Record:

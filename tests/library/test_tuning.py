@@ -60,6 +60,6 @@ def test_rows_that_would_share_a_cache_set_cost_no_more_than_others():
     spy = Spy(target)
     tuned(layers, target, spy, lambda event: None)
     (times,) = spy.measured
-    first = [len(schedules_of(layer, target)) for layer in layers][0]
+    first = len(schedules_of(layers[0], target))
     plain, crowded = (us / layer.macs for us, layer in zip((times[0], times[first]), layers, strict=True))
     assert crowded < 1.1 * plain

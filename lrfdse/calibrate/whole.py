@@ -105,15 +105,16 @@ def _with_libraries(document: Document, folder: Path) -> list[DesignFacts]:
         for design in document.every_design()
         if design.whole_model.library is not None and (folder / design.whole_model.library).is_dir()
     ]
-    if strange := [design.id for design in kept if not re.fullmatch("[0-9a-f]{8}", design.id)]:
+    first = [document.original] if document.original.whole_model.operators else []
+    found = list({design.id: design for design in (*first, *kept)}.values())
+    if strange := [design.id for design in found if not re.fullmatch("[0-9a-f]{8}", design.id)]:
         raise InputError(f"{folder / FRONT}: a design cannot be called {strange[0]!r}; explore again")
     if not kept:
         raise InputError(
             f"{folder}: holds no library of a whole model; its notes may say why, "
             "else explore again without --no-library"
         )
-    first = [document.original] if document.original.whole_model.operators else []
-    return list({design.id: design for design in (*first, *kept)}.values())
+    return found
 
 
 def _fitting(run: WholeRun, design: DesignFacts, command: str) -> WholeRun:

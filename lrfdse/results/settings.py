@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-from lrfdse.base.arguments import number_between, whole_number
+from lrfdse.base.arguments import number_between, positive_number, whole_number
 from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
 from lrfdse.ir.space import SearchSpace
@@ -54,8 +54,8 @@ class Limits:
         most, slowest, other, size = self.max_params, self.max_latency_us, self.max_other_drop, self.max_size
         return Limits(
             number_between("max_drop (a fraction: 0.01 is one point)", self.max_drop, 0, 1),
-            None if most is None else whole_number("max_params", most, 0),
-            None if slowest is None else number_between("max_latency_us", slowest, 0),
+            None if most is None else whole_number("max_params", most, 1),
+            None if slowest is None else positive_number("max_latency_us", slowest),
             None if other is None else number_between("max_other_drop (a fraction)", other, 0, 1),
             None if size is None else whole_number("max_size", size, 1),
         )

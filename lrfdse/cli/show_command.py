@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
     max_drop: Annotated[str | None, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = None,
+    max_other_drop: Annotated[
+        str | None, typer.Option(help="Largest loss of every other output that counts, in points.")
+    ] = None,
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
@@ -37,6 +40,8 @@ def show(
     limits = document.settings.limits
     if max_drop is not None:
         limits = dataclasses.replace(limits, max_drop=parse_drop(max_drop, "--max-drop"))
+    if max_other_drop is not None:
+        limits = dataclasses.replace(limits, max_other_drop=parse_drop(max_other_drop, "--max-other-drop"))
     if max_params is not None:
         limits = dataclasses.replace(limits, max_params=parse_count(max_params, "--max-params"))
     if max_size is not None:

@@ -160,14 +160,14 @@ class LibraryOptions:
     """What takes latencies, as for `build`."""
     tune: bool = False
     """Whether the meter chooses schedules of operators."""
-    remember: bool = False
-    """Whether latencies that were taken of the same library before are taken from the cache."""
 
 
 def library_of(
     path: Path, target: Target, options: LibraryOptions, cache: Store, progress: Callable[[Event], None]
 ) -> Library:
     """Return the library of the model in a file; nothing is written but what the cache keeps.
+
+    A latency that was taken of the same library before, by the same meter, is taken from the cache.
 
     Raises
     ------
@@ -212,9 +212,9 @@ def library_of(
     layout = lay_out(program, plan, functions, pack_for(target))
     progress(Event("library", name))
     origin = Origin(path.name, sha256)
-    key = (
-        measurement_key(layout, origin, target, name, shape, meter) if options.remember and meter != NO_METER else None
-    )
+    key = None
+    if meter != NO_METER:
+        key = measurement_key(layout, origin, target, name, shape, meter, weights_file=options.weights_file)
     known = None if key is None else known_measurement(cache, key, 1 + len(layout.steps))
     made = make_library(
         name,

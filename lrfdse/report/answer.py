@@ -6,9 +6,10 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.base.text import counted
+from lrfdse.base.text import clean, counted
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
+from lrfdse.report.others import others_text
 from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on
 from lrfdse.report.whole import whole_text
 from lrfdse.results.roles import shown_value
@@ -56,6 +57,7 @@ def answer_of(document: Document, folder: Path) -> Answer:
         *_latency(document, best),
         *_whole(document, best),
         (document.metric.capitalize() if document.verified else "Output error", _quality(document, best)),
+        *_others(document, best),
         (
             "Chosen for",
             limits_text(document) + ("" if document.verified else ". Nobody verified it: random inputs chose it"),
@@ -105,6 +107,13 @@ def _quality(document: Document, best: DesignFacts) -> str:
     sure = "" if best.reported_margin is None else " (95 %)"
     where = "evaluation data, which chose it" if best.test_score is None else "test data, which chose nothing"
     return f"{best.reported_score:.2%} instead of {original.reported_score:.2%}: {change} points{sure}, on {where}"
+
+
+def _others(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
+    if not best.others:
+        return []
+    data = "the evaluation data" if document.verified else "random inputs"
+    return [("Others keep", f"{clean(others_text(best, document))} of the original's outputs, on {data}")]
 
 
 def _sensitivity(document: Document) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from lrfdse.report.bracket import bracket_text
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text, latency_text, times_text
+from lrfdse.report.others import has_others, least_kept_text
 from lrfdse.results.again import keeps_limits
 from lrfdse.results.roles import ranked, shown
 
@@ -64,6 +65,7 @@ def design_table(document: Document, width: int) -> list[Text]:
     columns += [
         Column(head, [_quality(design, document) for design in designs]),
         Column(change, [_change(design, document) for design in designs]),
+        *_others_columns(designs, document),
         Column("bracket us", [bracket_text(design.charged, document) for design in designs], drop=5),
         Column(
             "FLOPs",
@@ -144,6 +146,13 @@ def sensitivity_table(document: Document, width: int) -> list[Text]:
         ]
         columns.append(Column("equal-size SVD", texts, drop=1))
     return fitted(columns, width, "On which assumption the speed-up rests")
+
+
+def _others_columns(designs: Sequence[DesignFacts], document: Document) -> list[Column]:
+    """Return what the worst of the other outputs that count keeps of the original's; nothing where no other counts."""
+    if not has_others(document):
+        return []
+    return [Column("others keep %", [least_kept_text(design, document) for design in designs])]
 
 
 def _board_columns(designs: Sequence[DesignFacts], document: Document) -> list[Column]:

@@ -86,10 +86,10 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
 def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
     """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
 
-    Of those whose latency ties with its, it is one with the fewest parameters: of all that have at most `NEAR` more than
-    the fewest, the one with the most worth. Designs were looked at in numbers, so the best of those just within the limit
-    is there by luck: where a compressed design is within it by one standard error of its loss, only such designs compete
-    (the one-standard-error rule).
+    Of those whose latency ties with its, it is one with the fewest parameters: of all that have at most `NEAR` more,
+    the one with the most worth. Designs were looked at in numbers, so the best of those just within the limit is there
+    by luck: where a compressed design is within it by one standard error of its loss, only such designs compete (the
+    one-standard-error rule).
     """
     within = [each for each in front if is_within(each, limits)]
     compressed = [each for each in within if not each.is_original]

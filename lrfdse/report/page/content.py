@@ -10,6 +10,7 @@ from lrfdse.ir.latency import REGIMES
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.int8 import int8_rows
 from lrfdse.report.numbers import change_text, count_text, kib_text, latency_text, rounded_text, times_text, us_text
+from lrfdse.report.others import has_others, least_kept_text, others_text
 from lrfdse.report.page.facts import facts_of
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
 from lrfdse.report.page.usage import usage_of
@@ -64,6 +65,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
         "dominated": (dominated := [row for row in rows if row["role"] == "dominated"]),
         "dominated_text": counted(len(dominated), "dominated design"),
+        "has_others": has_others(document),
         "has_board": any(row["board"] is not None for row in rows),
         "weak_text": weak_text(document, sum(not row["shown"] and row["role"] != "dominated" for row in rows)),
         "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
@@ -129,6 +131,9 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
         "points": points,
         "eval_change": change,
         "eval_points": "" if is_original else change_text(change, design.eval_margin),
+        "kept": -1 if not design.others else min(design.others.values()),
+        "kept_text": least_kept_text(design, document),
+        "kept_all": others_text(design, document),
         "plan": [(name, str(choice)) for name, choice in design.changed().items()],
     }
 

@@ -24,6 +24,8 @@ def limits_text(document: Document) -> str:
     if limits.max_drop is not None:
         data = "the evaluation data" if document.verified else "random inputs"
         parts.append(f"a loss of at most {_points(limits.max_drop)} of {document.metric} on {data}")
+    if limits.max_other_drop is not None:
+        parts.append(f"of at most {_points(limits.max_other_drop)} of every other output")
     if limits.max_params is not None:
         parts.append(f"at most {limits.max_params:,} parameters")
     if limits.max_size is not None:

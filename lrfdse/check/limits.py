@@ -42,8 +42,8 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
     """Compare `design` with each limit that is set.
 
     Latency is compared by its value, as the exploration does when it recommends; a bracket that reaches over the limit
-    is said in the reason. Losses are those on the evaluation data, in points. Where outputs count beside the judged one,
-    none may lose more than `max_other_drop`, or where that is not given `max_drop`.
+    is said in the reason. Losses are those on the evaluation data, in points. Where outputs count beside the judged
+    one, none may lose more than `max_other_drop`, or where that is not given `max_drop`.
     """
     checks, latency = [], design.charged
     if limits.max_latency_us is not None:

@@ -11,6 +11,7 @@ from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
 from lrfdse.report.others import others_text
 from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on
+from lrfdse.report.shares import bound_text
 from lrfdse.report.whole import whole_text
 from lrfdse.results.roles import shown_value
 
@@ -94,8 +95,9 @@ def _latency(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
 
 
 def _whole(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
-    text = whole_text(document, best)
-    return [("Whole model", text)] if text else []
+    text, most = whole_text(document, best), bound_text(document)
+    found = [("Whole model", text)] if text else []
+    return [*found, *([("Bound", f"{most}, however the layers are compressed")] if most else [])]
 
 
 def _quality(document: Document, best: DesignFacts) -> str:

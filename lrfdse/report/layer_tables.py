@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lrfdse.base.text import clean, counted
+from lrfdse.base.text import clean
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from lrfdse.results.layers import LayerFacts, Spectrum, UntouchedPart
+    from lrfdse.results.layers import LayerFacts, Spectrum
 
 
 def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False) -> list[Text]:
@@ -93,13 +93,3 @@ def funnel_table(layers: Sequence[LayerFacts], width: int) -> list[Text]:
         gaps = [f"{group[0].funnel.gap:.2%}" if group[0].funnel.gap else "exact" for group in groups]
         columns.append(Column("gap of the front", gaps, drop=1))
     return fitted(columns, width, "Designs left by each filter")
-
-
-def untouched_lines(parts: Sequence[UntouchedPart]) -> list[str]:
-    """Return the lines of what is left untouched; parts of one operator and reason share a line."""
-    groups = folded(parts, lambda part: (part.op, part.reason))
-    return [
-        f"  {clean(names_text([part.name for part in group]))} ({clean(group[0].op)}, "
-        f"{counted(sum(part.params for part in group), 'param')}): {clean(group[0].reason)}"
-        for group in groups
-    ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
 from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bounds import moved_text
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.grid import Column, fitted
@@ -117,8 +118,19 @@ def plan_table(document: Document, width: int) -> list[Text]:
         Column("KiB", [sizes(group) for group in groups], drop=4),
         Column("warm us", [latency(group, "warm") for group in groups], drop=2),
         Column("cold us", [latency(group, "cold") for group in groups], drop=1),
+        *_bound_columns(groups, best),
     ]
     return fitted(columns, width, f"The recommended design, {best.id}, layer by layer")
+
+
+def _bound_columns(groups: Sequence[Sequence[LayerFacts]], best: DesignFacts) -> list[Column]:
+    """Return what bounds the layers in each cache regime, before and after; nothing where the meter does not tell."""
+    columns = []
+    for place, regime in enumerate(REGIMES):
+        cells = [moved_text(group[0], best.plan[group[0].name], regime) for group in groups]
+        if any(cells):
+            columns.append(Column(f"bound {regime}", cells, left=True, drop=6 - place))
+    return columns
 
 
 def _us(option: Option | None, regime: Regime) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrfdse.base.codec import expected
-from lrfdse.ir.latency import Latency, Regime
+from lrfdse.ir.latency import Bound, Latency, Regime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,18 @@ class Latencies:
 
     def at(self, regime: Regime) -> Latency | None:
         """Return the latency in a cache regime."""
+        return self.warm if regime == "warm" else self.cold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What most of the time of a layer's kernels goes to, by cache regime; null where the meter does not tell."""
+
+    warm: Bound | None = None
+    cold: Bound | None = None
+
+    def at(self, regime: Regime) -> Bound | None:
+        """Return the bound in a cache regime."""
         return self.warm if regime == "warm" else self.cold
 
 
@@ -104,6 +116,7 @@ class Option:
     """Second-order estimate of what the model loses a sample with this layer alone compressed, in nats (class scores)
     or half squared units of the output; null where it is not known."""
     latency: Latencies
+    bounds: Bounds = Bounds()
     kernel_error: float | None
     """Largest deviation of the kernels' outputs from their references, relative to the largest element; null in
     documents that do not say."""
@@ -168,4 +181,6 @@ class UntouchedPart:
     params: int
     weight_bytes: int | None = expected(None)
     """Bytes that the weights take in flash; null in documents that do not say."""
+    macs: int | None = None
+    """MACs of the part in one inference; null where they are not known."""
     reason: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener, hundredths
 from lrfdse.errors import ToolError
+from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
@@ -16,6 +17,7 @@ from lrfdse.ir.kernel import KernelSpec, kernel_spec
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import Candidate, Cost, Funnel
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.space.eligible import reason_to_keep_dense
 
@@ -136,7 +138,7 @@ def study_layers(
         def fitted(count: int, name: str = name, before: int = done) -> None:
             progress(Event("fit", name, before + count, total))
 
-        complete.append(_with_options(result, candidates[name], measured, fits, fitted))
+        complete.append(_with_options(result, candidates[name], measured, target, fits, fitted))
         done += len(candidates[name]) - 1
     progress(Event("fit", "", total, total))
     return tuple(complete)
@@ -212,6 +214,7 @@ def _with_options(
     result: LayerResult,
     candidates: list[Candidate],
     kernels: Mapping[KernelSpec, MeasuredKernel],
+    target: Target,
     fits: Fits,
     fitted: Callable[[int], None],
 ) -> LayerResult:
@@ -232,6 +235,7 @@ def _with_options(
         if not factorization.is_dense:
             factors = fits.factors(layer, factorization)
             weight_error, output_error, loss = factors.weight_error, factors.output_error, factors.loss
+        size = FLOAT32.bytes_of(factorization.params)
         # Uses without a bias share the one that a correction gives them.
         added_bias = layer.outputs if any(s.bias and not u.bias for s, u in zip(specs, layer.uses, strict=True)) else 0
         options.append(
@@ -246,6 +250,8 @@ def _with_options(
                 max_error=max(m.max_error for m in found),
                 schedules=tuple(kernel.schedule for kernel in measured),
                 loss=loss,
+                warm_bound=bound_of(found, "warm", size, target),
+                cold_bound=bound_of(found, "cold", size, target),
             )
         )
     funnel = result.funnel

@@ -6,8 +6,8 @@ from __future__ import annotations
 class Pace:
     """Estimates what is left of one stage from the events that it sent.
 
-    What was known already is done at once, mostly at a stage's beginning: the first half of what is done says nothing of
-    the rest. The pace is that of the later half.
+    What was known already is done at once, mostly at a stage's beginning: the first half of what is done says nothing
+    of the rest. The pace is that of the later half.
     """
 
     def __init__(self) -> None:

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["fc"]
+"""What a layer is: "fc" a fully-connected layer."""
+
+DEFAULT_KINDS: tuple[Kind, ...] = ("fc",)
+"""The kinds that are looked for where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +25,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A fully-connected layer of a model: sizes and identity, no arrays."""
+    """A weight matrix of a model and where it is applied: sizes and identity, no arrays."""
 
     name: str
     outputs: int
@@ -28,6 +35,7 @@ class Layer:
     """Stored bias elements over all uses (a bias that two uses share counts once)."""
     digest: str
     """SHA-256 of the float32 weight in (outputs, inputs) order: the cache key of everything derived from it."""
+    kind: Kind = "fc"
 
     @property
     def params(self) -> int:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from lrfdse.library.make import Origin
     from lrfdse.targets.target import Target
 
-_KIND = "libraries"
-"""What the store calls these results."""
-
 
 def measurement_key(
     layout: Layout,
@@ -56,7 +53,7 @@ def measurement_key(
     meter = auto_meter(target) if meter == "auto" else meter
     functions = [hashlib.sha256(step.compiled.object_code).hexdigest() for step in layout.steps]
     return result_key(
-        _KIND,
+        "libraries",
         code=code_key(make_library),
         model=origin.sha256,
         shape=sorted((key, tuple(sizes)) for key, sizes in shape.items()),
@@ -79,9 +76,9 @@ def known_measurement(cache: Store, key: str, parts: int) -> ProgramMeasurement 
             raise ValueError("another number of parts")
         return found
 
-    return cache.get(_KIND, key, read)
+    return cache.get("libraries", key, read)
 
 
 def remember(cache: Store, key: str, measured: ProgramMeasurement) -> None:
     """Keep what a meter said."""
-    cache.put(_KIND, key, to_plain(measured))
+    cache.put("libraries", key, to_plain(measured))

@@ -43,6 +43,11 @@ def is_standard(node: ir.Node) -> bool:
     return node.domain in ("", "ai.onnx")
 
 
+def node_name(node: ir.Node) -> str:
+    """Return the node's name, or its first output's where it has none."""
+    return node.name or next((value.name for value in node.outputs if value.name), None) or node.op_type
+
+
 def stored(value: ir.Value) -> ir.TensorProtocol:
     """Return the tensor of a root."""
     tensor = ir.convenience.get_const_tensor(value)

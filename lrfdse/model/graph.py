@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats import format_of
 from lrfdse.formats.onnx import parsed
-from lrfdse.ir.layer import Layer, Untouched, Use
-from lrfdse.model.constants import stored, trace
-from lrfdse.model.match.products import Product, Site, find_products, fused, node_name
+from lrfdse.ir.layer import DEFAULT_KINDS, Kind, Layer, Untouched, Use
+from lrfdse.model.constants import stored
+from lrfdse.model.kinds import find_layers
+from lrfdse.model.match.match import Match
+from lrfdse.model.match.site import Site
 from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name, module_of
 from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
@@ -93,8 +95,10 @@ class Model:
         return self.sites[name][use].bias
 
 
-def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = None) -> Model:
-    """Read a model, by the format that its name ends in, and find its fully-connected layers.
+def load_model(
+    path: str | Path, shape: Mapping[str, Sequence[int]] | None = None, kinds: Collection[Kind] = DEFAULT_KINDS
+) -> Model:
+    """Read a model, by the format that its name ends in, and find its layers.
 
     Parameters
     ----------
@@ -103,6 +107,8 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
     shape
         Input name to its sizes in the inference that is timed. An open first size counts as one sample where it is not
         given; any other open size that reaches a layer must be.
+    kinds
+        The kinds of layers that are looked for; others are left as they are.
 
     Raises
     ------
@@ -113,10 +119,10 @@ def load_model(path: str | Path, shape: Mapping[str, Sequence[int]] | None = Non
     """
     path = Path(path)
     with reading(path, "a model"):
-        return _loaded(path, shape or {})
+        return _loaded(path, shape or {}, kinds)
 
 
-def _loaded(path: Path, shape: Mapping[str, Sequence[int]]) -> Model:
+def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Kind]) -> Model:
     proto, sha256 = format_of(path).read(path)
     try:
         model = parsed(proto)
@@ -125,8 +131,8 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]]) -> Model:
     if not model.graph.outputs:
         raise InputError(f"{path}: the model has no output")
     inputs = ports(model.graph, shape, path)
-    groups, refused = find_products(model.graph)
-    chosen = {product.node for group in groups for product in group}
+    groups, refused = find_layers(model.graph, kinds)
+    chosen = {match.node for group in groups for match in group}
     rest = untouched(model, chosen, refused)
     if not groups:
         raise InputError(f"{path}: no fully-connected layer with a constant weight found{_hint(rest)}")
@@ -137,14 +143,16 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]]) -> Model:
     inputs = _with_batches(model, inputs)
     layers, sites, alphas, matrices = [], {}, {}, {}
     for name, group in zip(names, groups, strict=True):
-        root = group[0].constant.root
+        root = group[0].root
         matrix = group[0].weight()
         matrix.flags.writeable = False
-        found = [_site(product, fixed, free) for product in group]
+        reads = [match.source.name or "" for match in group]
+        found = [match.site(fixed[read], free.get(read)) for match, read in zip(group, reads, strict=True)]
         for array, tensor in [(matrix, root.name), *((site.bias, site.bias_root) for site in found)]:
             if array is not None and not _fits_float32(array):
                 raise InputError(f"{path}: tensor {tensor!r} of layer {name!r} holds NaN, Inf or values beyond float32")
-        layers.append(_layer(name, group[0].alpha * matrix.astype(np.float64), found, model.graph))
+        weight = group[0].alpha * matrix.astype(np.float64)
+        layers.append(_layer(name, group[0].kind, weight, found, model.graph))
         sites[name] = tuple(found)
         alphas[name], matrices[name] = group[0].alpha, matrix
     return Model(
@@ -166,10 +174,10 @@ def _fits_float32(array: NDArray[Any]) -> bool:
         return bool(np.isfinite(array.astype(np.float32)).all())
 
 
-def _names(groups: Sequence[Sequence[Product]]) -> list[str]:
+def _names(groups: Sequence[Sequence[Match]]) -> list[str]:
     taken: set[str] = set()
     return [
-        layer_name(group[0].constant.root.name or "", module_of(group[0].node) or group[0].node.name or "", taken)
+        layer_name(group[0].root.name or "", module_of(group[0].node) or group[0].node.name or "", taken)
         for group in groups
     ]
 
@@ -201,34 +209,7 @@ def _moves_with_samples(model: ir.Model, inputs: Sequence[Port], size: int) -> b
     return any(place is not None for place in layout.places.values())
 
 
-def _site(product: Product, fixed: Mapping[str, Sizes], free: Mapping[str, Sizes]) -> Site:
-    source, output = product.source.name or "", product.node.outputs[0].name or ""
-    sizes = tuple(int(size or 0) for size in fixed[source])
-    rank = len(sizes)
-    in_axis, out_axis = product.in_axis, product.out_axis
-    if rank == 1:
-        in_axis = out_axis = -1
-    add, value, bias, relu = fused(product, rank)
-    constant = trace(value)
-    root = constant.root.name if constant is not None and bias is not None else None
-    open_sizes = free.get(source, ())
-    return Site(
-        node=node_name(product.node),
-        output=output,
-        source=source,
-        in_axis=in_axis,
-        out_axis=out_axis,
-        rank=rank,
-        fixed=sizes,
-        free=open_sizes if len(open_sizes) == rank else (None,) * rank,
-        add=add.outputs[0].name if add is not None else None,
-        bias_root=root,
-        bias=bias,
-        relu=relu,
-    )
-
-
-def _layer(name: str, weight: NDArray[np.float64], sites: Sequence[Site], graph: ir.Graph) -> Layer:
+def _layer(name: str, kind: Kind, weight: NDArray[np.float64], sites: Sequence[Site], graph: ir.Graph) -> Layer:
     values = {value.name: value for value in graph.initializers.values()}
     values |= {value.name: value for node in graph if node.op_type == "Constant" for value in node.outputs}
     biases = {site.bias_root for site in sites if site.bias_root is not None}
@@ -239,6 +220,7 @@ def _layer(name: str, weight: NDArray[np.float64], sites: Sequence[Site], graph:
         uses=tuple(Use(site.node, site.rows, site.bias is not None, site.relu) for site in sites),
         bias_params=sum(int(np.prod(stored(values[root]).shape.numpy(), dtype=np.int64)) for root in biases),
         digest=_digest(weight),
+        kind=kind,
     )
 
 
@@ -252,7 +234,7 @@ def _fixed_shapes(
     model: ir.Model,
     proto: onnx.ModelProto,
     inputs: Sequence[Port],
-    groups: Mapping[str, Sequence[Product]],
+    groups: Mapping[str, Sequence[Match]],
     path: Path,
 ) -> dict[str, Sizes]:
     """Return the shapes of all layer inputs in the timed inference, by inference or else by running the model once."""
@@ -260,10 +242,10 @@ def _fixed_shapes(
     check_memory(values, path)
     shapes = sizes_of(values)
     missing = {
-        product.source.name or "": name
+        match.source.name or "": name
         for name, group in groups.items()
-        for product in group
-        if not _fits(shapes.get(product.source.name or ""), product)
+        for match in group
+        if not match.fits(shapes.get(match.source.name or ""))
     }
     if not missing:
         return shapes
@@ -280,12 +262,6 @@ def _fixed_shapes(
     except InputError as error:
         raise InputError(f"{path}: the rows of layer {name!r} cannot be found: {error}") from error
     return shapes | seen
-
-
-def _fits(sizes: Sizes | None, product: Product) -> bool:
-    if sizes is None or None in sizes or not sizes:
-        return False
-    return sizes[product.in_axis if len(sizes) > 1 else -1] == product.inputs
 
 
 def _run_once(model: ir.Model, inputs: Sequence[Port], names: Sequence[str]) -> dict[str, Sizes]:

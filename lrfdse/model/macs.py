@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from lrfdse.model.constants import is_standard, trace
-from lrfdse.model.match.products import every_node, node_name
+from lrfdse.model.constants import is_standard, node_name, trace
+from lrfdse.model.match.products import every_node
 from lrfdse.model.shapes import infer_values, is_known, sizes_of
 
 if TYPE_CHECKING:

@@ -261,6 +261,8 @@ class Corrector:
         if len(sites) > 1:
             return None
         (site,), outputs = sites, model.layer(name).outputs
+        if site.in_axis is None:
+            return None
         objective = concerned(model.original, site, self._objective)
         if not objective:
             return None

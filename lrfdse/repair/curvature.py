@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lrfdse.model.constants import trace
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import Model
-from lrfdse.model.match.products import Site
+from lrfdse.model.match.site import Site
 from lrfdse.model.passes.cut import PROBE, behind, dependent, read_out
 from lrfdse.model.runtime import Arrays, Layout, Runtime
 from lrfdse.model.samples import Rows

@@ -13,7 +13,6 @@ from lrfdse.errors import InputError
 from lrfdse.ir.factors import Moments
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import Model
-from lrfdse.model.match.products import Site
 from lrfdse.model.passes.cut import read_out
 from lrfdse.model.runtime import Arrays, Runtime, batches
 
@@ -127,10 +126,12 @@ def moments(
         untouched = _read(runtime, beside, feeds, wanted) if cross else arrays
         for name in names:
             for site in model.sites[name]:
-                rows = input_rows(arrays[site.source], site, name)
-                sums[name].add(rows)
-                if cross:
-                    targets[name].add(input_rows(untouched[site.source], site, name), rows)
+                read = (finite_rows(block, name) for block in site.blocks(arrays[site.source]))
+                before = (finite_rows(block, name) for block in site.blocks(untouched[site.source])) if cross else None
+                for rows in read:
+                    sums[name].add(rows)
+                    if before is not None:
+                        targets[name].add(next(before), rows)
     found = {name: total.moments() for name, total in sums.items()}
     return {name: targets[name].joined(seen) for name, seen in found.items()} if cross else found
 
@@ -140,17 +141,6 @@ def _read(runtime: Runtime, session: Any, feeds: Arrays, wanted: Sequence[str]) 
         return dict(feeds)
     taken = {port.name for port in session.get_inputs()}
     return runtime.call(session, {name: array for name, array in feeds.items() if name in taken}, wanted) | feeds
-
-
-def input_rows(array: NDArray[Any], site: Site, name: str) -> NDArray[np.float64]:
-    """Return what a layer reads at one use as rows, shape (rows, inputs).
-
-    Raises
-    ------
-    InputError
-        There is NaN or Inf.
-    """
-    return finite_rows(np.moveaxis(array, site.in_axis, -1), name)
 
 
 def finite_rows(features: NDArray[Any], name: str) -> NDArray[np.float64]:

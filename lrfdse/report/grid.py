@@ -21,7 +21,7 @@ class Column:
     """
 
     name: str
-    """Its head, whose words may stand below each other."""
+    """Its head, whose words may stand below each other; those joined by a no-break space stay together."""
     cells: Sequence[str]
     left: bool = False
     drop: int | None = None
@@ -73,14 +73,14 @@ def _line(words: Sequence[str], wide: Sequence[int], left: Sequence[bool]) -> st
 
 
 def _broken(name: str, most: int) -> list[str]:
-    """Return a head in lines of at most so many characters."""
+    """Return a head in lines of at most so many characters, its no-break spaces as blanks."""
     lines = [""]
     for word in name.split(" "):
         if lines[-1] and _len(f"{lines[-1]} {word}") > most:
             lines.append(word)
         else:
             lines[-1] = f"{lines[-1]} {word}".strip(" ")
-    return lines
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def _kept(columns: Sequence[Column], width: int) -> list[tuple[Column, Sequence[str]]]:

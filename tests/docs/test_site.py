@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import lrfdse
 from scripts.site_links import on_page_markdown
 
 TOP = Path(__file__).parents[2]
@@ -31,6 +32,11 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert "Find the Pareto-optimal compressed versions of a model for a target" in reference
     # Nothing is loaded from other servers.
     assert "fonts.googleapis" not in reference and "unpkg.com" not in reference
+
+
+def test_the_reference_has_every_public_name_where_it_is_defined():
+    named = {f"{getattr(lrfdse, name).__module__}.{name}" for name in lrfdse.__all__ if name != "__version__"}
+    assert set((TOP / "docs" / "reference.md").read_text(encoding="utf-8").split()) >= named
 
 
 @pytest.mark.parametrize(

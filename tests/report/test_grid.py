@@ -96,3 +96,7 @@ def test_short_names_keep_their_ends(name, widest):
     short = shortened(name, widest)
     assert len(short) <= max(widest, 1)
     assert short == name if len(name) <= widest else short[-1] == name[-1]
+
+
+def test_words_joined_by_a_no_break_space_stay_together_and_are_shown_with_a_blank():
+    assert texts([Column("change \u00b1\u00a095\u00a0%", ["1"])], 1) == ["change", "\u00b1 95 %", "     1"]

@@ -30,7 +30,7 @@ def printed(table):
 
 
 def designs(document):
-    return "\n".join(line.plain for line in design_table(document, 200)).replace("\u00a0", " ")
+    return "\n".join(line.plain for line in design_table(document, 200))
 
 
 def within(text):

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.model.constants import FLOATS, Constant, is_standard, known_values, readers, stored, trace, vector_along
+from lrfdse.ir.layer import Kind
+from lrfdse.model.constants import FLOATS, Constant, is_standard, node_name, stored, trace, vector_along
+from lrfdse.model.match.match import Found
+from lrfdse.model.match.site import Site
 
 FeatureAxis = Literal[-1, -2]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """One product ``y = alpha W x + bias`` of the graph: where it stands and how it is laid out.
-
-    Values are named, because names survive serialization.
-    """
-
-    node: str
-    """The node's name, or its output's where it has none."""
-    output: str
-    """Output of the Gemm or MatMul."""
-    source: str
-    """The activation that the product reads."""
-    in_axis: FeatureAxis
-    """FeatureAxis of the source that holds the layer's inputs."""
-    out_axis: FeatureAxis
-    """FeatureAxis of the output that holds the layer's outputs."""
-    rank: int
-    """Number of dimensions of the source."""
-    fixed: tuple[int, ...]
-    """Shape of the source in the inference that is timed."""
-    free: tuple[int | None, ...]
-    """Shape of the source as far as the model itself fixes it."""
-    add: str | None
-    """Output of the Add that holds the bias, where it is not inside a Gemm."""
-    bias_root: str | None
-    """Tensor that the bias comes from."""
-    bias: NDArray[np.float64] | None
-    """Bias of shape (outputs,), beta folded in."""
-    relu: bool
-
-    @property
-    def rows(self) -> int:
-        """Rows of the input matrix in one inference."""
-        return int(np.prod(self.fixed, dtype=np.int64)) // self.fixed[self.in_axis]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +30,17 @@ class Product:
     flip: bool
     """Whether W of shape (outputs, inputs) is the stored matrix transposed."""
     alpha: float
+    kind: ClassVar[Kind] = "fc"
+
+    @property
+    def root(self) -> ir.Value:
+        """The stored matrix."""
+        return self.constant.root
+
+    @property
+    def form(self) -> Hashable:
+        """How W comes from the stored matrix."""
+        return self.flip, self.constant.dtype
 
     @property
     def outputs(self) -> int:
@@ -81,29 +58,57 @@ class Product:
         assert self.constant.dtype is not None
         return (array.T if self.flip else array).astype(self.constant.dtype.numpy(), copy=False)
 
+    def fits(self, sizes: Sequence[int | None] | None) -> bool:
+        """Return whether a shape of the source is known, and one that the product takes."""
+        if sizes is None or None in sizes or not sizes:
+            return False
+        return sizes[self.in_axis if len(sizes) > 1 else -1] == self.inputs
 
-def find_products(graph: ir.Graph) -> tuple[list[list[Product]], dict[ir.Node, str]]:
-    """Return the layers as groups of products that share one weight, in graph order, and why others are none."""
-    known = known_values(graph)
-    groups: dict[ir.Value, list[Product]] = {}
+    def site(self, fixed: Sequence[int | None], free: Sequence[int | None] | None) -> Site:
+        """Return the use, for a source of shape `fixed` in the timed inference, and `free` as the model fixes it."""
+        rank = len(fixed)
+        in_axis, out_axis = (self.in_axis, self.out_axis) if rank > 1 else (-1, -1)
+        add, value, bias, relu = _fused(self, rank)
+        constant = trace(value)
+        return Site(
+            node=node_name(self.node),
+            output=self.node.outputs[0].name or "",
+            source=self.source.name or "",
+            in_axis=in_axis,
+            out_axis=out_axis,
+            rank=rank,
+            fixed=tuple(int(size or 0) for size in fixed),
+            free=tuple(free) if free is not None and len(free) == rank else (None,) * rank,
+            add=add.outputs[0].name if add is not None else None,
+            bias_root=constant.root.name if constant is not None and bias is not None else None,
+            bias=bias,
+            relu=relu,
+        )
+
+
+def find_products(graph: ir.Graph, known: set[ir.Value]) -> Found:
+    """Return the products of an activation and a constant matrix, in graph order, and why others are none.
+
+    Parameters
+    ----------
+    graph
+        The main graph.
+    known
+        Its values that depend on constants alone.
+    """
+    products: list[Product] = []
     refused: dict[ir.Node, str] = {}
     for node in graph:
         if is_standard(node) and node.op_type in ("Gemm", "MatMul"):
             found = _product(node, known)
             if isinstance(found, Product):
-                groups.setdefault(found.constant.root, []).append(found)
+                products.append(found)
             elif found is not None:
                 refused[node] = found
-    layers = []
-    for root, products in groups.items():
-        if reason := _conflict(root, products):
-            refused |= {product.node: reason for product in products}
-        else:
-            layers.append(products)
-    return layers, refused
+    return products, refused
 
 
-def fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None, NDArray[np.float64] | None, bool]:
+def _fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None, NDArray[np.float64] | None, bool]:
     """Return the Add that follows, the bias value, the bias as a vector (beta folded in), and whether a Relu follows.
 
     `rank` is that of the product's output.
@@ -118,7 +123,7 @@ def fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None,
         bias = _bias(value, size, axis, rank)
         if bias is not None:
             bias = bias * _float(node, "beta")
-    elif follower := _only_reader(node.outputs[0], "Add"):
+    elif follower := only_reader(node.outputs[0], "Add"):
         value = follower.inputs[1] if follower.inputs[0] is node.outputs[0] else follower.inputs[0]
         bias = _bias(value, size, axis, rank)
         add = follower if bias is not None else None
@@ -129,12 +134,7 @@ def fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None,
         end = node.outputs[0] if open_end else None
     else:
         end = (add or node).outputs[0]
-    return add, value, bias, end is not None and _only_reader(end, "Relu") is not None
-
-
-def node_name(node: ir.Node) -> str:
-    """Return the node's name, or its first output's where it has none."""
-    return node.name or next((value.name for value in node.outputs if value.name), None) or node.op_type
+    return add, value, bias, end is not None and only_reader(end, "Relu") is not None
 
 
 def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
@@ -183,20 +183,7 @@ def _unusable(value: ir.Value, known: set[ir.Value]) -> str | None:
     return None
 
 
-def _conflict(root: ir.Value, products: list[Product]) -> str | None:
-    nodes = [product.node for product in products]
-    for reader in readers(root):
-        if reader is None:
-            return f"its weight {root.name!r} is an output of the model"
-        if reader not in nodes:
-            return f"its weight {root.name!r} is also read by {reader.op_type} {node_name(reader)!r}"
-    first = products[0]
-    if any((p.flip, p.alpha, p.constant.dtype) != (first.flip, first.alpha, first.constant.dtype) for p in products):
-        return f"its weight {root.name!r} is used in different forms (transposed, scaled or in another type)"
-    return None
-
-
-def _only_reader(value: ir.Value, op: str) -> ir.Node | None:
+def only_reader(value: ir.Value, op: str) -> ir.Node | None:
     """Return the single node that reads `value`, if it is an `op` and in the same graph."""
     usages = list(value.uses())
     if value.is_graph_output() or len(usages) != 1:

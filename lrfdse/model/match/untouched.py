@@ -7,8 +7,8 @@ import math
 import onnx_ir as ir
 
 from lrfdse.ir.layer import Untouched
-from lrfdse.model.constants import is_standard, stored, trace
-from lrfdse.model.match.products import every_node, node_name
+from lrfdse.model.constants import is_standard, node_name, stored, trace
+from lrfdse.model.match.products import every_node
 
 _REASONS = {
     "Conv": "a convolution",

@@ -10,8 +10,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.ir.int8 import Int8Matrix
-from lrfdse.model.constants import stored
-from lrfdse.model.match.products import find_products
+from lrfdse.model.constants import known_values, stored
+from lrfdse.model.match.match import grouped
+from lrfdse.model.match.products import Product, find_products
 from lrfdse.model.passes.emit import Emitter, Names, drop_unused
 
 _PER_AXIS = 13
@@ -43,13 +44,15 @@ def int8_sites(model: ir.Model) -> list[Int8Site]:
     is saved.
     """
     found = []
-    for group in find_products(model.graph)[0]:
-        product, root = group[0], group[0].constant.root
+    products, _ = find_products(model.graph, known_values(model.graph))
+    for group in grouped(products)[0]:
+        product, root = group[0], group[0].root
+        assert isinstance(product, Product)
         if {product.constant.dtype, stored(root).dtype} != {ir.DataType.FLOAT} or root.name is None:
             continue
         saved = 3 * product.outputs * product.inputs - 4 * product.outputs
         if saved > _NODE_BYTES:
-            reads = tuple((each.source.name or "", each.in_axis) for each in group)
+            reads = tuple((each.source.name or "", each.in_axis) for each in group if isinstance(each, Product))
             found.append(Int8Site(root.name, product.weight(), product.flip, reads))
     return found
 

@@ -1,0 +1,67 @@
+"""One use of a layer that is about to be rewritten: where nodes go, what they read, how constants are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from lrfdse.errors import PlanError
+from lrfdse.ir.factors import Factors
+from lrfdse.ir.layer import Layer
+from lrfdse.model.match.site import Site
+from lrfdse.model.passes.emit import Emitter
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One use of a layer in the graph, and the factors that are to stand there."""
+
+    emit: Emitter
+    """Adds nodes in front of the layer's own."""
+    layer: Layer
+    chosen: Factors
+    sites: tuple[Site, ...]
+    """All uses of the layer."""
+    site: Site
+    """This one."""
+    output: ir.Value
+    """What the layer's node gives; the writer returns what takes its place."""
+    dtype: ir.DataType
+    """Element type of the layer's arithmetic."""
+    made: Mapping[str, ir.Value]
+    """Values of the main graph by name."""
+
+    @property
+    def node(self) -> ir.Node:
+        """The node that applies the layer's matrix."""
+        node = self.output.producer()
+        assert node is not None
+        return node
+
+    @property
+    def source(self) -> ir.Value:
+        """The activation that the layer reads."""
+        return next(value for value in self.node.inputs if value is not None and value.name == self.site.source)
+
+    def stored(self, label: str, array: NDArray[Any]) -> ir.Value:
+        """Return a constant in the layer's element type; all uses share what is stored under one label.
+
+        Raises
+        ------
+        PlanError
+            The array leaves the range of that type.
+        """
+        with np.errstate(over="ignore"):
+            converted = array.astype(self.dtype.numpy())
+        if not np.isfinite(converted.astype(np.float64)).all():
+            raise PlanError(f"the factors of layer {self.layer.name!r} leave the range of {self.dtype}")
+        return self.emit.constant(label, converted)
+
+
+Writer: TypeAlias = Callable[[Place], ir.Value]
+"""Adds the nodes of one use, and returns what gives the layer's output in the place of its node."""

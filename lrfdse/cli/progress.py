@@ -118,15 +118,16 @@ def _bar(position: Position) -> Iterator[Listener]:
             if event.stage == "note":
                 progress.console.print(text, highlight=False)
                 return
-            for stage, task in tasks.items():
+            for stage, other in tasks.items():
                 if stage != event.stage:
-                    progress.update(task, visible=False)
+                    progress.update(other, visible=False)
             if event.stage not in tasks:
                 tasks[event.stage] = progress.add_task("", total=event.total, text=text, left="")
             left = _left(paces, event)
             named = position.of(event.stage)
-            counts = {"completed": event.done, "total": event.total}
-            progress.update(tasks[event.stage], description=named, text=text, left=left, visible=True, **counts)
+            task = tasks[event.stage]
+            progress.update(task, description=named, text=text, left=left, visible=True)
+            progress.update(task, completed=event.done, total=event.total)
 
         yield show
 

@@ -13,6 +13,8 @@ from lrfdse.report.others import others_text
 from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on
 from lrfdse.report.shares import bound_text
 from lrfdse.report.whole import whole_text
+from lrfdse.results.again import candidate_of
+from lrfdse.results.choice import excess
 from lrfdse.results.roles import shown_value
 
 if TYPE_CHECKING:
@@ -145,14 +147,21 @@ def _next(document: Document, folder: Path) -> str:
 
 
 def _nearest(document: Document) -> list[tuple[str, str]]:
-    """Return the compressed design that misses the loss by least, and by how much."""
+    """Return the compressed design that misses the limits by least, and by how much it misses each."""
     designs = [design for design in document.every_design() if design.id != document.original.id]
     if not designs or not document.verified:
         return []
-    near = max(designs, key=lambda design: (design.eval_value, -design.params, design.id))
-    lost = document.original.eval_value - near.eval_value
-    text = f"{near.id} loses {100 * lost:.2f} points on the evaluation data; {speed_text(document, near)}"
-    return [("Nearest", text)]
+    limits, kind = document.settings.limits, document.meter.kind
+    found = {design.id: candidate_of(design, document) for design in designs}
+    near = min(designs, key=lambda design: (excess(found[design.id], limits), design.params, design.id))
+    most, parts = limits.most_params, list[str]()
+    if limits.max_drop is not None and found[near.id].loss > limits.max_drop:
+        parts.append(f"loses {100 * found[near.id].loss:.2f} points on the evaluation data")
+    if most is not None and near.params > most:
+        parts.append(f"has {kib_text(near.weight_bytes)} KiB of weights, {near.params:,} parameters")
+    if limits.max_latency_us is not None and near.charged.us > limits.max_latency_us:
+        parts.append(f"takes {latency_text(near.charged.us, kind)} us")
+    return [("Nearest", f"{near.id} {' and '.join(parts)}; {speed_text(document, near)}")] if parts else []
 
 
 def _quoted(folder: Path) -> str:

@@ -25,6 +25,10 @@ NEAR = 0.02
 measured: one more rank of the largest layer of examples/lenet300-fashion is 2.7 % of the weights that its recommended
 design has left, so that what differs by less has no choice of ranks between."""
 
+_LEAST_DROP = 0.001
+"""Limit of a loss (fraction) below which losses are not compared by multiples of it. Chosen, not measured: two samples
+of the 2,000 that evaluate the example."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -103,6 +107,22 @@ def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float
     fewest = min(each.params for each in level)
     small = [each for each in level if each.params <= fewest * (1 + NEAR)]
     return min(small, key=lambda c: (-c.worth, c.params, c.id))
+
+
+def excess(candidate: Candidate, limits: Limits) -> float:
+    """Return how many times the limit that it breaks most a design takes; at most 1 where it breaks none.
+
+    Of a loss it is the multiple of the limit, or of a tenth of a point where less is allowed.
+    """
+    most = limits.most_params
+    found = [1.0]
+    if limits.max_drop is not None:
+        found.append((candidate.loss - _SLACK) / max(limits.max_drop, _LEAST_DROP))
+    if most is not None:
+        found.append(candidate.params / max(most, 1))
+    if limits.max_latency_us is not None:
+        found.append(candidate.latency.us / limits.max_latency_us)
+    return max(found)
 
 
 def is_within(candidate: Candidate, limits: Limits) -> bool:

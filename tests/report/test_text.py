@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lrfdse.report.answer import answer_of
 from lrfdse.report.layer_tables import funnel_table, layer_table
 from lrfdse.report.page.wording import hidden_text, speed_text
 from lrfdse.report.tables import design_table, plan_table, sensitivity_table
@@ -174,3 +175,19 @@ def test_layers_are_told_in_detail(document, read, monkeypatch):
     )
     assert "working" in text and "1.00e10" in text
     assert text.endswith("Left untouched\n  conv\ufffd (Conv, 1,234 params): not fully connected")
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        # Each of the others loses more, or is larger.
+        ({"max_drop": 0.0001, "max_params": None, "max_latency_us": None}, "aaaaaaaa loses 0.50 points"),
+        ({"max_drop": 0.01, "max_params": 60, "max_latency_us": None}, "has 0.35 KiB of weights, 90 parameters"),
+        ({"max_drop": 1.0, "max_params": None, "max_latency_us": 1.0}, "eeeeeeee takes 2.0 us"),
+    ],
+)
+def test_where_nothing_satisfies_the_limits_the_nearest_says_what_it_misses(limits, said, document, read):
+    document |= {"recommended": None, "svd_at_equal_size": None}
+    document["settings"]["limits"] = limits
+    found = dict(answer_of(read(document), Path("out")).lines)
+    assert said in found["Nearest"], found

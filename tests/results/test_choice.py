@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lrfdse.ir.latency import Latency, are_tied
 from lrfdse.results.asked import Limits
-from lrfdse.results.choice import NEAR, Candidate, front_of, recommended_of
+from lrfdse.results.choice import NEAR, Candidate, excess, front_of, is_within, recommended_of
 
 RESOLUTION = 0.2
 
@@ -100,3 +101,18 @@ def test_without_limits_everything_competes():
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_size=40)).id == "a"
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_size=39)) is None
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_latency_us=4.0)) is None
+
+
+@given(values, st.floats(0.001, 1.0), st.integers(1, 6), st.floats(1, 10))
+def test_a_design_breaks_a_limit_where_it_exceeds_one(found, drop, params, us):
+    limits = Limits(max_drop=drop, max_params=params, max_latency_us=us)
+    for each in made(found):
+        assert (excess(each, limits) <= 1) == is_within(each, limits)
+
+
+def test_the_limit_that_is_broken_most_counts():
+    near, far = candidate("near", 120, 10.0, 0.9), candidate("far", 90, 40.0, 0.99)
+    limits = Limits(max_drop=0.2, max_params=100, max_latency_us=10.0)
+    assert (excess(near, limits), excess(far, limits)) == (1.2, 4.0)
+    # Of a limit of 0, multiples would say nothing.
+    assert excess(candidate("lossy", 1, 1.0, 0.998), Limits(max_drop=0.0)) == pytest.approx(2.0)

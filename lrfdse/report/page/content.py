@@ -43,6 +43,7 @@ _ROWS_OPEN = 12
 def content_of(document: Document) -> dict[str, Any]:
     """Return every value that the template names."""
     rows = [_row(design, document) for design in ranked(document.every_design(), document)]
+    failures = [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures]
     layers = [layer_row(layer, document) for layer in document.layers]
     funnels, stages = funnel_rows(document)
     content = {
@@ -89,7 +90,9 @@ def content_of(document: Document) -> dict[str, Any]:
         "untouched": untouched_rows(document),
         "shares": shares_lines(document),
         "has_bounds": any(option.bounds.warm for layer in document.layers for option in layer.options),
-        "failures": [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures],
+        "failures": failures,
+        "failures_open": len(failures) <= _ROWS_OPEN,
+        "failures_text": counted(len(failures), "kernel"),
         "latency_text": latency_sentences(document),
         "latency_facts": _latency_facts(document),
         "provenance": list(document.target.provenance.items()),

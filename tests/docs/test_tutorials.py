@@ -1,4 +1,4 @@
-"""The tutorials' commands are run, line by line, in a project as each says."""
+"""The commands of the tutorials and of the README are run, line by line, in a project as each says."""
 
 from __future__ import annotations
 
@@ -73,6 +73,15 @@ def pictures(count):
     return pixels.astype(np.uint8), labels
 
 
+def write_photos(folder):
+    """Write the pictures as files, a folder a class."""
+    from PIL import Image
+
+    for place, (picture, label) in enumerate(zip(*pictures(160), strict=True)):
+        (folder / f"kind{label}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"kind{label}" / f"{place}.png")
+
+
 def write_net(folder):
     """Write a network that tells the bands apart, of weights that are nearly of rank 4."""
     rng = np.random.default_rng(1)
@@ -115,12 +124,7 @@ def test_the_example(follow, tmp_path):
 
 @pytest.mark.skipif(find_spec("PIL") is None, reason="Pillow is not installed: pip install '.[images]'")
 def test_a_model_of_ones_own(follow, tmp_path):
-    from PIL import Image
-
-    for place, (picture, label) in enumerate(zip(*pictures(160), strict=True)):
-        folder = tmp_path / "photos" / f"kind{label}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"{place}.png")
+    write_photos(tmp_path / "photos")
     write_net(tmp_path / "mynet")
     made, inspected, dry, explored = follow("own-model.md")
     assert "class 3: kind3" in made and "256 x 96" in inspected
@@ -140,3 +144,28 @@ def test_a_board(follow, tmp_path):
     write_project(tmp_path / "mynet")
     _, tried = follow("board.md")
     assert tried and not (tmp_path / "out" / "board.json").exists()
+
+
+@pytest.mark.skipif(find_spec("PIL") is None, reason="Pillow is not installed: pip install '.[images]'")
+def test_the_readme(tmp_path, cache):
+    """What it has users type, but what installs; explorations, of minutes each, only as dry runs."""
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?:^ {4}(?:lrfdse|cd|make) .*\n)+", text, flags=re.MULTILINE)
+    blocks = [re.sub(r"^(.* explore (?!.*--dry-run).*)$", r"\1 --dry-run", each, flags=re.MULTILINE) for each in blocks]
+    # `doctor` ends with 1 where a target that ships does not work here, as one with AVX-512 may not.
+    script = "".join(f"({each})\n" for each in blocks).replace("lrfdse doctor", "lrfdse doctor --target riscv64")
+    assert script.count("--dry-run") == 3 and "make check" in script
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "lrfdse"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(PROGRAM)} "$@"\n')
+    command.chmod(0o755)
+    example(tmp_path / "examples" / "lenet300-fashion")
+    write_photos(tmp_path / "photos")
+    write_net(tmp_path / "net")
+    shutil.copy(tmp_path / "net" / "model.onnx", tmp_path)
+    path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "LRFDSE_CACHE": str(cache), "PYTHONPATH": str(TOP), "PATH": path}
+    ran = subprocess.run(["sh", "-euxc", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, (ran.stdout, ran.stderr)
+    assert {path.name for path in (tmp_path / "net").iterdir()} >= {"calib.npz", "eval.npz", "test.npz"}
+    assert ran.stdout.count("Nothing was written") == 3 and (tmp_path / "out" / "libnet.a").is_file()

@@ -10,7 +10,7 @@ from lrfdse.base.text import clean, counted
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
 from lrfdse.report.others import others_text
-from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on
+from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on, why_text
 from lrfdse.report.shares import bound_text
 from lrfdse.report.whole import whole_text
 from lrfdse.results.again import candidate_of
@@ -65,6 +65,7 @@ def answer_of(document: Document, folder: Path) -> Answer:
             "Chosen for",
             limits_text(document) + ("" if document.verified else ". Nobody verified it: random inputs chose it"),
         ),
+        *([("Why", why)] if (why := why_text(document)) else []),
         *_sensitivity(document),
         report,
         *_files(document, best, folder),

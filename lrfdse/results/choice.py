@@ -49,6 +49,18 @@ class Candidate:
     """What the worst of the other outputs that count keeps of the original's; 1 where no other counts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Among which candidates one is recommended."""
+
+    competing: list[Candidate]
+    """Those that are within the limits, the original too; where compressed ones are by a standard error, only these."""
+    tied: list[Candidate]
+    """Those of them between which neither latency nor size decides: the one with the most worth is recommended."""
+    is_safe: bool
+    """Whether the compressed ones among them are within the limits by one standard error of their loss."""
+
+
 def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop: float | None) -> float:
     """Return the loss of the metric, or more where another output loses more of its own limit.
 
@@ -95,6 +107,12 @@ def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float
     by luck: where a compressed design is within it by one standard error of its loss, only such designs compete (the
     one-standard-error rule).
     """
+    field = field_of(front, limits, resolution)
+    return None if field is None else min(field.tied, key=lambda c: (-c.worth, c.params, c.id))
+
+
+def field_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Field | None:
+    """Return among which candidates `recommended_of` chooses; None where none is within the limits."""
     within = [each for each in front if is_within(each, limits)]
     compressed = [each for each in within if not each.is_original]
     most = limits.max_drop
@@ -105,8 +123,7 @@ def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float
     best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.latency.us), c.id))
     level = [each for each in competing if are_tied(each.latency, best.latency, resolution)]
     fewest = min(each.params for each in level)
-    small = [each for each in level if each.params <= fewest * (1 + NEAR)]
-    return min(small, key=lambda c: (-c.worth, c.params, c.id))
+    return Field(competing, [each for each in level if each.params <= fewest * (1 + NEAR)], bool(safe))
 
 
 def excess(candidate: Candidate, limits: Limits) -> float:

@@ -192,3 +192,20 @@ def test_where_nothing_satisfies_the_limits_the_nearest_says_what_it_misses(limi
     found = dict(answer_of(read(document), Path("out")).lines)
     assert found["Nearest"].startswith(said)
     assert ("198 parameters" in found["Nearest"]) == (limits["max_params"] == 60)
+
+
+def test_the_answer_says_why_this_design_and_no_other(document, read):
+    def why(made):
+        return dict(answer_of(read(made), Path("out")).lines).get("Why")
+
+    assert why(document) == "the only compressed design within the limits by a standard error"
+    # Twice the size at half the latency is as good; it ties with nothing.
+    front = {design["id"]: design for design in document["designs"]}
+    front["dddddddd"] |= {"on_front": True, "eval_score": front["aaaaaaaa"]["eval_score"]}
+    assert why(document) == "the least parameters x latency of 2 designs within the limits by a standard error"
+    # Of nearly the same size and latency, and no better.
+    front["dddddddd"] |= {"params": 202, "latency": front["aaaaaaaa"]["latency"]}
+    assert why(document).endswith("by a standard error; 1 other ties with it and scores no higher")
+    # Of what another rule chose, nothing is said.
+    document["recommended"] = "cccccccc"
+    assert why(document) is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lrfdse.ir.latency import Latency, are_tied
 from lrfdse.results.asked import Limits
-from lrfdse.results.choice import NEAR, Candidate, excess, front_of, is_within, recommended_of
+from lrfdse.results.choice import NEAR, Candidate, excess, field_of, front_of, is_within, recommended_of
 
 RESOLUTION = 0.2
 
@@ -59,6 +59,8 @@ def test_of_designs_that_tie_with_the_best_the_smallest_is_recommended(found, un
     best = min(front, key=lambda c: (math.log(c.params) + math.log(c.latency.us), c.id))
     level = [c for c in front if are_tied(c.latency, best.latency, RESOLUTION)]
     assert chosen in level
+    field = field_of(front, limits, RESOLUTION)
+    assert chosen in field.tied and all(each in field.competing for each in level)
     fewest = min(c.params for c in level)
     for other in level:
         if other.params <= 1.02 * fewest:

@@ -25,6 +25,7 @@ from lrfdse.report.page.wording import (
     sentence_of,
     tie_text,
     weak_text,
+    why_text,
 )
 from lrfdse.report.shares import shares_lines
 from lrfdse.report.whole import whole_facts
@@ -59,6 +60,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "has_test": document.original.test_score is not None,
         "sentence": sentence_of(document),
         "loss": loss_sentences(document),
+        "why": why_text(document),
         "facts": facts_of(document),
         "notes": [*basics(document), *document.notes],
         "use": usage_of(document),

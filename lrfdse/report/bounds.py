@@ -8,15 +8,16 @@ if TYPE_CHECKING:
     from lrfdse.ir.latency import Bound, Regime
     from lrfdse.results.layers import Choice, LayerFacts
 
-_WORDS: dict[Bound, str] = {"compute": "FMA", "cache": "last-level cache", "dram": "DRAM"}
-"""Bounds in the words of the people who read them. Products are nearly all FMAs and what loads for them."""
+_WORDS: dict[Bound, str] = {"compute": "FMA", "cache": "cache", "dram": "DRAM"}
+"""Bounds in the words of the people who read them: products are nearly all FMAs and what loads for them; the cache is
+the last level, where weights lie when they are warm."""
 
 
 def bound_text(bound: Bound | None) -> str:
     """Return a bound in words; empty where it is not known.
 
     >>> bound_text("compute"), bound_text("cache"), bound_text(None)
-    ('FMA', 'last-level cache', '')
+    ('FMA', 'cache', '')
     """
     return "" if bound is None else _WORDS[bound]
 

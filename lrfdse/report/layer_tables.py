@@ -77,19 +77,28 @@ def _ranks(ranks: Sequence[float | None], group: Sequence[LayerFacts]) -> str:
 
 
 def funnel_table(layers: Sequence[LayerFacts], width: int) -> list[Text]:
-    """Return how many designs every filter left: a row a layer, a column a filter; layers of one funnel share a row.
+    """Return how many designs every filter left: a row a size of layers, a column a filter, the least and the most.
 
     Where the width does not hold all filters, those in the middle are left out: the latest first.
     """
     explored = [layer for layer in layers if layer.funnel.stages]
-    groups = folded(explored, lambda layer: (layer.funnel.stages, layer.funnel.gap))
-    stages = list(dict.fromkeys(stage.stage for group in groups for stage in group[0].funnel.stages))
-    counts = [{stage.stage: count_text(stage.designs) for stage in group[0].funnel.stages} for group in groups]
+    groups = folded(explored, lambda layer: (layer.inputs, layer.outputs, layer.rows))
+    stages = list(dict.fromkeys(stage.stage for layer in explored for stage in layer.funnel.stages))
+    counts = [
+        {(layer.name, each.stage): each.designs for layer in group for each in layer.funnel.stages} for group in groups
+    ]
+
+    def span(group: list[LayerFacts], known: dict[tuple[str, str], int], stage: str) -> str:
+        found = sorted({known[layer.name, stage] for layer in group if (layer.name, stage) in known})
+        ends = [count_text(found[0]), count_text(found[-1])] if found else [""]
+        return "..".join(dict.fromkeys(ends))
+
     columns = [Column("layer", [clean(names_text([each.name for each in group])) for group in groups], left=True)]
     for place, stage in enumerate(stages):
         drop = None if place in (0, len(stages) - 1) else 1 + place
-        columns.append(Column(stage, [each.get(stage, "") for each in counts], drop=drop))
+        cells = [span(group, known, stage) for group, known in zip(groups, counts, strict=True)]
+        columns.append(Column(stage, cells, drop=drop))
     if any(layer.funnel.gap for layer in layers):
-        gaps = [f"{group[0].funnel.gap:.2%}" if group[0].funnel.gap else "exact" for group in groups]
-        columns.append(Column("gap of the front", gaps, drop=1))
+        gaps = [max(layer.funnel.gap for layer in group) for group in groups]
+        columns.append(Column("gap of the front", [f"{gap:.2%}" if gap else "exact" for gap in gaps], drop=1))
     return fitted(columns, width, "Designs left by each filter")

@@ -209,3 +209,10 @@ def test_the_answer_says_why_this_design_and_no_other(document, read):
     # Of what another rule chose, nothing is said.
     document["recommended"] = "cccccccc"
     assert why(document) is None
+
+
+def test_the_funnel_of_layers_of_one_size_has_the_least_and_the_most(deep, read):
+    for place, layer in enumerate(deep["layers"]):
+        layer["funnel"]["stages"][1]["designs"] = 30 + place
+    lines = texts(funnel_table(read(deep).layers, 80))
+    assert [line.split()[-1] for line in lines[-3:]] == ["30..63", "31..64", "32..65"]

@@ -24,6 +24,7 @@ from lrfdse.cli.worker_command import worker
 from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
+    from lrfdse.ir.layer import Kind
     from lrfdse.results.settings import Data, Options, Settings
 
 app = typer.Typer(
@@ -51,6 +52,14 @@ ShapeOption = Annotated[
     list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.", rich_help_panel=_DATA)
 ]
 SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.", rich_help_panel=_SEARCH)]
+LayersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KINDS",
+        help="Kinds of layers to compress: fc, conv, recurrent, attention, embedding.",
+        rich_help_panel=_SEARCH,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.", rich_help_panel=_OUTPUT)]
 LogOption = Annotated[
     LogFormat, typer.Option("--log-format", help="Progress on stderr: text, or JSON lines.", rich_help_panel=_OUTPUT)
@@ -127,6 +136,7 @@ def explore(
             rich_help_panel=_LIMITS,
         ),
     ] = False,
+    layers: LayersOption = None,
     space: SpaceOption = "default",
     meter: Annotated[
         str,
@@ -245,6 +255,8 @@ def explore(
     }
     if workers is not None:
         options["workers"] = workers
+    if layers is not None:
+        options["layers"] = _kinds(layers)
     settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
     if dry_run:
         tell(settings, as_json)
@@ -266,6 +278,7 @@ def inspect(
     target: TargetOption = DEFAULT_TARGET,
     calib: CalibOption = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
+    layers: LayersOption = None,
     space: SpaceOption = "default",
     cache: CacheOption = None,
     log_format: LogOption = LogFormat.TEXT,
@@ -279,7 +292,8 @@ def inspect(
     from lrfdse.results.settings import Data
     from lrfdse.results.write import inspection_of, json_of
 
-    settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), {})
+    options: Options = {} if layers is None else {"layers": _kinds(layers)}
+    settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), options)
     with cache_folder_at(cache), listening(log_format) as progress:
         found = inspection_of(run(settings, progress))
     if as_json:
@@ -314,6 +328,12 @@ def export(
     from lrfdse.explore.export import export as run
 
     typer.echo(run(folder, design, model, calib))
+
+
+def _kinds(text: str) -> tuple[Kind, ...]:
+    from lrfdse.results.settings import checked_kinds
+
+    return checked_kinds([part.strip() for part in text.split(",")], "--layers")
 
 
 def _settings(

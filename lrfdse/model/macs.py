@@ -39,7 +39,9 @@ class Macs:
 def macs_of(model: Model) -> Macs:
     """Return the MACs of one inference, in the sizes in which the model's layers are timed."""
     sizes = sizes_of(infer_values(model.proto, model.inputs, fixed=True))
-    known = {use.node: layer.outputs * layer.inputs * use.rows for layer in model.layers for use in layer.uses}
+    # A recurrent operator does more than the matrix that is its layer, and the reading of a table multiplies nothing.
+    layers = [layer for layer in model.layers if layer.kind in ("fc", "conv")]
+    known = {use.node: layer.outputs * layer.inputs * use.rows for layer in layers for use in layer.uses}
 
     def shape(value: ir.Value | None) -> tuple[int, ...] | None:
         constant = trace(value)

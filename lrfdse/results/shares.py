@@ -69,7 +69,7 @@ def shares_of(
         return None
     open_layers = [layer for layer in layers if not layer.kept_dense]
     weights = sum(layer.weight_bytes for layer in layers) + sum(size or 0 for size in rest)
-    mine = sum(layer.outputs * layer.inputs * layer.rows for layer in open_layers)
+    mine = sum(layer.macs for layer in open_layers)
     time = None
     if original is not None and (found := original.share_of({layer.name for layer in open_layers})) is not None:
         warm = original.latency.warm

@@ -12,11 +12,12 @@ from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
+from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.kernel import KernelSpec, kernel_spec
+from lrfdse.ir.kernel import Spec, spec_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer
-from lrfdse.ir.space import Candidate, Cost, Funnel
+from lrfdse.ir.space import Candidate, Funnel
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.space.eligible import reason_to_keep_dense
@@ -78,7 +79,7 @@ def study_layers(
     progress: Listener,
     idle: Mapping[str, str] | None = None,
 ) -> tuple[LayerResult, ...]:
-    """Return every FC layer with its options: fitted, compiled, checked on the target's ISA and measured.
+    """Return every layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
     Parameters
     ----------
@@ -123,13 +124,14 @@ def study_layers(
                 candidates[result.layer.name] += chosen
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
-    specs = [
-        spec
+    wanted = [
+        (candidate, spec)
         for layer in layers
         for candidate in candidates[layer.name]
         for spec in _specs(layer, candidate, fits.calibrated(layer))
     ]
-    dense = [spec for spec in specs if spec.factorization.is_dense]
+    specs = [spec for _, spec in wanted]
+    dense = [spec for candidate, spec in wanted if candidate.factorization.is_dense]
     measured = measure_kernels(dense, kernels, cache, progress)
     for spec, kernel in measured.items():
         # Without the original there is nothing to compare with, and most likely nothing else runs either.
@@ -155,6 +157,9 @@ def _candidates(
     """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space.thin import thin
 
+    if layer.kind == "conv":
+        found, funnel = surrogate_front(layer, fits, space, target, cache, progress)
+        return thin(found, space.max_compiled), funnel
     fitted = fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED
     before, share = 0.0, _size(layer) * (_FRONT_SHARE if fitted else 1.0)
 
@@ -172,7 +177,7 @@ def _candidates(
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
-        rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
+        rank = int(layer.weights / ratio / (layer.outputs + (layer.table or layer.inputs)))
         if rank >= 1:
             svd = Factorization.svd(layer.outputs, layer.inputs, rank)
             kept.setdefault(svd, _candidate(layer, svd, target))
@@ -218,19 +223,18 @@ def _fitted_front(
 
 def _candidate(layer: Layer, factorization: Factorization, target: Target) -> Candidate:
     """Return a candidate that did not come from the front, so has no bound but the trivial one."""
-    cost = Cost.of(factorization, layer.rows, target.lanes)
-    return Candidate(factorization, cost, 0.0 if factorization.is_dense else 1.0)
+    return Candidate(factorization, cost_of(layer, factorization, target.lanes), 0.0 if factorization.is_dense else 1.0)
 
 
-def _specs(layer: Layer, candidate: Candidate, calibrated: bool) -> list[KernelSpec]:
+def _specs(layer: Layer, candidate: Candidate, calibrated: bool) -> list[Spec]:
     """Return the kernel of each use of the layer."""
-    return [kernel_spec(layer, use, candidate.factorization, corrected=calibrated) for use in layer.uses]
+    return [spec_of(layer, use, candidate.factorization, corrected=calibrated) for use in layer.uses]
 
 
 def _with_options(
     result: LayerResult,
     candidates: list[Candidate],
-    kernels: Mapping[KernelSpec, MeasuredKernel],
+    kernels: Mapping[Spec, MeasuredKernel],
     target: Target,
     fits: Fits,
     fitted: Callable[[int], None],
@@ -252,14 +256,14 @@ def _with_options(
         if not factorization.is_dense:
             factors = fits.factors(layer, factorization)
             weight_error, output_error, loss = factors.weight_error, factors.output_error, factors.loss
-        size = FLOAT32.bytes_of(factorization.params)
+        size = FLOAT32.bytes_of(candidate.cost.params)
         # Uses without a bias share the one that a correction gives them.
         added_bias = layer.outputs if any(s.bias and not u.bias for s, u in zip(specs, layer.uses, strict=True)) else 0
         options.append(
             MeasuredChoice(
                 factorization=factorization,
                 cost=candidate.cost,
-                params=factorization.params + layer.bias_params + added_bias,
+                params=candidate.cost.params + layer.bias_params + added_bias,
                 weight_error=weight_error,
                 output_error=output_error,
                 warm=_sum([m.warm for m in found]),

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def layer_row(layer: LayerFacts, document: Document) -> dict[str, Any]:
     """Return what the page says of a layer, and of each choice for it that was measured."""
     design = document.best
-    macs = [x.options[0].flops // 2 if x.options else x.inputs * x.outputs * x.rows for x in document.layers]
-    mine = layer.inputs * layer.outputs * layer.rows
+    macs = [each.macs for each in document.layers]
     whitened = layer.spectra.whitened
     chosen = None if design is None else design.plan[layer.name]
     used = Counter(design.plan[layer.name] for design in document.every_design() if design.on_front)
@@ -33,8 +32,8 @@ def layer_row(layer: LayerFacts, document: Document) -> dict[str, Any]:
         "rows": layer.rows,
         "params": layer.params,
         "share": layer.share,
-        "macs": mine,
-        "mac_share": mine / max(sum(macs), 1),
+        "macs": layer.macs,
+        "mac_share": layer.macs / max(sum(macs), 1),
         "rank": layer.effective_rank,
         "whitened": None if whitened is None else whitened.effective_rank,
         "side": min(layer.inputs, layer.outputs),

@@ -303,7 +303,7 @@ def inspect(
     if as_json:
         typer.echo(json_of(found))
         return
-    print_layers(console_of_stdout(), found.layers, found.untouched, detailed=True)
+    print_layers(console_of_stdout(), found, detailed=True)
 
 
 app.command()(build)

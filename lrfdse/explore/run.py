@@ -90,6 +90,7 @@ def explore(
         has been written.
     """
     from lrfdse.meters.meter import open_meter
+    from lrfdse.model.macs import macs_of
 
     began = time.monotonic()
     deadline = None if settings.minutes is None else began + 60 * settings.minutes
@@ -99,6 +100,7 @@ def explore(
         check_proxy(settings.proxy)
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
+        macs = macs_of(model)
         meter = open_meter(settings.meter, settings.target)
         search = search_request(settings, meter.name, meter.kind)
         fit = fit_request(settings, inputs)
@@ -165,6 +167,8 @@ def explore(
             versions=_versions() | meter.versions() | _plugins(settings, meter),
             layers=tuple(_on_front(result, front) for result in layers),
             untouched=model.untouched,
+            macs=macs.total,
+            node_macs=macs.nodes,
             metric=metric,
             original=found.baseline,
             designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.params, d.id))),
@@ -282,6 +286,7 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     compressibility than their weights.
     """
     from lrfdse.model.graph import load_model
+    from lrfdse.model.macs import macs_of
 
     model, cache = load_model(settings.model, settings.shape, settings.layers), Store(settings.cache)
     calib = open_calibration(settings.data.calib, model)
@@ -295,7 +300,8 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
         progress(Event("count", layer.name, done, len(model.layers)))
         result = inspect_layer(layer, model, settings.space, settings.target, cache)
         results.append(result if result.kept_dense else with_data(result, fits, cache))
-    return Inspection(settings, model.sha256, tuple(results), model.untouched)
+    macs = macs_of(model)
+    return Inspection(settings, model.sha256, tuple(results), model.untouched, macs.total, macs.nodes)
 
 
 def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:

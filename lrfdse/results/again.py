@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from lrfdse.results.asked import Limits
-from lrfdse.results.choice import Candidate, is_within, joint_loss, recommended_of
+from lrfdse.results.choice import Candidate, Field, field_of, is_within, joint_loss, recommended_of
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
@@ -48,15 +48,22 @@ def under_limits(document: Document, limits: Limits) -> Document:
     other = dataclasses.replace(document, settings=settings)
     if not (document.verified or settings.accept_unverified):
         return other
-    front = [
-        candidate_of(d, document, limits) for d in document.every_design() if d.on_front or d.id == document.original.id
-    ]
-    best = recommended_of(front, limits, document.resolution)
+    best = recommended_of(_front(document, limits), limits, document.resolution)
     identity = None if best is None else best.id
     if identity == document.recommended:
         return other
     plain = None if identity is None else _plain(document, identity)
     return dataclasses.replace(other, recommended=identity, svd_at_equal_size=plain, kernels=(), sensitivity=())
+
+
+def field_of_document(document: Document) -> Field | None:
+    """Return among which designs the recommended one was chosen; None where none is within the limits."""
+    return field_of(_front(document, document.settings.limits), document.settings.limits, document.resolution)
+
+
+def _front(document: Document, limits: Limits) -> list[Candidate]:
+    every = document.every_design()
+    return [candidate_of(d, document, limits) for d in every if d.on_front or d.id == document.original.id]
 
 
 def _plain(document: Document, identity: str) -> str | None:

@@ -1,7 +1,7 @@
 """Which designs stand on the front, and which one is recommended: one rule for the search and for whoever asks again.
 
 Latencies that tie (`lrfdse.ir.latency.are_tied`) count as equal: no design is ahead of another for latency alone unless
-the meter can tell them apart.
+the meter can tell them apart. To the recommendation, numbers of parameters that nearly agree (`NEAR`) are equal, too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 _SLACK = 1e-9
 """Slack of a loss, a fraction: one of exactly the limit is within it. Chosen, not measured: far above the rounding of a
 difference of fractions, far below one sample of any data set."""
+
+NEAR = 0.02
+"""Relative difference of two numbers of parameters up to which the recommendation takes them for equal. Chosen, not
+measured: one more rank of the largest layer of examples/lenet300-fashion is 2.7 % of the weights that its recommended
+design has left, so that what differs by less has no choice of ranks between."""
+
+_LEAST_DROP = 0.001
+"""Limit of a loss (fraction) below which losses are not compared by multiples of it. Chosen, not measured: two samples
+of the 2,000 that evaluate the example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,18 @@ class Candidate:
     def model_us(self) -> float:
         """Latency of the whole model as it is estimated; that of the fully-connected layers where no more is known."""
         return self.latency.us + (self.rest_us or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Among which candidates one is recommended."""
+
+    competing: list[Candidate]
+    """Those that are within the limits, the original too; where compressed ones are by a standard error, only these."""
+    tied: list[Candidate]
+    """Those of them between which neither latency nor size decides: the one with the most worth is recommended."""
+    is_safe: bool
+    """Whether the compressed ones among them are within the limits by one standard error of their loss."""
 
 
 def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop: float | None) -> float:
@@ -88,12 +109,18 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
 def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
     """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
 
-    That latency is the whole model's where it is known, which bounds what the layers can gain. Among those whose
-    latency ties with its, it is the one with the fewest parameters, then with the most worth; as the rest is the same
-    for all, only the latency of the layers can tie. Designs were looked at in numbers, so the best of those just within
-    the limit is there by luck: where a compressed design is within it by one standard error of its loss, only such
-    designs compete (the one-standard-error rule).
+    That latency is the whole model's where it is known, which bounds what the layers can gain. Of those whose latency
+    ties with its (the rest being the same for all, only the latency of the layers can tie), it is one with the fewest
+    parameters: of all that have at most `NEAR` more, the one with the most worth. Designs were looked at in numbers, so
+    the best of those just within the limit is there by luck: where a compressed design is within it by one standard
+    error of its loss, only such designs compete (the one-standard-error rule).
     """
+    field = field_of(front, limits, resolution)
+    return None if field is None else min(field.tied, key=lambda c: (-c.worth, c.params, c.id))
+
+
+def field_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Field | None:
+    """Return among which candidates `recommended_of` chooses; None where none is within the limits."""
     within = [each for each in front if is_within(each, limits)]
     compressed = [each for each in within if not each.is_original]
     most = limits.max_drop
@@ -103,7 +130,27 @@ def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float
         return None
     best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.model_us), c.id))
     level = [each for each in competing if are_tied(each.latency, best.latency, resolution)]
-    return min(level, key=lambda c: (c.params, -c.worth, c.id))
+    fewest = min(each.params for each in level)
+    return Field(competing, [each for each in level if each.params <= fewest * (1 + NEAR)], bool(safe))
+
+
+def excess(candidate: Candidate, limits: Limits) -> float:
+    """Return how many times the limit that it breaks most a design takes; at most 1 where it breaks none.
+
+    Of a loss it is the multiple of the limit, or of a tenth of a point where less is allowed.
+    """
+    most = limits.most_params
+    found = [1.0]
+    if limits.max_drop is not None:
+        found.append((candidate.loss - _SLACK) / max(limits.max_drop, _LEAST_DROP))
+    if most is not None:
+        found.append(candidate.params / max(most, 1))
+    if limits.max_latency_us is not None:
+        found.append(candidate.latency.us / limits.max_latency_us)
+    if limits.max_model_latency_us is not None:
+        unknown = candidate.rest_us is None
+        found.append(math.inf if unknown else candidate.model_us / limits.max_model_latency_us)
+    return max(found)
 
 
 def is_within(candidate: Candidate, limits: Limits) -> bool:

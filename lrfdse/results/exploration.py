@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.latency import Latency, MeterKind, Regime
+from lrfdse.ir.latency import Bound, Latency, MeterKind, Regime
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Design, Metric
 from lrfdse.ir.space import Cost, Funnel
@@ -43,6 +43,10 @@ class MeasuredChoice:
     """How each use's kernel is laid out in registers."""
     loss: float | None = None
     """Second-order estimate of what the model loses with this choice alone; see `lrfdse.ir.factors.Factors`."""
+    warm_bound: Bound | None = None
+    """What most of the time goes to with weights in the last-level cache; None where the meter does not tell."""
+    cold_bound: Bound | None = None
+    """The same where they are in DRAM."""
 
     @property
     def text(self) -> str:
@@ -141,6 +145,10 @@ class Inspection:
     model_sha256: str
     layers: tuple[LayerResult, ...]
     untouched: tuple[Untouched, ...]
+    macs: int | None
+    """MACs of the whole model in one inference; None where those of a part are not known."""
+    node_macs: Mapping[str, int]
+    """MACs of nodes, where they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +186,10 @@ class Exploration:
     versions: Mapping[str, str]
     layers: tuple[LayerResult, ...]
     untouched: tuple[Untouched, ...]
+    macs: int | None
+    """MACs of the whole model in one inference; None where those of a part are not known."""
+    node_macs: Mapping[str, int]
+    """MACs of nodes, where they are known."""
     metric: Metric
     original: Design
     designs: tuple[Design, ...]

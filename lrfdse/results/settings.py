@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, get_args
 
-from lrfdse.base.arguments import number_between, whole_number
+from lrfdse.base.arguments import number_between, positive_number, whole_number
 from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind
@@ -59,11 +59,11 @@ class Limits:
         whole = self.max_model_latency_us
         return Limits(
             number_between("max_drop (a fraction: 0.01 is one point)", self.max_drop, 0, 1),
-            None if most is None else whole_number("max_params", most, 0),
-            None if slowest is None else number_between("max_latency_us", slowest, 0),
+            None if most is None else whole_number("max_params", most, 1),
+            None if slowest is None else positive_number("max_latency_us", slowest),
             None if other is None else number_between("max_other_drop (a fraction)", other, 0, 1),
             None if size is None else whole_number("max_size", size, 1),
-            None if whole is None else number_between("max_model_latency_us", whole, 0),
+            None if whole is None else positive_number("max_model_latency_us", whole),
         )
 
 

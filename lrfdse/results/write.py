@@ -18,6 +18,7 @@ from lrfdse.results.command import command_of
 from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Int8Facts, Score, WholeModel
 from lrfdse.results.document import Document, InspectionDocument
 from lrfdse.results.layers import (
+    Bounds,
     Choice,
     Failure,
     Funnel,
@@ -35,6 +36,8 @@ from lrfdse.results.read import FRONT
 from lrfdse.targets.resolution import error_of, resolution_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.layer import Untouched
     from lrfdse.ir.plan import Design
@@ -87,7 +90,8 @@ def document_of(exploration: found.Exploration) -> Document:
         evaluated=len(exploration.designs),
         plan_gap=exploration.plan_gap,
         layers=tuple(_layer(result) for result in exploration.layers),
-        untouched=tuple(_untouched(part) for part in exploration.untouched),
+        untouched=tuple(_untouched(part, exploration.node_macs) for part in exploration.untouched),
+        macs=exploration.macs,
         kernels=exploration.kernels,
         sensitivity=exploration.sensitivity,
         int8_baseline=exploration.int8_baseline,
@@ -102,7 +106,8 @@ def inspection_of(inspection: found.Inspection) -> InspectionDocument:
         target=target_of(settings),
         space=space_of(settings),
         layers=tuple(_layer(result) for result in inspection.layers),
-        untouched=tuple(_untouched(part) for part in inspection.untouched),
+        untouched=tuple(_untouched(part, inspection.node_macs) for part in inspection.untouched),
+        macs=inspection.macs,
     )
 
 
@@ -246,6 +251,7 @@ def _option(option: found.MeasuredChoice) -> Option:
         output_error=None if option.output_error is None else _rounded(option.output_error),
         loss=None if option.loss is None else _rounded(option.loss),
         latency=Latencies(warm=_latency(option.warm), cold=_latency(option.cold)),
+        bounds=Bounds(warm=option.warm_bound, cold=option.cold_bound),
         kernel_error=_rounded(option.max_error),
         schedules=option.schedules,
     )
@@ -267,9 +273,14 @@ def _spectrum(spectrum: found.Spectrum | None) -> Spectrum | None:
     )
 
 
-def _untouched(part: Untouched) -> UntouchedPart:
+def _untouched(part: Untouched, macs: Mapping[str, int]) -> UntouchedPart:
     return UntouchedPart(
-        name=part.name, op=part.op, params=part.params, weight_bytes=part.weight_bytes, reason=part.reason
+        name=part.name,
+        op=part.op,
+        params=part.params,
+        weight_bytes=part.weight_bytes,
+        macs=macs.get(part.name),
+        reason=part.reason,
     )
 
 

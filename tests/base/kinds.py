@@ -147,7 +147,7 @@ def stages(folder):
         found["terms"] = lambda: session.record_of([run], target, store, silent)
         layout, origin = SimpleNamespace(steps=(), weights=b""), SimpleNamespace(sha256="")
         found["libraries"] = lambda: known_measurement(
-            store, measurement_key(layout, origin, target, "net", {}, "model"), 0
+            store, measurement_key(layout, origin, target, "net", {}, "model", weights_file=False), 0
         )
     return {name: lambda name=name, stage=stage: asked(name.split()[0], stage) for name, stage in found.items()}
 

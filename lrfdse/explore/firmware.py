@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from lrfdse.deploy.designs import kernel_names, symbol_of
 from lrfdse.ir.kernel import Schedule, kernel_spec
 from lrfdse.ir.plan import Plan
-from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.designs import KernelArgument, KernelFunction
 
 if TYPE_CHECKING:
@@ -42,9 +41,9 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult], target: Target) -> t
                         KernelArgument(
                             name=argument.name,
                             role=argument.role,
-                            element=str(FLOAT32),
+                            element=str(argument.storage),
                             elements=argument.size,
-                            bytes=FLOAT32.bytes_of(argument.size),
+                            bytes=argument.bytes,
                         )
                         for argument in listed
                     ),

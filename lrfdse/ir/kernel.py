@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lrfdse.errors import InputError
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.storage import FLOAT32, Storage
 
 if TYPE_CHECKING:
     from lrfdse.ir.layer import Layer, Use
@@ -69,10 +71,17 @@ class KernelSpec:
     """Whether a bias is added."""
     relu: bool
     """Whether negative results become zero."""
+    storage: Storage = FLOAT32
+    """How the weights are stored; arithmetic is in float32."""
 
     def __str__(self) -> str:
         fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
-        return f"{self.outputs}x{self.inputs} {self.factorization} rows={self.rows}{fused}"
+        return f"{self.outputs}x{self.inputs} {self.choice} rows={self.rows}{fused}"
+
+    @property
+    def choice(self) -> Choice:
+        """The factorization and the storage together."""
+        return Choice(self.factorization, self.storage)
 
 
 def kernel_spec(layer: Layer, use: Use, factorization: Factorization, corrected: bool) -> KernelSpec:
@@ -111,18 +120,29 @@ class Schedule:
         return cls(tuple(StepSchedule.parse(part) for part in text.split("|")))
 
 
-Role = Literal["input", "weight", "bias", "output", "work"]
-"""What an argument of a kernel is for; "work" is scratch memory that the caller gives."""
+Role = Literal["input", "weight", "scale", "bias", "output", "work"]
+"""What an argument of a kernel is for; "scale" is what each output of a step is multiplied by, "work" is scratch memory
+that the caller gives."""
+
+GIVEN: tuple[Role, ...] = ("input", "weight", "scale", "bias")
+"""The roles of the arguments that a kernel reads only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One `float *` parameter of a kernel's C function."""
+    """One parameter of a kernel's C function: a pointer to float, or to what weights are stored in."""
 
     name: str
     role: Role
     size: int
     """Elements the kernel may touch."""
+    storage: Storage = FLOAT32
+    """What an element is."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes the kernel may touch."""
+        return self.storage.bytes_of(self.size)
 
 
 @dataclass(frozen=True, slots=True)

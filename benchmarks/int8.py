@@ -1,0 +1,155 @@
+"""Int8 weights with float arithmetic against float32 weights: writes results/int8.md.
+
+The layers of results/kernels.md at one row, each dense and factorized, as kernels with float32 weights and as kernels
+with int8 weights of the same factorization. Both are compiled, run on the target's instruction set and held against
+float64 of the same weights; latencies are modelled (docs/meter.md). Where the weights of the float32 kernel lie says
+what it waits for: in the first cache level for nothing, in the last for that, beyond it for DRAM.
+
+Measured kernels are kept in the cache, so that a run that was ended goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from benchmarks.kernels.layers import LAYERS, QUICK, Case, cases, named
+from benchmarks.machine import described, machine
+from benchmarks.program import parser
+from benchmarks.results import table, write
+from lrfdse.base.events import Event
+from lrfdse.base.folders import cache_folder
+from lrfdse.base.store import Store
+from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
+from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.storage import INT8
+from lrfdse.meters.meter import open_meter
+from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
+
+TARGETS = ("riscv64", "aarch64-a55")
+PLACES = ("L1", "L2", "DRAM")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A case with its latencies, warm, in microseconds."""
+
+    case: Case
+    place: str
+    """Where the float32 weights lie."""
+    float32: float
+    int8: float
+
+    @property
+    def gain(self) -> float:
+        """How many times as long the float32 kernel takes."""
+        return self.float32 / self.int8
+
+
+def place(case: Case, target: Target) -> str:
+    """Return the nearest cache level that holds the float32 weights of a case.
+
+    >>> from benchmarks.kernels.layers import LAYERS
+    >>> [place(case, load_target("riscv64")) for case in cases(LAYERS[:1], 1)]
+    ['DRAM', 'L2', 'L2', 'L2']
+    """
+    if case.weight_bytes <= 1024 * target.l1.kib:
+        return "L1"
+    return "L2" if case.weight_bytes <= target.last_level.bytes else "DRAM"
+
+
+def in_int8(spec: KernelSpec) -> KernelSpec:
+    """Return the kernel of the same factorization with int8 weights."""
+    return replace(spec, storage=INT8)
+
+
+def pairs(listed: Iterable[Case], target: Target, measured: Mapping[KernelSpec, MeasuredKernel]) -> list[Pair]:
+    """Return the cases of which both kernels were measured."""
+    found = []
+    for case in listed:
+        both = [measured[spec].measurement for spec in (case.spec, in_int8(case.spec))]
+        if both[0] is not None and both[1] is not None:
+            found.append(Pair(case, place(case, target), both[0].warm.us, both[1].warm.us))
+    return found
+
+
+def mean(gains: Sequence[float]) -> str:
+    """Return the geometric mean of ratios, as text; a dash where there are none."""
+    return f"{math.exp(sum(map(math.log, gains)) / len(gains)):.2f}" if gains else "–"
+
+
+def section(target: Target, found: Sequence[Pair]) -> list[str]:
+    """Return the lines of one target."""
+    by_place = {name: [pair.gain for pair in found if pair.place == name] for name in PLACES}
+    beyond = [*by_place["L2"], *by_place["DRAM"]]
+    heads = ("float32 weights in", "cases", "float32 / int8, geometric mean", "least", "most")
+    groups = [*by_place.items(), ("L2 or DRAM", beyond)]
+    rows = [(name, len(g), mean(g), f"{min(g):.2f}", f"{max(g):.2f}") for name, g in groups if g]
+    each = [
+        (
+            f"{pair.case.layer.inputs}→{pair.case.layer.outputs}",
+            str(pair.case.factorization),
+            f"{pair.case.weight_bytes / 1024:,.0f}",
+            f"{in_int8(pair.case.spec).choice.bytes / 1024:,.0f}",
+            pair.place,
+            f"{pair.float32:.3g}",
+            f"{pair.int8:.3g}",
+            f"{pair.gain:.2f}",
+        )
+        for pair in found
+    ]
+    return [
+        f"### {target.name}: modelled",
+        "",
+        f"{target.summary}.",
+        "",
+        *table(heads, rows),
+        "",
+        *table(("layer", "form", "KiB", "KiB int8", "float32 in", "us", "us int8", "gain"), each),
+        "",
+    ]
+
+
+def main() -> None:
+    asked = parser("int8", __doc__)
+    asked.add_argument("--quick", action="store_true", help="six layers")
+    asked.add_argument("--target", action="append", help="only this target (repeatable)")
+    asked.add_argument("--layer", action="append", help="only this layer, by name (repeatable)")
+    asked.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that compile and emulate")
+    options = asked.parse_args()
+    layers = named(options.layer or QUICK) if options.quick or options.layer else list(LAYERS)
+    cache, lines, numbers = Store(cache_folder()), [], {}
+
+    def tell(event: Event) -> None:
+        print(f"{event.done}/{event.total} {event.text}", file=sys.stderr)
+
+    for name in options.target or TARGETS:
+        target, listed = load_target(name), list(cases(layers, 1))
+        specs = [spec for case in listed for spec in (case.spec, in_int8(case.spec))]
+        request = KernelRequest(target, open_meter("model", target), options.jobs)
+        found = pairs(listed, target, measure_kernels(specs, request, cache, tell))
+        lines += section(target, found)
+        numbers[name] = [[str(pair.case), pair.place, pair.float32, pair.int8] for pair in found]
+    head = [
+        "# Int8 weights",
+        "",
+        "Written by `python -m benchmarks.int8`.",
+        "",
+        "## Speed",
+        "",
+        "One call at one row with the weights just used, of a kernel with float32 weights and of one with int8 weights",
+        "of the same factorization; arithmetic is in float32 in both. Every output was checked against float64 of the",
+        "same weights.",
+        "",
+        described(machine()),
+        "",
+    ]
+    write(options.out, "int8", [*head, *lines], numbers)
+
+
+if __name__ == "__main__":
+    main()

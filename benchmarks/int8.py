@@ -2,8 +2,8 @@
 
 The layers of results/kernels.md at one row, each dense and factorized, as kernels with float32 weights and as kernels
 with int8 weights of the same factorization. Both are compiled, run on the target's instruction set and held against
-float64 of the same weights; latencies are modelled (docs/meter.md). Where the weights of the float32 kernel lie says
-what it waits for: in the first cache level for nothing, in the last for that, beyond it for DRAM.
+float64 of the same weights; latencies are modelled (docs/meter.md). A table says in which level the weights of the
+float32 kernel lie, and whether at peak rates its FMAs or the reading of its weights take longer.
 
 Measured kernels are kept in the cache, so that a run that was ended goes on where it was.
 """
@@ -41,6 +41,9 @@ class Pair:
     case: Case
     place: str
     """Where the float32 weights lie."""
+    by: str
+    """What takes longer of the float32 kernel at the target's peak rates: "FMAs", or "reading" its weights from the
+    last-level cache."""
     float32: float
     int8: float
 
@@ -62,6 +65,12 @@ def place(case: Case, target: Target) -> str:
     return "L2" if case.weight_bytes <= target.last_level.bytes else "DRAM"
 
 
+def longer(case: Case, target: Target) -> str:
+    """Return what takes longer of the float32 kernel, see `Pair.by`."""
+    reading = case.weight_bytes / target.last_level_bytes_per_cycle
+    return "reading" if reading > case.macs / target.fma_per_cycle else "FMAs"
+
+
 def in_int8(spec: KernelSpec) -> KernelSpec:
     """Return the kernel of the same factorization with int8 weights."""
     return replace(spec, storage=INT8)
@@ -73,7 +82,7 @@ def pairs(listed: Iterable[Case], target: Target, measured: Mapping[KernelSpec, 
     for case in listed:
         both = [measured[spec].measurement for spec in (case.spec, in_int8(case.spec))]
         if both[0] is not None and both[1] is not None:
-            found.append(Pair(case, place(case, target), both[0].warm.us, both[1].warm.us))
+            found.append(Pair(case, place(case, target), longer(case, target), both[0].warm.us, both[1].warm.us))
     return found
 
 
@@ -85,10 +94,13 @@ def mean(gains: Sequence[float]) -> str:
 def section(target: Target, found: Sequence[Pair]) -> list[str]:
     """Return the lines of one target."""
     by_place = {name: [pair.gain for pair in found if pair.place == name] for name in PLACES}
-    beyond = [*by_place["L2"], *by_place["DRAM"]]
+    memory = [pair for pair in found if pair.by == "reading" and pair.place != "L1"]
+    by_place |= {
+        f"{name}, reading takes longer": [pair.gain for pair in memory if pair.place == name] for name in PLACES[1:]
+    }
     heads = ("float32 weights in", "cases", "float32 / int8, geometric mean", "least", "most")
-    groups = [*by_place.items(), ("L2 or DRAM", beyond)]
-    rows = [(name, len(g), mean(g), f"{min(g):.2f}", f"{max(g):.2f}") for name, g in groups if g]
+    groups = by_place | {"L2 or DRAM, reading takes longer": [pair.gain for pair in memory]}
+    rows = [(name, len(g), mean(g), f"{min(g):.2f}", f"{max(g):.2f}") for name, g in groups.items() if g]
     each = [
         (
             f"{pair.case.layer.inputs}→{pair.case.layer.outputs}",
@@ -96,6 +108,7 @@ def section(target: Target, found: Sequence[Pair]) -> list[str]:
             f"{pair.case.weight_bytes / 1024:,.0f}",
             f"{in_int8(pair.case.spec).choice.bytes / 1024:,.0f}",
             pair.place,
+            pair.by,
             f"{pair.float32:.3g}",
             f"{pair.int8:.3g}",
             f"{pair.gain:.2f}",
@@ -109,7 +122,7 @@ def section(target: Target, found: Sequence[Pair]) -> list[str]:
         "",
         *table(heads, rows),
         "",
-        *table(("layer", "form", "KiB", "KiB int8", "float32 in", "us", "us int8", "gain"), each),
+        *table(("layer", "form", "KiB", "KiB int8", "float32 in", "longer", "us", "us int8", "gain"), each),
         "",
     ]
 
@@ -133,7 +146,7 @@ def main() -> None:
         request = KernelRequest(target, open_meter("model", target), options.jobs)
         found = pairs(listed, target, measure_kernels(specs, request, cache, tell))
         lines += section(target, found)
-        numbers[name] = [[str(pair.case), pair.place, pair.float32, pair.int8] for pair in found]
+        numbers[name] = [[str(pair.case), pair.place, pair.by, pair.float32, pair.int8] for pair in found]
     head = [
         "# Int8 weights",
         "",

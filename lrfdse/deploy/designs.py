@@ -17,7 +17,7 @@ from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
 from lrfdse.deploy.listing import kernel_text
 from lrfdse.errors import ToolError
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
 from lrfdse.ir.layer import Layer
@@ -159,7 +159,7 @@ def _compiled(
         for place, (spec, bias) in enumerate(_kernels(layer, plan[layer.name], model, fitted)):
             name, schedule = names[layer.name][place], Schedule.parse(schedules[layer.name][place])
             artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
-            packed = pack(artifact, cores, bias)
+            packed = pack(artifact, cores, bias, () if fitted is None else fitted.scales or ())
             yield name, bench_kernel(layer.name, place, artifact, packed, cores, bias), packed
 
 
@@ -185,7 +185,7 @@ def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 
 def _kernels(
-    layer: Layer, factorization: Factorization, model: Model, factors: Factors | None
+    layer: Layer, choice: Choice, model: Model, factors: Factors | None
 ) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
     """Return each use's kernel and its bias, the bias correction added."""
     shift = None if factors is None else factors.bias_shift
@@ -194,7 +194,7 @@ def _kernels(
         bias = model.bias(layer.name, place)
         if shift is not None:
             bias = shift if bias is None else bias + shift
-        found.append((kernel_spec(layer, use, factorization, corrected=shift is not None), bias))
+        found.append((kernel_spec(layer, use, choice, corrected=shift is not None), bias))
     return found
 
 

@@ -27,7 +27,7 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult], target: Target) -> t
         # Where the output error is known, factors were fitted on data.
         corrected = option.output_error is not None
         for place, use in enumerate(layer.uses):
-            spec = kernel_spec(layer, use, option.factorization, corrected)
+            spec = kernel_spec(layer, use, option.choice, corrected)
             listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])), target)
             name = names[layer.name][place]
             found.append(

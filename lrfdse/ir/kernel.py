@@ -84,21 +84,21 @@ class KernelSpec:
         return Choice(self.factorization, self.storage)
 
 
-def kernel_spec(layer: Layer, use: Use, factorization: Factorization, corrected: bool) -> KernelSpec:
+def kernel_spec(layer: Layer, use: Use, choice: Choice, corrected: bool) -> KernelSpec:
     """Return the kernel of one use of a layer.
 
     Parameters
     ----------
     layer, use
         The layer, and one of its uses.
-    factorization
+    choice
         How the layer is stored and computed.
     corrected
-        Whether factors come with a correction of the bias, as those fitted on calibration data do: a factorized layer
-        then has a bias even where the use has none. A dense layer is never corrected.
+        Whether factors come with a correction of the bias, as those fitted on calibration data do: the layer then has a
+        bias even where the use has none, unless it stays as it is.
     """
-    bias = use.bias or (corrected and not factorization.is_dense)
-    return KernelSpec(layer.outputs, layer.inputs, factorization, use.rows, bias, use.relu)
+    bias = use.bias or (corrected and not choice.is_original)
+    return KernelSpec(layer.outputs, layer.inputs, choice.factorization, use.rows, bias, use.relu, choice.storage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,19 @@ INT8 = Storage("int8")
 """Whole numbers from -127 to 127, with a float32 scale for each output of each matrix."""
 
 
+STORAGES = {"float32": (FLOAT32,), "int8": (INT8,), "both": (FLOAT32, INT8)}
+"""What an exploration may ask for, and in what the weights of its candidates are then stored."""
+
+
+def words_of(size: int) -> int:
+    """Return how many float32 numbers take a number of bytes, rounded up.
+
+    >>> words_of(400), words_of(401)
+    (100, 101)
+    """
+    return -(-size // FLOAT32.bytes_of(1))
+
+
 def most_params(params: int | None, size: int | None) -> int | None:
     """Return the most float32 weights of at most `params` elements and at most `size` bytes; None means no limit.
 

@@ -42,6 +42,10 @@ _BEFORE_FMAS = 14.0
 """Cycles from a loop body's first int8 weights to their FMAs on the X60 by the model meter: bodies of 2, 4 and 8 times
 two groups of four registers take 46, 78 and 143 cycles."""
 
+_MET_VECTORS = 5.0
+"""Cycles for each register of data where vectors of int8 weights meet them, on the X60 by the model meter: tiles of 2,
+4 and 8 times two registers take 20, 36 and 58 cycles an iteration, of which the weights of 4 and 8 take 25 and 50."""
+
 _SPARE_CONVERTING = 4
 """Groups of registers that hold int8 weights on their way to floats: with 3 sums of four registers LLVM 22 spills none
 on the X60, with 4 it spills 26."""
@@ -104,7 +108,8 @@ def fits(tiling: Tiling, target: Target) -> bool:
         vectors, scalars = (turns * number for number in operands(s, rows, columns))
         if tiling.storage != FLOAT32 and target.lanes > 1:
             others = vectors // turns - (0 if s.axis == "columns" else rows)
-            held = rows * columns * body.sets + others + _SPARE_CONVERTING
+            # Data are loaded ahead as early as weights, and live longer: of a group of four there is no room for them.
+            held = rows * columns * body.sets + (3 * others if s.axis == "inner" else others) + _SPARE_CONVERTING
             return held * size <= available - size and scalars <= 28
         if target.lanes == 1:
             return sums + vectors + scalars <= available - 2
@@ -238,7 +243,7 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
         # Where weights are scalars, each takes two instructions more.
         issue += costs.issue * min(1.0, 1 / slot) * 2 * (rows - converted)
         loads = max(loads, converted * max(_WIDENED * group, _LEAST_CONVERTED))
-        before = _BEFORE_FMAS / shape.unroll
+        before = _BEFORE_FMAS / shape.unroll + (_MET_VECTORS * group * places if s.axis == "inner" else 0.0)
     longest = max(arithmetic, loads, issue, (costs.latency + group - 1) / sets)
     if t.storage != FLOAT32:
         exposed = before

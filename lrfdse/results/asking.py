@@ -76,4 +76,5 @@ def asked_of(settings: Settings) -> Asked:
         keep=settings.keep,
         library=settings.library,
         int8=settings.int8,
+        storage=settings.storage,
     )

@@ -27,6 +27,9 @@ class Candidate:
 
     id: str
     params: int
+    """Stored elements."""
+    bytes: int
+    """Bytes that these take: what is to be small."""
     latency: Latency
     """In the cache regime in which the design is charged."""
     worth: float
@@ -56,7 +59,7 @@ def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop:
 
 
 def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) -> list[Candidate]:
-    """Return the candidates that no other matches in parameters, latency, worth and `kept` together, by latency.
+    """Return the candidates that no other matches in bytes, latency, worth and `kept` together, by latency.
 
     Of equals there is one.
 
@@ -65,23 +68,23 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
     candidates
         The designs, in any order.
     resolution
-        See `lrfdse.ir.latency.are_tied`. Every candidate that is left out has one on the front with as few parameters,
-        as much worth, and a latency that is no higher or ties with its own.
+        See `lrfdse.ir.latency.are_tied`. Every candidate that is left out has one on the front with as few bytes, as
+        much worth, and a latency that is no higher or ties with its own.
     """
     front: list[Candidate] = []
-    for each in sorted(candidates, key=lambda c: (c.params, -c.worth, -c.kept, c.latency.us, c.id)):
+    for each in sorted(candidates, key=lambda c: (c.bytes, -c.worth, -c.kept, c.latency.us, c.id)):
         if not any(
             other.worth >= each.worth and other.kept >= each.kept and _no_slower(other, each, resolution)
             for other in front
         ):
             front.append(each)
-    return sorted(front, key=lambda c: (c.latency.us, c.params, -c.worth, c.id))
+    return sorted(front, key=lambda c: (c.latency.us, c.bytes, -c.worth, c.id))
 
 
 def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
-    """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
+    """Return the candidate within the limits with the least geometric mean of bytes and latency, or None.
 
-    Among those whose latency ties with its, it is the one with the fewest parameters, then with the most worth. Designs
+    Among those whose latency ties with its, it is the one with the fewest bytes, then with the most worth. Designs
     were looked at in numbers, so the best of those just within the limit is there by luck: where a compressed design is
     within it by one standard error of its loss, only such designs compete (the one-standard-error rule).
     """
@@ -92,17 +95,17 @@ def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float
     competing = [*(safe or compressed), *(each for each in within if each.is_original)]
     if not competing:
         return None
-    best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.latency.us), c.id))
+    best = min(competing, key=lambda c: (math.log(c.bytes) + math.log(c.latency.us), c.id))
     level = [each for each in competing if are_tied(each.latency, best.latency, resolution)]
-    return min(level, key=lambda c: (c.params, -c.worth, c.id))
+    return min(level, key=lambda c: (c.bytes, -c.worth, c.id))
 
 
 def is_within(candidate: Candidate, limits: Limits) -> bool:
     """Return whether a design satisfies the limits, its loss taken as it was measured."""
-    most = limits.most_params
     return (
         (limits.max_drop is None or candidate.loss <= limits.max_drop + _SLACK)
-        and (most is None or candidate.params <= most)
+        and (limits.max_params is None or candidate.params <= limits.max_params)
+        and (limits.max_size is None or candidate.bytes <= limits.max_size)
         and (limits.max_latency_us is None or candidate.latency.us <= limits.max_latency_us)
     )
 

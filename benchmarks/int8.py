@@ -24,7 +24,7 @@ from lrfdse.base.events import Event
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
-from lrfdse.ir.kernel import KernelSpec
+from lrfdse.ir.kernel import KernelSpec, Spec
 from lrfdse.ir.storage import INT8
 from lrfdse.meters.meter import open_meter
 from lrfdse.targets.catalog import load_target
@@ -76,7 +76,7 @@ def in_int8(spec: KernelSpec) -> KernelSpec:
     return replace(spec, storage=INT8)
 
 
-def pairs(listed: Iterable[Case], target: Target, measured: Mapping[KernelSpec, MeasuredKernel]) -> list[Pair]:
+def pairs(listed: Iterable[Case], target: Target, measured: Mapping[Spec, MeasuredKernel]) -> list[Pair]:
     """Return the cases of which both kernels were measured."""
     found = []
     for case in listed:

@@ -11,12 +11,15 @@ With ``--worker``, the one that is killed evaluates plans beside an exploration 
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import json
 import os
 import random
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -29,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "lenet300-fashion"
 MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 RESULTS = ("front.json", "front.csv", "report.html")
-TEMPORARY = re.compile(r"lrfdse-.*|tmp.*|\..*\.[0-9a-f]{12}")
+TEMPORARY = re.compile(r"lrfdse-.*|tmp.*|\..*\.lrfdse-[0-9a-f]{12}")
 """Names of files and folders that are there for a moment."""
 
 
@@ -93,7 +96,7 @@ class Outcome:
 
     kills: int
     stages: tuple[str, ...]
-    """The last event before each kill."""
+    """The last event of the exploration before each kill; of a worker, whether it was evaluating."""
     differing: tuple[str, ...]
     """Results that are not those of the undisturbed run."""
     left: tuple[str, ...]
@@ -134,33 +137,73 @@ def kill_explorations(whole: Place, root: Path, model: Path, more: Sequence[obje
 
 
 def kill_workers(whole: Place, root: Path, model: Path, more: Sequence[object], kills: int, seed: int) -> Outcome:
-    """Kill `kills` workers of an exploration, each a random moment after it has evaluated something, or begun to.
+    """Kill `kills` workers, each a random moment after it has taken a plan, beside explorations that are left alone.
 
-    Three wait for work at any time: a new one takes seconds to start.
+    Three work or start at any time: a new one takes seconds to start. An exploration that ends before enough were
+    killed is compared, and the next one begins with a new study. All have the undisturbed run's cache, but for what
+    plans are evaluated with.
     """
-    place, draw = Place(root), random.Random(seed)
-    # A study, and not the exploration's own: other processes may join, and parts are shared with them.
-    study = f"sqlite:///{place.root}/study.db"
-    command = [*explored(place, model, more), "--study", study, "--artifacts", place.root / "artifacts"]
-    joining = ["worker", "--study", study, "--artifacts", place.root / "artifacts", "--idle", 60]
-    workers, last = [place.start(*joining) for _ in range(3)], list[str]()
-    leader = place.start(*command)
-    while leader.poll() is None and len(last) < kills:
-        if place.events()[-1:] and place.events()[-1][0] == "plans":
-            time.sleep(draw.uniform(0, 0.5))
-            worker = workers.pop(0)
-            if worker.poll() is None and leader.poll() is None:
+    draw, last, left, differing = random.Random(seed), list[str](), set[str](), set[str]()
+    explorations = 0
+    while len(last) < kills and explorations <= kills:
+        explorations += 1
+        place = Place(root / f"{explorations}")
+        shutil.copytree(whole.root / "cache", place.root / "cache", ignore=shutil.ignore_patterns("corrections"))
+        # A study, and not the exploration's own: other processes may join, and parts are shared with them.
+        database = place.root / "study.db"
+        shared = ["--study", f"sqlite:///{database}", "--artifacts", place.root / "artifacts"]
+        command = [*explored(place, model, more), *shared]
+        joining = ["worker", *shared, "--idle", 60]
+        workers, leader = [place.start(*joining) for _ in range(3)], place.start(*command)
+        killed: collections.Counter[str] = collections.Counter()
+        while leader.poll() is None and len(last) < kills:
+            taken = plans_of(database)
+            # Over which three processes died, a plan counts as one that cannot be evaluated.
+            ready = [each for each in workers if each.pid in taken and killed[taken[each.pid].plan] < 2]
+            if ready and leader.poll() is None:
+                time.sleep(draw.uniform(0, 0.05))
+                worker = draw.choice(ready)
                 worker.kill()
-                last.append(place.events()[-1][0])
+                worker.wait()
+                at = plans_of(database).get(worker.pid, taken[worker.pid])
+                killed[at.plan] += 1
+                last.append("evaluating" if at.is_running else "between plans")
+                workers[workers.index(worker)] = place.start(*joining)
+            time.sleep(0.002)
+        code = leader.wait()
+        for worker in workers:
             worker.wait()
-            workers.append(place.start(*joining))
-        time.sleep(0.01)
-    code = leader.wait()
-    for worker in workers:
-        worker.wait()
-    if code:
-        raise RuntimeError(f"the exploration ended with {code}: {(root / 'stderr').read_text()[-2000:]}")
-    return ended(place, whole, command, last)
+        if code:
+            raise RuntimeError(f"the exploration ended with {code}: {(place.root / 'stderr').read_text()[-2000:]}")
+        outcome = ended(place, whole, command, last)
+        differing.update(outcome.differing)
+        left.update(outcome.left)
+    return Outcome(len(last), tuple(last), tuple(sorted(differing)), tuple(sorted(left)))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a process has taken last of a study."""
+
+    plan: str
+    is_running: bool
+
+
+def plans_of(database: Path) -> dict[int, Taken]:
+    """Return the plan that each process has taken last, by its number; nothing where there is no study yet."""
+    query = """
+        select a.value_json, t.state,
+            (select group_concat(param_name || '=' || param_value) from trial_params where trial_id = t.trial_id)
+        from trials t join trial_user_attributes a on a.trial_id = t.trial_id
+        where a.key = 'worker' order by t.trial_id
+    """
+    rows = []
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened,
+    ):
+        rows = opened.execute(query).fetchall()
+    return {int(json.loads(signed).split(":")[1]): Taken(plan, state == "RUNNING") for signed, state, plan in rows}
 
 
 def ended(place: Place, whole: Place, command: Sequence[object], last: Sequence[str]) -> Outcome:
@@ -199,7 +242,7 @@ def main() -> int:
         whole = undisturbed(folder / "whole", model, more)
         campaign = kill_workers if options.worker else kill_explorations
         outcome = campaign(whole, folder / "killed", model, more, options.kills, options.seed)
-    print(f"{outcome.kills} kills, the last event before each:")
+    print(f"{outcome.kills} kills, and what each interrupted:")
     for stage in dict.fromkeys(outcome.stages):
         print(f"  {stage:12} {outcome.stages.count(stage):3}")
     for what, found in (("differ", outcome.differing), ("left behind", outcome.left)):

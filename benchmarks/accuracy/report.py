@@ -65,8 +65,7 @@ def document(
         "knapsack on predicted loss (on weight error where the kind knows only weights). *Corrected*: fitted in graph",
         "order on what the compressed model feeds each layer, as far as that helps calibration samples held out; *in",
         "sweeps*: and then refined on the loss of the whole model. The bias is corrected everywhere.",
-        f"Latency is modelled ({target}, the meter `model` of docs/meter.md), of all fully-connected layers of the",
-        "first seed's designs, microseconds a sample; it is no measurement.",
+        *(_latency_is(target) if timed else ["Nothing was timed (`--target none`)."]),
         "",
         *_goals(groups),
         *_question(groups, rows, timed),
@@ -80,6 +79,13 @@ def document(
         "records": dict(records),
     }
     return lines, found
+
+
+def _latency_is(target: str) -> list[str]:
+    return [
+        f"Latency is modelled ({target}, the meter `model` of docs/meter.md), of all fully-connected layers of the",
+        "first seed's designs, microseconds a sample; it is no measurement.",
+    ]
 
 
 def _goals(groups: Sequence[Pooled]) -> list[str]:
@@ -104,6 +110,15 @@ def _question(groups: Sequence[Pooled], rows: Sequence[Row], timed: Latencies) -
         "",
     ]
     heads = ["model", "kind", "smallest", "params", "MACs", "test", "lost", "fastest", "us", "MACs", "test", "lost"]
+    if not timed:
+        lines = [
+            "## At equal accuracy, which factorization is smallest?",
+            "",
+            "For every kind, over its columns and ratios, the design of fewest parameters that loses at most",
+            f"{MOST_DROP:g} point on validation data. Parameters and MACs are of the compressed layers.",
+            "",
+        ]
+        del heads[7:]
     table_rows: list[list[str]] = []
     told: list[str] = []
     for model in dict.fromkeys(g.model for g in groups):
@@ -115,7 +130,7 @@ def _question(groups: Sequence[Pooled], rows: Sequence[Row], timed: Latencies) -
             kind = [g for g in equal if g.family == family]
             small = smallest[family] = min(kind, key=lambda g: g.params)
             fast = min((g for g in kind if g.us is not None), key=lambda g: g.us or 0.0, default=None)
-            cells = ["-"] * 5
+            cells = ["-"] * 5 if timed else []
             if fast is not None:
                 fastest[family] = fast
                 cells = [
@@ -217,7 +232,7 @@ def _model(name: str, runs: Runs, groups: Sequence[Pooled]) -> list[str]:
         "",
         f"{ABOUT[name]}. Original: {base.score}{extra}; {_thousands(base.params)} weights, "
         f"{_thousands(base.macs)} MACs in these layers{speed}.",
-        "Cells: test score, parameters, MACs, modelled latency in us.",
+        f"Cells: test score, parameters, MACs{'' if base.us is None else ', modelled latency in us'}.",
         "",
     ]
     rows = []

@@ -2,6 +2,7 @@
 
 Others measured loops, matrix products and single instructions on boards and published what they took. Programs of our
 own writing that are shaped like them are run under the emulator, and what the model meter says is held against that.
+Whole models that others timed are built as libraries and modelled, too.
 What was counted is kept in ``raw/boards.jsonl``: a later run counts only what has changed.
 
 Needs: apt-get install qemu-user llvm-22.
@@ -14,6 +15,7 @@ import sys
 
 from benchmarks.boards import fit
 from benchmarks.boards.instructions import compare, published
+from benchmarks.boards.models import predictions
 from benchmarks.boards.others import STREAMS, modelled
 from benchmarks.boards.page import KINDS, Found, errors, page_of, ranks
 from benchmarks.boards.readings import readings
@@ -37,7 +39,8 @@ def say(text: str) -> None:
 def main() -> None:
     options = parser("boards", __doc__).parse_args()
     target = load_target(_TARGET)
-    counted = rows(target, Records(options.out / "raw" / "boards.jsonl"), say)
+    records = Records(options.out / "raw" / "boards.jsonl")
+    counted = rows(target, records, say)
     say("fitting, each loop and tile left out once")
     values = fit.values(target)
     about = machine("ziglang") | {
@@ -54,6 +57,7 @@ def main() -> None:
         readings(),
         compare(published()),
         [modelled(stream) for stream in STREAMS],
+        predictions(records, say),
     )
     numbers = {
         "about": about,
@@ -63,6 +67,7 @@ def main() -> None:
             {"name": row.name, "published_cycles": row.published, "modelled_over_published": ratio, "left_out": unseen}
             for row, ratio, unseen in zip(found.rows, found.shipped, found.unseen, strict=True)
         ],
+        "models": [{**dataclasses.asdict(each.timed), "modelled_milliseconds": each.modelled} for each in found.models],
     }
     write(options.out, "boards", page_of(found), numbers)
     say(f"wrote {options.out / 'boards.md'}")

@@ -9,7 +9,9 @@ import numpy as np
 
 from benchmarks.boards.fit import MEMORY, VLENB
 from benchmarks.boards.instructions import Compared
-from benchmarks.boards.others import SOURCE, Modelled
+from benchmarks.boards.models import Predicted
+from benchmarks.boards.others import Modelled
+from benchmarks.boards.page_others import models_section, others_section, peaks_section
 from benchmarks.boards.readings import Reading
 from benchmarks.boards.run import Row
 from benchmarks.boards.x60 import GEMM_SOURCE, STREAM_KIB, STREAM_SOURCE, STREAMS
@@ -37,6 +39,7 @@ class Found:
     readings: Sequence[Reading]
     instructions: Sequence[Compared]
     others: Sequence[Modelled]
+    models: Sequence[Predicted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,9 @@ def page_of(found: Found) -> list[str]:
         "is a ratio of times: above 1 the model is too slow, below 1 too fast.",
         "",
         *_x60(found),
-        *_others(found),
+        *others_section(found.others),
+        *peaks_section(found.instructions),
+        *models_section(found.models),
         *_instructions(found),
     ]
 
@@ -184,30 +189,6 @@ _NOT_REACHED = """\
   FMAs then is the rule that the model has: one load or store a cycle, in order. Whether an FMA between two of them
   hides a load is not published: kernels that mix them may come out too fast.
 """
-
-
-def _others(found: Found) -> list[str]:
-    rows = [
-        [
-            m.stream.target,
-            m.stream.kind,
-            m.stream.board,
-            f"{m.published:.2f}",
-            f"{m.modelled:.2f}",
-            f"{m.published / m.modelled:.2f}",
-        ]
-        for m in found.others
-    ]
-    return [
-        "## Other cores: streams in DRAM",
-        "",
-        f"{SOURCE}. Bytes a cycle.",
-        "The targets' bandwidths were set to these rates: agreement says that the rules of the model put a loop's",
-        "parts together as the boards do, not that it predicts them.",
-        "",
-        *table(["target", "loop", "board", "published", "modelled", "modelled / published (time)"], rows),
-        "",
-    ]
 
 
 def _instructions(found: Found) -> list[str]:

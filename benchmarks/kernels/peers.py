@@ -8,7 +8,7 @@ import io
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,12 +81,15 @@ RUNTIMES = (
 )
 
 
-def peers(target: Target, direct: tuple[Peer, ...] = DIRECT) -> tuple[Peer, ...]:
-    """Return who takes part on a target, with the given variants of IREE's kernels."""
-    if not target.is_native:
-        return (OURS, *direct, *COMPILED)
-    narrow = (OURS_NARROW,) if target.name == "host-avx512" else ()
-    return (OURS, *narrow, *direct, *COMPILED, *RUNTIMES)
+GROUPS = tuple(dict.fromkeys(peer.group for peer in (*DIRECT, *COMPILED, *RUNTIMES)))
+"""Whom our kernels are compared with."""
+
+
+def peers(target: Target, direct: tuple[Peer, ...] = DIRECT, groups: Container[str] | None = None) -> tuple[Peer, ...]:
+    """Return who takes part on a target: ours, and of `GROUPS` those named, with the given variants of IREE."""
+    ours = (OURS, OURS_NARROW) if target.name == "host-avx512" else (OURS,)
+    others = (*direct, *COMPILED, *(RUNTIMES if target.is_native else ()))
+    return (*ours, *(peer for peer in others if groups is None or peer.group in groups))
 
 
 def missing(peer: Peer) -> str | None:

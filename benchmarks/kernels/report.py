@@ -14,40 +14,55 @@ from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
 
 
-def write_page(
+def write_pages(
     results: Sequence[Result], peaks: Peaks | None, variants: dict[str, list[str]], about: str, out: Path
 ) -> None:
-    """Write the tables and the numbers behind them."""
+    """Write the tables and the numbers behind them: modelled and measured targets on a page each."""
     facts = machine("apache-tvm", "onnxruntime", "ziglang", "iree-base-compiler", "ai-edge-litert")
-    listed = [document(result) for result in results]
-    measured = dataclasses.asdict(peaks) if peaks else None
-    data = {"machine": facts, "run": about, "peaks": measured, "iree_variants": variants, "cases": listed}
-    lines = [*_HEAD, f"This table: {about}.", *_variants(variants), "", described(facts), ""]
-    for name in dict.fromkeys(result.target for result in results):
-        target = load_target(name)
-        goals = GOALS.get("host" if target.is_native else name, ())
-        note = _note(target, peaks)
-        lines += target_section(_title(target), note, [r for r in results if r.target == name], goals)
-    lines += ["## Rows without a number", "", *(reasons(results) or ["None."]), ""]
-    write(out, "kernels", lines, data)
+    targets = {name: load_target(name) for name in dict.fromkeys(result.target for result in results)}
+    for page, is_native in (("kernels", False), ("kernels_host", True)):
+        mine = [result for result in results if targets[result.target].is_native == is_native]
+        if not mine:
+            continue
+        named = {name: listed for name, listed in variants.items() if targets[name].is_native == is_native}
+        data = {
+            "machine": facts,
+            "run": about,
+            "peaks": dataclasses.asdict(peaks) if is_native and peaks else None,
+            "iree_variants": named,
+            "cases": [document(result) for result in mine],
+        }
+        beside = [] if is_native else ["Those that were timed on x86-64 are in [kernels_host.md](kernels_host.md).", ""]
+        head = [*_HEAD, *(_RUNTIMES if is_native else []), *_LEGEND, *beside]
+        lines = [_TITLE[is_native], "", *head, f"This table: {about}.", *_variants(named), "", described(facts), ""]
+        for name in dict.fromkeys(result.target for result in mine):
+            target = targets[name]
+            goals = GOALS.get("host" if is_native else name, ())
+            lines += target_section(_title(target), _note(target, peaks), [r for r in mine if r.target == name], goals)
+        lines += ["## Rows without a number", "", *(reasons(mine) or ["None."]), ""]
+        write(out, page, lines, data)
 
+
+_TITLE = {False: "# Kernels against those of others", True: "# Kernels against those of others, on the host"}
 
 _HEAD = [
-    "# Kernels against those of others",
-    "",
     "Written by `python -m benchmarks.kernels`. Latency of one call with the weights just used. Every output was",
     "checked against float64. Forms: the dense layer; `svd` at 4x; `tt2` and `tt3`, tensor trains of two and three",
     "cores near 8x, of the family of the reference method (no unit modes, equal ranks) the ones with the fewest FLOPs.",
     "",
     "- IREE: its kernels called directly from C, without its runtime. Default flags take the model as Reshape, MatMul,",
-    "  Transpose; the best is, for each case after the fact, the fastest of {einsum, matmul, broadcast} x",
-    "  {default, O2, O3 + data tiling, + microkernels}.",
+    "  Transpose; the best is, for each case after the fact, the fastest of those that took part of {einsum, matmul,",
+    "  broadcast} x {default, O2, O3 + data tiling, + microkernels}.",
     "- TVM: its default Relax pipeline, no schedules; the fastest of the same three forms.",
     "- clang, Polly, Pluto: the reference paper's einsum loops in C (`-O3 -ffast-math`), by zig's clang, by clang 19",
     "  with Polly, rewritten by Pluto where `polycc` is installed. plain C: matrix products without transposes, by",
     "  zig's clang.",
+]
+_RUNTIMES = [
     "- IREE runtime (iree-benchmark-module, default flags), onnxruntime, LiteRT, NumPy: one thread, called as a user",
     "  calls them; a call of the last three goes through Python. The fastest of the forms that each was given.",
+]
+_LEGEND = [
     "- `(2.00x)`: twice as long as ours. `c` and `m` after a share: bound by FMAs or by memory. In the memory's bound",
     "  are the weights, not the results. †: the weights exceed the last-level cache; where by little, a",
     "  part stays there from call to call, and a share may exceed 100 %. ‡: they fit, but not with inputs and outputs:",
@@ -58,15 +73,15 @@ _HEAD = [
 
 def _variants(variants: dict[str, list[str]]) -> list[str]:
     """Say which of IREE's variants take part where not all do."""
-    if not variants:
-        return []
     targets: dict[str, list[str]] = {}
     for name, chosen in variants.items():
-        targets.setdefault(", ".join(chosen), []).append(name)
+        if chosen:
+            targets.setdefault(", ".join(chosen), []).append(name)
+    if not targets:
+        return []
     return [
         "",
-        "IREE took part with all variants in the layers of `--quick` at one row on riscv64 and on the host, elsewhere",
-        "with its default and the two variants that were best there:",
+        "IREE took part with these variants, or with all of them in the layers of a quick run (`--help`):",
         "",
         *(f"- {', '.join(names)}: {chosen}" for chosen, names in targets.items()),
     ]

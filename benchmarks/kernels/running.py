@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -59,11 +59,25 @@ def built(peer: Peer, case: Case, target: str) -> Built | Runtime | Row:
 
 
 class Bench:
-    """The rows that are there, and the processes that make others."""
+    """The rows that are there, and the processes that make others.
 
-    def __init__(self, cache: RowCache, jobs: int) -> None:
+    Parameters
+    ----------
+    cache
+        Finished rows.
+    jobs
+        Processes.
+    groups
+        Peers that take part beside ours; None for all.
+    kept
+        Whether modelled rows that are not there are left out instead of made.
+    """
+
+    def __init__(self, cache: RowCache, jobs: int, groups: Container[str] | None = None, kept: bool = False) -> None:
         self._cache = cache
         self._jobs = jobs
+        self._groups = groups
+        self._kept = kept
         self._pool: ProcessPoolExecutor | None = None
         self._begun = time.monotonic()
 
@@ -79,17 +93,20 @@ class Bench:
         results = []
         for i, case in enumerate(listed):
             rows: dict[str, Row] = {}
-            keys = {peer: key_of(case, target, peer_key(peer, target), meter) for peer in peers(target, direct)}
+            taking_part = peers(target, direct, self._groups)
+            keys = {peer: key_of(case, target, peer_key(peer, target), meter) for peer in taking_part}
             tasks: dict[Peer, functools.partial[Row]] = {}
             for peer, key in keys.items():
                 if (known := self._cache.get(key)) is not None:
                     rows |= known
-                else:
+                elif not self._kept:
                     tasks[peer] = functools.partial(emulated_row, peer, case, target.name)
             for peer, row in self._done(tasks):
                 rows[peer.name] = row
                 self._cache.put(keys[peer], {peer.name: row})
-            ordered = {peer.name: rows[peer.name] for peer in keys}
+            ordered = {peer.name: rows[peer.name] for peer in keys if peer.name in rows}
+            if not ordered:
+                continue
             results.append(Result(case, target.name, bound(case, target, None), place(case, target, None), ordered))
             self._tell(target, i, len(listed), case, results[-1])
         return results
@@ -97,7 +114,7 @@ class Bench:
     def host(self, target: Target, listed: Sequence[Case], direct: tuple[Peer, ...], peaks: Peaks) -> list[Result]:
         """Return every case's rows on the machine at hand, the peers of a case in turns."""
         meter = key_of(meter_of(target).key(), code(host.measure))
-        taking_part = peers(target, direct)
+        taking_part = peers(target, direct, self._groups)
         results = []
         for i, case in enumerate(listed):
             key = key_of(case, *(peer_key(peer, target) for peer in taking_part), meter)

@@ -87,7 +87,8 @@ def whole_traces() -> Iterator[Whole]:
 def both_engines() -> Iterator[Engines]:
     """Compare llvm-mca and the scoreboard where both are right."""
     for core in _BOTH:
-        target = replace(load_target("aarch64-a55"), scheduling_model=core)
+        # What the target says of an A55 beyond LLVM is left out: the engines make different use of it.
+        target = replace(load_target("aarch64-a55"), scheduling_model=core, instructions=(), alone=())
         mca = Mca(CoreModel.of(target))
         for size in KERNELS:
             cycles = [_traced(target, size, engine)[2] for engine in (McaCycles(mca), Scoreboard(mca))]

@@ -13,16 +13,8 @@ from benchmarks.meter.simulate import Simulated
 from lrfdse.meters.scheduling import SelfTest
 
 
-def page_of(
-    facts: dict[str, object],
-    rows: Sequence[Row],
-    hierarchy: Hierarchy,
-    probes: Mapping[str, tuple[str, SelfTest]],
-    wholes: Sequence[Whole],
-    engines: Sequence[Engines],
-    simulated: Sequence[Simulated],
-) -> list[str]:
-    """Return the page: the machine at hand first, then the targets without hardware."""
+def page_of(facts: dict[str, object], rows: Sequence[Row], hierarchy: Hierarchy) -> list[str]:
+    """Return the page of the machine at hand."""
     caches = ", ".join(f"{level.kib} KiB {level.ways}-way" for level in levels())
     return [
         "# The model meter against hardware",
@@ -68,31 +60,41 @@ def page_of(
         "",
         *report.memory(hierarchy),
         "",
-        "## Targets without hardware",
+    ]
+
+
+def cores_page(
+    facts: dict[str, object],
+    probes: Mapping[str, tuple[str, SelfTest]],
+    wholes: Sequence[Whole],
+    engines: Sequence[Engines],
+    simulated: Sequence[Simulated],
+) -> list[str]:
+    """Return the page of emulated targets."""
+    return [
+        "# The parts of the model on emulated targets",
         "",
-        "No board was at hand. What can be said of these targets is how the parts of the model compare with each other",
-        "and with a simulator that rests on guesses of its own.",
+        f"Written by `python -m benchmarks.meter --cores`. {described(facts)}.",
         "",
-        "### Probes",
+        "How the parts of the model agree with each other. What boards say of the cores is in [boards.md](boards.md).",
+        "",
+        "## Probes",
         "",
         "Cycles of 8 FMAs, each followed by an independent addition (docs/meter.md).",
         "",
         *report_inorder.probes(probes),
         "",
-        "### Pieces against whole traces",
+        "## Pieces against whole traces",
         "",
         "All executed instructions given to the core model as one sequence, against the pieces that the meter weighs.",
         "",
         *report_inorder.wholes(wholes),
         "",
-        "### Both engines where both are right",
+        "## Both engines where both are right",
         "",
         *report_inorder.engines(engines),
         "",
-        "### rvsim",
-        "",
-        *(report_inorder.simulated(simulated) if simulated else ["Not run: needs `--rvsim`."]),
-        "",
+        *(["## rvsim", "", *report_inorder.simulated(simulated), ""] if simulated else []),
     ]
 
 

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -28,10 +29,15 @@ LOCK = ".lock"
 _MARK = b"lrfdse writes to this folder, one process at a time\n"
 
 
+_UNFINISHED = re.compile(r"\..+\.lrfdse-[0-9a-f]{12}")
+"""Names of files that are being written; a marker of ours stands in each."""
+
+
 def write_atomically(path: Path, content: bytes | str, mode: int = 0o666) -> None:
     """Write `content` beside `path` and rename it into place; readers see the old file or the new one.
 
-    A link that lies there is replaced, and what it points to stays as it is.
+    A link that lies there is replaced, and what it points to stays as it is. A process that is killed meanwhile leaves
+    its unfinished file behind; the next that writes into the folder removes it.
 
     Parameters
     ----------
@@ -48,11 +54,12 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o666) -> Non
         The folder cannot be written (permissions, full disk); nothing is left behind.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    temporary = path.with_name(f".{path.name}.lrfdse-{secrets.token_hex(6)}")
     made = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        _remove_unfinished(path.parent)
+        handle = _create_held(temporary, mode)
         made = True
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -64,6 +71,29 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o666) -> Non
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _create_held(path: Path, mode: int) -> int:
+    """Create a file that nobody takes for one of a killed process: a lock on it goes when its process goes."""
+    while True:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        # Where a file system has no locks, nothing is taken for unfinished.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle
+        # It was removed between the two steps.
+        os.close(handle)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove the unfinished files in a folder whose processes, of this user, are gone."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for path in [entry.path for entry in entries if _UNFINISHED.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError), open_regular(Path(path), os.O_RDWR) as file:
+                if os.fstat(file.fileno()).st_uid == os.geteuid():
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, *, links: bool = False) -> RegularFile:

@@ -33,8 +33,17 @@ def cache_folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / "lrfdse"
 
 
-def private_folder(name: str) -> Path:
+def private_folder(name: str, cache: Path | None = None) -> Path:
     """Return the folder `name` of the cache, for what is executed: made where it is missing, nobody else's.
+
+    One that others may read, as earlier versions made them, becomes the user's alone.
+
+    Parameters
+    ----------
+    name
+        Of the folder.
+    cache
+        The cache; None means that of `cache_folder`.
 
     Raises
     ------
@@ -42,7 +51,7 @@ def private_folder(name: str) -> Path:
         It is a link, another user's or writable by others, or cannot be made: who can put a file there could have this
         machine run it.
     """
-    folder = cache_folder() / name
+    folder = (cache or cache_folder()) / name
     try:
         folder.parent.mkdir(0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -63,6 +72,8 @@ def private_folder(name: str) -> Path:
         raise ToolError(
             f"cache folder {folder}: {wrong}, so nothing in it is run: remove it, or name another with --cache"
         )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
     return folder
 
 

@@ -173,7 +173,7 @@ def _points(entry: Mapping[str, Any], path: Path) -> list[Point]:
     modelled = entry["modelled"]
     if modelled is None:
         raise InputError(f"{path}: holds no modelled numbers: its target has no emulator, so nothing is assumed of it")
-    traffic = {regime: Traffic(**_counts(modelled[regime]["traffic"])) for regime in ("warm", "cold")}
+    traffic = {regime: _traffic(modelled[regime]["traffic"]) for regime in ("warm", "cold")}
     terms = Terms(_number(modelled["compute_cycles"]), traffic["warm"], traffic["cold"])
     found = []
     regimes: tuple[Regime, ...] = ("warm", "cold")
@@ -191,7 +191,22 @@ def _number(value: Any) -> float:
     return found
 
 
-def _counts(values: Mapping[str, Any]) -> dict[str, int]:
+def _traffic(values: Mapping[str, Any]) -> Traffic:
     if wrong := [name for name, value in values.items() if type(value) is not int or not 0 <= value < _LARGEST]:
         raise ValueError(f"{wrong[0]} is no count")
-    return dict(values)
+    found = Traffic(**values)
+    for part, whole in _PARTS:
+        if getattr(found, part) > getattr(found, whole):
+            raise ValueError(f"{part} is more than {whole}")
+    return found
+
+
+_PARTS = (
+    ("l1_prefetched", "l1_misses"),
+    ("l1_store_misses", "l1_misses"),
+    ("llc_misses", "l1_misses"),
+    ("llc_prefetched", "llc_misses"),
+    ("llc_store_misses", "llc_misses"),
+    ("llc_store_misses", "l1_store_misses"),
+)
+"""Counts, each of them part of another, as qemu/lrfmeter.c counts: else something would take less than no time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -44,6 +45,9 @@ def run(arguments: list[str], program: str = "lrfdse") -> int:
 
     silence_libraries()
     use_one_thread()
+    if not logging.getLogger().handlers:
+        # Where nobody listens, Python prints what libraries warn of, which is no line of ours.
+        logging.getLogger().addHandler(logging.NullHandler())
     from lrfdse.cli.app import app
 
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (closed by the shell: `>&-`)

@@ -51,6 +51,14 @@ ShapeOption = Annotated[
     list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.", rich_help_panel=_DATA)
 ]
 SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.", rich_help_panel=_SEARCH)]
+LayersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KINDS",
+        help="Kinds of layers to compress: fc, conv, recurrent, attention, embedding.",
+        rich_help_panel=_SEARCH,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.", rich_help_panel=_OUTPUT)]
 LogOption = Annotated[
     LogFormat, typer.Option("--log-format", help="Progress on stderr: text, or JSON lines.", rich_help_panel=_OUTPUT)
@@ -127,6 +135,7 @@ def explore(
             rich_help_panel=_LIMITS,
         ),
     ] = False,
+    layers: LayersOption = None,
     space: SpaceOption = "default",
     meter: Annotated[
         str,
@@ -211,7 +220,7 @@ def explore(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import EXPLORATION, listening
     from lrfdse.cli.show_command import print_document
-    from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
+    from lrfdse.cli.values import parse_count, parse_drop, parse_kinds, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
     from lrfdse.explore.run import explore as run
     from lrfdse.report.page.wording import recommendation
@@ -250,6 +259,8 @@ def explore(
     }
     if workers is not None:
         options["workers"] = workers
+    if layers is not None:
+        options["layers"] = parse_kinds(layers)
     settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
     if dry_run:
         tell(settings, as_json)
@@ -271,6 +282,7 @@ def inspect(
     target: TargetOption = DEFAULT_TARGET,
     calib: CalibOption = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
+    layers: LayersOption = None,
     space: SpaceOption = "default",
     cache: CacheOption = None,
     log_format: LogOption = LogFormat.TEXT,
@@ -280,11 +292,13 @@ def inspect(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.cli.show_command import print_layers
+    from lrfdse.cli.values import parse_kinds
     from lrfdse.explore.run import inspect as run
     from lrfdse.results.settings import Data
     from lrfdse.results.write import inspection_of, json_of
 
-    settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), {})
+    options: Options = {} if layers is None else {"layers": parse_kinds(layers)}
+    settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), options)
     with cache_folder_at(cache), listening(log_format) as progress:
         found = inspection_of(run(settings, progress))
     if as_json:

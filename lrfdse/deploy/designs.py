@@ -101,7 +101,7 @@ def write_design(
         timed.append(kernel)
     head = f"Kernels for {target.name}: {target.core}\nNeeds {target.needs.words}\n\n"
     write_atomically(folder / "kernels.txt", head + "\n".join(texts))
-    _write_program(folder / BENCH, timed, target, progress)
+    _write_program(folder / BENCH, timed, len(timed) == sum(map(len, names.values())), target, progress)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")
     if int8 is not None:
         write_atomically(folder / INT8, int8)
@@ -138,6 +138,8 @@ def write_program(
         A kernel or the program cannot be compiled, or there are too many weights for one.
     """
     kernels = [kernel for _, kernel, _ in _compiled(model, plan, factors, schedules, target)]
+    if len(kernels) < sum(len(layer.uses) for layer in model.layers):
+        raise ToolError("convolutions of more than one pixel have no kernel of their own that a program could time")
     write_atomically(path, build_program(kernels, target, identity), 0o777)
 
 
@@ -156,15 +158,20 @@ def _compiled(
     for layer in model.layers:
         fitted = factors.get(layer.name)
         cores = _cores(layer, model, fitted)
-        for place, (spec, bias) in enumerate(_kernels(layer, plan[layer.name], model, fitted)):
+        for place, spec, bias in _kernels(layer, plan[layer.name], model, fitted):
             name, schedule = names[layer.name][place], Schedule.parse(schedules[layer.name][place])
             artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
             packed = pack(artifact, cores, bias, () if fitted is None else fitted.scales or ())
             yield name, bench_kernel(layer.name, place, artifact, packed, cores, bias), packed
 
 
-def _write_program(path: Path, kernels: Sequence[BenchKernel], target: Target, progress: Listener) -> None:
+def _write_program(
+    path: Path, kernels: Sequence[BenchKernel], is_whole: bool, target: Target, progress: Listener
+) -> None:
+    """Write the program of a design, unless some of its layers have no kernel that it could time."""
     path.unlink(missing_ok=True)
+    if not is_whole:
+        return
     try:
         program = build_program(kernels, target, path.parent.name)
     except ToolError as error:
@@ -186,15 +193,17 @@ def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 def _kernels(
     layer: Layer, choice: Choice, model: Model, factors: Factors | None
-) -> list[tuple[KernelSpec, NDArray[Any] | None]]:
-    """Return each use's kernel and its bias, the bias correction added."""
+) -> list[tuple[int, KernelSpec, NDArray[Any] | None]]:
+    """Return the kernel of each use that has one of its own: its number, the kernel, its bias with the correction."""
     shift = None if factors is None else factors.bias_shift
     found = []
     for place, use in enumerate(layer.uses):
+        if not use.is_pointwise:
+            continue
         bias = model.bias(layer.name, place)
         if shift is not None:
             bias = shift if bias is None else bias + shift
-        found.append((kernel_spec(layer, use, choice, corrected=shift is not None), bias))
+        found.append((place, kernel_spec(layer, use, choice, corrected=shift is not None), bias))
     return found
 
 

@@ -27,6 +27,8 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult], target: Target) -> t
         # Where the output error is known, factors were fitted on data.
         corrected = option.output_error is not None
         for place, use in enumerate(layer.uses):
+            if not use.is_pointwise:
+                continue
             spec = kernel_spec(layer, use, option.choice, corrected)
             listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])), target)
             name = names[layer.name][place]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from lrfdse.errors import InputError
 from lrfdse.explore.judging import SAMPLES, Judged, Judging, open_judging, outputs_on, with_class_labels
+from lrfdse.ir.layer import DEFAULT_KINDS, Kind
 from lrfdse.results.settings import Data, Options, Settings
 from lrfdse.targets.catalog import load_search_space, load_target
 
@@ -41,6 +42,8 @@ class DataRequest:
     """Seed of that draw, and of the random inputs that stand for evaluation data where there are none."""
     judge: tuple[str, ...] = ()
     """Names of the outputs that count, the judged one first and those that weigh more repeated; empty means all."""
+    layers: tuple[Kind, ...] = DEFAULT_KINDS
+    """The kinds of layers that are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
     check_metric(request.metric)
     if request.eval_samples is not None and request.eval_samples < 1:
         raise InputError(f"--eval-samples must be 1 or more, but got {request.eval_samples}")
-    model = load_model(files.model, request.shape)
+    model = load_model(files.model, request.shape, request.layers)
     data, notes = files.data, []
 
     def read(path: Path | None) -> Dataset | None:

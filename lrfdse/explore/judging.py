@@ -157,7 +157,7 @@ def open_judging(
     from lrfdse.model.passes.cut import dependent, score_values
 
     every = score_values(model.original)
-    layered = dependent(model.original, [site.output for sites in model.sites.values() for site in sites], every)
+    layered = dependent(model.working.graph, [site.output for sites in model.sites.values() for site in sites], every)
     names = list(dict.fromkeys(judge)) or _by_default(outputs, layered)
     for name in names if judge else ():
         if name not in outputs:

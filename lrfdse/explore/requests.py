@@ -28,7 +28,9 @@ def files_of(settings: Settings) -> Files:
 
 def data_request(settings: Settings) -> DataRequest:
     """Return how the model and its data are read."""
-    return DataRequest(settings.shape, settings.metric, settings.eval_samples, settings.seed, settings.judge)
+    return DataRequest(
+        settings.shape, settings.metric, settings.eval_samples, settings.seed, settings.judge, settings.layers
+    )
 
 
 def fit_request(settings: Settings, inputs: Inputs) -> FitRequest:

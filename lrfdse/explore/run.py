@@ -108,11 +108,12 @@ def explore(
         explored = [name for name in explored_layers(settings.space, model) if name not in idle]
         _check_explored(explored, idle, settings.space, model)
         identity = study_identity(fit, settings.target.name, settings.target.resident, inputs, meter)
+        _check_board(settings.runner, model)
         place = study_place(settings, identity)
         check_study(place, identity, search.sampler)
         board = open_board(settings.runner, settings.target)
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", progress, facts) as progress:
-        progress(Event("note", f"{settings.model}: {len(model.layers)} fully-connected layers"))
+        progress(Event("note", f"{settings.model}: {_layers_text(model)}"))
         cache = Store(settings.cache)
         if calib is not None:
             progress(Event("calibrate", counted(calib.count, "sample")))
@@ -199,6 +200,30 @@ def explore(
         return exploration
 
 
+def _layers_text(model: Model) -> str:
+    """Return how many layers of each kind the model has."""
+    from lrfdse.model.kinds import KINDS
+
+    kinds = [layer.kind for layer in model.layers]
+    return ", ".join(counted(kinds.count(kind), each.noun) for kind, each in KINDS.items() if kind in kinds)
+
+
+def _check_board(runner: str | None, model: Model) -> None:
+    """Refuse a board where the program that runs on it would time only a part of the layers.
+
+    Raises
+    ------
+    InputError
+        The message names the first layer that has no kernel of its own.
+    """
+    larger = [layer.name for layer in model.layers if not all(use.is_pointwise for use in layer.uses)]
+    if runner is not None and larger:
+        raise InputError(
+            f"--runner times products of rows that stand in memory, and {larger[0]!r} is an embedding or a convolution "
+            "of more than one pixel: leave out --runner, or take --layers fc"
+        )
+
+
 def _sensitivity(
     found: SearchResult,
     meter: Meter,
@@ -209,6 +234,9 @@ def _sensitivity(
 ) -> tuple[SensitivityCase, ...]:
     """Return on which assumption the recommended design's speed-up rests; nothing where no model gave it."""
     if meter.name != "model" or found.recommended is None or found.recommended.id == found.baseline.id:
+        return ()
+    # Only kernels are counted again, and larger convolutions have none of their own.
+    if not all(use.is_pointwise for result in layers for use in result.layer.uses):
         return ()
     compared = [found.baseline, found.recommended, *([] if found.plain is None else [found.plain])]
     return sensitivity_of(compared, layers, target, cache, progress)
@@ -252,7 +280,7 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     """
     from lrfdse.model.graph import load_model
 
-    model, cache = load_model(settings.model, settings.shape), Store(settings.cache)
+    model, cache = load_model(settings.model, settings.shape, settings.layers), Store(settings.cache)
     calib = open_calibration(settings.data.calib, model)
     explored = explored_layers(settings.space, model)
     if calib is not None and explored:

@@ -106,7 +106,7 @@ def default_opset(proto: onnx.ModelProto) -> int:
 
 def serialized(model: ir.Model) -> bytes:
     """Return a model as ONNX protobuf, unchecked; equal models have equal bytes."""
-    return bytes(_proto_of(model).SerializeToString())
+    return bytes(as_proto(model).SerializeToString())
 
 
 def parsed(proto: onnx.ModelProto) -> ir.Model:
@@ -137,7 +137,8 @@ def parsed(proto: onnx.ModelProto) -> ir.Model:
         proto.graph.output.extend(outputs)
 
 
-def _proto_of(model: ir.Model) -> onnx.ModelProto:
+def as_proto(model: ir.Model) -> onnx.ModelProto:
+    """Return a model as protobuf, with the types of outputs that are lists of maps."""
     import onnx_ir as ir
 
     proto = ir.to_proto(model)
@@ -155,7 +156,7 @@ def file_content(model: ir.Model) -> bytes:
     """
     import onnx
 
-    proto = _proto_of(model)
+    proto = as_proto(model)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
 

@@ -10,6 +10,7 @@ from lrfdse.errors import InputError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.storage import FLOAT32, Storage
+from lrfdse.ir.window import Window
 
 if TYPE_CHECKING:
     from lrfdse.ir.layer import Layer, Use
@@ -99,6 +100,75 @@ def kernel_spec(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Kern
     """
     bias = use.bias or (corrected and not choice.is_original)
     return KernelSpec(layer.outputs, layer.inputs, choice.factorization, use.rows, bias, use.relu, choice.storage)
+
+
+@dataclass(frozen=True, slots=True)
+class ConvolutionSpec:
+    """What a use of a convolution computes that no single kernel stands for: operators one after the other."""
+
+    outputs: int
+    channels: int
+    window: Window
+    factorization: Factorization
+    bias: bool
+    """Whether a bias is added."""
+    relu: bool
+    """Whether negative results become zero."""
+
+    def __str__(self) -> str:
+        w = self.window
+        image, kernel, strides, dilations = (
+            "x".join(map(str, pair)) for pair in (w.image, w.kernel, w.strides, w.dilations)
+        )
+        fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
+        pads = ".".join(map(str, w.pads))
+        return (
+            f"{self.outputs} of {self.channels}x{image}, {kernel} by {strides}, dilated {dilations}, padded {pads}: "
+            f"{self.factorization} batch={w.batch}{fused}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpec:
+    """What a use of an embedding computes: rows looked up in a table, and the product with the second factor."""
+
+    table: int
+    """Rows of the table."""
+    outputs: int
+    rank: int | None
+    """Columns of the table where it is factorized; None where its rows are the outputs."""
+    rows: int
+    """Rows that are looked up."""
+    bias: bool
+    """Whether a bias is added."""
+    relu: bool
+    """Whether negative results become zero."""
+
+    def __str__(self) -> str:
+        fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
+        rank = "" if self.rank is None else f" by {self.rank}"
+        return f"{self.rows} of {self.table} rows of {self.outputs}{rank}{fused}"
+
+
+Spec = KernelSpec | ConvolutionSpec | EmbeddingSpec
+"""What is compiled, checked and measured for one use of a layer."""
+
+
+def spec_of(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Spec:
+    """Return what is compiled for one use of a layer: its kernel, or the operators that stand for it.
+
+    Parameters
+    ----------
+    layer, use, choice, corrected
+        As for `kernel_spec`; what has no kernel of its own is stored in float32.
+    """
+    kernel, factorization = kernel_spec(layer, use, choice, corrected), choice.factorization
+    if use.table:
+        rank = None if factorization.is_dense else factorization.ranks[0]
+        return EmbeddingSpec(use.table, layer.outputs, rank, use.rows, kernel.bias, kernel.relu)
+    if use.window is None or use.is_pointwise:
+        return kernel
+    return ConvolutionSpec(layer.outputs, layer.channels, use.window, factorization, kernel.bias, kernel.relu)
 
 
 @dataclass(frozen=True, slots=True)

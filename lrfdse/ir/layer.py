@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["fc"]
-"""What a layer is: "fc" a fully-connected layer."""
+from lrfdse.ir.window import Window
 
-DEFAULT_KINDS: tuple[Kind, ...] = ("fc",)
+Kind = Literal["fc", "conv", "recurrent", "attention", "embedding"]
+"""What a layer is: "fc" a fully-connected layer; "conv" a convolution of one group, its matrix over patches;
+"recurrent" the matrix by which an LSTM, GRU or RNN multiplies what it reads, of all gates and directions; "attention"
+the same of a fused attention; "embedding" a table of which rows are looked up."""
+
+DEFAULT_KINDS: tuple[Kind, ...] = ("fc", "recurrent", "attention", "embedding")
 """The kinds that are looked for where nobody says."""
 
 
@@ -21,6 +26,16 @@ class Use:
     """Rows of the input matrix in one inference: batch times every other leading dimension."""
     bias: bool
     relu: bool
+    window: Window | None = None
+    """The window that slides over the input, where the layer is a convolution."""
+    table: int = 0
+    """Rows of the table that the rows of the input are looked up in, where the layer is an embedding."""
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each row stands in the input as it is: not as the patch of a window, nor as the number of a row."""
+        w = self.window
+        return not self.table and (w is None or (w.kernel == w.strides == (1, 1) and not any(w.pads)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +53,25 @@ class Layer:
     kind: Kind = "fc"
 
     @property
+    def table(self) -> int:
+        """Rows of an embedding's table, else 0. Its matrix is that of the directions which the table has."""
+        return self.uses[0].table
+
+    @property
+    def weights(self) -> int:
+        """Stored elements of the matrix, or of an embedding's table."""
+        return self.outputs * (self.table or self.inputs)
+
+    @property
     def params(self) -> int:
         """Stored parameters, weight and bias."""
-        return self.outputs * self.inputs + self.bias_params
+        return self.weights + self.bias_params
+
+    @property
+    def channels(self) -> int:
+        """Inputs of one pixel: all of them, unless the layer is a convolution of a larger kernel."""
+        window = self.uses[0].window
+        return self.inputs if window is None else self.inputs // math.prod(window.kernel)
 
     @property
     def rows(self) -> int:
@@ -49,8 +80,8 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """FLOPs of one inference over all uses, dense, bias not counted."""
-        return 2 * self.outputs * self.inputs * self.rows
+        """FLOPs of one inference over all uses, dense, bias not counted; looking rows up takes none."""
+        return 0 if self.kind == "embedding" else 2 * self.outputs * self.inputs * self.rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def same_pads(
+    image: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    upper: bool,
+) -> tuple[int, int, int, int]:
+    """Return pads, top, left, bottom and right, that make the output as large as the image divided by the strides.
+
+    Where their sum is odd, one more is at the end if `upper`, else at the beginning (ONNX's SAME_UPPER, SAME_LOWER).
+
+    >>> same_pads((5, 6), (3, 3), (2, 2), (1, 1), upper=True)
+    (1, 0, 1, 1)
+    """
+    sizes = zip(image, kernel, strides, dilations, strict=True)
+    total = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in sizes]
+    less, more = [each // 2 for each in total], [each - each // 2 for each in total]
+    begin, end = (less, more) if upper else (more, less)
+    return begin[0], begin[1], end[0], end[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A window that slides over images: sizes of both axes, height first. One-dimensional data have height 1."""

@@ -205,6 +205,8 @@ def stops(tiling: Tiling, target: Target) -> float:
 def _tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> float:
     if target.vectors.grouped:
         return _grouped_tile(t, target, costs, out, places)
+    if target.halves:
+        return _halved_tile(t, target, out, places)
     s, rows = t.schedule, len(out.offsets)
     slot = target.lanes / target.fma_per_cycle
     fma = register_group(s.lanes, target.lanes) * slot
@@ -223,6 +225,24 @@ def _tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> fl
     longest = max(arithmetic, traffic, (_FMA_LATENCY + fma - slot) / sets)
     body = longest + _EXPOSED * max(0.0, arithmetic + traffic - longest) + 2 * slot / s.unroll
     return t.depth * body + _finish(t, target, rows * places, out.valid) * slot
+
+
+def _halved_tile(t: Tiling, target: Target, out: Span, places: int) -> float:
+    """Return the cycles of a tile where arithmetic waits for the loads of whole registers, not for those of halves."""
+    s, rows = t.schedule, len(out.offsets)
+    slot = target.lanes / target.fma_per_cycle
+    sums, (vectors, scalars) = rows * places, operands(s, rows, places)
+    is_half = 2 * s.lanes <= target.lanes
+    arithmetic = sums * slot * (0.5 if is_half else 1.0)
+    loads = (vectors if is_half else 0) + scalars
+    waited = 0.0 if is_half else LOAD * vectors * slot
+    issued = (sums + loads) * slot / 2
+    sets = min(t.chains, s.unroll)
+    longest = max(arithmetic, loads * slot, issued, (_FMA_LATENCY - waited) / sets)
+    # Halves that have no registers to be loaded ahead into are used, by several FMAs, before they are there.
+    late = is_half and scalars > 1 and RegisterFile.of(target).body(s, rows, places).carried == 0
+    body = waited + longest + (min(arithmetic, loads * slot) if late else 0.0) + 2 * slot / s.unroll
+    return t.depth * body + _finish(t, target, sums, out.valid) * slot
 
 
 def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> float:

@@ -166,9 +166,12 @@ def _unrolled(
 
 
 def _vector_lengths(axis: str, extent: int, target: Target) -> list[int]:
-    """Return the vector lengths for an axis: whole registers and groups, or what a shorter axis fills."""
+    """Return the vector lengths for an axis: whole registers and groups, or what a shorter axis fills; halves, too."""
     whole = [target.lanes * group for group in target.groups]
     fitting = [lanes for lanes in whole if lanes <= extent]
+    half = target.lanes // 2
+    if target.halves and 1 < half <= extent:
+        return [half, *_vector_lengths(axis, extent, dataclasses.replace(target, halves=False))]
     if extent >= whole[-1]:
         return fitting
     flexible = target.instruction_set.vectors.any_length and axis != "inner"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +92,7 @@ def build(
     """
     from lrfdse.base.folders import cache_folder, cache_folder_at
     from lrfdse.base.store import Store
+    from lrfdse.base.temporary import temporary_folder
     from lrfdse.base.threads import one_thread_each
     from lrfdse.library.folder import check_folder, write_library
     from lrfdse.model.given import model_file
@@ -108,11 +108,11 @@ def build(
     check_folder(folder)
     tell = progress or silent
     with (
-        tempfile.TemporaryDirectory(prefix="lrfdse-") as temporary,
+        temporary_folder() as temporary,
         cache_folder_at(None if cache is None else Path(cache)),
         one_thread_each(),
     ):
-        path = _file(model_file(model, Path(temporary) / "model.onnx"))
+        path = _file(model_file(model, temporary / "model.onnx"))
         options = LibraryOptions(name, named, weights == "file", meter, tune)
         made = library_of(path, machine, options, Store(cache_folder()), tell)
     write_library(folder, made.files, made.last)

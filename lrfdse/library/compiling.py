@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrfdse.base.events import Event, Listener
+from lrfdse.base.folders import private_folder
 from lrfdse.base.keys import code_key, digest, result_key
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError, KernelError
@@ -66,7 +68,10 @@ def compile_program(
     ------
     InputError
         Operators cannot be compiled; the message names all of them, with their nodes.
+    ToolError
+        Others may write to where the cache keeps functions, which are run.
     """
+    private_folder("operators", cache.folder)
     nodes: dict[Operator, list[str]] = {}
     for call in program.calls:
         nodes.setdefault(call.operator, []).extend(call.nodes)
@@ -120,12 +125,15 @@ _DIGITS = 10
 
 def _to_store(function: CompiledOperator) -> Arrays:
     code = np.frombuffer(function.object_code, dtype=np.uint8)
-    return {"code": code, "schedule": np.array(function.schedule), "work": np.array(function.work)}
+    sha256 = np.array(hashlib.sha256(function.object_code).hexdigest())
+    return {"code": code, "sha256": sha256, "schedule": np.array(function.schedule), "work": np.array(function.work)}
 
 
 def _stored(arrays: Arrays, operator: Operator, target: Target, symbol: str) -> CompiledOperator:
     """Return a function as the cache keeps it; raise where it is none."""
     code, work = arrays["code"].astype(np.uint8, casting="equiv").tobytes(), int(arrays["work"])
+    if hashlib.sha256(code).hexdigest() != str(arrays["sha256"]):
+        raise ValueError("damaged")
     undefined_symbols(code)
     return CompiledOperator(operator, str(arrays["schedule"]), target.name, symbol, code, work)
 

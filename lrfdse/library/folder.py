@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from lrfdse.base.files import read_regular, write_atomically
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 
 MANIFEST = ".lrfdse-library.json"
@@ -95,17 +94,13 @@ def clear_library(folder: Path) -> None:
 
 def _appear(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")
-    try:
-        beside.mkdir()
+    with temporary_folder(folder.parent) as beside:
+        made = beside / folder.name
+        made.mkdir()
         for name, content in files.items():
-            write_atomically(beside / name, content)
+            write_atomically(made / name, content)
         # Over an empty folder, too; over one that got files meanwhile it is an error.
-        os.rename(beside, folder)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(beside)
-        raise
+        os.rename(made, folder)
 
 
 def _files_of(folder: Path) -> set[str] | None:

@@ -45,14 +45,21 @@ class InstructionCost:
     memory: bool = False
     """Whether it loads or stores."""
     serializing: bool = False
-    """Whether it runs alone, see `Target.serializing`."""
+    """Whether it waits for all before it, see `Target.serializing`."""
+    alone: float = 0.0
+    """Cycles for which no other begins beside it, see `Target.alone`."""
+
+    @property
+    def busy(self) -> float:
+        """Cycles for which its busiest units are taken."""
+        return max((taken / len(units) for units, taken in self.units), default=0.0)
 
     def every(self, cycles: float) -> InstructionCost:
         """Return the cost where one such instruction begins every `cycles` cycles.
 
         The units that are the busiest are taken for so long, and no other for longer. The latency stays.
         """
-        most = max((taken / len(alternatives) for alternatives, taken in self.units), default=0.0)
+        most = self.busy
         return replace(
             self,
             units=tuple(
@@ -65,8 +72,7 @@ class InstructionCost:
         """Return the cost where all that loads and stores goes through so many ports, for as long as its units."""
         if not self.memory:
             return self
-        busy = max((taken / len(units) for units, taken in self.units), default=0.0)
-        return replace(self, units=(*self.units, (tuple(range(_FIRST_PORT, _FIRST_PORT + ports)), max(1.0, busy))))
+        return replace(self, units=(*self.units, (tuple(range(_FIRST_PORT, _FIRST_PORT + ports)), max(1.0, self.busy))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,8 @@ class CoreModel:
     """See `Target.memory_ports`."""
     serializing: tuple[str, ...] = ()
     """See `Target.serializing`."""
+    alone: tuple[str, ...] = ()
+    """See `Target.alone`."""
 
     @classmethod
     def of(cls, target: Target) -> CoreModel:
@@ -98,6 +106,7 @@ class CoreModel:
             latencies=target.latencies,
             memory_ports=target.memory_ports,
             serializing=target.serializing,
+            alone=target.alone,
         )
 
 
@@ -146,8 +155,8 @@ class Mca:
     def table(self, instructions: list[Instruction]) -> list[InstructionCost | None]:
         """Return latency and units of each instruction, from one call; None for what the model does not know.
 
-        The target's `instructions`, `latencies`, `memory_ports` and `serializing` are taken into account, which
-        `cycles` knows nothing of.
+        The target's `instructions`, `latencies`, `memory_ports`, `serializing` and `alone` are taken into account,
+        which `cycles` knows nothing of.
         """
         options = ["-instruction-info", "-resource-pressure", f"-iterations={_TABLE_ITERATIONS}"]
         regions = self._run([*self._command, *options], [(instruction,) for instruction in instructions])
@@ -167,7 +176,8 @@ class Mca:
         if self.core.memory_ports is not None:
             cost = cost.through(self.core.memory_ports)
         latency = self._latencies.get(form, cost.latency)
-        return replace(cost, latency=latency, serializing=form in self.core.serializing)
+        alone = max(1.0, cost.busy) if form in self.core.alone else 0.0
+        return replace(cost, latency=latency, serializing=form in self.core.serializing, alone=alone)
 
     def _run(self, command: list[str], sequences: list[Sequence]) -> list[Any]:
         if not sequences:

@@ -89,8 +89,11 @@ class McaCycles:
         return len(sequence) - self._known.get(sequence, len(sequence))
 
     def _busy(self, sequences: list[Sequence]) -> list[float]:
-        """Return the cycles of the busiest unit among those that corrected instructions take; 0 where none is."""
-        if not self._mca.core.instructions:
+        """Return the cycles of the busiest unit among those that corrected instructions take; 0 where none is.
+
+        Instructions that begin alone take theirs beside all units and issue slots of the others.
+        """
+        if not (self._mca.core.instructions or self._mca.core.alone):
             return [0.0] * len(sequences)
         plain = {instruction: self._canonical(instruction) for sequence in sequences for instruction in sequence}
         missing = [instruction for instruction in dict.fromkeys(plain.values()) if instruction not in self._costs]
@@ -99,14 +102,22 @@ class McaCycles:
         for sequence in sequences:
             taken: dict[tuple[int, ...], float] = {}
             corrected: set[tuple[int, ...]] = set()
+            alone, others = 0.0, 0
             for instruction in sequence:
                 if (cost := self._costs[plain[instruction]]) is None:
                     continue
+                if cost.alone:
+                    alone += cost.alone
+                    continue
+                others += 1
                 for units, cycles in cost.units:
                     taken[units] = taken.get(units, 0.0) + cycles / len(units)
                 if self._mca.corrects(plain[instruction]):
                     corrected |= {units for units, _ in cost.units}
-            busy.append(max((taken[units] for units in corrected), default=0.0))
+            if alone:
+                busy.append(alone + max(others / self._mca.width, *taken.values(), 0.0))
+            else:
+                busy.append(max((taken[units] for units in corrected), default=0.0))
         return busy
 
 

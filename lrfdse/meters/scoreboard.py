@@ -22,6 +22,7 @@ class _Entry(NamedTuple):
     reads: tuple[str, ...]
     updates: tuple[str, ...]
     serializing: bool
+    alone: float
 
 
 class Scoreboard:
@@ -65,7 +66,7 @@ class Scoreboard:
                 continue
             used = self._registers(instruction)
             self._entries[instruction] = _Entry(
-                cost.latency, cost.units, used.writes, used.reads, used.updates, cost.serializing
+                cost.latency, cost.units, used.writes, used.reads, used.updates, cost.serializing, cost.alone
             )
 
     def unknown(self, sequence: Sequence) -> int:
@@ -104,7 +105,7 @@ class Scoreboard:
             for instruction in part:
                 if (entry := self._entries[instruction]) is None:
                     continue
-                latency, units, writes, reads, updates, serializing = entry
+                latency, units, writes, reads, updates, serializing, alone = entry
                 start = max(now, ended) if serializing else now
                 for name in reads:
                     if (at := ready.get(name, 0)) > start:
@@ -115,7 +116,7 @@ class Scoreboard:
                     if (at := free.get(unit, 0)) > start:
                         start = at
                     taken.append((unit, occupied))
-                if start == now and issued >= width:
+                if start == now and (issued >= width or (alone and issued)):
                     start += 1
                 if start > now:
                     now, issued = start, 0
@@ -129,6 +130,8 @@ class Scoreboard:
                     ended = end
                 if serializing:
                     now, issued = ended, 0
+                elif alone:
+                    now, issued = start + alone, 0
                 for name in writes:
                     ready[name] = start + latency
                 for name in updates:

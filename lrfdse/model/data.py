@@ -307,7 +307,9 @@ def _converted(array: NDArray[Any], dtype: np.dtype[Any], where: str) -> NDArray
 
 def _labels(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
     whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()))
-    small = whole and (not labels.size or (labels.min() >= 0 and labels.max() < 2**31))
+    # A half float compares with infinity instead, which is right.
+    with np.errstate(over="ignore"):
+        small = whole and (not labels.size or (labels.min() >= 0 and labels.max() < 2**31))
     if not small or labels.ndim not in (1, 2):
         raise InputError(
             f"{path}: labels must be class numbers from 0, one a sample, but got {labels.dtype} {labels.shape}"

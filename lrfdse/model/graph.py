@@ -14,18 +14,22 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.base.border import reading
+from lrfdse.base.keys import code_key
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.formats import format_of
 from lrfdse.formats.onnx import parsed
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind, Layer, Untouched, Use
+from lrfdse.model.carriers import taken_from
 from lrfdse.model.constants import stored
-from lrfdse.model.kinds import find_layers
+from lrfdse.model.kinds import KINDS, find_layers
 from lrfdse.model.match.match import Match
 from lrfdse.model.match.site import Site
 from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name, module_of
+from lrfdse.model.passes.carried.opened import split_table
 from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
+from lrfdse.model.working import Working, working_form
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -39,7 +43,11 @@ class Model:
     """The model as it was read, external data inside; not to be changed."""
     original: ir.Model
     """The same with the tensors of `proto`, as passes and runtimes take it; not to be changed, but to be cloned."""
+    working: Working
+    """The form of it in which the layers stand; not to be changed either."""
     inputs: tuple[Port, ...]
+    kinds: tuple[Kind, ...]
+    """The kinds of layers that were looked for."""
     layers: tuple[Layer, ...]
     untouched: tuple[Untouched, ...]
     sites: Mapping[str, tuple[Site, ...]]
@@ -58,13 +66,16 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields to pickle: nodes are linked too deeply to be pickled as they are."""
-        kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "original"}
+        left = {"original", "working"}
+        kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left}
         return kept | {"proto": self.content}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Set the fields from what was pickled."""
         proto = onnx.ModelProto.FromString(state["proto"])
-        for name, value in {**state, "proto": proto, "original": parsed(proto)}.items():
+        original = parsed(proto)
+        working = working_form(original, proto, state["inputs"], state["kinds"])
+        for name, value in {**state, "proto": proto, "original": original, "working": working}.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -131,15 +142,18 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
     if not model.graph.outputs:
         raise InputError(f"{path}: the model has no output")
     inputs = ports(model.graph, shape, path)
-    groups, refused = find_layers(model.graph, kinds)
+    kinds = tuple(name for name in KINDS if name in kinds)
+    working = working_form(model, proto, inputs, kinds)
+    graph = working.graph.graph
+    groups, refused = find_layers(graph, kinds)
     chosen = {match.node for group in groups for match in group}
-    rest = untouched(model, chosen, refused)
+    rest = untouched(working.graph, chosen, refused | working.reasons(), working.products)
     if not groups:
         raise InputError(f"{path}: no fully-connected layer with a constant weight found{_hint(rest)}")
 
-    free = sizes_of(infer_values(proto, inputs, fixed=False))
+    free = sizes_of(infer_values(working.proto, inputs, fixed=False))
     names = _names(groups)
-    fixed = _fixed_shapes(model, proto, inputs, dict(zip(names, groups, strict=True)), path)
+    fixed = _fixed_shapes(working, inputs, dict(zip(names, groups, strict=True)), path)
     inputs = _with_batches(model, inputs)
     layers, sites, alphas, matrices = [], {}, {}, {}
     for name, group in zip(names, groups, strict=True):
@@ -152,7 +166,7 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
             if array is not None and not _fits_float32(array):
                 raise InputError(f"{path}: tensor {tensor!r} of layer {name!r} holds NaN, Inf or values beyond float32")
         weight = group[0].alpha * matrix.astype(np.float64)
-        layers.append(_layer(name, group[0].kind, weight, found, model.graph))
+        layers.append(_layer(name, group[0].kind, weight, found, graph, working.table_of(found[0].output)))
         sites[name] = tuple(found)
         alphas[name], matrices[name] = group[0].alpha, matrix
     return Model(
@@ -160,7 +174,9 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
         sha256=sha256,
         proto=proto,
         original=model,
+        working=working,
         inputs=inputs,
+        kinds=kinds,
         layers=tuple(layers),
         untouched=rest,
         sites=sites,
@@ -177,9 +193,13 @@ def _fits_float32(array: NDArray[Any]) -> bool:
 def _names(groups: Sequence[Sequence[Match]]) -> list[str]:
     taken: set[str] = set()
     return [
-        layer_name(group[0].root.name or "", module_of(group[0].node) or group[0].node.name or "", taken)
-        for group in groups
+        layer_name(group[0].root.name or "", module_of(group[0].node) or _node_of(group[0]), taken) for group in groups
     ]
+
+
+def _node_of(match: Match) -> str:
+    taken = taken_from(match.node)
+    return (match.node.name or "") if taken is None else taken[1]
 
 
 def _with_batches(model: ir.Model, inputs: tuple[Port, ...]) -> tuple[Port, ...]:
@@ -209,7 +229,14 @@ def _moves_with_samples(model: ir.Model, inputs: Sequence[Port], size: int) -> b
     return any(place is not None for place in layout.places.values())
 
 
-def _layer(name: str, kind: Kind, weight: NDArray[np.float64], sites: Sequence[Site], graph: ir.Graph) -> Layer:
+def _layer(
+    name: str,
+    kind: Kind,
+    weight: NDArray[np.float64],
+    sites: Sequence[Site],
+    graph: ir.Graph,
+    table: NDArray[Any] | None,
+) -> Layer:
     values = {value.name: value for value in graph.initializers.values()}
     values |= {value.name: value for node in graph if node.op_type == "Constant" for value in node.outputs}
     biases = {site.bias_root for site in sites if site.bias_root is not None}
@@ -217,28 +244,31 @@ def _layer(name: str, kind: Kind, weight: NDArray[np.float64], sites: Sequence[S
         name=name,
         outputs=weight.shape[0],
         inputs=weight.shape[1],
-        uses=tuple(Use(site.node, site.rows, site.bias is not None, site.relu) for site in sites),
+        uses=tuple(
+            Use(site.node, site.rows, site.bias is not None, site.relu, site.window, 0 if table is None else len(table))
+            for site in sites
+        ),
         bias_params=sum(int(np.prod(stored(values[root]).shape.numpy(), dtype=np.int64)) for root in biases),
-        digest=_digest(weight),
+        # Of an embedding the table tells what it is, to the bit, and the code by which its matrix comes from that.
+        digest=_digest(weight) if table is None else _digest(table, code_key(split_table).digest),
         kind=kind,
     )
 
 
-def _digest(weight: NDArray[np.float64]) -> str:
+def _digest(weight: NDArray[Any], what: str = "") -> str:
     """Return the SHA-256 of shape and elements: two layers may hold the same bytes in different shapes."""
     elements = np.ascontiguousarray(weight, dtype=np.float32)
-    return hashlib.sha256(repr(elements.shape).encode() + elements.tobytes()).hexdigest()
+    return hashlib.sha256(what.encode() + repr(elements.shape).encode() + elements.tobytes()).hexdigest()
 
 
 def _fixed_shapes(
-    model: ir.Model,
-    proto: onnx.ModelProto,
+    working: Working,
     inputs: Sequence[Port],
     groups: Mapping[str, Sequence[Match]],
     path: Path,
 ) -> dict[str, Sizes]:
     """Return the shapes of all layer inputs in the timed inference, by inference or else by running the model once."""
-    values = infer_values(proto, inputs, fixed=True)
+    values = infer_values(working.proto, inputs, fixed=True)
     check_memory(values, path)
     shapes = sizes_of(values)
     missing = {
@@ -258,7 +288,7 @@ def _fixed_shapes(
             f"{path}: the rows of layer {name!r} depend on open sizes of input {declared}: fix them with {fix}"
         )
     try:
-        seen = _run_once(model, inputs, sorted(missing))
+        seen = _run_once(working.graph, inputs, sorted(missing))
     except InputError as error:
         raise InputError(f"{path}: the rows of layer {name!r} cannot be found: {error}") from error
     return shapes | seen

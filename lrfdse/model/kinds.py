@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
 from lrfdse.ir.layer import Kind
 from lrfdse.model.constants import known_values
+from lrfdse.model.match.convolutions import find_convolutions
 from lrfdse.model.match.match import Found, Match, grouped
 from lrfdse.model.match.products import find_products
+from lrfdse.model.passes.carried.opened import could_be_opened
+from lrfdse.model.passes.convolutions import write_convolutions
 from lrfdse.model.passes.place import Writer
 from lrfdse.model.passes.products import write_products
 
@@ -29,6 +33,10 @@ class LayerKind:
 
 KINDS: Mapping[Kind, LayerKind] = {
     "fc": LayerKind("fully-connected layer", find_products, write_products),
+    "conv": LayerKind("convolution", find_convolutions, write_convolutions),
+    "recurrent": LayerKind("recurrent input", partial(find_products, kind="recurrent"), write_products),
+    "attention": LayerKind("attention input", partial(find_products, kind="attention"), write_products),
+    "embedding": LayerKind("embedding", partial(find_products, kind="embedding"), write_products),
 }
 """The kinds by name, in the order in which they are looked for."""
 
@@ -46,10 +54,21 @@ def find_layers(graph: ir.Graph, kinds: Collection[Kind]) -> tuple[list[list[Mat
     known = known_values(graph)
     matches: list[Match] = []
     refused: dict[ir.Node, str] = {}
-    for name in kinds:
-        found, others = KINDS[name].find(graph, known)
-        matches += found
+    for name, kind in KINDS.items():
+        found, others = kind.find(graph, known)
         refused |= others
+        if name in kinds:
+            matches += found
+        else:
+            nodes = [match.node for match in found] or [node for node in graph if could_be_opened(node, known) == name]
+            refused |= {node: _not_asked(name, kinds) for node in nodes}
     order = {node: place for place, node in enumerate(graph)}
     groups, conflicts = grouped(sorted(matches, key=lambda match: order[match.node]))
     return groups, refused | conflicts
+
+
+def _not_asked(name: Kind, kinds: Collection[Kind]) -> str:
+    """Return why a node is left that would be a layer of another kind than those that are looked for."""
+    asked = ",".join(each for each in KINDS if each in kinds or each == name)
+    noun = KINDS[name].noun
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}, which `--layers {asked}` explores"

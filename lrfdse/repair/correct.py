@@ -164,7 +164,7 @@ class Corrector:
         sites = self._model.sites
         self._measure([name for name in chosen if name not in self._weightings])
         groups = levels(
-            self._model.original,
+            self._model.working.graph,
             {name: [site.source for site in sites[name]] for name in chosen},
             {name: [site.output for site in sites[name]] for name in chosen},
         )
@@ -229,7 +229,7 @@ class Corrector:
         from lrfdse.model.passes.factor import rewrite
         from lrfdse.repair.moments import moments
 
-        version = rewrite(self._model, current)
+        version = rewrite(self._model, current, closed=False)
         with plan_errors():
             seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
@@ -264,10 +264,10 @@ class Corrector:
         (site,), outputs = sites, model.layer(name).outputs
         if site.in_axis is None:
             return None
-        objective = concerned(model.original, site, self._objective)
+        objective = concerned(model.working.graph, site, self._objective)
         if not objective:
             return None
-        version, names = rewrite(model, current), names_of(objective)
+        version, names = rewrite(model, current, closed=False), names_of(objective)
         data = self._mixed
 
         reads, gives = {site.source: site.in_axis}, {site.output: site.out_axis}
@@ -294,7 +294,7 @@ class Corrector:
         if rows == 1 and most < self._fitted.count:
             return None
         data = evenly_spread(data, most)
-        found, original = seen(version, data, reads | gives), seen(model.original, data, reads)
+        found, original = seen(version, data, reads | gives), seen(model.working.graph, data, reads)
         size = found.layout.size
         inputs = finite_rows(found.rows[site.source], name).astype(np.float32)
         weight = model.weight(name).astype(np.float32)

@@ -178,7 +178,7 @@ def compute_weightings(
     InputError
         The model cannot be run on the data, or there is no such output.
     """
-    runtime, original = runtime or Runtime(), model.original
+    runtime, original = runtime or Runtime(), model.working.graph
     names = [layer.name for layer in model.layers] if layers is None else list(layers)
     rng = np.random.default_rng(seed)
     objective = objective_for(original, loss, output)

@@ -113,11 +113,11 @@ def moments(
         {site.source for name in names for site in model.sites[name]} - set(dataset.inputs) - set(dataset.shared)
     )
     # Rewriting keeps open sizes open and fixed ones fixed: every form of a model takes the batches of the original.
-    session = runtime.session(model.original)
+    session = runtime.session(model.working.graph)
     layout = runtime.layout(session, dataset, batch)
     size, fixed = layout.size, layout.fixed
-    seen = runtime.session(read_out(version or model.original, wanted)) if wanted else None
-    beside = runtime.session(read_out(model.original, wanted)) if cross and wanted else None
+    seen = runtime.session(read_out(version or model.working.graph, wanted)) if wanted else None
+    beside = runtime.session(read_out(model.working.graph, wanted)) if cross and wanted else None
     for feeds, count in batches(dataset, size, pad=fixed):
         # The samples that fill up a last batch would count twice; alone, they are all there is.
         if count < size and fixed and dataset.count > size:

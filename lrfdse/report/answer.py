@@ -6,11 +6,11 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrfdse.base.text import counted
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
 from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on
 from lrfdse.report.whole import whole_text
+from lrfdse.results.layers import counts_text
 from lrfdse.results.roles import shown_value
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _latency(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
         if before is not None:
             text += f" instead of {latency_text(before.us, 'measured')} us ({times_text(before.us, board.us)})"
         found.append(("On the board", text))
-    layers = counted(len(document.layers), "fully-connected layer")
+    layers = counts_text([layer.kind for layer in document.layers])
     found.append(("", f"{kind} latency of the C kernels of the {layers}, not of model.onnx; {hardware_text(document)}"))
     return found
 
@@ -128,7 +128,14 @@ def _files(document: Document, best: DesignFacts, folder: Path) -> list[tuple[st
 
 
 def _next(document: Document, folder: Path) -> str:
-    if document.meter.kind == "modelled" and document.best is not None and document.best.board is None:
+    # A board times kernels, and neither embeddings nor larger convolutions have one of their own.
+    without_kernel = any(layer.kind in ("conv", "embedding") for layer in document.layers)
+    if (
+        document.meter.kind == "modelled"
+        and not without_kernel
+        and document.best is not None
+        and document.best.board is None
+    ):
         return f"lrfdse bench {_quoted(folder)} --runner 'ssh user@board'"
     return f"lrfdse check {_quoted(folder)}"
 

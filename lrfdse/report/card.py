@@ -9,6 +9,7 @@ from lrfdse.report.bracket import bracket_text
 from lrfdse.report.markdown import code, plain
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
 from lrfdse.report.page.wording import bracket_meaning, hardware_text, regime_text
+from lrfdse.results.layers import nouns_text
 from lrfdse.results.roles import role_of, shown_value
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def design_card(document: Document, design: DesignFacts) -> str:
         "|---|--:|--:|--:|",
         *(f"| {' | '.join(row)} |" for row in _costs(document, design)),
         "",
-        f"Latency is **{kind}** ({plain(machine)}), of the C kernels of the fully-connected layers alone; "
+        f"Latency is **{kind}** ({plain(machine)}), of the C kernels of the "
+        f"{nouns_text(layer.kind for layer in document.layers)} alone; "
         f"{plain(hardware_text(document))}. {plain(_sentence(regime_text(document)))} "
         f"{plain(_sentence(f'in the bracket, {bracket_meaning(document)}'))}",
         "",

@@ -29,6 +29,7 @@ from lrfdse.report.numbers import kib_text, latency_text
 from lrfdse.report.page.deciding import deciding_figure
 from lrfdse.report.page.figures import funnel_figure, pareto_figure
 from lrfdse.report.page.wording import basics, limits_text, sentence_of
+from lrfdse.results.layers import nouns_text
 from lrfdse.results.roles import role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
         Design id to the number of its trial.
     """
     best, plans = document.best, len(trials) if document.evaluated is None else document.evaluated
+    layers = nouns_text(layer.kind for layer in document.layers)
     kind, metric, shown = document.meter.kind, plain(document.metric), plain(shown_name(document))
     listed = [design for design in (document.original, *document.designs) if design.id in trials]
     data = "the evaluation data" if document.verified else "random inputs, which measure no loss"
@@ -143,10 +145,10 @@ def study_card(document: Document, trials: Mapping[str, int]) -> str:
     lines = [
         f"## {plain(document.title)} on {plain(document.target.name)}",
         "",
-        f"Low-rank factorizations of the fully-connected layers of {code(document.model.path)} "
+        f"Low-rank factorizations of the {layers} of {code(document.model.path)} "
         f"for {plain(document.target.core)}: {counted(plans, 'plan')} evaluated. "
         "Every trial is a plan: a factorization for each layer. "
-        f"**latency_us** is {kind}, in microseconds, and covers the fully-connected layers alone; **params** counts "
+        f"**latency_us** is {kind}, in microseconds, and covers the {layers} alone; **params** counts "
         f"their parameters; **score** is {metric} on {data}, a fraction.",
         "",
         *(

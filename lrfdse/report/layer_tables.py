@@ -8,6 +8,7 @@ from lrfdse.base.text import clean, counted
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text
+from lrfdse.results.layers import NOUNS, nouns_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,21 +19,25 @@ if TYPE_CHECKING:
 
 
 def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False) -> list[Text]:
-    """Return the table of FC layers: sizes, shares, compressibility; layers of one size share a row.
+    """Return the table of layers: sizes, shares, compressibility; layers of one size share a row.
 
     In detail, also the working memory, and the effective ranks of what the layers read and give where that is known.
     """
-    groups = folded(layers, lambda layer: (layer.inputs, layer.outputs, layer.uses, layer.rows, bool(layer.kept_dense)))
+    groups = folded(
+        layers, lambda layer: (layer.kind, layer.sizes_text, layer.uses, layer.rows, bool(layer.kept_dense))
+    )
     params, macs = sum(layer.params for layer in layers) or 1, sum(map(_macs, layers)) or 1
 
     def column(name: str, text: Callable[[list[LayerFacts]], str], drop: int | None = None) -> Column:
         return Column(name, [text(group) for group in groups], drop=drop)
 
+    is_mixed = len({layer.kind for layer in layers}) > 1
     known = detailed and any(layer.spectra.inputs is not None for layer in layers)
     columns = [
         Column("layer", [clean(names_text([layer.name for layer in group])) for group in groups], left=True),
         *([column("layers", lambda group: str(len(group)), 6)] if any(len(group) > 1 for group in groups) else []),
-        column("in x out", lambda group: f"{group[0].inputs} x {group[0].outputs}"),
+        *([column("kind", lambda group: NOUNS.get(group[0].kind, group[0].kind), 1)] if is_mixed else []),
+        column("in x out", lambda group: group[0].sizes_text),
         column("uses", lambda group: str(group[0].uses), 2),
         column("rows", lambda group: str(group[0].rows), 3),
         column("params", lambda group: count_text(sum(layer.params for layer in group)), 4),
@@ -51,7 +56,7 @@ def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False
             column("of inputs", lambda group: _ranks([_rank(each.spectra.inputs) for each in group], group), 7),
             column("of outputs", lambda group: _ranks([_rank(each.spectra.whitened) for each in group], group), 7),
         ]
-    return fitted(columns, width, "Fully-connected layers")
+    return fitted(columns, width, nouns_text(layer.kind for layer in layers).capitalize())
 
 
 def kept_dense_lines(layers: Sequence[LayerFacts]) -> list[str]:
@@ -61,7 +66,7 @@ def kept_dense_lines(layers: Sequence[LayerFacts]) -> list[str]:
 
 
 def _macs(layer: LayerFacts) -> int:
-    return layer.outputs * layer.inputs * layer.rows
+    return 0 if layer.table is not None else layer.outputs * layer.inputs * layer.rows
 
 
 def _rank(spectrum: Spectrum | None) -> float | None:
@@ -89,6 +94,8 @@ def funnel_table(layers: Sequence[LayerFacts], width: int) -> list[Text]:
     for place, stage in enumerate(stages):
         drop = None if place in (0, len(stages) - 1) else 1 + place
         columns.append(Column(stage, [each.get(stage, "") for each in counts], drop=drop))
+    if not stages:
+        return []
     if any(layer.funnel.gap for layer in layers):
         gaps = [f"{group[0].funnel.gap:.2%}" if group[0].funnel.gap else "exact" for group in groups]
         columns.append(Column("gap of the front", gaps, drop=1))

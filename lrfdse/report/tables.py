@@ -93,7 +93,7 @@ def plan_table(document: Document, width: int) -> list[Text]:
     if best is None or best.id == document.original.id:
         return []
     kind = document.meter.kind
-    groups = folded(document.layers, lambda x: (x.inputs, x.outputs, x.rows, best.plan[x.name]))
+    groups = folded(document.layers, lambda x: (x.sizes_text, x.rows, best.plan[x.name]))
 
     def sizes(group: list[LayerFacts]) -> str:
         chosen = [layer.option(best.plan[layer.name]) for layer in group]
@@ -110,7 +110,7 @@ def plan_table(document: Document, width: int) -> list[Text]:
 
     columns = [
         Column("layer", [clean(names_text([layer.name for layer in group])) for group in groups], left=True),
-        Column("in x out", [f"{group[0].inputs} x {group[0].outputs}" for group in groups], drop=3),
+        Column("in x out", [group[0].sizes_text for group in groups], drop=3),
         Column("becomes", [str(best.plan[group[0].name]) for group in groups], left=True),
         Column("KiB", [sizes(group) for group in groups], drop=4),
         Column("warm us", [latency(group, "warm") for group in groups], drop=2),

@@ -8,6 +8,7 @@ from typing import Literal
 
 from lrfdse.base.codec import expected
 from lrfdse.ir.latency import MeterKind
+from lrfdse.ir.layer import Kind
 from lrfdse.ir.storage import most_params
 
 
@@ -169,6 +170,8 @@ class Asked:
     """Whether a design was to be recommended even without evaluation data."""
     keep: int | None = expected(None)
     """Largest number of designs to write out beside the recommended one; null in documents that do not say."""
+    layers: tuple[Kind, ...] = ("fc",)
+    """The kinds of layers that were looked for."""
     library: bool | None = None
     """Whether whole models were to be compiled, too; null in documents that do not say."""
     int8: bool | None = None

@@ -74,6 +74,7 @@ def asked_of(settings: Settings) -> Asked:
         budget=settings.budget,
         accept_unverified=settings.accept_unverified,
         keep=settings.keep,
+        layers=settings.layers,
         library=settings.library,
         int8=settings.int8,
         storage=settings.storage,

@@ -49,6 +49,7 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
         ("--eval-samples", settings.eval_samples),
         *(("--shape", f"{name}={'x'.join(map(str, sizes))}") for name, sizes in settings.shape.items()),
         ("--correct" if settings.correct else "--no-correct", ""),
+        ("--layers", ",".join(settings.layers)),
         ("--space", source(settings.space_source, folder)),
         ("--meter", settings.meter),
         ("--max-drop", f"{100 * limits.max_drop:.12g}%"),

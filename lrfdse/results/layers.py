@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lrfdse.base.codec import expected
+from lrfdse.base.text import counted
 from lrfdse.ir.latency import Latency, Regime
+
+NOUNS = {
+    "fc": "fully-connected layer",
+    "conv": "convolution",
+    "recurrent": "recurrent input",
+    "attention": "attention input",
+    "embedding": "embedding",
+}
+"""What a layer of each kind is called."""
+
+
+def nouns_text(kinds: Iterable[str]) -> str:
+    """Return what layers of some kinds are called together.
+
+    >>> nouns_text(["fc", "fc"]), nouns_text(["embedding", "conv", "fc"])
+    ('fully-connected layers', 'fully-connected layers, convolutions and embeddings')
+    """
+    found = set(kinds) or {"fc"}
+    return _listed([f"{noun}s" for kind, noun in NOUNS.items() if kind in found])
+
+
+def counts_text(kinds: Sequence[str]) -> str:
+    """Return how many layers of each kind there are.
+
+    >>> counts_text(["conv", "fc", "conv"])
+    '1 fully-connected layer and 2 convolutions'
+    """
+    return _listed([counted(kinds.count(kind), noun) for kind, noun in NOUNS.items() if kind in kinds])
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +161,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFacts:
-    """A fully-connected layer."""
+    """A layer: a constant matrix that is applied to rows, those of a convolution being its patches."""
 
     name: str
     inputs: int
     outputs: int
+    kind: str = "fc"
+    """What it is: "fc", a fully-connected layer; "conv", a convolution; "recurrent", the matrix by which an LSTM, GRU
+    or RNN multiplies what it reads; "attention", the same of a fused attention; "embedding", a table."""
+    kernel: tuple[int, int] | None = None
+    """Height and width of a convolution's kernel; null of other layers."""
+    table: int | None = None
+    """Rows of an embedding's table; null of other layers. Inputs and outputs are then both the elements of a row."""
     uses: int = expected(1)
     """Number of places in the graph that share the weight."""
     rows: int = expected(1)
@@ -141,7 +182,7 @@ class LayerFacts:
     weight_bytes: int = expected(0)
     """Bytes that the weights take in flash, as the model has them."""
     share: float = expected(0.0)
-    """Fraction of the parameters of all fully-connected layers."""
+    """Fraction of the parameters of all layers."""
     peak_activation_bytes: int = expected(0)
     """Bytes of working memory of the layer as the model has it."""
     effective_rank: float = expected(0.0)
@@ -153,6 +194,16 @@ class LayerFacts:
     options: tuple[Option, ...] = expected(())
     """The choices that were measured, the original first."""
     failures: tuple[Failure, ...] = expected(())
+
+    @property
+    def sizes_text(self) -> str:
+        """Inputs and outputs; of a convolution, its channels and the kernel; of an embedding, its table."""
+        if self.table is not None:
+            return f"{self.table} x {self.outputs}"
+        if self.kernel is None:
+            return f"{self.inputs} x {self.outputs}"
+        height, width = self.kernel
+        return f"{self.inputs // (height * width)} x {self.outputs}, {height}x{width}"
 
     def option(self, choice: Choice) -> Option | None:
         """Return the option that is that choice, or None."""

@@ -11,6 +11,7 @@ from typing import TypedDict
 from lrfdse.base.arguments import number_between, whole_number
 from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
+from lrfdse.ir.layer import DEFAULT_KINDS, Kind
 from lrfdse.ir.space import SearchSpace
 from lrfdse.ir.storage import STORAGES, most_params
 from lrfdse.targets.target import Target
@@ -129,6 +130,8 @@ class Settings:
     """What runs a program on a board, see `lrfdse.board.transport.open_transport`; None means that nothing does."""
     artifacts: Path | None = None
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
+    layers: tuple[Kind, ...] = DEFAULT_KINDS
+    """The kinds of layers that are looked for; weights of others stay as they are."""
     library: bool = True
     """Whether the original, the recommended design and SVD at equal size are compiled as whole models, too."""
     cache: Path = field(default_factory=cache_folder)
@@ -159,6 +162,7 @@ class Options(TypedDict, total=False):
     accept_unverified: bool
     runner: str | None
     artifacts: Path | None
+    layers: tuple[Kind, ...]
     library: bool
     cache: Path
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lrfdse.base.codec import to_plain
 from lrfdse.base.files import write_atomically
 from lrfdse.ir.choice import Choice as IrChoice
+from lrfdse.ir.cost import cost_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.asked import HardwareError, LatencyFacts, MeterFacts, ModelFile
@@ -28,6 +29,7 @@ from lrfdse.results.layers import (
     Spectrum,
     Stage,
     UntouchedPart,
+    nouns_text,
 )
 from lrfdse.results.paths import relative
 from lrfdse.results.read import FRONT
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from lrfdse.results import exploration as found
     from lrfdse.results.settings import Settings
 
-_COVERS = "the sum over the model's fully-connected layers; the rest of the model is not in it"
+_COVERS = "the sum over the model's {}; the rest of the model is not in it"
 
 
 def document_of(exploration: found.Exploration) -> Document:
@@ -64,7 +66,7 @@ def document_of(exploration: found.Exploration) -> Document:
             hardware_error=_hardware_error(settings, exploration),
             resolution=_resolution(settings, exploration),
         ),
-        latency=LatencyFacts(covers=_COVERS),
+        latency=LatencyFacts(covers=_COVERS.format(nouns_text(result.layer.kind for result in exploration.layers))),
         metric=exploration.metric,
         verified=exploration.verified,
         classes_hit=exploration.classes_hit,
@@ -192,16 +194,20 @@ def score_of(value: float, interval: tuple[float, float] | None, error: float | 
 
 def _layer(result: found.LayerResult) -> LayerFacts:
     layer = result.layer
+    window = layer.uses[0].window
     return LayerFacts(
         name=layer.name,
         inputs=layer.inputs,
         outputs=layer.outputs,
+        kind=layer.kind,
+        kernel=None if window is None else window.kernel,
+        table=layer.table or None,
         uses=len(layer.uses),
         rows=layer.rows,
         params=layer.params,
         weight_bytes=FLOAT32.bytes_of(layer.params),
         share=round(result.share, 6),
-        peak_activation_bytes=FLOAT32.bytes_of(result.dense.peak(layer.rows)),
+        peak_activation_bytes=FLOAT32.bytes_of(cost_of(layer, result.dense, 1).peak),
         effective_rank=round(result.effective_rank, 3),
         spectra=Spectra(
             weight=_spectrum(result.spectrum),

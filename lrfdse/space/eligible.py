@@ -10,7 +10,7 @@ from lrfdse.ir.space import SearchSpace
 
 def reason_to_keep_dense(layer: Layer, space: SearchSpace) -> str | None:
     """Say why the search space leaves the layer as it is, or None where it is explored."""
-    if min(layer.outputs, layer.inputs) < space.min_size:
+    if min(layer.outputs, layer.table or layer.inputs) < space.min_size:
         return f"a side below {space.min_size} (min_size)"
     if not any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in space.include):
         return "not in include"

@@ -113,6 +113,12 @@ class Target:
     serializing: tuple[str, ...] = ()
     """Forms of instructions that begin when all before them have ended, and before which no other begins until they
     have. Only for cores that issue in order."""
+    alone: tuple[str, ...] = ()
+    """Forms of instructions beside which no other begins for as many cycles as they take, though what has begun before
+    goes on. Only for cores that issue in order."""
+    halves: bool = False
+    """Whether schedules with halves of vector registers are tried, too: for cores that load a half beside arithmetic,
+    and hold arithmetic up while they load a whole register."""
     in_order: bool = False
     """Whether the core stops for data that are not in its first-level cache, as cores do that issue in order."""
     line: int

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from lrfdse.base.files import sole_writer, write_atomically
@@ -42,3 +47,43 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"), sole_writer(tmp_path / "file" / "below"):
         pass
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lrfdse.base.files import write_atomically
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(Path(sys.argv[1]), "cut")
+"""
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_that_writes_there(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "front.json")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    write_atomically(tmp_path / "board.json", "{}")
+    assert not left.exists() and [path.name for path in tmp_path.iterdir()] == ["board.json"]
+
+
+def test_files_that_somebody_is_writing_and_those_of_others_stay(tmp_path):
+    folder, victim = tmp_path / "out", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("thesis")
+    kept = [
+        ".front.json.0123456789ab",
+        "front.json.lrfdse-0123456789ab",
+        ".front.json.lrfdse-0123456789",
+        ".x.lrfdse-a",
+    ]
+    for name in kept:
+        (folder / name).write_text("theirs")
+    link, second, held = (folder / f".{name}.lrfdse-0123456789ab" for name in ("link", "second", "held"))
+    link.symlink_to(victim)
+    second.hardlink_to(victim)
+    with open(held, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_atomically(folder / "front.json", "{}")
+    assert {path.name for path in folder.iterdir()} == {*kept, "front.json", link.name, second.name, held.name}
+    write_atomically(folder / "front.json", "{}")
+    assert not held.exists() and victim.read_text() == "thesis"

@@ -265,3 +265,13 @@ def test_every_table_row_has_as_many_cells_as_its_head():
             assert line.count("|") in (heads, line.count("|") if "layer" in line or "peer" in line else heads)
     assert any("3.00x" in line for line in lines) and any("| – |" in line for line in lines)
     assert table.reasons(listed) == ["- riscv64, TVM/a: gone (1)"]
+
+
+def test_only_the_peers_that_are_named_take_part_beside_ours():
+    target = load_target("riscv64")
+    assert [peer.name for peer in peers.peers(target, groups=["clang", "plain C"])] == ["ours", "clang", "plain C"]
+    assert [peer.name for peer in peers.peers(target, (peers.IREE_DEFAULT,), ["IREE"])] == [
+        "ours",
+        peers.IREE_DEFAULT.name,
+    ]
+    assert {peer.group for peer in peers.peers(load_target("host"))} == {"ours", *peers.GROUPS}

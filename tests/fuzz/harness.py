@@ -5,7 +5,6 @@ One forked process loads many files, one after another, until one ends or hangs 
 
 from __future__ import annotations
 
-import collections
 import multiprocessing
 import os
 import resource
@@ -41,6 +40,10 @@ class Ending:
     """"ok", "refused", or a finding: "traceback", "several lines", "outside" (of its own files),
     "memory", "hang", "crash"."""
     text: str
+    seconds: float = 0.0
+    """CPU seconds that it took, with those of programs that it started."""
+    memory: int = 0
+    """Bytes, the highest resident size of the process so far."""
 
     @property
     def is_finding(self) -> bool:
@@ -88,7 +91,7 @@ class Loader:
                     self._end()
                 return ending
             self._end()
-            return Ending("hang", f"more than {patience:g} s")
+            return Ending("hang", f"more than {patience:g} s", patience)
         except (EOFError, ConnectionError):
             self._process.join()
             code = self._process.exitcode
@@ -138,11 +141,6 @@ def signature(ending: Ending) -> str:
     return f"{ending.kind} {last} {lines[-1].partition(':')[0] if frames else ending.text}"
 
 
-def tally(endings: collections.Counter[tuple[str, str]]) -> str:
-    """Return counts as lines of a table."""
-    return "\n".join(f"{kind:8} {ending:14} {count:7,}" for (kind, ending), count in sorted(endings.items()))
-
-
 def _serve(pipe: Connection, folder: str) -> None:
     from lrfdse.base.privacy import silence_libraries
     from lrfdse.errors import LrfdseError
@@ -162,19 +160,20 @@ def _serve(pipe: Connection, folder: str) -> None:
         suffix, load = KINDS[kind]
         path = place / f"file{suffix}"
         path.write_bytes(content)
+        before = sum(os.times()[:4])
         try:
             load(path)
-            ending = Ending("ok", "")
+            end, text = "ok", ""
         except LrfdseError as error:
             text = str(error)
-            ending = Ending("refused" if text.isprintable() and len(text) < 2000 else "several lines", text)
+            end = "refused" if text.isprintable() and len(text) < 2000 else "several lines"
         except BaseException:
-            ending = Ending("traceback", traceback.format_exc())
-        if ending.kind != "traceback" and not _untouched(Path(folder)):
-            ending = Ending("outside", f"files beside its own: {sorted(Path(folder).rglob('*'))[:20]}")
+            end, text = "traceback", traceback.format_exc()
+        if end != "traceback" and not _untouched(Path(folder)):
+            end, text = "outside", f"files beside its own: {sorted(Path(folder).rglob('*'))[:20]}"
         if (grown := _highest() - began) > MEMORY:
-            ending = Ending("memory", f"{grown / 2**20:.0f} MiB")
-        pipe.send(ending)
+            end, text = "memory", f"{grown / 2**20:.0f} MiB"
+        pipe.send(Ending(end, text, sum(os.times()[:4]) - before, _highest()))
 
 
 def _untouched(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Mutations: of bytes, of protobuf fields, of JSON values. The same generator and file give the same mutant."""
+"""Mutations: of bytes, of protobuf fields, of values. The same generator and file give the same mutant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import json
 import sqlite3
 import tempfile
+import tomllib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -69,6 +70,8 @@ def mutant(kind: str, content: bytes, rng: Random) -> bytes:
         place = rng.randrange(len(lines))
         lines[place] = _json(lines[place], rng)
         return b"\n".join(lines)
+    if kind in ("target", "space") and rng.random() < 0.7:
+        return _toml(content, rng)
     if kind == "study" and rng.random() < 0.7:
         return _sqlite(content, rng)
     if kind == "npz" and rng.random() < 0.4:
@@ -210,7 +213,25 @@ def _arrays(content: bytes, rng: Random) -> bytes:
 
 
 def _json(content: bytes, rng: Random) -> bytes:
-    document = json.loads(content)
+    return json.dumps(_changed(json.loads(content), rng)).encode()
+
+
+def _toml(content: bytes, rng: Random) -> bytes:
+    document = _changed(tomllib.loads(content.decode()), rng)
+    return "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in document.items()).encode()
+
+
+def _toml_value(value: Any) -> str:
+    """Return a value as TOML, in one line; what TOML has no word for becomes a text."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps("" if value is None else value)
+
+
+def _changed(document: Any, rng: Random) -> Any:
+    """Change values of a document in place, and return it."""
     for _ in range(rng.choice((1, 1, 2, 3))):
         inner = [each for each in _containers(document) if each]
         if not inner:
@@ -220,8 +241,8 @@ def _json(content: bytes, rng: Random) -> bytes:
         if rng.random() < 0.3:
             del chosen[key]
         else:
-            chosen[key] = copy.deepcopy(rng.choice(VALUES))
-    return json.dumps(document).encode()
+            chosen[key] = copy.deepcopy(rng.choice((*VALUES, *NUMBERS)))
+    return document
 
 
 def _containers(value: Any) -> Any:

@@ -9,13 +9,18 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
 import onnx.parser
 from onnx import numpy_helper
+
+from lrfdse.base.store import Store
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 m (float[N,16] x) => (float[N,8] y) { h = MatMul(x, w1) r = Relu(h) y = Gemm(r, w2, b) }"""
@@ -28,6 +33,8 @@ class Base:
     """An exploration of a small model, with a study that is not finished."""
 
     folder: Path
+    readers: dict[tuple[str, str], list[Callable[[Any], Any]]] = field(default_factory=dict)
+    """Kind and key of a stored result to what the exploration made of it."""
 
     @property
     def cache(self) -> Path:
@@ -56,6 +63,28 @@ class Base:
         found = [path.relative_to(self.cache) for path in made]
         return [path for path in found if path.parts[0] not in ("built", "zig", "shared")]
 
+    def read(self, cache: Path, entry: Path) -> list[Any]:
+        """Return what the exploration would make of an entry of a cache; None where it counts as absent."""
+        take = Store(cache).get_arrays if entry.suffix == ".npz" else Store(cache).get
+        return [take(entry.parts[0], entry.stem, reader) for reader in self.readers[entry.parts[0], entry.stem]]
+
+
+@contextlib.contextmanager
+def noting(readers: dict[tuple[str, str], list[Callable[[Any], Any]]]) -> Iterator[None]:
+    """Note what asks a store for what, and what it makes of it."""
+
+    def noted(name: str) -> Any:
+        original = getattr(Store, name)
+
+        def ask(store: Store, kind: str, key: str, read: Callable[[Any], Any]) -> Any:
+            readers.setdefault((kind, key), []).append(read)
+            return original(store, kind, key, read)
+
+        return mock.patch.object(Store, name, ask)
+
+    with noted("get"), noted("get_arrays"):
+        yield
+
 
 @functools.cache
 def base() -> Base:
@@ -72,7 +101,8 @@ def base() -> Base:
     for role in ("calib", "eval"):
         np.savez(folder / f"{role}.npz", x=rng.normal(size=(32, 16)).astype(np.float32))
     shared = ["--study", f"sqlite:///{made.study}", "--artifacts", made.artifacts]
-    command(*made.explore(folder / "out", made.cache), *shared, well=(0, 3))
+    with noting(made.readers):
+        command(*made.explore(folder / "out", made.cache), *shared, well=(0, 3))
     with contextlib.closing(sqlite3.connect(made.study)) as database, database:
         database.execute("update study_user_attributes set value_json = '\"running\"' where key = 'state'")
         last = "select trial_id from trials order by trial_id desc limit ?"

@@ -7,11 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrfdse.ir.factorization import Factorization, Step
-from lrfdse.ir.kernel import KernelSpec, StepSchedule
+from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.kernels.bounds import lower_bound_cycles
+from lrfdse.kernels.build import compile_kernel
+from lrfdse.kernels.data import example
 from lrfdse.kernels.estimate import cycles, stops
 from lrfdse.kernels.layout import Tiling, cover, tilings
-from lrfdse.kernels.schedules import changed, changes, schedules
+from lrfdse.kernels.schedules import alternatives, candidates, changed, changes, schedules
+from lrfdse.meters.meter import open_meter
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import CacheLevel
 from tests.plugins.targets import families
@@ -46,6 +49,29 @@ def test_long_dot_products_of_few_rows_lie_along_the_inner_axis() -> None:
     spec = KernelSpec(300, 784, Factorization.svd(300, 784, 5), 1, True, False)
     first, second = schedules(spec, load_target("host"), 1)[0].steps
     assert (first.axis, second.axis) == ("inner", "out")
+
+
+def test_halves_are_tried_where_loads_of_whole_registers_hold_arithmetic_up() -> None:
+    """At one row an FMA needs a load of its own; where a load serves four FMAs, whole registers take fewer of both."""
+    target = load_target("aarch64-a55")
+    dense = Step(1, 300, 784, 1)
+    assert {s.lanes for s in candidates(dense, target)} == {2, 4}
+    assert {s.lanes for s in candidates(dense, load_target("aarch64"))} == {4}
+    assert alternatives(dense, target, 1)[0][1].lanes == 2
+    assert alternatives(Step(16, 80, 80, 1), target, 1)[0][1].lanes == 4
+
+
+@pytest.mark.slow
+def test_halves_are_right_and_faster_at_one_row() -> None:
+    target = load_target("aarch64-a55")
+    spec = KernelSpec(30, 96, Factorization.dense(30, 96), 1, False, False)
+    meter = open_meter("model", target)
+    measured = {}
+    for lanes in (2, 4):
+        artifact = compile_kernel(spec, Schedule((StepSchedule("out", lanes, 8, 1, 2),)), target, "kernel")
+        measured[lanes] = meter.measure(artifact, *example(artifact, 0))
+    assert max(m.max_error for m in measured.values()) < 1e-5
+    assert measured[2].warm.us < 0.9 * measured[4].warm.us
 
 
 def test_changes_are_of_one_step_each_and_the_most_promising_come_first() -> None:

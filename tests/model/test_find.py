@@ -122,7 +122,7 @@ def test_a_bias_that_two_uses_share_counts_once(make):
             "g (float[n, 6] x, int64[n] i) => (float[n, 6] y, float[n, 6] z) { y = MatMul (x, w)  z = Gather (t, i) }",
             {"t": SQUARE},
             "Gather",
-            "an embedding",
+            "an embedding, which `--layers fc,embedding` explores",
         ),
         (
             "g (float[n, 6] x, int64[n] i) => (float[n, 6] y, float[n, 6] z) "
@@ -171,7 +171,7 @@ def test_a_bias_that_two_uses_share_counts_once(make):
             "{ y = MatMul (x, w)  z, h, c = LSTM <hidden_size = 2> (s, k, r) }",
             {"k": np.ones((1, 8, 6), np.float32), "r": np.ones((1, 8, 2), np.float32)},
             "LSTM",
-            "a recurrent layer",
+            "a recurrent input, which `--layers fc,recurrent` explores",
         ),
         (
             "g (float[n, 6] x, float[n, 1, 8, 8] i) => (float[n, 6] y, float[n, 2, 6, 6] z) "
@@ -183,7 +183,7 @@ def test_a_bias_that_two_uses_share_counts_once(make):
     ],
 )
 def test_what_is_left_alone_and_why(make, text, weights, op, reason):
-    model = load_model(make(text, {"w": SQUARE, **weights}))
+    model = load_model(make(text, {"w": SQUARE, **weights}), kinds=("fc",))
     assert [layer.name for layer in model.layers] == ["w"]
     listed = [entry for entry in model.untouched if entry.op == op]
     assert any(reason in entry.reason for entry in listed), model.untouched
@@ -200,7 +200,7 @@ def test_products_of_activations_hold_no_weights(make):
     assert model.untouched == ()
 
 
-def test_weights_in_a_function_are_left_alone(make):
+def test_weights_in_a_function_are_found(make):
     body = onnx.helper.make_node("MatMul", ["p", "v"], ["q"])
     constant = onnx.helper.make_node("Constant", [], ["v"], value=onnx.numpy_helper.from_array(SQUARE, "v"))
     opset = [onnx.helper.make_opsetid("", 17)]
@@ -210,7 +210,9 @@ def test_weights_in_a_function_are_left_alone(make):
     model.opset_import.append(onnx.helper.make_opsetid("own", 1))
     model.graph.node[1].CopyFrom(onnx.helper.make_node("Project", ["a"], ["y"], domain="own"))
     path.write_bytes(model.SerializeToString())
-    assert [entry.reason for entry in load_model(path).untouched] == ["inside the function 'Project'"]
+    found = load_model(path)
+    assert [layer.params for layer in found.layers] == [36, 36]
+    assert found.untouched == ()
 
 
 def test_structure_without_weights_is_refused_with_the_reason(make):

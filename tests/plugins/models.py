@@ -16,9 +16,10 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 
 
-def build(text, weights=None, constants=None, opset=17, ir_version=8):
+def build(text, weights=None, constants=None, opset=17, ir_version=8, domains=()):
     """Return a model from ONNX text, with arrays as initializers and as Constant nodes."""
-    model = onnx.parser.parse_model(f'<ir_version: {ir_version}, opset_import: ["" : {opset}]> {text}')
+    opsets = ", ".join([f'"" : {opset}', *(f'"{domain}" : 1' for domain in domains)])
+    model = onnx.parser.parse_model(f"<ir_version: {ir_version}, opset_import: [{opsets}]> {text}")
     for name, array in (weights or {}).items():
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
         if ir_version < 4:

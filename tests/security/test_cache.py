@@ -15,6 +15,9 @@ from lrfdse.base.folders import CACHE_VARIABLE, private_folder
 from lrfdse.base.store import Store
 from lrfdse.cli import run
 from lrfdse.errors import InputError, ToolError
+from lrfdse.ir.operators import Softmax
+from lrfdse.ir.program import Call, Program, Value
+from lrfdse.library.compiling import compile_program
 from lrfdse.targets.catalog import load_target
 from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import find_zig
@@ -198,3 +201,55 @@ def test_another_users_folder_of_code_is_refused(monkeypatch, tmp_path):
     os.chown(private_folder("built"), 12345, 12345)
     with pytest.raises(ToolError, match="another user's"):
         private_folder("built")
+
+
+@pytest.fixture
+def compiled(tmp_path):
+    """A cache that keeps one operator's machine code, and what reads it, or makes it again."""
+    program = Program((Value("input", 4), Value("output", 4)), (Call(Softmax(1, 4), (0, 1)),), (), (), {})
+    store = Store(tmp_path / "cache")
+
+    def code():
+        (function,) = compile_program(
+            program, "net", load_target("riscv64"), tmp_path / "m.onnx", store, lambda _: None
+        )
+        return function.object_code
+
+    code()
+    return tmp_path / "cache" / "operators", code
+
+
+@pytest.mark.slow
+def test_machine_code_of_an_operator_that_was_changed_is_made_again(compiled):
+    folder, code = compiled
+    (path,), before = folder.rglob("*.npz"), code()
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    changed = arrays["code"].copy()
+    changed[-1] ^= 1
+    for other in ({"code": changed}, {"sha256": np.array("0" * 64)}, {"sha256": np.array(7)}):
+        path.write_bytes(npz(**{**arrays, **other}))
+        assert code() == before
+        with np.load(path) as stored:
+            assert stored["code"].tobytes() == before, "it is kept again as it was made"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["open to all", "link"])
+def test_machine_code_of_an_operator_from_a_folder_of_others_is_not_run(how, compiled, tmp_path):
+    folder, code = compiled
+    if how == "link":
+        folder.rename(tmp_path / "theirs")
+        folder.symlink_to(tmp_path / "theirs")
+    else:
+        folder.chmod(0o777)
+    with pytest.raises(ToolError, match=r"operators: .* so nothing in it is run"):
+        code()
+
+
+@pytest.mark.slow
+def test_a_folder_of_machine_code_that_others_may_read_becomes_the_users_alone(compiled):
+    folder, code = compiled
+    folder.chmod(0o755)
+    code()
+    assert folder.stat().st_mode & 0o777 == 0o700

@@ -48,7 +48,8 @@ def write(tmp_path):
     def written(nodes, inputs, outputs, arrays, opset=17, ir=9, domains=(), data=None, checked=True, functions=()):
         stored = [numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items()]
         graph = helper.make_graph(nodes, "g", inputs, outputs, stored)
-        opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 3) for d in domains)]
+        versions = {domain: 1 if domain == "com.microsoft" else 3 for domain in domains}
+        opsets = [helper.make_opsetid(domain, version) for domain, version in {"": opset, **versions}.items()]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir, functions=functions)
         if checked:
             onnx.checker.check_model(model)

@@ -299,5 +299,5 @@ def idle_layers(model: Model, objective: Objective) -> dict[str, str]:
     return {
         name: "no output that counts depends on it"
         for name, sites in model.sites.items()
-        if not dependent(model.original, [site.output for site in sites], counted)
+        if not dependent(model.working.graph, [site.output for site in sites], counted)
     }

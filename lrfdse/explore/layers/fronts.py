@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrfdse.base.keys import code_key, result_key
+from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.layer import Layer
-from lrfdse.ir.space import Candidate, Cost, Funnel, SearchSpace
+from lrfdse.ir.space import Candidate, Funnel, SearchSpace
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Store) ->
     """Count the layer's designs after each filter, without looking at its weight."""
     from lrfdse.space.count import count_designs
 
+    if layer.kind != "fc":
+        # Its candidates are counted as they are made: by what the kind costs, not by its sizes alone.
+        return Funnel(())
     key = result_key(
         "counts",
         code=code_key(count_designs),
@@ -52,9 +56,8 @@ def ignored(work: float) -> None:
 def spectra_work(layer: Layer, space: SearchSpace) -> float:
     """Return how much work the layer's spectra are where the cache has none, to compare layers by."""
     from lrfdse.factorize.spectra import work
-    from lrfdse.space.lattice import bonds
 
-    return sum(work(sizes, bonds(*sizes, space)) for sizes in _sizes(layer, space))
+    return sum(work(sizes, _bonds(layer, sizes, space)) for sizes in _sizes(layer, space))
 
 
 def prepare_spectra(
@@ -84,24 +87,31 @@ def surrogate_front(
     unfoldings are whitened by the inputs' second moment, and the sum over bonds is no bound any more. `progress` gets
     the part that is done, spectra aside.
     """
+    from lrfdse.space.convolution import convolution_candidates
     from lrfdse.space.front import front
+    from lrfdse.space.ranks import rank_candidates
 
     counted = funnel_of(layer, space, target, cache)
     key = _front_key(layer, fits, space, target)
     read = partial(_front, layer=layer, lanes=target.lanes)
     if (known := cache.get("fronts", key, read)) is None:
         own, *padded = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
-        candidates, funnel = front(
-            layer.outputs,
-            layer.inputs,
-            layer.rows,
-            target.lanes,
-            space,
-            own,
-            padded_tails=padded[0] if padded else None,
-            counts=counted,
-            progress=progress,
-        )
+        if layer.kind == "conv":
+            candidates, funnel = convolution_candidates(layer, space, target.lanes, own)
+        elif layer.kind != "fc":
+            candidates, funnel = rank_candidates(layer, space, target.lanes, own)
+        else:
+            candidates, funnel = front(
+                layer.outputs,
+                layer.inputs,
+                layer.rows,
+                target.lanes,
+                space,
+                own,
+                padded_tails=padded[0] if padded else None,
+                counts=counted,
+                progress=progress,
+            )
         designs = [[str(c.factorization), c.error_bound] for c in candidates]
         stored = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap, "designs": designs}
         cache.put("fronts", key, stored)
@@ -111,14 +121,19 @@ def surrogate_front(
 
 def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> str:
     from lrfdse.factorize.methods import METHODS
+    from lrfdse.space.convolution import convolution_candidates
     from lrfdse.space.count import count_designs
     from lrfdse.space.front import front
+    from lrfdse.space.ranks import rank_candidates
 
+    special = convolution_candidates if layer.kind == "conv" else rank_candidates
+    made = (front, count_designs) if layer.kind == "fc" else (special,)
     return result_key(
         "fronts",
-        code=code_key(front, count_designs, _energy, _rounded),
+        code=code_key(*made, _energy, _rounded),
         layer=layer.digest,
         rows=layer.rows,
+        windows=[use.window for use in layer.uses if use.window is not None],
         lanes=target.lanes,
         space=_designs_of(space),
         data=fits.data_key(layer) if _is_whitened(layer, fits, space) else (),
@@ -131,8 +146,21 @@ def _sizes(layer: Layer, space: SearchSpace) -> list[tuple[int, int]]:
     from lrfdse.space.lattice import padded_size
 
     sizes = layer.outputs, layer.inputs
+    if layer.kind != "fc":
+        return [sizes]
     padded = padded_size(layer.outputs), padded_size(layer.inputs)
     return [sizes, padded] if space.pad_to_smooth and padded != sizes else [sizes]
+
+
+def _bonds(layer: Layer, sizes: tuple[int, int], space: SearchSpace) -> dict[tuple[int, int], int]:
+    """Return the bonds whose spectra the layer's front needs, with the largest rank on each."""
+    from lrfdse.space.convolution import convolution_bonds
+    from lrfdse.space.lattice import bonds
+    from lrfdse.space.ranks import rank_bonds
+
+    if layer.kind == "fc":
+        return bonds(*sizes, space)
+    return convolution_bonds(layer) if layer.kind == "conv" else rank_bonds(layer)
 
 
 def _tails(
@@ -144,9 +172,7 @@ def _tails(
     progress: Callable[[float], None],
 ) -> dict[tuple[int, int], Array]:
     """Return the discarded energy by bond and rank, for the weight padded with zeros to `sizes`."""
-    from lrfdse.space.lattice import bonds
-
-    wanted, whitened = bonds(*sizes, space), _is_whitened(layer, fits, space)
+    wanted, whitened = _bonds(layer, sizes, space), _is_whitened(layer, fits, space)
     key = result_key(
         "spectra",
         code=code_key(_energy),
@@ -202,7 +228,7 @@ def _front(known: Any, layer: Layer, lanes: int) -> tuple[list[Candidate], Funne
     found = []
     for text, bound in known["designs"]:
         shape = Factorization.parse(text, layer.outputs, layer.inputs)
-        found.append(Candidate(shape, Cost.of(shape, layer.rows, lanes), float(bound)))
+        found.append(Candidate(shape, cost_of(layer, shape, lanes), float(bound)))
     return found, _funnel(known)
 
 

@@ -19,7 +19,7 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
 from lrfdse.errors import KernelError
-from lrfdse.ir.kernel import KernelSpec, Schedule
+from lrfdse.ir.kernel import ConvolutionSpec, EmbeddingSpec, KernelSpec, Schedule, Spec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS, open_meter
 from lrfdse.targets import isa
@@ -40,7 +40,7 @@ class MeasuredKernel:
     failure: str = ""
 
 
-Measure = Callable[[KernelSpec], MeasuredKernel]
+Measure = Callable[[Spec], MeasuredKernel]
 """Compiles, checks and measures one kernel."""
 
 
@@ -62,11 +62,17 @@ class KernelRequest:
     """Called in each of the processes with the target and the meter's name, for its first kernel; picklable."""
 
 
-def measured_kernel(spec: KernelSpec, target: Target, meter: Meter) -> MeasuredKernel:
+def measured_kernel(spec: Spec, target: Target, meter: Meter) -> MeasuredKernel:
     """Return a kernel's best schedule with its measurement; a kernel that fails has the reason instead."""
+    from lrfdse.explore.layers.convolutions import measured_convolution
+    from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.tune import best_kernel
 
     try:
+        if isinstance(spec, ConvolutionSpec):
+            return MeasuredKernel(*measured_convolution(spec, target, meter.name))
+        if isinstance(spec, EmbeddingSpec):
+            return MeasuredKernel(*measured_embedding(spec, target, meter.name))
         artifact, measurement = best_kernel(spec, target, meter)
     except KernelError as error:
         return MeasuredKernel(failure=str(error))
@@ -74,8 +80,8 @@ def measured_kernel(spec: KernelSpec, target: Target, meter: Meter) -> MeasuredK
 
 
 def measure_kernels(
-    specs: Iterable[KernelSpec], request: KernelRequest, cache: Store, progress: Listener
-) -> dict[KernelSpec, MeasuredKernel]:
+    specs: Iterable[Spec], request: KernelRequest, cache: Store, progress: Listener
+) -> dict[Spec, MeasuredKernel]:
     """Return the measurement of every kernel: from the cache where it is known, else measured in parallel.
 
     A kernel that fails is marked with the reason, and the others go on; so is one over which its process died.
@@ -112,9 +118,7 @@ def _waiting(meter: Meter) -> str:
     return "" if process is None else f"waiting for process {process}, another run that times kernels on this machine"
 
 
-def _measured(
-    specs: list[KernelSpec], processes: int, request: KernelRequest
-) -> Iterator[tuple[KernelSpec, MeasuredKernel]]:
+def _measured(specs: list[Spec], processes: int, request: KernelRequest) -> Iterator[tuple[Spec, MeasuredKernel]]:
     """Yield every kernel as it is done; with one process, in order.
 
     Raises
@@ -165,7 +169,7 @@ def _end_cleanly(*_: object) -> None:
     sys.exit(1)
 
 
-def _measure(spec: KernelSpec) -> MeasuredKernel:
+def _measure(spec: Spec) -> MeasuredKernel:
     try:
         return _worker["measure"]()(spec)
     finally:
@@ -182,25 +186,32 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     end_all(processes)
 
 
-def _keys(specs: Iterable[KernelSpec], request: KernelRequest) -> dict[KernelSpec, str]:
+def _keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
+    from lrfdse.explore.layers.convolutions import measured_convolution
+    from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.tune import best_kernel
 
     target, meter = request.target, request.meter
     common = {
-        "code": code_key(best_kernel),
         "target": noun_digest(target),
         "isa": isa.REGISTRY.identity(target.isa),
         "meter": (METERS.identity(meter.name), meter.key()),
     }
-    return {spec: result_key("kernels", spec=str(spec), **common) for spec in specs}
+    codes = {
+        KernelSpec: code_key(best_kernel),
+        ConvolutionSpec: code_key(measured_convolution),
+        EmbeddingSpec: code_key(measured_embedding),
+    }
+    return {spec: result_key("kernels", spec=str(spec), code=codes[type(spec)], **common) for spec in specs}
 
 
 def _stored(known: Any) -> MeasuredKernel:
     """Return a kernel as the cache keeps it."""
     stored, schedule = known["measurement"], known["schedule"]
     warm, cold = (from_plain(Latency, stored[regime]) for regime in ("warm", "cold"))
-    # Raises where it is none.
-    Schedule.parse(schedule)
+    # Raises where it is none; what only moves rows has none at all.
+    if schedule:
+        Schedule.parse(schedule)
     measurement = Measurement(
         str(stored["meter"]), warm, cold, float(stored["max_error"]), dict(stored["details"].items())
     )

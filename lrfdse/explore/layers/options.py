@@ -12,11 +12,12 @@ from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_wor
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 from lrfdse.ir.choice import Choice
+from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.kernel import KernelSpec, kernel_spec
+from lrfdse.ir.kernel import Spec, spec_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer
-from lrfdse.ir.space import Candidate, Cost, Funnel
+from lrfdse.ir.space import Candidate, Funnel
 from lrfdse.ir.storage import FLOAT32, Storage
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.space.eligible import reason_to_keep_dense
@@ -74,7 +75,7 @@ def study_layers(
     idle: Mapping[str, str] | None = None,
     storages: Sequence[Storage] = (FLOAT32,),
 ) -> tuple[LayerResult, ...]:
-    """Return every FC layer with its options: fitted, compiled, checked on the target's ISA and measured.
+    """Return every layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
     Parameters
     ----------
@@ -122,13 +123,14 @@ def study_layers(
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
     chosen = {result.layer.name: _stored(result, candidates[result.layer.name], storages) for result in results}
-    specs = [
-        spec
+    wanted = [
+        (candidate, storage, spec)
         for layer in layers
         for candidate, storage in chosen[layer.name]
         for spec in _specs(layer, candidate, storage, fits.calibrated(layer))
     ]
-    dense = [spec for spec in specs if spec.choice.is_original]
+    specs = [spec for _, _, spec in wanted]
+    dense = [spec for candidate, storage, spec in wanted if Choice(candidate.factorization, storage).is_original]
     measured = measure_kernels(dense, kernels, cache, progress)
     for spec, kernel in measured.items():
         # Without the original there is nothing to compare with, and most likely nothing else runs either.
@@ -154,6 +156,9 @@ def _candidates(
     """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space.thin import thin
 
+    if layer.kind == "conv":
+        found, funnel = surrogate_front(layer, fits, space, target, cache, progress)
+        return thin(found, space.max_compiled), funnel
     fitted = fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED
     before, share = 0.0, _FRONT_SHARE if fitted else 1.0
 
@@ -169,7 +174,7 @@ def _candidates(
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
-        rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
+        rank = int(layer.weights / ratio / (layer.outputs + (layer.table or layer.inputs)))
         if rank >= 1:
             svd = Factorization.svd(layer.outputs, layer.inputs, rank)
             kept.setdefault(svd, _candidate(layer, svd, target))
@@ -205,8 +210,7 @@ def _fitted_front(
 
 def _candidate(layer: Layer, factorization: Factorization, target: Target) -> Candidate:
     """Return a candidate that did not come from the front, so has no bound but the trivial one."""
-    cost = Cost.of(factorization, layer.rows, target.lanes)
-    return Candidate(factorization, cost, 0.0 if factorization.is_dense else 1.0)
+    return Candidate(factorization, cost_of(layer, factorization, target.lanes), 0.0 if factorization.is_dense else 1.0)
 
 
 def _stored(
@@ -214,24 +218,32 @@ def _stored(
 ) -> list[tuple[Candidate, Storage]]:
     """Return the choices of a layer, the one that leaves it as it is first; a layer that is not explored has no other.
 
-    Without float32 among the storages, that one is still there to compare with.
+    Without float32 among the storages, that one is still there to compare with. Only fully-connected layers have
+    kernels for anything else.
     """
     if result.kept_dense is not None:
         return [(candidates[0], FLOAT32)]
+    if result.layer.kind != "fc":
+        storages = (FLOAT32,)
     every = [(candidate, storage) for storage in storages for candidate in candidates]
     return list(dict.fromkeys([(candidates[0], FLOAT32), *every]))
 
 
-def _specs(layer: Layer, candidate: Candidate, storage: Storage, calibrated: bool) -> list[KernelSpec]:
+def _specs(layer: Layer, candidate: Candidate, storage: Storage, calibrated: bool) -> list[Spec]:
     """Return the kernel of each use of the layer."""
     choice = Choice(candidate.factorization, storage)
-    return [kernel_spec(layer, use, choice, corrected=calibrated) for use in layer.uses]
+    return [spec_of(layer, use, choice, corrected=calibrated) for use in layer.uses]
+
+
+def _bytes(choice: Choice, candidate: Candidate) -> int:
+    """Return the bytes of a choice's weights and scales; of an embedding, the cost has the elements."""
+    return choice.storage.bytes_of(candidate.cost.params) + FLOAT32.bytes_of(choice.scales)
 
 
 def _with_options(
     result: LayerResult,
     chosen: Sequence[tuple[Candidate, Storage]],
-    kernels: Mapping[KernelSpec, MeasuredKernel],
+    kernels: Mapping[Spec, MeasuredKernel],
     fits: Fits,
     fitted: Callable[[int], None],
 ) -> LayerResult:
@@ -259,8 +271,8 @@ def _with_options(
             MeasuredChoice(
                 choice=choice,
                 cost=candidate.cost,
-                params=choice.factorization.params + layer.bias_params + added_bias,
-                bytes=choice.bytes + FLOAT32.bytes_of(layer.bias_params + added_bias),
+                params=candidate.cost.params + layer.bias_params + added_bias,
+                bytes=_bytes(choice, candidate) + FLOAT32.bytes_of(layer.bias_params + added_bias),
                 weight_error=weight_error,
                 output_error=output_error,
                 warm=_sum([m.warm for m in found]),

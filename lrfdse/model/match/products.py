@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import dataclasses
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.ir.layer import Kind
-from lrfdse.model.constants import FLOATS, Constant, is_standard, node_name, stored, trace, vector_along
+from lrfdse.model.carriers import Carrier, taken_from
+from lrfdse.model.constants import FLOATS, Constant, is_root, is_standard, node_name, stored, trace, vector_along
 from lrfdse.model.match.match import Found
 from lrfdse.model.match.site import Site
 
 FeatureAxis = Literal[-1, -2]
+
+_BIASES: Mapping[Carrier, int] = {"recurrent": 3, "attention": 2}
+"""Input of an operator that holds the bias of the product that it carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Product:
     flip: bool
     """Whether W of shape (outputs, inputs) is the stored matrix transposed."""
     alpha: float
-    kind: ClassVar[Kind] = "fc"
+    kind: Kind = "fc"
 
     @property
     def root(self) -> ir.Value:
@@ -71,7 +76,7 @@ class Product:
         add, value, bias, relu = _fused(self, rank)
         constant = trace(value)
         return Site(
-            node=node_name(self.node),
+            node=node_name(self.node) if (taken := taken_from(self.node)) is None else taken[1],
             output=self.node.outputs[0].name or "",
             source=self.source.name or "",
             in_axis=in_axis,
@@ -86,7 +91,7 @@ class Product:
         )
 
 
-def find_products(graph: ir.Graph, known: set[ir.Value]) -> Found:
+def find_products(graph: ir.Graph, known: set[ir.Value], kind: Kind = "fc") -> Found:
     """Return the products of an activation and a constant matrix, in graph order, and why others are none.
 
     Parameters
@@ -95,14 +100,17 @@ def find_products(graph: ir.Graph, known: set[ir.Value]) -> Found:
         The main graph.
     known
         Its values that depend on constants alone.
+    kind
+        Where the products stand in the file: for themselves, or in a node that they were taken out of.
     """
     products: list[Product] = []
     refused: dict[ir.Node, str] = {}
     for node in graph:
-        if is_standard(node) and node.op_type in ("Gemm", "MatMul"):
+        taken = taken_from(node)
+        if is_standard(node) and node.op_type in ("Gemm", "MatMul") and kind == ("fc" if taken is None else taken[0]):
             found = _product(node, known)
             if isinstance(found, Product):
-                products.append(found)
+                products.append(dataclasses.replace(found, kind=kind))
             elif found is not None:
                 refused[node] = found
     return products, refused
@@ -114,6 +122,8 @@ def _fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None
     `rank` is that of the product's output.
     """
     node, size = product.node, product.outputs
+    if (taken := taken_from(node)) is not None and taken[0] in _BIASES:
+        return None, *_carried_bias(node, taken[0]), False
     axis: FeatureAxis = -1 if rank == 1 else product.out_axis
     add: ir.Node | None = None
     value: ir.Value | None = None
@@ -137,6 +147,18 @@ def _fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None
     return add, value, bias, end is not None and only_reader(end, "Relu") is not None
 
 
+def _carried_bias(product: ir.Node, carrier: Carrier) -> tuple[ir.Value | None, NDArray[np.float64] | None]:
+    """Return the bias that the operator adds which a product was taken out of, and the part of it that is its own."""
+    (usage,) = product.outputs[0].uses()
+    inputs, place = usage.node.inputs, _BIASES[carrier]
+    value = inputs[place] if place < len(inputs) else None
+    if value is None or not is_root(value):
+        return None, None
+    array = stored(value).numpy().astype(np.float64)
+    # A recurrent layer's biases of the input come first in each direction, those of the recurrence behind.
+    return value, (array[:, : array.shape[1] // 2] if carrier == "recurrent" else array).reshape(-1)
+
+
 def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
     left, right = node.inputs[0], node.inputs[1]
     if left is None or right is None:
@@ -145,7 +167,7 @@ def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
     if all(value in known or constant for value, constant in zip((left, right), constants, strict=True)):
         return "a product of constants: fold constants first"
     for value, constant in zip((left, right), constants, strict=True):
-        if constant is None and (reason := _unusable(value, known)):
+        if constant is None and (reason := unusable(value, known)):
             return reason
     on_right = constants[1] is not None
     constant = constants[1] or constants[0]
@@ -171,7 +193,7 @@ def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
     return Product(node, constant, right, in_axis, -2, turned[0] ^ constant.transposed, alpha)
 
 
-def _unusable(value: ir.Value, known: set[ir.Value]) -> str | None:
+def unusable(value: ir.Value, known: set[ir.Value]) -> str | None:
     """Return why a value that is no stored tensor cannot be a weight, or None if it is an activation."""
     node = value.producer()
     if value in known and node is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
 from lrfdse.ir.layer import Untouched
+from lrfdse.model.carriers import carrier_of, taken_from
 from lrfdse.model.constants import is_standard, node_name, stored, trace
 from lrfdse.model.match.products import every_node
+from lrfdse.model.passes.carried.opened import Opened
 
 _REASONS = {
     "Conv": "a convolution",
@@ -20,6 +23,9 @@ _REASONS = {
     "Einsum": "an einsum",
 }
 
+_REST = "its recurrent matrix: ONNX's {} has no place for factors of it"
+"""Why a node is left whose product with what it reads is a layer."""
+
 _QUANTIZED = ("QLinear", "Integer", "DequantizeLinear", "QGemm", "QAttention", "NBits", "DynamicQuantize", "Bnb4")
 
 _WEIGHT_TYPES = frozenset(
@@ -29,11 +35,26 @@ _WEIGHT_TYPES = frozenset(
 )
 
 
-def untouched(model: ir.Model, layers: set[ir.Node], refused: dict[ir.Node, str]) -> tuple[Untouched, ...]:
+def untouched(
+    model: ir.Model, layers: set[ir.Node], refused: Mapping[ir.Node, str], products: Sequence[Opened] = ()
+) -> tuple[Untouched, ...]:
     """List the nodes that hold a matrix or more of weights and belong to no layer, in graph order.
 
     A tensor that several nodes read counts with the first. Vectors (biases, scales) are left out.
+
+    Parameters
+    ----------
+    model
+        The model as layers are found in it.
+    layers
+        Nodes of layers.
+    refused
+        Why others that look like one are none.
+    products
+        What was taken out of other nodes. What these hold besides is told; what stands in for the product is not.
     """
+    selections = {product.selection for product in products}
+    halves = {product.product for product in products if product.selection}
     seen: set[ir.Value] = set()
     found = []
     places: list[tuple[ir.Node, str | None]] = []
@@ -42,11 +63,18 @@ def untouched(model: ir.Model, layers: set[ir.Node], refused: dict[ir.Node, str]
     for function in model.functions.values():
         places += [(node, f"inside the function {function.name!r}") for node in function.all_nodes()]
     for node, place in places:
-        if node in layers or (
-            is_standard(node) and node.op_type in ("Identity", "Transpose", "Cast", "Constant", "Shape")
+        # The lookup of an embedding is a part of the layer behind it.
+        lookup = node.op_type == "Gather" and taken_from(node) is not None
+        if (
+            node in layers
+            or lookup
+            or (is_standard(node) and node.op_type in ("Identity", "Transpose", "Cast", "Constant", "Shape"))
         ):
             continue
-        roots = {root for root in map(_matrix, node.inputs) if root is not None}
+        is_half = any(value is not None and value.name in halves for value in node.inputs)
+        # Of a node whose product is a layer, so is the bias.
+        rest = node.inputs[:3] if is_half and carrier_of(node) == "recurrent" else node.inputs
+        roots = {root for root in map(_matrix, rest) if root is not None and root.name not in selections}
         fresh = roots - seen
         params, taken = sum(map(_size, fresh)), sum(map(_bytes, fresh))
         seen |= roots
@@ -54,7 +82,7 @@ def untouched(model: ir.Model, layers: set[ir.Node], refused: dict[ir.Node, str]
         if reason is None:
             reason = _given_weight(node, place)
         if reason is None and roots:
-            reason = place or _reason(node)
+            reason = _REST.format(node.op_type) if is_half else place or _reason(node)
         if reason is not None:
             found.append(Untouched(node_name(node), node.op_type, params, taken, reason))
     return tuple(found)

@@ -15,6 +15,10 @@ _INITIALIZERS_STAND_ALONE = 4
 
 _PER_AXIS = 13
 """Opset from which DequantizeLinear takes a scale for each index of an axis (onnx/docs/Changelog.md)."""
+_MADE_OF_CONSTANTS = frozenset(
+    {"Cast", "Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+)
+"""Operators that may stand between a stored tensor and its use."""
 
 
 class Names:
@@ -81,7 +85,17 @@ class Emitter:
         self._prefix = prefix
         self._shared = shared
 
-    def op(self, op_type: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
+    @classmethod
+    def before(cls, model: ir.Model, node: ir.Node, names: Names) -> Emitter:
+        """Return what writes nodes before `node`, to stand in its place, under names that begin with its own."""
+        return cls(model, node, node.name or node.outputs[0].name or node.op_type, {}, names)
+
+    @property
+    def opset(self) -> int:
+        """Version of ONNX's own operators that the model imports."""
+        return self._opset
+
+    def op(self, op_type: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
         """Add a node and return its output."""
         node = ir.node(op_type, inputs, attributes)
         node.outputs[0].name = self._names.free(f"{self._prefix}.{op_type}")
@@ -114,6 +128,24 @@ class Emitter:
         label = "shape." + "x".join(str(value).replace("-", "m") for value in values)
         return self.constant(label, np.array(values, dtype=np.int64))
 
+    def number(self, value: float, dtype: ir.DataType) -> ir.Value:
+        """Return a constant without axes."""
+        return self.constant(f"number.{value}", np.array(value).astype(dtype.numpy()))
+
+    def clip(self, value: ir.Value, low: float | None, high: float | None) -> ir.Value:
+        """Bound the elements of a float32 value; None is no bound."""
+        if self._opset < 11:
+            bounds = {name: bound for name, bound in (("min", low), ("max", high)) if bound is not None}
+            return self.op("Clip", [value], **bounds)
+        limits = [None if bound is None else self.number(bound, ir.DataType.FLOAT) for bound in (low, high)]
+        return self.op("Clip", [value, *limits])
+
+    def unsqueeze(self, value: ir.Value, axes: Sequence[int]) -> ir.Value:
+        """Insert axes of size 1, at the places that they have then."""
+        if self._opset < 13:
+            return self.op("Unsqueeze", [value], axes=list(axes))
+        return self.op("Unsqueeze", [value, self.integers(axes)])
+
     def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
         """Reshape to constant sizes, one of which may be -1."""
         return self.op("Reshape", [value, self.integers(sizes)])
@@ -137,7 +169,8 @@ class Emitter:
 
     def _store(self, wanted: str, array: NDArray[Any]) -> ir.Value:
         name = self._names.free(wanted)
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+        # NumPy gives a number an axis on the way.
+        tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
         if not self._stand_alone:
             node = ir.node("Constant", [], {"value": tensor})
             node.outputs[0].name = name
@@ -146,6 +179,14 @@ class Emitter:
         value = ir.val(name, const_value=tensor)
         self._graph.register_initializer(value)
         return value
+
+
+def instead_of(old: ir.Node, new: ir.Value) -> None:
+    """Give the node that makes `new` the name of `old`, and what the exporter noted of it."""
+    made = new.producer()
+    assert made is not None
+    made.name = old.name
+    made.metadata_props.update(old.metadata_props)
 
 
 def replace(old: ir.Value, new: ir.Value) -> None:
@@ -161,6 +202,12 @@ def replace(old: ir.Value, new: ir.Value) -> None:
     for value in inputs:
         if value is not None:
             drop_unused(value)
+
+
+def take_name(old: ir.Value, new: ir.Value) -> None:
+    """Give a stored tensor the name of one that was removed in its favour, unless that is still there."""
+    if not old.uses() and not old.is_graph_output() and old.graph is None:
+        new.name = old.name
 
 
 def drop_unused(value: ir.Value) -> None:
@@ -183,7 +230,7 @@ def _removed(value: ir.Value) -> list[ir.Value | None]:
         if value.name is not None and value.name in graph.initializers:
             del graph.initializers[value.name]
         return []
-    if node.op_type not in ("Constant", "Identity", "Transpose", "Cast") or node.graph is None:
+    if node.op_type not in _MADE_OF_CONSTANTS or node.graph is None:
         return []
     inputs = list(node.inputs)
     node.graph.remove(node, safe=True)

@@ -13,6 +13,7 @@ from lrfdse.model.constants import trace
 from lrfdse.model.graph import Model
 from lrfdse.model.kinds import KINDS
 from lrfdse.model.match.site import Site
+from lrfdse.model.passes.carried.closed import CloseProducts
 from lrfdse.model.passes.emit import Emitter, Names, replace
 from lrfdse.model.passes.place import Place
 
@@ -32,7 +33,7 @@ class ReplaceLayers(ir.passes.InPlacePass):
     Parameters
     ----------
     model
-        Says where the layers stand. The pass takes clones of `Model.original`.
+        Says where the layers stand. The pass takes clones of the graph of `Model.working`.
     factors
         Layer name to its fitted factors.
     """
@@ -75,7 +76,7 @@ class ReplaceLayers(ir.passes.InPlacePass):
             raise ir.passes.PostconditionError("the rewritten model has other inputs or outputs than the original")
 
 
-def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
+def rewrite(model: Model, factors: Mapping[str, Factors], closed: bool = True) -> ir.Model:
     """Return the model with layers replaced by their factors; see `ReplaceLayers`.
 
     The original stays as it is, and tensors that both have are stored once.
@@ -86,6 +87,9 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
         A model as `load_model` returns it.
     factors
         Layer name to its fitted factors.
+    closed
+        Whether products that were taken out of other operators are put back (`CloseProducts`), as in a model that is to
+        be used. Otherwise every layer's input and output are values of the graph under the names in `Model.sites`.
 
     Raises
     ------
@@ -96,7 +100,8 @@ def rewrite(model: Model, factors: Mapping[str, Factors]) -> ir.Model:
     ValueError
         Factors do not fit their layer.
     """
-    return ir.passes.functionalize(ReplaceLayers(model, factors))(model.original).model
+    made = ir.passes.functionalize(ReplaceLayers(model, factors))(model.working.graph).model
+    return CloseProducts(model.working.products)(made).model if closed else made
 
 
 def _check(layer: Layer, chosen: Factors) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lrfdse.ir.products import Convolution, TransposedConvolution
-from lrfdse.ir.window import Window
+from lrfdse.ir.window import Window, same_pads
 from lrfdse.program.broadcast import Writer
 from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.contraction import contract
@@ -47,13 +47,7 @@ def window_of(at: Site, image: tuple[int, int], kernel: Sequence[int], ceil: boo
     if mode == "VALID":
         pads = (0, 0, 0, 0)
     elif mode != "NOTSET":
-        total = [
-            max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-            for n, k, s, d in zip(image, size, strides, dilations, strict=True)
-        ]
-        less, more = [each // 2 for each in total], [each - each // 2 for each in total]
-        begin, end = (less, more) if mode == "SAME_UPPER" else (more, less)
-        pads = (begin[0], begin[1], end[0], end[1])
+        pads = same_pads(image, size, strides, dilations, mode == "SAME_UPPER")
     return Window(at.input(0).shape[0], image, size, strides, dilations, pads, ceil)
 
 

@@ -90,9 +90,7 @@ def layers_figure(document: Document, what: str) -> go.Figure:
     best = document.best
     regime = document.original.cache_regime if best is None else best.cache_regime
     figure = go.Figure()
-    groups = folded(
-        document.layers, lambda x: (x.inputs, x.outputs, x.rows, None if best is None else best.plan[x.name])
-    )
+    groups = folded(document.layers, lambda x: (x.sizes_text, x.rows, None if best is None else best.plan[x.name]))
     groups = sorted(groups, key=lambda group: -sum(layer.params for layer in group))[:_BARS][::-1]
     names = [html.escape(names_text([layer.name for layer in group], 28), quote=False) for group in groups]
     plans = [("original", document.original), *([] if best is None else [("recommended", best)])]

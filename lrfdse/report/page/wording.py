@@ -9,6 +9,7 @@ from lrfdse.base.text import counted
 from lrfdse.board.result import board_line
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import kib_text, rounded_text, times_text, us_text
+from lrfdse.results.layers import nouns_text
 from lrfdse.results.roles import WORST_SHOWN, hidden, worth_showing
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def sentence_of(document: Document) -> str:
         return f"No compressed design satisfies the limits ({limits}): keep the original model."
     return (
         f"Recommended: {design.id}, {kib_text(design.weight_bytes)} KiB of weights instead of "
-        f"{kib_text(original.weight_bytes)}; {document.meter.kind} latency of the C kernels of the fully-connected "
-        f"layers {speed_text(document, design)}; chosen for {limits}."
+        f"{kib_text(original.weight_bytes)}; {document.meter.kind} latency of the C kernels of the "
+        f"{nouns_text(layer.kind for layer in document.layers)} {speed_text(document, design)}; chosen for {limits}."
         + ("" if document.verified else " Nobody verified it: random inputs chose it.")
     )
 

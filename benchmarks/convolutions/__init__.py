@@ -1,0 +1,1 @@
+"""Convolutions of two networks trained on Fashion-MNIST, compressed without training them again."""

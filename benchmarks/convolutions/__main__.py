@@ -1,0 +1,119 @@
+"""What convolutions lose without training: two networks for Fashion-MNIST, at 2x and 3x fewer MACs.
+
+A MobileNetV2-like and a ResNet-like network are trained (Keras, minutes of CPU time; the trained ones are kept) and
+compressed on 1024 training images without labels. 5000 images that were not trained on choose, the test images report.
+Nothing is compiled: a plan costs its MACs. Writes results/convolutions.md.
+
+Needs: pip install 'lrfdse[t3f]', and apt-get install dataset-fashion-mnist.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+from pathlib import Path
+
+import onnx
+
+from benchmarks.convolutions.compress import WAYS, Compressor, Found
+from benchmarks.convolutions.nets import NETWORKS
+from benchmarks.convolutions.train import CALIBRATION, EVALUATION, TRAINING, trained
+from benchmarks.machine import machine
+from benchmarks.program import parser
+from benchmarks.results import table, write
+from lrfdse.base.folders import cache_folder
+from lrfdse.base.threads import one_thread_each
+
+RATIOS = (1.5, 2.0, 3.0)
+ALLOWED = 0.5
+"""Points that a network may lose at 2x fewer MACs: the goal."""
+
+
+def main() -> None:
+    asked = parser("convolutions", __doc__)
+    asked.add_argument("--model", action="append", choices=list(NETWORKS), help="only this network (repeatable)")
+    asked.add_argument("--epochs", type=int, default=6, help="of training (default %(default)s)")
+    asked.add_argument("--seed", type=int, default=0, help="of training (default %(default)s)")
+    asked.add_argument("--folder", type=Path, default=cache_folder() / "bench" / "convolutions", help="what is kept")
+    options = asked.parse_args()
+    lines = [
+        "# Convolutions compressed without training",
+        "",
+        f"Measured on {machine()}, by `python -m benchmarks.convolutions`. Networks trained on {TRAINING:,} images of "
+        f"Fashion-MNIST for {options.epochs} epochs, compressed on {CALIBRATION:,} of them without labels; "
+        f"{EVALUATION:,} others chose among plans, and the accuracy is that of the 10,000 test images.",
+        "",
+        *(f"- **{way}**: {text}." for way, text in WAYS.items()),
+    ]
+    numbers = {}
+    with one_thread_each():
+        for name in options.model or NETWORKS:
+            began = time.process_time()
+            folder = trained(name, options.folder, options.epochs, options.seed)
+            compressor = Compressor(folder, _other_macs(folder / "model.onnx"), options.folder / "cache")
+            found: list[tuple[float, Found]] = [(1.0, compressor.original())]
+            for ratio in RATIOS:
+                for each in compressor.at(ratio):
+                    print(f"{name} {ratio}: {each.way} {each.macs:,} {each.test:.2%}", file=sys.stderr, flush=True)
+                    found.append((ratio, each))
+            lines += _section(name, compressor, found)
+            taken = time.process_time() - began
+            stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in compressor.seconds.items())
+            lines += ["", f"{taken:.0f} s of CPU time ({stages})."]
+            numbers[name] = [{"ratio": ratio, **dataclasses.asdict(each)} for ratio, each in found]
+    write(options.out, "convolutions", lines, numbers)
+
+
+def _section(name: str, compressor: Compressor, found: list[tuple[float, Found]]) -> list[str]:
+    original = found[0][1]
+    rows = [
+        [
+            "" if ratio == 1 else f"{ratio:g}x",
+            each.way,
+            f"{each.macs / 1e6:.2f}",
+            f"{each.params:,}",
+            f"{100 * each.test:.2f}",
+            "" if each is original else f"{100 * (each.test - original.test):+.2f}",
+        ]
+        for ratio, each in found
+    ]
+    best = max((each for ratio, each in found if ratio == 2), key=lambda each: each.evaluation, default=None)
+    verdict = []
+    if best is not None:
+        lost = 100 * (original.test - best.test)
+        error = 100 * math.sqrt(original.test * (1 - original.test) / 10_000)
+        held = "reached" if lost <= ALLOWED else "missed"
+        verdict = [
+            "",
+            f"Of those with 2x fewer MACs the evaluation data choose **{best.way}**, which loses {lost:.2f} points of "
+            f"test accuracy: the goal of at most {ALLOWED} is {held} (standard error of an accuracy: {error:.2f}).",
+        ]
+    convolutions = len(compressor.explored)
+    return [
+        "",
+        f"## {name}",
+        "",
+        f"{convolutions} convolutions are compressed, of {compressor.dense_macs / 1e6:.2f} million MACs in all.",
+        "",
+        *table(["fewer MACs", "way", "MACs (million)", "weights", "test accuracy %", "change"], rows),
+        *verdict,
+    ]
+
+
+def _other_macs(path: Path) -> int:
+    """Return the MACs of the depthwise convolutions of a model for one image."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    total = 0
+    for node in model.graph.node:
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if node.op_type == "Conv" and groups > 1:
+            total += sizes[node.input[1]] * math.prod(shapes[node.output[0]][2:])
+    return total
+
+
+if __name__ == "__main__":
+    main()

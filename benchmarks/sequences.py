@@ -1,0 +1,176 @@
+"""Compress recurrent classifiers and an embedding without training; writes results/sequences.md.
+
+The models are those of ``scripts/train_sequences.py``. The layers of each, recurrent inputs and embeddings among them,
+get ranks that leave the whole file a fourth of the original's weights, recurrent matrices included, which nothing
+compresses. How the layers share the weights is chosen on validation data; every score is of test data that chose
+nothing. Beside each design stands the truncated SVD of the weights at the same ranks. Nothing is compiled.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from benchmarks.machine import described, machine
+from benchmarks.program import parser
+from benchmarks.results import RAW, table, write
+from lrfdse.base.privacy import load_onnxruntime
+from lrfdse.base.store import Store
+from lrfdse.explore.layers.fits import FitRequest, open_builder, open_fits
+from lrfdse.formats.onnx import file_content
+from lrfdse.ir.choice import Choice
+from lrfdse.ir.cost import cost_of
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.layer import Layer
+from lrfdse.ir.plan import Plan
+from lrfdse.model.data import load_data
+from lrfdse.model.graph import Model, load_model
+from lrfdse.quality.objective import objective_for
+
+MODELS = ("lstm", "gru", "words")
+
+SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)
+"""Parts of the weights that a layer may get of what all may have. Chosen: neighbours differ by one in six."""
+
+SMALLEST = 0.05
+"""Part of a file's weights below which a layer stays whole. Chosen: it could save no more than that."""
+
+
+def main() -> int:
+    asked = parser("sequences", __doc__)
+    asked.add_argument("--models", type=Path, default=Path.home() / ".cache" / "lrfdse" / "models", metavar="DIR")
+    asked.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
+    asked.add_argument("--seeds", nargs="+", type=int, default=[1], help="of training, which name the folders")
+    asked.add_argument("--smaller", type=float, default=4.0, help="times that the weights are to be fewer")
+    options = asked.parse_args()
+    rows, began = [], time.process_time()
+    for name, seed in itertools.product(options.only, options.seeds):
+        for row in compared(options.models / f"{name}-{seed}", options.smaller):
+            rows.append({"model": name, "seed": seed} | row)
+            print(rows[-1], flush=True)
+    about = machine("onnxruntime") | {"cpu_seconds": round(time.process_time() - began)}
+    lines = [
+        "# Recurrent layers and embeddings without training",
+        "",
+        "Written by `python -m benchmarks.sequences`. Weights are all of the file, recurrent matrices included, which",
+        f"stay as they are; designs were to have {options.smaller:g} times fewer. How layers share them was chosen on validation",
+        "data. Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the weights, at the",
+        "same ranks.",
+        "",
+        described(about),
+        "",
+        *table(
+            ["model", "seed", "design", "weights", "fewer", "MACs of the layers", "validation", "test", "lost", "ranks"],
+            [
+                [
+                    row["model"],
+                    row["seed"],
+                    row["design"],
+                    f"{row['weights']:,}",
+                    f"{row['fewer']:.2f}x",
+                    f"{row['macs']:,}",
+                    f"{row['eval']:.2f} %",
+                    f"{row['test']:.2f} %",
+                    f"{row['lost']:.2f}",
+                    row["ranks"],
+                ]
+                for row in rows
+            ],
+        ),
+    ]
+    print("\n".join(lines))
+    write(options.out, "sequences", lines, {"machine": about, "rows": rows})
+    return 0
+
+
+def compared(folder: Path, smaller: float) -> list[dict[str, Any]]:
+    """Return the original, the chosen design, and SVD of its ranks, each as its file scores."""
+    model = load_model(folder / "model.onnx")
+    content = model.content
+    size, before = weights(content), {part: accuracy(content, folder / f"{part}.npz") for part in ("eval", "test")}
+    explored = [layer for layer in model.layers if layer.weights >= SMALLEST * size]
+    room = size / smaller - (size - sum(layer.weights for layer in explored))
+    plans = shared(model, explored, room)
+
+    def row(design: str, made: bytes, plan: Plan | None) -> dict[str, Any]:
+        scores = {part: accuracy(made, folder / f"{part}.npz") for part in ("eval", "test")}
+        chosen = {} if plan is None else {layer.name: plan[layer.name].factorization for layer in explored}
+        flops = [
+            cost_of(layer, chosen.get(layer.name, Factorization.dense(layer.outputs, layer.inputs)), 1).flops
+            for layer in model.layers
+        ]
+        return {
+            "design": design,
+            "weights": weights(made),
+            "fewer": size / weights(made),
+            "macs": sum(flops) // 2,
+            **scores,
+            "lost": before["test"] - scores["test"],
+            "ranks": ", ".join(f"{name} {each.ranks[0]}" for name, each in chosen.items()),
+        }
+
+    calib, names = load_data(folder / "calib.npz", model.inputs), [layer.name for layer in explored]
+    store = Store(RAW / "sequences")
+    request = FitRequest("auto", correct=True, loss=objective_for(model.original, "softmax"))
+    ours = open_builder(request, model, calib, open_fits(request, model, calib, names, store), store)
+    made = {plan: file_content(ours.model_of(plan, refined=True)) for plan in plans}
+    best = max(plans, key=lambda plan: accuracy(made[plan], folder / "eval.npz"))
+    without = FitRequest("svd")
+    plain = open_builder(without, model, None, open_fits(without, model, None, names, store), store)
+    return [
+        row("original", content, None),
+        row("fitted and corrected", made[best], best),
+        row("SVD", file_content(plain.model_of(best)), best),
+    ]
+
+
+def shared(model: Model, explored: Sequence[Layer], room: float) -> list[Plan]:
+    """Return plans in which the explored layers share so many weights, one for each way of `SHARES` that adds up."""
+    ways = [each for each in itertools.product(SHARES, repeat=len(explored)) if abs(sum(each) - 1) < 1e-9]
+    found = []
+    for way in ways or [(1.0,) * len(explored)]:
+        ranks = {
+            layer.name: max(1, int(part * room / (layer.outputs + (layer.table or layer.inputs))))
+            for layer, part in zip(explored, way, strict=True)
+        }
+        found.append(
+            Plan(
+                tuple(
+                    (
+                        layer.name,
+                        Choice(
+                            Factorization.svd(layer.outputs, layer.inputs, min(ranks[layer.name], layer.inputs))
+                            if layer.name in ranks
+                            else Factorization.dense(layer.outputs, layer.inputs)
+                        ),
+                    )
+                    for layer in model.layers
+                )
+            )
+        )
+    return found
+
+
+def weights(model: bytes) -> int:
+    """Return the elements of floating point that a file stores."""
+    stored = onnx.ModelProto.FromString(model).graph.initializer
+    return sum(int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type == onnx.TensorProto.FLOAT)
+
+
+def accuracy(model: bytes, part: Path) -> float:
+    """Return the percentage of samples that a file classifies correctly."""
+    session = load_onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
+    with np.load(part) as stored:
+        labels = stored["labels"]
+        (logits,) = session.run(["logits"], {name: stored[name] for name in stored.files if name != "labels"})
+    return 100 * float(np.mean(logits.argmax(axis=1) == labels))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,72 @@
+"""Embeddings as small models: rows looked up in a table, and what makes them of a factorized one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrfdse.explore.layers.small_models import measured_model
+
+if TYPE_CHECKING:
+    import onnx
+
+    from lrfdse.ir.kernel import EmbeddingSpec
+    from lrfdse.ir.latency import Measurement
+    from lrfdse.targets.target import Target
+
+_SEED = 0
+"""Latency does not depend on the table; it only has to be the same every time."""
+
+
+def measured_embedding(spec: EmbeddingSpec, target: Target, meter: str) -> tuple[str, Measurement]:
+    """Compile an embedding as the library of a model, check its outputs, and add up its operators.
+
+    Parameters
+    ----------
+    spec
+        What is computed.
+    target
+        The machine.
+    meter
+        Name of the meter.
+
+    Returns
+    -------
+    The operators' schedules, and what they take together.
+
+    Raises
+    ------
+    KernelError
+        The operators cannot be compiled, crash, or compute wrong outputs.
+    ToolError
+        A tool is missing or failed.
+    """
+    return measured_model(embedding_model(spec), target, meter)
+
+
+def embedding_model(spec: EmbeddingSpec) -> onnx.ModelProto:
+    """Return a model of nothing but the embedding: numbers of rows (rows,) in, random weights."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(_SEED)
+    width = spec.outputs if spec.rank is None else spec.rank
+    tensors = {"table": rng.standard_normal((spec.table, width))}
+    nodes = [helper.make_node("Gather", ["table", "x"], ["rows"], name="lookup")]
+    if spec.rank is not None:
+        tensors["factor"] = rng.standard_normal((spec.rank, spec.outputs)) / math.sqrt(spec.rank)
+        nodes.append(helper.make_node("MatMul", ["rows", "factor"], ["product"], name="product"))
+    if spec.bias:
+        tensors["bias"] = rng.standard_normal(spec.outputs)
+        nodes.append(helper.make_node("Add", [nodes[-1].output[0], "bias"], ["sum"], name="bias"))
+    if spec.relu:
+        nodes.append(helper.make_node("Relu", [nodes[-1].output[0]], ["positive"], name="relu"))
+    graph = helper.make_graph(
+        nodes,
+        "embedding",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, [spec.rows])],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, [spec.rows, spec.outputs])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

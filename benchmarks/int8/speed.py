@@ -1,36 +1,28 @@
-"""Int8 weights with float arithmetic against float32 weights: writes results/int8.md.
+"""Kernels with int8 weights against those with float32 weights, modelled.
 
 The layers of results/kernels.md at one row, each dense and factorized, as kernels with float32 weights and as kernels
 with int8 weights of the same factorization. Both are compiled, run on the target's instruction set and held against
-float64 of the same weights; latencies are modelled (docs/meter.md). A table says in which level the weights of the
-float32 kernel lie, and whether at peak rates its FMAs or the reading of its weights take longer.
-
-Measured kernels are kept in the cache, so that a run that was ended goes on where it was.
+float64 of the same weights. A table says in which level the weights of the float32 kernel lie, and whether at peak
+rates its FMAs or the reading of its weights take longer.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.kernels.layers import LAYERS, QUICK, Case, cases, named
-from benchmarks.machine import described, machine
-from benchmarks.program import parser
-from benchmarks.results import table, write
+from benchmarks.kernels.layers import Case, Layer, cases
+from benchmarks.results import table
 from lrfdse.base.events import Event
-from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.ir.kernel import KernelSpec, Spec
 from lrfdse.ir.storage import INT8
 from lrfdse.meters.meter import open_meter
-from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
 
-TARGETS = ("riscv64", "aarch64-a55")
 PLACES = ("L1", "L2", "DRAM")
 
 
@@ -57,6 +49,7 @@ def place(case: Case, target: Target) -> str:
     """Return the nearest cache level that holds the float32 weights of a case.
 
     >>> from benchmarks.kernels.layers import LAYERS
+    >>> from lrfdse.targets.catalog import load_target
     >>> [place(case, load_target("riscv64")) for case in cases(LAYERS[:1], 1)]
     ['DRAM', 'L2', 'L2', 'L2']
     """
@@ -89,6 +82,21 @@ def pairs(listed: Iterable[Case], target: Target, measured: Mapping[Spec, Measur
 def mean(gains: Sequence[float]) -> str:
     """Return the geometric mean of ratios, as text; a dash where there are none."""
     return f"{math.exp(sum(map(math.log, gains)) / len(gains)):.2f}" if gains else "–"
+
+
+def speed(
+    target: Target, layers: Sequence[Layer], cache: Store, jobs: int
+) -> tuple[list[str], list[list[str | float]]]:
+    """Measure all forms of layers on a target; return the lines of the page, and the numbers."""
+
+    def tell(event: Event) -> None:
+        print(f"{event.done}/{event.total} {event.text}", file=sys.stderr)
+
+    listed = list(cases(layers, 1))
+    specs = [spec for case in listed for spec in (case.spec, in_int8(case.spec))]
+    request = KernelRequest(target, open_meter("model", target), jobs)
+    found = pairs(listed, target, measure_kernels(specs, request, cache, tell))
+    return section(target, found), [[str(pair.case), pair.place, pair.by, pair.float32, pair.int8] for pair in found]
 
 
 def section(target: Target, found: Sequence[Pair]) -> list[str]:
@@ -125,44 +133,3 @@ def section(target: Target, found: Sequence[Pair]) -> list[str]:
         *table(("layer", "form", "KiB", "KiB int8", "float32 in", "longer", "us", "us int8", "gain"), each),
         "",
     ]
-
-
-def main() -> None:
-    asked = parser("int8", __doc__)
-    asked.add_argument("--quick", action="store_true", help="six layers")
-    asked.add_argument("--target", action="append", help="only this target (repeatable)")
-    asked.add_argument("--layer", action="append", help="only this layer, by name (repeatable)")
-    asked.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that compile and emulate")
-    options = asked.parse_args()
-    layers = named(options.layer or QUICK) if options.quick or options.layer else list(LAYERS)
-    cache, lines, numbers = Store(cache_folder()), [], {}
-
-    def tell(event: Event) -> None:
-        print(f"{event.done}/{event.total} {event.text}", file=sys.stderr)
-
-    for name in options.target or TARGETS:
-        target, listed = load_target(name), list(cases(layers, 1))
-        specs = [spec for case in listed for spec in (case.spec, in_int8(case.spec))]
-        request = KernelRequest(target, open_meter("model", target), options.jobs)
-        found = pairs(listed, target, measure_kernels(specs, request, cache, tell))
-        lines += section(target, found)
-        numbers[name] = [[str(pair.case), pair.place, pair.by, pair.float32, pair.int8] for pair in found]
-    head = [
-        "# Int8 weights",
-        "",
-        "Written by `python -m benchmarks.int8`.",
-        "",
-        "## Speed",
-        "",
-        "One call at one row with the weights just used, of a kernel with float32 weights and of one with int8 weights",
-        "of the same factorization; arithmetic is in float32 in both. Every output was checked against float64 of the",
-        "same weights.",
-        "",
-        described(machine()),
-        "",
-    ]
-    write(options.out, "int8", [*head, *lines], numbers)
-
-
-if __name__ == "__main__":
-    main()

@@ -24,6 +24,7 @@ from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.fits import FitRequest, open_builder, open_fits
 from lrfdse.formats.onnx import file_content
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.layer import Layer
@@ -111,7 +112,7 @@ def compared(folder: Path, smaller: float) -> list[dict[str, Any]]:
 
     def row(design: str, made: bytes, plan: Plan | None) -> dict[str, Any]:
         scores = {part: accuracy(made, folder / f"{part}.npz") for part in ("eval", "test")}
-        chosen = {} if plan is None else {layer.name: plan[layer.name] for layer in explored}
+        chosen = {} if plan is None else {layer.name: plan[layer.name].factorization for layer in explored}
         flops = [
             cost_of(layer, chosen.get(layer.name, Factorization.dense(layer.outputs, layer.inputs)), 1).flops
             for layer in model.layers
@@ -155,9 +156,11 @@ def shared(model: Model, explored: Sequence[Layer], room: float) -> list[Plan]:
                 tuple(
                     (
                         layer.name,
-                        Factorization.svd(layer.outputs, layer.inputs, min(ranks[layer.name], layer.inputs))
-                        if layer.name in ranks
-                        else Factorization.dense(layer.outputs, layer.inputs),
+                        Choice(
+                            Factorization.svd(layer.outputs, layer.inputs, min(ranks[layer.name], layer.inputs))
+                            if layer.name in ranks
+                            else Factorization.dense(layer.outputs, layer.inputs)
+                        ),
                     )
                     for layer in model.layers
                 )

@@ -48,9 +48,11 @@ from lrfdse.explore.requests import (
 )
 from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.explore.whole import original_whole, whole_models
+from lrfdse.ir.choice import Choice
+from lrfdse.ir.storage import STORAGES
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
-from lrfdse.results.settings import check_proxy
+from lrfdse.results.settings import check_proxy, check_storage
 from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def explore(
     check_output(folder)
     with failures_logged(folder, facts):
         check_proxy(settings.proxy)
+        check_storage(settings.storage)
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
         macs = macs_of(model)
@@ -122,7 +125,16 @@ def explore(
         if calib is not None:
             progress(Event("calibrate", counted(calib.count, "sample")))
         fits = open_fits(fit, model, calib, explored, cache)
-        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress, idle)
+        layers = study_layers(
+            settings.space,
+            kernel_request(settings, meter),
+            model,
+            fits,
+            cache,
+            progress,
+            idle,
+            STORAGES[settings.storage],
+        )
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
         unmeasured: list[str] = []
@@ -171,7 +183,7 @@ def explore(
             node_macs=macs.nodes,
             metric=metric,
             original=found.baseline,
-            designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.params, d.id))),
+            designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.bytes, d.id))),
             front=tuple(design.id for design in front),
             recommended=None if found.recommended is None else found.recommended.id,
             svd_at_equal_size=None if found.plain is None else found.plain.id,
@@ -253,7 +265,7 @@ def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:
     """Return the layer with the last stage of its funnel."""
     if result.kept_dense is not None:
         return result
-    chosen = {design.plan[result.layer.name] for design in front} - {result.dense}
+    chosen = {design.plan[result.layer.name] for design in front} - {Choice(result.dense)}
     return dataclasses.replace(result, funnel=result.funnel.extended("on the final front", len(chosen)))
 
 

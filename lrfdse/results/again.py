@@ -20,6 +20,7 @@ def candidate_of(design: DesignFacts, document: Document, limits: Limits | None 
     return Candidate(
         id=design.id,
         params=design.params,
+        bytes=design.weight_bytes,
         latency=design.charged,
         worth=design.eval_value,
         loss=joint_loss(own, 1.0 - kept, limits.max_drop, limits.max_other_drop),
@@ -42,7 +43,7 @@ def under_limits(document: Document, limits: Limits) -> Document:
     """Return the document of the same designs under other limits, with the design to recommend then.
 
     What belongs to the earlier choice alone goes with it: its kernels and its sensitivity. SVD at equal size is the one
-    that scores best of the designs of SVD that were evaluated and have no more parameters.
+    that scores best of the designs of SVD that were evaluated and have no more bytes.
     """
     settings = dataclasses.replace(document.settings, limits=limits)
     other = dataclasses.replace(document, settings=settings)
@@ -67,12 +68,12 @@ def _front(document: Document, limits: Limits) -> list[Candidate]:
 
 
 def _plain(document: Document, identity: str) -> str | None:
-    """Return the id of the best SVD design at no more parameters than the design of that id, or None."""
-    most = next(design.params for design in document.every_design() if design.id == identity)
+    """Return the id of the best SVD design at no more bytes than the design of that id, or None."""
+    most = next(design.weight_bytes for design in document.every_design() if design.id == identity)
     svd = [
         design
         for design in document.every_design()
-        if design.params <= most
+        if design.weight_bytes <= most
         and design.id not in (identity, document.original.id)
         and all(choice.factorization.startswith(("dense", "svd:")) for choice in design.plan.values())
     ]

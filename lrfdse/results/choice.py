@@ -1,7 +1,7 @@
 """Which designs stand on the front, and which one is recommended: one rule for the search and for whoever asks again.
 
 Latencies that tie (`lrfdse.ir.latency.are_tied`) count as equal: no design is ahead of another for latency alone unless
-the meter can tell them apart. To the recommendation, numbers of parameters that nearly agree (`NEAR`) are equal, too.
+the meter can tell them apart. To the recommendation, sizes that nearly agree (`NEAR`) are equal, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SLACK = 1e-9
 difference of fractions, far below one sample of any data set."""
 
 NEAR = 0.02
-"""Relative difference of two numbers of parameters up to which the recommendation takes them for equal. Chosen, not
+"""Relative difference of two sizes in bytes up to which the recommendation takes them for equal. Chosen, not
 measured: one more rank of the largest layer of examples/lenet300-fashion is 2.7 % of the weights that its recommended
 design has left, so that what differs by less has no choice of ranks between."""
 
@@ -36,6 +36,9 @@ class Candidate:
 
     id: str
     params: int
+    """Stored elements."""
+    bytes: int
+    """Bytes that these take: what is to be small."""
     latency: Latency
     """In the cache regime in which the design is charged."""
     worth: float
@@ -84,7 +87,7 @@ def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop:
 
 
 def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) -> list[Candidate]:
-    """Return the candidates that no other matches in parameters, latency, worth and `kept` together, by latency.
+    """Return the candidates that no other matches in bytes, latency, worth and `kept` together, by latency.
 
     Of equals there is one.
 
@@ -93,30 +96,30 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
     candidates
         The designs, in any order.
     resolution
-        See `lrfdse.ir.latency.are_tied`. Every candidate that is left out has one on the front with as few parameters,
-        as much worth, and a latency that is no higher or ties with its own.
+        See `lrfdse.ir.latency.are_tied`. Every candidate that is left out has one on the front with as few bytes, as
+        much worth, and a latency that is no higher or ties with its own.
     """
     front: list[Candidate] = []
-    for each in sorted(candidates, key=lambda c: (c.params, -c.worth, -c.kept, c.latency.us, c.id)):
+    for each in sorted(candidates, key=lambda c: (c.bytes, -c.worth, -c.kept, c.latency.us, c.id)):
         if not any(
             other.worth >= each.worth and other.kept >= each.kept and _no_slower(other, each, resolution)
             for other in front
         ):
             front.append(each)
-    return sorted(front, key=lambda c: (c.latency.us, c.params, -c.worth, c.id))
+    return sorted(front, key=lambda c: (c.latency.us, c.bytes, -c.worth, c.id))
 
 
 def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
-    """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
+    """Return the candidate within the limits with the least geometric mean of bytes and latency, or None.
 
     That latency is the whole model's where it is known, which bounds what the layers can gain. Of those whose latency
     ties with its (the rest being the same for all, only the latency of the layers can tie), it is one with the fewest
-    parameters: of all that have at most `NEAR` more, the one with the most worth. Designs were looked at in numbers, so
+    bytes: of all that have at most `NEAR` more, the one with the most worth. Designs were looked at in numbers, so
     the best of those just within the limit is there by luck: where a compressed design is within it by one standard
     error of its loss, only such designs compete (the one-standard-error rule).
     """
     field = field_of(front, limits, resolution)
-    return None if field is None else min(field.tied, key=lambda c: (-c.worth, c.params, c.id))
+    return None if field is None else min(field.tied, key=lambda c: (-c.worth, c.bytes, c.id))
 
 
 def field_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Field | None:
@@ -128,10 +131,10 @@ def field_of(front: Sequence[Candidate], limits: Limits, resolution: float | Non
     competing = [*(safe or compressed), *(each for each in within if each.is_original)]
     if not competing:
         return None
-    best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.model_us), c.id))
+    best = min(competing, key=lambda c: (math.log(c.bytes) + math.log(c.model_us), c.id))
     level = [each for each in competing if are_tied(each.latency, best.latency, resolution)]
-    fewest = min(each.params for each in level)
-    return Field(competing, [each for each in level if each.params <= fewest * (1 + NEAR)], bool(safe))
+    fewest = min(each.bytes for each in level)
+    return Field(competing, [each for each in level if each.bytes <= fewest * (1 + NEAR)], bool(safe))
 
 
 def excess(candidate: Candidate, limits: Limits) -> float:
@@ -139,12 +142,13 @@ def excess(candidate: Candidate, limits: Limits) -> float:
 
     Of a loss it is the multiple of the limit, or of a tenth of a point where less is allowed.
     """
-    most = limits.most_params
     found = [1.0]
     if limits.max_drop is not None:
         found.append((candidate.loss - _SLACK) / max(limits.max_drop, _LEAST_DROP))
-    if most is not None:
-        found.append(candidate.params / max(most, 1))
+    if limits.max_params is not None:
+        found.append(candidate.params / max(limits.max_params, 1))
+    if limits.max_size is not None:
+        found.append(candidate.bytes / max(limits.max_size, 1))
     if limits.max_latency_us is not None:
         found.append(candidate.latency.us / limits.max_latency_us)
     if limits.max_model_latency_us is not None:
@@ -155,10 +159,10 @@ def excess(candidate: Candidate, limits: Limits) -> float:
 
 def is_within(candidate: Candidate, limits: Limits) -> bool:
     """Return whether a design satisfies the limits, its loss taken as it was measured."""
-    most = limits.most_params
     return (
         (limits.max_drop is None or candidate.loss <= limits.max_drop + _SLACK)
-        and (most is None or candidate.params <= most)
+        and (limits.max_params is None or candidate.params <= limits.max_params)
+        and (limits.max_size is None or candidate.bytes <= limits.max_size)
         and (limits.max_latency_us is None or candidate.latency.us <= limits.max_latency_us)
         and _is_fast_as_a_whole(candidate, limits.max_model_latency_us)
     )

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Bound, Latency, MeterKind, Regime
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Design, Metric
 from lrfdse.ir.space import Cost, Funnel
+from lrfdse.ir.storage import words_of
 from lrfdse.results.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredChoice:
-    """A factorization of one layer, fitted, compiled, run and measured."""
+    """A choice of one layer, fitted, compiled, run and measured."""
 
-    factorization: Factorization
+    choice: Choice
     cost: Cost
     params: int
     """Stored elements of the layer, bias included."""
+    bytes: int
+    """Bytes that these take, scales included."""
     weight_error: float
     output_error: float | None
     warm: Latency
@@ -50,8 +54,13 @@ class MeasuredChoice:
 
     @property
     def text(self) -> str:
-        """The factorization in its text form."""
-        return str(self.factorization)
+        """The choice in its text form."""
+        return str(self.choice)
+
+    @property
+    def words(self) -> int:
+        """Float32 numbers that take as many bytes: what choices are compared by."""
+        return words_of(self.bytes)
 
     @property
     def error(self) -> float:
@@ -93,7 +102,7 @@ class LayerResult:
     funnel: Funnel
     options: tuple[MeasuredChoice, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
-    """Why kernels were dropped, by the text of their factorization."""
+    """Why kernels were dropped, by the text of their choice."""
     kept_dense: str | None = None
     """Why the layer is not explored; None where it is."""
     spectrum: Spectrum | None = None
@@ -122,19 +131,19 @@ class LayerResult:
         known = {text: loss for text, loss in losses.items() if loss is not None}
         return known if len(known) == len(losses) else {option.text: option.error for option in self.options}
 
-    def option(self, factorization: Factorization) -> MeasuredChoice:
-        """Return the option with that factorization.
+    def option(self, choice: Choice) -> MeasuredChoice:
+        """Return the option of a choice.
 
         Raises
         ------
         KeyError
             The layer has no such option.
         """
-        return self._by_factorization[factorization]
+        return self._by_choice[choice]
 
     @functools.cached_property
-    def _by_factorization(self) -> dict[Factorization, MeasuredChoice]:
-        return {option.factorization: option for option in self.options}
+    def _by_choice(self) -> dict[Choice, MeasuredChoice]:
+        return {option.choice: option for option in self.options}
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class Choice:
         return self.factorization == "dense" and self.storage == "float32"
 
     def __str__(self) -> str:
-        return self.factorization if self.storage == "float32" else f"{self.factorization} {self.storage}"
+        return self.factorization if self.storage == "float32" else f"{self.factorization}@{self.storage}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

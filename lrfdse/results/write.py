@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.codec import to_plain
 from lrfdse.base.files import write_atomically
+from lrfdse.ir.choice import Choice as IrChoice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.storage import FLOAT32
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from lrfdse.results import exploration as found
     from lrfdse.results.settings import Settings
 
-_STORAGE = FLOAT32
 _COVERS = "the sum over the model's {}; the rest of the model is not in it"
 
 
@@ -118,7 +118,7 @@ def board_of(run: BoardRun) -> BoardFacts:
             layer=kernel.layer,
             use=kernel.use,
             factorization=str(kernel.spec.factorization),
-            storage=str(_STORAGE),
+            storage=str(kernel.spec.storage),
             latency=Latencies(warm=_latency(kernel.warm), cold=_latency(kernel.cold)),
         )
         for kernel in run.kernels
@@ -160,7 +160,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
     return DesignFacts(
         id=design.id,
         params=design.params,
-        weight_bytes=_STORAGE.bytes_of(design.params),
+        weight_bytes=design.bytes,
         flops=design.flops,
         cache_regime=design.regime,
         latency=Latencies(
@@ -172,7 +172,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         others={name: _rounded(value) for name, value in design.others.items()},
         eval_score=None if chosen is None else score_of(chosen, design.eval_interval, design.standard_error),
         test_score=reported,
-        plan={name: _choice(str(shape)) for name, shape in design.plan.choices},
+        plan={name: _choice(choice) for name, choice in design.plan.choices},
         origin=design.origin,
         refined=design.refined,
         on_front=design.id in exploration.front,
@@ -217,7 +217,7 @@ def _layer(result: found.LayerResult) -> LayerFacts:
         uses=len(layer.uses),
         rows=layer.rows,
         params=layer.params,
-        weight_bytes=_STORAGE.bytes_of(layer.params),
+        weight_bytes=FLOAT32.bytes_of(layer.params),
         share=round(result.share, 6),
         peak_activation_bytes=FLOAT32.bytes_of(cost_of(layer, result.dense, 1).peak),
         effective_rank=round(result.effective_rank, 3),
@@ -233,7 +233,7 @@ def _layer(result: found.LayerResult) -> LayerFacts:
         ),
         options=tuple(_option(option) for option in result.options),
         failures=tuple(
-            Failure(factorization=text, storage=str(_STORAGE), reason=reason)
+            Failure(**dataclasses.asdict(_choice(IrChoice.parse(text, *result.sizes))), reason=reason)
             for text, reason in result.failures.items()
         ),
     )
@@ -241,10 +241,10 @@ def _layer(result: found.LayerResult) -> LayerFacts:
 
 def _option(option: found.MeasuredChoice) -> Option:
     return Option(
-        factorization=option.text,
-        storage=str(_STORAGE),
+        factorization=str(option.choice.factorization),
+        storage=str(option.choice.storage),
         params=option.params,
-        weight_bytes=_STORAGE.bytes_of(option.params),
+        weight_bytes=option.bytes,
         flops=option.cost.flops,
         peak_activation_bytes=FLOAT32.bytes_of(option.cost.peak),
         weight_error=_rounded(option.weight_error),
@@ -257,8 +257,8 @@ def _option(option: found.MeasuredChoice) -> Option:
     )
 
 
-def _choice(factorization: str) -> Choice:
-    return Choice(factorization=factorization, storage=str(_STORAGE))
+def _choice(choice: IrChoice) -> Choice:
+    return Choice(factorization=str(choice.factorization), storage=str(choice.storage))
 
 
 def _spectrum(spectrum: found.Spectrum | None) -> Spectrum | None:

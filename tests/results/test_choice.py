@@ -19,7 +19,7 @@ values = st.lists(st.tuples(st.integers(1, 6), st.floats(1, 10), st.integers(0, 
 
 
 def candidate(identity, params, us, worth, error=0.0, original=False):
-    return Candidate(str(identity), params, Latency(us, us, us), worth, 1.0 - worth, error, original)
+    return Candidate(str(identity), params, 4 * params, Latency(us, us, us), worth, 1.0 - worth, error, original)
 
 
 def made(found):

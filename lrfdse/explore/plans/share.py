@@ -161,7 +161,7 @@ def _request(path: Path) -> TrialRequest:
         if min(request.data.seed, request.fit.seed) < 0:
             raise InputError(f"{path}: not the job of a study: a seed is below 0")
         for result in request.layers:
-            if result.kept_dense is None and not any(option.factorization.is_dense for option in result.options):
+            if result.kept_dense is None and not any(option.choice.is_original for option in result.options):
                 raise InputError(f"{path}: not the job of a study: layer {result.layer.name!r} has no dense option")
             for option in result.options:
                 if Factorization.parse(option.text, *result.sizes) != option.factorization:

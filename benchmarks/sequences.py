@@ -34,8 +34,9 @@ from lrfdse.quality.objective import objective_for
 
 MODELS = ("lstm", "gru", "words")
 
-SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)
-"""Parts of the weights that a layer may get of what all may have. Chosen: neighbours differ by one in six."""
+SHARES = tuple(part / 20 for part in range(4, 17))
+"""Parts of the weights that a layer may get of what all may have, from a fifth to four fifths. Chosen: neighbours
+differ by one or two ranks of such layers."""
 
 SMALLEST = 0.05
 """Part of a file's weights below which a layer stays whole. Chosen: it could save no more than that."""
@@ -58,14 +59,25 @@ def main() -> int:
         "# Recurrent layers and embeddings without training",
         "",
         "Written by `python -m benchmarks.sequences`. Weights are all of the file, recurrent matrices included, which",
-        f"stay as they are; designs were to have {options.smaller:g} times fewer. How layers share them was chosen on validation",
-        "data. Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the weights, at the",
-        "same ranks.",
+        f"stay as they are; designs were to have {options.smaller:g} times fewer. How layers share them was chosen on",
+        "validation data. Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the",
+        "weights, at the same ranks.",
         "",
         described(about),
         "",
         *table(
-            ["model", "seed", "design", "weights", "fewer", "MACs of the layers", "validation", "test", "lost", "ranks"],
+            [
+                "model",
+                "seed",
+                "design",
+                "weights",
+                "fewer",
+                "MACs",
+                "validation",
+                "test",
+                "lost",
+                "ranks",
+            ],
             [
                 [
                     row["model"],

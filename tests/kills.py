@@ -3,7 +3,7 @@
 An undisturbed run says what happens, event by event, and what comes out. Then the same exploration begins with an empty
 cache and is killed N times: each time after the next of N events that are spread evenly over the undisturbed run, and a
 random moment more; what was killed is started again in the same folder. At the end the results are the same bytes, and
-nothing is left behind: no process, and no temporary file in the output folder or TMPDIR.
+nothing is left behind: no process, and no temporary file in the output folder, the cache or TMPDIR.
 
 With ``--worker``, the one that is killed evaluates plans beside an exploration that is left alone.
 """
@@ -77,12 +77,11 @@ class Place:
         return {str(path.relative_to(self.output)): path.read_bytes() for path in sorted(paths)}
 
     def left_behind(self) -> list[str]:
-        """Return temporary files, and processes that work in this place.
-
-        The cache is left out: a file that was being written there may stay, under a name that nothing reads.
-        """
+        """Return temporary files, and processes that work in this place."""
         found = [str(path) for path in (self.root / "tmp").iterdir()]
-        found += [str(path) for path in self.output.rglob("*") if TEMPORARY.fullmatch(path.name)]
+        # What zig keeps in the cache is its own.
+        written = [*self.output.rglob("*"), *(self.root / "cache").glob("[!z]*/**/*"), *(self.root / "cache").glob("*")]
+        found += [str(path) for path in written if TEMPORARY.fullmatch(path.name)]
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if f"TMPDIR={self.root / 'tmp'}\0".encode() in (process / "environ").read_bytes():

@@ -88,15 +88,18 @@ def run(arguments: list[str], program: str = "lrfdse") -> int:
 
 
 def _failed(error: Exception, arguments: list[str]) -> None:
+    from lrfdse.base.text import clean
     from lrfdse.errors import InputError
 
     if isinstance(error, OSError):
         error = InputError(f"{error.filename or 'output'}: {error.strerror or error}")
-    text = f"lrfdse: {error}"
+    # An error repeats what files and studies hold.
+    said = clean(str(error))
+    text = f"lrfdse: {said}"
     if _wants_json(arguments):
         from lrfdse.base.log import failure_kind
 
-        text = _json_line(failure_kind(error), str(error), _cause(error))
+        text = _json_line(failure_kind(error), said, _cause(error))
     print(text, file=sys.stderr, flush=True)
 
 

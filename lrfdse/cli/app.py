@@ -24,6 +24,7 @@ from lrfdse.cli.worker_command import worker
 from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
+    from lrfdse.ir.layer import Kind
     from lrfdse.results.settings import Data, Options, Settings
 
 app = typer.Typer(
@@ -216,7 +217,7 @@ def explore(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import EXPLORATION, listening
     from lrfdse.cli.show_command import print_document
-    from lrfdse.cli.values import parse_count, parse_drop, parse_kinds, parse_latency, parse_size
+    from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
     from lrfdse.explore.run import explore as run
     from lrfdse.report.page.wording import recommendation
@@ -255,7 +256,7 @@ def explore(
     if workers is not None:
         options["workers"] = workers
     if layers is not None:
-        options["layers"] = parse_kinds(layers)
+        options["layers"] = _kinds(layers)
     settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
     if dry_run:
         tell(settings, as_json)
@@ -287,12 +288,11 @@ def inspect(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.cli.show_command import print_layers
-    from lrfdse.cli.values import parse_kinds
     from lrfdse.explore.run import inspect as run
     from lrfdse.results.settings import Data
     from lrfdse.results.write import inspection_of, json_of
 
-    options: Options = {} if layers is None else {"layers": parse_kinds(layers)}
+    options: Options = {} if layers is None else {"layers": _kinds(layers)}
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), options)
     with cache_folder_at(cache), listening(log_format) as progress:
         found = inspection_of(run(settings, progress))
@@ -328,6 +328,12 @@ def export(
     from lrfdse.explore.export import export as run
 
     typer.echo(run(folder, design, model, calib))
+
+
+def _kinds(text: str) -> tuple[Kind, ...]:
+    from lrfdse.results.settings import checked_kinds
+
+    return checked_kinds([part.strip() for part in text.split(",")], "--layers")
 
 
 def _settings(

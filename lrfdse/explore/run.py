@@ -204,11 +204,12 @@ def _check_board(runner: str | None, model: Model) -> None:
     InputError
         The message names the first layer that has no kernel of its own.
     """
-    larger = [layer.name for layer in model.layers if not all(use.is_pointwise for use in layer.uses)]
-    if runner is not None and larger:
+    without = [layer for layer in model.layers if not all(use.is_pointwise for use in layer.uses)]
+    if runner is not None and without:
+        what = "an embedding" if without[0].kind == "embedding" else "a larger one"
         raise InputError(
-            f"--runner times products of rows that stand in memory, and {larger[0]!r} is an embedding or a convolution "
-            "of more than one pixel: leave out --runner, or take --layers fc"
+            f"--runner times fully-connected layers and pointwise convolutions, and {without[0].name!r} is {what}: "
+            "leave out --runner, or take --layers fc"
         )
 
 

@@ -14,6 +14,7 @@ from lrfdse.base.text import one_line
 from lrfdse.deploy.folders import LIBRARY, design_folder, mark
 from lrfdse.errors import InputError, KernelError, ToolError
 from lrfdse.ir.latency import Latency
+from lrfdse.ir.products import Recurrence
 from lrfdse.library.build import LibraryOptions, library_of
 from lrfdse.library.folder import MANIFEST, clear_library, write_library
 from lrfdse.results.designs import OperatorCost, WholeModel
@@ -154,7 +155,8 @@ def _layer_of(operator: OperatorFacts, layers: Mapping[str, str]) -> str | None:
 
     onnxruntime joins a product with its bias while it folds constants, and appends what it did to the node's name.
     """
-    if not operator.macs or not operator.weight_bytes:
+    # The recurrent half of a cell has the name of the node as well, but multiplies by another matrix.
+    if not operator.macs or not operator.weight_bytes or operator.kind == Recurrence.__name__:
         return None
     for node in operator.nodes:
         known = [name for name in layers if node == name or node.startswith(f"{name}/")]

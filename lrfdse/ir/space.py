@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from lrfdse.ir.factorization import Direction, Factorization
 
+MOST_CORES = 8
+"""Of a chain. Chosen: with each more, designs multiply, and a file must not make counting them take hours."""
+_LARGEST = 2**53
+"""Size of whole numbers: up to here float64 holds every one."""
 LARGE_LAYER = 16_000_000
 """Weights above which `SearchSpace.min_ratio_large` bounds a layer's factors: a 4096 x 4096 layer is above it.
 
@@ -98,6 +102,13 @@ class SearchSpace:
     method: str = "auto"
     """How factors are fitted, a name of `lrfdse.factorize.methods.METHODS`: "svd" knows only the weights, the other
     built-in ones the calibration data too."""
+
+    def __post_init__(self) -> None:
+        if self.max_cores > MOST_CORES:
+            raise ValueError(f"`max_cores` must be at most {MOST_CORES}")
+        numbers = ("dense_ranks_to", "rank_step", "min_size", "max_compiled")
+        if wrong := [name for name in numbers if abs(getattr(self, name)) > _LARGEST]:
+            raise ValueError(f"`{wrong[0]}` must be a number up to {_LARGEST:,} in size")
 
     def ratio(self, weights: int) -> float:
         """Return the least compression asked of a layer of so many weights."""

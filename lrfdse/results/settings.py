@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, get_args
 
 from lrfdse.base.arguments import number_between, whole_number
 from lrfdse.base.folders import cache_folder
@@ -134,6 +134,23 @@ class Settings:
     """Whether the original, the recommended design and SVD at equal size are compiled as whole models, too."""
     cache: Path = field(default_factory=cache_folder)
     """Where results lie that can be computed again; what zig built lies in `lrfdse.base.folders.cache_folder`."""
+
+
+def checked_kinds(names: Iterable[str], option: str) -> tuple[Kind, ...]:
+    """Return kinds of layers in their order, each once.
+
+    Raises
+    ------
+    InputError
+        There is no such kind, or none is named; `option` says where the names come from.
+
+    >>> checked_kinds(["conv", "fc", "fc"], "--layers")
+    ('fc', 'conv')
+    """
+    known, named = get_args(Kind), list(names)
+    if unknown := [name for name in named if name not in known] or ([] if named else [""]):
+        raise InputError(f"{option} takes some of {', '.join(known)}, but got {unknown[0]!r}")
+    return tuple(kind for kind in known if kind in named)
 
 
 class Options(TypedDict, total=False):

@@ -28,6 +28,9 @@ _SECTIONS = ("compile", "vector", "run", "core", "memory")
 _MOST_BYTES = 1 << 20
 """Of a target or a search space; those that ship have 4 kB."""
 
+_LARGEST = 2**53
+"""Size of whole numbers in a file: up to here float64 holds every one."""
+
 _RATES = ("clock_mhz", "fma_per_cycle", "last_level_bytes_per_cycle", "dram_bytes_per_cycle")
 _OPTIONAL_RATES = ("last_level_fill_bytes_per_cycle", "dram_fill_bytes_per_cycle", "dram_copy_bytes_per_cycle")
 _LATENCIES = ("last_level_latency", "dram_latency")
@@ -221,6 +224,8 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         return tuple(_checked(item, parts[0], where) for item in value)
     if origin is types.UnionType:
         return _checked(value, parts[0], where)
+    if type(value) is int and abs(value) > _LARGEST:
+        raise InputError(f"{where} must be a number up to {_LARGEST:,} in size, but is larger")
     if hint is float and type(value) is int:
         return float(value)
     plain = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}

@@ -157,6 +157,8 @@ def test_a_job_that_no_exploration_writes_is_one_line(cut, tmp_path):
     assert "a seed is below 0" in refused(json.dumps({**job, "fit": {**job["fit"], "seed": -1}}).encode())
     layers = [{**layer, "options": []} for layer in job["layers"]]
     assert "has no dense option" in refused(json.dumps({**job, "layers": layers}).encode())
+    layers = [{**layer, "layer": {**layer["layer"], "outputs": 2**20}} for layer in job["layers"]]
+    assert "is not of" in refused(json.dumps({**job, "layers": layers}).encode())
     for content in (b"", b"5", b"null", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"data": 1}'):
         refused(content)
 

@@ -10,10 +10,10 @@ from tests.fuzz.harness import Loader, mutants
 from tests.fuzz.seeds import KINDS, seeds
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
-PACKS = {"onnx": 8000, "npz": 8000, "front": 200, "target": 3000, "space": 3000, "board": 200, "log": 500}
-PACKS |= {"study": 50, "artifact": 50, "cache": 30}
-"""Files of each kind: some minutes together on an idle core. Whole commands run on documents, logs,
-studies and artifacts, and an exploration on every entry of a cache."""
+PACKS = {"onnx": 3000, "npz": 3000, "target": 200, "space": 100, "front": 60, "board": 60, "log": 200}
+PACKS |= {"study": 20, "artifact": 20, "cache": 100}
+"""Files of each kind: two minutes together on an idle core, with the exploration that they begin with. Commands run
+on all but models and arrays."""
 EXPLORED = ("study", "artifact", "cache")
 """Kinds whose whole files an exploration makes."""
 

@@ -305,6 +305,14 @@ def test_a_json_log_says_where_an_error_began(model, capsys):
     assert event["cause"].partition(":")[0] and event["where"].count(":") == 1
 
 
+@pytest.mark.parametrize("more", [[], ["--log-format", "json"]])
+def test_an_error_repeats_nothing_that_a_terminal_would_act_on(more, capsys):
+    name = "a\x7fb\x1b[31m\nc.onnx"
+    assert run(["inspect", name, "--target", "riscv64", *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable() and "onnx" in line
+
+
 CHOICES = {"fc1": ("dense", "svd:r=8")}
 
 

@@ -59,6 +59,8 @@ def test_an_unknown_target_names_the_nearest():
     [
         ("max_core = 3", "unknown key 'max_core' .did you mean 'max_cores'"),
         ("max_cores = 1", "`max_cores` must be at least 2"),
+        ("max_cores = 9", "`max_cores` must be at most 8"),
+        ("rank_step = 9007199254740993", "'rank_step' must be a number up to 9,007,199,254,740,992 in size"),
         ("max_cores = 'x'", "'max_cores' must be a whole number"),
         ("directions = ['up']", "must be one of rl, lr"),
         ("directions = []", '`directions` must be "rl", "lr" or both'),

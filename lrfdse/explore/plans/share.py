@@ -21,6 +21,7 @@ from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import Files
 from lrfdse.explore.plans.job import TrialRequest
+from lrfdse.ir.factorization import Factorization
 from lrfdse.results.settings import Data
 
 if TYPE_CHECKING:
@@ -162,6 +163,9 @@ def _request(path: Path) -> TrialRequest:
         for result in request.layers:
             if result.kept_dense is None and not any(option.factorization.is_dense for option in result.options):
                 raise InputError(f"{path}: not the job of a study: layer {result.layer.name!r} has no dense option")
+            for option in result.options:
+                if Factorization.parse(option.text, *result.sizes) != option.factorization:
+                    raise InputError(f"{path}: not the job of a study: {option.text} is not of {result.layer.name!r}")
         return request
 
 

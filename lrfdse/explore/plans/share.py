@@ -21,7 +21,7 @@ from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import Files
 from lrfdse.explore.plans.job import TrialRequest
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.results.settings import Data
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _request(path: Path) -> TrialRequest:
             if result.kept_dense is None and not any(option.choice.is_original for option in result.options):
                 raise InputError(f"{path}: not the job of a study: layer {result.layer.name!r} has no dense option")
             for option in result.options:
-                if Factorization.parse(option.text, *result.sizes) != option.factorization:
+                if Choice.parse(option.text, *result.sizes) != option.choice:
                     raise InputError(f"{path}: not the job of a study: {option.text} is not of {result.layer.name!r}")
         return request
 

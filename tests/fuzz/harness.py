@@ -79,7 +79,7 @@ class Loader:
         if self._process is None:
             context = multiprocessing.get_context("fork")
             self._pipe, other = context.Pipe()
-            self._process = context.Process(target=_serve, args=(other, self._folder.name), daemon=False)
+            self._process = context.Process(target=_serve, args=(other, self._pipe, self._folder.name))
             self._process.start()
             other.close()
         patience = PATIENCES.get(kind, PATIENCE)
@@ -141,7 +141,9 @@ def signature(ending: Ending) -> str:
     return f"{ending.kind} {last} {lines[-1].partition(':')[0] if frames else ending.text}"
 
 
-def _serve(pipe: Connection, folder: str) -> None:
+def _serve(pipe: Connection, parents: Connection, folder: str) -> None:
+    # As long as this process holds that end, it would not see that its parent is gone.
+    parents.close()
     from lrfdse.base.privacy import silence_libraries
     from lrfdse.errors import LrfdseError
 

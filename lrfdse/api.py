@@ -14,7 +14,8 @@ from lrfdse.base.events import Event, silent
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.found import Exploration, Inspection
-from lrfdse.results.settings import Data, Limits
+from lrfdse.ir.layer import DEFAULT_KINDS
+from lrfdse.results.settings import Data, Limits, checked_kinds
 from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def explore(
     metric: str | None = None,
     output: str | os.PathLike[str] | None = None,
     shape: Mapping[str, Sequence[int]] | None = None,
+    layers: str | Sequence[str] = DEFAULT_KINDS,
     space: str | os.PathLike[str] = "default",
     meter: str = "auto",
     budget: int = 60,
@@ -87,6 +89,9 @@ def explore(
         given as objects is written to ``given/`` in it.
     shape
         Sizes of inputs that the model leaves dynamic, by the input's name.
+    layers
+        The kinds of layers to compress: "fc", fully-connected layers; "conv", convolutions; "recurrent", "attention"
+        and "embedding", the matrices that such operators hold. All but convolutions by default.
     space
         The search space: a name that ships, or the path of a TOML file.
     meter
@@ -161,6 +166,7 @@ def explore(
         "accept_unverified": bool(accept_unverified),
         "runner": runner,
         "artifacts": None if artifacts is None else Path(artifacts),
+        "layers": checked_kinds([layers] if isinstance(layers, str) else layers, "layers"),
         "library": bool(library),
     }
     if workers is not None:
@@ -192,11 +198,12 @@ def inspect(
     *,
     calib: GivenData | None = None,
     shape: Mapping[str, Sequence[int]] | None = None,
+    layers: str | Sequence[str] = DEFAULT_KINDS,
     space: str | os.PathLike[str] = "default",
     cache: str | os.PathLike[str] | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> Inspection:
-    """Look at a model's fully-connected layers: how compressible they are, and how many designs every filter leaves.
+    """Look at a model's layers: how compressible they are, and how many designs every filter leaves.
 
     Nothing is compiled. The parameters are those of `explore`.
 
@@ -212,7 +219,8 @@ def inspect(
     from lrfdse.model.given import data_file, model_file
     from lrfdse.results.write import inspection_of
 
-    options: Options = {} if cache is None else {"cache": Path(cache)}
+    kinds = checked_kinds([layers] if isinstance(layers, str) else layers, "layers")
+    options: Options = {"layers": kinds} if cache is None else {"layers": kinds, "cache": Path(cache)}
     with temporary_folder() as folder:
         path = model_file(model, folder / "model.onnx")
         files = Data() if calib is None else Data(data_file(calib, "calib", folder))

@@ -95,6 +95,8 @@ def test_what_is_asked_for_has_one_name_and_one_default_everywhere():
     [
         ({"budget": 0}, r"budget must be 1 or more, but got 0"),
         ({"workers": 0}, r"workers must be 1 or more"),
+        ({"layers": "pool"}, r"layers takes some of fc, conv, .*, but got 'pool'"),
+        ({"layers": ()}, r"layers takes some of fc, conv, .*, but got ''"),
         ({"seed": -1}, r"seed must be 0 or more"),
         ({"keep": -1}, r"keep must be 0 or more"),
         ({"eval_samples": 0}, r"eval_samples must be 1 or more"),

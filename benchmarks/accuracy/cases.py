@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy import minilm
 from benchmarks.accuracy.tail import split
 from benchmarks.recogniser import HEIGHT, WIDTH, alphabet_of, decoded, recogniser, render, vocabulary
+from lrfdse.ir.layer import Kind
 from lrfdse.model.data import Dataset, load_data
 from lrfdse.model.graph import Model, load_model
 from lrfdse.model.runtime import Runtime
@@ -30,6 +31,9 @@ TRAINED = ("lenet300", "mlp1024", "conv512")
 _KEPT = 100_000_000
 """Bytes up to which what the tail reads is kept on disk."""
 NAMES = (*TRAINED, "rapidocr-head", "rapidocr", "minilm")
+
+KINDS: tuple[Kind, ...] = ("fc",)
+"""The layers whose kinds of factorization are compared; an embedding has one only."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def open_case(name: str, seed: int, folder: Path) -> Case:
 def _trained(name: str, seed: int, place: Path) -> Case:
     if not (place / "about.json").is_file():
         raise FileNotFoundError(f"{place}: make it with scripts/train_models.py --models {name} --seeds {seed}")
-    model = load_model(place / "model.onnx")
+    model = load_model(place / "model.onnx", kinds=KINDS)
     parts = {part: load_data(place / f"{part}.npz", model.inputs) for part in ("calib", "calib8192", "eval", "test")}
 
     def scored(part: str) -> Part:
@@ -131,7 +135,7 @@ def _make_rapidocr(place: Path, seed: int) -> None:
 
 
 def _rapidocr(place: Path, seed: int, name: str) -> Case:
-    model = load_model(place / "model.onnx", {"x": (1, 3, HEIGHT, WIDTH)})
+    model = load_model(place / "model.onnx", {"x": (1, 3, HEIGHT, WIDTH)}, KINDS)
     words = json.loads((place / "about.json").read_text(encoding="utf-8"))["words"]
     properties = {p.key: p.value for p in onnx.load(place / "model.onnx", load_external_data=False).metadata_props}
     alphabet = alphabet_of(properties["character"])
@@ -176,7 +180,7 @@ def _minilm(place: Path, seed: int) -> Case:
     from scipy.stats import spearmanr
 
     shape = json.loads((place / "about.json").read_text(encoding="utf-8"))["shape"]
-    model = load_model((place / "model.onnx").resolve(), shape)
+    model = load_model((place / "model.onnx").resolve(), shape, KINDS)
 
     def data(part: str) -> Dataset:
         return load_data(place / f"{part}.npz", model.inputs)
@@ -231,7 +235,7 @@ def _shortened(case: Case, place: Path) -> Case:
     # The tails of one folder's cases differ.
     path = place / f"{case.name}-tail.onnx"
     onnx.save(parted.tail(chosen.data.inputs), path)
-    tail = load_model(path)
+    tail = load_model(path, kinds=KINDS)
     layers = tuple(name for name in case.layers if fnmatch.filter([layer.name for layer in tail.layers], name))
     assert layers == case.layers, (layers, case.layers)
     calib = carried(case.calib)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-import time
 from pathlib import Path
 
 import onnx
@@ -20,13 +19,17 @@ import onnx
 from benchmarks.convolutions.compress import WAYS, Compressor, Found
 from benchmarks.convolutions.nets import NETWORKS
 from benchmarks.convolutions.train import CALIBRATION, EVALUATION, TRAINING, trained
-from benchmarks.machine import machine
+from benchmarks.keys import code
+from benchmarks.machine import described, machine
 from benchmarks.program import parser
+from benchmarks.records import Records
 from benchmarks.results import table, write
 from lrfdse.base.folders import cache_folder
+from lrfdse.base.keys import digest
 from lrfdse.base.threads import one_thread_each
 
 RATIOS = (1.5, 2.0, 3.0)
+"""How many times fewer MACs the compressed networks need."""
 ALLOWED = 0.5
 """Points that a network may lose at 2x fewer MACs: the goal."""
 
@@ -34,39 +37,53 @@ ALLOWED = 0.5
 def main() -> None:
     asked = parser("convolutions", __doc__)
     asked.add_argument("--model", action="append", choices=list(NETWORKS), help="only this network (repeatable)")
+    asked.add_argument(
+        "--ratio", type=float, action="append", help=f"how many times fewer MACs (repeatable; default: {RATIOS})"
+    )
     asked.add_argument("--epochs", type=int, default=6, help="of training (default %(default)s)")
     asked.add_argument("--seed", type=int, default=0, help="of training (default %(default)s)")
     asked.add_argument("--folder", type=Path, default=cache_folder() / "bench" / "convolutions", help="what is kept")
     options = asked.parse_args()
+    about = machine("onnxruntime", "keras", "tensorflow")
     lines = [
         "# Convolutions compressed without training",
         "",
-        f"Measured on {machine()}, by `python -m benchmarks.convolutions`. Networks trained on {TRAINING:,} images of "
+        "Written by `python -m benchmarks.convolutions`.",
+        "",
+        described(about),
+        "",
+        f"Networks trained on {TRAINING:,} images of "
         f"Fashion-MNIST for {options.epochs} epochs, compressed on {CALIBRATION:,} of them without labels; "
         f"{EVALUATION:,} others chose among plans, and the accuracy is that of the 10,000 test images.",
         "",
         *(f"- **{way}**: {text}." for way, text in WAYS.items()),
     ]
-    numbers = {}
+    numbers, records = {}, Records(options.folder / "rows.jsonl")
     with one_thread_each():
         for name in options.model or NETWORKS:
-            began = time.process_time()
             folder = trained(name, options.folder, options.epochs, options.seed)
-            compressor = Compressor(folder, _other_macs(folder / "model.onnx"), options.folder / "cache")
-            found: list[tuple[float, Found]] = [(1.0, compressor.original())]
-            for ratio in RATIOS:
-                for each in compressor.at(ratio):
-                    print(f"{name} {ratio}: {each.way} {each.macs:,} {each.test:.2%}", file=sys.stderr, flush=True)
-                    found.append((ratio, each))
-            lines += _section(name, compressor, found)
-            taken = time.process_time() - began
-            stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in compressor.seconds.items())
-            lines += ["", f"{taken:.0f} s of CPU time ({stages})."]
+            compressor = Compressor(folder, other_macs(folder / "model.onnx"), options.folder / "cache")
+            ratios = (1.0, *(options.ratio or RATIOS))
+            found = [row for ratio in ratios for row in _rows(name, compressor, ratio, records)]
+            lines += section(name, compressor, found)
             numbers[name] = [{"ratio": ratio, **dataclasses.asdict(each)} for ratio, each in found]
-    write(options.out, "convolutions", lines, numbers)
+    write(options.out, "convolutions", lines, {"machine": about, "networks": numbers})
 
 
-def _section(name: str, compressor: Compressor, found: list[tuple[float, Found]]) -> list[str]:
+def _rows(name: str, compressor: Compressor, ratio: float, records: Records) -> list[tuple[float, Found]]:
+    """Return what all ways give at one ratio, 1 being the network as it is; what is finished is not made again."""
+    key = digest(code(Compressor), compressor.model.sha256, ratio)
+    if not records.ask(key):
+        made = []
+        for each in [compressor.original()] if ratio == 1 else compressor.at(ratio):
+            print(f"{name} {ratio}: {each.way} {each.macs:,} {each.test:.2%}", file=sys.stderr, flush=True)
+            made.append(dataclasses.asdict(each))
+        records.put({"key": key, "rows": made})
+    kept = records.get(key) or {}
+    return [(ratio, Found(**row)) for row in kept["rows"]]
+
+
+def section(name: str, compressor: Compressor, found: list[tuple[float, Found]]) -> list[str]:
     original = found[0][1]
     rows = [
         [
@@ -89,6 +106,8 @@ def _section(name: str, compressor: Compressor, found: list[tuple[float, Found]]
             "",
             f"Of those with 2x fewer MACs the evaluation data choose **{best.way}**, which loses {lost:.2f} points of "
             f"test accuracy: the goal of at most {ALLOWED} is {held} (standard error of an accuracy: {error:.2f}).",
+            "",
+            "Its plan: " + ", ".join(f"`{layer}` {text}" for layer, text in best.plan.items()) + ".",
         ]
     convolutions = len(compressor.explored)
     return [
@@ -102,7 +121,7 @@ def _section(name: str, compressor: Compressor, found: list[tuple[float, Found]]
     ]
 
 
-def _other_macs(path: Path) -> int:
+def other_macs(path: Path) -> int:
     """Return the MACs of the depthwise convolutions of a model for one image."""
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}

@@ -183,7 +183,8 @@ def _bounds(inside: Sequence[Result], outside: Sequence[Result]) -> list[str]:
     compute = [r for r in inside if r.bound.by == "compute"]
     memory = [r for r in inside if r.bound.by == "memory"]
     return [
-        "How much of the bound our kernels reach: FMAs at the peak rate, or weights through the memory.",
+        "How much of the bound our kernels reach: FMAs at the peak rate, or weights through the memory; an in-order",
+        "core stops for those that come from the last level, so that both add up there.",
         "",
         described(compute, "bound by FMAs, weights in the last-level cache", COMPUTE_BOUND_SHARE),
         described(memory, "bound by the bandwidth of the last-level cache", None),

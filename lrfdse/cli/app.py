@@ -24,6 +24,7 @@ from lrfdse.cli.worker_command import worker
 from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
+    from lrfdse.ir.layer import Kind
     from lrfdse.results.settings import Data, Options, Settings
 
 app = typer.Typer(
@@ -127,6 +128,9 @@ def explore(
     max_latency: Annotated[
         str | None, typer.Option(help="Highest latency of all FC layers: 200us.", rich_help_panel=_LIMITS)
     ] = None,
+    max_model_latency: Annotated[
+        str | None, typer.Option(help="Highest warm latency of the whole model: 2ms.", rich_help_panel=_LIMITS)
+    ] = None,
     accept_unverified: Annotated[
         bool,
         typer.Option(
@@ -216,7 +220,7 @@ def explore(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import EXPLORATION, listening
     from lrfdse.cli.show_command import print_document
-    from lrfdse.cli.values import parse_count, parse_drop, parse_kinds, parse_latency, parse_size
+    from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
     from lrfdse.explore.run import explore as run
     from lrfdse.report.page.wording import recommendation
@@ -230,6 +234,7 @@ def explore(
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
         None if max_other_drop is None else parse_drop(max_other_drop, "--max-other-drop"),
         None if max_size is None else parse_size(max_size, "--max-size"),
+        None if max_model_latency is None else parse_latency(max_model_latency, "--max-model-latency"),
     )
     options: Options = {
         "meter": meter,
@@ -255,7 +260,7 @@ def explore(
     if workers is not None:
         options["workers"] = workers
     if layers is not None:
-        options["layers"] = parse_kinds(layers)
+        options["layers"] = _kinds(layers)
     settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
     if dry_run:
         tell(settings, as_json)
@@ -287,12 +292,11 @@ def inspect(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.cli.show_command import print_layers
-    from lrfdse.cli.values import parse_kinds
     from lrfdse.explore.run import inspect as run
     from lrfdse.results.settings import Data
     from lrfdse.results.write import inspection_of, json_of
 
-    options: Options = {} if layers is None else {"layers": parse_kinds(layers)}
+    options: Options = {} if layers is None else {"layers": _kinds(layers)}
     settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), options)
     with cache_folder_at(cache), listening(log_format) as progress:
         found = inspection_of(run(settings, progress))
@@ -328,6 +332,12 @@ def export(
     from lrfdse.explore.export import export as run
 
     typer.echo(run(folder, design, model, calib))
+
+
+def _kinds(text: str) -> tuple[Kind, ...]:
+    from lrfdse.results.settings import checked_kinds
+
+    return checked_kinds([part.strip() for part in text.split(",")], "--layers")
 
 
 def _settings(

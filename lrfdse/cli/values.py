@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import get_args
 
 from lrfdse.errors import InputError
-from lrfdse.ir.layer import Kind
 
 
 def parse_count(text: str, option: str) -> int:
@@ -20,19 +18,6 @@ def parse_count(text: str, option: str) -> int:
     if not found:
         raise InputError(f"{option} takes a count such as 60000, 60k or 1.5M, but got {text!r}")
     return round(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6}[found[2].lower()])
-
-
-def parse_kinds(text: str) -> tuple[Kind, ...]:
-    """Read kinds of layers, each once.
-
-    >>> parse_kinds("conv, fc")
-    ('fc', 'conv')
-    """
-    known = get_args(Kind)
-    named = [part.strip() for part in text.split(",")]
-    if unknown := [name for name in named if name not in known]:
-        raise InputError(f"--layers takes {', '.join(known)}, several with commas between, but got {unknown[0]!r}")
-    return tuple(kind for kind in known if kind in named)
 
 
 def parse_size(text: str, option: str) -> int:

@@ -141,7 +141,9 @@ def write_program(
     """
     kernels = [kernel for _, kernel, _ in _compiled(model, plan, factors, schedules, target)]
     if len(kernels) < sum(len(layer.uses) for layer in model.layers):
-        raise ToolError("convolutions of more than one pixel have no kernel of their own that a program could time")
+        raise ToolError(
+            "embeddings and convolutions of more than one pixel have no kernel of their own that a program could time"
+        )
     write_atomically(path, build_program(kernels, target, identity), 0o777)
 
 

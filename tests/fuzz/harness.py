@@ -138,6 +138,7 @@ def signature(ending: Ending) -> str:
     lines = [line.strip() for line in ending.text.splitlines() if line.strip()]
     frames = [line for line in lines if line.startswith("File ")]
     last = frames[-1].partition(" in ")[0] + " " + frames[-1].rpartition(" ")[2] if frames else ""
+    last = last.replace(f"{Path(__file__).parents[2]}/", "")
     return f"{ending.kind} {last} {lines[-1].partition(':')[0] if frames else ending.text}"
 
 

@@ -38,6 +38,13 @@ class Candidate:
     is_original: bool = False
     kept: float = 1.0
     """What the worst of the other outputs that count keeps of the original's; 1 where no other counts."""
+    rest_us: float | None = None
+    """What everything but the fully-connected layers takes, the same for every candidate; None where nobody knows."""
+
+    @property
+    def model_us(self) -> float:
+        """Latency of the whole model as it is estimated; that of the fully-connected layers where no more is known."""
+        return self.latency.us + (self.rest_us or 0.0)
 
 
 def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop: float | None) -> float:
@@ -81,9 +88,11 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
 def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
     """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
 
-    Among those whose latency ties with its, it is the one with the fewest parameters, then with the most worth. Designs
-    were looked at in numbers, so the best of those just within the limit is there by luck: where a compressed design is
-    within it by one standard error of its loss, only such designs compete (the one-standard-error rule).
+    That latency is the whole model's where it is known, which bounds what the layers can gain. Among those whose
+    latency ties with its, it is the one with the fewest parameters, then with the most worth; as the rest is the same
+    for all, only the latency of the layers can tie. Designs were looked at in numbers, so the best of those just within
+    the limit is there by luck: where a compressed design is within it by one standard error of its loss, only such
+    designs compete (the one-standard-error rule).
     """
     within = [each for each in front if is_within(each, limits)]
     compressed = [each for each in within if not each.is_original]
@@ -92,7 +101,7 @@ def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float
     competing = [*(safe or compressed), *(each for each in within if each.is_original)]
     if not competing:
         return None
-    best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.latency.us), c.id))
+    best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.model_us), c.id))
     level = [each for each in competing if are_tied(each.latency, best.latency, resolution)]
     return min(level, key=lambda c: (c.params, -c.worth, c.id))
 
@@ -104,7 +113,12 @@ def is_within(candidate: Candidate, limits: Limits) -> bool:
         (limits.max_drop is None or candidate.loss <= limits.max_drop + _SLACK)
         and (most is None or candidate.params <= most)
         and (limits.max_latency_us is None or candidate.latency.us <= limits.max_latency_us)
+        and _is_fast_as_a_whole(candidate, limits.max_model_latency_us)
     )
+
+
+def _is_fast_as_a_whole(candidate: Candidate, most: float | None) -> bool:
+    return most is None or (candidate.rest_us is not None and candidate.model_us <= most)
 
 
 def _no_slower(one: Candidate, other: Candidate, resolution: float | None) -> bool:

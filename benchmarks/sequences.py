@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,19 @@ def main() -> int:
             rows.append({"model": name, "seed": seed} | row)
             print(rows[-1], flush=True)
     about = machine("onnxruntime") | {"cpu_seconds": round(time.process_time() - began)}
-    lines = [
+    lines = lines_of(rows, about, options.smaller)
+    print("\n".join(lines))
+    write(options.out, "sequences", lines, {"machine": about, "rows": rows})
+    return 0
+
+
+def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], smaller: float) -> list[str]:
+    """Return the page."""
+    return [
         "# Recurrent layers and embeddings without training",
         "",
         "Written by `python -m benchmarks.sequences`. Weights are all of the file, recurrent matrices included, which",
-        f"stay as they are; designs were to have {options.smaller:g} times fewer. How layers share them was chosen on",
+        f"stay as they are; designs were to have {smaller:g} times fewer. How layers share them was chosen on",
         "validation data. Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the",
         "weights, at the same ranks.",
         "",
@@ -96,9 +104,6 @@ def main() -> int:
             ],
         ),
     ]
-    print("\n".join(lines))
-    write(options.out, "sequences", lines, {"machine": about, "rows": rows})
-    return 0
 
 
 def compared(folder: Path, smaller: float) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from lrfdse.explore.layers.fits import (
     idle_layers,
     open_builder,
     open_fits,
+    still_layers,
 )
 from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans.assemble import metric_of
@@ -125,6 +126,8 @@ def explore(
         if calib is not None:
             progress(Event("calibrate", counted(calib.count, "sample")))
         fits = open_fits(fit, model, calib, explored, cache)
+        idle |= still_layers(fits, model, explored)
+        _check_explored([name for name in explored if name not in idle], idle, settings.space, model)
         layers = study_layers(
             settings.space,
             kernel_request(settings, meter),
@@ -307,10 +310,11 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
         progress(Event("calibrate", counted(calib.count, "sample")))
     # Nothing is fitted: what layers read is all that is wanted, not what their errors cost.
     fits = open_fits(FitRequest(settings.space.method), model, calib, explored, cache)
+    still = still_layers(fits, model, explored)
     results = []
     for done, layer in enumerate(model.layers):
         progress(Event("count", layer.name, done, len(model.layers)))
-        result = inspect_layer(layer, model, settings.space, settings.target, cache)
+        result = inspect_layer(layer, model, settings.space, settings.target, cache, still.get(layer.name))
         results.append(result if result.kept_dense else with_data(result, fits, cache))
     macs = macs_of(model)
     return Inspection(settings, model.sha256, tuple(results), model.untouched, macs.total, macs.nodes)

@@ -301,3 +301,13 @@ def idle_layers(model: Model, objective: Objective) -> dict[str, str]:
         for name, sites in model.sites.items()
         if not dependent(model.working.graph, [site.output for site in sites], counted)
     }
+
+
+def still_layers(fits: Fits, model: Model, explored: Collection[str]) -> dict[str, str]:
+    """Return why layers are left as they are that read the same on all calibration data, by their names.
+
+    Any rank would do for such an input, and nobody knows what it does for another.
+    """
+    layers = [model.layer(name) for name in explored]
+    still = [layer for layer in layers if fits.calibrated(layer) and not fits.fitter(layer).problem.covariance.any()]
+    return {layer.name: "what it reads never varies on the calibration data" for layer in still}

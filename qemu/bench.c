@@ -6,9 +6,10 @@
  */
 #include "bench.h"
 
+#include "bench_timing.h"
 #include "system.h"
 
-enum { LINE = 64, MAX_CALLS = 1 << 20, MAX_REPEATS = 1001, FILL = 0xFF };
+enum { MAX_CALLS = 1 << 20, FILL = 0xFF };
 enum { ROLE_INPUT, ROLE_WEIGHT, ROLE_BIAS, ROLE_OUTPUT, ROLE_WORK };
 
 #define MAGIC 0x3148434e4542464cull
@@ -59,8 +60,6 @@ static _Noreturn void fail(const char *why) {
     leave(1);
 }
 
-static double repeats = 21, least_sample_ns = 2e6, wanted_core = -1, limit_seconds = 600;
-
 static float *(*arguments)[LRF_MOST_ARGUMENTS];
 static unsigned char *arena;
 
@@ -70,34 +69,10 @@ static void call_all(size_t unused) {
     for (size_t k = 0; k < (size_t)data()->kernels; k++) call_once(k);
 }
 
-static double clock_cost(void) {
-    double least = 1e9;
-    for (int i = 0; i < 100; i++) {
-        double begin = now_ns(), took = now_ns() - begin;
-        if (took < least) least = took;
-    }
-    return least;
-}
 static double time_calls(void (*run)(size_t), size_t kernel, long calls) {
     double begin = now_ns();
     for (long i = 0; i < calls; i++) run(kernel);
     return now_ns() - begin;
-}
-
-/* How much to write before a cold call: by the board's own account of its caches within what the target allows, because
- * an emulator or a virtual machine tells of its host's (lrfdse/targets/eviction.py).
- */
-static size_t bytes_to_evict(double cache) {
-    double least = (double)(uint32_t)data()->least_evict_bytes, most = (double)(uint32_t)data()->most_evict_bytes;
-    double wanted = (double)(uint32_t)data()->evict_factor * cache;
-    if (wanted < least) wanted = least;
-    if (wanted > most) wanted = most;
-    return (size_t)(uint32_t)wanted;
-}
-
-/* Write a buffer larger than every cache, line by line: what a kernel reads is gone from them. */
-static void evict(volatile unsigned char *buffer, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += LINE) buffer[i]++;
 }
 
 /* Read again what calling takes but is no part of the kernel: its entry in the table, its pointers, the clock. */
@@ -105,28 +80,6 @@ static void prepare_call(size_t kernel) {
     for (size_t a = 0; a < LRF_MOST_ARGUMENTS; a++) __asm__ volatile("" ::"r"(arguments[kernel][a]));
     __asm__ volatile("" ::"r"(bench_calls[kernel]));
     now_ns();
-}
-
-static double sample[MAX_REPEATS];
-
-static void say_quartiles(int count) {
-    for (int i = 1; i < count; i++) {
-        double value = sample[i];
-        int place = i;
-        for (; place > 0 && sample[place - 1] > value; place--) sample[place] = sample[place - 1];
-        sample[place] = value;
-    }
-    static const double shares[] = {0.5, 0.25, 0.75};
-    say("[");
-    for (int i = 0; i < 3; i++) {
-        double place = shares[i] * (count - 1);
-        int below = (int)place;
-        double above = below + 1 < count ? sample[below + 1] : sample[below];
-        double value = sample[below] + (place - below) * (above - sample[below]);
-        if (i) say(",");
-        say_tenths(value > 0 ? value : 0);
-    }
-    say("]");
 }
 
 static long say_warm(const char *name, void (*run)(size_t), size_t kernel, double cost) {
@@ -216,29 +169,6 @@ static double vector_bits(void) {
     return 0;
 }
 
-static double option(const char *value, double least, double most) {
-    double found = value ? number_of(value, most) : -1;
-    for (const char *rest = value; rest && *rest; rest++)
-        if (*rest < '0' || *rest > '9') found = -1;
-    if (found < least) {
-        begin_document();
-        say(",\"error\":\"usage: bench [--repeats N] [--min-time MS] [--core N] [--limit SECONDS]\"}\n");
-        leave(2);
-    }
-    return found;
-}
-static int same(const char *one, const char *other) { return begins(one, other) && length(one) == length(other); }
-
-static void read_options(char **given) {
-    for (; *given; given += 2) {
-        if (same(*given, "--repeats")) repeats = option(given[1], 1, MAX_REPEATS);
-        else if (same(*given, "--min-time")) least_sample_ns = 1e6 * option(given[1], 0, 60000);
-        else if (same(*given, "--core")) wanted_core = option(given[1], 0, 8191);
-        else if (same(*given, "--limit")) limit_seconds = option(given[1], 1, 86400);
-        else option(NULL, 0, 0);
-    }
-}
-
 __asm__(ENTRY("bench_main"));
 
 void bench_main(long *stack);
@@ -255,7 +185,7 @@ void bench_main(long *stack) {
     place_arrays();
 
     double cache = largest_cache(core < 0 ? 0 : core);
-    size_t evict_bytes = bytes_to_evict(cache);
+    size_t evict_bytes = bytes_to_evict(data()->evict_factor, data()->least_evict_bytes, data()->most_evict_bytes, cache);
     unsigned char *buffer = memory(evict_bytes + LINE);
     evict(buffer, evict_bytes);
 

@@ -108,11 +108,12 @@ def main() -> None:
         for target in wanted:
             like = quick.get(own.name if target.is_native else QUICK_EMULATED[0])
             direct = best_variants(like) if like else chosen
-            variants[target.name] = [] if options.kept else [peer.variant for peer in direct]
             known = quick.get(target.name, [])
             done = {r.case for r in known}
             found = {r.case: r for r in (*known, *run(target, [case for case in every if case not in done], direct))}
             results += [found[case] for case in every if case in found]
+            took_part = [peer for peer in direct if any(peer.name in result.rows for result in found.values())]
+            variants[target.name] = [peer.variant for peer in took_part]
             write_pages(results, peaks, variants, what, options.out)
     finally:
         bench.close()

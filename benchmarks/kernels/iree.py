@@ -28,7 +28,7 @@ from benchmarks.kernels.foreign import (
     run,
 )
 from benchmarks.kernels.forms import onnx_model
-from benchmarks.kernels.iree_schedule import Buffer, Dispatch, Program, UnsupportedError, read
+from benchmarks.kernels.iree_schedule import CLEAR, Buffer, Dispatch, Program, UnsupportedError, read
 from benchmarks.kernels.layers import Case
 from benchmarks.kernels.once import output_of
 from benchmarks.machine import installed
@@ -42,6 +42,8 @@ FLAGS = {
     "O3+dt": ("--iree-opt-level=O3", "--iree-opt-data-tiling"),
     "O3+dt+uk": ("--iree-opt-level=O3", "--iree-opt-data-tiling", "--iree-llvmcpu-enable-ukernels=all"),
 }
+MODULE = "model.mlirbc"
+"""File of an imported model in the folder that it is compiled in."""
 INSTALL = 'pip install "iree-base-compiler[onnx]==3.13.*" "iree-base-runtime==3.13.*"'
 _DEVICE = ("--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu")
 _ABI_VERSION = "3.13"
@@ -80,20 +82,50 @@ def build_direct(case: Case, numbers: Arrays, form: str, flags: str, target: Tar
     """
     with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as name:
         folder = Path(name)
-        _imported(onnx_model(case, numbers, form), folder / "model.mlirbc")
-        static = ("--iree-llvmcpu-link-embedded=false", "--iree-llvmcpu-link-static", "--compile-to=hal")
-        files = ("--iree-llvmcpu-static-library-output-path=kernels.o", "-o", "model.mlir")
-        run([_tool(), "model.mlirbc", *_options(target), *FLAGS[flags], *static, *files], folder)
-        try:
-            program = read((folder / "model.mlir").read_text(encoding="utf-8"), "main")
-        except UnsupportedError as error:
-            raise NotAvailableError(f"IREE's program holds {error}") from error
-        names = sorted({dispatch.function for dispatch in (*program.first, *program.each)})
-        shown = [f"--globalize-symbol={symbol}" for symbol in names]
-        objcopy = find_llvm("llvm-objcopy")
-        assert objcopy is not None
-        run([objcopy.path, *shown, "kernels.o", "shown.o"], folder)
-        kernels = (folder / "shown.o").read_bytes()
+        _imported(onnx_model(case, numbers, form), folder / MODULE)
+        return build_imported(case, numbers, FLAGS[flags], target, folder, timeout)
+
+
+def build_imported(
+    case: Case, numbers: Arrays, flags: Sequence[str], target: Target, folder: Path, timeout: float, entry: str = "main"
+) -> Built:
+    """Return a kernel that calls the dispatch functions of the model that lies as `MODULE` in a folder.
+
+    Parameters
+    ----------
+    case, numbers
+        The sizes of the model's only input and output, as those of a layer, and its input.
+    flags
+        Further options of the compiler.
+    target
+        The machine.
+    folder
+        Takes what is made, too: ``kernels.o`` has the dispatch functions.
+    timeout
+        Seconds that packing the weights may take.
+    entry
+        Name of the model's function.
+
+    Raises
+    ------
+    NotAvailableError
+        IREE cannot compile the model, or does something other than dispatches.
+    TooSlowError
+        Compiling or packing took too long.
+    """
+    static = ("--iree-llvmcpu-link-embedded=false", "--iree-llvmcpu-link-static", "--compile-to=hal")
+    files = ("--iree-llvmcpu-static-library-output-path=kernels.o", "-o", "model.mlir")
+    run([_tool(), MODULE, *_options(target), *flags, *static, *files], folder)
+    try:
+        program = read((folder / "model.mlir").read_text(encoding="utf-8"), entry)
+    except UnsupportedError as error:
+        raise NotAvailableError(f"IREE's program holds {error}") from error
+    names = sorted({dispatch.function for dispatch in (*program.first, *program.each)} - {CLEAR})
+    shown = [f"--globalize-symbol={symbol}" for symbol in names]
+    objcopy = find_llvm("llvm-objcopy")
+    assert objcopy is not None
+    run([objcopy.path, *shown, "kernels.o", "shown.o"], folder)
+    kernels = (folder / "shown.o").read_bytes()
     return _kernel(case, numbers, target, program, kernels, timeout)
 
 
@@ -185,10 +217,15 @@ def _source(dispatches: Sequence[Dispatch], places: dict[Buffer, str]) -> tuple[
     others = [buffer for buffer in _buffers(dispatches) if buffer not in places]
     offsets = layout([-(-buffer.size // 4) for buffer in others])
     places = places | {b: f"(char *)work + {4 * offset}" for b, offset in zip(others, offsets, strict=False)}
-    functions = {name: f"f{i}" for i, name in enumerate(dict.fromkeys(one.function for one in dispatches))}
+    called = dict.fromkeys(one.function for one in dispatches if one.function != CLEAR)
+    functions = {name: f"f{i}" for i, name in enumerate(called)}
     declared = [f'extern dispatch_function {short} __asm__("{name}");' for name, short in functions.items()]
     calls = []
     for one in dispatches:
+        if one.function == CLEAR:
+            (b,) = one.bindings
+            calls.append(f"    __builtin_memset({places[b.buffer]} + {b.offset}, 0, {b.length});")
+            continue
         pointers = ", ".join(f"{places[b.buffer]} + {b.offset}" for b in one.bindings)
         lengths = ", ".join(str(b.length) for b in one.bindings)
         given = ", ".join(map(str, one.constants))

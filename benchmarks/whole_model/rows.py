@@ -22,8 +22,9 @@ from benchmarks.machine import installed
 from benchmarks.program import ONE_THREAD
 from benchmarks.records import Record, Records
 from benchmarks.results import TOP
-from benchmarks.whole_model import timing, worker
+from benchmarks.whole_model import iree, timing, worker
 from benchmarks.whole_model.models import Model, NotAvailableError, Packaged
+from lrfdse.kernels.bounds import operator_bound_cycles
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import require_zig
@@ -31,6 +32,9 @@ from lrfdse.toolchain.zig import run_zig
 
 NAME = "net"
 """What the libraries' symbols begin with: the default of `lrfdse build`."""
+
+BOUND = ("FullyConnected", "Convolution")
+"""Kinds of operators whose time is held against the least that it can be."""
 
 PRODUCTS = "FullyConnected"
 """The kind of operator that 1x1 convolutions become, too."""
@@ -110,7 +114,7 @@ class Rows:
             noun_digest(target),
             meter,
             code(worker.main, timing.main, Rows.row),
-            *(str(installed(name)) for name in ("onnxruntime", "ai-edge-litert")),
+            *(str(installed(name)) for name in ("onnxruntime", "ai-edge-litert", "iree-base-compiler")),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -128,7 +132,9 @@ class Rows:
                 measured = self._apart("worker", job | {"meter": meter})
                 if "failure" in measured:
                     return row | {"meter_failure": measured["failure"]}
-                return row | latency_row(measured["facts"]) | {"meter_seconds": measured["seconds"]}
+                share = bound_share(measured["facts"], target)
+                row |= latency_row(measured["facts"]) | {"meter_seconds": measured["seconds"], "bound": share}
+                return row | self._emulated(path, target, built["facts"])
             if meter == "host":
                 row |= latency_row(built["facts"]) | self._timed(model, path, built["facts"], here)
             return row
@@ -140,6 +146,9 @@ class Rows:
         run_zig([zig, "ld.lld", "-shared", "--whole-archive", archive, "-o", str(shared)], "linking the library")
         np.savez(here / "inputs.npz", **inputs_of(facts))
         litert, why = self._litert(model)
+        why_not = iree.unavailable()
+        (here / "iree").mkdir()
+        theirs = None if why_not else iree.compiled(path, here / "iree", self._limits.wall)
         job = {
             "library": str(shared),
             "name": NAME,
@@ -150,15 +159,36 @@ class Rows:
             "seconds": self._limits.timing,
             "litert": None if litert is None else str(litert),
             "same_weights": isinstance(model.litert, Packaged),
+            "iree": {} if theirs is None else theirs.files,
         }
         found = self._apart("timing", job)
+        if "failure" in found:
+            return found
+        said = "; ".join([*([] if theirs is None or not theirs.failure else [theirs.failure]), *found["failures"]])
         return {
             "errors": found["errors"],
             "load": found["load"],
             "rounds": len(found["samples"]["ours"]),
             "times": {name: times_of(samples) for name, samples in found["samples"].items()},
             **({"litert_failure": why} if why else {}),
+            **({"iree_failure": said} if said else {}),
+            **({} if theirs is None else {"iree_seconds": theirs.seconds}),
         }
+
+    def _emulated(self, path: Path, target: Target, facts: Mapping[str, Any]) -> Record:
+        """Return what IREE executes on an emulated target; nothing where it is not installed."""
+        if iree.unavailable():
+            return {}
+        inputs = list(inputs_of(facts).values())
+        if len(inputs) != 1 or len(facts["outputs"]) != 1 or facts["outputs"][0]["element"] != "float32":
+            return {"iree_failure": "IREE is only called with one input and one output of float32"}
+        peer = timing.onnxruntime(str(path), inputs)
+        peer.run()
+        found, why = iree.emulated(path, target, inputs[0], peer.outputs()[0], self._limits.wall)
+        said = {"iree_failure": why} if why else {}
+        if found is None:
+            return said
+        return {"iree_instructions": found.instructions, "iree_text_bytes": found.text_bytes, **said}
 
     def _litert(self, model: Model) -> tuple[Path | None, str]:
         """Return the model for LiteRT, or why there is none."""
@@ -219,6 +249,18 @@ def facts_row(facts: Mapping[str, Any]) -> Record:
         "operators": len(facts["operators"]),
         "foreign": sorted({each["kind"] for each in facts["operators"] if each["kind"].startswith("Foreign")}),
     }
+
+
+def bound_share(facts: Mapping[str, Any], target: Target) -> float | None:
+    """Return which share of their time products and convolutions would take at least; None where there are none."""
+    taken = least = 0.0
+    for each in facts["operators"]:
+        if not each["macs"] or each["kind"] not in BOUND:
+            continue
+        read = sum(array["bytes"] for array in each["arrays"] if array["role"] in ("input", "weight"))
+        taken += each["warm"]["us"]
+        least += operator_bound_cycles(each["macs"], read, target) / target.clock_mhz
+    return least / taken if taken else None
 
 
 def latency_row(facts: Mapping[str, Any], most: int = 8) -> Record:

@@ -88,6 +88,26 @@ def litert(path: str, given: Arrays) -> Peer:
     return Peer(interpreter.invoke, lambda: [interpreter.get_tensor(detail["index"]) for detail in details])
 
 
+def iree(path: str, given: Arrays) -> Peer:
+    """Return IREE's runtime on the calling thread, inputs on its device, where what a run gives stays."""
+    from iree import runtime
+
+    context = runtime.SystemContext(config=runtime.Config("local-sync"))
+    module = runtime.VmModule.mmap(context.instance, path)
+    context.add_vm_module(module)
+    names = [name for name in module.function_names if not name.startswith("__") and "async" not in name]
+    function = context.modules[module.name][names[0]]
+    device = context.config.device
+    inputs = [runtime.asdevicearray(device, array) for array in given]
+    last: list[Any] = []
+
+    def run() -> None:
+        found = function(*inputs)
+        last[:] = found if isinstance(found, list | tuple) else [found]
+
+    return Peer(run, lambda: [np.asarray(each.to_host()) for each in last])
+
+
 def sampled(run: Callable[[], object]) -> Callable[[], tuple[float, float]]:
     """Return what takes a sample: processor and wall nanoseconds of one run."""
     run()
@@ -147,8 +167,23 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         if job["same_weights"]:
             peers["litert"].run()
             errors["litert"] = unordered_error(peers["litert"], expected)
+    failures = []
+    for name, path in job.get("iree", {}).items():
+        try:
+            peer = iree(path, given)
+            peer.run()
+            errors[f"iree {name}"] = error_of(peer, expected)
+            peers[f"iree {name}"] = peer
+        # Its runtime raises what it likes.
+        except Exception as error:
+            failures.append(f"IREE's runtime, {name}: {(str(error).strip().splitlines() or [''])[0][:200]}")
     samples = in_turns([sampled(peer.run) for peer in peers.values()], job["seconds"])
-    return {"errors": errors, "samples": dict(zip(peers, samples, strict=True)), "load": os.getloadavg()[0]}
+    return {
+        "errors": errors,
+        "samples": dict(zip(peers, samples, strict=True)),
+        "load": os.getloadavg()[0],
+        "failures": failures,
+    }
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,40 @@ class BoardRun:
     """The board's own description: texts, numbers, and objects of these."""
 
 
+@dataclass(frozen=True, slots=True)
+class WholeRun:
+    """A whole model on a board, operator by operator: wall clock."""
+
+    design: str
+    target: str
+    version: str
+    """Version of the lrfdse that made the program."""
+    repeats: int
+    warm: Latency
+    """Median and quartiles of runs one after the other, microseconds."""
+    cold: Latency
+    """Of runs after the caches were emptied."""
+    parts: tuple[tuple[Latency, Latency], ...]
+    """Warm and cold latency of what comes before the first operator, then of every operator."""
+    max_error: float
+    """Largest deviation of an output relative to its largest element."""
+    board: Mapping[str, Any]
+    """The board's own description: texts, numbers, and objects of these."""
+
+
+def read_whole(result: ProcessResult, command: str, design: str, target: str) -> WholeRun:
+    """Return what the program of a whole model said, or raise what went wrong with it; see `read_run`.
+
+    Raises
+    ------
+    ToolError
+        The program did not run, its outputs are wrong, it crashed, or what came back is not its document.
+    """
+    run = _read(result, command, design, target, _whole)
+    assert isinstance(run, WholeRun)
+    return run
+
+
 def read_run(result: ProcessResult, command: str, design: str, target: str) -> BoardRun:
     """Return what a program said, or raise what went wrong with it.
 
@@ -74,6 +108,18 @@ def read_run(result: ProcessResult, command: str, design: str, target: str) -> B
     ToolError
         The program did not run, a kernel computed wrong numbers or crashed, or what came back is not its document.
     """
+    run = _read(result, command, design, target, _run)
+    assert isinstance(run, BoardRun)
+    return run
+
+
+def _read(
+    result: ProcessResult,
+    command: str,
+    design: str,
+    target: str,
+    reading: Callable[[Mapping[str, Any]], BoardRun | WholeRun],
+) -> BoardRun | WholeRun:
     document = _document(result.output)
     if document is None:
         lines = [line.strip() for line in result.errors.splitlines() if line.strip()]
@@ -88,7 +134,7 @@ def read_run(result: ProcessResult, command: str, design: str, target: str) -> B
     if result.code:
         raise ToolError(f"--runner: `{command}` ended with status {result.code} after the program's result")
     try:
-        run = _run(document)
+        run = reading(document)
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError, InputError) as error:
         raise ToolError(f"--runner: `{command}` did not relay what the program printed ({error!r})") from error
     if (run.design, run.target) != (design, target):
@@ -160,6 +206,24 @@ def _run(document: Mapping[str, Any]) -> BoardRun:
         repeats=_count(document["repeats"]),
         kernels=tuple(kernels),
         whole=whole,
+        board=described(document["board"]),
+    )
+
+
+def _whole(document: Mapping[str, Any]) -> WholeRun:
+    *parts, whole = [(_latency(entry["warm_ns"]), _latency(entry["cold_ns"])) for entry in document["parts"]]
+    error = float(document["max_error"])
+    if not 0 <= error < 1 or document["whole"] is not True:
+        raise ValueError(f"an error of {error}")
+    return WholeRun(
+        design=_text(document["design"]),
+        target=_text(document["target"]),
+        version=_text(document["version"]),
+        repeats=_count(document["repeats"]),
+        warm=whole[0],
+        cold=whole[1],
+        parts=tuple(parts),
+        max_error=error,
         board=described(document["board"]),
     )
 

@@ -72,7 +72,7 @@ def open_board(template: str | None, target: Target) -> Transport | None:
     from lrfdse.board.transport import open_transport
 
     runner = open_transport(template)
-    _refuse_emulator(describe_board(runner, target), target)
+    refuse_emulator(describe_board(runner, target), target)
     return runner
 
 
@@ -174,7 +174,7 @@ def bench(
         an emulator that does not show in the description.
     """
     document = read_document(folder)
-    target = _target_of(document, folder)
+    target = explored_target(document, folder)
     known = {design.id for design in document.every_design()}
     ids = sorted(path.parent.name for path in (folder / "designs").glob(f"*/{BENCH}") if path.parent.name in known)
     if not ids:
@@ -182,7 +182,7 @@ def bench(
             f"{folder / 'designs'}: holds no program for a board; explore again, or `lrfdse export {folder} ID`"
         )
     if not options.allow_emulator:
-        _refuse_emulator(describe_board(runner, target), target)
+        refuse_emulator(describe_board(runner, target), target)
     with sole_writer(folder), temporary_folder() as made:
         programs = _baseline_programs(document, folder, ids, made, build, progress) | _programs(folder, ids)
         runs = run_programs(programs, runner, target, options, progress)
@@ -206,8 +206,14 @@ def bench(
     return Session(document, tuple(runs), record, "")
 
 
-def _target_of(document: Document, folder: Path) -> Target:
-    """Return the target that was explored, from its file; refuse one that is another now."""
+def explored_target(document: Document, folder: Path) -> Target:
+    """Return the target that was explored, from its file.
+
+    Raises
+    ------
+    InputError
+        It is another one now.
+    """
     from lrfdse.targets.catalog import load_target
 
     source = document.target.source or document.target.name
@@ -245,7 +251,14 @@ def _baseline_programs(
     return found
 
 
-def _refuse_emulator(board: Mapping[str, Any], target: Target) -> None:
+def refuse_emulator(board: Mapping[str, Any], target: Target) -> None:
+    """Do nothing where a board's description of itself shows no emulator.
+
+    Raises
+    ------
+    InputError
+        It does.
+    """
     if sign := emulator_sign(board, target):
         raise InputError(f"--runner: leads to an emulator, not to a board: {sign}; {_TRIAL}")
 

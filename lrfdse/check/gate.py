@@ -71,8 +71,9 @@ def check(request: Request) -> CheckReport:
         checks += _skipped(limits, request, "no design is recommended; name one with --design")
     else:
         checks = check_limits(document, design, limits)
-        if request.max_model_latency_us is not None:
-            checks.append(check_whole_model(design, request.max_model_latency_us))
+        whole = limits.max_model_latency_us if request.max_model_latency_us is None else request.max_model_latency_us
+        if whole is not None:
+            checks.append(check_whole_model(design, whole, document.meter.kind))
         if request.baseline is not None:
             checks += _against(request, document, design, baseline)
     if request.strict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lrfdse.base.text import clean
 from lrfdse.check.verdict import Check, Loss
-from lrfdse.ir.latency import REGIMES, Latency, Regime
+from lrfdse.ir.latency import REGIMES, Latency, MeterKind, Regime
 from lrfdse.results.asked import Limits
 from lrfdse.results.designs import DesignFacts, Score
 from lrfdse.results.document import Document
@@ -79,21 +79,23 @@ WHOLE = "whole-model-latency"
 """Name of the check of the whole model's latency."""
 
 
-def check_whole_model(design: DesignFacts, most: float) -> Check:
+def check_whole_model(design: DesignFacts, most: float, kind: MeterKind) -> Check:
     """Compare the warm latency of a design's whole model with a limit, in microseconds; skipped where it is not known.
 
-    The design's own latency is that of its fully-connected layers; this one is that of every operator.
+    The design's own latency is that of its fully-connected layers; this one is that of every operator: of its own
+    library where there is one, else estimated.
     """
     found = design.whole_model
-    limit, latency = f"at most {number_text(most)} us", found.latency.warm
+    limit, latency = f"at most {number_text(most)} us", found.best_known
     if latency is None:
         reason = f"front.json holds no latency of the whole model of design {design.id}; its notes may say why"
         return Check(WHOLE, "skip", limit, reason=reason, unmeasured=True)
     broken = not latency.us <= most
     reasons = [f"{bracket_text(latency)} is over {number_text(most)} us"] if broken else []
     if not broken and latency.high_us > most:
-        reasons.append(f"the {'bracket' if found.kind == 'modelled' else 'spread'} reaches over the limit")
-    reason = "; ".join([*reasons, f"{found.kind}, warm"])
+        reasons.append(f"the {'bracket' if kind == 'modelled' else 'spread'} reaches over the limit")
+    how = f"estimated of {kind} parts" if found.is_estimated else kind
+    reason = "; ".join([*reasons, f"{how}, warm"])
     return Check(WHOLE, "fail" if broken else "pass", limit, bracket_text(latency), reason, latency.us, "us")
 
 

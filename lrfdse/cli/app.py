@@ -128,6 +128,9 @@ def explore(
     max_latency: Annotated[
         str | None, typer.Option(help="Highest latency of all FC layers: 200us.", rich_help_panel=_LIMITS)
     ] = None,
+    max_model_latency: Annotated[
+        str | None, typer.Option(help="Highest warm latency of the whole model: 2ms.", rich_help_panel=_LIMITS)
+    ] = None,
     accept_unverified: Annotated[
         bool,
         typer.Option(
@@ -231,6 +234,7 @@ def explore(
         None if max_latency is None else parse_latency(max_latency, "--max-latency"),
         None if max_other_drop is None else parse_drop(max_other_drop, "--max-other-drop"),
         None if max_size is None else parse_size(max_size, "--max-size"),
+        None if max_model_latency is None else parse_latency(max_model_latency, "--max-model-latency"),
     )
     options: Options = {
         "meter": meter,

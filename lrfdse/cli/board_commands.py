@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrfdse.base.text import clean
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
 
-    from lrfdse.board.result import BoardRun
+    from lrfdse.board.result import BoardRun, WholeRun
+    from lrfdse.board.transport import Transport
     from lrfdse.calibrate.fit import Calibration
+    from lrfdse.calibrate.programs import BenchOptions
     from lrfdse.ir.latency import Latency
+    from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
 
 _KERNEL_COLUMNS = 26
@@ -44,6 +49,9 @@ def bench(
     allow_emulator: Annotated[
         bool, typer.Option("--allow-emulator", help="Try kernels and runner under QEMU; no latency comes of it.")
     ] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Run the libraries of whole models, operator by operator.")
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Where results are kept for later runs.", show_default=False)
     ] = None,
@@ -63,6 +71,9 @@ def bench(
     from lrfdse.report.page.html import write_again
 
     way = open_transport(runner)
+    if whole:
+        _bench_whole(folder, way, BenchOptions(repeats, min_time, core, timeout, allow_emulator), cache, as_json)
+        return
     with cache_folder_at(cache), listening() as progress:
         options = BenchOptions(repeats, min_time, core, timeout, allow_emulator)
         session = run(folder, way, options, cache_folder(), progress, export_program)
@@ -84,6 +95,57 @@ def bench(
     out.print(_SPEED_UP, soft_wrap=True)
     out.print(f"Board: {board_line(runs[0].board)}", soft_wrap=True)
     out.print(str(folder / RECORD), soft_wrap=True)
+
+
+def _bench_whole(folder: Path, way: Transport, options: BenchOptions, cache: Path | None, as_json: bool) -> None:
+    from lrfdse.base.codec import to_plain
+    from lrfdse.base.folders import cache_folder_at
+    from lrfdse.board.result import board_line
+    from lrfdse.calibrate.whole import bench_whole
+    from lrfdse.cli.progress import listening
+    from lrfdse.cli.terminal import console
+    from lrfdse.explore.whole_program import whole_program
+    from lrfdse.report.page.html import write_again
+
+    with cache_folder_at(cache), listening() as progress:
+        session = bench_whole(folder, way, options, whole_program, progress)
+        if not session.emulator:
+            write_again(folder)
+    if as_json:
+        told = {"emulator": session.emulator, "runs": [to_plain(run) for run in session.runs]}
+        typer.echo(json.dumps(told, indent=1))
+        return
+    out = console()
+    for run in session.runs:
+        design = session.document.design(run.design)
+        assert design is not None
+        out.print(_whole_table(run, design, bool(session.emulator)))
+        out.print()
+    if session.emulator:
+        out.print(f"Emulated, not a latency: {session.emulator}. Nothing was written.", soft_wrap=True)
+        return
+    out.print(f"Board: {board_line(session.runs[0].board)}", soft_wrap=True)
+
+
+def _whole_table(run: WholeRun, design: DesignFacts, emulated: bool) -> Table:
+    """Return the operators of a whole model with what the meter says and what the board took, in 80 columns."""
+    from lrfdse.report.numbers import us_text
+
+    cost = design.whole_model
+    took = "emulated" if emulated else "board"
+    title = f"Whole model {run.design}, microseconds, largest error {run.max_error:.1e}"
+    table = _table(f"{title}; emulated, not a latency" if emulated else title, [], [])
+    table.add_column("operator", max_width=_KERNEL_COLUMNS, overflow="fold")
+    for name in (str(cost.kind), took, f"cold\n{took}", "share"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=_TIME_COLUMNS)
+    for operator, (warm, cold) in zip(cost.operators, run.parts[1:], strict=True):
+        said = _us(operator.latency.warm)
+        share = f"{warm.us / run.warm.us:.0%}" if run.warm.us else ""
+        cells = ("" if said is None else us_text(said), us_text(warm.us), us_text(cold.us), share)
+        table.add_row(clean(f"{operator.op} {operator.name}".strip()), *cells)
+    said = _us(cost.latency.warm)
+    table.add_row("all", "" if said is None else us_text(said), us_text(run.warm.us), us_text(run.cold.us), "")
+    return table
 
 
 def calibrate(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lrfdse.base.events import Event, Listener
 
 EXPLORATION: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("compiling the original as a whole", ("original",)),
     ("reading calibration data", ("calibrate",)),
     ("looking at the layers", ("layers", "spectra")),
     ("listing factorizations", ("fronts",)),
@@ -61,9 +62,9 @@ class Position:
     --------
     >>> position = Position(EXPLORATION)
     >>> position.of("kernels")
-    'stage 4 of 11: compiling and timing kernels'
+    'stage 5 of 12: compiling and timing kernels'
     >>> position.of("refine"), position.of("plans")
-    ('stage 8 of 11: refining the best', 'stage 8 of 11: evaluating whole models')
+    ('stage 9 of 12: refining the best', 'stage 9 of 12: evaluating whole models')
     """
 
     def __init__(self, stages: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> None:

@@ -23,12 +23,13 @@ def show(
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
+    max_model_latency: Annotated[str | None, typer.Option(help="Highest warm latency of the whole model: 2ms.")] = None,
 ) -> None:
     """Print what an exploration found once more; a limit that is given takes the place of the one it had."""
     import dataclasses
 
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
-    from lrfdse.errors import NoDesignError
+    from lrfdse.errors import InputError, NoDesignError
     from lrfdse.report.page.wording import recommendation
     from lrfdse.results.again import under_limits
     from lrfdse.results.read import read_document
@@ -45,6 +46,14 @@ def show(
         limits = dataclasses.replace(limits, max_size=parse_size(max_size, "--max-size"))
     if max_latency is not None:
         limits = dataclasses.replace(limits, max_latency_us=parse_latency(max_latency, "--max-latency"))
+    if max_model_latency is not None:
+        if document.latency.rest is None:
+            raise InputError(
+                f"--max-model-latency: {folder} holds no latency of the whole model; its notes may say why, else "
+                "explore again without --no-library"
+            )
+        whole = parse_latency(max_model_latency, "--max-model-latency")
+        limits = dataclasses.replace(limits, max_model_latency_us=whole)
     if limits != document.settings.limits:
         document = under_limits(document, limits)
     print_document(document, folder if folder.is_dir() else folder.parent)

@@ -57,7 +57,7 @@ def study_identity(fit: FitRequest, target: str, resident: str, inputs: Inputs, 
     data = [None if part is None else part.digest for part in (inputs.calib, inputs.choosing, inputs.reporting)]
     return {
         "model": inputs.model.sha256,
-        "layers": ",".join(sorted({layer.kind for layer in inputs.model.layers})),
+        "kinds": ",".join(sorted({layer.kind for layer in inputs.model.layers})),
         "target": target,
         "meter": meter.key(),
         "resident": resident,

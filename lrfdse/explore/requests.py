@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,21 @@ def search_request(settings: Settings, meter: str, kind: MeterKind) -> SearchReq
 
 def whole_request(settings: Settings, meter: str) -> WholeRequest:
     """Return what whole models are compiled for; `meter` is the name of that of the exploration."""
-    return WholeRequest(settings.library, settings.model, settings.shape, settings.target, meter)
+    most = settings.limits.max_model_latency_us
+    return WholeRequest(settings.library, settings.model, settings.shape, settings.target, meter, most)
+
+
+def with_rest(search: SearchRequest, rest_us: float | None) -> SearchRequest:
+    """Return the search's request when it is known what everything but the layers takes.
+
+    A limit on the whole model's latency is one on the layers' then: the rest is the same for every design.
+    """
+    limits = search.limits
+    if rest_us is not None and limits.max_model_latency_us is not None:
+        left = limits.max_model_latency_us - rest_us
+        most = left if limits.max_latency_us is None else min(left, limits.max_latency_us)
+        limits = dataclasses.replace(limits, max_latency_us=most)
+    return dataclasses.replace(search, limits=limits, rest_us=rest_us)
 
 
 def study_place(settings: Settings, identity: Mapping[str, Any]) -> StudyPlace:

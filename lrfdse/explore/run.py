@@ -44,9 +44,10 @@ from lrfdse.explore.requests import (
     search_request,
     study_place,
     whole_request,
+    with_rest,
 )
 from lrfdse.explore.sensitivity import sensitivity_of
-from lrfdse.explore.whole import whole_models
+from lrfdse.explore.whole import original_whole, whole_models
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import check_proxy
@@ -114,6 +115,10 @@ def explore(
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", progress, facts) as progress:
         progress(Event("note", f"{settings.model}: {_layers_text(model)}"))
         cache = Store(settings.cache)
+        whole_asked = whole_request(settings, meter.name)
+        may_recommend = inputs.verified or settings.accept_unverified
+        measured = original_whole(whole_asked, model.layers, may_recommend, cache, progress)
+        search = with_rest(search, measured.rest_us)
         if calib is not None:
             progress(Event("calibrate", counted(calib.count, "sample")))
         fits = open_fits(fit, model, calib, explored, cache)
@@ -138,9 +143,17 @@ def explore(
             int8.add_baselines(found.baseline.id)
         cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
         plain = [] if found.plain is None else [found.plain]
-        request = whole_request(settings, meter.name)
         whole = whole_models(
-            request, found.baseline, found.recommended, plain, builder, folder / DESIGNS, kept, cache, progress
+            whole_asked,
+            measured,
+            found.baseline,
+            found.recommended,
+            plain,
+            builder,
+            folder / DESIGNS,
+            kept,
+            cache,
+            progress,
         )
         boards, failure = measured_on(board, folder, kept, settings.target, cache, progress)
         exploration = Exploration(
@@ -177,6 +190,7 @@ def explore(
             study=place,
             boards=boards,
             whole=whole.costs,
+            rest=measured.rest,
             kernels=() if found.recommended is None else functions_of(found.recommended.plan, layers, settings.target),
             sensitivity=cases,
             verified=inputs.verified,

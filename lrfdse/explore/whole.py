@@ -46,6 +46,25 @@ class WholeRequest:
     target: Target
     meter: str
     """Name of the meter."""
+    most_us: float | None = None
+    """Highest latency of a design's whole model; None asks for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalWhole:
+    """What the original costs as a whole model, and how much of it no compression of its layers changes."""
+
+    cost: WholeModel | None = None
+    """None where it was not compiled."""
+    rest: Latency | None = None
+    """What everything but the fully-connected layers takes in a warm run; None where that cannot be told."""
+    note: str = ""
+    """Why one of them is missing, where it was asked for."""
+
+    @property
+    def rest_us(self) -> float | None:
+        """The rest in microseconds."""
+        return None if self.rest is None else self.rest.us
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +77,78 @@ class WholeModels:
     """Why there are none, or not all."""
 
 
+def original_whole(
+    request: WholeRequest, layers: Sequence[Layer], may_recommend: bool, cache: Store, progress: Listener
+) -> OriginalWhole:
+    """Compile the original as a whole model and take its latency, before anything is searched.
+
+    What everything but the layers takes in it is a constant of all designs: the whole less the operators that compute
+    the layers. Where no design may be recommended, it is only compiled for a limit.
+
+    Raises
+    ------
+    InputError
+        There is a limit on the latency of whole models, and it cannot be held against anything, or leaves nothing for
+        the layers.
+    """
+    most = request.most_us
+    if most is not None and not request.wanted:
+        raise InputError("--max-model-latency needs the whole model compiled: leave --no-library out")
+    if not request.wanted or (most is None and not may_recommend):
+        return OriginalWhole()
+    try:
+        facts = _library(request.model, request, cache, _as_one_stage(progress)).facts
+    except (InputError, KernelError, ToolError) as error:
+        reason = one_line(error, _REASON)
+        if most is not None:
+            raise InputError(f"--max-model-latency: {request.model}: not compiled as a whole: {reason}") from error
+        note = f"no latency of the whole model: the original: {reason}"
+        progress(Event("note", note))
+        return OriginalWhole(note=note)
+    cost = cost_of(facts, layers, None)
+    rest, lost = rest_of(cost, layers)
+    if most is not None and rest is None:
+        raise InputError(f"--max-model-latency: {lost}")
+    if most is not None and rest is not None and rest.us >= most:
+        raise InputError(
+            f"--max-model-latency {most:g}us: everything but the fully-connected layers takes {rest.us:.4g} us already "
+            f"({cost.kind}, warm)"
+        )
+    return OriginalWhole(cost, rest, f"no latency of whole models is estimated: {lost}" if lost else "")
+
+
+def _as_one_stage(progress: Listener) -> Listener:
+    """Return a listener that tells of every step of compiling as one stage, which is not that of the last models."""
+
+    def tell(event: Event) -> None:
+        progress(event if event.stage == "note" else Event("original", event.text, event.done, event.total))
+
+    return tell
+
+
+def rest_of(cost: WholeModel, layers: Sequence[Layer]) -> tuple[Latency | None, str]:
+    """Return what a whole model takes in a warm run without the operators of its layers, or why that is not known.
+
+    Ends of measured latencies do not add up exactly; none of the difference is below zero.
+    """
+    warm = cost.latency.warm
+    mine = [each for each in cost.operators if each.layer is not None]
+    lost = {layer.name for layer in layers} - {each.layer for each in mine}
+    if lost:
+        return None, f"no operator of the whole model is known to be layer {', '.join(sorted(lost))}"
+    taken = [each.latency.warm for each in mine]
+    if warm is None or None in taken:
+        return None, "its meter gives no latency of single operators"
+    known = [each for each in taken if each is not None]
+    middle = max(0.0, warm.us - sum(each.us for each in known))
+    low = max(0.0, warm.low_us - sum(each.low_us for each in known))
+    high = warm.high_us - sum(each.high_us for each in known)
+    return _rounded(Latency(middle, min(low, middle), max(high, middle))), ""
+
+
 def whole_models(
     request: WholeRequest,
+    measured: OriginalWhole,
     original: Design,
     recommended: Design | None,
     others: Sequence[Design],
@@ -69,7 +158,7 @@ def whole_models(
     cache: Store,
     progress: Listener,
 ) -> WholeModels:
-    """Compile the original, the recommended design and others as whole models, and take their latency.
+    """Compile the recommended design and others as whole models, and take their latency; the original has it already.
 
     The library of the recommended design is written into its folder; of the other kept designs, those that an earlier
     exploration wrote are removed. Where a model cannot be compiled as a whole, a note says why, and those after it are
@@ -79,6 +168,8 @@ def whole_models(
     ----------
     request
         What is asked.
+    measured
+        The original, as `original_whole` returns it.
     original, recommended, others
         The designs; without a recommended one nothing is compiled.
     builder
@@ -93,26 +184,39 @@ def whole_models(
         Told of every model and operator.
     """
     written: list[str] = []
-    costs: dict[str, WholeModel] = {}
-    notes: list[str] = []
-    listed = () if recommended is None or not request.wanted else (original, recommended, *others)
+    costs = {} if measured.cost is None else {original.id: measured.cost}
+    notes = [measured.note] if measured.note else []
+    listed = () if recommended is None or measured.cost is None else (recommended, *others)
     for design in {design.id: design for design in listed}.values():
+        is_chosen = recommended is not None and design.id == recommended.id
+        if design.id == original.id and not is_chosen:
+            continue
         try:
             made = _made(design, design.id == original.id, request, builder, cache, progress)
-            is_chosen = recommended is not None and design.id == recommended.id
-            if is_chosen:
-                _write(made, design_folder(designs, design.id))
-                written.append(design.id)
-            layers = builder.model.layers if design.id == original.id else ()
-            costs[design.id] = cost_of(made.facts, layers, f"designs/{design.id}/{LIBRARY}" if is_chosen else None)
         except (InputError, KernelError, ToolError) as error:
-            which = "the original" if design.id == original.id else f"design {design.id}"
-            notes.append(f"no latency of the whole model: {which}: {one_line(error, _REASON)}")
+            notes.append(f"no latency of the whole model: design {design.id}: {one_line(error, _REASON)}")
             progress(Event("note", notes[-1]))
             break
+        if is_chosen:
+            _write(made, design_folder(designs, design.id))
+            written.append(design.id)
+        layers = builder.model.layers if design.id == original.id else ()
+        costs[design.id] = cost_of(made.facts, layers, f"designs/{design.id}/{LIBRARY}" if is_chosen else None)
+        notes += _broken(costs[design.id], design, request.most_us) if is_chosen else ()
     for identity in set(kept) - set(written):
         clear_library(designs / identity / LIBRARY)
     return WholeModels(costs, tuple(notes))
+
+
+def _broken(cost: WholeModel, design: Design, most: float | None) -> list[str]:
+    """Return a note where the library of the recommended design takes longer than it was estimated and may."""
+    warm = cost.latency.warm
+    if most is None or warm is None or warm.us <= most:
+        return []
+    return [
+        f"design {design.id} was chosen by an estimate within --max-model-latency {most:g}us; its own library takes "
+        f"{warm.us:.4g} us ({cost.kind}): ask for less"
+    ]
 
 
 def cost_of(facts: LibraryFacts, layers: Sequence[Layer], library: str | None) -> WholeModel:

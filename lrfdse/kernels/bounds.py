@@ -26,3 +26,20 @@ def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> floa
     dram = through / target.dram_bytes_per_cycle
     passing = size / target.last_level_bytes_per_cycle if through or size > 1024 * target.l1.kib else 0.0
     return max(computing, dram) + passing if target.in_order else max(computing, dram, passing)
+
+
+def operator_bound_cycles(macs: int, read: int, target: Target) -> float:
+    """Return the cycles below which no operator of a whole model can run: FMAs at the peak rate, and what it reads.
+
+    Parameters
+    ----------
+    macs
+        Its multiply-accumulates.
+    read
+        Bytes of its inputs and weights. Where they exceed the first cache level they come from the last one, each once.
+    target
+        The machine; an in-order core stops for what comes from there (docs/meter.md).
+    """
+    computing = macs / target.fma_per_cycle
+    passing = read / target.last_level_bytes_per_cycle if read > 1024 * target.l1.kib else 0.0
+    return computing + passing if target.in_order else max(computing, passing)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from lrfdse.base.store import Store
-    from lrfdse.ir.program import Program
-    from lrfdse.library.make import Library
+    from lrfdse.ir.program import MemoryPlan, Program
+    from lrfdse.library.layout import Layout
+    from lrfdse.library.make import Library, Origin
     from lrfdse.library.vectors import Vectors
     from lrfdse.model.given import GivenModel
     from lrfdse.targets.target import Target
@@ -162,30 +163,28 @@ class LibraryOptions:
     """Whether the meter chooses schedules of operators."""
 
 
-def library_of(
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A model on its way to a library: everything but the files."""
+
+    program: Program
+    plan: MemoryPlan
+    layout: Layout
+    vectors: Vectors
+    origin: Origin
+
+
+def _prepared(
     path: Path, target: Target, options: LibraryOptions, cache: Store, progress: Callable[[Event], None]
-) -> Library:
-    """Return the library of the model in a file; nothing is written but what the cache keeps.
-
-    A latency that was taken of the same library before, by the same meter, is taken from the cache.
-
-    Raises
-    ------
-    InputError
-        The model or an option cannot be used as given, or operators cannot be compiled: all are named at once.
-    KernelError
-        The library computes wrong outputs, or crashes.
-    ToolError
-        A tool that the target needs is missing or failed.
-    """
+) -> _Prepared:
+    """Return a model's program with its operators compiled, its memory laid out, and an input with its outputs."""
     import onnx_ir as ir
 
     from lrfdse.base.border import reading
     from lrfdse.formats import format_of
     from lrfdse.library.compiling import compile_program, pack_for
     from lrfdse.library.layout import lay_out
-    from lrfdse.library.make import NO_METER, Origin, make_library, require_room, require_tools_of
-    from lrfdse.library.remembered import known_measurement, measurement_key, remember
+    from lrfdse.library.make import NO_METER, Origin, require_room, require_tools_of
     from lrfdse.library.tuning import tuned
     from lrfdse.meters.whole import open_whole_meter
     from lrfdse.program.lower import program as lowered
@@ -210,18 +209,61 @@ def library_of(
         functions = compile_program(program, name, target, path, cache, progress, chosen)
     plan = planned(program, [function.work for function in functions])
     layout = lay_out(program, plan, functions, pack_for(target))
+    return _Prepared(program, plan, layout, vectors, Origin(path.name, sha256))
+
+
+def board_program_of(
+    path: Path, target: Target, options: LibraryOptions, design: str, cache: Store, progress: Callable[[Event], None]
+) -> bytes:
+    """Return the program that times the library of the model in a file on a board, operator by operator.
+
+    Raises
+    ------
+    InputError
+        The model cannot be used as given, or operators cannot be compiled.
+    ToolError
+        A tool is missing or failed, or the model is too large for such a program.
+    """
+    from lrfdse.library.board_program import board_program
+    from lrfdse.library.interface import signature
+    from lrfdse.library.trial import trial
+
+    made = _prepared(path, target, options, cache, progress)
+    facts = signature(options.name, made.program, made.layout, weights_file=False)
+    return board_program(trial(facts, made.layout, target, made.vectors), target, design)
+
+
+def library_of(
+    path: Path, target: Target, options: LibraryOptions, cache: Store, progress: Callable[[Event], None]
+) -> Library:
+    """Return the library of the model in a file; nothing is written but what the cache keeps.
+
+    Raises
+    ------
+    InputError
+        The model or an option cannot be used as given, or operators cannot be compiled: all are named at once.
+    KernelError
+        The library computes wrong outputs, or crashes.
+    ToolError
+        A tool that the target needs is missing or failed.
+    """
+    from lrfdse.library.make import NO_METER, make_library
+    from lrfdse.library.remembered import known_measurement, measurement_key, remember
+
+    name, shape, meter = options.name, options.shape, options.meter
+    ready = _prepared(path, target, options, cache, progress)
+    layout, origin = ready.layout, ready.origin
     progress(Event("library", name))
-    origin = Origin(path.name, sha256)
     key = None
     if meter != NO_METER:
         key = measurement_key(layout, origin, target, name, shape, meter, weights_file=options.weights_file)
     known = None if key is None else known_measurement(cache, key, 1 + len(layout.steps))
     made = make_library(
         name,
-        program,
-        plan,
+        ready.program,
+        ready.plan,
         layout,
-        vectors,
+        ready.vectors,
         target,
         origin,
         weights_file=options.weights_file,

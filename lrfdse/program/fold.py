@@ -13,7 +13,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from lrfdse.errors import InputError
 from lrfdse.model.runtime import Runtime, simplified
 from lrfdse.model.shapes import Port, check_memory, infer_values, is_known, ports, shape_option
-from lrfdse.program.refuse import foreign_domains, found_in, raise_if_any, types_in
+from lrfdse.program.refuse import ends_in, foreign_domains, found_in, raise_if_any, types_in
 
 if TYPE_CHECKING:
     import onnx
@@ -44,7 +44,7 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     InputError
         Sizes are open or do not fit, onnxruntime cannot load the model, or it holds what cannot be compiled.
     """
-    raise_if_any(foreign_domains(model), path)
+    raise_if_any([*foreign_domains(model), *ends_in(model)], path)
     model = _open(model)
     inputs = ports(model.graph, shapes, path)
     if unknown := [port for port in inputs if not is_known(port.fixed)]:
@@ -53,6 +53,8 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     try:
         content = _simplest(_with_sizes(model, inputs))
     except InputError as error:
+        # What nothing can compile is named before what onnxruntime says of it.
+        raise_if_any(found_in(model), path)
         raise InputError(f"{path}: {error}") from error
     return typed(content, inputs, path)
 

@@ -135,6 +135,18 @@ def foreign_domains(model: ir.Model) -> list[Refusal]:
     ]
 
 
+def ends_in(model: ir.Model) -> list[Refusal]:
+    """Return the nodes that read an input, or give an output, of the model that is a sequence or optional."""
+    refused = []
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.type is None or isinstance(value.type, ir.TensorType):
+            continue
+        producer = value.producer()
+        nodes = [producer] if producer is not None else [node for node, _ in value.uses()]
+        refused += [Refusal(node.op_type, node.name or "", f"of {type(value.type).__name__}") for node in nodes]
+    return refused
+
+
 def found_in(model: ir.Model) -> list[Refusal]:
     """Return the nodes of a folded model whose outputs cannot be flat arrays of a known size."""
     return [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Cell = str | int | float | bool | None
 
 _MAY_BE_UNKNOWN = (
-    *("warm_us", "cold_us", "accuracy", "eval_accuracy", "fidelity", "output_error"),
+    *("warm_us", "cold_us", "model_us", "model_estimated_us", "accuracy", "eval_accuracy", "fidelity", "output_error"),
     "others_kept",
     *("int8_bytes", "int8_accuracy", "int8_eval_accuracy"),
 )
@@ -26,6 +26,7 @@ _MAY_BE_UNKNOWN = (
 def design_row(design: DesignFacts, document: Document) -> dict[str, Cell]:
     """Return what a design costs and scores, by column; None where nobody measured it."""
     charged, warm, cold = design.charged, design.latency.warm, design.latency.cold
+    whole, estimated = design.whole_model.latency.warm, design.whole_model.estimated
     tested, chosen, int8 = design.test_score, design.eval_score, design.int8
     # A table that travels alone cannot say that scores are of random inputs.
     hidden = not document.verified
@@ -39,6 +40,8 @@ def design_row(design: DesignFacts, document: Document) -> dict[str, Cell]:
         "latency_high_us": charged.high_us,
         "warm_us": None if warm is None else warm.us,
         "cold_us": None if cold is None else cold.us,
+        "model_us": None if whole is None else whole.us,
+        "model_estimated_us": None if estimated is None else estimated.us,
         "accuracy": None if tested is None else tested.value,
         "eval_accuracy": None if chosen is None or hidden or document.metric == "fidelity" else chosen.value,
         "fidelity": None if hidden else design.fidelity,

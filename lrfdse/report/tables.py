@@ -58,6 +58,7 @@ def design_table(document: Document, width: int) -> list[Text]:
         ]
         texts = ["" if us is None else latency_text(us.us, kind) for us in found]
         columns.append(Column(f"{regime} us", texts, more=factors, drop_more=2))
+    columns += _model_columns(designs, document)
     columns += _board_columns(designs, document)
     score = "accuracy" if original.test_score is not None and document.metric == "fidelity" else document.metric
     head = f"{score} %" if document.verified else "output error %"
@@ -158,6 +159,24 @@ def sensitivity_table(document: Document, width: int) -> list[Text]:
         ]
         columns.append(Column("equal-size SVD", texts, drop=1))
     return fitted(columns, width, "On which assumption the speed-up rests")
+
+
+ESTIMATED = "~"
+"""What stands before the latency of a whole model that was put together, not taken of a library of its own."""
+
+
+def _model_columns(designs: Sequence[DesignFacts], document: Document) -> list[Column]:
+    """Return the warm latency of whole models, and by what factor it is less than the original's."""
+    before = document.original.whole_model.best_known
+    if before is None:
+        return []
+    cells, times = [], []
+    for design in designs:
+        known, is_original = design.whole_model.best_known, design.id == document.original.id
+        mark = ESTIMATED if design.whole_model.is_estimated else ""
+        cells.append("" if known is None else mark + latency_text(known.us, document.meter.kind))
+        times.append("" if known is None or is_original else times_text(before.us, known.us) or "1.0x")
+    return [Column("model us", cells, more=times, drop=4, drop_more=2)]
 
 
 def _others_columns(designs: Sequence[DesignFacts], document: Document) -> list[Column]:

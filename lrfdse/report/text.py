@@ -13,6 +13,7 @@ from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_tab
 from lrfdse.report.page.wording import hidden_text, regime_text, tie_text
 from lrfdse.report.shares import rest_lines, shares_lines
 from lrfdse.report.tables import design_table, marks_text
+from lrfdse.report.whole import estimate_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,8 @@ def designs_text(document: Document, folder: Path) -> str:
 
 def legend_lines(document: Document) -> list[str]:
     """Return what stands below the table of designs: marks, what it leaves out, when latencies tie, what counts."""
-    found = [marks_text(document), hidden_text(document), tie_text(document), f"{regime_text(document)}."]
+    found = [marks_text(document), hidden_text(document), tie_text(document), estimate_text(document)]
+    found.append(f"{regime_text(document)}.")
     return [f"{line[0].upper()}{line[1:]}" for line in found if line]
 
 

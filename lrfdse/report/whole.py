@@ -27,6 +27,17 @@ def whole_text(document: Document, design: DesignFacts) -> str:
     return text if share is None else f"{text}, {share[0]} of {len(original.operators)} operators were {share[1]:.0%}"
 
 
+def estimate_text(document: Document) -> str:
+    """Return what the latencies of whole models are that were not taken of a library; empty where there are none."""
+    rest, kind = document.latency.rest, document.meter.kind
+    if rest is None:
+        return ""
+    return (
+        f"~ estimated whole model, warm: the kernels and {latency_text(rest.us, kind)} us that all else takes in the "
+        "original"
+    )
+
+
 def whole_facts(document: Document) -> list[tuple[str, str]]:
     """Return what the page says of whole models: latency, memory, and what the number means; nothing without one."""
     rows = []
@@ -57,6 +68,8 @@ def _cost_text(cost: WholeModel) -> str:
     if not parts:
         return ""
     parts[-1] += f" ({cost.kind})"
+    if cost.board is not None and (took := cost.board.latency.warm) is not None:
+        parts.append(f"{latency_text(took.us, 'measured')} us on the board")
     sizes = (("code", cost.code_bytes), ("weights", cost.weight_bytes), ("arena", cost.arena_bytes))
     parts += [f"{kib_text(size)} KiB of {name}" for name, size in sizes if size is not None]
     return ", ".join(parts)

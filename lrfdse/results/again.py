@@ -26,6 +26,7 @@ def candidate_of(design: DesignFacts, document: Document, limits: Limits | None 
         standard_error=error or 0.0,
         is_original=design.id == document.original.id,
         kept=kept,
+        rest_us=None if document.latency.rest is None else document.latency.rest.us,
     )
 
 

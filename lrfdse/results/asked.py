@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrfdse.base.codec import expected
-from lrfdse.ir.latency import MeterKind
+from lrfdse.ir.latency import Latency, MeterKind
 from lrfdse.ir.layer import Kind
 from lrfdse.ir.storage import most_params
 
@@ -108,6 +108,9 @@ class LatencyFacts:
     unit: Literal["us"] = expected("us")
     covers: str = expected("")
     """The part of the model that latencies cover."""
+    rest: Latency | None = None
+    """What all else takes: the original's whole model in a warm run, less the operators of its fully-connected layers;
+    null where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,8 @@ class Limits:
     """Largest loss of every other output that counts, a fraction; null means that of `max_drop`."""
     max_size: int | None = None
     """Most bytes of the weights as they are stored."""
+    max_model_latency_us: float | None = None
+    """Highest warm latency of the whole model, as it is estimated; null asks for nothing."""
 
     @property
     def most_params(self) -> int | None:

@@ -60,6 +60,7 @@ def asked_of(settings: Settings) -> Asked:
             max_latency_us=limits.max_latency_us,
             max_other_drop=limits.max_other_drop,
             max_size=limits.max_size,
+            max_model_latency_us=limits.max_model_latency_us,
         ),
         meter=settings.meter,
         seed=settings.seed,

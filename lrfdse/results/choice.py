@@ -47,6 +47,13 @@ class Candidate:
     is_original: bool = False
     kept: float = 1.0
     """What the worst of the other outputs that count keeps of the original's; 1 where no other counts."""
+    rest_us: float | None = None
+    """What everything but the fully-connected layers takes, the same for every candidate; None where nobody knows."""
+
+    @property
+    def model_us(self) -> float:
+        """Latency of the whole model as it is estimated; that of the fully-connected layers where no more is known."""
+        return self.latency.us + (self.rest_us or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +109,11 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
 def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
     """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
 
-    Of those whose latency ties with its, it is one with the fewest parameters: of all that have at most `NEAR` more,
-    the one with the most worth. Designs were looked at in numbers, so the best of those just within the limit is there
-    by luck: where a compressed design is within it by one standard error of its loss, only such designs compete (the
-    one-standard-error rule).
+    That latency is the whole model's where it is known, which bounds what the layers can gain. Of those whose latency
+    ties with its (the rest being the same for all, only the latency of the layers can tie), it is one with the fewest
+    parameters: of all that have at most `NEAR` more, the one with the most worth. Designs were looked at in numbers, so
+    the best of those just within the limit is there by luck: where a compressed design is within it by one standard
+    error of its loss, only such designs compete (the one-standard-error rule).
     """
     field = field_of(front, limits, resolution)
     return None if field is None else min(field.tied, key=lambda c: (-c.worth, c.params, c.id))
@@ -120,7 +128,7 @@ def field_of(front: Sequence[Candidate], limits: Limits, resolution: float | Non
     competing = [*(safe or compressed), *(each for each in within if each.is_original)]
     if not competing:
         return None
-    best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.latency.us), c.id))
+    best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.model_us), c.id))
     level = [each for each in competing if are_tied(each.latency, best.latency, resolution)]
     fewest = min(each.params for each in level)
     return Field(competing, [each for each in level if each.params <= fewest * (1 + NEAR)], bool(safe))
@@ -139,6 +147,9 @@ def excess(candidate: Candidate, limits: Limits) -> float:
         found.append(candidate.params / max(most, 1))
     if limits.max_latency_us is not None:
         found.append(candidate.latency.us / limits.max_latency_us)
+    if limits.max_model_latency_us is not None:
+        unknown = candidate.rest_us is None
+        found.append(math.inf if unknown else candidate.model_us / limits.max_model_latency_us)
     return max(found)
 
 
@@ -149,7 +160,12 @@ def is_within(candidate: Candidate, limits: Limits) -> bool:
         (limits.max_drop is None or candidate.loss <= limits.max_drop + _SLACK)
         and (most is None or candidate.params <= most)
         and (limits.max_latency_us is None or candidate.latency.us <= limits.max_latency_us)
+        and _is_fast_as_a_whole(candidate, limits.max_model_latency_us)
     )
+
+
+def _is_fast_as_a_whole(candidate: Candidate, most: float | None) -> bool:
+    return most is None or (candidate.rest_us is not None and candidate.model_us <= most)
 
 
 def _no_slower(one: Candidate, other: Candidate, resolution: float | None) -> bool:

@@ -57,6 +57,10 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
         ("--max-params", limits.max_params),
         ("--max-size", limits.max_size),
         ("--max-latency", None if limits.max_latency_us is None else f"{limits.max_latency_us:.12g}us"),
+        (
+            "--max-model-latency",
+            None if limits.max_model_latency_us is None else f"{limits.max_model_latency_us:.12g}us",
+        ),
         ("--budget", settings.budget),
         ("--proxy", settings.proxy),
         ("--sampler", settings.sampler),

@@ -66,10 +66,30 @@ class OperatorCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeBoard:
+    """What a board took for a whole model: wall clock, never part of the model's own latency."""
+
+    latency: Latencies
+    """Median with the quartiles of runs of the whole."""
+    operators: tuple[Latencies, ...]
+    """Of every operator, in the order of `WholeModel.operators`; medians need not add up to that of the whole."""
+    repeats: int
+    """Number of runs that each time is the median of."""
+    max_error: float
+    """Largest deviation of an output from onnxruntime's there, relative to its largest element."""
+    description: Mapping[str, Any]
+    """What the board says of itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WholeModel:
     """What the whole model costs, not its fully-connected layers alone; null where it was not compiled as a whole."""
 
     latency: Latencies = Latencies()
+    """Of its own library, every operator together."""
+    estimated: Latency | None = None
+    """Warm latency put together of this design's kernels and what the original takes without its fully-connected
+    layers; null where that is not known. All else here is null of designs that have only this."""
     flash_bytes: int | None = None
     """Bytes of code and weights in read-only memory."""
     code_bytes: int | None = None
@@ -86,6 +106,18 @@ class WholeModel:
     """Path of the folder with the C library; null where it was not kept."""
     operators: tuple[OperatorCost, ...] = ()
     """In the order of execution."""
+    board: WholeBoard | None = None
+    """What a board took for it, operator by operator; null where none was asked."""
+
+    @property
+    def best_known(self) -> Latency | None:
+        """Warm latency of its own library, else the estimated one; None where neither is known."""
+        return self.estimated if self.latency.warm is None else self.latency.warm
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether `best_known` is the estimated one."""
+        return self.latency.warm is None and self.estimated is not None
 
     def share_of(self, layers: Collection[str]) -> tuple[int, float] | None:
         """Return how many operators compute these layers, and their share (fraction) of the warm latency.

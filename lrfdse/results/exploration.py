@@ -213,6 +213,8 @@ class Exploration:
     """What a board took for kept designs, by design id; empty where there is no board."""
     whole: Mapping[str, WholeModel] = field(default_factory=dict)
     """What designs cost as whole models, by design id; empty where none was compiled as one."""
+    rest: Latency | None = None
+    """What everything but the fully-connected layers takes in a warm run of the original; None where nobody knows."""
     kernels: tuple[KernelFunction, ...] = ()
     """The C functions of the recommended design, where its files lie in the output folder."""
     sensitivity: tuple[SensitivityCase, ...] = ()

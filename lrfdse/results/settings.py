@@ -33,6 +33,9 @@ class Limits:
     max_size: int | None = None
     """Most bytes that the weights of all fully-connected layers take, as they are stored: 4 a parameter; None asks for
     nothing."""
+    max_model_latency_us: float | None = None
+    """Highest warm latency of the whole model, in microseconds, as it is estimated from the layers' kernels and what
+    everything else takes; None asks for nothing."""
 
     @property
     def most_params(self) -> int | None:
@@ -53,12 +56,14 @@ class Limits:
             One makes no sense, such as a loss of more than all.
         """
         most, slowest, other, size = self.max_params, self.max_latency_us, self.max_other_drop, self.max_size
+        whole = self.max_model_latency_us
         return Limits(
             number_between("max_drop (a fraction: 0.01 is one point)", self.max_drop, 0, 1),
             None if most is None else whole_number("max_params", most, 1),
             None if slowest is None else positive_number("max_latency_us", slowest),
             None if other is None else number_between("max_other_drop (a fraction)", other, 0, 1),
             None if size is None else whole_number("max_size", size, 1),
+            None if whole is None else number_between("max_model_latency_us", whole, 0),
         )
 
 

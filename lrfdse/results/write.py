@@ -69,7 +69,9 @@ def document_of(exploration: found.Exploration) -> Document:
             hardware_error=_hardware_error(settings, exploration),
             resolution=_resolution(settings, exploration),
         ),
-        latency=LatencyFacts(covers=_COVERS.format(nouns_text(result.layer.kind for result in exploration.layers))),
+        latency=LatencyFacts(
+            covers=_COVERS.format(nouns_text(result.layer.kind for result in exploration.layers)), rest=exploration.rest
+        ),
         metric=exploration.metric,
         verified=exploration.verified,
         classes_hit=exploration.classes_hit,
@@ -176,9 +178,14 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         on_front=design.id in exploration.front,
         model=f"designs/{design.id}/model.onnx" if design.id in exploration.kept else None,
         board=None if run is None else board_of(run),
-        whole_model=exploration.whole.get(design.id, WholeModel()),
+        whole_model=_whole(design, exploration),
         int8=_int8(design.id, exploration),
     )
+
+
+def _whole(design: Design, exploration: found.Exploration) -> WholeModel:
+    known, rest = exploration.whole.get(design.id, WholeModel()), exploration.rest
+    return known if rest is None else dataclasses.replace(known, estimated=_sum([rest, design.latency]))
 
 
 def _int8(identity: str, exploration: found.Exploration) -> Int8Facts | None:

@@ -484,3 +484,30 @@ def test_options_become_the_programs_arguments():
     options = BenchOptions(repeats=5, min_time_ms=0, core=3)
     assert options.arguments == ["--repeats", "5", "--min-time", "0", "--core", "3"]
     assert BenchOptions().arguments == []
+
+
+def test_whole_models_run_on_a_board_operator_by_operator(output, board, bench, capsys):
+    assert bench(output, "--whole", "--runner", qemu(), "--repeats", 2) == 2
+    assert "leads to an emulator" in only_line(capsys)
+    before = written(output)
+    assert bench(output, "--whole", "--runner", qemu(), "--allow-emulator", "--repeats", 2) == 0
+    assert "Emulated, not a latency: the program runs inside qemu-riscv64." in capsys.readouterr().out
+    assert written(output) == before
+    assert bench(output, "--whole", "--runner", board(), "--repeats", 3) == 0
+    text = capsys.readouterr().out
+    document = read_document(output)
+    for design in (document.original, document.best):
+        cost = design.whole_model
+        found = cost.board
+        assert f"Whole model {design.id}" in text and len(found.operators) == len(cost.operators) > 1
+        assert found.repeats == 3 and 0 <= found.max_error < 1e-4 and found.description["vector_bits"] == 256
+        for latency in (found.latency, *found.operators):
+            for each in (latency.warm, latency.cold):
+                assert 0 <= each.low_us <= each.us <= each.high_us
+        assert sum(each.warm.low_us for each in found.operators) <= found.latency.warm.high_us
+        # What the meter said stays what it was.
+        assert cost.latency.warm.us < found.latency.warm.us
+    assert "us on the board" in (output / "report.html").read_text()
+    shutil.rmtree(output / document.best.whole_model.library)
+    assert bench(output, "--whole", "--runner", board(), "--repeats", 2) == 2
+    assert "holds no library of a whole model" in only_line(capsys)

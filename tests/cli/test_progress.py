@@ -27,7 +27,7 @@ def test_lines_tell_the_position_in_words(capsys):
         progress(Event("kernels", "fc1", 3, 7))
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r" +\d+\.\ds note two layers", lines[0])
-    assert re.fullmatch(r" +\d+\.\ds stage 4 of 11: compiling and timing kernels 3/7 fc1", lines[1])
+    assert re.fullmatch(r" +\d+\.\ds stage 5 of 12: compiling and timing kernels 3/7 fc1", lines[1])
 
 
 @pytest.mark.parametrize(("stage", "words"), [("count", "counting designs"), ("new", "new")])

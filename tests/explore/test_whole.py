@@ -15,11 +15,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lrfdse.cli import run
 from lrfdse.deploy.folders import mark, remove_other_designs
-from lrfdse.explore.whole import cost_of
+from lrfdse.explore.plans.trials import SearchRequest
+from lrfdse.explore.requests import with_rest
+from lrfdse.explore.whole import cost_of, rest_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer, Use
 from lrfdse.library.facts import SCHEMA, LibraryFacts, MeterFacts, OperatorFacts
 from lrfdse.library.folder import MANIFEST, clear_library, write_library
+from lrfdse.results.settings import Limits
 
 FLOAT, RANK, CLASSES = TensorProto.FLOAT, 3, 4
 
@@ -80,6 +83,25 @@ def test_operators_are_those_of_layers_also_where_a_bias_was_joined():
     assert (cost.flash_bytes, cost.code_bytes, cost.weight_bytes, cost.arena_bytes) == (1024, 124, 900, 640)
     assert (cost.meter, cost.kind, cost.library) == ("model", "modelled", "designs/x/library")
     assert cost.latency.warm.us == pytest.approx(100.0) and cost.latency.cold.us == pytest.approx(200.0)
+
+
+def test_the_rest_is_what_no_layer_computes():
+    made = facts(operator(("fc1",), 30.0), operator(("conv",), 60.0), operator(("fc2",), 10.0))
+    layers = [layer("a", "fc1"), layer("b", "fc2")]
+    rest, lost = rest_of(cost_of(made, layers, None), layers)
+    assert (rest.us, rest.low_us, rest.high_us) == pytest.approx((60.0, 54.0, 66.0)) and not lost
+    layers.append(layer("c", "fc3"))
+    assert rest_of(cost_of(made, layers, None), layers) == (
+        None,
+        "no operator of the whole model is known to be layer c",
+    )
+
+
+def test_a_limit_on_the_whole_model_is_one_on_its_layers():
+    asked = SearchRequest(limits=Limits(max_latency_us=80.0, max_model_latency_us=100.0))
+    assert with_rest(asked, 60.0).limits.max_latency_us == 40.0 and with_rest(asked, 60.0).rest_us == 60.0
+    assert with_rest(asked, 10.0).limits.max_latency_us == 80.0
+    assert with_rest(asked, None) == asked
 
 
 def test_a_library_goes_and_files_of_others_stay(tmp_path):
@@ -208,6 +230,14 @@ def test_an_exploration_ends_with_whole_models(build, small_space, shared_cache,
     listed = {document["original"]["id"], best["id"], document["svd_at_equal_size"]}
     for each in (*document["designs"], *document["dominated"]):
         assert (each["whole_model"]["latency"]["warm"] is not None) == (each["id"] in listed)
+    rest = document["latency"]["rest"]["us"]
+    taken = sum(each["latency"]["warm"]["us"] for each in costs["original"]["operators"] if each["layer"])
+    assert rest == pytest.approx(costs["original"]["latency"]["warm"]["us"] - taken)
+    for each in (document["original"], *document["designs"], *document["dominated"]):
+        charged = each["latency"][each["cache_regime"]]["us"]
+        assert each["whole_model"]["estimated"]["us"] == pytest.approx(rest + charged, rel=1e-5)
+    # Kernels were metered alone, with caches of their own; of a microsecond, calls are a large part.
+    assert best["whole_model"]["estimated"]["us"] == pytest.approx(costs["best"]["latency"]["warm"]["us"], rel=0.5)
     library = output / costs["best"]["library"]
     said = json.loads((library / "net.json").read_text())
     assert said["warm"]["us"] == pytest.approx(costs["best"]["latency"]["warm"]["us"])
@@ -220,9 +250,17 @@ def test_an_exploration_ends_with_whole_models(build, small_space, shared_cache,
     checked = ["check", str(output), "--strict", "--max-model-latency"]
     assert run([*checked, f"{1.01 * limit}us"]) == 0
     assert run([*checked, f"{0.99 * limit}us"]) == 1
+    assert run(["show", str(output), "--max-model-latency", f"{rest}us"]) == 3
+    assert run(["show", str(output), "--max-model-latency", "1s"]) == 0
+    assert f"> {best['id']}" in capsys.readouterr().out
     kept = {path.name for path in library.iterdir()}
     assert explore(model, output, small_space, shared_cache) == document
     assert {path.name for path in library.iterdir()} == kept
+    words = ["explore", str(model), "--target", "riscv64", "-o", str(tmp_path / "other"), "--max-model-latency"]
+    assert run([*words, f"{0.5 * rest}us", "--cache", str(shared_cache)]) == 2
+    assert "everything but the fully-connected layers takes" in capsys.readouterr().err
+    assert run([*words, "1s", "--no-library", "--cache", str(shared_cache)]) == 2
+    assert "leave --no-library out" in capsys.readouterr().err
     left = explore(model, output, small_space, shared_cache, "--no-library")
     assert left["original"]["whole_model"]["latency"]["warm"] is None and not (library / "net.json").exists()
     assert left["recommended"] == best["id"] and {"example"} <= {path.name for path in library.iterdir()}

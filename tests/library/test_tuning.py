@@ -51,3 +51,15 @@ def test_the_fastest_candidate_of_each_operator_is_chosen(batch_bytes, programs)
 def test_operators_without_a_choice_are_left_alone():
     target = load_target("riscv64")
     assert tuned([Softmax(3, 8)], target, Spy(target), lambda event: None) == {}
+
+
+def test_rows_that_would_share_a_cache_set_cost_no_more_than_others():
+    """Rows of 4096 bytes, side by side in a first level of few ways, beside rows that are 64 bytes shorter."""
+    target = load_target("riscv64")
+    layers = [FullyConnected(Step(batch=128, out=256, inner=inner, columns=1)) for inner in (1008, 1024)]
+    spy = Spy(target)
+    tuned(layers, target, spy, lambda event: None)
+    (times,) = spy.measured
+    first = len(schedules_of(layers[0], target))
+    plain, crowded = (us / layer.macs for us, layer in zip((times[0], times[first]), layers, strict=True))
+    assert crowded < 1.1 * plain

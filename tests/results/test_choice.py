@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -103,6 +104,22 @@ def test_without_limits_everything_competes():
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_size=40)).id == "a"
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_size=39)) is None
     assert recommended_of([candidate("a", 10, 5.0, 0.1)], Limits(max_latency_us=4.0)) is None
+
+
+def test_the_whole_model_decides_how_much_a_latency_is_worth():
+    """Half the layers' latency at 1.5 times the parameters pays alone, but not where the layers are a tenth of all."""
+    small, fast = candidate("small", 100, 10.0, 1.0), candidate("fast", 150, 5.0, 1.0)
+    limits = Limits(max_drop=1.0)
+    assert recommended_of([small, fast], limits).id == "fast"
+    whole = [dataclasses.replace(each, rest_us=90.0) for each in (small, fast)]
+    assert recommended_of(whole, limits).id == "small"
+
+
+def test_a_limit_on_the_whole_model_keeps_nothing_whose_latency_is_unknown():
+    known, unknown = candidate("known", 100, 10.0, 1.0), candidate("unknown", 90, 10.0, 1.0)
+    known = dataclasses.replace(known, rest_us=90.0)
+    assert recommended_of([known, unknown], Limits(max_drop=1.0, max_model_latency_us=100.0)).id == "known"
+    assert recommended_of([known, unknown], Limits(max_drop=1.0, max_model_latency_us=99.0)) is None
 
 
 @given(values, st.floats(0.001, 1.0), st.integers(1, 6), st.floats(1, 10))

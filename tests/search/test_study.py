@@ -318,6 +318,12 @@ def test_other_choices_get_their_own_study(place: Place) -> None:
     assert len(opened(place).finished()) == 1
 
 
+def test_an_identity_keeps_off_the_names_of_the_study(file: Place) -> None:
+    for name in ("layers", "choices"):
+        with pytest.raises(ValueError, match=f"'{name}' is no part of an identity"):
+            open_study(file.url, file.name, CHOICES, identity={**IDENTITY, name: "fc"})
+
+
 def test_a_refusal_names_the_parts_that_differ(file: Place) -> None:
     code = {"lrfdse.repair.moments": "aa", "numpy": "2.1", "scipy": "1.16"}
     open_study(file.url, file.name, CHOICES, identity={**IDENTITY, "code": code}).close()

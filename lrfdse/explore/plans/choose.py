@@ -56,15 +56,16 @@ def worth_refining(
     count: int = 4,
     verified: bool = True,
     resolution: float | None = 0.0,
+    rest_us: float | None = None,
 ) -> list[Design]:
     """Return the designs that could become the recommended one: the `count` best that lose little enough.
 
     Refinement lowers losses, so that those within `_REFINABLE` times the limit compete, by the geometric mean of
     parameters and latency, and with them what would be recommended as it is. For `verified` and `resolution` see
-    `pareto`.
+    `pareto`, for `rest_us` `lrfdse.results.choice.Candidate`.
     """
     front = pareto(designs, metric, verified, resolution)
-    now = recommend(front, baseline, metric, limits, resolution)
+    now = recommend(front, baseline, metric, limits, resolution, rest_us)
     most = limits.most_params
     near = [
         design
@@ -74,7 +75,7 @@ def worth_refining(
         and (most is None or design.params <= most)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
-    near.sort(key=lambda d: (math.log(d.params) + math.log(d.latency.us), d.id))
+    near.sort(key=lambda d: (math.log(d.params) + math.log(d.latency.us + (rest_us or 0.0)), d.id))
     chosen = near[:count]
     if now is not None and now.id != baseline.id and now not in chosen:
         chosen.append(now)
@@ -82,7 +83,12 @@ def worth_refining(
 
 
 def recommend(
-    front: Sequence[Design], baseline: Design, metric: Metric, limits: Limits, resolution: float | None = 0.0
+    front: Sequence[Design],
+    baseline: Design,
+    metric: Metric,
+    limits: Limits,
+    resolution: float | None = 0.0,
+    rest_us: float | None = None,
 ) -> Design | None:
     """Return the design within the limits to recommend, or None; see `lrfdse.results.choice.recommended_of`."""
     candidates = [
@@ -94,6 +100,7 @@ def recommend(
             loss=lost(design, baseline, metric, limits),
             standard_error=design.standard_error,
             is_original=design.id == baseline.id,
+            rest_us=rest_us,
         )
         for design in front
     ]

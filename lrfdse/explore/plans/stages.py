@@ -83,7 +83,8 @@ class Search:
     def best(self) -> Design | None:
         """Return what is to be recommended of the designs so far."""
         front = pareto(self.trials.designs(), self.metric, self.verified, self.request.resolution)
-        return recommend(front, self.base, self.metric, self.request.limits, self.request.resolution)
+        request = self.request
+        return recommend(front, self.base, self.metric, request.limits, request.resolution, request.rest_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,7 @@ def refinement(search: Search, most: int) -> None:
             request.limits,
             verified=search.verified,
             resolution=request.resolution,
+            rest_us=request.rest_us,
         )
     )
     search.recommended = search.best()

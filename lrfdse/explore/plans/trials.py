@@ -54,6 +54,8 @@ class SearchRequest:
     """Whether a design may be recommended though no evaluation data say what it loses."""
     resolution: float | None = 0.0
     """Relative difference of two latencies up to which they are a tie, see `lrfdse.ir.latency.are_tied`."""
+    rest_us: float | None = None
+    """What everything but the fully-connected layers takes in the whole model; None where it is not known."""
     minutes: float | None = None
     """Minutes of the whole exploration after which no new plan is begun; None means never."""
     helpers: int = 0

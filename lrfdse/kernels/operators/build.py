@@ -25,6 +25,7 @@ from lrfdse.ir.ports import ELEMENT_SIZE
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
 from lrfdse.kernels.build import compile_function, instructions_of, tvm_target
 from lrfdse.kernels.operators import tilings
+from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule, depthwise_schedules
 from lrfdse.kernels.operators.symbols import undefined
 from lrfdse.kernels.schedules import alternatives
 from lrfdse.targets.target import Target
@@ -47,6 +48,8 @@ _INDEX_LIMIT = 2**31
 
 def schedules_of(operator: Operator, target: Target) -> list[str]:
     """Return the schedules of an operator, the best estimate first; one empty text where there is no choice."""
+    if isinstance(operator, Convolution) and tilings.is_depthwise(operator):
+        return [str(schedule) for schedule in depthwise_schedules(operator, target, MOST_SCHEDULES)]
     if not _is_product(operator):
         return [""]
     product: tilings.Product = operator  # type: ignore[assignment]
@@ -85,7 +88,7 @@ def packed_weight(operator: Operator, schedule: str, target: Target, array: NDAr
         raise ValueError(f"a weight of {array.size} elements does not fit {operator}, which takes {sizes}")
     flat = np.ascontiguousarray(array, dtype=np.float32).ravel()
     if isinstance(operator, Convolution) and tilings.is_depthwise(operator):
-        return np.ascontiguousarray(flat.reshape(operator.channels, -1).T).ravel()
+        return DepthwiseSchedule.parse(schedule).packed(operator, flat)
     return tilings.packed(operator, StepSchedule.parse(schedule), flat)  # type: ignore[arg-type]
 
 
@@ -158,7 +161,7 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
         case BatchedProduct():
             return products.batched(operator, StepSchedule.parse(schedule), machine)
         case Convolution() if tilings.is_depthwise(operator):
-            return depthwise.depthwise(operator, machine)
+            return depthwise.depthwise(operator, DepthwiseSchedule.parse(schedule), machine)
         case Convolution() if tilings.copies_input(operator):
             pixels = FullyConnected(tilings.step_of(operator), operator.epilogue)
             return products.fully_connected(pixels, StepSchedule.parse(schedule), machine)

@@ -1,50 +1,59 @@
-"""Depthwise convolutions: channels on the lanes, neighbouring output pixels side by side in registers."""
+"""Depthwise convolutions: channels on the lanes, neighbouring output pixels side by side in registers.
+
+Either the channels of a pixel lie innermost, as the image has them; or the pixels of a row do, in a copy that holds one
+vector of channels after the other: such rows are read one after the other as they lie.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tvm import tirx
 
 from lrfdse.ir.window import Window
-from lrfdse.kernels.operators.border import bordered
+from lrfdse.kernels.operators.border import blocked, bordered
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
-from lrfdse.kernels.operators.strips import accumulator, clamped, cover, identity
+from lrfdse.kernels.operators.strips import accumulator, clamped, identity
 from lrfdse.kernels.operators.window import inside, taps
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, ranged, sequence, store
 
 if TYPE_CHECKING:
     from lrfdse.ir.products import Convolution
+    from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule
 
 _COPIED_FROM = 0.2
 """Share of output pixels whose window leaves the image from which on a padded copy is made; else they go one by one.
 
 Chosen, not measured."""
 
-_SHARE = 4
-"""One in so many registers is an accumulator: the others hold weights and inputs. Chosen, not measured."""
-
 _TOGETHER = 4
 """Vectors of channels that a pixel at the border computes at once. Chosen, not measured."""
 
 
-def depthwise(operator: Convolution, machine: Machine) -> Emission:
-    """Return a depthwise convolution; its weight is of shape (kernel height, width, channels)."""
+def depthwise(operator: Convolution, schedule: DepthwiseSchedule, machine: Machine) -> Emission:
+    """Return a depthwise convolution; its weight is packed as the schedule says."""
     w = operator.window
-    x, weight, *further, y = parameters = buffers(operator.ports, operator.ports[1].size)
+    x, weight, *further, y = parameters = buffers(operator.ports, schedule.weight_size(operator))
     finish = Finish(machine, operator.epilogue, tuple(further), y)
+    if schedule.layout == "blocks":
+        blocks = blocked(x, w, operator.channels, schedule, machine)
+        padded = Window(w.batch, blocks.image, w.kernel, w.strides, w.dilations)
+        emitter = _Depthwise(machine, padded, operator.channels, schedule, blocks.buffer, weight, finish)
+        images = over(w.batch, lambda image: sequence([blocks.copy(image), emitter.blocks(image)]))
+        return Emission(parameters, images, blocks.buffer)
     rows, columns = (inside(w, axis) for axis in (0, 1))
     whole = len(rows) * len(columns)
     if whole < (1 - _COPIED_FROM) * math.prod(w.out):
         border = bordered(x, w, operator.channels, machine)
         padded = Window(w.batch, border.image, w.kernel, w.strides, w.dilations)
-        emitter = _Depthwise(machine, padded, operator.channels, border.buffer, weight, finish)
+        emitter = _Depthwise(machine, padded, operator.channels, schedule, border.buffer, weight, finish)
         made = emitter.interior(range(padded.out[0]), range(padded.out[1]))
         return Emission(parameters, sequence([*border.statements, made]), border.work)
-    emitter = _Depthwise(machine, w, operator.channels, x, weight, finish)
-    made = [emitter.interior(rows, columns)]
+    emitter = _Depthwise(machine, w, operator.channels, schedule, x, weight, finish)
+    found = [emitter.interior(rows, columns)]
     height, width = w.out
     edges = (
         (range(rows.start), range(width)),
@@ -52,43 +61,99 @@ def depthwise(operator: Convolution, machine: Machine) -> Emission:
         (rows, range(columns.start)),
         (rows, range(columns.stop, width)),
     )
-    return Emission(parameters, sequence([*made, *(emitter.edge(r, c) for r, c in edges if len(r) * len(c))]))
+    return Emission(parameters, sequence([*found, *(emitter.edge(r, c) for r, c in edges if len(r) * len(c))]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the channels of one vector lie."""
+
+    channel: Expr
+    """The first of them."""
+    data: Expr
+    """Where they lie at the image's first pixel."""
+    pixel: int
+    """Elements from one pixel to the next."""
+    weight: Expr
+    """Where they lie at the first tap."""
+    tap: int
+    """Elements from one tap to the next."""
 
 
 class _Depthwise:
     """Emits parts of a depthwise convolution."""
 
     def __init__(
-        self, machine: Machine, window: Window, channels: int, x: Buffer, weight: Buffer, finish: Finish
+        self,
+        machine: Machine,
+        window: Window,
+        channels: int,
+        schedule: DepthwiseSchedule,
+        x: Buffer,
+        weight: Buffer,
+        finish: Finish,
     ) -> None:
-        self._machine, self._window, self._channels = machine, window, channels
+        self._machine, self._window, self._channels, self._schedule = machine, window, channels, schedule
         self._x, self._weight, self._finish = x, weight, finish
-        self._lanes = cover(channels, machine.lanes).lanes
+        self._lanes = schedule.lanes
 
     def interior(self, rows: range, columns: range) -> Stmt:
-        """Return the loops over output pixels whose windows lie inside of the image."""
-        width = self._columns_at_once(len(columns))
+        """Return the loops over output pixels whose windows lie inside of the image, channels innermost."""
+        width, pixels = min(self._schedule.width, len(columns)), math.prod(self._window.image)
+
+        def place(image: Expr, channel: Expr) -> _Place:
+            data = image * (pixels * self._channels) + channel
+            return _Place(channel, data, self._channels, channel, self._channels)
 
         def row(image: Expr, r: Expr) -> Stmt:
             return clamped(
                 len(columns),
                 width,
                 lambda c: clamped(
-                    self._channels, self._lanes, lambda i: self._tile(image, r, c + columns.start, width, i)
+                    self._channels,
+                    self._lanes,
+                    lambda i: self._tile(image, r, c + columns.start, width, place(image, i)),
                 ),
             )
 
         return over(self._window.batch, lambda image: over(len(rows), lambda r: row(image, r + rows.start)))
 
-    def _columns_at_once(self, size: int) -> int:
-        """Return how many output pixels of a row are computed at once: so many that few are computed twice."""
-        most = max(1, min(size, self._machine.registers // _SHARE))
-        return min(range(1, most + 1), key=lambda width: (-(-size // width) * (width + 1), -width))
+    def blocks(self, image: Expr) -> Stmt:
+        """Return the loops over one image of a blocked copy, pixels innermost."""
+        w, lanes = self._window, self._lanes
+        width = min(self._schedule.width, w.out[1])
 
-    def _tile(self, image: Expr, r: Expr, c: Expr, width: int, channel: Expr) -> Stmt:
-        w, lanes, channels = self._window, self._lanes, self._channels
+        def block(number: Expr) -> Stmt:
+            last = tirx.IntImm("int32", self._channels - lanes)
+            channel = number * lanes if self._channels % lanes == 0 else tirx.Min(number * lanes, last)
+            data, weight = number * (math.prod(w.image) * lanes), number * (math.prod(w.kernel) * lanes)
+            place = _Place(channel, data, lanes, weight, lanes)
+
+            def tile(r: Expr, c: Expr) -> Stmt:
+                made: list[Stmt] = []
+                hidden = self._hidden(c, made)
+                return sequence([*made, self._tile(image, r, hidden, width, place)])
+
+            return over(w.out[0], lambda r: clamped(w.out[1], width, lambda c: tile(r, c)))
+
+        return over(self._schedule.blocks(self._channels), block)
+
+    def _hidden(self, index: Expr, into: list[Stmt]) -> Expr:
+        """Return an index that LLVM cannot follow from one iteration to the next.
+
+        Else it gives each address of the straight code a counter of its own where loads take nothing but an address,
+        and spills them. A float holds it exactly: rows are shorter than 2^24 pixels.
+        """
+        if not self._machine.target.vectors.grouped or isinstance(index, int):
+            return index
+        number = tirx.Cast("float32", index)
+        fence = tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", number)
+        return named(tirx.Cast("int32", fence), into)
+
+    def _tile(self, image: Expr, r: Expr, c: Expr, width: int, place: _Place) -> Stmt:
+        w, lanes = self._window, self._lanes
         top, left = r * w.strides[0] - w.pads[0], c * w.strides[1] - w.pads[1]
-        origin = ((image * w.image[0] + top) * w.image[1] + left) * channels + channel
+        origin = (top * w.image[1] + left) * place.pixel + place.data
         made: list[Stmt] = []
         sums: list[Expr | None] = [None] * width
         for i in range(w.kernel[0]):
@@ -99,19 +164,20 @@ class _Depthwise:
                     uses.setdefault(k * w.strides[1] + j * w.dilations[1], []).append((k, j))
             first = i * w.kernel[1]
             weights = [
-                named(load(self._weight, (first + j) * channels + channel, lanes), made) for j in range(w.kernel[1])
+                named(load(self._weight, (first + j) * place.tap + place.weight, lanes), made)
+                for j in range(w.kernel[1])
             ]
-            for place in sorted(uses):
-                index = origin + (i * w.dilations[0] * w.image[1] + place) * channels
+            for column in sorted(uses):
+                index = origin + (i * w.dilations[0] * w.image[1] + column) * place.pixel
                 one = named(load(self._x, index, lanes), made)
-                for k, j in uses[place]:
+                for k, j in uses[column]:
                     done = sums[k]
                     product = (
                         one * weights[j] if done is None else self._machine.multiplied(one, weights[j], done, lanes)
                     )
                     sums[k] = named(product, made)
         for k, total in enumerate(sums):
-            made += self._finish.store(total, self._spot(image, r, c + k, channel), lanes)
+            made += self._finish.store(total, self._spot(image, r, c + k, place.channel), lanes)
         return sequence(made)
 
     def edge(self, rows: range, columns: range) -> Stmt:

@@ -9,6 +9,7 @@ import tvm_ffi
 from tvm import tirx
 
 from lrfdse.ir.epilogue import Function
+from lrfdse.kernels.operators.double import exponential
 from lrfdse.kernels.operators.machine import Machine
 from lrfdse.kernels.tir import Expr, Stmt, sequence
 
@@ -47,6 +48,8 @@ def plain(body: Stmt, machine: Machine) -> Stmt:
 
         def called(call: Any) -> Any:
             name = _FUNCTIONS.get(getattr(call.op, "name", ""))
+            if name == "exp" and str(call.ty.dtype) == "float64":
+                return exponential(call.args[0], made)
             if name is None or str(call.ty.dtype) != "float32":
                 return call
             return functions.call(name, list(call.args), [None] * len(call.args))

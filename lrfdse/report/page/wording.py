@@ -34,6 +34,8 @@ def limits_text(document: Document) -> str:
         parts.append(f"at most {limits.max_size:,} bytes of weights")
     if limits.max_latency_us is not None:
         parts.append(f"a latency of at most {us_text(limits.max_latency_us)} µs")
+    if limits.max_model_latency_us is not None:
+        parts.append(f"a latency of the whole model of at most {us_text(limits.max_model_latency_us)} µs")
     if not parts:
         return "none"
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

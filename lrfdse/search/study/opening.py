@@ -17,6 +17,9 @@ from lrfdse.search.study.study import OBJECTIVES, Study
 if TYPE_CHECKING:
     import optuna
 
+_OWN = frozenset({"choices", "layers"})
+"""User attributes by which a study tells its choices."""
+
 _DIRECTIONS: list[Literal["minimize", "maximize"]] = ["minimize", "minimize", "maximize"]
 """Whether each of `OBJECTIVES` is minimised or maximised."""
 GRACE = 60.0
@@ -57,7 +60,7 @@ def open_study(
     Raises
     ------
     ValueError
-        Choices of a layer are not distinct, or lack "dense".
+        Choices of a layer are not distinct, or lack "dense"; or the identity has a name of the study's own.
     InputError
         The study of that name is of another model, target or meter, or the storage cannot be used as given.
     ToolError
@@ -68,6 +71,8 @@ def open_study(
     for layer, texts in choices.items():
         if len(set(texts)) < len(texts) or "dense" not in texts:
             raise ValueError(f"choices of layer {layer} must be distinct and have 'dense' among them: {texts}")
+    if own := _OWN & identity.keys():
+        raise ValueError(f"{min(own)!r} is no part of an identity: the study keeps something else under that name")
     frozen = {layer: tuple(texts) for layer, texts in choices.items()}
     digest = hashlib.sha256(json.dumps(list(frozen.items())).encode()).hexdigest()
     storage = open_storage(url, grace)

@@ -41,6 +41,10 @@ def test_every_schedule_gives_the_same(check_cases):
         cases.convolution(cases.window(9, 3, 1), 8, 40, 1, cases.BIAS),
         cases.transposed(cases.window(12, 4, 1, strides=(2, 2)), 6, 20, cases.BIAS),
         cases.recurrence("gru", 3, 2, 40, False),
+        cases.convolution(
+            cases.window((6, 11), (3, 5), pads=(1, 2, 0, 1), batch=2, strides=(2, 1)), 21, 21, 21, cases.ALL
+        ),
+        cases.convolution(cases.window((9, 20), 3), 8, 8, 8, cases.BIAS),
     ]
     every = [
         dataclasses.replace(case, schedule=schedule) for case in made for schedule in schedules_of(case.operator, HOST)
@@ -143,6 +147,8 @@ FOREIGN = {
     "Add": "(float[1000] x) => (float[1000] y) <float[1] n = {0.25}> { y = Add(x, n) }",
     "DepthToSpace": "(float[1,8,6,7] x) => (float[1,2,12,14] y) { y = DepthToSpace <blocksize = 2> (x) }",
     "ReduceLogSumExp": "(float[3,50] x) => (float[3] y) <int64[1] a = {1}> { y = ReduceLogSumExp<keepdims = 0>(x, a) }",
+    "Exp": "(double[3,50] x) => (double[3,50] y) { y = Exp(x) }",
+    "Softmax": "(double[3,50] x) => (double[3,50] y) { y = Softmax <axis = 1> (x) }",
     "Conv": "(float[1,2,9,9] x, float[3,2,3,3] w) => (float[1,3,9,9] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }",
 }
 
@@ -153,7 +159,7 @@ def foreign(name: str) -> Case:
     arrays = []
     for value in ir.from_proto(model).graph.inputs:
         shape, kind = [int(extent) for extent in value.shape], value.dtype.numpy()
-        drawn = rng.standard_normal(shape) if kind == np.float32 else rng.integers(0, 2, shape)
+        drawn = rng.standard_normal(shape) if np.issubdtype(kind, np.floating) else rng.integers(0, 2, shape)
         arrays.append(drawn.astype(kind))
     inputs = {value.name: array for value, array in zip(model.graph.input, arrays, strict=True)}
     expected = ReferenceEvaluator(model).run(None, inputs)

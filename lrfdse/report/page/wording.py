@@ -59,7 +59,7 @@ def sentence_of(document: Document) -> str:
 
 
 def why_text(document: Document) -> str:
-    """Return why the recommended design and no other: "the least parameters x latency of 9 designs"; "" where unknown.
+    """Return why the recommended design and no other: "the least bytes x latency of 9 designs"; "" where unknown.
 
     Of a document whose designs were chosen by another rule, as an earlier version did, nothing is said.
     """
@@ -70,7 +70,7 @@ def why_text(document: Document) -> str:
     within = "within the limits by a standard error" if field.is_safe else "within the limits"
     if len(compressed) == 1:
         return f"the only compressed design {within}"
-    text = f"the least parameters x latency of {counted(len(compressed), 'design')} {within}"
+    text = f"the least bytes x latency of {counted(len(compressed), 'design')} {within}"
     others = len(field.tied) - 1
     if not others:
         return text

@@ -64,6 +64,17 @@ def specs_of_rank(*ranks):
     return [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in ranks]
 
 
+def test_a_stored_latency_that_is_none_is_taken_again(tmp_path):
+    (spec,), store, request = specs_of_rank(2), Store(tmp_path), request_of(dying_on_rank_3, 1)
+    first = latencies.measure_kernels([spec], request, store, silent)
+    (path,) = tmp_path.rglob("*.json")
+    for number in (-1, 0, float("nan"), float("inf")):
+        known = json.loads(path.read_text())
+        known["measurement"]["warm"]["us"] = number
+        path.write_text(json.dumps(known))
+        assert latencies.measure_kernels([spec], request, store, silent) == first
+
+
 def test_a_worker_that_dies_costs_its_own_kernel_only(tmp_path):
     specs = specs_of_rank(*range(1, 7))
     found = latencies.measure_kernels(specs, request_of(dying_on_rank_3, 2), Store(tmp_path), silent)

@@ -158,7 +158,7 @@ def test_a_job_that_no_exploration_writes_is_one_line(cut, tmp_path):
     layers = [{**layer, "options": []} for layer in job["layers"]]
     assert "has no dense option" in refused(json.dumps({**job, "layers": layers}).encode())
     layers = [{**layer, "layer": {**layer["layer"], "outputs": 2**20}} for layer in job["layers"]]
-    assert "is not of" in refused(json.dumps({**job, "layers": layers}).encode())
+    assert "not the job of a study (" in refused(json.dumps({**job, "layers": layers}).encode())
     for content in (b"", b"5", b"null", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"data": 1}'):
         refused(content)
 

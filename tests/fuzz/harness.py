@@ -79,7 +79,7 @@ class Loader:
         if self._process is None:
             context = multiprocessing.get_context("fork")
             self._pipe, other = context.Pipe()
-            self._process = context.Process(target=_serve, args=(other, self._folder.name), daemon=False)
+            self._process = context.Process(target=_serve, args=(other, self._pipe, self._folder.name))
             self._process.start()
             other.close()
         patience = PATIENCES.get(kind, PATIENCE)
@@ -138,10 +138,13 @@ def signature(ending: Ending) -> str:
     lines = [line.strip() for line in ending.text.splitlines() if line.strip()]
     frames = [line for line in lines if line.startswith("File ")]
     last = frames[-1].partition(" in ")[0] + " " + frames[-1].rpartition(" ")[2] if frames else ""
+    last = last.replace(f"{Path(__file__).parents[2]}/", "")
     return f"{ending.kind} {last} {lines[-1].partition(':')[0] if frames else ending.text}"
 
 
-def _serve(pipe: Connection, folder: str) -> None:
+def _serve(pipe: Connection, parents: Connection, folder: str) -> None:
+    # As long as this process holds that end, it would not see that its parent is gone.
+    parents.close()
     from lrfdse.base.privacy import silence_libraries
     from lrfdse.errors import LrfdseError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import signal
 import sys
@@ -209,6 +210,10 @@ def _stored(known: Any) -> MeasuredKernel:
     """Return a kernel as the cache keeps it."""
     stored, schedule = known["measurement"], known["schedule"]
     warm, cold = (from_plain(Latency, stored[regime]) for regime in ("warm", "cold"))
+    if not all(
+        0 <= each.low_us < math.inf and 0 < each.us < math.inf and each.high_us < math.inf for each in (warm, cold)
+    ):
+        raise ValueError("no latency")
     # Raises where it is none; what only moves rows has none at all.
     if schedule:
         Schedule.parse(schedule)

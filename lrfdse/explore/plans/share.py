@@ -21,7 +21,7 @@ from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import Files
 from lrfdse.explore.plans.job import TrialRequest
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.results.settings import Data
 
 if TYPE_CHECKING:
@@ -156,17 +156,22 @@ def _request(path: Path) -> TrialRequest:
     with reading(path, "the job of a study"):
         try:
             request = from_plain(TrialRequest, json.loads(read_regular(path)), "job")
+            _check(request)
         except (ValueError, RecursionError, InputError) as error:
             raise InputError(f"{path}: not the job of a study ({error}); it was shared by another version") from error
-        if min(request.data.seed, request.fit.seed) < 0:
-            raise InputError(f"{path}: not the job of a study: a seed is below 0")
-        for result in request.layers:
-            if result.kept_dense is None and not any(option.factorization.is_dense for option in result.options):
-                raise InputError(f"{path}: not the job of a study: layer {result.layer.name!r} has no dense option")
-            for option in result.options:
-                if Factorization.parse(option.text, *result.sizes) != option.factorization:
-                    raise InputError(f"{path}: not the job of a study: {option.text} is not of {result.layer.name!r}")
         return request
+
+
+def _check(request: TrialRequest) -> None:
+    if min(request.data.seed, request.fit.seed) < 0:
+        raise ValueError("a seed is below 0")
+    for result in request.layers:
+        name = result.layer.name
+        if result.kept_dense is None and not any(option.choice.is_original for option in result.options):
+            raise ValueError(f"layer {name!r} has no dense option")
+        for option in result.options:
+            if Choice.parse(option.text, *result.sizes) != option.choice:
+                raise ValueError(f"layer {name!r} has an option of other sizes, {option.text}")
 
 
 def _store(folder: Path) -> FileSystemArtifactStore:

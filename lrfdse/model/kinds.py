@@ -27,18 +27,24 @@ class LayerKind:
     """What such a layer is called."""
     find: Callable[[ir.Graph, set[ir.Value]], Found]
     """Finds its nodes in a main graph whose values that depend on constants alone are given."""
-    write: Writer
-    """Puts factors in the place of one use."""
-
 
 KINDS: Mapping[Kind, LayerKind] = {
-    "fc": LayerKind("fully-connected layer", find_products, write_products),
-    "conv": LayerKind("convolution", find_convolutions, write_convolutions),
-    "recurrent": LayerKind("recurrent input", partial(find_products, kind="recurrent"), write_products),
-    "attention": LayerKind("attention input", partial(find_products, kind="attention"), write_products),
-    "embedding": LayerKind("embedding", partial(find_products, kind="embedding"), write_products),
+    "fc": LayerKind("fully-connected layer", find_products),
+    "conv": LayerKind("convolution", find_convolutions),
+    "recurrent": LayerKind("recurrent input", partial(find_products, kind="recurrent")),
+    "attention": LayerKind("attention input", partial(find_products, kind="attention")),
+    "embedding": LayerKind("embedding", partial(find_products, kind="embedding")),
 }
 """The kinds by name, in the order in which they are looked for."""
+
+WRITERS: Mapping[Kind, Writer] = {
+    "fc": write_products,
+    "conv": write_convolutions,
+    "recurrent": write_products,
+    "attention": write_products,
+    "embedding": write_products,
+}
+"""What puts factors in the place of one use, by kind. Apart from `KINDS`: who reads a model depends on no writer."""
 
 
 def find_layers(graph: ir.Graph, kinds: Collection[Kind]) -> tuple[list[list[Match]], dict[ir.Node, str]]:

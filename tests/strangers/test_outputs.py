@@ -265,7 +265,7 @@ def test_two_heads_both_count(write, way):
     one = way(folder, rank=2, min_size=2, judge=("parity",))
     assert one.scores.others == {} and one.idle == {"u": "no output that counts depends on it"}
     assert "outputs that count for nothing: 'digit'" in one.notes
-    assert one.plan["u"].is_dense
+    assert one.plan["u"].is_original
 
 
 def test_what_every_output_needs_is_kept_better_than_what_one_needs(write, way):

@@ -11,7 +11,7 @@ from lrfdse.ir.factors import Factors
 from lrfdse.ir.layer import Layer
 from lrfdse.model.constants import trace
 from lrfdse.model.graph import Model
-from lrfdse.model.kinds import KINDS
+from lrfdse.model.kinds import WRITERS
 from lrfdse.model.match.site import Site
 from lrfdse.model.passes.carried.closed import CloseProducts
 from lrfdse.model.passes.emit import Emitter, Names, replace
@@ -129,7 +129,7 @@ def _replace_layer(model: ir.Model, layer: Layer, sites: tuple[Site, ...], chose
         node = output.producer()
         assert node is not None
         emit = Emitter(model, node, METADATA_PREFIX + layer.name, shared, names)
-        result = KINDS[layer.kind].write(Place(emit, layer, chosen, sites, site, output, _dtype(node), made))
+        result = WRITERS[layer.kind](Place(emit, layer, chosen, sites, site, output, _dtype(node), made))
         replace(output, result)
         made[site.output] = result
 

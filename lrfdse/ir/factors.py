@@ -88,7 +88,12 @@ def unpacked(factorization: Factorization, stored: Mapping[str, NDArray[Any]]) -
         raise ValueError(f"not the cores of {factorization}")
     if shift is not None and shift.shape != (factorization.outputs,):
         raise ValueError(f"not a bias of {factorization}")
+    if shift is not None and not np.isfinite(shift).all():
+        raise ValueError("a bias that is not finite")
     weight_error, output_error, loss = (float(value) for value in stored["errors"])
+    # What is not known is stored as NaN.
+    if not 0 <= weight_error < np.inf or not (0 <= output_error < np.inf or np.isnan(output_error)) or np.isinf(loss):
+        raise ValueError("errors below 0, or not finite")
     return Factors(
         factorization,
         cores,

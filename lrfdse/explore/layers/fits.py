@@ -103,7 +103,14 @@ class Fits:
         if factorization.is_dense:
             return self.fitter(layer).fit(factorization)
         key = self._key(layer, factorization)
-        if (known := self._cache.get_arrays("fits", key, lambda stored: unpacked(factorization, stored))) is not None:
+
+        def read(stored: Mapping[str, Array]) -> Factors:
+            found = unpacked(factorization, stored)
+            if found.loss is not None and found.loss < 0:
+                raise ValueError("a loss below 0")
+            return found
+
+        if (known := self._cache.get_arrays("fits", key, read)) is not None:
             return known
         factors = self.fitter(layer).fit(factorization)
         arrays = packed(factors)

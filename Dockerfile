@@ -12,7 +12,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 COPY . /source
-RUN pip install --no-cache-dir '/source[images]' && rm -rf /source && lrfdse doctor
+RUN pip install --no-cache-dir '/source[images]' && rm -rf /source \
+    && lrfdse doctor --target riscv64 --target aarch64 --target armv7
 
 ENV LRFDSE_CACHE=/models/.lrfdse-cache
 WORKDIR /models

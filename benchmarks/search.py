@@ -37,7 +37,7 @@ from lrfdse.base.store import Store
 from lrfdse.explore.inputs import open_inputs, settings_for
 from lrfdse.explore.layers.fits import explored_layers, open_fits
 from lrfdse.explore.layers.options import study_layers
-from lrfdse.explore.plans.assemble import assemble, metric_of, plan_of, warm_params
+from lrfdse.explore.plans.assemble import assemble, metric_of, plan_of, warm_words
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.proxy import predicted_errors
 from lrfdse.explore.plans.search import tables
@@ -76,7 +76,7 @@ class Task:
             errors = predicted_errors(proxy, fit, inputs, self._layers, self._evaluator, cache, silent)
             warm, cold = tables(self._layers, "warm", errors), tables(self._layers, "cold", errors)
             most = max(1.0, 0.25 * len(self._layers))
-            self.fronts[proxy] = plans_by_regime(warm, cold, warm_params(settings.target), max_error=most)
+            self.fronts[proxy] = plans_by_regime(warm, cold, warm_words(settings.target), max_error=most)
         # The samplers see the errors of the last: evolution takes the plan of the least sum.
         self.space = Space(tuple(warm))
         self.base = self.design(tuple("dense" for _ in self.space.choices))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.fits import FitRequest, open_builder, open_fits
 from lrfdse.formats.onnx import file_content
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.layer import Layer
@@ -55,11 +56,19 @@ def main() -> int:
             rows.append({"model": name, "seed": seed} | row)
             print(rows[-1], flush=True)
     about = machine("onnxruntime") | {"cpu_seconds": round(time.process_time() - began)}
-    lines = [
+    lines = lines_of(rows, about, options.smaller)
+    print("\n".join(lines))
+    write(options.out, "sequences", lines, {"machine": about, "rows": rows})
+    return 0
+
+
+def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], smaller: float) -> list[str]:
+    """Return the page."""
+    return [
         "# Recurrent layers and embeddings without training",
         "",
         "Written by `python -m benchmarks.sequences`. Weights are all of the file, recurrent matrices included, which",
-        f"stay as they are; designs were to have {options.smaller:g} times fewer. How layers share them was chosen on",
+        f"stay as they are; designs were to have {smaller:g} times fewer. How layers share them was chosen on",
         "validation data. Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the",
         "weights, at the same ranks.",
         "",
@@ -95,9 +104,6 @@ def main() -> int:
             ],
         ),
     ]
-    print("\n".join(lines))
-    write(options.out, "sequences", lines, {"machine": about, "rows": rows})
-    return 0
 
 
 def compared(folder: Path, smaller: float) -> list[dict[str, Any]]:
@@ -111,7 +117,7 @@ def compared(folder: Path, smaller: float) -> list[dict[str, Any]]:
 
     def row(design: str, made: bytes, plan: Plan | None) -> dict[str, Any]:
         scores = {part: accuracy(made, folder / f"{part}.npz") for part in ("eval", "test")}
-        chosen = {} if plan is None else {layer.name: plan[layer.name] for layer in explored}
+        chosen = {} if plan is None else {layer.name: plan[layer.name].factorization for layer in explored}
         flops = [
             cost_of(layer, chosen.get(layer.name, Factorization.dense(layer.outputs, layer.inputs)), 1).flops
             for layer in model.layers
@@ -155,9 +161,11 @@ def shared(model: Model, explored: Sequence[Layer], room: float) -> list[Plan]:
                 tuple(
                     (
                         layer.name,
-                        Factorization.svd(layer.outputs, layer.inputs, min(ranks[layer.name], layer.inputs))
-                        if layer.name in ranks
-                        else Factorization.dense(layer.outputs, layer.inputs),
+                        Choice(
+                            Factorization.svd(layer.outputs, layer.inputs, min(ranks[layer.name], layer.inputs))
+                            if layer.name in ranks
+                            else Factorization.dense(layer.outputs, layer.inputs)
+                        ),
                     )
                     for layer in model.layers
                 )

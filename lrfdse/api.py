@@ -45,6 +45,7 @@ def explore(
     minutes: float | None = None,
     keep: int = 8,
     int8: bool = True,
+    storage: str = "float32",
     eval_samples: int | None = None,
     correct: bool = True,
     proxy: str = "loss",
@@ -101,6 +102,8 @@ def explore(
         files are written beside the recommended one's.
     int8
         Whether the original and the designs that are written are made with int8 weights, too, and scored.
+    storage
+        In what weights may be stored: "float32", "int8", or "both", where the search chooses layer by layer.
     eval_samples
         How many samples of `eval` choose, drawn at random; None means all.
     correct
@@ -153,6 +156,7 @@ def explore(
         "budget": whole_number("budget", budget, 1),
         "keep": whole_number("keep", keep, 0),
         "int8": bool(int8),
+        "storage": storage,
         "seed": whole_number("seed", seed, 0),
         "metric": metric,
         "judge": tuple([judge] if isinstance(judge, str) else judge),

@@ -10,7 +10,7 @@
 #include "system.h"
 
 enum { MAX_CALLS = 1 << 20, FILL = 0xFF };
-enum { ROLE_INPUT, ROLE_WEIGHT, ROLE_BIAS, ROLE_OUTPUT, ROLE_WORK };
+enum { ROLE_INPUT, ROLE_WEIGHT, ROLE_SCALE, ROLE_BIAS, ROLE_OUTPUT, ROLE_WORK };
 
 #define MAGIC 0x3148434e4542464cull
 #define TEXT_OF(value) #value
@@ -21,7 +21,7 @@ struct data {
     uint64_t evict_factor, least_evict_bytes, most_evict_bytes;
 };
 struct argument {
-    uint64_t role, floats, source, place;
+    uint64_t role, bytes, source, place;
 };
 struct kernel {
     uint64_t text, text_bytes, expected, arguments;
@@ -116,7 +116,7 @@ static void place_arrays(void) {
             const struct argument *argument = &kernel->argument[a];
             float *place = (float *)(void *)(arena + (size_t)argument->place);
             arguments[k][a] = place;
-            if (argument->role <= ROLE_BIAS) memcpy(place, at(argument->source), (size_t)argument->floats * 4);
+            if (argument->role <= ROLE_BIAS) memcpy(place, at(argument->source), (size_t)argument->bytes);
         }
     }
 }
@@ -128,7 +128,7 @@ static double check(size_t k) {
     for (size_t a = 0; a < (size_t)kernel->arguments; a++) {
         const struct argument *argument = &kernel->argument[a];
         const unsigned char *place = arena + (size_t)argument->place;
-        size_t bytes = (size_t)argument->floats * 4, next = (bytes + 2 * LINE - 1) & ~(size_t)(LINE - 1);
+        size_t bytes = (size_t)argument->bytes, next = (bytes + 2 * LINE - 1) & ~(size_t)(LINE - 1);
         for (size_t i = bytes; i < next; i++)
             if (place[i] != FILL) fail("a kernel wrote beyond an array");
         if (argument->role <= ROLE_BIAS) {
@@ -139,7 +139,7 @@ static double check(size_t k) {
         if (argument->role == ROLE_OUTPUT) {
             const double *expected = (const double *)(const void *)at(kernel->expected);
             const float *found = (const float *)(const void *)place;
-            for (size_t i = 0; i < (size_t)argument->floats; i++) {
+            for (size_t i = 0; i < bytes / sizeof *found; i++) {
                 double size = expected[i] < 0 ? -expected[i] : expected[i];
                 double error = (double)found[i] - expected[i];
                 if (error < 0) error = -error;

@@ -1,4 +1,4 @@
-"""Prints the coefficients of lrfdse/kernels/operators/functions.py: rational functions of least relative error.
+"""Prints the coefficients of lrfdse/kernels/operators/coefficients.py: rational functions of least relative error.
 
 Linearised least squares on Chebyshev nodes, the weights of which follow the errors (Lawson's iteration), in float64.
 """

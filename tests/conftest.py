@@ -12,9 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest_plugins = ("tests.plugins.boards", "tests.plugins.folders", "tests.plugins.models", "tests.plugins.operators")
+
+# How long an example takes, and how long it takes to make one, says how busy the machine is.
+hypothesis.settings.register_profile("lrfdse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("lrfdse")
 
 
 def pytest_configure() -> None:

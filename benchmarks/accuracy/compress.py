@@ -15,6 +15,7 @@ from benchmarks.keys import code
 from lrfdse.base.keys import digest
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.fits import Fits
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors, Moments
 from lrfdse.ir.layer import Layer
@@ -140,7 +141,7 @@ class Compressor:
 
     def fitted(self, family: str, name: str, shape: Factorization) -> Option:
         """Return a shape's option."""
-        factors = self.fits(family).factors(self.layer(name), shape)
+        factors = self.fits(family).factors(self.layer(name), Choice(shape))
         assert factors.output_error is not None
         return Option(shape, factors.weight_error, factors.output_error, factors.loss)
 
@@ -233,7 +234,7 @@ class Compressor:
     def factors(self, family: str, plan: Plan) -> dict[str, Factors]:
         """Return the factors of a plan, each layer fitted alone."""
         chosen = {name: shape for name, shape in plan.items() if not shape.is_dense}
-        return {name: self.fits(family).factors(self.layer(name), shape) for name, shape in chosen.items()}
+        return {name: self.fits(family).factors(self.layer(name), Choice(shape)) for name, shape in chosen.items()}
 
     def content(self, factors: Mapping[str, Factors]) -> bytes:
         """Return the compressed model."""

@@ -11,6 +11,7 @@ from lrfdse.base.events import Event
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.plans.assemble import regime_of
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec, kernel_spec
 from lrfdse.ir.layer import Layer
@@ -49,7 +50,7 @@ def latencies(rows: Sequence[Row], trained: Path, target_name: str, cache: Store
 def _specs(layer: Layer, text: str) -> list[KernelSpec]:
     """Return the kernel of each use; every factorized layer counts as corrected."""
     factorization = Factorization.parse(text, layer.outputs, layer.inputs)
-    return [kernel_spec(layer, use, factorization, corrected=True) for use in layer.uses]
+    return [kernel_spec(layer, use, Choice(factorization), corrected=True) for use in layer.uses]
 
 
 def _us(kernel: MeasuredKernel, warm: bool) -> float | None:

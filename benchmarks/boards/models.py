@@ -50,7 +50,6 @@ _PI4 = ("aarch64", 1800.0, "Raspberry Pi 4B")
 _PI3 = ("aarch64-a53", 1400.0, "Raspberry Pi 3B+")
 _ZERO = ("armv7", 1200.0, "Banana Pi M2 Zero")
 _CM4 = ("aarch64-a55", 1800.0, "Orange Pi CM4, RK3566")
-_VF2 = ("riscv64-u74", 1500.0, "VisionFive 2")
 _K1 = ("riscv64", 1600.0, "SpacemiT K1")
 
 TIMED = (
@@ -62,7 +61,6 @@ TIMED = (
     Timed(*_K1, "mobilenet_v3", VENDOR, "float16", 1, 65.8),
     Timed(*_K1, "mobilenet_v3", NCNN, "float16", 8, 147.74),
     Timed(*_CM4, "mobilenet_v3", NCNN, "float16", 1, 47.98),
-    Timed(*_VF2, "mobilenet_v3", NCNN, "float32", 4, 167.02),
 )
 """What was published of architectures that `benchmarks.whole_model` has, on cores that there are targets of."""
 

@@ -20,6 +20,7 @@ from lrfdse.explore.plans.assemble import plan_of
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.proxy import Errors, predicted_errors
 from lrfdse.explore.plans.search import tables
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency
@@ -154,10 +155,13 @@ class Compressor:
         macs = Latency(*(cost.flops / 2,) * 3)
         if shape.is_dense:
             known = 0.0 if layer.name in self._fits.weightings else None
-            return MeasuredChoice(shape, cost, shape.params, 0.0, 0.0, macs, macs, 0.0, ("",), known)
-        fitted = self._fits.factors(layer, shape)
+            return MeasuredChoice(
+                Choice(shape), cost, shape.params, 4 * shape.params, 0.0, 0.0, macs, macs, 0.0, ("",), known
+            )
+        fitted = self._fits.factors(layer, Choice(shape))
         errors = fitted.weight_error, fitted.output_error
-        return MeasuredChoice(shape, cost, shape.params, *errors, macs, macs, 0.0, ("",), fitted.loss)
+        sizes = shape.params, 4 * shape.params
+        return MeasuredChoice(Choice(shape), cost, *sizes, *errors, macs, macs, 0.0, ("",), fitted.loss)
 
     def _uniform(self, most: float) -> Plan | None:
         """Return the plan of SVDs that need the same part of every layer's MACs, the largest that is allowed."""
@@ -189,14 +193,16 @@ class Compressor:
     def _found(self, way: str, plan: Plan, builder: Builder) -> Found:
         scores = Evaluator(builder, self.inputs).scores(plan, refined=way == "corrected")
         assert scores.eval_accuracy is not None and scores.accuracy is not None
-        texts = {name: str(shape) for name, shape in plan.choices if not shape.is_dense}
-        params = sum(shape.params for _, shape in plan.choices)
+        texts = {name: str(choice) for name, choice in plan.choices if not choice.is_original}
+        params = sum(choice.factorization.params for _, choice in plan.choices)
         return Found(way, self._macs(plan), params, scores.eval_accuracy, scores.accuracy, texts)
 
     def _macs(self, plan: Plan) -> int:
         lanes = self._target.lanes
-        return self._other + sum(cost_of(layer, plan[layer.name], lanes).flops // 2 for layer in self.model.layers)
+        return self._other + sum(
+            cost_of(layer, plan[layer.name].factorization, lanes).flops // 2 for layer in self.model.layers
+        )
 
 
 def _is_plain(option: MeasuredChoice) -> bool:
-    return option.factorization.is_dense or option.factorization.is_svd
+    return option.choice.factorization.is_dense or option.choice.factorization.is_svd

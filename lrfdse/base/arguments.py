@@ -44,3 +44,22 @@ def number_between(name: str, value: float, least: float, most: float = math.inf
         rule = f"{least:g} or more" if math.isinf(most) else f"from {least:g} to {most:g}"
         raise InputError(f"{name} must be {rule}, but got {number:g}")
     return number
+
+
+def positive_number(name: str, value: float) -> float:
+    """Return a finite number above 0.
+
+    >>> positive_number("max_latency_us", 200)
+    200.0
+
+    Raises
+    ------
+    InputError
+        It is 0, less, or not finite; the message begins with `name`.
+    TypeError
+        It is no number.
+    """
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(f"{name} must be a finite number above 0, but got {number:g}")
+    return number

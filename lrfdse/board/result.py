@@ -11,7 +11,7 @@ from typing import Any
 from lrfdse.base.text import one_line
 from lrfdse.board.transport import ProcessResult
 from lrfdse.errors import InputError, ToolError
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.kernel import KernelSpec, Schedule
 from lrfdse.ir.latency import TOLERANCE, Latency
 
@@ -152,9 +152,10 @@ def spec_of(entry: Mapping[str, Any]) -> tuple[KernelSpec, str]:
         The entry is not one.
     """
     outputs, inputs, rows = (_count(entry[key]) for key in ("outputs", "inputs", "rows"))
-    shape = Factorization.parse(_text(entry["factorization"]), outputs, inputs)
+    choice = Choice.parse(_text(entry["factorization"]), outputs, inputs)
     schedule = Schedule.parse(_text(entry["schedule"]))
-    return KernelSpec(outputs, inputs, shape, rows, bool(entry["bias"]), bool(entry["relu"])), str(schedule)
+    fused = bool(entry["bias"]), bool(entry["relu"])
+    return KernelSpec(outputs, inputs, choice.factorization, rows, *fused, choice.storage), str(schedule)
 
 
 def board_line(board: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Limits on one design: latency, parameters, loss of accuracy."""
+"""Limits on one design: latency, parameters, loss of accuracy, what the other outputs lose."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ _SLACK = 1e-9
 above the rounding of a difference of fractions (1e-16), far below one sample of any data set."""
 
 
+OTHERS = "other-loss"
+"""Name of the check of what the outputs lose that count beside the judged one."""
+
+
 def limit_names(limits: Limits) -> list[str]:
     """Return the names of the checks that limits ask for; empty where they ask for nothing."""
     asked = {
@@ -24,6 +28,7 @@ def limit_names(limits: Limits) -> list[str]:
         "params": limits.max_params,
         "size": limits.max_size,
         "loss": limits.max_drop,
+        OTHERS: limits.max_other_drop,
     }
     return [name for name, limit in asked.items() if limit is not None]
 
@@ -37,7 +42,8 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
     """Compare `design` with each limit that is set.
 
     Latency is compared by its value, as the exploration does when it recommends; a bracket that reaches over the limit
-    is said in the reason. The loss is that on the evaluation data, in points.
+    is said in the reason. Losses are those on the evaluation data, in points. Where outputs count beside the judged
+    one, none may lose more than `max_other_drop`, or where that is not given `max_drop`.
     """
     checks, latency = [], design.charged
     if limits.max_latency_us is not None:
@@ -63,6 +69,9 @@ def check_limits(document: Document, design: DesignFacts, limits: Limits) -> lis
         checks.append(_check("size", broken, f"at most {most_bytes:,}", f"{size:,}", reason, size))
     if limits.max_drop is not None:
         checks.append(_check_loss(document, design, limits.max_drop))
+    most_other = limits.max_drop if limits.max_other_drop is None else limits.max_other_drop
+    if most_other is not None and (design.others or limits.max_other_drop is not None):
+        checks.append(_check_others(document, design, most_other))
     return checks
 
 
@@ -118,6 +127,22 @@ def _check_loss(document: Document, design: DesignFacts, most: float) -> Check:
     return _check("loss", broken, limit, loss_text(lost), reason, 100 * lost.value)
 
 
+def _check_others(document: Document, design: DesignFacts, most: float) -> Check:
+    """Compare what the other output that counts and keeps least loses, of its agreement with the original's."""
+    limit = f"at most {points_of(most)} point{'' if most == 0.01 else 's'} of every other output"
+    if not document.verified:
+        return Check(OTHERS, "skip", limit, reason=UNMEASURED, unmeasured=True)
+    if not design.others:
+        return Check(OTHERS, "skip", limit, reason="no output counts but the judged one")
+    name, kept = min(design.others.items(), key=lambda item: (item[1], item[0]))
+    measures = {each.name: each.measure for each in document.outputs}
+    lost, broken = 1.0 - kept, not 1.0 - kept <= most + _SLACK
+    value = f"{points_of(lost)} points"
+    over = f", over {points_of(most)}" if broken else ""
+    reason = f"of {clean(name)}, by {measures.get(name, 'agreement')} with the original{over}"
+    return _check(OTHERS, broken, limit, value, reason, 100 * lost)
+
+
 def _lost(score: Score | None, before: Score | None) -> Loss | None:
     if score is None or before is None:
         return None
@@ -125,7 +150,7 @@ def _lost(score: Score | None, before: Score | None) -> Loss | None:
 
 
 def _check(name: str, broken: bool, limit: str, value: str, reason: str, measurement: float) -> Check:
-    unit = {"latency": "us", "params": "parameters", "size": "bytes", "loss": "points"}[name]
+    unit = {"latency": "us", "params": "parameters", "size": "bytes"}.get(name, "points")
     return Check(name, "fail" if broken else "pass", limit, value, reason, measurement, unit)
 
 

@@ -199,6 +199,10 @@ def explore(
     int8: Annotated[
         bool, typer.Option(help="Write designs with int8 weights, too, and score them.", rich_help_panel=_OUTPUT)
     ] = True,
+    storage: Annotated[
+        str,
+        typer.Option(help="Store weights as float32, int8, or both: a choice a layer.", rich_help_panel=_SEARCH),
+    ] = "float32",
     config: Annotated[
         Path | None,
         typer.Option(
@@ -242,6 +246,7 @@ def explore(
         "budget": budget,
         "keep": keep,
         "int8": int8,
+        "storage": storage,
         "seed": seed,
         "metric": metric,
         "judge": tuple(judge),
@@ -303,7 +308,7 @@ def inspect(
     if as_json:
         typer.echo(json_of(found))
         return
-    print_layers(console_of_stdout(), found.layers, found.untouched, detailed=True)
+    print_layers(console_of_stdout(), found, detailed=True)
 
 
 app.command()(build)

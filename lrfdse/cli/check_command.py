@@ -21,6 +21,9 @@ def check(
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.")] = None,
     max_drop: Annotated[str | None, typer.Option(help="Largest loss of accuracy in points: 1%.")] = None,
+    max_other_drop: Annotated[
+        str | None, typer.Option(help="Largest loss of every other output that counts, in points: 2%.")
+    ] = None,
     baseline: Annotated[Path | None, typer.Option(help="An earlier run's front.json or folder.")] = None,
     max_regression: Annotated[str | None, typer.Option(help="Growth over the baseline; default 5%.")] = None,
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Make this run the baseline.")] = False,
@@ -45,7 +48,7 @@ def check(
     request = Request(
         source,
         design,
-        _limits(max_latency, max_params, max_size, max_drop),
+        _limits(max_latency, max_params, max_size, max_drop, max_other_drop),
         whole,
         baseline,
         0.05 if max_regression is None else parse_growth(max_regression, "--max-regression"),
@@ -65,7 +68,13 @@ def check(
     raise typer.Exit(report.exit_code)
 
 
-def _limits(max_latency: str | None, max_params: str | None, max_size: str | None, max_drop: str | None) -> Limits:
+def _limits(
+    max_latency: str | None,
+    max_params: str | None,
+    max_size: str | None,
+    max_drop: str | None,
+    max_other_drop: str | None,
+) -> Limits:
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.results.asked import Limits
 
@@ -74,6 +83,7 @@ def _limits(max_latency: str | None, max_params: str | None, max_size: str | Non
         max_params=None if max_params is None else parse_count(max_params, "--max-params"),
         max_latency_us=None if max_latency is None else parse_latency(max_latency, "--max-latency"),
         max_size=None if max_size is None else parse_size(max_size, "--max-size"),
+        max_other_drop=None if max_other_drop is None else parse_drop(max_other_drop, "--max-other-drop"),
     )
 
 

@@ -39,7 +39,7 @@ def tell(settings: Settings, as_json: bool) -> None:
         typer.echo(json.dumps(facts, indent=1))
         return
     out = console()
-    print_layers(out, document.layers, document.untouched)
+    print_layers(out, document)
     print_line(out, "")
     for place, words in enumerate(stages, 1):
         print_line(out, f"Stage {place} of {len(stages)}: {words}")

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
+from lrfdse.cli.pace import Pace, left_text
 from lrfdse.cli.terminal import colours, is_terminal
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def listening(
 @contextmanager
 def _bar(position: Position) -> Iterator[Listener]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
     from rich.table import Column
 
     rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
@@ -105,27 +106,29 @@ def _bar(position: Position) -> Iterator[Listener]:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
         TextColumn("{task.fields[text]}", markup=False, table_column=rest),
     )
     console = Console(stderr=True, markup=False, emoji=False, no_color=not colours(sys.stderr))
     with Progress(*columns, console=console, transient=True, expand=True) as progress:
         tasks: dict[str, TaskID] = {}
+        paces: dict[str, Pace] = {}
 
         def show(event: Event) -> None:
             text = clean(event.text)
             if event.stage == "note":
                 progress.console.print(text, highlight=False)
                 return
-            for stage, task in tasks.items():
+            for stage, other in tasks.items():
                 if stage != event.stage:
-                    progress.update(task, visible=False)
+                    progress.update(other, visible=False)
             if event.stage not in tasks:
-                tasks[event.stage] = progress.add_task("", total=event.total, text=text)
+                tasks[event.stage] = progress.add_task("", total=event.total, text=text, left="")
+            left = _left(paces, event)
             named = position.of(event.stage)
-            progress.update(
-                tasks[event.stage], description=named, completed=event.done, total=event.total, text=text, visible=True
-            )
+            task = tasks[event.stage]
+            progress.update(task, description=named, text=text, left=left, visible=True)
+            progress.update(task, completed=event.done, total=event.total)
 
         yield show
 
@@ -138,23 +141,26 @@ def _json_lines(event: Event) -> None:
 
 
 def _lines(position: Position) -> Listener:
-    started, last = time.monotonic(), dict[str, float]()
+    started, last, paces = time.monotonic(), dict[str, float](), dict[str, Pace]()
 
     def show(event: Event) -> None:
-        now = time.monotonic()
+        now, left = time.monotonic(), _left(paces, event)
         finished = event.done is not None and event.done == event.total
         if event.stage != "note" and not finished and now - last.get(event.stage, -_LINE_EVERY) < _LINE_EVERY:
             return
         last[event.stage] = now
         count = f" {event.done}/{event.total}" if event.total else ""
-        left = ""
-        if event.done and event.total and not finished and event.stage in first:
-            rate = (now - first[event.stage][0]) / max(1, event.done - first[event.stage][1])
-            left = f" (about {rate * (event.total - event.done):.0f} s left)"
-        first.setdefault(event.stage, (now, event.done or 0))
         named = "note" if event.stage == "note" else position.of(event.stage)
-        line = f"{now - started:7.1f}s {named}{count}{left} {clean(event.text)}"
+        line = f"{now - started:7.1f}s {named}{count}{f' ({left})' if left else ''} {clean(event.text)}"
         print(line.rstrip(), file=sys.stderr, flush=True)
 
-    first: dict[str, tuple[float, int]] = {}
     return show
+
+
+def _left(paces: dict[str, Pace], event: Event) -> str:
+    """Take an event into the pace of its stage, and return what is left; empty at the end, and where unknown."""
+    if event.done is None or not event.total:
+        return ""
+    pace = paces.setdefault(event.stage, Pace())
+    pace.saw(time.monotonic(), event.done)
+    return "" if event.done >= event.total else left_text(pace.left(event.total))

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
     from lrfdse.report.answer import Answer
-    from lrfdse.results.document import Document
-    from lrfdse.results.layers import LayerFacts, UntouchedPart
+    from lrfdse.results.document import Document, InspectionDocument
 
 
 def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
     max_drop: Annotated[str | None, typer.Option(help="Largest loss of the metric, in points (hundredths).")] = None,
+    max_other_drop: Annotated[
+        str | None, typer.Option(help="Largest loss of every other output that counts, in points.")
+    ] = None,
     max_params: Annotated[str | None, typer.Option(help="Most parameters of all FC layers: 60k.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Highest latency of all FC layers: 200us.")] = None,
@@ -38,6 +38,8 @@ def show(
     limits = document.settings.limits
     if max_drop is not None:
         limits = dataclasses.replace(limits, max_drop=parse_drop(max_drop, "--max-drop"))
+    if max_other_drop is not None:
+        limits = dataclasses.replace(limits, max_other_drop=parse_drop(max_other_drop, "--max-other-drop"))
     if max_params is not None:
         limits = dataclasses.replace(limits, max_params=parse_count(max_params, "--max-params"))
     if max_size is not None:
@@ -68,7 +70,7 @@ def print_document(document: Document, folder: Path) -> None:
     from lrfdse.report.text import legend_lines
 
     out = console()
-    print_layers(out, document.layers, document.untouched)
+    print_layers(out, document)
     out.print()
     print_lines(out, design_table(document, out.width))
     for line in legend_lines(document):
@@ -86,23 +88,27 @@ def print_document(document: Document, folder: Path) -> None:
     _print_answer(out, answer_of(document, folder))
 
 
-def print_layers(
-    out: Console, layers: Sequence[LayerFacts], untouched: Sequence[UntouchedPart], detailed: bool = False
-) -> None:
-    """Print the layers, what the filters left of their designs, and what is left untouched."""
+def print_layers(out: Console, document: Document | InspectionDocument, detailed: bool = False) -> None:
+    """Print the layers, what the filters left of their designs, what is left untouched, and what bound follows."""
     from lrfdse.cli.terminal import print_line, print_lines, print_wrapped
-    from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_table, untouched_lines
+    from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_table
+    from lrfdse.report.shares import rest_lines, shares_lines
 
+    layers = document.layers
     print_lines(out, layer_table(layers, out.width, detailed))
     for line in kept_dense_lines(layers):
         print_wrapped(out, line, indent=2)
     out.print()
     print_lines(out, funnel_table(layers, out.width))
-    if untouched:
+    if document.untouched:
         out.print()
         print_line(out, "Left untouched", "bold")
-        for line in untouched_lines(untouched):
+        for line in rest_lines(document):
             print_wrapped(out, line, indent=4)
+    if sentences := shares_lines(document):
+        out.print()
+        for line in sentences:
+            print_wrapped(out, line)
 
 
 def _print_answer(out: Console, answer: Answer) -> None:

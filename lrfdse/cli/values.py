@@ -15,9 +15,10 @@ def parse_count(text: str, option: str) -> int:
     (60000, 1500000, 300)
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text.strip())
-    if not found:
+    count = round(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6}[found[2].lower()]) if found else 0
+    if count < 1:
         raise InputError(f"{option} takes a count such as 60000, 60k or 1.5M, but got {text!r}")
-    return round(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6}[found[2].lower()])
+    return count
 
 
 def parse_size(text: str, option: str) -> int:

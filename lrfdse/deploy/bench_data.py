@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact, KernelSpec, Role
-from lrfdse.ir.storage import FLOAT32
+from lrfdse.ir.kernel import GIVEN, MOST_ARGUMENTS, Argument, Artifact, KernelSpec, Role
 from lrfdse.targets.eviction import EVICT_FACTOR, eviction_bounds
 from lrfdse.targets.target import Target
 
@@ -20,7 +20,8 @@ _HEADER_WORDS = 10
 """64-bit numbers before the records: ``struct data`` of qemu/bench.c."""
 _LINE = 64
 """Bytes to which arrays are aligned, and of the guard after each: LINE of qemu/bench.c."""
-_ROLES: tuple[Role, ...] = ("input", "weight", "bias", "output", "work")
+_ROLES: tuple[Role, ...] = (*GIVEN, "output", "work")
+"""In the order of ROLE_INPUT to ROLE_WORK of qemu/bench.c."""
 _TEXT_ROOM = 1 << 16
 """Bytes for what the program says of the board. Chosen, not measured; a document that is longer is an error."""
 _KERNEL_ROOM = 256
@@ -35,8 +36,8 @@ class BenchKernel:
     use: int
     """The place of the graph, from 0, where the layer's weight is applied."""
     artifact: Artifact
-    arrays: Sequence[NDArray[np.float32]]
-    """The arrays of the arguments of role input, weight and bias, in the order of the arguments."""
+    arrays: Sequence[NDArray[Any]]
+    """The arrays of the arguments that the kernel only reads, in the order of the arguments."""
     expected: NDArray[np.float64]
     """The reference output."""
 
@@ -52,7 +53,7 @@ def kernel_members(layer: str, use: int, spec: KernelSpec, schedule: str) -> byt
             "rows": spec.rows,
             "bias": spec.bias,
             "relu": spec.relu,
-            "factorization": str(spec.factorization),
+            "factorization": str(spec.choice),
             "schedule": schedule,
         }
     )
@@ -95,9 +96,9 @@ def program_data(kernels: Sequence[BenchKernel], target: Target, head: Mapping[s
         given = iter(kernel.arrays)
         for number, argument in enumerate(artifact.arguments):
             role = _ROLES.index(argument.role)
-            source = store(next(given).astype("<f4").tobytes())[0] if role <= _ROLES.index("bias") else 0
-            record[4 + 4 * number : 8 + 4 * number] = role, argument.size, source, place
-            place = -(-(place + FLOAT32.bytes_of(argument.size) + _LINE) // _LINE) * _LINE
+            source = store(_little(next(given), argument))[0] if argument.role in GIVEN else 0
+            record[4 + 4 * number : 8 + 4 * number] = role, argument.bytes, source, place
+            place = -(-(place + argument.bytes + _LINE) // _LINE) * _LINE
     vector_bits = 32 * target.lanes if target.vectors.length_varies else 0
     sizes = place + _LINE, room, vector_bits
     evict = EVICT_FACTOR, *eviction_bounds(target)
@@ -112,9 +113,14 @@ def _inside(facts: Mapping[str, object]) -> bytes:
     return json.dumps(facts)[1:-1].encode("ascii")
 
 
+def _little(array: NDArray[Any], argument: Argument) -> bytes:
+    """Return an array's elements as a kernel reads them, little-endian."""
+    return array.astype(np.dtype(argument.storage.element).newbyteorder("<")).tobytes()
+
+
 def _check(kernel: BenchKernel) -> None:
     arguments = kernel.artifact.arguments
-    given = [argument.size for argument in arguments if argument.role in _ROLES[:3]]
+    given = [argument.size for argument in arguments if argument.role in GIVEN]
     outputs = [argument.size for argument in arguments if argument.role == "output"]
     sizes = [array.size for array in kernel.arrays]
     if sizes != given or outputs != [kernel.expected.size] or len(arguments) > MOST_ARGUMENTS:

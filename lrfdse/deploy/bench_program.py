@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def bench_kernel(
     layer: str,
     use: int,
     artifact: Artifact,
-    packed: Sequence[NDArray[np.float32]],
+    packed: Sequence[NDArray[Any]],
     cores: Sequence[NDArray[np.float64]],
     bias: NDArray[np.float64] | None,
 ) -> BenchKernel:
@@ -46,13 +47,15 @@ def bench_kernel(
     artifact
         The compiled kernel.
     packed
-        The arrays of the arguments of role weight and bias, as `lrfdse.kernels.data.pack` gives them.
+        The arrays of the arguments of role weight, scale and bias, as `lrfdse.kernels.data.pack` gives them.
     cores, bias
         What they were packed from; core k has shape (r_{k-1}, m_k, n_k, r_k).
     """
     spec = artifact.spec
     x = np.random.default_rng(_SEED).standard_normal((spec.rows, spec.inputs)).astype(np.float32)
-    exact = [core.astype(np.float32).astype(np.float64) for core in cores]
+    # Levels times scales are what the kernel multiplies, unrounded.
+    stored = cores if spec.storage.scaled else [core.astype(np.float32) for core in cores]
+    exact = [core.astype(np.float64) for core in stored]
     added = None if bias is None else bias.astype(np.float32).astype(np.float64)
     expected = reference(spec, x.astype(np.float64), exact, added)
     return BenchKernel(layer, use, artifact, [x.ravel(), *packed], expected.ravel())

@@ -11,17 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
 from lrfdse.deploy.listing import kernel_text
 from lrfdse.errors import ToolError
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
-from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, kernel_spec
+from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Plan
 from lrfdse.kernels.needs import supported_name
@@ -153,7 +151,7 @@ def _compiled(
     factors: Mapping[str, Factors],
     schedules: Mapping[str, Sequence[str]],
     target: Target,
-) -> Iterator[tuple[str, BenchKernel, list[NDArray[np.float32]]]]:
+) -> Iterator[tuple[str, BenchKernel, list[NDArray[Any]]]]:
     """Compile a design's kernels one by one: each with the name of its files and its packed weights."""
     from lrfdse.kernels.build import compile_kernel
     from lrfdse.kernels.data import pack
@@ -165,7 +163,7 @@ def _compiled(
         for place, spec, bias in _kernels(layer, plan[layer.name], model, fitted):
             name, schedule = names[layer.name][place], Schedule.parse(schedules[layer.name][place])
             artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
-            packed = pack(artifact, cores, bias)
+            packed = pack(artifact, cores, bias, () if fitted is None else fitted.scales or ())
             yield name, bench_kernel(layer.name, place, artifact, packed, cores, bias), packed
 
 
@@ -196,7 +194,7 @@ def kernel_names(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 
 def _kernels(
-    layer: Layer, factorization: Factorization, model: Model, factors: Factors | None
+    layer: Layer, choice: Choice, model: Model, factors: Factors | None
 ) -> list[tuple[int, KernelSpec, NDArray[Any] | None]]:
     """Return the kernel of each use that has one of its own: its number, the kernel, its bias with the correction."""
     shift = None if factors is None else factors.bias_shift
@@ -207,7 +205,7 @@ def _kernels(
         bias = model.bias(layer.name, place)
         if shift is not None:
             bias = shift if bias is None else bias + shift
-        found.append((place, kernel_spec(layer, use, factorization, corrected=shift is not None), bias))
+        found.append((place, kernel_spec(layer, use, choice, corrected=shift is not None), bias))
     return found
 
 
@@ -215,9 +213,7 @@ def _cores(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray
     return (model.weight(layer.name)[None, :, :, None],) if factors is None else factors.cores
 
 
-def _write_kernel(
-    folder: Path, name: str, artifact: Artifact, packed: Sequence[NDArray[np.float32]], target: Target
-) -> None:
+def _write_kernel(folder: Path, name: str, artifact: Artifact, packed: Sequence[NDArray[Any]], target: Target) -> None:
     from lrfdse.kernels.header import c_header
 
     content, offsets = _packed(packed)
@@ -248,12 +244,12 @@ def _packed(arrays: Sequence[NDArray[Any]]) -> tuple[bytes, list[int]]:
     for array in arrays:
         content.extend(bytes(-len(content) % _ALIGNMENT))
         offsets.append(len(content))
-        content.extend(array.astype("<f4").tobytes())
+        content.extend(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return bytes(content), offsets
 
 
 def _with_offsets(header: str, artifact: Artifact, offsets: Sequence[int]) -> str:
-    stored = [argument for argument in artifact.arguments if argument.role in ("weight", "bias")]
+    stored = [argument for argument in artifact.arguments if argument.role in GIVEN[1:]]
     prefix = artifact.symbol.upper()
     lines = [
         f"#define {prefix}_{argument.name.upper()}_OFFSET {offset} /* bytes into the weights file */"

@@ -44,5 +44,5 @@ def _interval(design: Design, inputs: Inputs) -> str:
         return ""
     low, high = design.eval_interval
     score = design.score(inputs.scorer.name)
-    who = "the original" if all(factorization.is_dense for _, factorization in design.plan.choices) else design.id
+    who = "the original" if design.plan.is_original else design.id
     return f"; {who} has {score:.2%} on them, with a 95 % interval of {low:.2%} to {high:.2%}"

@@ -18,7 +18,7 @@ from lrfdse.explore.inputs import open_calibration
 from lrfdse.explore.int8 import int8_file
 from lrfdse.explore.judging import SAMPLES, objective_of, open_judging, outputs_on
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.plan import Plan
 from lrfdse.results.read import read_document
 from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
@@ -177,7 +177,7 @@ def _rebuilt(
             raise InputError(
                 f"{folder / 'front.json'}: layer {layer.name!r} of design {design.id} was never measured; explore again"
             )
-        choices.append((layer.name, Factorization.parse(choice.factorization, layer.outputs, layer.inputs)))
+        choices.append((layer.name, Choice.parse(str(choice), layer.outputs, layer.inputs)))
         schedules[layer.name] = option.schedules
     loss = objective_of(document.outputs)
     if calib is not None and not loss:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from lrfdse.deploy.designs import kernel_names, symbol_of
 from lrfdse.ir.kernel import Schedule, kernel_spec
 from lrfdse.ir.plan import Plan
-from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.designs import KernelArgument, KernelFunction
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult], target: Target) -> t
         for place, use in enumerate(layer.uses):
             if not use.is_pointwise:
                 continue
-            spec = kernel_spec(layer, use, option.factorization, corrected)
+            spec = kernel_spec(layer, use, option.choice, corrected)
             listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])), target)
             name = names[layer.name][place]
             found.append(
@@ -44,9 +43,9 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult], target: Target) -> t
                         KernelArgument(
                             name=argument.name,
                             role=argument.role,
-                            element=str(FLOAT32),
+                            element=str(argument.storage),
                             elements=argument.size,
-                            bytes=FLOAT32.bytes_of(argument.size),
+                            bytes=argument.bytes,
                         )
                         for argument in listed
                     ),

@@ -11,7 +11,7 @@ from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.requests import data_request, files_of
 from lrfdse.explore.run import inspect
 from lrfdse.results.folder import check_output
-from lrfdse.results.settings import Data, check_proxy
+from lrfdse.results.settings import Data, check_proxy, check_storage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +67,7 @@ def forecast(settings: Settings) -> Forecast:
 
     check_output(settings.output)
     check_proxy(settings.proxy)
+    check_storage(settings.storage)
     meter = auto_meter(settings.target) if settings.meter == "auto" else settings.meter
     require_tools(settings.target, METERS.get(meter).tools)
     inputs = open_inputs(files_of(settings), data_request(settings))

@@ -28,6 +28,7 @@ from lrfdse.explore.layers.fits import (
     idle_layers,
     open_builder,
     open_fits,
+    still_layers,
 )
 from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans.assemble import metric_of
@@ -48,9 +49,11 @@ from lrfdse.explore.requests import (
 )
 from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.explore.whole import original_whole, whole_models
+from lrfdse.ir.choice import Choice
+from lrfdse.ir.storage import STORAGES
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
-from lrfdse.results.settings import check_proxy
+from lrfdse.results.settings import check_proxy, check_storage
 from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
@@ -90,6 +93,7 @@ def explore(
         has been written.
     """
     from lrfdse.meters.meter import open_meter
+    from lrfdse.model.macs import macs_of
 
     began = time.monotonic()
     deadline = None if settings.minutes is None else began + 60 * settings.minutes
@@ -97,8 +101,10 @@ def explore(
     check_output(folder)
     with failures_logged(folder, facts):
         check_proxy(settings.proxy)
+        check_storage(settings.storage)
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
+        macs = macs_of(model)
         meter = open_meter(settings.meter, settings.target)
         search = search_request(settings, meter.name, meter.kind)
         fit = fit_request(settings, inputs)
@@ -120,7 +126,18 @@ def explore(
         if calib is not None:
             progress(Event("calibrate", counted(calib.count, "sample")))
         fits = open_fits(fit, model, calib, explored, cache)
-        layers = study_layers(settings.space, kernel_request(settings, meter), model, fits, cache, progress, idle)
+        idle |= still_layers(fits, model, explored)
+        _check_explored([name for name in explored if name not in idle], idle, settings.space, model)
+        layers = study_layers(
+            settings.space,
+            kernel_request(settings, meter),
+            model,
+            fits,
+            cache,
+            progress,
+            idle,
+            STORAGES[settings.storage],
+        )
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
         unmeasured: list[str] = []
@@ -165,9 +182,11 @@ def explore(
             versions=_versions() | meter.versions() | _plugins(settings, meter),
             layers=tuple(_on_front(result, front) for result in layers),
             untouched=model.untouched,
+            macs=macs.total,
+            node_macs=macs.nodes,
             metric=metric,
             original=found.baseline,
-            designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.params, d.id))),
+            designs=tuple(sorted(found.designs, key=lambda d: (d.latency.us, d.bytes, d.id))),
             front=tuple(design.id for design in front),
             recommended=None if found.recommended is None else found.recommended.id,
             svd_at_equal_size=None if found.plain is None else found.plain.id,
@@ -249,7 +268,7 @@ def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:
     """Return the layer with the last stage of its funnel."""
     if result.kept_dense is not None:
         return result
-    chosen = {design.plan[result.layer.name] for design in front} - {result.dense}
+    chosen = {design.plan[result.layer.name] for design in front} - {Choice(result.dense)}
     return dataclasses.replace(result, funnel=result.funnel.extended("on the final front", len(chosen)))
 
 
@@ -282,6 +301,7 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     compressibility than their weights.
     """
     from lrfdse.model.graph import load_model
+    from lrfdse.model.macs import macs_of
 
     model, cache = load_model(settings.model, settings.shape, settings.layers), Store(settings.cache)
     calib = open_calibration(settings.data.calib, model)
@@ -290,12 +310,14 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
         progress(Event("calibrate", counted(calib.count, "sample")))
     # Nothing is fitted: what layers read is all that is wanted, not what their errors cost.
     fits = open_fits(FitRequest(settings.space.method), model, calib, explored, cache)
+    still = still_layers(fits, model, explored)
     results = []
     for done, layer in enumerate(model.layers):
         progress(Event("count", layer.name, done, len(model.layers)))
-        result = inspect_layer(layer, model, settings.space, settings.target, cache)
+        result = inspect_layer(layer, model, settings.space, settings.target, cache, still.get(layer.name))
         results.append(result if result.kept_dense else with_data(result, fits, cache))
-    return Inspection(settings, model.sha256, tuple(results), model.untouched)
+    macs = macs_of(model)
+    return Inspection(settings, model.sha256, tuple(results), model.untouched, macs.total, macs.nodes)
 
 
 def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:

@@ -82,7 +82,7 @@ def _kernels(design: Design, layers: Sequence[LayerResult]) -> list[Kernel]:
         # Where the output error is known, factors were fitted on data.
         corrected = option.output_error is not None
         for use, schedule in zip(result.layer.uses, option.schedules, strict=True):
-            found.append((kernel_spec(result.layer, use, option.factorization, corrected), schedule))
+            found.append((kernel_spec(result.layer, use, option.choice, corrected), schedule))
     return found
 
 
@@ -113,7 +113,7 @@ def _case(
         designs=tuple(
             AssumedDesign(
                 id=design.id,
-                cache_regime=regime_of(design.params, assumed),
+                cache_regime=regime_of(design.words, assumed),
                 latency=Latencies(warm=found[design.id][0], cold=found[design.id][1]),
                 speed_up_warm=float(f"{before[0].us / found[design.id][0].us:.4g}"),
                 speed_up_cold=float(f"{before[1].us / found[design.id][1].us:.4g}"),

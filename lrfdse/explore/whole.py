@@ -293,7 +293,7 @@ def _made(
 
 def _library(path: Path, request: WholeRequest, cache: Store, progress: Listener) -> Library:
     """Return the library of a model; an `InputError` does not say where the file lies, which may be temporary."""
-    options = LibraryOptions(shape=request.shape, meter=request.meter, remember=True)
+    options = LibraryOptions(shape=request.shape, meter=request.meter)
     try:
         return library_of(path, request.target, options, cache, progress)
     except InputError as error:

@@ -14,11 +14,15 @@ from lrfdse.factorize.difference import squared_difference
 from lrfdse.factorize.methods import METHODS
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.problem import Problem
+from lrfdse.factorize.quantized import quantized
 from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
+from lrfdse.ir.storage import FLOAT32, Storage
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lrfdse.ir.factorization import Array
     from lrfdse.ir.factors import Moments
 
@@ -97,23 +101,54 @@ class Fitter:
         )
         self.weight = self.problem.weight
 
-    def fit(self, factorization: Factorization) -> Factors:
-        """Return the fitted factors with their true errors."""
+    def fit(self, factorization: Factorization, storage: Storage = FLOAT32) -> Factors:
+        """Return the fitted factors, rounded to what they are stored in, with their true errors."""
+        if storage.scaled:
+            cores = self._cores(factorization)
+            target, covariance = self.problem.target(factorization), None if self.moments is None else self.covariance
+            return self.measured(factorization, *quantized(target, factorization, cores, covariance))
         if factorization.is_dense and not self.problem.is_cumulative:
             shift = None if self.moments is None else np.zeros(len(self.weight))
             core = self.weight.reshape(1, *self.weight.shape, 1)
             error, loss = (None if known is None else 0.0 for known in (self.moments, self._weighting))
             return Factors(factorization, (core,), shift, 0.0, error, loss)
+        return self.measured(factorization, self._cores(factorization))
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of the inputs, shape (N, N); needs moments."""
+        return self.problem.covariance
+
+    def _cores(self, factorization: Factorization) -> tuple[Array, ...]:
         if factorization.is_dense:
             target = self.problem.target(factorization)
-            return self.measured(factorization, (target.reshape(1, *target.shape, 1),))
+            return (target.reshape(1, *target.shape, 1),)
         method = METHODS.get(self.method)
         if method.needs_moments and self.moments is None:
             method = METHODS.get("svd")
-        return self.measured(factorization, method.fit(self.problem, factorization))
+        return method.fit(self.problem, factorization)
 
-    def measured(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
-        """Return cores of any origin as factors, with the bias correction and the errors on this layer's data."""
+    def measured(
+        self,
+        factorization: Factorization,
+        cores: tuple[Array, ...],
+        scales: tuple[NDArray[np.float32], ...] | None = None,
+    ) -> Factors:
+        """Return cores of any origin as factors, with the bias correction and the errors on this layer's data.
+
+        Parameters
+        ----------
+        factorization
+            Their shape.
+        cores
+            The cores.
+        scales
+            What levels are worth, of cores in int8; see `Factors.scales`.
+        """
+        found = self._measured(factorization, cores)
+        return found if scales is None else dataclasses.replace(found, scales=scales)
+
+    def _measured(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
         outputs, inputs = self.weight.shape
         if self.moments is None and self.weight.size >= self.thresholds.large:
             error = math.sqrt(squared_difference(self.weight, cores, self.thresholds))

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lrfdse.errors import InputError
 
@@ -199,6 +199,15 @@ class Factorization:
         if self.direction == "rl":
             return [core.reshape(core.shape[0] * core.shape[1], -1) for core in reversed(cores)]
         return [core.transpose(1, 3, 0, 2).reshape(core.shape[1] * core.shape[3], -1) for core in cores]
+
+    def step_cores(self, matrices: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return the cores whose `step_matrices` these are; matrices in execution order, cores in theirs."""
+        if self.direction == "rl":
+            return [matrix.reshape(shape) for matrix, shape in zip(reversed(matrices), self.core_shapes, strict=True)]
+        return [
+            matrix.reshape(m, right, left, n).transpose(2, 0, 3, 1)
+            for matrix, (left, m, n, right) in zip(matrices, self.core_shapes, strict=True)
+        ]
 
     def steps(self, rows: int = 1) -> tuple[Step, ...]:
         """Return the chain of matrix products in execution order, for `rows` input rows.

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.int8 import Int8Matrix, levels_of
+from lrfdse.ir.storage import FLOAT32, INT8, Storage
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from lrfdse.ir.factorization import Array
@@ -56,10 +60,42 @@ class Factors:
     loss: float | None = None
     """Second-order estimate of what the model loses a sample, in nats or squared units of its output, when this layer
     alone is so; None where nothing is known of how the model depends on the layer."""
+    scales: tuple[NDArray[np.float32], ...] | None = None
+    """Of cores in int8, for each core what a level of each output of its step is worth: the matrices of the steps are
+    levels times scales. None where cores are in float32."""
+
+    @property
+    def storage(self) -> Storage:
+        """How the cores are stored."""
+        return FLOAT32 if self.scales is None else INT8
+
+    @property
+    def choice(self) -> Choice:
+        """Factorization and storage together."""
+        return Choice(self.factorization, self.storage)
+
+    def int8_matrices(self) -> list[Int8Matrix]:
+        """Return the matrices of the steps in execution order, of cores in int8.
+
+        Raises
+        ------
+        ValueError
+            The cores are in float32, or not made of levels.
+        """
+        if self.scales is None:
+            raise ValueError(f"the cores of {self.factorization} are in float32")
+        scaled = zip(self.factorization.step_matrices(self.cores), self.step_scales(), strict=True)
+        return [Int8Matrix(levels_of(m, scales), scales) for m, scales in scaled if scales is not None]
+
+    def step_scales(self) -> tuple[NDArray[np.float32] | None, ...]:
+        """Return the scales of every step's matrix in execution order, None of those in float32."""
+        if self.scales is None:
+            return (None,) * len(self.cores)
+        return self.scales if self.factorization.direction == "lr" else self.scales[::-1]
 
 
 def packed(factors: Factors) -> dict[str, NDArray[Any]]:
-    """Return factors as named arrays, as stores keep them: cores as float32, errors and bias shift as float64.
+    """Return factors as named arrays, as stores keep them: cores in their storage, errors and bias shift as float64.
 
     float32 is the precision of models and kernels, so that who reads factors and who fits them write the same files.
     """
@@ -67,25 +103,41 @@ def packed(factors: Factors) -> dict[str, NDArray[Any]]:
 
     known = (factors.weight_error, factors.output_error, factors.loss)
     errors = np.array([np.nan if error is None else error for error in known])
-    arrays = {f"core{k}": core.astype(np.float32) for k, core in enumerate(factors.cores)}
+    if factors.scales is None:
+        arrays: dict[str, NDArray[Any]] = {f"core{k}": core.astype(np.float32) for k, core in enumerate(factors.cores)}
+    else:
+        levels = factors.factorization.step_cores([each.levels for each in factors.int8_matrices()])
+        arrays = {f"core{k}": core for k, core in enumerate(levels)}
+        arrays |= {f"scale{k}": scale for k, scale in enumerate(factors.scales)}
     shift = {} if factors.bias_shift is None else {"bias_shift": factors.bias_shift}
     return {"errors": errors, **shift, **arrays}
 
 
-def unpacked(factorization: Factorization, stored: Mapping[str, NDArray[Any]]) -> Factors:
+def unpacked(choice: Choice, stored: Mapping[str, NDArray[Any]]) -> Factors:
     """Return the factors that `packed` gave the arrays of.
 
     Raises
     ------
     KeyError, ValueError
-        An array is missing, or does not fit the factorization.
+        An array is missing, or does not fit the factorization and its storage.
     """
     import numpy as np
 
+    factorization, scales = choice.factorization, None
     cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
     shift = stored.get("bias_shift")
     if tuple(core.shape for core in cores) != factorization.core_shapes or not all(np.isfinite(c).all() for c in cores):
         raise ValueError(f"not the cores of {factorization}")
+    if choice.storage.scaled:
+        scales = tuple(stored[f"scale{k}"].astype(np.float32) for k in range(len(cores)))
+        matrices = factorization.step_matrices(cores)
+        ordered = scales if factorization.direction == "lr" else scales[::-1]
+        if any(
+            s.shape != (len(m),) or not ((s > 0) & (s < np.inf)).all() for m, s in zip(matrices, ordered, strict=True)
+        ):
+            raise ValueError(f"not the scales of {choice}")
+        scaled = [m * s.astype(np.float64)[:, None] for m, s in zip(matrices, ordered, strict=True)]
+        cores = tuple(factorization.step_cores(scaled))
     if shift is not None and shift.shape != (factorization.outputs,):
         raise ValueError(f"not a bias of {factorization}")
     if shift is not None and not np.isfinite(shift).all():
@@ -101,4 +153,5 @@ def unpacked(factorization: Factorization, stored: Mapping[str, NDArray[Any]]) -
         weight_error,
         None if np.isnan(output_error) else output_error,
         None if np.isnan(loss) else loss,
+        scales,
     )

@@ -28,3 +28,33 @@ class Int8Matrix:
         import numpy as np
 
         return self.levels.astype(np.float64) * self.scales.astype(np.float64)[:, None]
+
+
+_OFF = 1e-3
+"""Part of a level by which an element may be off: 127 levels times float32's unit roundoff of 6e-8 is a hundredth of
+it. Chosen, not measured."""
+
+
+def levels_of(matrix: NDArray[np.floating], scales: NDArray[np.floating]) -> NDArray[np.int8]:
+    """Return the levels of a matrix that is levels times scales, the products rounded to float32 or not.
+
+    Parameters
+    ----------
+    matrix
+        Shape (outputs, inputs).
+    scales
+        What one level is worth, shape (outputs,).
+
+    Raises
+    ------
+    ValueError
+        An element is no level.
+    """
+    import numpy as np
+
+    exact = np.asarray(matrix, np.float64) / np.asarray(scales, np.float64)[:, None]
+    exact = np.where(np.isfinite(exact), exact, np.finfo(np.float64).max)
+    levels = np.rint(exact)
+    if not (np.abs(exact - levels) <= _OFF).all() or not (np.abs(levels) <= LARGEST).all():
+        raise ValueError("the matrix is not made of int8 levels with these scales")
+    return levels.astype(np.int8)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lrfdse.errors import InputError
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.storage import FLOAT32, Storage
 from lrfdse.ir.window import Window
 
 if TYPE_CHECKING:
@@ -70,27 +72,34 @@ class KernelSpec:
     """Whether a bias is added."""
     relu: bool
     """Whether negative results become zero."""
+    storage: Storage = FLOAT32
+    """How the weights are stored; arithmetic is in float32."""
 
     def __str__(self) -> str:
         fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
-        return f"{self.outputs}x{self.inputs} {self.factorization} rows={self.rows}{fused}"
+        return f"{self.outputs}x{self.inputs} {self.choice} rows={self.rows}{fused}"
+
+    @property
+    def choice(self) -> Choice:
+        """The factorization and the storage together."""
+        return Choice(self.factorization, self.storage)
 
 
-def kernel_spec(layer: Layer, use: Use, factorization: Factorization, corrected: bool) -> KernelSpec:
+def kernel_spec(layer: Layer, use: Use, choice: Choice, corrected: bool) -> KernelSpec:
     """Return the kernel of one use of a layer.
 
     Parameters
     ----------
     layer, use
         The layer, and one of its uses.
-    factorization
+    choice
         How the layer is stored and computed.
     corrected
-        Whether factors come with a correction of the bias, as those fitted on calibration data do: a factorized layer
-        then has a bias even where the use has none. A dense layer is never corrected.
+        Whether factors come with a correction of the bias, as those fitted on calibration data do: the layer then has a
+        bias even where the use has none, unless it stays as it is.
     """
-    bias = use.bias or (corrected and not factorization.is_dense)
-    return KernelSpec(layer.outputs, layer.inputs, factorization, use.rows, bias, use.relu)
+    bias = use.bias or (corrected and not choice.is_original)
+    return KernelSpec(layer.outputs, layer.inputs, choice.factorization, use.rows, bias, use.relu, choice.storage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +154,15 @@ Spec = KernelSpec | ConvolutionSpec | EmbeddingSpec
 """What is compiled, checked and measured for one use of a layer."""
 
 
-def spec_of(layer: Layer, use: Use, factorization: Factorization, corrected: bool) -> Spec:
+def spec_of(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Spec:
     """Return what is compiled for one use of a layer: its kernel, or the operators that stand for it.
 
     Parameters
     ----------
-    layer, use, factorization, corrected
-        As for `kernel_spec`.
+    layer, use, choice, corrected
+        As for `kernel_spec`; what has no kernel of its own is stored in float32.
     """
-    kernel = kernel_spec(layer, use, factorization, corrected)
+    kernel, factorization = kernel_spec(layer, use, choice, corrected), choice.factorization
     if use.table:
         rank = None if factorization.is_dense else factorization.ranks[0]
         return EmbeddingSpec(use.table, layer.outputs, rank, use.rows, kernel.bias, kernel.relu)
@@ -181,18 +190,29 @@ class Schedule:
         return cls(tuple(StepSchedule.parse(part) for part in text.split("|")))
 
 
-Role = Literal["input", "weight", "bias", "output", "work"]
-"""What an argument of a kernel is for; "work" is scratch memory that the caller gives."""
+Role = Literal["input", "weight", "scale", "bias", "output", "work"]
+"""What an argument of a kernel is for; "scale" is what each output of a step is multiplied by, "work" is scratch memory
+that the caller gives."""
+
+GIVEN: tuple[Role, ...] = ("input", "weight", "scale", "bias")
+"""The roles of the arguments that a kernel reads only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One `float *` parameter of a kernel's C function."""
+    """One parameter of a kernel's C function: a pointer to float, or to what weights are stored in."""
 
     name: str
     role: Role
     size: int
     """Elements the kernel may touch."""
+    storage: Storage = FLOAT32
+    """What an element is."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes the kernel may touch."""
+        return self.storage.bytes_of(self.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ REGIMES: tuple[Regime, Regime] = ("warm", "cold")
 """Both, in the order in which they stand side by side."""
 
 
+Bound = Literal["compute", "cache", "dram"]
+"""What most of a kernel's time goes to: instructions (FMA and what surrounds them), the last-level cache, or DRAM."""
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
     """A latency in microseconds with its bracket or spread."""

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.latency import Latency, Regime
+from lrfdse.ir.storage import words_of
 
 Metric = str
 """What designs are chosen by: "accuracy" (top-1), "fidelity", another metric's name, or the user's module:function."""
@@ -15,20 +16,25 @@ Metric = str
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One factorization for every layer of a model, by layer name; the layers that are left out stay dense."""
+    """One choice for every layer of a model, by layer name; the layers that are left out stay as they are."""
 
-    choices: tuple[tuple[str, Factorization], ...]
-    _by_layer: Mapping[str, Factorization] = field(init=False, repr=False, compare=False)
+    choices: tuple[tuple[str, Choice], ...]
+    _by_layer: Mapping[str, Choice] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_layer", dict(self.choices))
 
-    def __getitem__(self, layer: str) -> Factorization:
+    def __getitem__(self, layer: str) -> Choice:
         return self._by_layer[layer]
 
     def texts(self) -> dict[str, str]:
-        """Return layer name to factorization text."""
-        return {name: str(factorization) for name, factorization in self.choices}
+        """Return layer name to the text of its choice."""
+        return {name: str(choice) for name, choice in self.choices}
+
+    @property
+    def is_original(self) -> bool:
+        """Whether every layer stays as it is."""
+        return all(choice.is_original for _, choice in self.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,9 @@ class Design:
     id: str
     plan: Plan
     params: int
+    """Stored elements of the layers, biases included."""
+    bytes: int
+    """Bytes that these take."""
     flops: int
     latency: Latency
     regime: Regime
@@ -70,6 +79,11 @@ class Design:
     def least_kept(self) -> float:
         """What the worst of the other outputs keeps of the original model's; 1 where no other counts."""
         return min(self.others.values(), default=1.0)
+
+    @property
+    def words(self) -> int:
+        """Float32 numbers that take as many bytes: what designs are compared by."""
+        return words_of(self.bytes)
 
     def score(self, metric: Metric) -> float:
         """Return the score on the data that choose: `fidelity` where that is the metric, else `eval_accuracy`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lrfdse.errors import InputError
 
-ELEMENT_BYTES = {"float32": 4}
+ELEMENT_BYTES = {"float32": 4, "int8": 1}
 """Element types that weights can be stored in, each with the bytes of one element."""
 
 
@@ -42,12 +42,33 @@ class Storage:
         return self.element
 
     def bytes_of(self, elements: int) -> int:
-        """Return the bytes that `elements` stored elements take."""
+        """Return the bytes that `elements` stored elements take, scales aside."""
         return elements * ELEMENT_BYTES[self.element]
+
+    @property
+    def scaled(self) -> bool:
+        """Whether a matrix has a float32 scale for each of its outputs beside its elements."""
+        return self.element == "int8"
 
 
 FLOAT32 = Storage("float32")
 """What weights are stored in unless they are quantized."""
+
+INT8 = Storage("int8")
+"""Whole numbers from -127 to 127, with a float32 scale for each output of each matrix."""
+
+
+STORAGES = {"float32": (FLOAT32,), "int8": (INT8,), "both": (FLOAT32, INT8)}
+"""What an exploration may ask for, and in what the weights of its candidates are then stored."""
+
+
+def words_of(size: int) -> int:
+    """Return how many float32 numbers take a number of bytes, rounded up.
+
+    >>> words_of(400), words_of(401)
+    (100, 101)
+    """
+    return -(-size // FLOAT32.bytes_of(1))
 
 
 def most_params(params: int | None, size: int | None) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Regime
-from lrfdse.ir.storage import FLOAT32
 from lrfdse.targets.target import Target
 
 
@@ -16,7 +15,7 @@ def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> floa
     DRAM. What comes from DRAM does so while the core computes; what then passes from the last level to the first does
     on an out-of-order core, and an in-order core stops for it (docs/meter.md).
     """
-    size = FLOAT32.bytes_of(spec.factorization.params)
+    size = spec.choice.bytes
     level = target.last_level
     computing = spec.factorization.macs(spec.rows) / target.fma_per_cycle
     if regime == "cold" or (size > level.bytes and level.replacement == "lru"):

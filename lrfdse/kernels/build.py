@@ -137,6 +137,7 @@ def instructions_of(target: Target) -> Instructions:
         explicit_fma=instruction_set.explicit_fma in target.features,
         strided=vectors.strided,
         reducing=vectors.reducing,
+        adds_to_convert=target.slow_conversions,
         ahead=RegisterFile.of(target) if instruction_set.loads_ahead else None,
     )
 

@@ -20,7 +20,7 @@ _INDEX_LIMIT = 2**31
 
 
 def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...], target: Target) -> tuple[Argument, ...]:
-    """Return the parameters in C order: x, the weights in the order of the cores, bias, y, work buffers.
+    """Return the parameters in C order: x, weights and scales in the order of the cores, bias, y, work buffers.
 
     Where the rows of a tile of x crowd in the target's cache (`lrfdse.kernels.estimate.crowds`), the first step reads a
     copy with gaps between them, in a work buffer.
@@ -30,10 +30,12 @@ def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...], target: Target) -> tu
     KernelError
         An array is too large for 32-bit indices.
     """
-    sizes = dict(zip(step_cores(spec), (tile.weight_size for tile in tiles), strict=True))
+    by_core = sorted(zip(step_cores(spec), tiles, strict=True), key=lambda pair: pair[0])
+    scaled = by_core if spec.storage.scaled else []
     listed = (
         Argument("x", "input", spec.rows * spec.inputs),
-        *(Argument(f"w{core}", "weight", size) for core, size in sorted(sizes.items())),
+        *(Argument(f"w{core}", "weight", tile.weight_size, spec.storage) for core, tile in by_core),
+        *(Argument(f"s{core}", "scale", tile.step.out) for core, tile in scaled),
         *([Argument("bias", "bias", spec.outputs)] if spec.bias else []),
         Argument("y", "output", spec.rows * spec.outputs),
         *(Argument(f"work{i}", "work", size) for i, size in enumerate(_work_sizes(spec, tiles, target)) if size),
@@ -57,9 +59,12 @@ def function(
     spec: KernelSpec, tiles: tuple[Tiling, ...], instructions: Instructions, target: Target
 ) -> tuple[list[Buffer], Stmt]:
     """Return the buffers in the order of `arguments` and the body that reads and writes them."""
-    # A caller's activations are only as aligned as a float.
+    # A caller's activations are only as aligned as an element.
     listed, gap = arguments(spec, tiles, target), _input_gap(spec, tiles, target)
-    buffers = {a.name: tirx.decl_buffer((a.size,), "float32", a.name, data_alignment=4) for a in listed}
+    buffers = {
+        a.name: tirx.decl_buffer((a.size,), a.storage.element, a.name, data_alignment=a.storage.bytes_of(1))
+        for a in listed
+    }
     f = spec.factorization
     pads_input, pads_output = f.inputs > spec.inputs, f.outputs > spec.outputs
     source, bias = buffers["x"], buffers.get("bias")
@@ -79,7 +84,13 @@ def function(
         made = buffers["y"] if finish else buffers[f"work{place}"]
         place = 1 - place
         epilogue = Epilogue(
-            tile.step, made, bias if finish else None, tile.step.batch // spec.rows, finish and spec.relu
+            tile.step,
+            made,
+            bias if finish else None,
+            tile.step.batch // spec.rows,
+            finish and spec.relu,
+            buffers.get(f"s{core}"),
+            tile.schedule.axis == "columns",
         )
         weight = buffers[f"w{core}"]
         access = dense(tile.step, gap if tile is tiles[0] else 0)

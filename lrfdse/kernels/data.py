@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.ir.int8 import LARGEST, Int8Matrix, levels_of
 from lrfdse.ir.kernel import Artifact, KernelSpec
 from lrfdse.kernels.layout import step_cores, tilings
 
@@ -20,8 +21,10 @@ _DENSE_LIMIT = 4_000_000
 Chosen, not measured."""
 
 
-def pack(artifact: Artifact, cores: Sequence[Array], bias: Array | None) -> list[NDArray[np.float32]]:
-    """Return one flat array for each argument of role weight or bias, in the order of the arguments.
+def pack(
+    artifact: Artifact, cores: Sequence[Array], bias: Array | None, scales: Sequence[NDArray[Any]] = ()
+) -> list[NDArray[Any]]:
+    """Return one flat array for each argument of role weight, scale or bias, in the order of the arguments.
 
     Parameters
     ----------
@@ -31,6 +34,9 @@ def pack(artifact: Artifact, cores: Sequence[Array], bias: Array | None) -> list
         Core k of shape (r_{k-1}, m_k, n_k, r_k).
     bias
         Shape (outputs,); None where the kernel has no bias.
+    scales
+        Of a kernel whose storage has them, for each core what a level of each output of its step is worth; the cores
+        are levels times scales.
 
     Raises
     ------
@@ -44,17 +50,21 @@ def pack(artifact: Artifact, cores: Sequence[Array], bias: Array | None) -> list
     if (bias is not None) != spec.bias or (bias is not None and bias.shape != (spec.outputs,)):
         wanted = f"a bias of shape ({spec.outputs},)" if spec.bias else "no bias"
         raise ValueError(f"{spec} takes {wanted}, but got {'none' if bias is None else f'shape {bias.shape}'}")
-    packed: dict[int, NDArray[np.float32]] = {}
+    if len(scales) != (len(cores) if spec.storage.scaled else 0):
+        raise ValueError(f"{spec} takes {len(cores) if spec.storage.scaled else 0} arrays of scales, not {len(scales)}")
+    packed: dict[int, NDArray[Any]] = {}
     matrices = spec.factorization.step_matrices([np.asarray(core, dtype=np.float64) for core in cores])
     for core, tile, matrix in zip(step_cores(spec), tilings(spec, artifact.schedule), matrices, strict=True):
-        packed[core] = tile.pack(matrix)
-    return [packed[k] for k in sorted(packed)] + ([] if bias is None else [bias.astype(np.float32)])
+        packed[core] = tile.ordered(levels_of(matrix, scales[core])) if spec.storage.scaled else tile.pack(matrix)
+    added = [] if bias is None else [bias.astype(np.float32)]
+    return [*(packed[k] for k in sorted(packed)), *(np.asarray(scale, np.float32) for scale in scales), *added]
 
 
-def example(artifact: Artifact, seed: int) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
-    """Return random arrays for every argument of role input, weight or bias, in order, and the expected output.
+def example(artifact: Artifact, seed: int) -> tuple[list[NDArray[Any]], NDArray[np.float64]]:
+    """Return random arrays for every argument that a kernel only reads, in order, and the expected output.
 
-    The expectation has shape (rows, outputs) and is computed from the same float32 numbers, see `reference`.
+    The expectation has shape (rows, outputs) and is computed from the same numbers, see `reference`: for weights in
+    int8, from levels times scales in float64.
     """
     spec, f = artifact.spec, artifact.spec.factorization
     rng = np.random.default_rng(seed)
@@ -65,8 +75,22 @@ def example(artifact: Artifact, seed: int) -> tuple[list[NDArray[np.float32]], N
     x = draw((spec.rows, spec.inputs))
     # Each core keeps the variance of what it is multiplied by, so that long chains neither vanish nor overflow.
     cores = [draw(shape, (shape[2] * shape[3]) ** -0.5) for shape in f.core_shapes]
+    scales: list[NDArray[np.float32]] = []
+    if spec.storage.scaled:
+        drawn = {
+            core: _drawn(matrix, rng) for core, matrix in zip(step_cores(spec), f.step_matrices(cores), strict=True)
+        }
+        cores = f.step_cores([drawn[core].dense() for core in step_cores(spec)])
+        scales = [drawn[core].scales for core in sorted(drawn)]
     bias = draw((spec.outputs,)) if spec.bias else None
-    return [x.astype(np.float32).ravel(), *pack(artifact, cores, bias)], reference(spec, x, cores, bias)
+    return [x.astype(np.float32).ravel(), *pack(artifact, cores, bias, scales)], reference(spec, x, cores, bias)
+
+
+def _drawn(like: NDArray[np.float64], rng: np.random.Generator) -> Int8Matrix:
+    """Return random levels with scales that differ, of a matrix's shape and about its size."""
+    levels = rng.integers(-LARGEST, LARGEST, like.shape, np.int8, endpoint=True)
+    scales = np.std(like) / LARGEST * rng.uniform(0.5, 3.0, len(like))
+    return Int8Matrix(levels, scales.astype(np.float32))
 
 
 def reference(

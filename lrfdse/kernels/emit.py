@@ -29,6 +29,7 @@ from lrfdse.kernels.tir import (
     part,
     reduced,
     sequence,
+    splat,
     store,
     strided_load,
     strided_store,
@@ -57,7 +58,7 @@ class Finish(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
-    """What is done to the results of one step of a chain: a bias is added, and negative results become zero."""
+    """What is done to the results of one step of a chain: scaled, a bias added, negative ones made zero."""
 
     step: Step
     output: Buffer
@@ -65,12 +66,19 @@ class Epilogue:
     period: int
     """Positions along the batch axis after which the bias repeats: those of one row."""
     relu: bool
+    scale: Buffer | None = None
+    """What each of the step's outputs is multiplied by."""
+    along_columns: bool = False
+    """Whether a vector of results lies along the columns, so that all of it is of one output."""
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `Finish`."""
         rows, columns = self.step.out, self.step.columns
         index = (batch * rows + row) * columns + column
         bias = (self._bias_position(batch) * rows + row) * columns + column
+        if self.scale is not None:
+            factor = load(self.scale, row) if self.along_columns else load(self.scale, row, lanes)
+            value = value * (splat(factor, lanes) if self.along_columns else factor)
         return [self.store(value, index, bias, lanes, stride)]
 
     def store(self, value: Expr, index: Expr, bias_index: Expr, lanes: int, stride: int = 1) -> Stmt:

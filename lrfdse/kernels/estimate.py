@@ -28,6 +28,28 @@ spills 12."""
 _SHORT = 8
 """Inner iterations up to which LLVM 22 makes a loop over them straight code."""
 
+_WIDENED = 2.0
+"""FMAs of one register that widening the int8 weights of one takes, beside the arithmetic on floats: two instructions
+of two cycles for two registers on the X60."""
+
+_CONVERTED = 1.0
+"""FMAs of one register that the arithmetic on floats takes to make a register of floats of widened weights."""
+
+_LEAST_CONVERTED = 6.0
+"""Cycles that a vector of int8 weights takes at least on the X60 by the model meter: four of two registers take 24."""
+
+_BEFORE_FMAS = 14.0
+"""Cycles from a loop body's first int8 weights to their FMAs on the X60 by the model meter: bodies of 2, 4 and 8 times
+two groups of four registers take 46, 78 and 143 cycles."""
+
+_MET_VECTORS = 5.0
+"""Cycles for each register of data where vectors of int8 weights meet them, on the X60 by the model meter: tiles of 2,
+4 and 8 times two registers take 20, 36 and 58 cycles an iteration, of which the weights of 4 and 8 take 25 and 50."""
+
+_SPARE_CONVERTING = 4
+"""Groups of registers that hold int8 weights on their way to floats: with 3 sums of four registers LLVM 22 spills none
+on the X60, with 4 it spills 26."""
+
 _EXPOSED = 0.25
 """Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
 
@@ -81,8 +103,14 @@ def fits(tiling: Tiling, target: Target) -> bool:
     sums = rows * columns * tiling.chains
     if target.instruction_set.holds_bodies:
         # The operands of a whole loop body are in flight, or of two iterations where these take turns.
-        turns = min(s.unroll, 2) if RegisterFile.of(target).body(s, rows, columns).rotates else s.unroll
+        body = RegisterFile.of(target).body(s, rows, columns, tiling.storage)
+        turns = min(s.unroll, 2) if body.rotates else s.unroll
         vectors, scalars = (turns * number for number in operands(s, rows, columns))
+        if tiling.storage != FLOAT32 and target.lanes > 1:
+            others = vectors // turns - (0 if s.axis == "columns" else rows)
+            # Data are loaded ahead as early as weights, and live longer: of a group of four there is no room for them.
+            held = rows * columns * body.sets + (3 * others if s.axis == "inner" else others) + _SPARE_CONVERTING
+            return held * size <= available - size and scalars <= 28
         if target.lanes == 1:
             return sums + vectors + scalars <= available - 2
         if s.axis == "out" and size == 1 and columns == 1 and rows > _MOST_ROWS:
@@ -98,7 +126,8 @@ def fits(tiling: Tiling, target: Target) -> bool:
         return sums * size <= available // (4 if ahead else 2)
     if target.lanes == 1:
         return sums <= available // 2 and sums + (rows + columns) * min(s.unroll, 4) <= available - 5
-    return sums + min(rows, columns) + 1 < available - (4 if available == 32 else 0)
+    spare = (4 if available == 32 else 0) + (_SPARE_CONVERTING if tiling.storage != FLOAT32 else 0)
+    return sums + min(rows, columns) + 1 < available - spare
 
 
 def crowds(tiling: Tiling, target: Target, distance: int) -> bool:
@@ -160,7 +189,7 @@ def stops(tiling: Tiling, target: Target) -> float:
     """
     t, step = tiling, tiling.step
     near = 1024 * target.l1.kib
-    weights, data = FLOAT32.bytes_of(t.weight_size), FLOAT32.bytes_of(step.input_size)
+    weights, data = t.weight_bytes, FLOAT32.bytes_of(step.input_size)
     if weights + data <= near:
         return 0.0
     panels = sum(span.count for span in t.out)
@@ -184,11 +213,13 @@ def _tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> fl
     weights, data = (0 if s.axis == "columns" else rows), (0 if s.axis == "out" else places)
     scalars = operands(s, rows, places)[1]
     arithmetic = rows * places * fma
+    if t.storage != FLOAT32:
+        arithmetic += (_WIDENED + _CONVERTED) * (weights * fma or rows * slot)
     sets = min(t.chains, s.unroll)
     near = register_group(s.lanes, target.lanes) * slot
-    streams = FLOAT32.bytes_of(t.weight_size) > 1024 * target.l1.kib
+    streams = t.weight_bytes > 1024 * target.l1.kib
     # An in-order core stops for what it reads from there, which `stops` counts.
-    refill = FLOAT32.bytes_of(target.lanes) / target.last_level_bytes_per_cycle
+    refill = t.storage.bytes_of(target.lanes) / target.last_level_bytes_per_cycle
     refill = refill if streams and not target.in_order else 0
     traffic = weights * max(near, refill * register_group(s.lanes, target.lanes)) + data * near + scalars * slot
     longest = max(arithmetic, traffic, (_FMA_LATENCY + fma - slot) / sets)
@@ -219,19 +250,31 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
     slot = target.lanes / target.fma_per_cycle
     group = register_group(s.lanes, target.lanes)
     sums, (vectors, scalars) = rows * places, operands(s, rows, places)
-    shape = RegisterFile.of(target).body(s, rows, places)
+    shape = RegisterFile.of(target).body(s, rows, places, t.storage)
     sets = min(shape.sets, t.depth)
-    arithmetic, loads = group * sums, LOAD * group * vectors + scalars / slot
+    arithmetic, loads = float(group * sums), LOAD * group * vectors + scalars / slot
     # A vector load takes another instruction to form its address, a loop a few at its end.
     issue = costs.issue * min(1.0, 1 / slot) * (sums + 1.6 * vectors + scalars + 8 / shape.unroll)
+    before = 0.0
+    if t.storage != FLOAT32:
+        converted = 0 if s.axis == "columns" else rows
+        arithmetic += _CONVERTED * group * converted
+        loads -= LOAD * group * converted * (1 - t.storage.bytes_of(1) / FLOAT32.bytes_of(1))
+        # Where weights are scalars, each takes two instructions more.
+        issue += costs.issue * min(1.0, 1 / slot) * 2 * (rows - converted)
+        loads = max(loads, converted * max(_WIDENED * group, _LEAST_CONVERTED))
+        before = _BEFORE_FMAS / shape.unroll + (_MET_VECTORS * group * places if s.axis == "inner" else 0.0)
     longest = max(arithmetic, loads, issue, (costs.latency + group - 1) / sets)
-    if s.axis == "inner":
+    if t.storage != FLOAT32:
+        exposed = before
+    elif s.axis == "inner":
         exposed = costs.exposed_sums * min(arithmetic, loads)
     elif arithmetic >= loads:
         exposed = (costs.exposed if group == 1 else costs.exposed_by_groups) * loads
     else:
         exposed = costs.exposed_arithmetic * arithmetic
-    body = longest + exposed + (0.0 if shape.rotates else costs.reload * group)
+    reloaded = 0.0 if shape.rotates or t.storage != FLOAT32 else costs.reload * group
+    body = longest + exposed + reloaded
     if s.axis == "inner":
         stored = costs.summing + group
     elif s.axis == "out" and t.step.columns > 1:

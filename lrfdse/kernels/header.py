@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from lrfdse.ir.kernel import Artifact, KernelSpec
+from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec
 from lrfdse.kernels.layout import step_cores, tilings
 from lrfdse.kernels.needs import supported_function, supported_name
 from lrfdse.targets.target import Target
@@ -14,7 +14,18 @@ _PACKING = {
     "columns": "[panel][inner][tile]: the rows of a panel side by side for each inner index",
     "inner": "[panel][inner / lanes][tile][lanes]: a vector of each row in turn",
 }
-_ROLES = {"input": "input", "weight": "packed core", "bias": "bias", "output": "output", "work": "scratch"}
+_ROLES = {
+    "input": "input",
+    "weight": "packed core",
+    "scale": "scales of its outputs",
+    "bias": "bias",
+    "output": "output",
+    "work": "scratch",
+}
+
+_TYPES = {"float32": "float", "int8": "signed char"}
+"""The C type of an element; "signed char" needs no header, and is ``int8_t`` wherever that exists."""
+_COUNTED = {"float32": "floats", "int8": "bytes"}
 
 
 def c_header(artifact: Artifact, target: Target) -> str:
@@ -24,12 +35,15 @@ def c_header(artifact: Artifact, target: Target) -> str:
     array, and how weights are packed.
     """
     spec, symbol = artifact.spec, artifact.symbol
-    constant = ("input", "weight", "bias")
     parameters = ", ".join(
-        f"{'const ' if a.role in constant else ''}float *restrict {a.name}" for a in artifact.arguments
+        f"{'const ' if a.role in GIVEN else ''}{_TYPES[a.storage.element]} *restrict {a.name}"
+        for a in artifact.arguments
     )
     steps = dict(zip(step_cores(spec), tilings(spec, artifact.schedule), strict=True))
-    lines = [f" *   {a.name:6s} {_ROLES[a.role]}, {a.size} floats{_shape(spec, a.role)}" for a in artifact.arguments]
+    lines = [
+        f" *   {a.name:6s} {_ROLES[a.role]}, {a.size} {_COUNTED[a.storage.element]}{_shape(spec, a.role)}"
+        for a in artifact.arguments
+    ]
     packing = [
         f" *   w{core}: {tile.step.out} x {tile.step.inner} matrix, {_PACKING[tile.schedule.axis]}"
         f" (lanes {tile.schedule.lanes}, tile {tile.schedule.out_tile})"
@@ -44,7 +58,7 @@ def c_header(artifact: Artifact, target: Target) -> str:
             f"#ifndef {guard}",
             f"#define {guard}",
             "",
-            f"/* {formula}, W of {spec.outputs} x {spec.inputs} as {spec.factorization}, {spec.rows} row(s).",
+            f"/* {formula}, W of {spec.outputs} x {spec.inputs} as {spec.choice}, {spec.rows} row(s).",
             f" * Target {artifact.target}, schedule {artifact.schedule}.",
             " *",
             *lines,

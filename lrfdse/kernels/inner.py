@@ -23,6 +23,7 @@ from lrfdse.kernels.tir import (
     store,
     total,
     vector_type,
+    widened,
     zero,
 )
 
@@ -42,6 +43,8 @@ class Instructions:
     """Whether one instruction stores a vector's elements with gaps between them."""
     reducing: bool
     """Whether one instruction sums a vector across its lanes."""
+    adds_to_convert: bool
+    """Whether vectors of whole numbers become floats by additions, see `lrfdse.kernels.tir.widened`."""
     ahead: RegisterFile | None
     """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""
 
@@ -89,7 +92,7 @@ class InnerLoop:
         t = self.tiling
         registers = self.instructions.ahead
         if registers is not None:
-            body = registers.body(t.schedule, self.rows, self.columns)
+            body = registers.body(t.schedule, self.rows, self.columns, t.storage)
         else:
             body = Body(t.schedule.unroll, t.chains, 0, False)
         ahead = registers is not None and (body.carried > 0 or registers.apart)
@@ -216,7 +219,9 @@ class InnerLoop:
         Operands in slots are loaded for a later iteration, `ahead`, as soon as they are used.
         """
         axis, lanes = self.tiling.schedule.axis, self.tiling.schedule.lanes
-        spreads = lanes if axis == "columns" else 1, lanes if axis == "out" else 1
+        # Elements of a weight and of a datum, and on how many lanes each of them is spread.
+        own = 1 if axis == "columns" else lanes, 1 if axis == "out" else lanes
+        spreads = lanes // own[0], lanes // own[1]
         statements: list[Stmt] = []
 
         def updated(total: Buffer, left: Expr, right: Expr) -> Expr:
@@ -228,7 +233,9 @@ class InnerLoop:
 
         def value(side: int, i: int) -> Expr:
             operand = now.sides[side][i]
-            return splat(named(load(operand, 0) if now.in_slots else operand, statements), spreads[side])
+            elements = own[side]
+            read = widened(load(operand, 0) if now.in_slots else operand, elements, self.instructions.adds_to_convert)
+            return splat(named(read, statements), spreads[side])
 
         def renew(side: int, i: int) -> None:
             if ahead is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 from lrfdse.errors import KernelError
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
+from lrfdse.ir.storage import FLOAT32, Storage
+
+Number = TypeVar("Number", bound=np.generic)
+"""What a packed array consists of."""
 
 FMAS_IN_FLIGHT = 8
 """Vector registers of sums whose FMAs hide the latency of one: 4 to 5 cycles on the shipped cores, two FMAs a cycle.
@@ -80,9 +85,11 @@ class Tiling:
     out: tuple[Span, ...]
     inner: tuple[Span, ...]
     columns: tuple[Span, ...]
+    storage: Storage = FLOAT32
+    """What the weights are stored in."""
 
     @classmethod
-    def of(cls, step: Step, schedule: StepSchedule) -> Tiling:
+    def of(cls, step: Step, schedule: StepSchedule, storage: Storage = FLOAT32) -> Tiling:
         """Cut `step` up as `schedule` says.
 
         Raises
@@ -108,6 +115,7 @@ class Tiling:
             cover(step.out, s.lanes if s.axis == "out" else 1, s.out_tile),
             cover(step.inner, s.lanes if s.axis == "inner" else 1, 1),
             cover(step.columns, lanes, across),
+            storage,
         )
 
     @property
@@ -131,29 +139,38 @@ class Tiling:
         return sum(span.count * self.depth * self.panel_width(span) for span in self.out)
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of the packed weight."""
+        return self.storage.bytes_of(self.weight_size)
+
+    @property
     def by_positions(self) -> bool:
         """Whether all weight panels meet a group of positions before the next; otherwise a panel meets all of them."""
-        return self.schedule.axis == "columns" or self.weight_size <= RESIDENT
+        return self.schedule.axis == "columns" or self.weight_bytes <= FLOAT32.bytes_of(RESIDENT)
 
     def pack(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return ``matrix`` (out, inner) in the order that the kernel reads it, zeros where it reads too much."""
-        lanes = np.arange(self.schedule.lanes)
+        return self.ordered(matrix).astype(np.float32)
+
+    def ordered(self, matrix: NDArray[Number]) -> NDArray[Number]:
+        """Return what `pack` does, in the matrix's own element type."""
+        lanes, zero = np.arange(self.schedule.lanes), matrix.dtype.type(0)
         panels = []
         for start, span in _tiles(self.out):
             offsets = np.array(span.offsets)
             if self.schedule.axis == "out":
                 rows = (start + offsets[:, None] + lanes).ravel()
-                panel = np.where(rows[:, None] < self.step.out, matrix[np.minimum(rows, self.step.out - 1)], 0.0).T
+                panel = np.where(rows[:, None] < self.step.out, matrix[np.minimum(rows, self.step.out - 1)], zero).T
             elif self.schedule.axis == "columns":
                 panel = matrix[start + offsets].T
             else:
                 columns = np.array([s + o for s, inner in _tiles(self.inner) for o in inner.offsets])
                 done = np.concatenate(([0], columns[:-1] + self.schedule.lanes))
                 index = columns[:, None] + lanes
-                panel = np.where(index >= done[:, None], matrix[(start + offsets)[:, None, None], index], 0.0)
+                panel = np.where(index >= done[:, None], matrix[(start + offsets)[:, None, None], index], zero)
                 panel = panel.transpose(1, 0, 2)
             panels.append(panel.ravel())
-        return np.concatenate(panels).astype(np.float32)
+        return np.concatenate(panels)
 
 
 def tilings(spec: KernelSpec, schedule: Schedule) -> tuple[Tiling, ...]:
@@ -169,7 +186,7 @@ def tilings(spec: KernelSpec, schedule: Schedule) -> tuple[Tiling, ...]:
         raise KernelError(
             f"schedule {schedule} is for a chain of {len(schedule.steps)}, but {spec} has {len(steps)} steps"
         )
-    return tuple(Tiling.of(step, s) for step, s in zip(steps, schedule.steps, strict=True))
+    return tuple(Tiling.of(step, s, spec.storage) for step, s in zip(steps, schedule.steps, strict=True))
 
 
 def step_cores(spec: KernelSpec) -> tuple[int, ...]:

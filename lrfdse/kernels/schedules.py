@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
+from lrfdse.ir.storage import FLOAT32, Storage
 from lrfdse.kernels.estimate import copy_cycles, crowds, cycles, fits
 from lrfdse.kernels.layout import Tiling
 from lrfdse.targets.target import Target
@@ -62,7 +63,10 @@ def changes(spec: KernelSpec, target: Target, count: int) -> tuple[Schedule, lis
     # The input of the first step is copied where its rows crowd, unless it is anyway.
     copies = spec.factorization.inputs == spec.inputs
     kinds = [(step, copies and i == 0) for i, step in enumerate(steps)]
-    ranked = {kind: alternatives(kind[0], target, count, copies=kind[1]) for kind in dict.fromkeys(kinds)}
+    ranked = {
+        kind: alternatives(kind[0], target, count, copies=kind[1], storage=spec.storage)
+        for kind in dict.fromkeys(kinds)
+    }
     found = [
         Change(i, s, _DOUBT * ranked[kind][0][0] - (estimate - ranked[kind][0][0]))
         for i, kind in enumerate(kinds)
@@ -88,6 +92,7 @@ def alternatives(
     admitted: Callable[[StepSchedule], bool] = lambda _: True,
     distance: int | None = None,
     copies: bool = False,
+    storage: Storage = FLOAT32,
 ) -> list[tuple[float, StepSchedule]]:
     """Return schedules of a step with their estimates: the best tile, and others that differ from those before.
 
@@ -106,11 +111,13 @@ def alternatives(
     copies
         Whether inputs whose rows crowd in the cache (`lrfdse.kernels.estimate.crowds`) are copied, at a cost; else
         tiles with such rows are not considered.
+    storage
+        What the weights are stored in.
     """
     apart = step.inner * step.columns if distance is None else distance
     ranked = []
-    for s in filter(admitted, candidates(step, target)):
-        tiling = Tiling.of(step, s)
+    for s in filter(admitted, candidates(step, target, storage)):
+        tiling = Tiling.of(step, s, storage)
         crowded = crowds(tiling, target, apart)
         if copies or not crowded:
             ranked.append((cycles(tiling, target) + crowded * copy_cycles(tiling, target), str(s), s))
@@ -130,7 +137,7 @@ def _is_new(s: StepSchedule, chosen: Sequence[StepSchedule]) -> bool:
     return all(dataclasses.replace(other, unroll=s.unroll) != s for other in chosen)
 
 
-def candidates(step: Step, target: Target) -> Iterator[StepSchedule]:
+def candidates(step: Step, target: Target, storage: Storage = FLOAT32) -> Iterator[StepSchedule]:
     """Yield all schedules of a step whose tiles cut its axes evenly and fit the registers."""
     for axis, extent in (("out", step.out), ("columns", step.columns), ("inner", step.inner)):
         if (axis == "columns" and extent == 1) or (axis == "inner" and step.columns > 1):
@@ -142,11 +149,11 @@ def candidates(step: Step, target: Target) -> Iterator[StepSchedule]:
             across = step.columns if axis != "columns" else -(-step.columns // lanes)
             for out_tile in _even_tiles(rows, _MOST_ROWS):
                 for column_tile in _even_tiles(step.batch * across, _MOST_ROWS):
-                    yield from _unrolled(step, target, axis, lanes, out_tile, column_tile)
+                    yield from _unrolled(step, target, storage, axis, lanes, out_tile, column_tile)
 
 
 def _unrolled(
-    step: Step, target: Target, axis: str, lanes: int, out_tile: int, column_tile: int
+    step: Step, target: Target, storage: Storage, axis: str, lanes: int, out_tile: int, column_tile: int
 ) -> Iterator[StepSchedule]:
     depth = -(-step.inner // lanes) if axis == "inner" else step.inner
     most = _MOST_UNROLLED_IN_TURNS if target.vectors.scalars_apart else _MOST_UNROLLED
@@ -154,7 +161,7 @@ def _unrolled(
         if unroll > 1 and (unroll > depth or unroll * out_tile * column_tile > most):
             continue
         made = StepSchedule(axis, lanes, out_tile, column_tile, unroll)  # type: ignore[arg-type]
-        if fits(Tiling.of(step, made), target):
+        if fits(Tiling.of(step, made, storage), target):
             yield made
 
 

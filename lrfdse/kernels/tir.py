@@ -16,7 +16,7 @@ Stmt = Any
 """A TIR statement."""
 
 Buffer = Any
-"""A flat float32 buffer."""
+"""A flat buffer, of float32 unless it holds weights that are stored otherwise."""
 
 
 def vector_type(lanes: int) -> str:
@@ -36,6 +36,34 @@ def ramp(index: Expr, lanes: int) -> Expr:
 def load(buffer: Buffer, index: Expr, lanes: int = 1) -> Expr:
     """Return `lanes` consecutive elements of `buffer`."""
     return tirx.BufferLoad(buffer, [ramp(index, lanes)])
+
+
+_MIDDLE = 0x4B400000, 12582912.0
+"""A float32 as its bits and as a number: 2^23 + 2^22, about which the last bit is worth 1, so that adding a small whole
+number to the bits adds it to the float, exactly."""
+
+
+def widened(value: Expr, lanes: int, by_adding: bool = False) -> Expr:
+    """Return `lanes` elements as float32, whatever weights are stored in.
+
+    Parameters
+    ----------
+    value
+        The elements.
+    lanes
+        How many there are.
+    by_adding
+        Whether a vector of whole numbers becomes floats by an addition to the bits of one and a subtraction from it, in
+        place of the machine's conversion.
+    """
+    made = vector_type(lanes)
+    if str(value.ty.dtype) == made:
+        return value
+    if not by_adding or lanes == 1:
+        return tirx.Cast(made, value)
+    bits, middle = _MIDDLE
+    whole = tirx.Cast(f"int32x{lanes}", value) + splat(tirx.IntImm("int32", bits), lanes)
+    return tirx.reinterpret(made, whole) - splat(tirx.FloatImm("float32", middle), lanes)
 
 
 def store(buffer: Buffer, value: Expr, index: Expr, lanes: int = 1) -> Stmt:

@@ -161,8 +161,6 @@ class LibraryOptions:
     """What takes latencies, as for `build`."""
     tune: bool = False
     """Whether the meter chooses schedules of operators."""
-    remember: bool = False
-    """Whether latencies that were taken of the same library before are taken from the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +254,9 @@ def library_of(
     ready = _prepared(path, target, options, cache, progress)
     layout, origin = ready.layout, ready.origin
     progress(Event("library", name))
-    key = (
-        measurement_key(layout, origin, target, name, shape, meter) if options.remember and meter != NO_METER else None
-    )
+    key = None
+    if meter != NO_METER:
+        key = measurement_key(layout, origin, target, name, shape, meter, weights_file=options.weights_file)
     known = None if key is None else known_measurement(cache, key, 1 + len(layout.steps))
     made = make_library(
         name,

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 
 def measurement_key(
-    layout: Layout, origin: Origin, target: Target, name: str, shape: Mapping[str, tuple[int, ...]], meter: str
+    layout: Layout,
+    origin: Origin,
+    target: Target,
+    name: str,
+    shape: Mapping[str, tuple[int, ...]],
+    meter: str,
+    *,
+    weights_file: bool,
 ) -> str:
     """Return the key of everything that a library's latency depends on.
 
@@ -40,6 +47,8 @@ def measurement_key(
         Sizes of inputs that the model leaves dynamic.
     meter
         Name of the meter; "auto" lets the target decide.
+    weights_file
+        Whether the weights lie in a file beside the library.
     """
     meter = auto_meter(target) if meter == "auto" else meter
     functions = [hashlib.sha256(step.compiled.object_code).hexdigest() for step in layout.steps]
@@ -51,7 +60,7 @@ def measurement_key(
         name=name,
         functions=functions,
         places=[[repr(place) for place in step.places] for step in layout.steps],
-        weights=hashlib.sha256(layout.weights).hexdigest(),
+        weights=(weights_file, hashlib.sha256(layout.weights).hexdigest()),
         target=noun_digest(target),
         isa=isa.REGISTRY.identity(target.isa),
         meter=(METERS.identity(meter), open_meter(meter, target).key()),

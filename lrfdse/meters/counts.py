@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class Counter:
         """Name of the engine that gives the compute cycles."""
         return self._engine.name
 
-    def count(self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]) -> Counts:
+    def count(self, artifact: Artifact, arrays: Sequence[NDArray[Any]], expected: NDArray[np.float64]) -> Counts:
         """Run a kernel, check its output, and count; parameters and errors are those of `Meter.measure`."""
         window = 0 if self._target.in_order else self._engine.window
         seen = trace.record(artifact, self._target, arrays, expected, self._timeout, window)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,9 +83,7 @@ class HostMeter:
         self._target = target
         self._timeout = timeout
 
-    def measure(
-        self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]
-    ) -> Measurement:
+    def measure(self, artifact: Artifact, arrays: Sequence[NDArray[Any]], expected: NDArray[np.float64]) -> Measurement:
         """Return the measured latency of one call; see `Meter.measure`."""
         image = Image(artifact, arrays, expected)
         support = zig.timer(len(artifact.arguments))

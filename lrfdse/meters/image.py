@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.errors import KernelError
-from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact, Role
+from lrfdse.ir.kernel import GIVEN, MOST_ARGUMENTS, Argument, Artifact
 from lrfdse.ir.latency import TOLERANCE
-from lrfdse.ir.storage import FLOAT32
 
 _MAGIC = 0x4C524631
 """What an image begins with, so that harness and timer refuse any other file: "LRF1"."""
@@ -19,7 +19,6 @@ _HEADER = 2 + MOST_ARGUMENTS
 """Words before the arrays: magic, total bytes, the offset of each argument (qemu/harness.c and qemu/timer.c)."""
 _ALIGN = 64
 """Bytes to which arrays are aligned: a cache line of every target that ships."""
-_GIVEN: tuple[Role, ...] = ("input", "weight", "bias")
 _FILL = 0xFF
 """Fills output and work arrays (as float32 it is NaN) and the guards between the arrays."""
 
@@ -32,7 +31,7 @@ class Image:
     artifact
         The kernel; its arguments give roles and sizes.
     arrays
-        The arrays of the arguments of role input, weight and bias, in the order of the arguments.
+        The arrays of the arguments that the kernel only reads, in the order of the arguments.
     expected
         The reference output, of the output argument's size.
 
@@ -42,11 +41,9 @@ class Image:
         Arrays that do not fit the kernel's arguments.
     """
 
-    def __init__(
-        self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]
-    ) -> None:
+    def __init__(self, artifact: Artifact, arrays: Sequence[NDArray[Any]], expected: NDArray[np.float64]) -> None:
         arguments = artifact.arguments
-        given = [argument for argument in arguments if argument.role in _GIVEN]
+        given = [argument for argument in arguments if argument.role in GIVEN]
         outputs = [i for i, argument in enumerate(arguments) if argument.role == "output"]
         if len(arguments) > MOST_ARGUMENTS or len(outputs) != 1:
             raise ValueError(
@@ -62,12 +59,12 @@ class Image:
         self._artifact = artifact
         self._output = outputs[0]
         self._expected = np.asarray(expected, dtype=np.float64).ravel()
-        self._offsets, self._total = _layout([argument.size for argument in arguments])
+        self._offsets, self._total = _layout(arguments)
         remaining = iter(arrays)
         self._given = {
-            i: np.ascontiguousarray(next(remaining), dtype=np.float32).ravel()
+            i: np.ascontiguousarray(next(remaining), dtype=argument.storage.element).ravel()
             for i, argument in enumerate(arguments)
-            if argument.role in _GIVEN
+            if argument.role in GIVEN
         }
 
     def write(self, path: Path) -> None:
@@ -79,7 +76,7 @@ class Image:
         image[: header.nbytes] = header.view(np.uint8)
         for i, array in self._given.items():
             start = self._offsets[i]
-            image[start : start + array.nbytes] = array.astype("<f4", copy=False).view(np.uint8)
+            image[start : start + array.nbytes] = array.astype(array.dtype.newbyteorder("<"), copy=False).view(np.uint8)
         image.tofile(path)
 
     def check(self, path: Path) -> float:
@@ -93,9 +90,7 @@ class Image:
         image = np.fromfile(path, dtype=np.uint8)
         name = str(self._artifact.spec)
         arguments = self._artifact.arguments
-        ends = [
-            start + FLOAT32.bytes_of(argument.size) for start, argument in zip(self._offsets, arguments, strict=True)
-        ]
+        ends = [start + argument.bytes for start, argument in zip(self._offsets, arguments, strict=True)]
         for argument, end, following in zip(arguments, ends, (*self._offsets[1:], self._total), strict=True):
             if not (image[end:following] == _FILL).all():
                 raise KernelError(f"{name}: wrote beyond argument {argument.name} ({argument.size} elements)")
@@ -114,9 +109,9 @@ class Image:
         return error
 
 
-def _layout(sizes: Sequence[int]) -> tuple[list[int], int]:
+def _layout(arguments: Sequence[Argument]) -> tuple[list[int], int]:
     offsets, end = [], 8 * _HEADER
-    for size in sizes:
+    for argument in arguments:
         offsets.append(end)
-        end = -(-(end + FLOAT32.bytes_of(size) + _ALIGN) // _ALIGN) * _ALIGN
+        end = -(-(end + argument.bytes + _ALIGN) // _ALIGN) * _ALIGN
     return offsets, end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from lrfdse.base.registry import Registry
 from lrfdse.errors import ToolError
@@ -50,9 +50,7 @@ class Meter(Protocol):
 
     def __init__(self, target: Target, timeout: float) -> None: ...
 
-    def measure(
-        self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]
-    ) -> Measurement:
+    def measure(self, artifact: Artifact, arrays: Sequence[NDArray[Any]], expected: NDArray[np.float64]) -> Measurement:
         """Run a kernel, check its output, and return its latency cold and warm.
 
         Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +51,7 @@ class ModelMeter:
         self._target = target
         self._counter = Counter(target, timeout)
 
-    def measure(
-        self, artifact: Artifact, arrays: Sequence[NDArray[np.float32]], expected: NDArray[np.float64]
-    ) -> Measurement:
+    def measure(self, artifact: Artifact, arrays: Sequence[NDArray[Any]], expected: NDArray[np.float64]) -> Measurement:
         """Return the modelled latency of one call; see `Meter.measure`."""
         target = self._target
         counts = self._counter.count(artifact, arrays, expected)

@@ -62,7 +62,7 @@ class Trace:
 def record(
     artifact: Artifact,
     target: Target,
-    arrays: Sequence[NDArray[np.float32]],
+    arrays: Sequence[NDArray[Any]],
     expected: NDArray[np.float64],
     timeout: float,
     window: int = 0,

@@ -37,9 +37,9 @@ class Builder:
             Whether the plan is to be refined by Gauss-Newton steps on the whole model, where that is cheap enough.
         """
         factors = {
-            name: self.fits.factors(self.model.layer(name), factorization)
-            for name, factorization in plan.choices
-            if not factorization.is_dense
+            name: self.fits.factors(self.model.layer(name), choice)
+            for name, choice in plan.choices
+            if not choice.is_original
         }
         if self.corrections is None or not (refined or self.corrections.always):
             return factors

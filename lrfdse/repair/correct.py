@@ -11,7 +11,7 @@ import numpy as np
 from lrfdse.errors import plan_errors
 from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.moments import finite_rows
-from lrfdse.repair.refine import Local, refined
+from lrfdse.repair.refine import Local, refined, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,7 +160,7 @@ class Corrector:
         least = before = float(given.mean())
         best, current, kept = dict(factors), dict(factors), 0
         gain: Array = np.zeros_like(given)
-        chosen = [name for name, each in factors.items() if not each.factorization.is_dense]
+        chosen = [name for name, each in factors.items() if not each.choice.is_original]
         sites = self._model.sites
         self._measure([name for name in chosen if name not in self._weightings])
         groups = levels(
@@ -216,13 +216,11 @@ class Corrector:
         if missing := [name for name in group if name not in self._moments]:
             self._moments |= moments(self._model, self._fitted, missing, self._runtime)
         for name in group:
-            factorization, weighting = current[name].factorization, weightings.get(name)
-            if (name, str(factorization), weighting is None) not in self._first:
+            choice, weighting = current[name].choice, weightings.get(name)
+            if (name, str(choice), weighting is None) not in self._first:
                 fitter = Fitter(self._model.weight(name), self._moments[name], self._method, weighting, name=name)
-                self._first[name, str(factorization), weighting is None] = fitter.fit(factorization)
-        return {
-            name: self._first[name, str(current[name].factorization), weightings.get(name) is None] for name in group
-        }
+                self._first[name, str(choice), weighting is None] = fitter.fit(choice.factorization, choice.storage)
+        return {name: self._first[name, str(current[name].choice), weightings.get(name) is None] for name in group}
 
     def _refitted(
         self, current: Mapping[str, Factors], group: Sequence[str], weightings: Mapping[str, Array | None]
@@ -238,7 +236,7 @@ class Corrector:
         for name in group:
             weight, weighting = self._model.weight(name), weightings.get(name)
             fitter = Fitter(weight, seen[name], self._method, weighting, self._beta, name=name)
-            found[name] = fitter.fit(current[name].factorization)
+            found[name] = fitter.fit(current[name].factorization, current[name].storage)
         return found
 
     def _refined(self, current: Mapping[str, Factors], name: str) -> Factors:
@@ -247,7 +245,10 @@ class Corrector:
         if local is None or given.bias_shift is None:
             return given
         cores, shift, gain = refined(given.factorization, given.cores, given.bias_shift, local)
-        return dataclasses.replace(given, cores=cores, bias_shift=shift) if gain > 0 else given
+        if not gain > 0:
+            return given
+        found = dataclasses.replace(given, cores=cores, bias_shift=shift)
+        return found if given.scales is None else rounded(found, self._model.weight(name).shape, local.rows)
 
     def _local(self, current: Mapping[str, Factors], name: str) -> Local | None:
         """Return the model around a layer, or None where its derivatives are out of reach."""

@@ -94,7 +94,7 @@ class Corrections:
         def read(stored: Mapping[str, NDArray[Any]]) -> dict[str, Factors]:
             return {
                 name: unpacked(
-                    each.factorization,
+                    each.choice,
                     {n.partition(".")[2]: a for n, a in stored.items() if n.partition(".")[0] == str(k)},
                 )
                 for k, (name, each) in enumerate(factors.items())

@@ -9,7 +9,8 @@ from lrfdse.ir.factors import Factors
 
 if TYPE_CHECKING:
     from lrfdse.base.keys import CodeKey
-    from lrfdse.ir.factorization import Array, Factorization
+    from lrfdse.ir.choice import Choice
+    from lrfdse.ir.factorization import Array
     from lrfdse.ir.layer import Layer
 
 
@@ -25,8 +26,8 @@ class LayerFits(Protocol):
         """Whether the layer's inputs on calibration data are known, so that its factors come with a bias correction."""
         ...
 
-    def factors(self, layer: Layer, factorization: Factorization) -> Factors:
-        """Return the fitted factors of a layer."""
+    def factors(self, layer: Layer, choice: Choice) -> Factors:
+        """Return the fitted factors of a layer, rounded to what they are stored in."""
         ...
 
     def code(self) -> CodeKey:

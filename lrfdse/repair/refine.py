@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lrfdse.ir.factorization import Array, Factorization, Step
+    from lrfdse.ir.factors import Factors
     from lrfdse.quality.objective import SideBySide
 
     Single = NDArray[np.float32]
@@ -217,3 +218,28 @@ def _conjugate(product: Callable[[list[Single]], list[Single]], target: list[Sin
 
 def _dot(one: Sequence[Single], other: Sequence[Single]) -> float:
     return sum(float(np.vdot(a, b)) for a, b in zip(one, other, strict=True))
+
+
+def rounded(factors: Factors, sizes: tuple[int, ...], inputs: Single) -> Factors:
+    """Return factors rounded to int8, the bias making up for what that does to the mean of the outputs.
+
+    Parameters
+    ----------
+    factors
+        Cores with a shift of the bias.
+    sizes
+        Outputs and inputs of the layer, padding aside.
+    inputs
+        What the layer reads, shape (samples, inputs).
+    """
+    from lrfdse.factorize.chain import dense_weight
+    from lrfdse.factorize.quantized import quantized
+
+    assert factors.bias_shift is not None
+    rows = inputs.astype(np.float64)
+    mean = rows.mean(axis=0)
+    covariance = rows.T @ rows / len(rows) - np.outer(mean, mean)
+    before = dense_weight(factors.cores)[: sizes[0], : sizes[1]]
+    cores, scales = quantized(before, factors.factorization, factors.cores, covariance)
+    moved = (before - dense_weight(cores)[: sizes[0], : sizes[1]]) @ mean
+    return dataclasses.replace(factors, cores=cores, scales=scales, bias_shift=factors.bias_shift + moved)

@@ -6,10 +6,15 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lrfdse.base.text import clean
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
-from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on
+from lrfdse.report.others import others_text
+from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on, why_text
+from lrfdse.report.shares import bound_text
 from lrfdse.report.whole import whole_text
+from lrfdse.results.again import candidate_of
+from lrfdse.results.choice import excess
 from lrfdse.results.layers import counts_text
 from lrfdse.results.roles import shown_value
 
@@ -56,10 +61,12 @@ def answer_of(document: Document, folder: Path) -> Answer:
         *_latency(document, best),
         *_whole(document, best),
         (document.metric.capitalize() if document.verified else "Output error", _quality(document, best)),
+        *_others(document, best),
         (
             "Chosen for",
             limits_text(document) + ("" if document.verified else ". Nobody verified it: random inputs chose it"),
         ),
+        *([("Why", why)] if (why := why_text(document)) else []),
         *_sensitivity(document),
         report,
         *_files(document, best, folder),
@@ -92,8 +99,9 @@ def _latency(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
 
 
 def _whole(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
-    text = whole_text(document, best)
-    return [("Whole model", text)] if text else []
+    text, most = whole_text(document, best), bound_text(document)
+    found = [("Whole model", text)] if text else []
+    return [*found, *([("Bound", f"{most}, however the layers are compressed")] if most else [])]
 
 
 def _quality(document: Document, best: DesignFacts) -> str:
@@ -105,6 +113,13 @@ def _quality(document: Document, best: DesignFacts) -> str:
     sure = "" if best.reported_margin is None else " (95 %)"
     where = "evaluation data, which chose it" if best.test_score is None else "test data, which chose nothing"
     return f"{best.reported_score:.2%} instead of {original.reported_score:.2%}: {change} points{sure}, on {where}"
+
+
+def _others(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
+    if not best.others:
+        return []
+    data = "the evaluation data" if document.verified else "random inputs"
+    return [("Others keep", f"{clean(others_text(best, document))} of the original's outputs, on {data}")]
 
 
 def _sensitivity(document: Document) -> list[tuple[str, str]]:
@@ -141,14 +156,21 @@ def _next(document: Document, folder: Path) -> str:
 
 
 def _nearest(document: Document) -> list[tuple[str, str]]:
-    """Return the compressed design that misses the loss by least, and by how much."""
+    """Return the compressed design that misses the limits by least, and by how much it misses each."""
     designs = [design for design in document.every_design() if design.id != document.original.id]
     if not designs or not document.verified:
         return []
-    near = max(designs, key=lambda design: (design.eval_value, -design.params, design.id))
-    lost = document.original.eval_value - near.eval_value
-    text = f"{near.id} loses {100 * lost:.2f} points on the evaluation data; {speed_text(document, near)}"
-    return [("Nearest", text)]
+    limits, kind = document.settings.limits, document.meter.kind
+    found = {design.id: candidate_of(design, document) for design in designs}
+    near = min(designs, key=lambda design: (excess(found[design.id], limits), design.params, design.id))
+    most, parts = limits.most_params, list[str]()
+    if limits.max_drop is not None and found[near.id].loss > limits.max_drop:
+        parts.append(f"loses {100 * found[near.id].loss:.2f} points on the evaluation data")
+    if most is not None and near.params > most:
+        parts.append(f"has {kib_text(near.weight_bytes)} KiB of weights, {near.params:,} parameters")
+    if limits.max_latency_us is not None and near.charged.us > limits.max_latency_us:
+        parts.append(f"takes {latency_text(near.charged.us, kind)} us")
+    return [("Nearest", f"{near.id} {' and '.join(parts)}; {speed_text(document, near)}")] if parts else []
 
 
 def _quoted(folder: Path) -> str:

@@ -8,6 +8,7 @@ from lrfdse.ir.latency import REGIMES
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.markdown import code, plain
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
+from lrfdse.report.others import others_text
 from lrfdse.report.page.wording import bracket_meaning, hardware_text, regime_text
 from lrfdse.results.layers import nouns_text
 from lrfdse.results.roles import role_of, shown_value
@@ -44,6 +45,7 @@ def design_card(document: Document, design: DesignFacts) -> str:
         f"{plain(hardware_text(document))}. {plain(_sentence(regime_text(document)))} "
         f"{plain(_sentence(f'in the bracket, {bracket_meaning(document)}'))}",
         "",
+        *_others(document, design),
         "| layer | factorization | parameters | FLOPs | warm (µs) | cold (µs) | weight error | output error |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
         *(f"| {' | '.join(_layer(layer, design, kind))} |" for layer in document.layers),
@@ -80,6 +82,12 @@ def _costs(document: Document, design: DesignFacts) -> list[tuple[str, str, str,
         scores = (f"{100 * each.eval_value:.2f}" for each in (design, original))
         rows.append((f"{metric} (%), on evaluation data", *scores, change))  # type: ignore[arg-type]
     return rows
+
+
+def _others(document: Document, design: DesignFacts) -> list[str]:
+    if not design.others:
+        return []
+    return [f"Other outputs keep, of the original's: {plain(others_text(design, document))}.", ""]
 
 
 def _latencies(document: Document, design: DesignFacts) -> list[tuple[str, str, str, str]]:

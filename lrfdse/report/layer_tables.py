@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lrfdse.base.text import clean, counted
+from lrfdse.base.text import clean
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from lrfdse.results.layers import LayerFacts, Spectrum, UntouchedPart
+    from lrfdse.results.layers import LayerFacts, Spectrum
 
 
 def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False) -> list[Text]:
@@ -26,7 +26,7 @@ def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False
     groups = folded(
         layers, lambda layer: (layer.kind, layer.sizes_text, layer.uses, layer.rows, bool(layer.kept_dense))
     )
-    params, macs = sum(layer.params for layer in layers) or 1, sum(map(_macs, layers)) or 1
+    params, macs = sum(layer.params for layer in layers) or 1, sum(layer.macs for layer in layers) or 1
 
     def column(name: str, text: Callable[[list[LayerFacts]], str], drop: int | None = None) -> Column:
         return Column(name, [text(group) for group in groups], drop=drop)
@@ -43,8 +43,8 @@ def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False
         column("params", lambda group: count_text(sum(layer.params for layer in group)), 4),
         column("KiB", lambda group: kib_text(sum(layer.weight_bytes for layer in group))),
         column("share", lambda group: f"{sum(layer.params for layer in group) / params:.1%}"),
-        column("MACs", lambda group: count_text(sum(map(_macs, group))), 4),
-        column("share", lambda group: f"{sum(map(_macs, group)) / macs:.1%}", 5),
+        column("MACs", lambda group: count_text(sum(layer.macs for layer in group)), 4),
+        column("share", lambda group: f"{sum(layer.macs for layer in group) / macs:.1%}", 5),
     ]
     if detailed:
         columns.append(
@@ -65,10 +65,6 @@ def kept_dense_lines(layers: Sequence[LayerFacts]) -> list[str]:
     return [f"Kept dense: {clean(names_text([each.name for each in group]))}: {group[0].kept_dense}" for group in kept]
 
 
-def _macs(layer: LayerFacts) -> int:
-    return 0 if layer.table is not None else layer.outputs * layer.inputs * layer.rows
-
-
 def _rank(spectrum: Spectrum | None) -> float | None:
     return None if spectrum is None else spectrum.effective_rank
 
@@ -82,31 +78,30 @@ def _ranks(ranks: Sequence[float | None], group: Sequence[LayerFacts]) -> str:
 
 
 def funnel_table(layers: Sequence[LayerFacts], width: int) -> list[Text]:
-    """Return how many designs every filter left: a row a layer, a column a filter; layers of one funnel share a row.
+    """Return how many designs every filter left: a row a size of layers, a column a filter, the least and the most.
 
     Where the width does not hold all filters, those in the middle are left out: the latest first.
     """
     explored = [layer for layer in layers if layer.funnel.stages]
-    groups = folded(explored, lambda layer: (layer.funnel.stages, layer.funnel.gap))
-    stages = list(dict.fromkeys(stage.stage for group in groups for stage in group[0].funnel.stages))
-    counts = [{stage.stage: count_text(stage.designs) for stage in group[0].funnel.stages} for group in groups]
+    groups = folded(explored, lambda layer: (layer.kind, layer.sizes_text, layer.rows))
+    stages = list(dict.fromkeys(stage.stage for layer in explored for stage in layer.funnel.stages))
+    counts = [
+        {(layer.name, each.stage): each.designs for layer in group for each in layer.funnel.stages} for group in groups
+    ]
+
+    def span(group: list[LayerFacts], known: dict[tuple[str, str], int], stage: str) -> str:
+        found = sorted({known[layer.name, stage] for layer in group if (layer.name, stage) in known})
+        ends = [count_text(found[0]), count_text(found[-1])] if found else [""]
+        return "..".join(dict.fromkeys(ends))
+
     columns = [Column("layer", [clean(names_text([each.name for each in group])) for group in groups], left=True)]
     for place, stage in enumerate(stages):
         drop = None if place in (0, len(stages) - 1) else 1 + place
-        columns.append(Column(stage, [each.get(stage, "") for each in counts], drop=drop))
+        cells = [span(group, known, stage) for group, known in zip(groups, counts, strict=True)]
+        columns.append(Column(stage, cells, drop=drop))
     if not stages:
         return []
     if any(layer.funnel.gap for layer in layers):
-        gaps = [f"{group[0].funnel.gap:.2%}" if group[0].funnel.gap else "exact" for group in groups]
-        columns.append(Column("gap of the front", gaps, drop=1))
+        gaps = [max(layer.funnel.gap for layer in group) for group in groups]
+        columns.append(Column("gap of the front", [f"{gap:.2%}" if gap else "exact" for gap in gaps], drop=1))
     return fitted(columns, width, "Designs left by each filter")
-
-
-def untouched_lines(parts: Sequence[UntouchedPart]) -> list[str]:
-    """Return the lines of what is left untouched; parts of one operator and reason share a line."""
-    groups = folded(parts, lambda part: (part.op, part.reason))
-    return [
-        f"  {clean(names_text([part.name for part in group]))} ({clean(group[0].op)}, "
-        f"{counted(sum(part.params for part in group), 'param')}): {clean(group[0].reason)}"
-        for group in groups
-    ]

@@ -18,6 +18,7 @@ Cell = str | int | float | bool | None
 
 _MAY_BE_UNKNOWN = (
     *("warm_us", "cold_us", "model_us", "model_estimated_us", "accuracy", "eval_accuracy", "fidelity", "output_error"),
+    "others_kept",
     *("int8_bytes", "int8_accuracy", "int8_eval_accuracy"),
 )
 
@@ -45,6 +46,7 @@ def design_row(design: DesignFacts, document: Document) -> dict[str, Cell]:
         "eval_accuracy": None if chosen is None or hidden or document.metric == "fidelity" else chosen.value,
         "fidelity": None if hidden else design.fidelity,
         "output_error": design.output_error,
+        "others_kept": None if hidden or not design.others else min(design.others.values()),
         "int8_bytes": None if int8 is None else int8.int8_bytes,
         "int8_accuracy": None if int8 is None or int8.test_score is None else int8.test_score.value,
         "int8_eval_accuracy": None if int8 is None or int8.eval_score is None else int8.eval_score.value,

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
 from lrfdse.ir.latency import REGIMES
+from lrfdse.report.bounds import moved_text
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text, latency_text, times_text
+from lrfdse.report.others import has_others, least_kept_text
 from lrfdse.results.again import keeps_limits
 from lrfdse.results.roles import ranked, shown
 
@@ -65,6 +67,7 @@ def design_table(document: Document, width: int) -> list[Text]:
     columns += [
         Column(head, [_quality(design, document) for design in designs]),
         Column(change, [_change(design, document) for design in designs]),
+        *_others_columns(designs, document),
         Column("bracket us", [bracket_text(design.charged, document) for design in designs], drop=5),
         Column(
             "FLOPs",
@@ -116,8 +119,19 @@ def plan_table(document: Document, width: int) -> list[Text]:
         Column("KiB", [sizes(group) for group in groups], drop=4),
         Column("warm us", [latency(group, "warm") for group in groups], drop=2),
         Column("cold us", [latency(group, "cold") for group in groups], drop=1),
+        *_bound_columns(groups, best),
     ]
     return fitted(columns, width, f"The recommended design, {best.id}, layer by layer")
+
+
+def _bound_columns(groups: Sequence[Sequence[LayerFacts]], best: DesignFacts) -> list[Column]:
+    """Return what bounds the layers in each cache regime, before and after; nothing where the meter does not tell."""
+    columns = []
+    for place, regime in enumerate(REGIMES):
+        cells = [moved_text(group[0], best.plan[group[0].name], regime) for group in groups]
+        if any(cells):
+            columns.append(Column(f"bound {regime}", cells, left=True, drop=6 - place))
+    return columns
 
 
 def _us(option: Option | None, regime: Regime) -> float | None:
@@ -163,6 +177,13 @@ def _model_columns(designs: Sequence[DesignFacts], document: Document) -> list[C
         cells.append("" if known is None else mark + latency_text(known.us, document.meter.kind))
         times.append("" if known is None or is_original else times_text(before.us, known.us) or "1.0x")
     return [Column("model us", cells, more=times, drop=4, drop_more=2)]
+
+
+def _others_columns(designs: Sequence[DesignFacts], document: Document) -> list[Column]:
+    """Return what the worst of the other outputs that count keeps of the original's; nothing where no other counts."""
+    if not has_others(document):
+        return []
+    return [Column("others keep %", [least_kept_text(design, document) for design in designs])]
 
 
 def _board_columns(designs: Sequence[DesignFacts], document: Document) -> list[Column]:

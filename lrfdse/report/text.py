@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from lrfdse.base.text import clean
 from lrfdse.report.answer import UNBROKEN, answer_of
 from lrfdse.report.int8 import int8_table
-from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_table, untouched_lines
+from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_table
 from lrfdse.report.page.wording import hidden_text, regime_text, tie_text
+from lrfdse.report.shares import rest_lines, shares_lines
 from lrfdse.report.tables import design_table, marks_text
 from lrfdse.report.whole import estimate_text
 
@@ -61,7 +62,9 @@ def layers_text(document: InspectionDocument) -> str:
     lines = _plain(layer_table(document.layers, width, detailed=True))
     lines += [*kept_dense_lines(document.layers), "", *_plain(funnel_table(document.layers, width))]
     if document.untouched:
-        lines += ["", "Left untouched", *untouched_lines(document.untouched)]
+        lines += ["", "Left untouched", *rest_lines(document)]
+    if sentences := shares_lines(document):
+        lines += ["", *sentences]
     return _cleaned("\n".join(lines))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from lrfdse.results.asked import Limits
-from lrfdse.results.choice import Candidate, is_within, joint_loss, recommended_of
+from lrfdse.results.choice import Candidate, Field, field_of, is_within, joint_loss, recommended_of
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
@@ -20,6 +20,7 @@ def candidate_of(design: DesignFacts, document: Document, limits: Limits | None 
     return Candidate(
         id=design.id,
         params=design.params,
+        bytes=design.weight_bytes,
         latency=design.charged,
         worth=design.eval_value,
         loss=joint_loss(own, 1.0 - kept, limits.max_drop, limits.max_other_drop),
@@ -42,16 +43,13 @@ def under_limits(document: Document, limits: Limits) -> Document:
     """Return the document of the same designs under other limits, with the design to recommend then.
 
     What belongs to the earlier choice alone goes with it: its kernels and its sensitivity. SVD at equal size is the one
-    that scores best of the designs of SVD that were evaluated and have no more parameters.
+    that scores best of the designs of SVD that were evaluated and have no more bytes.
     """
     settings = dataclasses.replace(document.settings, limits=limits)
     other = dataclasses.replace(document, settings=settings)
     if not (document.verified or settings.accept_unverified):
         return other
-    front = [
-        candidate_of(d, document, limits) for d in document.every_design() if d.on_front or d.id == document.original.id
-    ]
-    best = recommended_of(front, limits, document.resolution)
+    best = recommended_of(_front(document, limits), limits, document.resolution)
     identity = None if best is None else best.id
     if identity == document.recommended:
         return other
@@ -59,13 +57,23 @@ def under_limits(document: Document, limits: Limits) -> Document:
     return dataclasses.replace(other, recommended=identity, svd_at_equal_size=plain, kernels=(), sensitivity=())
 
 
+def field_of_document(document: Document) -> Field | None:
+    """Return among which designs the recommended one was chosen; None where none is within the limits."""
+    return field_of(_front(document, document.settings.limits), document.settings.limits, document.resolution)
+
+
+def _front(document: Document, limits: Limits) -> list[Candidate]:
+    every = document.every_design()
+    return [candidate_of(d, document, limits) for d in every if d.on_front or d.id == document.original.id]
+
+
 def _plain(document: Document, identity: str) -> str | None:
-    """Return the id of the best SVD design at no more parameters than the design of that id, or None."""
-    most = next(design.params for design in document.every_design() if design.id == identity)
+    """Return the id of the best SVD design at no more bytes than the design of that id, or None."""
+    most = next(design.weight_bytes for design in document.every_design() if design.id == identity)
     svd = [
         design
         for design in document.every_design()
-        if design.params <= most
+        if design.weight_bytes <= most
         and design.id not in (identity, document.original.id)
         and all(choice.factorization.startswith(("dense", "svd:")) for choice in design.plan.values())
     ]

@@ -181,3 +181,5 @@ class Asked:
     """Whether whole models were to be compiled, too; null in documents that do not say."""
     int8: bool | None = None
     """Whether the original and kept designs were to be made int8, too; null in documents that do not say."""
+    storage: str | None = None
+    """In what weights could be stored, `float32`, `int8` or `both`; null in documents that do not say."""

@@ -78,4 +78,5 @@ def asked_of(settings: Settings) -> Asked:
         layers=settings.layers,
         library=settings.library,
         int8=settings.int8,
+        storage=settings.storage,
     )

@@ -1,7 +1,7 @@
 """Which designs stand on the front, and which one is recommended: one rule for the search and for whoever asks again.
 
 Latencies that tie (`lrfdse.ir.latency.are_tied`) count as equal: no design is ahead of another for latency alone unless
-the meter can tell them apart.
+the meter can tell them apart. To the recommendation, sizes that nearly agree (`NEAR`) are equal, too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,15 @@ _SLACK = 1e-9
 """Slack of a loss, a fraction: one of exactly the limit is within it. Chosen, not measured: far above the rounding of a
 difference of fractions, far below one sample of any data set."""
 
+NEAR = 0.02
+"""Relative difference of two sizes in bytes up to which the recommendation takes them for equal. Chosen, not
+measured: one more rank of the largest layer of examples/lenet300-fashion is 2.7 % of the weights that its recommended
+design has left, so that what differs by less has no choice of ranks between."""
+
+_LEAST_DROP = 0.001
+"""Limit of a loss (fraction) below which losses are not compared by multiples of it. Chosen, not measured: two samples
+of the 2,000 that evaluate the example."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -27,6 +36,9 @@ class Candidate:
 
     id: str
     params: int
+    """Stored elements."""
+    bytes: int
+    """Bytes that these take: what is to be small."""
     latency: Latency
     """In the cache regime in which the design is charged."""
     worth: float
@@ -47,6 +59,18 @@ class Candidate:
         return self.latency.us + (self.rest_us or 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Among which candidates one is recommended."""
+
+    competing: list[Candidate]
+    """Those that are within the limits, the original too; where compressed ones are by a standard error, only these."""
+    tied: list[Candidate]
+    """Those of them between which neither latency nor size decides: the one with the most worth is recommended."""
+    is_safe: bool
+    """Whether the compressed ones among them are within the limits by one standard error of their loss."""
+
+
 def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop: float | None) -> float:
     """Return the loss of the metric, or more where another output loses more of its own limit.
 
@@ -63,7 +87,7 @@ def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop:
 
 
 def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) -> list[Candidate]:
-    """Return the candidates that no other matches in parameters, latency, worth and `kept` together, by latency.
+    """Return the candidates that no other matches in bytes, latency, worth and `kept` together, by latency.
 
     Of equals there is one.
 
@@ -72,28 +96,34 @@ def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) ->
     candidates
         The designs, in any order.
     resolution
-        See `lrfdse.ir.latency.are_tied`. Every candidate that is left out has one on the front with as few parameters,
-        as much worth, and a latency that is no higher or ties with its own.
+        See `lrfdse.ir.latency.are_tied`. Every candidate that is left out has one on the front with as few bytes, as
+        much worth, and a latency that is no higher or ties with its own.
     """
     front: list[Candidate] = []
-    for each in sorted(candidates, key=lambda c: (c.params, -c.worth, -c.kept, c.latency.us, c.id)):
+    for each in sorted(candidates, key=lambda c: (c.bytes, -c.worth, -c.kept, c.latency.us, c.id)):
         if not any(
             other.worth >= each.worth and other.kept >= each.kept and _no_slower(other, each, resolution)
             for other in front
         ):
             front.append(each)
-    return sorted(front, key=lambda c: (c.latency.us, c.params, -c.worth, c.id))
+    return sorted(front, key=lambda c: (c.latency.us, c.bytes, -c.worth, c.id))
 
 
 def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Candidate | None:
-    """Return the candidate within the limits with the least geometric mean of parameters and latency, or None.
+    """Return the candidate within the limits with the least geometric mean of bytes and latency, or None.
 
-    That latency is the whole model's where it is known, which bounds what the layers can gain. Among those whose
-    latency ties with its, it is the one with the fewest parameters, then with the most worth; as the rest is the same
-    for all, only the latency of the layers can tie. Designs were looked at in numbers, so the best of those just within
-    the limit is there by luck: where a compressed design is within it by one standard error of its loss, only such
-    designs compete (the one-standard-error rule).
+    That latency is the whole model's where it is known, which bounds what the layers can gain. Of those whose latency
+    ties with its (the rest being the same for all, only the latency of the layers can tie), it is one with the fewest
+    bytes: of all that have at most `NEAR` more, the one with the most worth. Designs were looked at in numbers, so
+    the best of those just within the limit is there by luck: where a compressed design is within it by one standard
+    error of its loss, only such designs compete (the one-standard-error rule).
     """
+    field = field_of(front, limits, resolution)
+    return None if field is None else min(field.tied, key=lambda c: (-c.worth, c.bytes, c.id))
+
+
+def field_of(front: Sequence[Candidate], limits: Limits, resolution: float | None = 0.0) -> Field | None:
+    """Return among which candidates `recommended_of` chooses; None where none is within the limits."""
     within = [each for each in front if is_within(each, limits)]
     compressed = [each for each in within if not each.is_original]
     most = limits.max_drop
@@ -101,17 +131,38 @@ def recommended_of(front: Sequence[Candidate], limits: Limits, resolution: float
     competing = [*(safe or compressed), *(each for each in within if each.is_original)]
     if not competing:
         return None
-    best = min(competing, key=lambda c: (math.log(c.params) + math.log(c.model_us), c.id))
+    best = min(competing, key=lambda c: (math.log(c.bytes) + math.log(c.model_us), c.id))
     level = [each for each in competing if are_tied(each.latency, best.latency, resolution)]
-    return min(level, key=lambda c: (c.params, -c.worth, c.id))
+    fewest = min(each.bytes for each in level)
+    return Field(competing, [each for each in level if each.bytes <= fewest * (1 + NEAR)], bool(safe))
+
+
+def excess(candidate: Candidate, limits: Limits) -> float:
+    """Return how many times the limit that it breaks most a design takes; at most 1 where it breaks none.
+
+    Of a loss it is the multiple of the limit, or of a tenth of a point where less is allowed.
+    """
+    found = [1.0]
+    if limits.max_drop is not None:
+        found.append((candidate.loss - _SLACK) / max(limits.max_drop, _LEAST_DROP))
+    if limits.max_params is not None:
+        found.append(candidate.params / max(limits.max_params, 1))
+    if limits.max_size is not None:
+        found.append(candidate.bytes / max(limits.max_size, 1))
+    if limits.max_latency_us is not None:
+        found.append(candidate.latency.us / limits.max_latency_us)
+    if limits.max_model_latency_us is not None:
+        unknown = candidate.rest_us is None
+        found.append(math.inf if unknown else candidate.model_us / limits.max_model_latency_us)
+    return max(found)
 
 
 def is_within(candidate: Candidate, limits: Limits) -> bool:
     """Return whether a design satisfies the limits, its loss taken as it was measured."""
-    most = limits.most_params
     return (
         (limits.max_drop is None or candidate.loss <= limits.max_drop + _SLACK)
-        and (most is None or candidate.params <= most)
+        and (limits.max_params is None or candidate.params <= limits.max_params)
+        and (limits.max_size is None or candidate.bytes <= limits.max_size)
         and (limits.max_latency_us is None or candidate.latency.us <= limits.max_latency_us)
         and _is_fast_as_a_whole(candidate, limits.max_model_latency_us)
     )

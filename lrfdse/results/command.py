@@ -66,6 +66,7 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
         ("--sampler", settings.sampler),
         ("--time", None if settings.minutes is None else f"{settings.minutes:.12g}"),
         ("--keep", settings.keep),
+        ("--storage", settings.storage),
         ("--int8" if settings.int8 else "--no-int8", ""),
         ("--accept-unverified", "" if settings.accept_unverified else None),
         ("--library" if settings.library else "--no-library", ""),

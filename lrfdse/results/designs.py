@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from lrfdse.base.codec import expected
+from lrfdse.ir.kernel import Role
 from lrfdse.ir.latency import Latency, MeterKind, Regime
 from lrfdse.results.layers import Choice, Latencies
 
@@ -256,7 +257,7 @@ class KernelArgument:
     """One pointer of a kernel's C function."""
 
     name: str
-    role: Literal["input", "weight", "bias", "output", "work"]
+    role: Role
     element: str
     """Element type of the array."""
     elements: int

@@ -66,6 +66,9 @@ class Document:
     """Relative gap of the knapsack over layers, from end to end; 0 is exact."""
     layers: tuple[LayerFacts, ...] = expected(())
     untouched: tuple[UntouchedPart, ...] = expected(())
+    macs: int | None = None
+    """MACs of the whole model in one inference; null where those of a part are not known, and in documents that do not
+    say."""
     kernels: tuple[KernelFunction, ...] = expected(())
     """The C functions of the recommended design, in the order of the layers."""
     sensitivity: tuple[SensitivityCase, ...] = ()
@@ -118,6 +121,8 @@ class InspectionDocument:
     layers: tuple[LayerFacts, ...]
     """The fully-connected layers; they have no options yet."""
     untouched: tuple[UntouchedPart, ...]
+    macs: int | None = None
+    """MACs of the whole model in one inference; null where those of a part are not known."""
 
 
 def model_name(path: str) -> str:

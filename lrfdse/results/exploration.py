@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.latency import Latency, MeterKind, Regime
+from lrfdse.ir.latency import Bound, Latency, MeterKind, Regime
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Design, Metric
 from lrfdse.ir.space import Cost, Funnel
+from lrfdse.ir.storage import words_of
 from lrfdse.results.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredChoice:
-    """A factorization of one layer, fitted, compiled, run and measured."""
+    """A choice of one layer, fitted, compiled, run and measured."""
 
-    factorization: Factorization
+    choice: Choice
     cost: Cost
     params: int
     """Stored elements of the layer, bias included."""
+    bytes: int
+    """Bytes that these take, scales included."""
     weight_error: float
     output_error: float | None
     warm: Latency
@@ -43,11 +47,20 @@ class MeasuredChoice:
     """How each use's kernel is laid out in registers."""
     loss: float | None = None
     """Second-order estimate of what the model loses with this choice alone; see `lrfdse.ir.factors.Factors`."""
+    warm_bound: Bound | None = None
+    """What most of the time goes to with weights in the last-level cache; None where the meter does not tell."""
+    cold_bound: Bound | None = None
+    """The same where they are in DRAM."""
 
     @property
     def text(self) -> str:
-        """The factorization in its text form."""
-        return str(self.factorization)
+        """The choice in its text form."""
+        return str(self.choice)
+
+    @property
+    def words(self) -> int:
+        """Float32 numbers that take as many bytes: what choices are compared by."""
+        return words_of(self.bytes)
 
     @property
     def error(self) -> float:
@@ -89,7 +102,7 @@ class LayerResult:
     funnel: Funnel
     options: tuple[MeasuredChoice, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
-    """Why kernels were dropped, by the text of their factorization."""
+    """Why kernels were dropped, by the text of their choice."""
     kept_dense: str | None = None
     """Why the layer is not explored; None where it is."""
     spectrum: Spectrum | None = None
@@ -118,19 +131,19 @@ class LayerResult:
         known = {text: loss for text, loss in losses.items() if loss is not None}
         return known if len(known) == len(losses) else {option.text: option.error for option in self.options}
 
-    def option(self, factorization: Factorization) -> MeasuredChoice:
-        """Return the option with that factorization.
+    def option(self, choice: Choice) -> MeasuredChoice:
+        """Return the option of a choice.
 
         Raises
         ------
         KeyError
             The layer has no such option.
         """
-        return self._by_factorization[factorization]
+        return self._by_choice[choice]
 
     @functools.cached_property
-    def _by_factorization(self) -> dict[Factorization, MeasuredChoice]:
-        return {option.factorization: option for option in self.options}
+    def _by_choice(self) -> dict[Choice, MeasuredChoice]:
+        return {option.choice: option for option in self.options}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +154,10 @@ class Inspection:
     model_sha256: str
     layers: tuple[LayerResult, ...]
     untouched: tuple[Untouched, ...]
+    macs: int | None
+    """MACs of the whole model in one inference; None where those of a part are not known."""
+    node_macs: Mapping[str, int]
+    """MACs of nodes, where they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +195,10 @@ class Exploration:
     versions: Mapping[str, str]
     layers: tuple[LayerResult, ...]
     untouched: tuple[Untouched, ...]
+    macs: int | None
+    """MACs of the whole model in one inference; None where those of a part are not known."""
+    node_macs: Mapping[str, int]
+    """MACs of nodes, where they are known."""
     metric: Metric
     original: Design
     designs: tuple[Design, ...]

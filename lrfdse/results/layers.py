@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrfdse.base.codec import expected
 from lrfdse.base.text import counted
-from lrfdse.ir.latency import Latency, Regime
+from lrfdse.ir.latency import Bound, Latency, Regime
 
 NOUNS = {
     "fc": "fully-connected layer",
@@ -57,6 +57,18 @@ class Latencies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What most of the time of a layer's kernels goes to, by cache regime; null where the meter does not tell."""
+
+    warm: Bound | None = None
+    cold: Bound | None = None
+
+    def at(self, regime: Regime) -> Bound | None:
+        """Return the bound in a cache regime."""
+        return self.warm if regime == "warm" else self.cold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What became of a layer."""
 
@@ -71,7 +83,7 @@ class Choice:
         return self.factorization == "dense" and self.storage == "float32"
 
     def __str__(self) -> str:
-        return self.factorization if self.storage == "float32" else f"{self.factorization} {self.storage}"
+        return self.factorization if self.storage == "float32" else f"{self.factorization}@{self.storage}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +150,7 @@ class Option:
     """Second-order estimate of what the model loses a sample with this layer alone compressed, in nats (class scores)
     or half squared units of the output; null where it is not known."""
     latency: Latencies
+    bounds: Bounds = Bounds()
     kernel_error: float | None
     """Largest deviation of the kernels' outputs from their references, relative to the largest element; null in
     documents that do not say."""
@@ -196,6 +209,11 @@ class LayerFacts:
     failures: tuple[Failure, ...] = expected(())
 
     @property
+    def macs(self) -> int:
+        """MACs of the layer in one inference; reading rows of a table takes none."""
+        return 0 if self.kind == "embedding" else self.outputs * self.inputs * self.rows
+
+    @property
     def sizes_text(self) -> str:
         """Inputs and outputs; of a convolution, its channels and the kernel; of an embedding, its table."""
         if self.table is not None:
@@ -219,4 +237,6 @@ class UntouchedPart:
     params: int
     weight_bytes: int | None = expected(None)
     """Bytes that the weights take in flash; null in documents that do not say."""
+    macs: int | None = None
+    """MACs of the part in one inference; null where they are not known."""
     reason: str

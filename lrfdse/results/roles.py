@@ -88,8 +88,10 @@ def shown(document: Document) -> list[DesignFacts]:
     original, best, every = document.original, document.best, document.every_design()
     listed = {original.id} | {design.id for design in every if design.on_front and is_worth_showing(design, document)}
     if best is not None:
-        uniform = [design for design in every if design.origin == "uniform-svd" and design.params <= best.params]
-        listed |= {best.id, max(uniform, key=lambda design: design.params, default=original).id}
+        uniform = [
+            design for design in every if design.origin == "uniform-svd" and design.weight_bytes <= best.weight_bytes
+        ]
+        listed |= {best.id, max(uniform, key=lambda design: design.weight_bytes, default=original).id}
     if document.svd_at_equal_size is not None:
         listed.add(document.svd_at_equal_size)
     chosen = [design for design in every if design.id in listed]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, get_args
 
-from lrfdse.base.arguments import number_between, whole_number
+from lrfdse.base.arguments import number_between, positive_number, whole_number
 from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind
 from lrfdse.ir.space import SearchSpace
-from lrfdse.ir.storage import most_params
+from lrfdse.ir.storage import STORAGES, most_params
 from lrfdse.targets.target import Target
 
 
@@ -59,11 +59,11 @@ class Limits:
         whole = self.max_model_latency_us
         return Limits(
             number_between("max_drop (a fraction: 0.01 is one point)", self.max_drop, 0, 1),
-            None if most is None else whole_number("max_params", most, 0),
-            None if slowest is None else number_between("max_latency_us", slowest, 0),
+            None if most is None else whole_number("max_params", most, 1),
+            None if slowest is None else positive_number("max_latency_us", slowest),
             None if other is None else number_between("max_other_drop (a fraction)", other, 0, 1),
             None if size is None else whole_number("max_size", size, 1),
-            None if whole is None else number_between("max_model_latency_us", whole, 0),
+            None if whole is None else positive_number("max_model_latency_us", whole),
         )
 
 
@@ -127,6 +127,8 @@ class Settings:
     """Minutes after which no new plan is proposed; None means no such limit."""
     int8: bool = True
     """Whether the original and the designs that are written out are made with int8 weights, too."""
+    storage: str = "float32"
+    """In what the weights of factorized layers may be stored, a key of `lrfdse.ir.storage.STORAGES`."""
     accept_unverified: bool = False
     """Whether a design may be recommended though no evaluation data say what it loses."""
     runner: str | None = None
@@ -178,6 +180,7 @@ class Options(TypedDict, total=False):
     sampler: str
     minutes: float | None
     int8: bool
+    storage: str
     accept_unverified: bool
     runner: str | None
     artifacts: Path | None
@@ -189,6 +192,12 @@ class Options(TypedDict, total=False):
 PROXIES = ("loss", "output", "weight", "fidelity", "score")
 """What can predict losses, in this order: measured divergence of the model's outputs (the default); squared relative
 error of the layer's output, or of its weight; measured loss of fidelity, or of the metric."""
+
+
+def check_storage(name: str) -> None:
+    """Raise `InputError` where an exploration cannot be asked for such a storage."""
+    if name not in STORAGES:
+        raise InputError(f"--storage takes {', '.join(STORAGES)}, but got {name!r}")
 
 
 def check_proxy(kind: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.codec import to_plain
 from lrfdse.base.files import write_atomically
+from lrfdse.ir.choice import Choice as IrChoice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.storage import FLOAT32
@@ -18,6 +19,7 @@ from lrfdse.results.command import command_of
 from lrfdse.results.designs import BoardFacts, BoardKernel, DesignFacts, Int8Facts, Score, WholeModel
 from lrfdse.results.document import Document, InspectionDocument
 from lrfdse.results.layers import (
+    Bounds,
     Choice,
     Failure,
     Funnel,
@@ -35,13 +37,14 @@ from lrfdse.results.read import FRONT
 from lrfdse.targets.resolution import error_of, resolution_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lrfdse.board.result import BoardRun
     from lrfdse.ir.layer import Untouched
     from lrfdse.ir.plan import Design
     from lrfdse.results import exploration as found
     from lrfdse.results.settings import Settings
 
-_STORAGE = FLOAT32
 _COVERS = "the sum over the model's {}; the rest of the model is not in it"
 
 
@@ -87,7 +90,8 @@ def document_of(exploration: found.Exploration) -> Document:
         evaluated=len(exploration.designs),
         plan_gap=exploration.plan_gap,
         layers=tuple(_layer(result) for result in exploration.layers),
-        untouched=tuple(_untouched(part) for part in exploration.untouched),
+        untouched=tuple(_untouched(part, exploration.node_macs) for part in exploration.untouched),
+        macs=exploration.macs,
         kernels=exploration.kernels,
         sensitivity=exploration.sensitivity,
         int8_baseline=exploration.int8_baseline,
@@ -102,7 +106,8 @@ def inspection_of(inspection: found.Inspection) -> InspectionDocument:
         target=target_of(settings),
         space=space_of(settings),
         layers=tuple(_layer(result) for result in inspection.layers),
-        untouched=tuple(_untouched(part) for part in inspection.untouched),
+        untouched=tuple(_untouched(part, inspection.node_macs) for part in inspection.untouched),
+        macs=inspection.macs,
     )
 
 
@@ -113,7 +118,7 @@ def board_of(run: BoardRun) -> BoardFacts:
             layer=kernel.layer,
             use=kernel.use,
             factorization=str(kernel.spec.factorization),
-            storage=str(_STORAGE),
+            storage=str(kernel.spec.storage),
             latency=Latencies(warm=_latency(kernel.warm), cold=_latency(kernel.cold)),
         )
         for kernel in run.kernels
@@ -155,7 +160,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
     return DesignFacts(
         id=design.id,
         params=design.params,
-        weight_bytes=_STORAGE.bytes_of(design.params),
+        weight_bytes=design.bytes,
         flops=design.flops,
         cache_regime=design.regime,
         latency=Latencies(
@@ -167,7 +172,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         others={name: _rounded(value) for name, value in design.others.items()},
         eval_score=None if chosen is None else score_of(chosen, design.eval_interval, design.standard_error),
         test_score=reported,
-        plan={name: _choice(str(shape)) for name, shape in design.plan.choices},
+        plan={name: _choice(choice) for name, choice in design.plan.choices},
         origin=design.origin,
         refined=design.refined,
         on_front=design.id in exploration.front,
@@ -212,7 +217,7 @@ def _layer(result: found.LayerResult) -> LayerFacts:
         uses=len(layer.uses),
         rows=layer.rows,
         params=layer.params,
-        weight_bytes=_STORAGE.bytes_of(layer.params),
+        weight_bytes=FLOAT32.bytes_of(layer.params),
         share=round(result.share, 6),
         peak_activation_bytes=FLOAT32.bytes_of(cost_of(layer, result.dense, 1).peak),
         effective_rank=round(result.effective_rank, 3),
@@ -228,7 +233,7 @@ def _layer(result: found.LayerResult) -> LayerFacts:
         ),
         options=tuple(_option(option) for option in result.options),
         failures=tuple(
-            Failure(factorization=text, storage=str(_STORAGE), reason=reason)
+            Failure(**dataclasses.asdict(_choice(IrChoice.parse(text, *result.sizes))), reason=reason)
             for text, reason in result.failures.items()
         ),
     )
@@ -236,23 +241,24 @@ def _layer(result: found.LayerResult) -> LayerFacts:
 
 def _option(option: found.MeasuredChoice) -> Option:
     return Option(
-        factorization=option.text,
-        storage=str(_STORAGE),
+        factorization=str(option.choice.factorization),
+        storage=str(option.choice.storage),
         params=option.params,
-        weight_bytes=_STORAGE.bytes_of(option.params),
+        weight_bytes=option.bytes,
         flops=option.cost.flops,
         peak_activation_bytes=FLOAT32.bytes_of(option.cost.peak),
         weight_error=_rounded(option.weight_error),
         output_error=None if option.output_error is None else _rounded(option.output_error),
         loss=None if option.loss is None else _rounded(option.loss),
         latency=Latencies(warm=_latency(option.warm), cold=_latency(option.cold)),
+        bounds=Bounds(warm=option.warm_bound, cold=option.cold_bound),
         kernel_error=_rounded(option.max_error),
         schedules=option.schedules,
     )
 
 
-def _choice(factorization: str) -> Choice:
-    return Choice(factorization=factorization, storage=str(_STORAGE))
+def _choice(choice: IrChoice) -> Choice:
+    return Choice(factorization=str(choice.factorization), storage=str(choice.storage))
 
 
 def _spectrum(spectrum: found.Spectrum | None) -> Spectrum | None:
@@ -267,9 +273,14 @@ def _spectrum(spectrum: found.Spectrum | None) -> Spectrum | None:
     )
 
 
-def _untouched(part: Untouched) -> UntouchedPart:
+def _untouched(part: Untouched, macs: Mapping[str, int]) -> UntouchedPart:
     return UntouchedPart(
-        name=part.name, op=part.op, params=part.params, weight_bytes=part.weight_bytes, reason=part.reason
+        name=part.name,
+        op=part.op,
+        params=part.params,
+        weight_bytes=part.weight_bytes,
+        macs=macs.get(part.name),
+        reason=part.reason,
     )
 
 

@@ -104,6 +104,9 @@ class Target:
     latencies: tuple[tuple[str, float], ...] = ()
     """Forms of instructions whose results come later than LLVM's model says, each with the cycles until then; only for
     cores that issue in order. `provenance` has the source of each under its form and the word "latency"."""
+    slow_conversions: bool = False
+    """Whether whole numbers on all lanes become floats sooner by an addition to bits and a subtraction than by the
+    instruction for it, which takes twice as long as an addition."""
     memory_ports: int | None = None
     """Loads and stores of all kinds, scalar and vector, that the core can begin in one cycle; None where LLVM's model
     of their units holds. Only for cores that issue in order."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from lrfdse.ir.kernel import Artifact, KernelSpec
 from lrfdse.meters.meter import METERS, Meter, open_meter
 from lrfdse.targets.target import Target
 
-Case = tuple[Artifact, list[NDArray[np.float32]], NDArray[np.float64]]
+Case = tuple[Artifact, list[NDArray[Any]], NDArray[np.float64]]
 
 
 class MeterContract:

@@ -27,6 +27,7 @@ from lrfdse.explore.layers.fits import FitRequest, Fits, data_key, found_fits, o
 from lrfdse.explore.plans import proxy
 from lrfdse.explore.plans.assemble import plan_of
 from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.ir.latency import Latency
@@ -113,10 +114,10 @@ def stages(folder):
         return proxy.predicted_errors(kind, request, inputs, (result,), evaluator, store, silent)
 
     fitted = fitter.fit(shape)
-    parts = (Cost.of(shape, 1, target.lanes), shape.params, 0.5, 0.5, latency, latency, 0.0, ("",))
+    parts = (Cost.of(shape, 1, target.lanes), shape.params, 4 * shape.params, 0.5, 0.5, latency, latency, 0.0, ("",))
     options = (
-        MeasuredChoice(Factorization.dense(16, 16), *parts[:2], 0.0, 0.0, *parts[4:]),
-        MeasuredChoice(shape, *parts),
+        MeasuredChoice(Choice(Factorization.dense(16, 16)), *parts[:3], 0.0, 0.0, *parts[5:]),
+        MeasuredChoice(Choice(shape), *parts),
     )
     result = LayerResult(layer, 1.0, 16.0, Funnel((), 0.0), options)
     spec = KernelSpec(16, 16, shape, 1, False, False)
@@ -135,7 +136,7 @@ def stages(folder):
         "spectrum of the weight": lambda: spectra.spectrum_of(layer, lambda: fitter.weight, store),
         "spectrum as the inputs see it": lambda: spectra.whitened_spectrum_of(layer, fits(), store),
         "spectrum of the inputs": lambda: spectra.inputs_spectrum_of(layer, fits(), store),
-        "fits": lambda: fits().factors(layer, shape),
+        "fits": lambda: fits().factors(layer, Choice(shape)),
         "weightings": lambda: weightings.output_weightings(model, calib, [layer.name], loss, store),
         "corrections": correct,
         "kernels": lambda: latencies.measure_kernels([spec], latencies.KernelRequest(target, fake), store, silent),
@@ -147,7 +148,7 @@ def stages(folder):
         found["terms"] = lambda: session.record_of([run], target, store, silent)
         layout, origin = SimpleNamespace(steps=(), weights=b""), SimpleNamespace(sha256="")
         found["libraries"] = lambda: known_measurement(
-            store, measurement_key(layout, origin, target, "net", {}, "model"), 0
+            store, measurement_key(layout, origin, target, "net", {}, "model", weights_file=False), 0
         )
     return {name: lambda name=name, stage=stage: asked(name.split()[0], stage) for name, stage in found.items()}
 

@@ -54,7 +54,7 @@ EDITS = {
     "lrfdse/explore/layers/fits.py:open_fits": FITTED - {"fits"},
     "lrfdse/explore/judging.py:open_judging": SCORED,
     "lrfdse/quality/reading.py:read_output": SCORED,
-    "lrfdse/model/passes/factor.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
+    "lrfdse/model/passes/products.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
     "lrfdse/quality/metrics.py:_top5": SCORED,
     "lrfdse/quality/scores.py:paired_error": SCORED,
     # What outputs could lose scales the parts of the objective, too.

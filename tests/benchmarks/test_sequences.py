@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.sequences import SHARES, accuracy, shared, weights
+from benchmarks.sequences import SHARES, accuracy, lines_of, shared, weights
 from lrfdse.model.graph import load_model
 
 
@@ -44,3 +44,11 @@ def test_accuracy_is_that_of_the_file(model, tmp_path):
     labels[:10] = (labels[:10] + 1) % 3
     np.savez(tmp_path / "part.npz", i=np.arange(50), labels=labels)
     assert accuracy(model.content, tmp_path / "part.npz") == pytest.approx(80.0)
+
+
+def test_the_page_says_what_was_lost():
+    row = {"model": "lstm", "seed": 1, "design": "SVD", "weights": 5000, "fewer": 4.1, "macs": 12000}
+    row |= {"eval": 88.0, "test": 87.65, "lost": 0.351, "ranks": "front 2"}
+    lines = lines_of([row], {"date": "today"}, 4.0)
+    assert "| lstm | 1 | SVD | 5,000 | 4.10x | 12,000 | 88.00 % | 87.65 % | 0.35 | front 2 |" in lines
+    assert any("4 times fewer" in line for line in lines)

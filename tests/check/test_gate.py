@@ -56,6 +56,38 @@ def test_a_value_of_exactly_the_limit_is_within_it(limits, name, verdict, front)
     assert checked.exit_code == (verdict == "fail")
 
 
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        # Without a limit of their own, that of the metric is theirs.
+        (Limits(max_drop=0.03), {"loss": "pass", "other-loss": "pass"}),
+        (Limits(max_drop=0.02), {"loss": "pass", "other-loss": "fail"}),
+        (Limits(max_drop=0.02, max_other_drop=0.03), {"loss": "pass", "other-loss": "pass"}),
+        (Limits(max_other_drop=0.029), {"other-loss": "fail"}),
+        (Limits(max_params=50_000), {"params": "pass"}),
+    ],
+)
+def test_outputs_beside_the_judged_one_have_a_limit(limits, expected, front):
+    document = read_document(front(), whole=False)
+    best = dataclasses.replace(document.best, others={"boxes": 0.97, "mask": 0.99})
+    checks = check_limits(document, best, limits)
+    assert {each.name: each.verdict for each in checks} == expected
+    for each in checks:
+        if each.name == "other-loss":
+            assert (each.value, each.unit) == ("3 points", "points")
+            assert each.measurement == pytest.approx(3) and each.reason.startswith("of boxes, by agreement")
+
+
+def test_other_outputs_that_nobody_measured_are_skipped(front):
+    document = read_document(front(), whole=False)
+    (found,) = check_limits(document, document.best, Limits(max_other_drop=0.01))
+    assert (found.verdict, found.reason, found.unmeasured) == ("skip", "no output counts but the judged one", False)
+    best = dataclasses.replace(document.best, others={"mask": 0.99})
+    blind = dataclasses.replace(document, verified=False)
+    (found,) = check_limits(blind, best, Limits(max_other_drop=0.5))
+    assert (found.verdict, found.unmeasured) == ("skip", True)
+
+
 def test_a_bracket_that_reaches_over_the_limit_is_said(front):
     (found,) = check(Request(front(), limits=Limits(max_latency_us=22.0))).checks
     assert (found.verdict, found.reason) == ("pass", "the bracket reaches over the limit; counted warm")

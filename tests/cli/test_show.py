@@ -73,7 +73,8 @@ def test_the_answer_ends_what_is_printed(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("Recommended: aaaaaaaa"))
     labels = [line.split("  ")[0] for line in lines[start + 1 : -1] if not line.startswith(" ")]
-    assert labels == ["Weights", "Latency", "Accuracy", "Chosen for", "Report", "Model", "Kernels", "Next"]
+    before, after = ["Weights", "Latency", "Bound", "Accuracy"], ["Report", "Model", "Kernels", "Next"]
+    assert labels == [*before, "Chosen for", "Why", *after]
     assert set(lines[-1]) == {"─"}
 
 

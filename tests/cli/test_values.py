@@ -37,6 +37,8 @@ def test_shapes():
     [
         (parse_count, "many"),
         (parse_count, "-5"),
+        (parse_count, "0"),
+        (parse_count, "0.4"),
         (parse_size, "0"),
         (parse_size, "0.5"),
         (parse_size, "12 GB"),

@@ -17,6 +17,7 @@ from lrfdse.deploy.bench_data import BenchKernel
 from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Argument, Artifact, KernelSpec, Schedule
+from lrfdse.ir.storage import FLOAT32, INT8
 from lrfdse.targets.catalog import load_target
 from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import require_zig
@@ -50,12 +51,17 @@ def make_kernels():
         rng, kernels = np.random.default_rng(1), []
         for number, (outputs, inputs, text, rows, bias, relu) in enumerate(SHAPES):
             shape = Factorization.parse(text, outputs, inputs)
-            spec = KernelSpec(outputs, inputs, shape, rows, bias, relu)
+            storage = INT8 if number == 1 else FLOAT32
+            spec = KernelSpec(outputs, inputs, shape, rows, bias, relu, storage)
             artifact = compile_kernel(spec, schedules(spec, target, 1)[0], target, f"lrf_k{number}")
-            cores = [rng.standard_normal(size) for size in shape.core_shapes]
+            cores, scales = [rng.standard_normal(size) for size in shape.core_shapes], []
+            if storage == INT8:
+                matrices = [np.rint(30 * matrix).clip(-127, 127) / 30 for matrix in shape.step_matrices(cores)]
+                cores = shape.step_cores(matrices)
+                scales = [np.full(len(m), 1 / 30) for m in (matrices if shape.direction == "lr" else matrices[::-1])]
             added = rng.standard_normal(outputs) if bias else None
             name = names[number] if names else f"fc{number}"
-            kernels.append(bench_kernel(name, number, artifact, pack(artifact, cores, added), cores, added))
+            kernels.append(bench_kernel(name, number, artifact, pack(artifact, cores, added, scales), cores, added))
         return kernels
 
     return made

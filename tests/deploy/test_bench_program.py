@@ -37,7 +37,7 @@ def test_every_kernel_is_checked_and_timed(name, make_kernels, run_program, boar
     assert (document["target"], document["design"], document["repeats"]) == (name, "0123abcd", 3)
     assert [entry["layer"] for entry in document["kernels"]] == list(HOSTILE)
     for entry, kernel in zip(document["kernels"], kernels, strict=True):
-        assert entry["factorization"] == str(kernel.artifact.spec.factorization)
+        assert entry["factorization"] == str(kernel.artifact.spec.choice)
         assert entry["schedule"] == str(kernel.artifact.schedule)
         # float32 sums of so few terms: above rounding of a double, far below the tolerance.
         assert 1e-10 < entry["max_error"] < 1e-5
@@ -101,7 +101,7 @@ def test_corrupt_weights_are_noticed(make_kernels, run_program):
     target = load_target("riscv64")
     kernels = make_kernels(target)
     program = build_program(kernels, target, "0123abcd")
-    weight = kernels[1].arrays[1].astype("<f4").tobytes()
+    weight = kernels[1].arrays[1].tobytes()
     assert program.count(weight) == 1
     damaged = bytearray(program)
     damaged[program.index(weight) + 4 * 5 + 3] ^= 0x80

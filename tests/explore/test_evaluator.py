@@ -112,7 +112,7 @@ def test_fewer_samples_choose_and_all_report(small_folder, content):
 def noted(scores):
     """Return a design with these scores; the rest of it is of no account."""
     return Design(
-        *("abcdef01", Plan(()), 1, 2, Latency(1.0, 1.0, 1.0), "warm"),
+        *("abcdef01", Plan(()), 1, 4, 2, Latency(1.0, 1.0, 1.0), "warm"),
         *(scores.eval_accuracy, scores.accuracy, scores.fidelity, scores.standard_error, "knapsack"),
         eval_interval=scores.eval_interval,
         output_error=scores.output_error,

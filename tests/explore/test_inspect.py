@@ -47,3 +47,16 @@ def test_data_of_another_model_are_refused(deep_folder, tmp_path, capsys):
     assert run(["inspect", model, "--calib", data, "--cache", str(tmp_path / "cache")]) == 2
     error = capsys.readouterr().err.strip()
     assert "calib.npz" in error and len(error.splitlines()) == 1
+
+
+def test_a_layer_whose_input_never_varies_is_kept_with_the_reason(make, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(24, 20)).astype(np.float32) for name in ("w", "style")}
+    text = """g (float[n, 24] x, float[n, 24] s) => (float[n, 20] y) {
+        a = MatMul (x, w)  b = MatMul (s, style)  y = Add (a, b) }"""
+    path = make(text, weights)
+    np.savez(tmp_path / "calib.npz", x=rng.normal(size=(40, 24)).astype(np.float32), s=np.ones((40, 24), np.float32))
+    options = ["--calib", str(tmp_path / "calib.npz"), "--json", "--cache", str(tmp_path / "cache")]
+    assert run(["inspect", str(path), *options]) == 0
+    kept = {layer["name"]: layer["kept_dense"] for layer in json.loads(capsys.readouterr().out)["layers"]}
+    assert kept == {"w": None, "style": "what it reads never varies on the calibration data"}

@@ -31,7 +31,7 @@ from lrfdse.explore.plans import job as evaluation
 from lrfdse.explore.plans import trials
 from lrfdse.explore.plans.job import Job
 from lrfdse.explore.plans.trials import SearchRequest, Trials
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice as Chosen
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.plan import Design, Plan
 from lrfdse.quality.scores import Scores
@@ -48,16 +48,17 @@ SPACE = Space(tuple(LayerTable(name, CHOICES) for name in LAYERS))
 
 
 def plan_of(texts, layers):
-    return Plan(tuple((name, Factorization.parse(texts[name], 10, 10)) for name in LAYERS))
+    return Plan(tuple((name, Chosen.parse(texts[name], 10, 10)) for name in LAYERS))
 
 
 def ranks(plan):
-    return [10 if shape.is_dense else shape.ranks[0] for _, shape in plan.choices]
+    return [10 if each.is_original else each.factorization.ranks[0] for _, each in plan.choices]
 
 
 def assemble(plan, layers, target, scores, origin):
     us, name, score = float(sum(ranks(plan))), "|".join(map(str, ranks(plan))), scores.eval_accuracy
-    return Design(name, plan, 20 * int(us), 40, Latency(us, us, us), "warm", score, None, score, 0.0, origin)
+    costs = (20 * int(us), 80 * int(us), 40, Latency(us, us, us))
+    return Design(name, plan, *costs, "warm", score, None, score, 0.0, origin)
 
 
 class Cheap:

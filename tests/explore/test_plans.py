@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lrfdse.explore.plans.assemble import regime_of
 from lrfdse.explore.plans.choose import pareto, recommend
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.plan import Design, Plan, plan_id
@@ -20,9 +21,20 @@ from lrfdse.targets.catalog import load_target
 
 
 def design(identity, params, us, score, error=0.0):
-    plan = Plan((("fc", Factorization.dense(4, 4)),))
+    plan = Plan((("fc", Choice(Factorization.dense(4, 4))),))
     return Design(
-        str(identity), plan, params, 2 * params, Latency(us, us, us), "warm", score, score, score, error, "knapsack"
+        str(identity),
+        plan,
+        params,
+        4 * params,
+        2 * params,
+        Latency(us, us, us),
+        "warm",
+        score,
+        score,
+        score,
+        error,
+        "knapsack",
     )
 
 
@@ -114,7 +126,7 @@ def test_the_regime_follows_the_weights_of_the_whole_plan():
 
 
 def test_plan_ids_depend_on_the_plan_alone():
-    shapes = [Factorization.svd(8, 8, 2), Factorization.svd(8, 8, 3), Factorization.dense(8, 8)]
+    shapes = [Choice.parse(text, 8, 8) for text in ("svd:r=2", "svd:r=2@int8", "dense")]
     plans = [Plan((("a", x), ("b", y))) for x, y in itertools.product(shapes, repeat=2)]
     assert len({plan_id(plan) for plan in plans}) == 9
     assert plan_id(plans[1]) == plan_id(Plan(tuple(reversed(plans[1].choices))))

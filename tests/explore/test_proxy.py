@@ -11,6 +11,7 @@ import pytest
 from lrfdse.base.store import Store
 from lrfdse.errors import InputError
 from lrfdse.explore.plans.proxy import loss_errors, probes, proxy_errors
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer, Use
@@ -25,7 +26,13 @@ RANKS = (1, 2, 3, 5, 8, 12, 16)
 def option(shape, weight_error, output_error):
     latency = Latency(1.0, 1.0, 1.0)
     return MeasuredChoice(
-        shape, Cost.of(shape, 1, 4), shape.params + 64, weight_error, output_error, latency, latency, 0.0, ("",)
+        Choice(shape),
+        Cost.of(shape, 1, 4),
+        shape.params + 64,
+        4 * (shape.params + 64),
+        weight_error,
+        output_error,
+        *(latency, latency, 0.0, ("",)),
     )
 
 

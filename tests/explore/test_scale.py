@@ -56,7 +56,7 @@ def test_each_kernel_of_repeated_layers_is_measured_once(studied):
     assert len(layers) == 24
     assert max(Counter(measured).values()) == 1
     wanted = {
-        str(kernel_spec(each.layer, use, option.factorization, corrected=False))
+        str(kernel_spec(each.layer, use, option.choice, corrected=False))
         for each in layers
         for option in each.options
         for use in each.layer.uses

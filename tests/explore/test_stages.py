@@ -8,7 +8,7 @@ import pytest
 
 from lrfdse.explore.plans.stages import STAGES, Search, Stage, near_limit
 from lrfdse.explore.plans.trials import SearchRequest
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice as Chosen
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.plan import Design, Plan
 from lrfdse.results.settings import Limits
@@ -54,9 +54,9 @@ class Trials:
     def evaluated(self, texts, origin):
         chosen = [next(c for c in CHOICES if c.text == text) for text in texts]
         us, score = sum(c.latency_us for c in chosen), 1 - sum(c.error for c in chosen)
-        plan = Plan(tuple((n, Factorization.parse(t, DENSE, DENSE)) for n, t in zip(LAYERS, texts, strict=True)))
+        plan = Plan(tuple((n, Chosen.parse(t, DENSE, DENSE)) for n, t in zip(LAYERS, texts, strict=True)))
         params = sum(c.params for c in chosen)
-        costs = ("|".join(texts), plan, params, 2 * params, Latency(us, us, us), "warm")
+        costs = ("|".join(texts), plan, params, 4 * params, 2 * params, Latency(us, us, us), "warm")
         return self.found.setdefault(texts, Design(*costs, score, score, score, 0.0, origin))
 
 

@@ -9,6 +9,7 @@ import platform
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,28 +20,29 @@ from lrfdse.ir.kernel import Artifact
 _PAGE = mmap.PAGESIZE
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-Arrays = list[NDArray[np.float32]]
+Arrays = list[NDArray[Any]]
 Run = Callable[[Artifact, Arrays], list[NDArray[np.float32]]]
 
 
 class _Guarded:
-    """`size` floats in shared memory between two inaccessible pages, flush with the first or the last byte."""
+    """`size` elements in shared memory between two inaccessible pages, flush with the first or the last byte."""
 
-    def __init__(self, size: int, at_end: bool) -> None:
-        body = -(-4 * size // _PAGE) * _PAGE
+    def __init__(self, size: int, element: str, at_end: bool) -> None:
+        kind = np.dtype(element)
+        body = -(-kind.itemsize * size // _PAGE) * _PAGE
         self._memory = mmap.mmap(-1, body + 2 * _PAGE)
         origin = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        offset = _PAGE + (body - 4 * size if at_end else 0)
+        offset = _PAGE + (body - kind.itemsize * size if at_end else 0)
         self.address = origin + offset
-        self.floats = np.frombuffer(self._memory, dtype=np.float32, count=size, offset=offset)
+        self.elements = np.frombuffer(self._memory, dtype=kind, count=size, offset=offset)
         for guard in (origin, origin + _PAGE + body):
             assert _LIBC.mprotect(ctypes.c_void_p(guard), _PAGE, 0) == 0
 
-    def fill(self, values: NDArray[np.float32] | float) -> None:
-        np.copyto(np.ndarray(self.floats.shape, np.float32, self._memory, self.floats_offset), values)
+    def fill(self, values: NDArray[Any] | float) -> None:
+        np.copyto(np.ndarray(self.elements.shape, self.elements.dtype, self._memory, self.offset), values)
 
     @property
-    def floats_offset(self) -> int:
+    def offset(self) -> int:
         origin = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         return self.address - origin
 
@@ -66,7 +68,7 @@ def run_on_host(tmp_path: Path) -> Run:
         outputs = []
         for at_end in (True, False):
             given = iter(arrays)
-            buffers = [_Guarded(a.size, at_end) for a in artifact.arguments]
+            buffers = [_Guarded(a.size, a.storage.element, at_end) for a in artifact.arguments]
             for argument, buffer in zip(artifact.arguments, buffers, strict=True):
                 buffer.fill(np.nan if argument.role in ("output", "work") else next(given))
             child = os.fork()
@@ -76,7 +78,7 @@ def run_on_host(tmp_path: Path) -> Run:
             _, status = os.waitpid(child, 0)
             assert status == 0, f"{artifact.spec} as {artifact.schedule} died with wait status {status}"
             roles = [a.role for a in artifact.arguments]
-            outputs.append(buffers[roles.index("output")].floats.copy())
+            outputs.append(buffers[roles.index("output")].elements.copy())
         return outputs
 
     return run

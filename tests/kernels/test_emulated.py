@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
+from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, StepSchedule
+from lrfdse.ir.storage import FLOAT32, INT8
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
 from lrfdse.kernels.header import c_header
@@ -49,13 +51,14 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
     if not shutil.which(machine.emulator[0]) or not importlib.util.find_spec("ziglang"):
         pytest.skip(f"{machine.emulator[0]} or ziglang is not installed")
     artifacts = []
-    for outputs, inputs, text, rows in LAYERS:
-        spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True)
-        for schedule in schedules(spec, machine, 3):
+    for (outputs, inputs, text, rows), storage in itertools.product(LAYERS, (FLOAT32, INT8)):
+        spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
+        for schedule in schedules(spec, machine, 3 if storage == FLOAT32 else 1):
             artifacts.append(compile_kernel(spec, schedule, machine, f"kernel{len(artifacts)}"))
     if machine.lanes > 1:
-        for outputs, inputs, text, rows, schedule in LOOPS:
-            spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True)
+        cases = [(*case, FLOAT32) for case in LOOPS] + [(*case, INT8) for case in LOOPS[::2]]
+        for outputs, inputs, text, rows, schedule, storage in cases:
+            spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
             steps = Schedule(tuple(StepSchedule.parse(step) for step in schedule.split("|")))
             artifacts.append(compile_kernel(spec, steps, machine, f"kernel{len(artifacts)}"))
     sources = []
@@ -87,9 +90,10 @@ def _program(artifacts: list[Artifact]) -> str:
     for artifact in artifacts:
         names_of = [f"{artifact.symbol}_{a.name}" for a in artifact.arguments]
         for argument, name in zip(artifact.arguments, names_of, strict=True):
-            lines.append(f"static float {name}[{argument.size}];")
-            if argument.role in ("input", "weight", "bias"):
-                body.append(f"if (fread({name}, 4, {argument.size}, stdin) != {argument.size}) return 2;")
+            kind, size = ("signed char", 1) if argument.storage == INT8 else ("float", 4)
+            lines.append(f"static {kind} {name}[{argument.size}];")
+            if argument.role in GIVEN:
+                body.append(f"if (fread({name}, {size}, {argument.size}, stdin) != {argument.size}) return 2;")
         body.append(f"{artifact.symbol}({', '.join(names_of)});")
         size = next(a.size for a in artifact.arguments if a.role == "output")
         body.append(f"if (fwrite({artifact.symbol}_y, 4, {size}, stdout) != {size}) return 3;")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lrfdse.errors import KernelError
 from lrfdse.ir.factorization import Factorization, Step
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
+from lrfdse.ir.storage import FLOAT32, INT8
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
 from lrfdse.kernels.schedules import schedules
@@ -57,6 +58,7 @@ def kernels(draw) -> tuple[KernelSpec, Schedule]:
         draw(st.integers(1, 5)),
         draw(st.booleans()),
         draw(st.booleans()),
+        draw(st.sampled_from([FLOAT32, INT8])),
     )
     return spec, Schedule(tuple(draw(step_schedules(step)) for step in f.steps(spec.rows)))
 

@@ -327,3 +327,29 @@ def test_without_an_emulator_a_library_is_said_not_to_have_run(model_file, tmp_p
     assert "onnxruntime" not in repr(built)
     with pytest.raises(lrfdse.ToolError, match="apt-get install"):
         lrfdse.build(model_file("mlp"), "armv7", tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_library_that_was_metered_before_is_not_metered_again(model_file, tmp_path):
+    path, cache = model_file("mlp"), tmp_path / "cache"
+
+    def warm(folder, **options):
+        return lrfdse.build(path, "host", tmp_path / folder, cache=cache, **options).facts.warm.us
+
+    first = warm("first")
+    (kept,) = (cache / "libraries").rglob("*.json")
+    stored = kept.read_text()
+    # What no meter would say shows where the number comes from.
+    plain = json.loads(stored)
+    find_warm(plain)["us"] = 123456.0
+    kept.write_text(json.dumps(plain))
+    assert first != 123456.0 and warm("second") == 123456.0
+    # With the weights in a file it is another library.
+    assert warm("third", weights="file") != 123456.0
+
+
+def find_warm(plain):
+    """The warm latency of the whole in what the store holds, whatever is around it."""
+    if "warm" in plain and "parts" in plain:
+        return plain["warm"]
+    return next(found for value in plain.values() if isinstance(value, dict) and (found := find_warm(value)))

@@ -17,6 +17,7 @@ from lrfdse.explore.plans.proxy import power_curve
 from lrfdse.explore.plans.stages import told_apart
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.choice import Choice as Chosen
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import packed, unpacked
 from lrfdse.model.data import Dataset
@@ -217,7 +218,7 @@ def test_fits_with_a_weighting_are_kept_under_keys_of_their_own(chain, tmp_path)
     requests = [FitRequest("auto", loss=loss) for loss in ("softmax", "squared")]
     cache = Store(tmp_path / "cache")
     layer = model.layer("w2")
-    one, other = (open_fits(each, model, data, names, cache).factors(layer, shape) for each in requests)
+    one, other = (open_fits(each, model, data, names, cache).factors(layer, Chosen(shape)) for each in requests)
     assert one.loss is not None and other.loss is not None
     assert not np.allclose(dense_weight(one.cores), dense_weight(other.cores), atol=1e-4)
     assert weightings_key(model, data, "softmax") != weightings_key(model, data, "squared")
@@ -226,7 +227,7 @@ def test_fits_with_a_weighting_are_kept_under_keys_of_their_own(chain, tmp_path)
         raise AssertionError("what is kept was fitted again")
 
     found = FoundFits(never, names, "auto", data_key(model, data), cache, weightings_key(model, data, "softmax"))
-    again = found.factors(layer, shape)
+    again = found.factors(layer, Chosen(shape))
     assert again.loss == one.loss
     np.testing.assert_array_equal(again.cores[0], one.cores[0])
 
@@ -235,7 +236,7 @@ def test_weights_alone_have_no_losses(chain, tmp_path):
     model, _, *_ = chain
     fits = open_fits(FitRequest("auto"), model, None, ["w2"], Store(tmp_path))
     assert fits.weightings == {}
-    assert fits.factors(model.layer("w2"), Factorization.svd(16, 20, 3)).loss is None
+    assert fits.factors(model.layer("w2"), Chosen(Factorization.svd(16, 20, 3))).loss is None
 
 
 def test_weightings_are_computed_once(chain, tmp_path, monkeypatch):
@@ -252,13 +253,13 @@ def test_losses_survive_the_cache(chain):
     factors = Fitter(weights[1], moments(model, data, ["w2"])["w2"], weighting=np.eye(16)).fit(
         Factorization.svd(16, 20, 3)
     )
-    again = unpacked(factors.factorization, packed(factors))
+    again = unpacked(factors.choice, packed(factors))
     assert (again.weight_error, again.output_error, again.loss) == (
         factors.weight_error,
         factors.output_error,
         factors.loss,
     )
-    bare = unpacked(factors.factorization, packed(dataclasses.replace(factors, loss=None, output_error=None)))
+    bare = unpacked(factors.choice, packed(dataclasses.replace(factors, loss=None, output_error=None)))
     assert bare.loss is None and bare.output_error is None
 
 

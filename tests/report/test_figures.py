@@ -155,3 +155,10 @@ def test_the_choices_of_layers_stand_by_error_and_latency(document, read):
     assert [trace.name for trace in traces] == ["fc1", "fc2"]
     assert [list(trace.marker.symbol) for trace in traces] == [["star"], ["star"]]
     assert list(traces[0].x) == [2.0] and list(traces[0].y) == [12.5]
+
+
+def test_layers_that_begin_with_as_many_designs_share_the_line_of_the_most(deep, read):
+    for place, layer in enumerate(deep["layers"]):
+        layer["funnel"]["stages"][1]["designs"] = 30 + place % 5
+    (line,) = funnel_figure(read(deep)).data
+    assert line.name.endswith("and 35 more") and list(line.x) == [10**10, 34]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lrfdse.report.answer import answer_of
 from lrfdse.report.layer_tables import funnel_table, layer_table
 from lrfdse.report.page.wording import hidden_text, speed_text
 from lrfdse.report.tables import design_table, plan_table, sensitivity_table
@@ -174,3 +175,44 @@ def test_layers_are_told_in_detail(document, read, monkeypatch):
     )
     assert "working" in text and "1.00e10" in text
     assert text.endswith("Left untouched\n  conv\ufffd (Conv, 1,234 params): not fully connected")
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"max_drop": 0.0001, "max_params": None, "max_latency_us": None}, "aaaaaaaa loses 0.50 points"),
+        # The smallest, of 90 parameters, loses 59 points.
+        ({"max_drop": 0.01, "max_params": 60, "max_latency_us": None}, "cccccccc loses 2.50 points"),
+        ({"max_drop": 1.0, "max_params": None, "max_latency_us": 1.0}, "eeeeeeee takes 2.0 us"),
+    ],
+)
+def test_where_nothing_satisfies_the_limits_the_nearest_says_what_it_misses(limits, said, document, read):
+    document |= {"recommended": None, "svd_at_equal_size": None}
+    document["settings"]["limits"] = limits
+    found = dict(answer_of(read(document), Path("out")).lines)
+    assert found["Nearest"].startswith(said)
+    assert ("198 parameters" in found["Nearest"]) == (limits["max_params"] == 60)
+
+
+def test_the_answer_says_why_this_design_and_no_other(document, read):
+    def why(made):
+        return dict(answer_of(read(made), Path("out")).lines).get("Why")
+
+    assert why(document) == "the only compressed design within the limits by a standard error"
+    # Twice the size at half the latency is as good; it ties with nothing.
+    front = {design["id"]: design for design in document["designs"]}
+    front["dddddddd"] |= {"on_front": True, "eval_score": front["aaaaaaaa"]["eval_score"]}
+    assert why(document) == "the least bytes x latency of 2 designs within the limits by a standard error"
+    # Of nearly the same size and latency, and no better.
+    front["dddddddd"] |= {"params": 202, "latency": front["aaaaaaaa"]["latency"]}
+    assert why(document).endswith("by a standard error; 1 other ties with it and scores no higher")
+    # Of what another rule chose, nothing is said.
+    document["recommended"] = "cccccccc"
+    assert why(document) is None
+
+
+def test_the_funnel_of_layers_of_one_size_has_the_least_and_the_most(deep, read):
+    for place, layer in enumerate(deep["layers"]):
+        layer["funnel"]["stages"][1]["designs"] = 30 + place
+    lines = texts(funnel_table(read(deep).layers, 80))
+    assert [line.split()[-1] for line in lines[-3:]] == ["30..63", "31..64", "32..65"]

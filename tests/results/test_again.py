@@ -65,7 +65,7 @@ def test_without_evaluation_data_nothing_is_recommended_and_no_loss_is_held_agai
 
 
 def test_latencies_that_tie_do_not_choose(found):
-    slower = dataclasses.replace(found.designs[1], id="slower", params=95)
+    slower = dataclasses.replace(found.designs[1], id="slower", params=95, weight_bytes=380)
     latency = dataclasses.replace(slower.latency, cold=Latency(11.0, 11.0, 11.0))
     both = dataclasses.replace(found, designs=(*found.designs, dataclasses.replace(slower, latency=latency)))
     assert under_limits(both, Limits(max_drop=0.03)).recommended == "slower"

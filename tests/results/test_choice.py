@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lrfdse.ir.latency import Latency, are_tied
 from lrfdse.results.asked import Limits
-from lrfdse.results.choice import Candidate, front_of, recommended_of
+from lrfdse.results.choice import NEAR, Candidate, excess, field_of, front_of, is_within, recommended_of
 
 RESOLUTION = 0.2
 
@@ -18,7 +19,7 @@ values = st.lists(st.tuples(st.integers(1, 6), st.floats(1, 10), st.integers(0, 
 
 
 def candidate(identity, params, us, worth, error=0.0, original=False):
-    return Candidate(str(identity), params, Latency(us, us, us), worth, 1.0 - worth, error, original)
+    return Candidate(str(identity), params, 4 * params, Latency(us, us, us), worth, 1.0 - worth, error, original)
 
 
 def made(found):
@@ -50,14 +51,35 @@ def test_nobody_on_the_front_is_there_for_latency_alone(found):
                 assert one.params < other.params or one.worth > other.worth
 
 
-@given(values)
-def test_of_designs_that_tie_with_the_best_the_smallest_is_recommended(found):
-    front = made(found)
+@given(values, st.sampled_from((1, 100)))
+def test_of_designs_that_tie_with_the_best_the_smallest_is_recommended(found, unit):
+    # Of hundreds of parameters some nearly agree.
+    front = [candidate(k, 10 * unit + params, us, worth / 6) for k, (params, us, worth) in enumerate(found)]
     limits = Limits(max_drop=1.0)
     chosen = recommended_of(front, limits, RESOLUTION)
     best = min(front, key=lambda c: (math.log(c.params) + math.log(c.latency.us), c.id))
     level = [c for c in front if are_tied(c.latency, best.latency, RESOLUTION)]
-    assert (chosen.params, -chosen.worth) == min((c.params, -c.worth) for c in level)
+    assert chosen in level
+    field = field_of(front, limits, RESOLUTION)
+    assert chosen in field.tied and all(each in field.competing for each in level)
+    fewest = min(c.params for c in level)
+    for other in level:
+        if other.params <= 1.02 * fewest:
+            assert (chosen.worth, -chosen.params) >= (other.worth, -other.params)
+    assert chosen.params <= 1.02 * fewest
+
+
+def test_a_few_bytes_less_do_not_outweigh_accuracy():
+    plain, train = candidate("plain", 40_000, 18.0, 0.8905), candidate("train", 40_040, 19.0, 0.8985)
+    limits = Limits(max_drop=0.2)
+    assert recommended_of([plain, train], limits, RESOLUTION).id == "train"
+    # Of equal worth, the fewest bytes.
+    assert recommended_of([plain, candidate("equal", 40_040, 18.0, 0.8905)], limits, RESOLUTION).id == "plain"
+    most = int(40_000 * (1 + NEAR))
+    assert recommended_of([plain, candidate("near", most, 19.0, 0.8985)], limits, RESOLUTION).id == "near"
+    assert recommended_of([plain, candidate("larger", most + 1, 19.0, 0.8985)], limits, RESOLUTION).id == "plain"
+    # A latency that is higher is no tie, whatever the bytes.
+    assert recommended_of([plain, candidate("slow", 40_040, 27.0, 0.8985)], limits, RESOLUTION).id == "plain"
 
 
 def test_a_design_is_not_recommended_for_a_few_percent_of_latency():
@@ -98,3 +120,18 @@ def test_a_limit_on_the_whole_model_keeps_nothing_whose_latency_is_unknown():
     known = dataclasses.replace(known, rest_us=90.0)
     assert recommended_of([known, unknown], Limits(max_drop=1.0, max_model_latency_us=100.0)).id == "known"
     assert recommended_of([known, unknown], Limits(max_drop=1.0, max_model_latency_us=99.0)) is None
+
+
+@given(values, st.floats(0.001, 1.0), st.integers(1, 6), st.floats(1, 10))
+def test_a_design_breaks_a_limit_where_it_exceeds_one(found, drop, params, us):
+    limits = Limits(max_drop=drop, max_params=params, max_latency_us=us)
+    for each in made(found):
+        assert (excess(each, limits) <= 1) == is_within(each, limits)
+
+
+def test_the_limit_that_is_broken_most_counts():
+    near, far = candidate("near", 120, 10.0, 0.9), candidate("far", 90, 40.0, 0.99)
+    limits = Limits(max_drop=0.2, max_params=100, max_latency_us=10.0)
+    assert (excess(near, limits), excess(far, limits)) == (1.2, 4.0)
+    # Of a limit of 0, multiples would say nothing.
+    assert excess(candidate("lossy", 1, 1.0, 0.998), Limits(max_drop=0.0)) == pytest.approx(2.0)

@@ -33,7 +33,7 @@ def settings(tmp_path):
         study="postgresql://me:secret@host/db",
     )
     chosen = {
-        "limits": Limits(0.005, 60_000, 200.0, 0.02, 131_072),
+        "limits": Limits(0.005, 60_000, 200.0, 0.02, 131_072, max_model_latency_us=3e3),
         "metric": "cosine",
         "eval_samples": 100,
         "minutes": 2.5,
@@ -60,7 +60,7 @@ def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
     assert (read["metric"], read["eval_samples"], read["minutes"]) == ("cosine", 100, 2.5)
     assert (read["judge"], read["max_other_drop"]) == (["digit", "digit", "parity"], "2%")
     assert read["accept_unverified"] is True
-    assert (read["max_size"], read["int8"]) == ("131072", True)
+    assert (read["max_size"], read["max_model_latency"], read["int8"]) == ("131072", "3000us", True)
     assert str(tmp_path) not in command_of(settings)
 
 

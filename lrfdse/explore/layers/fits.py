@@ -10,7 +10,7 @@ import numpy as np
 
 from lrfdse.base.keys import CodeKey, code_key, digest, result_key
 from lrfdse.base.store import Store
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.ir.layer import Layer
 from lrfdse.quality.objective import Objective, names_of
@@ -98,27 +98,27 @@ class Fits:
         """Return what a result that depends on the data has in its key; nothing where there are none."""
         return (layer.name, self._data_key) if self.calibrated(layer) else ()
 
-    def factors(self, layer: Layer, factorization: Factorization) -> Factors:
-        """Return the fitted factors of `layer`."""
-        if factorization.is_dense:
-            return self.fitter(layer).fit(factorization)
-        key = self._key(layer, factorization)
+    def factors(self, layer: Layer, choice: Choice) -> Factors:
+        """Return the fitted factors of `layer`, rounded to what they are stored in."""
+        if choice.is_original:
+            return self.fitter(layer).fit(choice.factorization)
+        key = self._key(layer, choice)
 
         def read(stored: Mapping[str, Array]) -> Factors:
-            found = unpacked(factorization, stored)
+            found = unpacked(choice, stored)
             if found.loss is not None and found.loss < 0:
                 raise ValueError("a loss below 0")
             return found
 
         if (known := self._cache.get_arrays("fits", key, read)) is not None:
             return known
-        factors = self.fitter(layer).fit(factorization)
+        factors = self.fitter(layer).fit(choice.factorization, choice.storage)
         arrays = packed(factors)
-        if factorization.params <= _STORED:
+        if choice.factorization.params <= _STORED:
             self._cache.put_arrays("fits", key, arrays)
-        return unpacked(factorization, arrays)
+        return unpacked(choice, arrays)
 
-    def _key(self, layer: Layer, factorization: Factorization) -> str:
+    def _key(self, layer: Layer, choice: Choice) -> str:
         from lrfdse.factorize.fit import Fitter
         from lrfdse.factorize.methods import METHODS
 
@@ -129,7 +129,7 @@ class Fits:
             data=self.data_key(layer),
             weighting=self._weighting_key,
             method=METHODS.identity(self._method(layer)),
-            factorization=str(factorization),
+            factorization=str(choice),
         )
 
     def _method(self, layer: Layer) -> str:
@@ -308,3 +308,13 @@ def idle_layers(model: Model, objective: Objective) -> dict[str, str]:
         for name, sites in model.sites.items()
         if not dependent(model.working.graph, [site.output for site in sites], counted)
     }
+
+
+def still_layers(fits: Fits, model: Model, explored: Collection[str]) -> dict[str, str]:
+    """Return why layers are left as they are that read the same on all calibration data, by their names.
+
+    Any rank would do for such an input, and nobody knows what it does for another.
+    """
+    layers = [model.layer(name) for name in explored]
+    still = [layer for layer in layers if fits.calibrated(layer) and not fits.fitter(layer).problem.covariance.any()]
+    return {layer.name: "what it reads never varies on the calibration data" for layer in still}

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener, hundredths
 from lrfdse.errors import ToolError
+from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Spec, spec_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import Candidate, Funnel
+from lrfdse.ir.storage import FLOAT32, Storage
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.space.eligible import reason_to_keep_dense
 
@@ -34,8 +37,13 @@ _REFINED = 1_100_000
 """Weights of a layer up to which its fits are cheap enough to fit candidates that may not be compiled."""
 _REFINEMENT = 3
 """Candidates of such a layer that are fitted for each one that is compiled."""
-_FRONT_SHARE = 0.3
-"""Share of the time of a layer's front, fits included, that is spent before the fits."""
+_FRONT_SHARE = 0.05
+"""Share of the time of a layer's front, fits included, that is spent before the fits: 7.4 s of CPU time for the 300x784
+layer of examples/lenet300-fashion on an EPYC core, before 120 fits of 0.1 to 1.4 s each."""
+_FIT_BASE = 0.1
+"""What a fit by alternating least squares takes whatever its parameters, as parameters over the layer's weights: 15
+fits of 300x784 and 100x300 layers took about 1e-6 s a weight and 1e-5 s a parameter on an EPYC core, in closed form the
+first alone. It only weighs the progress shown."""
 
 
 def inspect_layer(
@@ -71,6 +79,7 @@ def study_layers(
     cache: Store,
     progress: Listener,
     idle: Mapping[str, str] | None = None,
+    storages: Sequence[Storage] = (FLOAT32,),
 ) -> tuple[LayerResult, ...]:
     """Return every layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -88,6 +97,8 @@ def study_layers(
         Told how far each stage is.
     idle
         Why layers are left as they are that the space would explore, by their names.
+    storages
+        In what the weights of each candidate are stored: a choice each.
 
     Raises
     ------
@@ -109,37 +120,38 @@ def study_layers(
     candidates = {
         layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), target)] for layer in layers
     }
-    with hundredths("fronts", {layer.name: 1.0 for layer in explored}, progress) as of:
+    with hundredths("fronts", {layer.name: _size(layer) for layer in explored}, progress) as of:
         for place, result in enumerate(results):
             if result.kept_dense is None:
                 with of(result.layer.name) as worked:
-                    chosen, funnel = _candidates(result.layer, fits, space, target, cache, worked)
-                candidates[result.layer.name] += chosen
+                    found, funnel = _candidates(result.layer, fits, space, target, cache, worked)
+                candidates[result.layer.name] += found
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
+    chosen = {result.layer.name: _stored(result, candidates[result.layer.name], storages) for result in results}
     wanted = [
-        (candidate, spec)
+        (candidate, storage, spec)
         for layer in layers
-        for candidate in candidates[layer.name]
-        for spec in _specs(layer, candidate, fits.calibrated(layer))
+        for candidate, storage in chosen[layer.name]
+        for spec in _specs(layer, candidate, storage, fits.calibrated(layer))
     ]
-    specs = [spec for _, spec in wanted]
-    dense = [spec for candidate, spec in wanted if candidate.factorization.is_dense]
+    specs = [spec for _, _, spec in wanted]
+    dense = [spec for candidate, storage, spec in wanted if Choice(candidate.factorization, storage).is_original]
     measured = measure_kernels(dense, kernels, cache, progress)
     for spec, kernel in measured.items():
         # Without the original there is nothing to compare with, and most likely nothing else runs either.
         if kernel.measurement is None:
             raise ToolError(f"the dense kernel {spec} fails on {target.name}: {kernel.failure}")
     measured |= measure_kernels(specs, kernels, cache, progress)
-    complete, done, total = [], 0, sum(len(chosen) - 1 for chosen in candidates.values())
+    complete, done, total = [], 0, sum(len(each) - 1 for each in chosen.values())
     for result in results:
         name = result.layer.name
 
         def fitted(count: int, name: str = name, before: int = done) -> None:
             progress(Event("fit", name, before + count, total))
 
-        complete.append(_with_options(result, candidates[name], measured, fits, fitted))
-        done += len(candidates[name]) - 1
+        complete.append(_with_options(result, chosen[name], measured, target, fits, fitted))
+        done += len(chosen[name]) - 1
     progress(Event("fit", "", total, total))
     return tuple(complete)
 
@@ -154,7 +166,7 @@ def _candidates(
         found, funnel = surrogate_front(layer, fits, space, target, cache, progress)
         return thin(found, space.max_compiled), funnel
     fitted = fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED
-    before, share = 0.0, _FRONT_SHARE if fitted else 1.0
+    before, share = 0.0, _size(layer) * (_FRONT_SHARE if fitted else 1.0)
 
     def part(done: float) -> None:
         nonlocal before
@@ -164,7 +176,9 @@ def _candidates(
     found, funnel = surrogate_front(layer, fits, space, target, cache, part)
     if fitted:
         some = thin(found, _REFINEMENT * space.max_compiled)
-        found = _fitted_front(layer, fits, some, lambda: progress((1 - share) / len(some)))
+        work = {each.factorization: _fit_work(layer, each.factorization) for each in some}
+        rest = (_size(layer) - share) / max(sum(work.values()), 1)
+        found = _fitted_front(layer, fits, some, lambda fit: progress(rest * work[fit]))
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
@@ -175,8 +189,18 @@ def _candidates(
     return list(kept.values()), funnel
 
 
+def _size(layer: Layer) -> float:
+    """Return the weights of a layer, which the work on its front grows with."""
+    return float(layer.outputs * layer.inputs)
+
+
+def _fit_work(layer: Layer, factorization: Factorization) -> float:
+    """Return how much work a fit is, to compare fits by."""
+    return _FIT_BASE * _size(layer) + (0 if factorization.is_svd else factorization.params)
+
+
 def _fitted_front(
-    layer: Layer, fits: Fits, candidates: Sequence[Candidate], progress: Callable[[], None]
+    layer: Layer, fits: Fits, candidates: Sequence[Candidate], progress: Callable[[Factorization], None]
 ) -> list[Candidate]:
     """Return the candidates that no other beats in params, padded FLOPs and fitted error together.
 
@@ -185,8 +209,8 @@ def _fitted_front(
     """
     factors = []
     for candidate in candidates:
-        factors.append(fits.factors(layer, candidate.factorization))
-        progress()
+        factors.append(fits.factors(layer, Choice(candidate.factorization)))
+        progress(candidate.factorization)
     most = max((each.loss for each in factors if each.loss is not None), default=0.0)
     fitted = []
     for candidate, each in zip(candidates, factors, strict=True):
@@ -207,42 +231,68 @@ def _candidate(layer: Layer, factorization: Factorization, target: Target) -> Ca
     return Candidate(factorization, cost_of(layer, factorization, target.lanes), 0.0 if factorization.is_dense else 1.0)
 
 
-def _specs(layer: Layer, candidate: Candidate, calibrated: bool) -> list[Spec]:
+def _stored(
+    result: LayerResult, candidates: Sequence[Candidate], storages: Sequence[Storage]
+) -> list[tuple[Candidate, Storage]]:
+    """Return the choices of a layer, the one that leaves it as it is first; a layer that is not explored has no other.
+
+    Without float32 among the storages, that one is still there to compare with. Only fully-connected layers have
+    kernels for anything else.
+    """
+    if result.kept_dense is not None:
+        return [(candidates[0], FLOAT32)]
+    if result.layer.kind != "fc":
+        storages = (FLOAT32,)
+    every = [(candidate, storage) for storage in storages for candidate in candidates]
+    return list(dict.fromkeys([(candidates[0], FLOAT32), *every]))
+
+
+def _specs(layer: Layer, candidate: Candidate, storage: Storage, calibrated: bool) -> list[Spec]:
     """Return the kernel of each use of the layer."""
-    return [spec_of(layer, use, candidate.factorization, corrected=calibrated) for use in layer.uses]
+    choice = Choice(candidate.factorization, storage)
+    return [spec_of(layer, use, choice, corrected=calibrated) for use in layer.uses]
+
+
+def _bytes(choice: Choice, candidate: Candidate) -> int:
+    """Return the bytes of a choice's weights and scales; of an embedding, the cost has the elements."""
+    return choice.storage.bytes_of(candidate.cost.params) + FLOAT32.bytes_of(choice.scales)
 
 
 def _with_options(
     result: LayerResult,
-    candidates: list[Candidate],
+    chosen: Sequence[tuple[Candidate, Storage]],
     kernels: Mapping[Spec, MeasuredKernel],
+    target: Target,
     fits: Fits,
     fitted: Callable[[int], None],
 ) -> LayerResult:
-    """Return the layer with its options; `fitted` is told how many candidates, the dense one aside, are behind."""
+    """Return the layer with its options; `fitted` is told how many choices, the first aside, are behind."""
     layer = result.layer
     options: list[MeasuredChoice] = []
     failures: dict[str, str] = {}
-    for place, candidate in enumerate(candidates):
+    for place, (candidate, storage) in enumerate(chosen):
         fitted(max(place - 1, 0))
-        factorization, specs = candidate.factorization, _specs(layer, candidate, fits.calibrated(layer))
+        choice = Choice(candidate.factorization, storage)
+        specs = _specs(layer, candidate, storage, fits.calibrated(layer))
         measured = [kernels[spec] for spec in specs]
         found = [kernel.measurement for kernel in measured if kernel.measurement is not None]
         if len(found) < len(measured):
-            failures[str(factorization)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
+            failures[str(choice)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
             continue
         weight_error, output_error = 0.0, 0.0 if fits.calibrated(layer) else None
         loss = 0.0 if layer.name in fits.weightings else None
-        if not factorization.is_dense:
-            factors = fits.factors(layer, factorization)
+        if not choice.is_original:
+            factors = fits.factors(layer, choice)
             weight_error, output_error, loss = factors.weight_error, factors.output_error, factors.loss
+        size = _bytes(choice, candidate)
         # Uses without a bias share the one that a correction gives them.
         added_bias = layer.outputs if any(s.bias and not u.bias for s, u in zip(specs, layer.uses, strict=True)) else 0
         options.append(
             MeasuredChoice(
-                factorization=factorization,
+                choice=choice,
                 cost=candidate.cost,
                 params=candidate.cost.params + layer.bias_params + added_bias,
+                bytes=size + FLOAT32.bytes_of(layer.bias_params + added_bias),
                 weight_error=weight_error,
                 output_error=output_error,
                 warm=_sum([m.warm for m in found]),
@@ -250,11 +300,13 @@ def _with_options(
                 max_error=max(m.max_error for m in found),
                 schedules=tuple(kernel.schedule for kernel in measured),
                 loss=loss,
+                warm_bound=bound_of(found, "warm", size, target),
+                cold_bound=bound_of(found, "cold", size, target),
             )
         )
     funnel = result.funnel
     if result.kept_dense is None:
-        funnel = funnel.extended("compiled", len(candidates) - 1).extended("measured", len(options) - 1)
+        funnel = funnel.extended("compiled", len(chosen) - 1).extended("measured", len(options) - 1)
     return dataclasses.replace(result, funnel=funnel, options=tuple(options), failures=failures)
 
 

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.latency import Latency, Regime
 from lrfdse.ir.plan import Design, Metric, Plan, plan_id
+from lrfdse.ir.storage import words_of
 from lrfdse.quality.scores import Scores
 from lrfdse.targets.target import Target
 
@@ -18,24 +19,23 @@ if TYPE_CHECKING:
 
 
 def plan_of(texts: Mapping[str, str], layers: Sequence[LayerResult]) -> Plan:
-    """Read a plan back from factorization texts by layer name; absent layers are dense."""
+    """Read a plan back from the texts of choices by layer name; absent layers stay as they are."""
     return Plan(
         tuple(
-            (result.layer.name, Factorization.parse(texts.get(result.layer.name, "dense"), *result.sizes))
-            for result in layers
+            (result.layer.name, Choice.parse(texts.get(result.layer.name, "dense"), *result.sizes)) for result in layers
         )
     )
 
 
-def regime_of(params: int, target: Target) -> Regime:
-    """Return the cache regime in which a design with float32 weights of so many parameters is charged."""
-    return "warm" if params <= warm_params(target) else "cold"
+def regime_of(words: int, target: Target) -> Regime:
+    """Return the cache regime in which a design is charged whose weights take the bytes of so many float32 numbers."""
+    return "warm" if words <= warm_words(target) else "cold"
 
 
-def warm_params(target: Target) -> int:
-    """Return the parameters up to which a design is charged warm.
+def warm_words(target: Target) -> int:
+    """Return the float32 numbers up to whose bytes a design is charged warm.
 
-    These are all that fit the last-level cache as float32, unless the target says that weights always stay there
+    These are all that fit the last-level cache, unless the target says that weights always stay there
     (`sys.maxsize`) or never do (-1).
     """
     fits = int(target.last_level.bytes) // 4
@@ -52,13 +52,14 @@ def assemble(
 ) -> Design:
     """Add up what the plan's layers cost in the cache regime of the plan as a whole, and attach its scores."""
     chosen: list[MeasuredChoice] = [result.option(plan[result.layer.name]) for result in layers]
-    params = sum(option.params for option in chosen)
-    regime = regime_of(params, target)
+    size = sum(option.bytes for option in chosen)
+    regime = regime_of(words_of(size), target)
     parts = [option.at(regime) for option in chosen]
     return Design(
         id=plan_id(plan),
         plan=plan,
-        params=params,
+        params=sum(option.params for option in chosen),
+        bytes=size,
         flops=sum(option.cost.flops for option in chosen),
         latency=Latency(sum(p.us for p in parts), sum(p.low_us for p in parts), sum(p.high_us for p in parts)),
         regime=regime,

@@ -21,7 +21,7 @@ _REFINABLE = 1.6
 def pareto(
     designs: Sequence[Design], metric: Metric, verified: bool = True, resolution: float | None = 0.0
 ) -> list[Design]:
-    """Return the designs that no other matches in params, latency and score together, by latency; of equals, one.
+    """Return the designs that no other matches in bytes, latency and score together, by latency; of equals, one.
 
     Latencies that tie count as equal, see `lrfdse.results.choice.front_of`. Scores on random inputs tell designs apart
     poorly: without `verified`, a smaller output error is better, where the model's output has one. Where several
@@ -35,7 +35,9 @@ def pareto(
         return -math.inf if design.output_error is None else -design.output_error
 
     found = {design.id: design for design in designs}
-    candidates = [Candidate(d.id, d.params, d.latency, worth(d), 0.0, 0.0, kept=d.least_kept) for d in found.values()]
+    candidates = [
+        Candidate(d.id, d.params, d.bytes, d.latency, worth(d), 0.0, 0.0, kept=d.least_kept) for d in found.values()
+    ]
     return [found[each.id] for each in front_of(candidates, resolution)]
 
 
@@ -61,7 +63,7 @@ def worth_refining(
     """Return the designs that could become the recommended one: the `count` best that lose little enough.
 
     Refinement lowers losses, so that those within `_REFINABLE` times the limit compete, by the geometric mean of
-    parameters and latency, and with them what would be recommended as it is. For `verified` and `resolution` see
+    bytes and latency, and with them what would be recommended as it is. For `verified` and `resolution` see
     `pareto`, for `rest_us` `lrfdse.results.choice.Candidate`.
     """
     front = pareto(designs, metric, verified, resolution)
@@ -72,10 +74,10 @@ def worth_refining(
         for design in front
         if design.id != baseline.id
         and lost(design, baseline, metric, limits) <= _REFINABLE * limits.max_drop
-        and (most is None or design.params <= most)
+        and (most is None or design.words <= most)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
-    near.sort(key=lambda d: (math.log(d.params) + math.log(d.latency.us + (rest_us or 0.0)), d.id))
+    near.sort(key=lambda d: (math.log(d.bytes) + math.log(d.latency.us + (rest_us or 0.0)), d.id))
     chosen = near[:count]
     if now is not None and now.id != baseline.id and now not in chosen:
         chosen.append(now)
@@ -95,6 +97,7 @@ def recommend(
         Candidate(
             id=design.id,
             params=design.params,
+            bytes=design.bytes,
             latency=design.latency,
             worth=design.score(metric),
             loss=lost(design, baseline, metric, limits),
@@ -104,6 +107,11 @@ def recommend(
         )
         for design in front
     ]
-    asked = Asked(max_drop=limits.max_drop, max_params=limits.most_params, max_latency_us=limits.max_latency_us)
+    asked = Asked(
+        max_drop=limits.max_drop,
+        max_params=limits.max_params,
+        max_latency_us=limits.max_latency_us,
+        max_size=limits.max_size,
+    )
     best = recommended_of(candidates, asked, resolution)
     return None if best is None else next(design for design in front if design.id == best.id)

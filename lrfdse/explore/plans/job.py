@@ -9,7 +9,6 @@ from lrfdse.explore.inputs import DataRequest
 from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.plans.assemble import assemble, plan_of
 from lrfdse.explore.plans.evaluator import Evaluator
-from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.exploration import LayerResult
 from lrfdse.results.settings import Limits
 from lrfdse.targets.target import Target
@@ -81,21 +80,21 @@ def evaluate(queue: Queue, proposal: Proposal, job: Job, base: float | None) -> 
     }
     score = design.score(job.metric)
     limits = broken(design, score, base, job.limits)
-    queue.tell(proposal, design.latency.us, design.params, score, facts, limits)
+    queue.tell(proposal, design.latency.us, design.words, score, facts, limits)
     return design
 
 
 def broken(design: Design, score: float, base: float | None, limits: Limits) -> dict[str, float]:
     """Return by how much a design breaks each of the limits, as Optuna's constraints: positive where it does."""
     found = {}
-    if base is not None or all(factorization.is_dense for _, factorization in design.plan.choices):
+    if base is not None or design.plan.is_original:
         found["max_drop"] = (score if base is None else base) - score - limits.max_drop - 1e-9
     if design.others:
         found["max_other_drop"] = 1.0 - design.least_kept - limits.most_other_drop - 1e-9
     if limits.max_params is not None:
         found["max_params"] = design.params / limits.max_params - 1
     if limits.max_size is not None:
-        found["max_size"] = FLOAT32.bytes_of(design.params) / limits.max_size - 1
+        found["max_size"] = design.bytes / limits.max_size - 1
     if limits.max_latency_us is not None:
         found["max_latency"] = design.latency.us / limits.max_latency_us - 1
     return found

@@ -291,7 +291,7 @@ def predicted_errors(
         lost = Divergences(inputs.model, data, loss)
 
         def alone(texts: Texts) -> float:
-            chosen = {name: f for name, f in plan_of(texts, layers).choices if not f.is_dense}
+            chosen = {name: f for name, f in plan_of(texts, layers).choices if not f.is_original}
             # By itself a layer is fitted as well as can be: there is nothing to correct.
             return lost({name: fits.factors(inputs.model.layer(name), f) for name, f in chosen.items()})
 
@@ -316,15 +316,15 @@ def probes(result: LayerResult, points: int = POINTS) -> list[MeasuredChoice]:
     They are spread evenly over the logarithm of params, the largest and the smallest among them.
     """
     errors = result.rank_errors()
-    options = (option for option in result.options if not option.factorization.is_dense)
+    options = (option for option in result.options if not option.choice.is_original)
     front: list[MeasuredChoice] = []
-    for option in sorted(options, key=lambda o: (o.params, errors[o.text])):
+    for option in sorted(options, key=lambda o: (o.words, errors[o.text])):
         error = errors[option.text]
         if error > 0 and (not front or error < errors[front[-1].text]):
             front.append(option)
     if len(front) <= points:
         return front
-    sizes = np.log([option.params for option in front])
+    sizes = np.log([option.words for option in front])
     wanted = np.linspace(sizes[0], sizes[-1], points)
     places = dict.fromkeys(int(np.argmin(np.abs(sizes - size))) for size in wanted)
     return [front[place] for place in places]

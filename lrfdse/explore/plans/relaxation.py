@@ -40,7 +40,7 @@ def relaxed(
     compressed = [design for design in trials.designs() if design.id != base.id]
     if most < 1 or not compressed or any(lost(design) <= limits.max_drop + 1e-9 for design in compressed):
         return []
-    start = max(compressed, key=lambda d: (sum(not f.is_dense for _, f in d.plan.choices), d.score(metric), d.id))
+    start = max(compressed, key=lambda d: (sum(not f.is_original for _, f in d.plan.choices), d.score(metric), d.id))
     found, steps = relax(start.plan.texts(), tables, loss, limits.max_drop, most)
     way = "; ".join(map(str, steps))
     end = "; only the original model holds it" if all(text == "dense" for text in found.values()) else ""

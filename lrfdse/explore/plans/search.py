@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.text import counted
 from lrfdse.errors import InputError
-from lrfdse.explore.plans.assemble import metric_of, warm_params
+from lrfdse.explore.plans.assemble import metric_of, warm_words
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.job import Job
 from lrfdse.explore.plans.stages import STAGES, Search, Stage
@@ -106,7 +106,7 @@ def search_plans(
     space, sampler = Space(tuple(warm)), open_sampler(request.sampler)
     _check_size(sampler, space, request.budget)
     progress(Event("knapsack", counted(len(warm), "layer")))
-    fits_cache = warm_params(study.trial.target)
+    fits_cache = warm_words(study.trial.target)
     front = plans_by_regime(
         warm,
         cold,
@@ -218,7 +218,7 @@ def tables(
 
     def choice(result: LayerResult, option: MeasuredChoice) -> Choice:
         error = option.error if errors is None else errors[result.layer.name][option.text]
-        return Choice(option.text, option.params, option.at(regime).us, error)
+        return Choice(option.text, option.words, option.at(regime).us, error)
 
     return [
         LayerTable(result.layer.name, tuple(choice(result, option) for option in result.options)) for result in layers

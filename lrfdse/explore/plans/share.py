@@ -21,7 +21,7 @@ from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import Files
 from lrfdse.explore.plans.job import TrialRequest
-from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.choice import Choice
 from lrfdse.results.settings import Data
 
 if TYPE_CHECKING:
@@ -167,10 +167,10 @@ def _check(request: TrialRequest) -> None:
         raise ValueError("a seed is below 0")
     for result in request.layers:
         name = result.layer.name
-        if result.kept_dense is None and not any(option.factorization.is_dense for option in result.options):
+        if result.kept_dense is None and not any(option.choice.is_original for option in result.options):
             raise ValueError(f"layer {name!r} has no dense option")
         for option in result.options:
-            if Factorization.parse(option.text, *result.sizes) != option.factorization:
+            if Choice.parse(option.text, *result.sizes) != option.choice:
                 raise ValueError(f"layer {name!r} has an option of other sizes, {option.text}")
 
 

@@ -199,7 +199,7 @@ def comparison(search: Search, most: int) -> None:
     chosen, trials = search.recommended, search.trials
     if chosen is None or chosen.id == search.base.id:
         return
-    texts = best_svd(search.warm, search.cold, search.warm_params, chosen.params)
+    texts = best_svd(search.warm, search.cold, search.warm_params, chosen.words)
     if texts is None or not (len(trials.designs()) < search.request.budget or trials.has(texts)):
         return
     plain = next(iter(trials.run([texts], "svd")), None)

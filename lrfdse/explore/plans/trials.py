@@ -263,7 +263,7 @@ class Trials:
         return [
             Observation(
                 plan,
-                (design.latency.us, float(design.params), design.score(metric)),
+                (design.latency.us, float(design.words), design.score(metric)),
                 broken(design, design.score(metric), base, limits),
             )
             for plan, design in self._designs.items()

@@ -14,47 +14,21 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from lrfdse.ir.epilogue import Function
-from lrfdse.kernels.tir import Expr, Stmt, kept, splat, vector_type
-
-_EXP = (4.999999178e-01, 1.666649684e-01, 4.166866801e-02, 8.371495577e-03, 1.380884549e-03)
-"""``(exp(r) - 1 - r) / r^2`` as a polynomial for r from -0.36 to 0.36, error 4e-9 of exp; ``scripts/fit_functions.py``
-fitted it."""
-
-_LOG = (
-    *(3.333333772e-01, -2.500085847e-01, 2.000073131e-01, -1.662150063e-01),
-    *(1.421208759e-01, -1.319057179e-01, 1.269944679e-01, -7.469033805e-02),
+from lrfdse.kernels.operators.coefficients import (
+    COS,
+    ERF_ABOVE,
+    ERF_BELOW,
+    ERF_END,
+    EXP,
+    HALF_PI,
+    LN2,
+    LOG,
+    SIN,
+    TANH_ABOVE,
+    TANH_BELOW,
+    TANH_END,
 )
-"""``(log(1 + f) - f + f^2 / 2) / f^3`` for f from sqrt(1/2) - 1 to sqrt(2) - 1, error 6e-9 of log. Fitted likewise."""
-
-_ERF_ABOVE = (1.128379144e00, 1.915492692e-01, 5.287518046e-02, 3.808073867e-03, 2.846785606e-04, 2.025827229e-06)
-"""Numerator of ``erf(x) / x`` in x^2 for x up to 3.95, error of the quotient 2e-8. Fitted likewise."""
-
-_ERF_BELOW = (1.0, 5.030887973e-01, 1.145590741e-01, 1.505493046e-02, 1.170690415e-03, 3.783047186e-05)
-"""Its denominator."""
-
-_ERF_END = 3.95
-"""Where float32 of erf is 1 to half an ulp: beyond, the argument is clamped."""
-
-_TANH_ABOVE = (9.999999772e-01, 1.337448737e-01, 3.487824730e-03, 2.048138149e-05, 1.317773809e-08)
-"""Numerator of ``tanh(x) / x`` in x^2 for x up to 9.1, error of the quotient 2e-8. Fitted likewise."""
-
-_TANH_BELOW = (1.0, 4.670780118e-01, 2.584744266e-02, 3.272941233e-04, 7.704145720e-07)
-"""Its denominator."""
-
-_TANH_END = 9.1
-"""Where float32 of tanh is 1 to half an ulp: beyond, the argument is clamped."""
-
-_SIN = (-1.666665365e-01, 8.332099740e-03, -1.950694140e-04)
-"""``(sin(r) / r - 1) / r^2`` in r^2 for r up to pi/4 + 0.01, error 4e-9 of sin. Fitted likewise."""
-
-_COS = (4.166664531e-02, -1.388728891e-03, 2.442921092e-05)
-"""``(cos(r) - 1 + r^2 / 2) / r^4`` in r^2 for the same r, error 1e-10. Fitted likewise."""
-
-_LN2 = (0.693359375, -2.12194440e-4)
-"""ln 2 as two float32, the first of nine bits, so that its product with an exponent is exact."""
-
-_HALF_PI = (1.5707963705062866, -4.371138828673793e-08, -1.7763568394002505e-15)
-"""pi/2 as three float32 of 24 bits each: successive remainders of rounding it."""
+from lrfdse.kernels.tir import Expr, Stmt, kept, splat, vector_type
 
 _EXP_LEAST = -87.0
 """Arguments of exp below it give 0: float32's normal numbers end at exp(-87.34)."""
@@ -157,9 +131,9 @@ class Functions:
     def _exp_parts(self, near: Expr) -> tuple[Expr, Expr]:
         """Return a number between 0.7 and 1.5 and the biased exponent of two, in the low bits, whose product is e^x."""
         exponent, n = self._nearest(near, math.log2(math.e), _EXPONENT_BIAS)
-        r = self._fused(n, self.number(-_LN2[0]), near)
-        r = self._fused(n, self.number(-_LN2[1]), r)
-        p = self._fused(self._polynomial(_EXP, r), self._held(r * r), r)
+        r = self._fused(n, self.number(-LN2[0]), near)
+        r = self._fused(n, self.number(-LN2[1]), r)
+        p = self._fused(self._polynomial(EXP, r), self._held(r * r), r)
         return self._held(p + self.number(1.0)), exponent
 
     def log(self, x: Expr) -> Expr:
@@ -174,11 +148,11 @@ class Functions:
         f = self._held(f - self.number(1.0))
         n = self._held(self._cast(exponent, "float32") - tirx.Select(small, self.number(23.0), self.number(0.0)))
         square = self._held(f * f)
-        p = self._held(self._polynomial(_LOG, f) * f * square)
-        p = self._fused(n, self.number(_LN2[1]), p)
+        p = self._held(self._polynomial(LOG, f) * f * square)
+        p = self._fused(n, self.number(LN2[1]), p)
         p = self._fused(square, self.number(-0.5), p)
         p = self._held(f + p)
-        p = self._fused(n, self.number(_LN2[0]), p)
+        p = self._fused(n, self.number(LN2[0]), p)
         # Infinity and NaN give themselves.
         p = tirx.Select(x < self.number(math.inf), p, x)
         p = self._held(tirx.Select(x > self.number(0.0), p, self.number(-math.inf)))
@@ -192,8 +166,8 @@ class Functions:
 
     def tanh(self, x: Expr) -> Expr:
         """Return the hyperbolic tangent within 5 ulp."""
-        x = self._held(self._clamped(x, -_TANH_END, _TANH_END))
-        return self._quotient(x, _TANH_ABOVE, _TANH_BELOW)
+        x = self._held(self._clamped(x, -TANH_END, TANH_END))
+        return self._quotient(x, TANH_ABOVE, TANH_BELOW)
 
     def root(self, x: Expr) -> Expr:
         """Return the square root, correctly rounded: every machine has an instruction for it."""
@@ -270,8 +244,8 @@ class Functions:
 
     def _erf(self, x: Expr) -> Expr:
         """Return the error function within 5 ulp."""
-        x = self._held(self._clamped(x, -_ERF_END, _ERF_END))
-        return self._quotient(x, _ERF_ABOVE, _ERF_BELOW)
+        x = self._held(self._clamped(x, -ERF_END, ERF_END))
+        return self._quotient(x, ERF_ABOVE, ERF_BELOW)
 
     def _circle(self, x: Expr, quarters: int) -> Expr:
         """Return the sine of x plus so many quarters of a circle: error 1e-7, 2e-7 from 10^6 to 2^22, NaN beyond.
@@ -282,11 +256,11 @@ class Functions:
         near = self._held(tirx.Select(inside, x, self.number(0.0)))
         n, turns = self._nearest(near, 2 / math.pi, 0)
         r = near
-        for piece in _HALF_PI:
+        for piece in HALF_PI:
             r = self._fused(turns, self.number(-piece), r)
         square = self._held(r * r)
-        sine = self._fused(self._held(self._polynomial(_SIN, square) * square), r, r)
-        cosine = self._held(self._polynomial(_COS, square) * square)
+        sine = self._fused(self._held(self._polynomial(SIN, square) * square), r, r)
+        cosine = self._held(self._polynomial(COS, square) * square)
         cosine = self._held(self._fused(self._held(cosine - self.number(0.5)), square, self.number(1.0)))
         quarter = self._held(n + self.whole(quarters))
         odd = tirx.bitwise_and(quarter, self.whole(1)) == self.whole(1)

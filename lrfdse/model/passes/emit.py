@@ -13,6 +13,8 @@ _INITIALIZERS_STAND_ALONE = 4
 """IR version of ONNX from which an initializer need not be an input of the graph as well (onnx/docs/IR.md)."""
 
 
+_PER_AXIS = 13
+"""Opset from which DequantizeLinear takes a scale for each index of an axis (onnx/docs/Changelog.md)."""
 _MADE_OF_CONSTANTS = frozenset(
     {"Cast", "Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 )
@@ -105,6 +107,21 @@ class Emitter:
         if label not in self._shared:
             self._shared[label] = self._store(f"{self._prefix}.{label}", array)
         return self._shared[label]
+
+    def dequantized(self, label: str, levels: NDArray[np.int8], scales: NDArray[np.float32], axis: int) -> ir.Value:
+        """Store int8 levels and a float32 scale for each index along `axis`, and return their product.
+
+        That is DequantizeLinear; before opset 13, which has none with an axis, Cast and Mul.
+        """
+        whole = self.constant(f"{label}int8", levels)
+        if self._opset >= _PER_AXIS:
+            value = self.op("DequantizeLinear", [whole, self.constant(f"{label}scale", scales)], axis=axis)
+        else:
+            column = scales[:, None] if axis == 0 else scales[None, :]
+            floats = self.op("Cast", [whole], to=int(ir.DataType.FLOAT))
+            value = self.op("Mul", [floats, self.constant(f"{label}scale", column)])
+        value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(levels.shape)
+        return value
 
     def integers(self, values: Sequence[int]) -> ir.Value:
         """Return a constant vector of 64-bit whole numbers."""

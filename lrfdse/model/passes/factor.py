@@ -18,7 +18,7 @@ from lrfdse.model.passes.emit import Emitter, Names, replace
 from lrfdse.model.passes.place import Place
 
 METADATA_PREFIX = "lrfdse."
-"""Metadata keys ``lrfdse.<layer>`` hold the text of the layer's factorization."""
+"""Metadata keys ``lrfdse.<layer>`` hold the text of the layer's factorization and storage."""
 
 
 class ReplaceLayers(ir.passes.InPlacePass):
@@ -27,8 +27,8 @@ class ReplaceLayers(ir.passes.InPlacePass):
     Each kind of layers has its writer (`lrfdse.model.kinds`). Of a fully-connected layer the two-factor form becomes
     two products; any other chain becomes reshapes and products, step by step as `Factorization.steps` has them. Padded
     inputs and outputs of a factorization are added and cut off around the chain. Opset, IR version, element types,
-    names of inputs and outputs, and open sizes stay as they are. Layers that are not named, or whose factorization is
-    dense, stay too. Weights that nothing reads any more are removed.
+    names of inputs and outputs, and open sizes stay as they are. Layers that are not named, or that are
+    dense in float, stay too. Weights that nothing reads any more are removed.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ class ReplaceLayers(ir.passes.InPlacePass):
         for name, chosen in self._factors.items():
             layer = self._model.layer(name)
             _check(layer, chosen)
-            model.metadata_props[METADATA_PREFIX + name] = str(chosen.factorization)
-            if not chosen.factorization.is_dense:
+            model.metadata_props[METADATA_PREFIX + name] = str(chosen.choice)
+            if not chosen.choice.is_original:
                 _replace_layer(model, layer, self._model.sites[name], chosen, names)
         return ir.passes.PassResult(model, modified=bool(self._factors))
 

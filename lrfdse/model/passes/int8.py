@@ -15,9 +15,6 @@ from lrfdse.model.match.match import grouped
 from lrfdse.model.match.products import Product, find_products
 from lrfdse.model.passes.emit import Emitter, Names, drop_unused
 
-_PER_AXIS = 13
-"""Opset from which DequantizeLinear takes a scale for each index of an axis (onnx/docs/Changelog.md)."""
-
 _NODE_BYTES = 256
 """Bytes that a weight must save: a DequantizeLinear node with the names of its two tensors takes 150 to 200 in a file,
 as `tests/model/test_int8.py` counts."""
@@ -83,7 +80,6 @@ class StoreInt8(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the model; the result says whether there was anything to change."""
         names, roots = Names(model), _roots(model)
-        opset = model.graph.opset_imports.get("", 0) or model.graph.opset_imports.get("ai.onnx", 0)
         for site in self._sites:
             root, matrix, axis = roots[site.root], self._rounded[site.root], 1 if site.flip else 0
             levels = matrix.levels.T if site.flip else matrix.levels
@@ -92,14 +88,7 @@ class StoreInt8(ir.passes.InPlacePass):
             emit = Emitter(model, model.graph[0], site.root, {}, names)
             # Before other nodes are read: a Constant node may be the first.
             used = list(root.uses())
-            whole = emit.constant("int8", levels)
-            if opset >= _PER_AXIS:
-                value = emit.op("DequantizeLinear", [whole, emit.constant("scale", matrix.scales)], axis=axis)
-            else:
-                column = matrix.scales[None, :] if site.flip else matrix.scales[:, None]
-                floats = emit.op("Cast", [whole], to=int(ir.DataType.FLOAT))
-                value = emit.op("Mul", [floats, emit.constant("scale", column)])
-            value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(levels.shape)
+            value = emit.dequantized("", levels, matrix.scales, axis)
             for usage in used:
                 usage.node.replace_input_with(usage.idx, value)
             drop_unused(root)

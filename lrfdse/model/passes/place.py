@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lrfdse.errors import PlanError
 from lrfdse.ir.factors import Factors
+from lrfdse.ir.int8 import levels_of
 from lrfdse.ir.layer import Layer
 from lrfdse.model.match.site import Site
 from lrfdse.model.passes.emit import Emitter
@@ -61,6 +62,26 @@ class Place:
         if not np.isfinite(converted.astype(np.float64)).all():
             raise PlanError(f"the factors of layer {self.layer.name!r} leave the range of {self.dtype}")
         return self.emit.constant(label, converted)
+
+    def matrix(self, label: str, matrix: NDArray[Any], scales: NDArray[np.float32] | None, flip: bool) -> ir.Value:
+        """Return a matrix of outputs times inputs, or where `flip`, its transpose, as the layer's factors are stored.
+
+        Parameters
+        ----------
+        label
+            Under which all uses share it.
+        matrix
+            Shape (outputs, inputs).
+        scales
+            What an int8 level of each output is worth; None where it is stored in the layer's element type.
+        flip
+            Whether the product multiplies by the transpose.
+        """
+        if scales is None:
+            return self.stored(label, matrix.T if flip else matrix)
+        levels = levels_of(matrix, scales)
+        value = self.emit.dequantized(f"{label}.", levels.T if flip else levels, scales, 1 if flip else 0)
+        return value if self.dtype == ir.DataType.FLOAT else self.emit.op("Cast", [value], to=int(self.dtype))
 
 
 Writer: TypeAlias = Callable[[Place], ir.Value]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -10,12 +12,15 @@ from lrfdse.model.match.site import Site
 from lrfdse.model.passes.emit import drop_unused
 from lrfdse.model.passes.place import Place
 
+_Scaled: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float32] | None]
+"""A matrix, and what an int8 level of each of its outputs is worth; None where it is in float."""
+
 
 def write_products(place: Place) -> ir.Value:
     """Write one use of a fully-connected layer as products of its factors."""
     node, site, chosen, source = place.node, place.site, place.chosen, place.source
     at = _At(place)
-    if not chosen.factorization.is_svd:
+    if not at.is_pair:
         result = at.chain(source, site)
     elif all(each.in_axis == each.out_axis == -2 for each in place.sites):
         result = at.svd_on_columns(source)
@@ -37,20 +42,27 @@ class _At:
 
     def __init__(self, place: Place) -> None:
         self._emit, self._layer, self._chosen, self._stored = place.emit, place.layer, place.chosen, place.stored
+        self._matrix = place.matrix
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether the factors are written as two products; int8 ones only where these are the chain's own steps."""
+        f = self._chosen.factorization
+        return f.is_svd and (self._chosen.scales is None or all(step.batch == step.columns == 1 for step in f.steps()))
 
     def svd(self, source: ir.Value, site: Site) -> ir.Value:
         """Write ``x B^T A^T`` on the last axis."""
-        a, b = self._pair()
+        (a, outer), (b, inner) = self._pair()
         x = self._emit.swap_last(source, site.rank) if site.in_axis == -2 else source
-        hidden = self._emit.op("MatMul", [x, self._stored("factor1", b.T)])
-        y = self._emit.op("MatMul", [hidden, self._stored("factor0", a.T)])
+        hidden = self._emit.op("MatMul", [x, self._matrix("factor1", b, inner, True)])
+        y = self._emit.op("MatMul", [hidden, self._matrix("factor0", a, outer, True)])
         return self._emit.swap_last(y, site.rank) if site.out_axis == -2 else y
 
     def svd_on_columns(self, source: ir.Value) -> ir.Value:
         """Write ``A (B x)`` on the last axis but one."""
-        a, b = self._pair()
-        hidden = self._emit.op("MatMul", [self._stored("factor1", b), source])
-        return self._emit.op("MatMul", [self._stored("factor0", a), hidden])
+        (a, outer), (b, inner) = self._pair()
+        hidden = self._emit.op("MatMul", [self._matrix("factor1", b, inner, False), source])
+        return self._emit.op("MatMul", [self._matrix("factor0", a, outer, False), hidden])
 
     def chain(self, source: ir.Value, site: Site) -> ir.Value:
         """Write reshapes and products, at most one of each a step."""
@@ -62,15 +74,16 @@ class _At:
         if f.inputs > layer.inputs:
             value = value if is_matrix else emit.reshape(value, [-1, width])
             value, width, is_matrix = emit.pad_columns(value, f.inputs - width), f.inputs, True
-        for number, (step, matrix) in enumerate(zip(f.steps(), f.step_matrices(self._chosen.cores), strict=True)):
+        matrices = zip(f.step_matrices(self._chosen.cores), self._chosen.step_scales(), strict=True)
+        for number, (step, (matrix, scales)) in enumerate(zip(f.steps(), matrices, strict=True)):
             if step.columns > 1:
                 value = emit.reshape(value, [-1, step.inner, step.columns])
-                value = emit.op("MatMul", [self._stored(f"step{number}", matrix), value])
+                value = emit.op("MatMul", [self._matrix(f"step{number}", matrix, scales, False), value])
                 is_matrix, width = False, step.columns
             else:
                 if not (is_matrix and width == step.inner):
                     value = emit.reshape(value, [-1, step.inner])
-                value = emit.op("MatMul", [value, self._stored(f"step{number}", matrix.T)])
+                value = emit.op("MatMul", [value, self._matrix(f"step{number}", matrix, scales, True)])
                 is_matrix, width = True, step.out
         if not (is_matrix and width == f.outputs):
             value, is_matrix = emit.reshape(value, [-1, f.outputs]), True
@@ -123,11 +136,13 @@ class _At:
         sizes = emit.cut(emit.op("Shape", [source]), len(leading), 0)
         return emit.op("Reshape", [value, emit.op("Concat", [sizes, emit.integers([outputs])], axis=0)])
 
-    def _pair(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return A of shape (outputs, r) and B of shape (r, inputs) of the two-factor form, padding cut off."""
+    def _pair(self) -> tuple[_Scaled, _Scaled]:
+        """Return A of shape (outputs, r) and B of shape (r, inputs), padding cut off, each with its scales."""
         first, second = self._chosen.cores
         if second.shape[1] == first.shape[2] == 1:
             a, b = first[0, :, 0, :], second[:, 0, :, 0]
         else:
             a, b = second[:, :, 0, 0].T, first[0, 0, :, :].T
-        return a[: self._layer.outputs], b[:, : self._layer.inputs]
+        inner, outer = self._chosen.step_scales()
+        outputs, inputs = self._layer.outputs, self._layer.inputs
+        return (a[:outputs], None if outer is None else outer[:outputs]), (b[:, :inputs], inner)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.text import counted
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.int8 import int8_rows
-from lrfdse.report.numbers import change_text, count_text, kib_text, latency_text, rounded_text, times_text, us_text
+from lrfdse.report.numbers import change_text, kib_text, latency_text, rounded_text, times_text, us_text
+from lrfdse.report.others import has_others, least_kept_text, others_text
 from lrfdse.report.page.facts import facts_of
 from lrfdse.report.page.figures import COLOURS, MOST_LAYERS
+from lrfdse.report.page.layer_content import funnel_rows, layer_row, untouched_rows
 from lrfdse.report.page.usage import usage_of
 from lrfdse.report.page.wording import (
     basics,
@@ -24,15 +25,16 @@ from lrfdse.report.page.wording import (
     sentence_of,
     tie_text,
     weak_text,
+    why_text,
 )
+from lrfdse.report.shares import shares_lines
 from lrfdse.report.whole import whole_facts
 from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, ranked, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
-    from lrfdse.ir.latency import Latency, Regime
+    from lrfdse.ir.latency import Regime
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
-    from lrfdse.results.layers import Choice, LayerFacts, Option
 
 _MARKS = dict(zip(ROLES, "★■◆▲●○", strict=True))
 _ROWS_OPEN = 12
@@ -42,8 +44,9 @@ _ROWS_OPEN = 12
 def content_of(document: Document) -> dict[str, Any]:
     """Return every value that the template names."""
     rows = [_row(design, document) for design in ranked(document.every_design(), document)]
-    layers = [_layer(layer, document) for layer in document.layers]
-    funnels, stages = _funnels(document)
+    failures = [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures]
+    layers = [layer_row(layer, document) for layer in document.layers]
+    funnels, stages = funnel_rows(document)
     content = {
         "title": document.title,
         "target": document.target.name,
@@ -57,6 +60,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "has_test": document.original.test_score is not None,
         "sentence": sentence_of(document),
         "loss": loss_sentences(document),
+        "why": why_text(document),
         "facts": facts_of(document),
         "notes": [*basics(document), *document.notes],
         "use": usage_of(document),
@@ -64,6 +68,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "weak": [row for row in rows if not row["shown"] and row["role"] != "dominated"],
         "dominated": (dominated := [row for row in rows if row["role"] == "dominated"]),
         "dominated_text": counted(len(dominated), "dominated design"),
+        "has_others": has_others(document),
         "has_board": any(row["board"] is not None for row in rows),
         "weak_text": weak_text(document, sum(not row["shown"] and row["role"] != "dominated" for row in rows)),
         "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
@@ -76,16 +81,21 @@ def content_of(document: Document) -> dict[str, Any]:
         "has_whitened": any(layer["whitened"] is not None for layer in layers),
         "spectra_left": _left_out(len(layers), "layers with the most parameters"),
         "funnels": funnels,
-        "funnels_left": _left_out(len({tuple(f["counts"]) for f in funnels}), "largest"),
+        "funnels_left": _left_out(len({f["counts"][0] for f in funnels}), "largest"),
         "stages": stages,
         "layers_open": len(layers) <= _ROWS_OPEN,
-        "sensitivity": _sensitivity(document),
+        "sensitivity": (cases := _sensitivity(document)),
+        "has_plain": any(case["plain_warm"] for case in cases),
         "int8": [row._asdict() for row in int8_rows(document)],
         "limit": _limit(document),
         "deciding": document.metric if document.verified else "output error",
         "has_options": any(layer["options"] for layer in layers),
-        "untouched": document.untouched,
-        "failures": [(x.name, each.factorization, each.reason) for x in document.layers for each in x.failures],
+        "untouched": untouched_rows(document),
+        "shares": shares_lines(document),
+        "has_bounds": any(option.bounds.warm for layer in document.layers for option in layer.options),
+        "failures": failures,
+        "failures_open": len(failures) <= _ROWS_OPEN,
+        "failures_text": counted(len(failures), "kernel"),
         "latency_text": latency_sentences(document),
         "latency_facts": _latency_facts(document),
         "provenance": list(document.target.provenance.items()),
@@ -129,6 +139,9 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
         "points": points,
         "eval_change": change,
         "eval_points": "" if is_original else change_text(change, design.eval_margin),
+        "kept": -1 if not design.others else min(design.others.values()),
+        "kept_text": least_kept_text(design, document),
+        "kept_all": others_text(design, document),
         "plan": [(name, str(choice)) for name, choice in design.changed().items()],
     }
 
@@ -198,75 +211,6 @@ def _score_bars(document: Document) -> str:
         are = "is" if below == 1 else "are"
         text += f" {counted(below, 'design')} below {least:.0%} {are} out of view: double-click, or see the tables."
     return text
-
-
-def _layer(layer: LayerFacts, document: Document) -> dict[str, Any]:
-    design = document.best
-    macs = [x.options[0].flops // 2 if x.options else x.inputs * x.outputs * x.rows for x in document.layers]
-    mine = layer.inputs * layer.outputs * layer.rows
-    whitened = layer.spectra.whitened
-    chosen = None if design is None else design.plan[layer.name]
-    used = Counter(design.plan[layer.name] for design in document.every_design() if design.on_front)
-    return {
-        "name": layer.name,
-        "inputs": layer.inputs,
-        "outputs": layer.outputs,
-        "uses": layer.uses,
-        "rows": layer.rows,
-        "params": layer.params,
-        "share": layer.share,
-        "macs": mine,
-        "mac_share": mine / max(sum(macs), 1),
-        "rank": layer.effective_rank,
-        "whitened": None if whitened is None else whitened.effective_rank,
-        "side": min(layer.inputs, layer.outputs),
-        "chosen": "" if chosen is None else str(chosen),
-        "kept_dense": layer.kept_dense,
-        "options": [] if layer.kept_dense else _options(layer, document, chosen, used),
-    }
-
-
-def _options(
-    layer: LayerFacts, document: Document, chosen: Choice | None, used: Counter[Choice]
-) -> list[dict[str, Any]]:
-    """Return the choices that were measured, the one with the least error first."""
-    rows = [_option(option, document, chosen, used) for option in layer.options]
-    blind = any(row["output_error"] is None for row in rows)
-    return sorted(rows, key=lambda row: (row["weight_error" if blind else "output_error"], row["params"]))
-
-
-def _option(option: Option, document: Document, chosen: Choice | None, used: Counter[Choice]) -> dict[str, Any]:
-    return {
-        "text": str(option.choice),
-        "recommended": option.choice == chosen,
-        "params": option.params,
-        "flops": option.flops,
-        "warm": _latency(option.latency.warm, document),
-        "cold": _latency(option.latency.cold, document),
-        "weight_error": option.weight_error,
-        "output_error": option.output_error,
-        "peak": option.peak_activation_bytes,
-        "deviation": option.kernel_error,
-        "used": used[option.choice],
-    }
-
-
-def _latency(latency: Latency | None, document: Document) -> tuple[float, str, str]:
-    """Return what a cell sorts by, and the texts of the latency and of its bracket."""
-    if latency is None:
-        return -1.0, "", ""
-    return latency.us, latency_text(latency.us, document.meter.kind), bracket_text(latency, document)
-
-
-def _funnels(document: Document) -> tuple[list[dict[str, Any]], list[str]]:
-    found = [(layer.name, layer.funnel) for layer in document.layers if layer.funnel.stages]
-    stages = list(dict.fromkeys(stage.stage for _, funnel in found for stage in funnel.stages))
-    rows = []
-    for name, funnel in found:
-        counts = {stage.stage: count_text(stage.designs) for stage in funnel.stages}
-        gap = f"{funnel.gap:.2%}" if funnel.gap else "exact"
-        rows.append({"name": name, "counts": [counts.get(stage, "") for stage in stages], "gap": gap})
-    return rows, stages
 
 
 def _sensitivity(document: Document) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
+from lrfdse.report.others import others_listed
 from lrfdse.results.roles import shown_value
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def facts_of(document: Document) -> list[dict[str, Any]]:
         error = shown_value(design, document)
         text, unit = ("unknown", "") if error is None else (f"{100 * error:.2f}", "%")
         facts.append(("Output error", text, unit, ["on random inputs", "the loss was not measured"]))
+    if design.others:
+        data = "on evaluation data" if document.verified else "on random inputs"
+        lines = [*others_listed(design, document), data]
+        facts.append(("Least of other outputs", f"{100 * min(design.others.values()):.2f}", "%", lines))
     return [{"name": name, "value": value, "unit": unit, "lines": lines} for name, value, unit, lines in facts]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.report.bracket import bracket_ends
+from lrfdse.report.fold import folded
 from lrfdse.report.numbers import count_text
 from lrfdse.report.page.hover import hover_text, short
 from lrfdse.results.roles import ROLES, drawn_range, role_of, shown_name, shown_value
@@ -90,16 +91,19 @@ def score_figure(document: Document) -> go.Figure:
 
 
 def funnel_figure(document: Document) -> go.Figure:
-    """Return how many designs each filter left, a line for every layer; layers of one funnel share a line."""
+    """Return how many designs each filter left, a line for every layer.
+
+    Layers that begin with as many designs share a line: that of the most.
+    """
     import plotly.graph_objects as go
 
-    groups: dict[tuple[tuple[str, int], ...], list[str]] = {}
-    for layer in document.layers:
-        stages = tuple((stage.stage, stage.designs) for stage in layer.funnel.stages)
-        if stages:
-            groups.setdefault(stages, []).append(layer.name)
+    explored = [layer for layer in document.layers if layer.funnel.stages]
+    groups = folded(explored, lambda layer: layer.funnel.stages[0].designs)
     figure = go.Figure()
-    shown = sorted(groups.items(), key=lambda item: -item[0][0][1])[:MOST_LAYERS]
+    shown = [
+        (_most_left(group), [layer.name for layer in group])
+        for group in sorted(groups, key=lambda group: -group[0].funnel.stages[0].designs)[:MOST_LAYERS]
+    ]
     for index, (stages, names) in enumerate(shown):
         name = short(names[0], _LEGEND) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         figure.add_scatter(
@@ -117,6 +121,15 @@ def funnel_figure(document: Document) -> go.Figure:
     figure.update_xaxes(type="log", exponentformat="power", dtick=2)
     figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], showgrid=False)
     return figure
+
+
+def _most_left(layers: Sequence[LayerFacts]) -> list[tuple[str, int]]:
+    """Return the most designs that each filter left of any of the layers, in the order of the filters."""
+    found: dict[str, int] = {}
+    for layer in layers:
+        for stage in layer.funnel.stages:
+            found[stage.stage] = max(stage.designs, found.get(stage.stage, 0))
+    return list(found.items())
 
 
 def spectra_figure(document: Document) -> go.Figure:

@@ -9,6 +9,7 @@ from lrfdse.base.text import counted
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.numbers import change_text, latency_text, times_text
+from lrfdse.report.others import others_text
 from lrfdse.results.roles import role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def hover_text(design: DesignFacts, document: Document) -> str:
     if design.test_score is not None:
         change = _change(design.eval_value - original.eval_value, design.eval_margin)
         lines.append(f"on evaluation data {design.eval_value:.2%}, {change}")
+    if design.others and design.id != original.id:
+        lines.append(f"other outputs keep {html.escape(others_text(design, document))}")
     plan = [f"{short(name)} = {html.escape(str(choice))}" for name, choice in design.changed().items()]
     lines += plan[:_MOST_PLAN_LINES]
     if len(plan) > _MOST_PLAN_LINES:

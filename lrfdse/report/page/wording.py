@@ -9,6 +9,7 @@ from lrfdse.base.text import counted
 from lrfdse.board.result import board_line
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import kib_text, rounded_text, times_text, us_text
+from lrfdse.results.again import field_of_document
 from lrfdse.results.layers import nouns_text
 from lrfdse.results.roles import WORST_SHOWN, hidden, worth_showing
 
@@ -25,6 +26,8 @@ def limits_text(document: Document) -> str:
     if limits.max_drop is not None:
         data = "the evaluation data" if document.verified else "random inputs"
         parts.append(f"a loss of at most {_points(limits.max_drop)} of {document.metric} on {data}")
+    if limits.max_other_drop is not None:
+        parts.append(f"of at most {_points(limits.max_other_drop)} of every other output")
     if limits.max_params is not None:
         parts.append(f"at most {limits.max_params:,} parameters")
     if limits.max_size is not None:
@@ -53,6 +56,26 @@ def sentence_of(document: Document) -> str:
         f"{nouns_text(layer.kind for layer in document.layers)} {speed_text(document, design)}; chosen for {limits}."
         + ("" if document.verified else " Nobody verified it: random inputs chose it.")
     )
+
+
+def why_text(document: Document) -> str:
+    """Return why the recommended design and no other: "the least bytes x latency of 9 designs"; "" where unknown.
+
+    Of a document whose designs were chosen by another rule, as an earlier version did, nothing is said.
+    """
+    field = field_of_document(document) if document.verified else None
+    compressed = [] if field is None else [each for each in field.competing if not each.is_original]
+    if field is None or document.recommended not in {each.id for each in field.tied} or not compressed:
+        return ""
+    within = "within the limits by a standard error" if field.is_safe else "within the limits"
+    if len(compressed) == 1:
+        return f"the only compressed design {within}"
+    text = f"the least bytes x latency of {counted(len(compressed), 'design')} {within}"
+    others = len(field.tied) - 1
+    if not others:
+        return text
+    tie = "1 other ties with it and scores" if others == 1 else f"{others} others tie with it and score"
+    return f"{text}; {tie} no higher"
 
 
 def speed_text(document: Document, design: DesignFacts) -> str:

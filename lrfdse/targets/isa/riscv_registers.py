@@ -17,6 +17,8 @@ _WHOLE = re.compile(r"v[ls]([1248])re?\d*\.v|vmv([1248])r\.v")
 _REDUCTION = re.compile(r"v(f?w?)red")
 _TO_OR_FROM_SCALAR = re.compile(r"vf?mv\.(x\.s|f\.s|s\.x|s\.f)")
 _WIDENING = re.compile(r"v(fw|w)(?!red)")
+_BY_ELEMENT = re.compile(r"v[ls]s?e(8|16|32|64)(?:ff)?\.v")
+_EXTENSION = re.compile(r"v[sz]ext\.vf([248])")
 
 
 def riscv_registers(instruction: Instruction) -> Registers:
@@ -24,6 +26,8 @@ def riscv_registers(instruction: Instruction) -> Registers:
 
     >>> riscv_registers(Instruction("vfmacc.vf v8, fa0, v16", 0b010_001))
     Registers(writes=('v8', 'v9'), reads=('fa0', 'v16', 'v17', 'v8', 'v9'), updates=())
+    >>> riscv_registers(Instruction("vle8.v v8, (a1)", 0b010_010))
+    Registers(writes=('v8',), reads=('a1',), updates=())
     >>> riscv_registers(Instruction("fsw fa0, 4(a1)"))
     Registers(writes=(), reads=('fa0', 'a1'), updates=())
     """
@@ -54,8 +58,13 @@ def _group(mnemonic: str, name: str, position: int, vtype: int | None) -> list[s
         size = 1
     elif _REDUCTION.match(mnemonic):
         size = 1 << (vtype & 3) if position == 1 else 1
-    elif position == 0 and _WIDENING.match(mnemonic):
+    elif (position == 0 and _WIDENING.match(mnemonic)) or (position == 1 and mnemonic.endswith((".wv", ".wx"))):
         size = 2 << (vtype & 3)
+    elif moved := _BY_ELEMENT.match(mnemonic):
+        # As many elements as the vector type says, of a size that the instruction says.
+        size = max(1, (int(moved[1]) << (vtype & 3)) // (8 << (vtype >> 3 & 7)))
+    elif position == 1 and (extended := _EXTENSION.match(mnemonic)):
+        size = max(1, (1 << (vtype & 3)) // int(extended[1]))
     else:
         size = 1 << (vtype & 3)
     if name == "v0" and position > 1 and not mnemonic.endswith((".vv", ".vf", ".vx", ".vi")):

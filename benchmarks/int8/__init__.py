@@ -1,0 +1,1 @@
+"""Int8 weights: what they gain and what they lose."""

@@ -1,0 +1,52 @@
+"""What is chosen for a layer: how it is factorized, and how its weights are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.storage import FLOAT32, Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A factorization and the storage of its cores.
+
+    >>> text = "svd:r=24@int8"
+    >>> choice = Choice.parse(text, outputs=300, inputs=784)
+    >>> choice.bytes, Choice(choice.factorization).bytes, str(choice), str(Choice(choice.factorization))
+    (27312, 104064, 'svd:r=24@int8', 'svd:r=24')
+    """
+
+    factorization: Factorization
+    storage: Storage = FLOAT32
+
+    @classmethod
+    def parse(cls, text: str, outputs: int, inputs: int) -> Choice:
+        """Read the text form that `str` gives: that of a factorization, and ``@STORAGE`` unless it is float32.
+
+        Raises
+        ------
+        InputError
+            The text has another form, or does not fit a layer of so many outputs and inputs.
+        """
+        shape, marked, storage = text.partition("@")
+        return cls(Factorization.parse(shape, outputs, inputs), Storage.parse(storage) if marked else FLOAT32)
+
+    def __str__(self) -> str:
+        return str(self.factorization) + ("" if self.storage == FLOAT32 else f"@{self.storage}")
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the layer stays as it is: dense, in float32."""
+        return self.factorization.is_dense and self.storage == FLOAT32
+
+    @property
+    def scales(self) -> int:
+        """Float32 scales beside the elements: one for each output of each step, none where the storage has none."""
+        return sum(step.out for step in self.factorization.steps()) if self.storage.scaled else 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the stored weights, scales among them; a bias is not counted."""
+        return self.storage.bytes_of(self.factorization.params) + FLOAT32.bytes_of(self.scales)

@@ -80,8 +80,8 @@ def test_what_is_asked_for_has_one_name_and_one_default_everywhere():
     """The keywords, the options of the command line, the fields of Settings and of Options."""
     keywords = introspection.signature(lrfdse.explore).parameters
     command = {name.rstrip("_") for name in introspection.signature(app.explore).parameters}
-    command -= {"max_drop", "max_other_drop", "max_params", "max_size", "max_latency", "as_json"}
-    command -= {"log_format", "config", "dry_run"}
+    command -= {"max_drop", "max_other_drop", "max_params", "max_size", "max_latency", "max_model_latency"}
+    command -= {"as_json", "log_format", "config", "dry_run"}
     assert set(keywords) - {"limits", "progress"} == command
     types, fields = typing.get_type_hints(Options), {field.name: field for field in dataclasses.fields(Settings)}
     assert types.items() <= typing.get_type_hints(Settings).items()
@@ -107,6 +107,7 @@ def test_what_is_asked_for_has_one_name_and_one_default_everywhere():
         ({"limits": lrfdse.Limits(max_size=0)}, r"max_size must be 1 or more"),
         ({"limits": lrfdse.Limits(max_latency_us=float("inf"))}, r"max_latency_us must be .* above 0, but got inf"),
         ({"limits": lrfdse.Limits(max_latency_us=0)}, r"max_latency_us must be .* above 0, but got 0"),
+        ({"limits": lrfdse.Limits(max_model_latency_us=0)}, r"max_model_latency_us must be .* above 0, but got 0"),
         ({"target": "riscv"}, r"unknown target 'riscv': did you mean riscv64"),
         ({"space": "defualt"}, r"unknown search space 'defualt': did you mean default"),
         ({"calib": [1.0]}, r"calib takes the path of an .npz file, an array .*, but got an object of type list"),

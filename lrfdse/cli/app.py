@@ -1,4 +1,4 @@
-"""The application with all its commands; `explore`, `inspect` and `export` stand here."""
+"""The application with all its commands; `explore` and `export` stand here."""
 
 from __future__ import annotations
 
@@ -14,18 +14,34 @@ from lrfdse.cli.config import use_file
 from lrfdse.cli.data_command import data
 from lrfdse.cli.doctor_command import doctor
 from lrfdse.cli.dry_run import tell
+from lrfdse.cli.inspect_command import inspect
 from lrfdse.cli.names import NamingCommand
+from lrfdse.cli.options import (
+    DATA,
+    LIMITS,
+    MACHINES,
+    OUTPUT,
+    SEARCH,
+    CacheOption,
+    CalibOption,
+    JsonOption,
+    LayersOption,
+    LogOption,
+    ModelArgument,
+    ShapeOption,
+    SpaceOption,
+    TargetOption,
+    kinds_of,
+    settings_of,
+)
 from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report_command import report
 from lrfdse.cli.show_command import show
 from lrfdse.cli.targets_command import targets
-from lrfdse.cli.terminal import console as console_of_stdout
 from lrfdse.cli.worker_command import worker
-from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
-    from lrfdse.ir.layer import Kind
-    from lrfdse.results.settings import Data, Options, Settings
+    from lrfdse.results.settings import Options
 
 app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,40 +50,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Explore the low-rank factorizations of an ONNX model for an embedded target.",
 )
-
-_DATA, _LIMITS = "The model and its data", "Limits of the recommended design"
-_SEARCH, _MACHINES, _OUTPUT = "Search", "Processes, boards, other machines", "Files and output"
-
-ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a folder with model.onnx and its data.")
-]
-TargetOption = Annotated[
-    str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.", rich_help_panel=_DATA)
-]
-CalibOption = Annotated[
-    Path | None,
-    typer.Option(help="Calibration data to fit on (.npz), no labels.", show_default=False, rich_help_panel=_DATA),
-]
-ShapeOption = Annotated[
-    list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.", rich_help_panel=_DATA)
-]
-SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.", rich_help_panel=_SEARCH)]
-LayersOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KINDS",
-        help="Kinds of layers to compress: fc, conv, recurrent, attention, embedding.",
-        rich_help_panel=_SEARCH,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.", rich_help_panel=_OUTPUT)]
-LogOption = Annotated[
-    LogFormat, typer.Option("--log-format", help="Progress on stderr: text, or JSON lines.", rich_help_panel=_OUTPUT)
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(help="Where results are kept for later runs.", show_default=False, rich_help_panel=_OUTPUT),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -89,119 +71,119 @@ def explore(
     calib: CalibOption = None,
     eval_: Annotated[
         Path | None,
-        typer.Option("--eval", help="Evaluation data, which choose designs (.npz).", rich_help_panel=_DATA),
+        typer.Option("--eval", help="Evaluation data, which choose designs (.npz).", rich_help_panel=DATA),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option(help="Test data, which accuracies are reported on.", rich_help_panel=_DATA)
+        Path | None, typer.Option(help="Test data, which accuracies are reported on.", rich_help_panel=DATA)
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
             help="top1, top5, mse, cosine, exact{lrfdse.metrics} or MODULE:FUNCTION.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ] = None,
     judge: Annotated[
         list[str],
         typer.Option(
-            metavar="OUTPUT", help="Outputs that count, the judged one first; repeated: more.", rich_help_panel=_DATA
+            metavar="OUTPUT", help="Outputs that count, the judged one first; repeated: more.", rich_help_panel=DATA
         ),
     ] = [],  # noqa: B006 (typer copies it)
     eval_samples: Annotated[
         int | None,
-        typer.Option(min=1, help="Samples of --eval to choose by; default: all.", rich_help_panel=_DATA),
+        typer.Option(min=1, help="Samples of --eval to choose by; default: all.", rich_help_panel=DATA),
     ] = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
     max_drop: Annotated[
-        str, typer.Option(help="Largest loss of the metric, in points (hundredths).", rich_help_panel=_LIMITS)
+        str, typer.Option(help="Largest loss of the metric, in points (hundredths).", rich_help_panel=LIMITS)
     ] = "1%",
     max_other_drop: Annotated[
         str | None,
-        typer.Option(help="Largest loss of every other output; default: --max-drop.", rich_help_panel=_LIMITS),
+        typer.Option(help="Largest loss of every other output; default: --max-drop.", rich_help_panel=LIMITS),
     ] = None,
     max_params: Annotated[
-        str | None, typer.Option(help="Most parameters of all FC layers: 60k.", rich_help_panel=_LIMITS)
+        str | None, typer.Option(help="Most parameters of all FC layers: 60k.", rich_help_panel=LIMITS)
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.", rich_help_panel=_LIMITS)
+        str | None, typer.Option(help="Most bytes of their weights, as float32: 128k.", rich_help_panel=LIMITS)
     ] = None,
     max_latency: Annotated[
-        str | None, typer.Option(help="Highest latency of all FC layers: 200us.", rich_help_panel=_LIMITS)
+        str | None, typer.Option(help="Highest latency of all FC layers: 200us.", rich_help_panel=LIMITS)
     ] = None,
     max_model_latency: Annotated[
-        str | None, typer.Option(help="Highest warm latency of the whole model: 2ms.", rich_help_panel=_LIMITS)
+        str | None, typer.Option(help="Highest warm latency of the whole model: 2ms.", rich_help_panel=LIMITS)
     ] = None,
     accept_unverified: Annotated[
         bool,
         typer.Option(
             "--accept-unverified",
             help="Recommend a design without --eval, on random inputs.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
     ] = False,
     layers: LayersOption = None,
     space: SpaceOption = "default",
     meter: Annotated[
         str,
-        typer.Option(help="auto, host (wall clock), model (modelled cycles){lrfdse.meters}.", rich_help_panel=_SEARCH),
+        typer.Option(help="auto, host (wall clock), model (modelled cycles){lrfdse.meters}.", rich_help_panel=SEARCH),
     ] = "auto",
     correct: Annotated[
         bool,
-        typer.Option(help="Fit layers to what the compressed ones before feed them.", rich_help_panel=_SEARCH),
+        typer.Option(help="Fit layers to what the compressed ones before feed them.", rich_help_panel=SEARCH),
     ] = True,
     proxy: Annotated[
         str,
-        typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.", rich_help_panel=_SEARCH),
+        typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.", rich_help_panel=SEARCH),
     ] = "loss",
-    budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.", rich_help_panel=_SEARCH)] = 60,
+    budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.", rich_help_panel=SEARCH)] = 60,
     sampler: Annotated[
         str,
-        typer.Option(help="nsga2, tpe, gp, evolution, random, exhaustive{lrfdse.samplers}.", rich_help_panel=_SEARCH),
+        typer.Option(help="nsga2, tpe, gp, evolution, random, exhaustive{lrfdse.samplers}.", rich_help_panel=SEARCH),
     ] = "nsga2",
     minutes: Annotated[
         float | None,
-        typer.Option("--time", min=0, help="Minutes; then no new plan is begun.", rich_help_panel=_SEARCH),
+        typer.Option("--time", min=0, help="Minutes; then no new plan is begun.", rich_help_panel=SEARCH),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=_SEARCH)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=SEARCH)] = 0,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: one a core.", rich_help_panel=_MACHINES)
+        int | None, typer.Option(min=1, help="Processes; default: one a core.", rich_help_panel=MACHINES)
     ] = None,
     runner: Annotated[
         str | None,
         typer.Option(
             help="Time kept designs on a board, too: 'ssh user@board' or RUNNER:TEXT (command{lrfdse.runners}).",
-            rich_help_panel=_MACHINES,
+            rich_help_panel=MACHINES,
         ),
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(help="Optuna storage or journal; default: SQLite in the output.", rich_help_panel=_MACHINES),
+        typer.Option(help="Optuna storage or journal; default: SQLite in the output.", rich_help_panel=MACHINES),
     ] = None,
     study_name: Annotated[
-        str | None, typer.Option(help="Default: a name of model, target and data.", rich_help_panel=_MACHINES)
+        str | None, typer.Option(help="Default: a name of model, target and data.", rich_help_panel=MACHINES)
     ] = None,
     artifacts: Annotated[
         Path | None,
-        typer.Option(help="Files for workers; default: artifacts in the output.", rich_help_panel=_MACHINES),
+        typer.Option(help="Files for workers; default: artifacts in the output.", rich_help_panel=MACHINES),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.", rich_help_panel=_OUTPUT),
+        typer.Option("--output", "-o", help="Default: results/MODEL-TARGET.", rich_help_panel=OUTPUT),
     ] = None,
     keep: Annotated[
         int,
-        typer.Option(min=0, help="Designs written out beside the recommended one.", rich_help_panel=_OUTPUT),
+        typer.Option(min=0, help="Designs written out beside the recommended one.", rich_help_panel=OUTPUT),
     ] = 8,
     library: Annotated[
         bool,
-        typer.Option(help="Compile the recommended design as a whole model, too.", rich_help_panel=_OUTPUT),
+        typer.Option(help="Compile the recommended design as a whole model, too.", rich_help_panel=OUTPUT),
     ] = True,
     int8: Annotated[
-        bool, typer.Option(help="Write designs with int8 weights, too, and score them.", rich_help_panel=_OUTPUT)
+        bool, typer.Option(help="Write designs with int8 weights, too, and score them.", rich_help_panel=OUTPUT)
     ] = True,
     storage: Annotated[
         str,
-        typer.Option(help="Store weights as float32, int8, or both: a choice a layer.", rich_help_panel=_SEARCH),
+        typer.Option(help="Store weights as float32, int8, or both: a choice a layer.", rich_help_panel=SEARCH),
     ] = "float32",
     config: Annotated[
         Path | None,
@@ -209,12 +191,12 @@ def explore(
             callback=use_file,
             is_eager=True,
             help="A TOML file of options by their names; the command line goes before it.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be done; write nothing.", rich_help_panel=_OUTPUT),
+        typer.Option("--dry-run", help="Say what would be done; write nothing.", rich_help_panel=OUTPUT),
     ] = False,
     cache: CacheOption = None,
     log_format: LogOption = LogFormat.TEXT,
@@ -265,8 +247,8 @@ def explore(
     if workers is not None:
         options["workers"] = workers
     if layers is not None:
-        options["layers"] = _kinds(layers)
-    settings = _settings(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
+        options["layers"] = kinds_of(layers)
+    settings = settings_of(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
     if dry_run:
         tell(settings, as_json)
         return
@@ -281,36 +263,7 @@ def explore(
         raise NoDesignError(recommendation(document))
 
 
-@app.command(cls=NamingCommand)
-def inspect(
-    model: ModelArgument,
-    target: TargetOption = DEFAULT_TARGET,
-    calib: CalibOption = None,
-    shape: ShapeOption = [],  # noqa: B006 (typer copies it)
-    layers: LayersOption = None,
-    space: SpaceOption = "default",
-    cache: CacheOption = None,
-    log_format: LogOption = LogFormat.TEXT,
-    as_json: JsonOption = False,
-) -> None:
-    """Print the layers of MODEL, their compressibility, and how many designs every filter leaves; compile nothing."""
-    from lrfdse.base.folders import cache_folder_at
-    from lrfdse.cli.progress import listening
-    from lrfdse.cli.show_command import print_layers
-    from lrfdse.explore.run import inspect as run
-    from lrfdse.results.settings import Data
-    from lrfdse.results.write import inspection_of, json_of
-
-    options: Options = {} if layers is None else {"layers": _kinds(layers)}
-    settings = _settings(model, target, shape, space, cache, Data(calib), Path("."), options)
-    with cache_folder_at(cache), listening(log_format) as progress:
-        found = inspection_of(run(settings, progress))
-    if as_json:
-        typer.echo(json_of(found))
-        return
-    print_layers(console_of_stdout(), found, detailed=True)
-
-
+app.command(cls=NamingCommand)(inspect)
 app.command()(build)
 app.command()(check)
 app.command()(worker)
@@ -337,27 +290,3 @@ def export(
     from lrfdse.explore.export import export as run
 
     typer.echo(run(folder, design, model, calib))
-
-
-def _kinds(text: str) -> tuple[Kind, ...]:
-    from lrfdse.results.settings import checked_kinds
-
-    return checked_kinds([part.strip() for part in text.split(",")], "--layers")
-
-
-def _settings(
-    model: Path,
-    target: str,
-    shape: list[str],
-    space: str,
-    cache: Path | None,
-    data: Data,
-    output: Path | None,
-    options: Options,
-) -> Settings:
-    from lrfdse.cli.values import parse_shapes
-    from lrfdse.explore.inputs import settings_for
-
-    if cache is not None:
-        options["cache"] = cache
-    return settings_for(model, target, space, data, output, parse_shapes(shape), **options)

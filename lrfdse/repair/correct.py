@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lrfdse.quality.divergence import Loss
     from lrfdse.quality.objective import Objective
 
-
 HELD_OUT = 8
 """One sample in so many judges the correction and is not fitted to. Chosen; docs/method.md, section 9, has what it
 gains and where so few samples judge wrongly."""

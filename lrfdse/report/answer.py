@@ -163,13 +163,17 @@ def _nearest(document: Document) -> list[tuple[str, str]]:
     limits, kind = document.settings.limits, document.meter.kind
     found = {design.id: candidate_of(design, document) for design in designs}
     near = min(designs, key=lambda design: (excess(found[design.id], limits), design.params, design.id))
-    most, parts = limits.most_params, list[str]()
+    parts = list[str]()
     if limits.max_drop is not None and found[near.id].loss > limits.max_drop:
         parts.append(f"loses {100 * found[near.id].loss:.2f} points on the evaluation data")
-    if most is not None and near.params > most:
+    too_many = limits.max_params is not None and near.params > limits.max_params
+    if too_many or (limits.max_size is not None and near.weight_bytes > limits.max_size):
         parts.append(f"has {kib_text(near.weight_bytes)} KiB of weights, {near.params:,} parameters")
     if limits.max_latency_us is not None and near.charged.us > limits.max_latency_us:
         parts.append(f"takes {latency_text(near.charged.us, kind)} us")
+    whole = near.whole_model.best_known
+    if limits.max_model_latency_us is not None and whole is not None and whole.us > limits.max_model_latency_us:
+        parts.append(f"takes {latency_text(whole.us, kind)} us as a whole")
     return [("Nearest", f"{near.id} {' and '.join(parts)}; {speed_text(document, near)}")] if parts else []
 
 

@@ -31,8 +31,8 @@ def test_every_plan_keeps_to_what_all_may_have(model):
     # Ways to make a whole of two shares.
     assert len(plans) == sum(abs(a + b - 1) < 1e-9 for a, b in itertools.product(SHARES, repeat=2))
     for plan in plans:
-        (table,), (inner,) = plan["t"].ranks, plan["w"].ranks
-        assert plan["v"].is_dense
+        (table,), (inner,) = plan["t"].factorization.ranks, plan["w"].factorization.ranks
+        assert plan["v"].is_original
         used = table * (200 + 40) + inner * (40 + 60)
         assert 2600 - 240 - 100 < used <= 2600
 

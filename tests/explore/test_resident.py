@@ -9,7 +9,7 @@ import pytest
 
 from lrfdse.base.folders import data_folder
 from lrfdse.errors import InputError
-from lrfdse.explore.plans.assemble import regime_of, warm_params
+from lrfdse.explore.plans.assemble import regime_of, warm_words
 from lrfdse.explore.sensitivity import assumptions
 from lrfdse.search.plans.knapsack import plans_by_regime
 from lrfdse.search.plans.tables import Choice, LayerTable
@@ -29,7 +29,7 @@ def test_a_design_is_charged_as_the_target_says(resident, small, large):
     assert (regime_of(FITS, target), regime_of(FITS + 1, target)) == (small, large)
     warm = [LayerTable("a", (Choice("dense", 100, 5.0, 0.0), Choice("svd:r=1", 10, 1.0, 0.5)))]
     cold = [LayerTable("a", (Choice("dense", 100, 9.0, 0.0), Choice("svd:r=1", 10, 2.0, 0.5)))]
-    limit = warm_params(target) if resident != "auto" else 50
+    limit = warm_words(target) if resident != "auto" else 50
     front = plans_by_regime(warm, cold, limit)
     latencies = dict(zip((front.texts(k)["a"] for k in range(len(front))), front.latency_us.tolist(), strict=True))
     assert (
@@ -44,8 +44,8 @@ def test_a_design_is_charged_as_the_target_says(resident, small, large):
 
 def test_a_shared_cache_holds_less():
     shared = dataclasses.replace(TARGET, last_level=dataclasses.replace(TARGET.last_level, share=0.25))
-    assert warm_params(shared) == FITS // 4
-    assert warm_params(dataclasses.replace(shared, resident="warm")) == sys.maxsize
+    assert warm_words(shared) == FITS // 4
+    assert warm_words(dataclasses.replace(shared, resident="warm")) == sys.maxsize
 
 
 def test_a_target_file_says_it(tmp_path):

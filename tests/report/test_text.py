@@ -204,7 +204,7 @@ def test_the_answer_says_why_this_design_and_no_other(document, read):
     front["dddddddd"] |= {"on_front": True, "eval_score": front["aaaaaaaa"]["eval_score"]}
     assert why(document) == "the least bytes x latency of 2 designs within the limits by a standard error"
     # Of nearly the same size and latency, and no better.
-    front["dddddddd"] |= {"params": 202, "latency": front["aaaaaaaa"]["latency"]}
+    front["dddddddd"] |= {"params": 202, "weight_bytes": 808, "latency": front["aaaaaaaa"]["latency"]}
     assert why(document).endswith("by a standard error; 1 other ties with it and scores no higher")
     # Of what another rule chose, nothing is said.
     document["recommended"] = "cccccccc"

@@ -16,6 +16,7 @@ from lrfdse.explore.layers.fits import explored_layers, idle_layers, open_builde
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.requests import data_request, files_of, fit_request
 from lrfdse.formats.onnx import file_content
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import Plan
 from lrfdse.quality.losses import Divergences
@@ -100,7 +101,10 @@ def way(tmp_path):
 
         def plan(of):
             return Plan(
-                tuple((layer.name, of(layer) if layer.name in explored else dense(layer)) for layer in model.layers)
+                tuple(
+                    (layer.name, Choice(of(layer) if layer.name in explored else dense(layer)))
+                    for layer in model.layers
+                )
             )
 
         def dense(layer):

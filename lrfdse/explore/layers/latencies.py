@@ -219,7 +219,8 @@ def _stored(known: Any) -> MeasuredKernel:
     # Raises where it is none; what only moves rows has none at all.
     if schedule:
         Schedule.parse(schedule)
-    measurement = Measurement(
-        str(stored["meter"]), warm, cold, float(stored["max_error"]), dict(stored["details"].items())
-    )
+    details = dict(stored["details"].items())
+    if not all(isinstance(value, (int, float, str)) for value in details.values()):
+        raise TypeError("no details")
+    measurement = Measurement(str(stored["meter"]), warm, cold, float(stored["max_error"]), details)
     return MeasuredKernel(schedule, measurement, "")

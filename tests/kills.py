@@ -146,7 +146,8 @@ def kill_workers(whole: Place, root: Path, model: Path, more: Sequence[object], 
     explorations = 0
     while len(last) < kills and explorations <= kills:
         explorations += 1
-        place = Place(root / f"{explorations}")
+        # Beside the undisturbed one: paths in results are relative.
+        place = Place(root.with_name(f"{root.name}-{explorations}"))
         shutil.copytree(whole.root / "cache", place.root / "cache", ignore=shutil.ignore_patterns("corrections"))
         # A study, and not the exploration's own: other processes may join, and parts are shared with them.
         database = place.root / "study.db"

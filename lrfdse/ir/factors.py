@@ -132,13 +132,20 @@ def unpacked(choice: Choice, stored: Mapping[str, NDArray[Any]]) -> Factors:
         scales = tuple(stored[f"scale{k}"].astype(np.float32) for k in range(len(cores)))
         matrices = factorization.step_matrices(cores)
         ordered = scales if factorization.direction == "lr" else scales[::-1]
-        if any(s.shape != (len(m),) or not (s > 0).all() for m, s in zip(matrices, ordered, strict=True)):
+        if any(
+            s.shape != (len(m),) or not ((s > 0) & (s < np.inf)).all() for m, s in zip(matrices, ordered, strict=True)
+        ):
             raise ValueError(f"not the scales of {choice}")
         scaled = [m * s.astype(np.float64)[:, None] for m, s in zip(matrices, ordered, strict=True)]
         cores = tuple(factorization.step_cores(scaled))
     if shift is not None and shift.shape != (factorization.outputs,):
         raise ValueError(f"not a bias of {factorization}")
+    if shift is not None and not np.isfinite(shift).all():
+        raise ValueError("a bias that is not finite")
     weight_error, output_error, loss = (float(value) for value in stored["errors"])
+    # What is not known is stored as NaN.
+    if not 0 <= weight_error < np.inf or not (0 <= output_error < np.inf or np.isnan(output_error)) or np.isinf(loss):
+        raise ValueError("errors below 0, or not finite")
     return Factors(
         factorization,
         cores,

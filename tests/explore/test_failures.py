@@ -64,13 +64,14 @@ def specs_of_rank(*ranks):
     return [KernelSpec(8, 8, Factorization.svd(8, 8, rank), 1, False, False) for rank in ranks]
 
 
-def test_a_stored_latency_that_is_none_is_taken_again(tmp_path):
+def test_what_is_stored_and_no_latency_or_schedule_is_taken_again(tmp_path):
     (spec,), store, request = specs_of_rank(2), Store(tmp_path), request_of(dying_on_rank_3, 1)
     first = latencies.measure_kernels([spec], request, store, silent)
     (path,) = tmp_path.rglob("*.json")
-    for number in (-1, 0, float("nan"), float("inf")):
+    damages = [("warm", {"us": us, "low_us": 1, "high_us": 1}) for us in (-1, 0, float("nan"), float("inf"))]
+    for name, value in [*damages, ("details", {"compute_cycles": {}}), ("schedule", 0)]:
         known = json.loads(path.read_text())
-        known["measurement"]["warm"]["us"] = number
+        (known if name == "schedule" else known["measurement"])[name] = value
         path.write_text(json.dumps(known))
         assert latencies.measure_kernels([spec], request, store, silent) == first
 

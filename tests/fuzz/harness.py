@@ -11,11 +11,12 @@ import resource
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from tests.fuzz.mutate import mutant
@@ -54,9 +55,15 @@ class Loader:
     """The process that loads; a context that ends it.
 
     It works in a folder of its own, beside one that no file may have it touch.
+
+    Parameters
+    ----------
+    more
+        Kinds of files beside `KINDS`, in the same form.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, more: Mapping[str, tuple[str, Callable[[Path], None]]] = MappingProxyType({})) -> None:
+        self._kinds = {**KINDS, **more}
         self._folder = tempfile.TemporaryDirectory(prefix="lrfdse-fuzz-")
         self._process: Any = None
         self._pipe: Any = None
@@ -71,7 +78,7 @@ class Loader:
 
     def load(self, kind: str, content: bytes) -> Ending:
         """Return how the loading of a file of this content ends."""
-        if kind not in self._known:
+        if kind in KINDS and kind not in self._known:
             # What it begins with is made here, once, and not in every process that another file has ended.
             seeds(kind)
             self._known.add(kind)
@@ -79,7 +86,7 @@ class Loader:
         if self._process is None:
             context = multiprocessing.get_context("fork")
             self._pipe, other = context.Pipe()
-            self._process = context.Process(target=_serve, args=(other, self._pipe, self._folder.name))
+            self._process = context.Process(target=_serve, args=(other, self._pipe, self._folder.name, self._kinds))
             self._process.start()
             other.close()
         patience = PATIENCES.get(kind, PATIENCE)
@@ -142,7 +149,7 @@ def signature(ending: Ending) -> str:
     return f"{ending.kind} {last} {lines[-1].partition(':')[0] if frames else ending.text}"
 
 
-def _serve(pipe: Connection, parents: Connection, folder: str) -> None:
+def _serve(pipe: Connection, parents: Connection, folder: str, kinds: Mapping[str, Any]) -> None:
     # As long as this process holds that end, it would not see that its parent is gone.
     parents.close()
     from lrfdse.base.privacy import silence_libraries
@@ -160,7 +167,7 @@ def _serve(pipe: Connection, parents: Connection, folder: str) -> None:
             kind, content = pipe.recv()
         except EOFError:
             return
-        suffix, load = KINDS[kind]
+        suffix, load = kinds[kind]
         path = place / f"file{suffix}"
         path.write_bytes(content)
         before = sum(os.times()[:4])

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import tempfile
 import tomllib
+import warnings
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -200,7 +201,10 @@ def _arrays(content: bytes, rng: Random) -> bytes:
         case 1:
             arrays[name] = np.full(array.shape, rng.choice((np.nan, np.inf, -1.0, 1e308, 0.0)))
         case 2:
-            arrays[name] = array.astype(rng.choice(("<f4", "<i8", "<U8", "?", "<c16", ">f8", "<f2")))
+            # A text is no number: it stays as it is.
+            with contextlib.suppress(ValueError), np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                arrays[name] = array.astype(rng.choice(("<f4", "<i8", "<U8", "?", "<c16", ">f8", "<f2")))
         case 3:
             arrays[name] = array[..., None] if rng.random() < 0.5 else array.reshape(-1)
         case 4:

@@ -45,6 +45,16 @@ def test_a_plan_is_what_it_chooses():
     assert repr(plan) == f"Plan(choices={plan.choices!r})"
 
 
+@pytest.mark.parametrize(
+    "errors", [(np.nan, 0, 0), (-1, 0, 0), (np.inf, 0, 0), (0, -1, 0), (0, np.inf, 0), (0, 0, np.inf)]
+)
+def test_stored_errors_that_are_none_are_refused(errors):
+    stored = packed(Factors(SVD, tuple(np.ones(shape) for shape in SVD.core_shapes), np.ones(6), 0.5, 0.5, 0.5))
+    for damage in ({"errors": np.array(errors)}, {"bias_shift": np.full(6, np.nan)}):
+        with pytest.raises(ValueError, match="not finite"):
+            unpacked(Choice(SVD), {**stored, **damage})
+
+
 @pytest.mark.parametrize(("shift", "output_error", "loss"), [(None, None, None), (np.arange(6.0), 0.25, 0.125)])
 def test_factors_come_back_from_their_stored_form_in_single_precision(shift, output_error, loss):
     rng = np.random.default_rng(0)

@@ -25,7 +25,8 @@ def bound_of(kernels: Sequence[Measurement], regime: Regime, weight_bytes: int, 
         The machine.
     """
     names = ("compute_cycles", f"{regime}_stream_cycles", f"{regime}_latency_cycles")
-    known = [[float(kernel.details[name]) for name in names if name in kernel.details] for kernel in kernels]
+    told = [[kernel.details.get(name) for name in names] for kernel in kernels]
+    known = [[float(value) for value in each if isinstance(value, (int, float))] for each in told]
     if not known or any(len(each) < len(names) for each in known):
         return None
     compute, stream, waiting = (sum(column) for column in zip(*known, strict=True))

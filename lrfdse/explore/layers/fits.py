@@ -103,7 +103,14 @@ class Fits:
         if choice.is_original:
             return self.fitter(layer).fit(choice.factorization)
         key = self._key(layer, choice)
-        if (known := self._cache.get_arrays("fits", key, lambda stored: unpacked(choice, stored))) is not None:
+
+        def read(stored: Mapping[str, Array]) -> Factors:
+            found = unpacked(choice, stored)
+            if found.loss is not None and found.loss < 0:
+                raise ValueError("a loss below 0")
+            return found
+
+        if (known := self._cache.get_arrays("fits", key, read)) is not None:
             return known
         factors = self.fitter(layer).fit(choice.factorization, choice.storage)
         arrays = packed(factors)

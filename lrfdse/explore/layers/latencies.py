@@ -214,10 +214,13 @@ def _stored(known: Any) -> MeasuredKernel:
         0 <= each.low_us < math.inf and 0 < each.us < math.inf and each.high_us < math.inf for each in (warm, cold)
     ):
         raise ValueError("no latency")
+    if not isinstance(schedule, str):
+        raise TypeError("no schedule")
     # Raises where it is none; what only moves rows has none at all.
     if schedule:
         Schedule.parse(schedule)
-    measurement = Measurement(
-        str(stored["meter"]), warm, cold, float(stored["max_error"]), dict(stored["details"].items())
-    )
+    details = dict(stored["details"].items())
+    if not all(isinstance(value, (int, float, str)) for value in details.values()):
+        raise TypeError("no details")
+    measurement = Measurement(str(stored["meter"]), warm, cold, float(stored["max_error"]), details)
     return MeasuredKernel(schedule, measurement, "")

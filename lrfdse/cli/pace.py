@@ -14,7 +14,18 @@ class Pace:
         self._seen: list[tuple[float, int]] = []
 
     def saw(self, now: float, done: int) -> None:
-        """Take in that so much was done at a time, in seconds of any clock that only goes forward."""
+        """Take in that so much was done at a time, in seconds of any clock that only goes forward.
+
+        A stage of which less is done than before has begun anew.
+
+        >>> pace = Pace()
+        >>> for now, done in ((0, 0), (10, 4), (11, 0)):
+        ...     pace.saw(now, done)
+        >>> pace.left(1) is None
+        True
+        """
+        if self._seen and done < self._seen[-1][1]:
+            self._seen.clear()
         if not self._seen or done > self._seen[-1][1]:
             self._seen.append((now, done))
 

@@ -28,6 +28,7 @@ class LayerKind:
     find: Callable[[ir.Graph, set[ir.Value]], Found]
     """Finds its nodes in a main graph whose values that depend on constants alone are given."""
 
+
 KINDS: Mapping[Kind, LayerKind] = {
     "fc": LayerKind("fully-connected layer", find_products),
     "conv": LayerKind("convolution", find_convolutions),

@@ -68,8 +68,9 @@ def _memory(document: Document, design: DesignFacts) -> list[tuple[str, str, str
 def _of(before: float, after: float, less: str, text: str) -> str:
     if before == after:
         return "as the original"
-    ratio = times_text(before, after).replace("x", "×")
-    return f"{ratio} {less} than {text}" if after < before else f"{ratio} of what was {text}"
+    if after < before:
+        return f"{times_text(before, after).replace('x', '×')} {less} than {text}"
+    return f"{times_text(after, before).replace('x', '×')} the original's {text}"
 
 
 def _source_of(design: DesignFacts) -> list[str]:

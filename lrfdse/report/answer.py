@@ -94,7 +94,8 @@ def _latency(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
             text += f" instead of {latency_text(before.us, 'measured')} us ({times_text(before.us, board.us)})"
         found.append(("On the board", text))
     layers = counts_text([layer.kind for layer in document.layers])
-    found.append(("", f"{kind} latency of the C kernels of the {layers}, not of model.onnx; {hardware_text(document)}"))
+    checked = hardware_text(document, with_source=False)
+    found.append(("", f"{kind} latency of the C kernels of the {layers}, not of model.onnx; {checked}"))
     return found
 
 
@@ -132,7 +133,7 @@ def _sensitivity(document: Document) -> list[tuple[str, str]]:
         return []
     words, least = min(found, key=lambda pair: pair[1].speed_up_warm * pair[1].speed_up_cold)
     warm, cold = (times_text(speed_up, 1) or "1.0x" for speed_up in (least.speed_up_warm, least.speed_up_cold))
-    return [("Rests on", f"the target's memory: with {words} {warm} warm, {cold} cold")]
+    return [("Rests on", f"the memory: with {words} {warm} warm, {cold} cold")]
 
 
 def _files(document: Document, best: DesignFacts, folder: Path) -> list[tuple[str, str]]:

@@ -96,17 +96,18 @@ def speed_text(document: Document, design: DesignFacts) -> str:
     )
 
 
-def hardware_text(document: Document) -> str:
-    """Return how far latencies are from hardware: what was compared, or that nothing was."""
+def hardware_text(document: Document, with_source: bool = True) -> str:
+    """Return how far latencies are from hardware: what was compared, by which source if asked, or nothing."""
     meter, target = document.meter, document.target
     if meter.kind == "measured":
         return "measured on this machine"
     if (error := meter.hardware_error) is None:
         return "not checked against hardware"
-    return (
+    text = (
         f"nine in ten published measurements of {target.core or 'this core'} took {rounded_text(error.low, 2)} to "
-        f"{rounded_text(error.high, 2)} times what the model says ({error.source})"
+        f"{rounded_text(error.high, 2)} times as long as modelled"
     )
+    return f"{text} ({error.source})" if with_source else text
 
 
 def bracket_meaning(document: Document) -> str:

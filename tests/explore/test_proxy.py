@@ -121,6 +121,14 @@ def test_a_loss_that_is_a_power_of_the_output_error_is_found_at_every_option_bet
     assert loss_errors(LAYERS, again, cache, ("other data",)) == errors and again.asked == network.asked
 
 
+@pytest.mark.parametrize("content", ['{"loss": 1e308}', '{"loss": NaN}', '{"loss": "1"}', "{}"])
+def test_a_stored_loss_that_is_none_is_run_again(content, cache):
+    errors, again = loss_errors(LAYERS, Steep(), cache), Steep()
+    for path in cache.folder.rglob("sensitivity/*/*.json"):
+        path.write_text(content)
+    assert loss_errors(LAYERS, again, cache) == errors and len(again.asked) == 8
+
+
 def test_estimated_losses_go_before_output_errors(cache):
     """They order the options otherwise: what is run is their front, and predictions rise with them."""
     options = [LAYERS[0].options[0], *LAYERS[0].options[1:]]

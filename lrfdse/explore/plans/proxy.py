@@ -7,7 +7,6 @@ of the model where that is known (`LayerResult.rank_errors`), else over the outp
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -163,9 +162,13 @@ def _written_loss(loss: float) -> dict[str, float]:
     return {"loss": loss}
 
 
+_LARGEST_LOSS = 1e150
+"""Size that a stored loss stays below: products of two losses are numbers."""
+
+
 def _read_loss(stored: Any) -> float:
     """Return a loss as the cache keeps it."""
-    if type(loss := stored["loss"]) not in (int, float) or not math.isfinite(loss):
+    if type(loss := stored["loss"]) not in (int, float) or not abs(loss) < _LARGEST_LOSS:
         raise ValueError(f"{loss!r} is no loss")
     return float(loss)
 

@@ -168,7 +168,7 @@ def test_a_board_that_could_time_only_a_part_is_refused(explored, tmp_path, caps
     model, _ = explored
     options = ["--layers", "conv", "--runner", "true", "--output", str(tmp_path / "out"), "--cache", str(tmp_path)]
     assert run(["explore", str(model), "--target", "aarch64", *options]) == 2
-    assert "'big' is an embedding or a convolution of more than one pixel" in capsys.readouterr().err
+    assert "pointwise convolutions, and 'big' is a larger one" in capsys.readouterr().err
 
 
 def test_kinds_that_there_are_not_are_refused(tmp_path, capsys):

@@ -151,7 +151,10 @@ def complete(url):
 @pytest.mark.slow
 def test_killed_at_50_random_moments_it_ends_like_one_that_was_not(driver, script, tmp_path):
     whole, count, draw = f"sqlite:///{tmp_path}/whole.db", 72, random.Random(5)
+    begun = time.monotonic()
     expected = finished(driver(whole, "sole", 0, count))
+    # A busy machine gets no further in half a second than an idle one in a moment.
+    longest = max(0.5, (time.monotonic() - begun) / 4)
     assert len(expected) == 80
     kills, lives, progress = 0, 0, set()
     with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as zygote:
@@ -166,7 +169,7 @@ def test_killed_at_50_random_moments_it_ends_like_one_that_was_not(driver, scrip
                     early = draw.random() < 0.3
                     while not early and not ready.exists():
                         time.sleep(0.005)
-                    time.sleep(draw.uniform(0, 0.5))
+                    time.sleep(draw.uniform(0, longest))
                     # One that came to its end first is none of the fifty.
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)

@@ -82,6 +82,8 @@ def postgres() -> Iterator[Postgres]:
     options = ["--username=lrfdse", f"--pwfile={folder / 'password'}", "--auth=scram-sha-256", "--no-sync"]
     subprocess.run(program("initdb", *data, *options), check=True, capture_output=True, cwd=folder)
     switches = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+    # One server serves all tests of a process, whose pools of connections live until they are collected.
+    switches += ["-c", "max_connections=500"]
     server = program("pg_ctl", *data, "-w", "-l", str(folder / "log"), "-o", " ".join(["-p", str(port), *switches]))
     subprocess.run([*server, "start"], check=True, capture_output=True, cwd=folder, timeout=600)
     try:

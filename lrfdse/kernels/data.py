@@ -89,7 +89,7 @@ def example(artifact: Artifact, seed: int) -> tuple[list[NDArray[Any]], NDArray[
 def _drawn(like: NDArray[np.float64], rng: np.random.Generator) -> Int8Matrix:
     """Return random levels with scales that differ, of a matrix's shape and about its size."""
     levels = rng.integers(-LARGEST, LARGEST, like.shape, np.int8, endpoint=True)
-    scales = np.std(like) / LARGEST * rng.uniform(0.5, 3.0, len(like))
+    scales = np.sqrt(np.mean(np.square(like))) / LARGEST * rng.uniform(0.5, 3.0, len(like))
     return Int8Matrix(levels, scales.astype(np.float32))
 
 

@@ -104,6 +104,11 @@ def test_proposed_schedules_compute_the_layer(run_on_host, outputs, inputs, text
         check(run_on_host, compile_kernel(spec, schedule, HOST, "kernel"))
 
 
+def test_a_layer_of_one_weight_in_int8(run_on_host) -> None:
+    spec = KernelSpec(1, 1, Factorization.dense(1, 1), 1, False, False, INT8)
+    check(run_on_host, compile_kernel(spec, schedules(spec, HOST, 1)[0], HOST, "kernel"))
+
+
 @pytest.mark.parametrize("direction", ["rl", "lr"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_padding_is_cut_off(run_on_host, direction, bias) -> None:

@@ -16,7 +16,7 @@ from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
 from lrfdse.deploy.listing import kernel_text
-from lrfdse.errors import ToolError
+from lrfdse.errors import RoomError, ToolError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
@@ -176,6 +176,8 @@ def _write_program(
         return
     try:
         program = build_program(kernels, target, path.parent.name)
+    except RoomError:
+        raise
     except ToolError as error:
         progress(Event("note", f"design {path.parent.name} gets no program for a board: {error}"))
         return

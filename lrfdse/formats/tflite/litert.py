@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
-from lrfdse.formats.tflite import _litert_runner
 
 _SECONDS = 300.0
 """Seconds that LiteRT may take. Chosen: the largest models of phones take about a second."""
@@ -47,7 +47,12 @@ def run(
     named = {f"{number}/{index}": array for number, feeds in enumerate(runs) for index, array in feeds.items()}
     np.savez(packed, allow_pickle=False, **named)
     arrays = packed.getvalue()
-    command = [sys.executable, "-P", str(_litert_runner.__file__), "all" if everything else "outputs"]
+    command = [
+        sys.executable,
+        "-P",
+        str(Path(__file__).with_name("_litert_runner.py")),
+        "all" if everything else "outputs",
+    ]
     given = len(arrays).to_bytes(8, "little") + arrays + content
     try:
         done = subprocess.run(command, input=given, capture_output=True, timeout=_SECONDS, check=False)

@@ -125,8 +125,11 @@ class Fitter:
         return self._rounded(factors.factorization, factors.cores) if storage.scaled else factors
 
     def _rounded(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
-        target, covariance = self.problem.target(factorization), None if self.moments is None else self.covariance
-        return self.measured(factorization, *quantized(target, factorization, cores, covariance))
+        covariance, shrunk = None, None
+        if self.moments is not None:
+            covariance, shrunk = self.covariance, self.problem.error(factorization).covariance
+        target = self.problem.target(factorization)
+        return self.measured(factorization, *quantized(target, factorization, cores, covariance, shrunk))
 
     @property
     def covariance(self) -> Array:

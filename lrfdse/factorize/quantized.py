@@ -91,7 +91,7 @@ def _fitted(
 ) -> list[Int8Matrix]:
     size = factorization.inputs
     second = np.pad(covariance, (0, size - len(covariance)))
-    padded = np.pad(target, [(0, full - own) for full, own in zip((factorization.outputs, size), target.shape, strict=True)])
+    padded = np.pad(target, [(0, factorization.outputs - len(target)), (0, size - target.shape[1])])
     found: list[Int8Matrix] = []
     # What the next step reads, as a linear map of the inputs.
     reads: NDArray[Any] = np.eye(size)

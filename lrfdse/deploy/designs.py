@@ -159,11 +159,11 @@ def _compiled(
     names = kernel_names(model.layers)
     for layer in model.layers:
         fitted = factors.get(layer.name)
-        cores = _cores(layer, model, fitted)
+        cores, scales = _cores(layer, model, fitted), _scales(layer, model, fitted)
         for place, spec, bias in _kernels(layer, plan[layer.name], model, fitted):
             name, schedule = names[layer.name][place], Schedule.parse(schedules[layer.name][place])
             artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
-            packed = pack(artifact, cores, bias, () if fitted is None else fitted.scales or ())
+            packed = pack(artifact, cores, bias, scales)
             yield name, bench_kernel(layer.name, place, artifact, packed, cores, bias), packed
 
 
@@ -213,6 +213,13 @@ def _kernels(
 
 def _cores(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray[Any], ...]:
     return (model.weight(layer.name)[None, :, :, None],) if factors is None else factors.cores
+
+
+def _scales(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray[Any], ...]:
+    """Return what levels of each core are worth; nothing where cores are in float32."""
+    if factors is not None:
+        return factors.scales or ()
+    return (model.scales[layer.name],) if layer.storage.scaled else ()
 
 
 def _write_kernel(folder: Path, name: str, artifact: Artifact, packed: Sequence[NDArray[Any]], target: Target) -> None:

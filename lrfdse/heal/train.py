@@ -45,7 +45,7 @@ _PATIENCE = 1 / 3
 """Part of all steps that may pass since the best state before training stops. Chosen: the rate falls along a cosine,
 under which the loss falls most in the last third."""
 
-_RATE = 0.02
+_RATE = 0.05
 """Length of Adam's steps at first, in parts of the root mean square of the matrix that takes them."""
 
 _WARM_UP = 0.05

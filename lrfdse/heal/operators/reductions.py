@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lrfdse.heal.operators.call import Call, Rule
@@ -22,8 +23,7 @@ def _reduction(name: str) -> Rule:
 
 
 def _root_of_squares(call: Call) -> Any:
-    axes = call.integers("axes", 1) or None
-    return call.tf.norm(call.inputs[0], axis=axes, keepdims=bool(call.attributes.get("keepdims", 1)))
+    return call.tf.sqrt(_reduction("reduce_sum")(replace(call, inputs=[call.inputs[0] ** 2, *call.inputs[1:]])))
 
 
 def _softmax(name: str) -> Rule:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,11 +40,28 @@ def load_tensorflow() -> Any:
     # Without it the wheel looks for a driver of NVIDIA's, and says on standard error that there is none.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     try:
-        tensorflow = importlib.import_module("tensorflow")
+        with _silence():
+            tensorflow = importlib.import_module("tensorflow")
+            # Who has run something in TensorFlow before has chosen its threads.
+            with contextlib.suppress(RuntimeError):
+                tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+                tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+            # The first value that is made looks for devices, and says so.
+            tensorflow.constant(0.0)
     except ImportError as error:
         raise ToolError(f"TensorFlow cannot be imported: {error}") from error
-    # Who has run something in TensorFlow before has chosen its threads.
-    with contextlib.suppress(RuntimeError):
-        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
-        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
     return tensorflow
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Have nothing reach standard error: TensorFlow's libraries write there before they can be told not to."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)

@@ -21,8 +21,6 @@ from lrfdse.quality.divergence import are_chances
 from lrfdse.quality.objective import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from lrfdse.heal.part import Part
@@ -53,6 +51,9 @@ _WARM_UP = 0.05
 
 _DECAYS = 0.9, 0.999
 """Of Adam's two moments (Kingma and Ba, "Adam", 2015)."""
+
+_LEAST_LENGTH = 1e-3
+"""What stands for the root mean square of numbers that are all zero. Chosen, not measured."""
 
 _EPSILON = 1e-8
 """Least root of Adam's second moment, from the same source."""
@@ -142,44 +143,55 @@ def train(
     share = training.share if objective and objective[0].output == names_of(objective)[0] else 0.0
     losses = Losses(objective, feeder.places, chances, share)
     run = _Run(tf, part, feeder, losses, {name: weights_of(each) for name, each in chosen.items()})
-    order = np.random.default_rng(training.seed).permutation(data.count)
-    held = min(data.count // HELD_OUT, MOST_HELD_OUT)
-    held -= held % feeder.size if held > feeder.size else 0
-    held = max(1, held)
-    judges, others = np.sort(order[:held]), order[held:]
+    judges, others = divided(data.count, feeder.size, training.seed)
     before = least = run.loss(judges)
     best, size = run.weights(), feeder.size if feeder.fixed else min(feeder.size, len(others))
     each_epoch = max(1, len(others) // size)
-    total, step, found_at = training.epochs * each_epoch, 0, 0
+    planned = total = training.epochs * each_epoch
     looks, rng = max(1, each_epoch // _LOOKS), np.random.default_rng(training.seed + 1)
-    budget, began = 60 * training.minutes, clock()
+    end, step, found_at = clock() + 60 * training.minutes, 0, 0
+    # Most of the first step is the making of the graph; those after it tell how long a step takes.
+    paced = end
     while step < total:
         if step % each_epoch == 0:
             shuffled = rng.permutation(others)
         first = step % each_epoch * size
         run.step(np.resize(shuffled[first : first + size], size), rate_at(step / total))
-        step += 1
-        spent = clock() - began
+        step, now = step + 1, clock()
         if step == 1:
-            # Of the first step most is the making of the graph; what follows tells how long a step takes.
-            began_again, spent_first = clock(), spent
-        elif budget < math.inf and step % looks == 0:
-            pace = (clock() - began_again) / (step - 1)
-            total = min(total, step + max(0, int((budget - spent) / pace))) if pace > 0 else total
-        if spent >= budget:
+            paced = now
+        if now >= end:
             total = step
+        elif step % looks == 0 and step > 1:
+            total = affordable(total, step, end - now, (now - paced) / (step - 1))
         if step % looks == 0 or step >= total:
             loss = run.loss(judges)
             progress(Event("heal", f"held-out loss {loss:.4g}, before {before:.4g}", step, total))
             if loss < least:
                 least, best, found_at = loss, run.weights(), step
-            elif step - found_at > max(looks, _PATIENCE * training.epochs * each_epoch):
+            elif step - found_at > max(looks, _PATIENCE * planned):
                 break
-    del spent_first
     healed = dict(factors)
     if least < before:
         healed |= {name: factors_of(each, best[name]) for name, each in chosen.items()}
-    return Trained(healed, before, least, step, len(others), held)
+    return Trained(healed, before, least, step, len(others), len(judges))
+
+
+def divided(count: int, size: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return which of `count` samples are held out and which train; where they fill batches of `size`, whole ones."""
+    order = np.random.default_rng(seed).permutation(count)
+    held = max(1, min(count // HELD_OUT, MOST_HELD_OUT))
+    held -= held % size if held > size else 0
+    return np.sort(order[:held]), order[held:]
+
+
+def affordable(total: int, step: int, left: float, pace: float) -> int:
+    """Return how many steps there are in all where seconds are left, at so many a step: at most `total`.
+
+    >>> affordable(1000, 100, 45.0, 0.1), affordable(1000, 100, 100.0, 0.1)
+    (550, 1000)
+    """
+    return total if left >= pace * (total - step) else step + max(0, int(left / pace))
 
 
 def rate_at(done: float) -> float:
@@ -199,9 +211,9 @@ class _Run:
         self._variables = {name: [tf.Variable(each) for each in arrays] for name, arrays in weights.items()}
         self._flat = [each for variables in self._variables.values() for each in variables]
         self._moments = [(tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in self._flat]
-        self._lengths = [_length(each, arrays) for arrays in weights.values() for each in arrays]
+        self._lengths = [_length(each) for arrays in weights.values() for each in arrays]
         self._taken = 0
-        self._step, self._loss = tf.function(self._make_step), tf.function(self._of)
+        self._step, self._loss = (tf.function(each, autograph=False) for each in (self._make_step, self._of))
 
     def step(self, index: NDArray[Any], rate: float) -> None:
         """Take a step of Adam on a batch."""
@@ -242,8 +254,9 @@ class _Run:
             value.assign_sub(rate * length * first / (tf.sqrt(second) + _EPSILON * damping))
 
 
-def _length(array: NDArray[np.float32], arrays: Sequence[NDArray[np.float32]]) -> float:
-    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
+def _length(array: NDArray[np.float32]) -> float:
+    """Return the root mean square of a matrix, which its steps are parts of; a shift of nothing may still be moved."""
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or _LEAST_LENGTH
 
 
 def _tensors(tf: Any, batch: Batch) -> tuple[Any, Any, Any]:

@@ -29,13 +29,18 @@ def normal(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-SIMPLE = {name: ([X], {}) for name in ("Abs Cos Elu Erf Exp HardSigmoid HardSwish Identity LeakyRelu").split()}
-SIMPLE |= {name: ([X], {}) for name in ("Mish Neg Relu Selu Sigmoid Sin Softplus Softsign Tanh Celu Dropout").split()}
-SIMPLE |= {name: ([ABOVE], {}) for name in ("Log Reciprocal Sqrt").split()}
-SIMPLE |= {name: ([X, ABOVE[:, :1]], {}) for name in ("Add Div Mul Sub").split()}
-SIMPLE |= {name: ([X, X[::-1].copy(), ABOVE], {}) for name in ("Max Min Mean Sum").split()}
-SIMPLE |= {name: ([IMAGE], {}) for name in ("GlobalAveragePool GlobalMaxPool Flatten Shape Size").split()}
-SIMPLE |= {name: ([X], {"axes": [1], "keepdims": 0}) for name in ("ReduceMax ReduceMean ReduceMin ReduceL2").split()}
+SIMPLE = {
+    name: ([X], {}) for name in ["Abs", "Cos", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu"]
+}
+SIMPLE |= {
+    name: ([X], {})
+    for name in ["Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sin", "Softplus", "Softsign", "Tanh", "Celu", "Dropout"]
+}
+SIMPLE |= {name: ([ABOVE], {}) for name in ["Log", "Reciprocal", "Sqrt"]}
+SIMPLE |= {name: ([X, ABOVE[:, :1]], {}) for name in ["Add", "Div", "Mul", "Sub"]}
+SIMPLE |= {name: ([X, X[::-1].copy(), ABOVE], {}) for name in ["Max", "Min", "Mean", "Sum"]}
+SIMPLE |= {name: ([IMAGE], {}) for name in ["GlobalAveragePool", "GlobalMaxPool", "Flatten", "Shape", "Size"]}
+SIMPLE |= {name: ([X], {"axes": [1], "keepdims": 0}) for name in ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceL2"]}
 
 # Operator, inputs, attributes, opset; arrays of whole numbers are constants.
 CASES = [

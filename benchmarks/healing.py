@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.cases import open_case
+from benchmarks.accuracy.cases import KINDS, open_case
 from benchmarks.accuracy.compress import Compressor
 from benchmarks.accuracy.correct import Corrections
 from benchmarks.machine import described, machine
@@ -95,7 +95,7 @@ def unit(name: str, seed: int, ratio: float, options: argparse.Namespace) -> lis
     """Return a row for each teacher: what the compressed network scores before and after."""
     folder = options.trained / f"{name}-{seed}"
     factors, weights = compressed(name, seed, ratio, options)
-    model, runtime = load_model(folder / "model.onnx", kinds=("fc",)), Runtime()
+    model, runtime = load_model(folder / "model.onnx", kinds=KINDS), Runtime()
     parts = {part: load_data(folder / f"{part}.npz", model.inputs) for part in ("eval", "test")}
 
     def scores(version: Mapping[str, Factors]) -> dict[str, float]:

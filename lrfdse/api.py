@@ -239,8 +239,8 @@ def inspect(
 
 def heal(
     folder: str | os.PathLike[str],
-    design: str,
     data: str | os.PathLike[str],
+    design: str | None = None,
     *,
     epochs: int = 3,
     minutes: float = 10.0,
@@ -258,10 +258,10 @@ def heal(
     ----------
     folder
         The output folder of the exploration.
-    design
-        The id of a design, or the beginning of one.
     data
         Training data, an ``.npz`` file: inputs, and labels under the name "labels" where there are some.
+    design
+        The id of a design, or the beginning of one; None means the recommended design.
     epochs, minutes
         Times that every sample is seen, and minutes that training may take: where the epochs would take longer, there
         are fewer steps.

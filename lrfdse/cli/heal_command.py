@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 def heal(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
-    design: Annotated[str, typer.Argument(metavar="ID", help="The id of a design in front.json, or its beginning.")],
     data: Annotated[Path, typer.Option(help="Training data (.npz): inputs, and `labels` where there are some.")],
+    design: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="The id of a design, or its beginning; default: the recommended one."),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Times that every sample is seen.")] = 3,
     minutes: Annotated[float, typer.Option(help="Minutes that training may take.")] = 10.0,
     teacher: Annotated[

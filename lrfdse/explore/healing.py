@@ -74,7 +74,7 @@ class Healing:
     """The same of what the folder holds now."""
 
 
-def heal(folder: Path, identity: str, request: HealRequest, progress: Listener = silent) -> Healing:
+def heal(folder: Path, identity: str | None, request: HealRequest, progress: Listener = silent) -> Healing:
     """Train the factors of a design and, where it scores no worse on the data that choose, write it in its place.
 
     Layers that are not compressed stay as they are, and so do the shapes of the factors, the kernels and their latency.
@@ -85,7 +85,7 @@ def heal(folder: Path, identity: str, request: HealRequest, progress: Listener =
     folder
         The output folder of an exploration.
     identity
-        The id of a design in its ``front.json``, or the beginning of one.
+        The id of a design in its ``front.json``, or the beginning of one; None means the recommended design.
     request
         How to train.
     progress
@@ -106,6 +106,9 @@ def heal(folder: Path, identity: str, request: HealRequest, progress: Listener =
     document = read_document(folder)
     if not document.verified:
         raise InputError(f"{folder}: explored without evaluation data, so nothing could judge: explore with --eval")
+    identity = document.recommended if identity is None else identity
+    if identity is None:
+        raise InputError(f"{folder}: no design is recommended: name the one to heal by its id")
     with sole_writer(folder):
         rebuilt = rebuild(folder, identity)
         facts = document.design(rebuilt.id)

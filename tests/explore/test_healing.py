@@ -120,7 +120,7 @@ def test_the_healed_design_is_the_same_design_with_better_numbers(out, capsys):
     again = contents(out)
     assert {name: again[name] for name in same} == {name: now[name] for name in same}
     # Once more from there, and what it was at first is still told.
-    further = lrfdse.heal(out, before.id, data, epochs=1, minutes=1)
+    further = lrfdse.heal(out, data, epochs=1, minutes=1)
     assert further.design(before.id).eval_value >= after.eval_value
     assert further.design(before.id).healed.eval_before == before.eval_score
 

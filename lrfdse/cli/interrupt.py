@@ -26,7 +26,7 @@ _SHOW_CURSOR = "\x1b[?25h"
 """Terminal sequence that shows the cursor again, which a progress bar hides."""
 _RESUMABLE = ("explore", "worker")
 """Commands that go on where they were when they are given again."""
-LONG = (*_RESUMABLE, "inspect", "export", "report", "bench")
+LONG = (*_RESUMABLE, "inspect", "export", "report", "bench", "heal")
 """Commands that may compute for so long that a signal must be able to end them from outside."""
 
 

@@ -15,6 +15,7 @@ from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
+from lrfdse.deploy.healed import HEALED
 from lrfdse.deploy.listing import kernel_text
 from lrfdse.errors import RoomError, ToolError
 from lrfdse.ir.choice import Choice
@@ -54,6 +55,7 @@ def write_design(
     progress: Listener = silent,
     exported: bool = False,
     int8: bytes | None = None,
+    healed: bytes | None = None,
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json``, maybe `INT8`, and ``model.onnx`` of a design.
 
@@ -79,6 +81,8 @@ def write_design(
         Whether the user asked for this design: no exploration removes it then.
     int8
         Content of `INT8`; None where there is to be none: one that an exploration wrote before is then removed.
+    healed
+        Content of `HEALED`, of factors that were trained; None removes what was trained before.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def write_design(
     names, texts, timed = kernel_names(model.layers), [], []
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
     before = manifest(folder)
-    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", INT8, "model.onnx"], exported=exported)
+    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", INT8, HEALED, "model.onnx"], exported=exported)
     folder_below(folder, "kernels")
     for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
         _write_kernel(folder / "kernels", name, kernel.artifact, packed, target)
@@ -107,6 +111,10 @@ def write_design(
         write_atomically(folder / INT8, int8)
     elif not exported and before is not None and INT8 in before.files:
         (folder / INT8).unlink(missing_ok=True)
+    if healed is not None:
+        write_atomically(folder / HEALED, healed)
+    elif before is not None and HEALED in before.files:
+        (folder / HEALED).unlink(missing_ok=True)
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
 
 

@@ -16,7 +16,9 @@ from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
 from lrfdse.deploy.listing import kernel_text
-from lrfdse.errors import ToolError
+from lrfdse.deploy.tflite import MODEL as TFLITE
+from lrfdse.deploy.tflite import tflite_file
+from lrfdse.errors import InputError, ToolError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
@@ -57,6 +59,9 @@ def write_design(
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json``, maybe `INT8`, and ``model.onnx`` of a design.
 
+    Of a model that was a TensorFlow Lite file there is ``model.tflite``, too, unless none can be made, which `progress`
+    is told.
+
     ``model.onnx`` is written last: its presence marks a complete folder.
 
     Parameters
@@ -74,7 +79,7 @@ def write_design(
     target
         What kernels are compiled for.
     progress
-        Told where a board gets no program.
+        Told where a board gets no program, or LiteRT no file.
     exported
         Whether the user asked for this design: no exploration removes it then.
     int8
@@ -93,7 +98,7 @@ def write_design(
     names, texts, timed = kernel_names(model.layers), [], []
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
     before = manifest(folder)
-    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", INT8, "model.onnx"], exported=exported)
+    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", INT8, TFLITE, "model.onnx"], exported=exported)
     folder_below(folder, "kernels")
     for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
         _write_kernel(folder / "kernels", name, kernel.artifact, packed, target)
@@ -107,7 +112,20 @@ def write_design(
         write_atomically(folder / INT8, int8)
     elif not exported and before is not None and INT8 in before.files:
         (folder / INT8).unlink(missing_ok=True)
+    _write_tflite(folder, model, factors, progress)
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
+
+
+def _write_tflite(folder: Path, model: Model, factors: Mapping[str, Factors], progress: Listener) -> None:
+    (folder / TFLITE).unlink(missing_ok=True)
+    if model.path.suffix.lower() != ".tflite":
+        return
+    try:
+        content = tflite_file(model, factors)
+    except InputError as error:
+        progress(Event("note", f"design {folder.name} gets no {TFLITE}: {error}"))
+        return
+    write_atomically(folder / TFLITE, content)
 
 
 def write_program(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.events import Listener, silent
 from lrfdse.base.files import sole_writer
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
@@ -35,7 +36,13 @@ _IDS_TOLD = 8
 """Ids that a message names. Chosen, not measured: about what fits a line."""
 
 
-def export(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> Path:
+def export(
+    folder: Path,
+    identity: str,
+    model: Path | None = None,
+    calib: Path | None = None,
+    progress: Listener = silent,
+) -> Path:
     """Write the design's model and kernels to ``folder/designs/<id>`` and return the model's path.
 
     Parameters
@@ -49,6 +56,8 @@ def export(folder: Path, identity: str, model: Path | None = None, calib: Path |
         ``calib.npz``.
     calib
         The calibration data, likewise.
+    progress
+        Told of a file that cannot be made of this design.
 
     Raises
     ------
@@ -64,7 +73,15 @@ def export(folder: Path, identity: str, model: Path | None = None, calib: Path |
     with sole_writer(folder):
         written = design_folder(folder / DESIGNS, design.id)
         write_design(
-            written, design.model, design.plan, factors, design.schedules, design.target, exported=True, int8=int8
+            written,
+            design.model,
+            design.plan,
+            factors,
+            design.schedules,
+            design.target,
+            progress,
+            exported=True,
+            int8=int8,
         )
     return written / "model.onnx"
 

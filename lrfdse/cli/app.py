@@ -42,6 +42,7 @@ from lrfdse.cli.targets_command import targets
 from lrfdse.cli.worker_command import worker
 
 if TYPE_CHECKING:
+    from lrfdse.base.events import Event
     from lrfdse.results.settings import Options
 
 app = typer.Typer(
@@ -291,4 +292,8 @@ def export(
     """Rebuild a design's compressed model and kernels from the folder's front.json."""
     from lrfdse.explore.export import export as run
 
-    typer.echo(run(folder, design, model, calib))
+    def told(event: Event) -> None:
+        if event.stage == "note":
+            typer.echo(f"Note: {event.text}", err=True)
+
+    typer.echo(run(folder, design, model, calib, told))

@@ -17,7 +17,9 @@ from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
 from lrfdse.deploy.healed import HEALED
 from lrfdse.deploy.listing import kernel_text
-from lrfdse.errors import RoomError, ToolError
+from lrfdse.deploy.tflite import MODEL as TFLITE
+from lrfdse.deploy.tflite import tflite_file
+from lrfdse.errors import InputError, RoomError, ToolError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
@@ -59,6 +61,9 @@ def write_design(
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json``, maybe `INT8`, and ``model.onnx`` of a design.
 
+    Of a model that was a TensorFlow Lite file there is ``model.tflite``, too, unless none can be made, which `progress`
+    is told.
+
     ``model.onnx`` is written last: its presence marks a complete folder.
 
     Parameters
@@ -76,7 +81,7 @@ def write_design(
     target
         What kernels are compiled for.
     progress
-        Told where a board gets no program.
+        Told where a board gets no program, or LiteRT no file.
     exported
         Whether the user asked for this design: no exploration removes it then.
     int8
@@ -97,7 +102,8 @@ def write_design(
     names, texts, timed = kernel_names(model.layers), [], []
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
     before = manifest(folder)
-    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", INT8, HEALED, "model.onnx"], exported=exported)
+    own = [BENCH, "plan.json", INT8, HEALED, TFLITE, "model.onnx"]
+    mark(folder, [*written, "kernels.txt", *own], exported=exported)
     folder_below(folder, "kernels")
     for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
         _write_kernel(folder / "kernels", name, kernel.artifact, packed, target)
@@ -115,7 +121,21 @@ def write_design(
         write_atomically(folder / HEALED, healed)
     elif before is not None and HEALED in before.files:
         (folder / HEALED).unlink(missing_ok=True)
+    if before is not None and TFLITE in before.files:
+        (folder / TFLITE).unlink(missing_ok=True)
+    _write_tflite(folder, model, factors, progress)
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
+
+
+def _write_tflite(folder: Path, model: Model, factors: Mapping[str, Factors], progress: Listener) -> None:
+    if model.path.suffix.lower() != ".tflite":
+        return
+    try:
+        content = tflite_file(model, factors)
+    except InputError as error:
+        progress(Event("note", f"design {folder.name} gets no {TFLITE}: {error}"))
+        return
+    write_atomically(folder / TFLITE, content)
 
 
 def write_program(

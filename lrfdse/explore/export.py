@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.events import Listener, silent
 from lrfdse.base.files import sole_writer
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
@@ -36,7 +37,13 @@ _IDS_TOLD = 8
 """Ids that a message names. Chosen, not measured: about what fits a line."""
 
 
-def export(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> Path:
+def export(
+    folder: Path,
+    identity: str,
+    model: Path | None = None,
+    calib: Path | None = None,
+    progress: Listener = silent,
+) -> Path:
     """Write the design's model and kernels to ``folder/designs/<id>`` and return the model's path.
 
     Parameters
@@ -50,6 +57,8 @@ def export(folder: Path, identity: str, model: Path | None = None, calib: Path |
         ``calib.npz``.
     calib
         The calibration data, likewise.
+    progress
+        Told of a file that cannot be made of this design.
 
     Raises
     ------
@@ -71,6 +80,7 @@ def export(folder: Path, identity: str, model: Path | None = None, calib: Path |
             factors,
             design.schedules,
             design.target,
+            progress,
             exported=True,
             int8=int8,
             healed=healed_content(factors) if design.healed else None,

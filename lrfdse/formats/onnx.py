@@ -54,7 +54,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, str]:
     import onnx
     from google.protobuf.message import DecodeError
 
-    content = model_bytes(path, "an ONNX file")
+    content = model_bytes(path, "an ONNX")
     try:
         proto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
@@ -169,7 +169,7 @@ def model_bytes(path: Path, kind: str) -> bytes:
     path
         The file.
     kind
-        What it should be, with its article.
+        What it should be, with its article: a model or a file of this kind.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def model_bytes(path: Path, kind: str) -> bytes:
         The file is missing, empty, no regular file, larger than 2 GiB, or cannot be read.
     """
     if path.is_dir():
-        raise InputError(f"{path}: a folder, not {kind}")
+        raise InputError(f"{path}: a folder, not {kind} file")
     try:
         content = read_regular(path, _PROTOBUF_LIMIT)
     except FileNotFoundError as error:
@@ -187,7 +187,7 @@ def model_bytes(path: Path, kind: str) -> bytes:
             raise InputError(f"{path}: models of at most 2 GiB can be explored") from error
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if not content:
-        raise InputError(f"{path}: not {kind}: the file is empty")
+        raise InputError(f"{path}: not {kind} model: the file is empty")
     return content
 
 

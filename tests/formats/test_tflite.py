@@ -36,7 +36,10 @@ def litert(content, feeds):
 
 
 def ours(model, feeds):
-    session = load_onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    ort = load_onnxruntime()
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session.run(None, dict(zip([port.name for port in session.get_inputs()], feeds, strict=True)))
 
 

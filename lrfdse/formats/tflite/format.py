@@ -40,7 +40,7 @@ class TFLiteFormat:
         with reading(path, "a TensorFlow Lite model"):
             import onnx
 
-            content = model_bytes(path, "a TensorFlow Lite model")
+            content = model_bytes(path, "a TensorFlow Lite")
             graph = read_graph(content, path)
             model = as_onnx(graph, path)
             add_notes(model, notes_on(graph))

@@ -1,0 +1,303 @@
+"""Operators of a TensorFlow Lite file replaced by chains of others; everything else of the file stays as it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrfdse.formats.tflite.flatbuffer import IDENTIFIER, schema
+
+_SAME, _VALID = 0, 1
+"""The schema's numbers of paddings (Padding)."""
+
+_NO_BUFFER = 0
+"""The buffer of tensors that are computed: by the schema's rule the first one of a file is empty."""
+
+_DEQUANTIZE_VERSION = 5
+"""Version of DEQUANTIZE that has a scale for each index of an axis (tools/versioning/op_version.cc of LiteRT)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """One step of a chain: the weight (out, inner) on the last axis, or on the last but one where there are columns."""
+
+    weight: NDArray[Any]
+    """float32, or int8 levels."""
+    scales: NDArray[np.float32] | None = None
+    """What a level of each output is worth; None of float32."""
+    columns: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slide:
+    """One convolution of a chain."""
+
+    weight: NDArray[np.float32]
+    """Shape (outputs, rows, columns, inputs)."""
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    """Above, left, below, right."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replacement:
+    """What stands in the place of one operator, whose fused activation the last of them takes over."""
+
+    operator: int
+    parts: tuple[Product, ...] | tuple[Slide, ...]
+    widths: tuple[int, int]
+    """Inputs and outputs of the chain, which may be padded beyond those of the operator."""
+    outputs: int
+    """Outputs of the operator."""
+    bias: NDArray[np.float32] | None
+
+
+def patched(content: bytes, replacements: Sequence[Replacement]) -> bytes:
+    """Return the file with operators replaced; stored tensors that nothing reads any more are left out.
+
+    Products of one column are FULLY_CONNECTED, those of several BATCH_MATMUL with the weight on the left, and RESHAPE
+    stands between: there are no transpositions. Weights of int8 stand behind DEQUANTIZE, so that LiteRT computes in
+    float32 what the design computes, and bytes of the file are those of int8.
+
+    Parameters
+    ----------
+    content
+        A file that `lrfdse.formats.tflite.flatbuffer.read_graph` reads.
+    replacements
+        One for each operator that is to be replaced.
+    """
+    import flatbuffers
+
+    s = schema()
+    model = s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
+    graph = model.subgraphs[0]
+    chosen = {each.operator: each for each in replacements}
+    operators, writer = [], _Writer(model, graph)
+    for index, operator in enumerate(graph.operators):
+        if index not in chosen:
+            operators.append(operator)
+            continue
+        writer.begin(operator)
+        writer.replace(operator, chosen[index])
+        operators += writer.made
+    graph.operators = operators
+    _drop_unused(model, graph)
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _Writer:
+    """Writes operators into a graph; the latest tensor is what the next one reads."""
+
+    def __init__(self, model: Any, graph: Any) -> None:
+        self._s, self._model, self._graph = schema(), model, graph
+        self._weights: dict[int, int] = {}
+        self.made: list[Any] = []
+
+    def begin(self, operator: Any) -> None:
+        """Begin a chain that reads what an operator reads."""
+        self.made = []
+        self._value = int(operator.inputs[0])
+        tensor = self._graph.tensors[self._value]
+        self._sizes = tuple(map(int, tensor.shape))
+        signature = tensor.shapeSignature
+        self._is_open = signature is not None and len(signature) > 0 and int(signature[0]) == -1
+        self._name = _text(self._graph.tensors[int(operator.outputs[0])].name)
+
+    def replace(self, operator: Any, chosen: Replacement) -> None:
+        """Write a chain that ends in the operator's own output."""
+        output, activation = int(operator.outputs[0]), operator.builtinOptions.fusedActivationFunction
+        is_convolution = isinstance(chosen.parts[-1], Slide)
+        last = self._slides(chosen) if is_convolution else self._products(chosen)
+        if last is not None:
+            # The last product gives the outputs themselves, and adds the bias.
+            last.builtinOptions.fusedActivationFunction = activation
+            if chosen.bias is not None:
+                last.inputs = [*last.inputs[:2], self._constant(chosen.bias, "bias")]
+        elif chosen.bias is not None or activation:
+            bias = np.zeros(chosen.outputs, np.float32) if chosen.bias is None else chosen.bias
+            self._op("ADD", [self._constant(bias, "bias")], self._sizes, "AddOptions", activation)
+        wanted = tuple(map(int, self._graph.tensors[output].shape))
+        if self._sizes != wanted:
+            self._reshape(-1, *wanted[1:])
+        self.made[-1].outputs = [output]
+
+    def _products(self, chosen: Replacement) -> Any | None:
+        """Write products and return the last operator where it gives exactly the outputs."""
+        inputs, (wide, whole) = self._sizes[-1], chosen.widths
+        for part in chosen.parts:
+            assert isinstance(part, Product)
+            inner = part.weight.shape[1]
+            if wide > inputs and not self.made:
+                self._reshape(-1, inputs)
+                widths = self._constant(np.array([[0, 0], [0, wide - inputs]], np.int32), "padding")
+                self._op("PAD", [widths], (self._sizes[0], wide), "PadOptions")
+            if part.columns > 1:
+                self._reshape(-1, inner, part.columns)
+                weight = self._weight(part, axis=1)
+                product = (self._sizes[0], part.weight.shape[0], part.columns)
+                self._op("BATCH_MATMUL", [weight], product, "BatchMatMulOptions", first=True)
+            else:
+                self._reshape(-1, inner)
+                sizes = (self._sizes[0], part.weight.shape[0])
+                self._op("FULLY_CONNECTED", [self._weight(part, axis=0), -1], sizes, "FullyConnectedOptions")
+        if self._sizes[1:] == (chosen.outputs,) and chosen.parts[-1].weight.shape[0] == chosen.outputs:
+            return self.made[-1]
+        self._reshape(-1, whole)
+        if whole > chosen.outputs:
+            begin, size = (np.array(numbers, np.int32) for numbers in ([0, 0], [-1, chosen.outputs]))
+            cut = [self._constant(begin, "begin"), self._constant(size, "size")]
+            self._op("SLICE", cut, (self._sizes[0], chosen.outputs), "SliceOptions")
+        return None
+
+    def _slides(self, chosen: Replacement) -> Any:
+        """Write convolutions and return the last."""
+        for part in chosen.parts:
+            assert isinstance(part, Slide)
+            kernel = part.weight.shape[1:3]
+            reach = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, part.dilations, strict=True)]
+            same, pads = self._same(reach, part.strides), part.pads
+            padding = _SAME if any(pads) and pads == same else _VALID
+            if any(pads) and padding == _VALID:
+                widths = np.array([[0, 0], [pads[0], pads[2]], [pads[1], pads[3]], [0, 0]], np.int32)
+                n, rows, columns, channels = self._sizes
+                sizes = (n, rows + pads[0] + pads[2], columns + pads[1] + pads[3], channels)
+                self._op("PAD", [self._constant(widths, "padding")], sizes, "PadOptions")
+                pads = (0, 0, 0, 0)
+            spatial = [
+                (size + before + after - length) // stride + 1
+                for size, before, after, length, stride in zip(
+                    self._sizes[1:3], pads[:2], pads[2:], reach, part.strides, strict=True
+                )
+            ]
+            outputs = part.weight.shape[0]
+            stored = [self._constant(part.weight, "filters"), self._constant(np.zeros(outputs, np.float32), "zero")]
+            self._op("CONV_2D", stored, (self._sizes[0], *spatial, outputs), "Conv2DOptions")
+            options = self.made[-1].builtinOptions
+            options.padding = padding
+            options.strideH, options.strideW = part.strides
+            options.dilationHFactor, options.dilationWFactor = part.dilations
+        return self.made[-1]
+
+    def _same(self, reach: Sequence[int], strides: Sequence[int]) -> tuple[int, int, int, int]:
+        totals = [
+            max((math.ceil(size / stride) - 1) * stride + length - size, 0)
+            for size, stride, length in zip(self._sizes[1:3], strides, reach, strict=True)
+        ]
+        return (totals[0] // 2, totals[1] // 2, totals[0] - totals[0] // 2, totals[1] - totals[1] // 2)
+
+    def _reshape(self, *sizes: int) -> None:
+        total = math.prod(self._sizes)
+        known = math.prod(size for size in sizes if size > 0)
+        whole = tuple(total // known if size == -1 else size for size in sizes)
+        if whole == self._sizes:
+            return
+        stored = self._constant(np.array(sizes, np.int32), "sizes")
+        self._op("RESHAPE", [stored], whole, "ReshapeOptions")
+        self.made[-1].builtinOptions.newShape = list(sizes)
+
+    def _weight(self, part: Product, axis: int) -> int:
+        if id(part) not in self._weights:
+            array = part.weight if axis == 0 else part.weight[None]
+            stored = self._constant(array, "factor")
+            if part.scales is not None:
+                found = self._s.QuantizationParametersT()
+                found.scale, found.quantizedDimension = part.scales.astype(np.float32), axis
+                found.zeroPoint = np.zeros(len(part.scales), np.int64)
+                self._graph.tensors[stored].quantization = found
+                stored = self._dequantized(stored, array.shape)
+            self._weights[id(part)] = stored
+        return self._weights[id(part)]
+
+    def _dequantized(self, stored: int, sizes: tuple[int, ...]) -> int:
+        value, before = self._value, self._sizes
+        self._value = stored
+        is_open, self._is_open = self._is_open, False
+        self._op("DEQUANTIZE", [], sizes, "DequantizeOptions", version=_DEQUANTIZE_VERSION)
+        made, self._value, self._sizes, self._is_open = self._value, value, before, is_open
+        return made
+
+    def _op(
+        self,
+        name: str,
+        given: Sequence[int],
+        sizes: tuple[int, ...],
+        options: str,
+        activation: int | None = None,
+        first: bool = False,
+        version: int = 1,
+    ) -> None:
+        operator = self._s.OperatorT()
+        operator.opcodeIndex = self._code(getattr(self._s.BuiltinOperator, name), version)
+        operator.inputs = [*given, self._value] if first else [self._value, *given]
+        made = getattr(self._s, f"{options}T")()
+        if activation is not None:
+            made.fusedActivationFunction = activation
+        operator.builtinOptionsType, operator.builtinOptions = getattr(self._s.BuiltinOptions, options), made
+        signature = (-1, *sizes[1:]) if self._is_open else None
+        self._value, self._sizes = self._tensor(sizes, self._s.TensorType.FLOAT32, _NO_BUFFER, name, signature), sizes
+        operator.outputs = [self._value]
+        self.made.append(operator)
+
+    def _code(self, number: int, version: int) -> int:
+        for place, code in enumerate(self._model.operatorCodes):
+            if max(code.builtinCode, code.deprecatedBuiltinCode) == number and code.version >= version:
+                return place
+        code = self._s.OperatorCodeT()
+        # Readers of before 2020 know codes of one byte alone, and take the highest for "see the other field".
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), version
+        self._model.operatorCodes.append(code)
+        return len(self._model.operatorCodes) - 1
+
+    def _constant(self, array: NDArray[Any], label: str) -> int:
+        buffer = self._s.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        kinds = {"float32": "FLOAT32", "int8": "INT8", "int32": "INT32"}
+        kind = getattr(self._s.TensorType, kinds[array.dtype.name])
+        return self._tensor(array.shape, kind, len(self._model.buffers) - 1, label)
+
+    def _tensor(
+        self, sizes: tuple[int, ...], kind: int, buffer: int, label: str, signature: tuple[int, ...] | None = None
+    ) -> int:
+        tensor = self._s.TensorT()
+        tensor.shape, tensor.type, tensor.buffer = list(sizes), kind, buffer
+        tensor.name, tensor.hasRank = f"{self._name}/lrfdse/{label}/{len(self._graph.tensors)}", True
+        if signature is not None:
+            tensor.shapeSignature = list(signature)
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+
+def _drop_unused(model: Any, graph: Any) -> None:
+    """Leave out tensors that no operator has, number the others anew, and empty the buffers that nothing names."""
+    used = {int(index) for operator in graph.operators for index in (*operator.inputs, *operator.outputs) if index >= 0}
+    used |= {int(index) for index in (*graph.inputs, *graph.outputs)}
+    signatures = [each for each in model.signatureDefs or () if each.subgraphIndex == 0]
+    maps = [entry for each in signatures for entry in (*(each.inputs or ()), *(each.outputs or ()))]
+    used |= {int(entry.tensorIndex) for entry in maps}
+    kept = [index for index in range(len(graph.tensors)) if index in used]
+    new = {old: place for place, old in enumerate(kept)} | {-1: -1}
+    graph.tensors = [graph.tensors[index] for index in kept]
+    for operator in graph.operators:
+        operator.inputs = [new[int(index)] for index in operator.inputs]
+        operator.outputs = [new[int(index)] for index in operator.outputs]
+    graph.inputs, graph.outputs = ([new[int(index)] for index in each] for each in (graph.inputs, graph.outputs))
+    for entry in maps:
+        entry.tensorIndex = new[int(entry.tensorIndex)]
+    named = {int(tensor.buffer) for each in model.subgraphs for tensor in each.tensors}
+    named |= {int(each.buffer) for each in model.metadata or ()}
+    for place, buffer in enumerate(model.buffers):
+        if place not in named:
+            buffer.data = None
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)

@@ -1,0 +1,121 @@
+"""Designs as TensorFlow Lite files: what LiteRT computes against the ONNX model of the same design."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from lrfdse.deploy.tflite import tflite_file
+from lrfdse.errors import InputError
+from lrfdse.factorize.fit import Fitter
+from lrfdse.factorize.tt import tt_svd
+from lrfdse.formats import format_of
+from lrfdse.formats.onnx import as_proto
+from lrfdse.formats.tflite.flatbuffer import read_graph
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Factors
+from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.model.graph import load_model
+from lrfdse.model.passes.factor import rewrite
+from tests.formats.test_tflite import litert, ours
+from tests.formats.tflite_models import Writer, mlp, quantized
+
+pytest.importorskip("ai_edge_litert")
+SHAPES = ("svd:r=6", "tt:m=4x8,n=4x6,r=5", "tt:m=4x8,n=4x6,r=5,lr", "tt:m=2x4x4,n=4x2x3,r=3x4", "tt:m=6x6,n=5x5,r=4")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.tflite"
+    path.write_bytes(mlp(np.random.default_rng(0), batch=1))
+    return load_model(path)
+
+
+def names(content, path):
+    return [operator.name for operator in read_graph(content, path).operators]
+
+
+@pytest.mark.parametrize("storage", [FLOAT32, INT8], ids=str)
+@pytest.mark.parametrize("text", SHAPES)
+def test_litert_computes_the_design(model, text, storage):
+    factorization = Factorization.parse(text, 32, 24)
+    fitted = Fitter(model.weight("first"), None).fit(factorization, storage)
+    shifted = Factors(
+        factorization, fitted.cores, np.linspace(-1, 1, 32), fitted.weight_error, None, scales=fitted.scales
+    )
+    made = tflite_file(model, {"first": shifted})
+    feed = np.random.default_rng(1).normal(size=(3, 24)).astype(np.float32)
+    (wanted,) = ours(as_proto(rewrite(model, {"first": shifted})), [feed])
+    (found,) = litert(made, [feed])
+    assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
+    (original,) = litert(model.path.read_bytes(), [feed])
+    assert np.abs(found - original).max() > 1e-3, "the design is another model than the original"
+    used = names(made, model.path)
+    assert "TRANSPOSE" not in used and used[-2:] == ["FULLY_CONNECTED", "SOFTMAX"]
+    assert used.count("DEQUANTIZE") == (len(factorization.steps()) if storage is INT8 else 0)
+
+
+def test_a_pair_is_two_layers_and_nothing_else_changes(model):
+    factorization = Factorization.svd(32, 24, 4)
+    made = tflite_file(model, {"first": Fitter(model.weight("first"), None).fit(factorization)})
+    assert names(made, model.path) == ["FULLY_CONNECTED", "FULLY_CONNECTED", "FULLY_CONNECTED", "SOFTMAX"]
+    graph, before = read_graph(made, model.path), read_graph(model.path.read_bytes(), model.path)
+    kept = {tensor.name for tensor in graph.tensors if "/lrfdse/" not in tensor.name}
+    assert kept == {tensor.name for tensor in before.tensors} - {"first/MatMul", "first/bias"}
+    # 4 * (32 + 24) numbers of a weight instead of 32 * 24, and the tables of a few more tensors.
+    assert len(made) < len(model.path.read_bytes()) - 4 * (32 * 24 - 4 * (32 + 24)) + 1500
+
+
+def test_a_design_that_changes_nothing_gives_what_the_original_gives(model):
+    feed = np.random.default_rng(1).normal(size=(3, 24)).astype(np.float32)
+    same = litert(tflite_file(model, {}), [feed])
+    np.testing.assert_array_equal(same, litert(model.path.read_bytes(), [feed]))
+
+
+@pytest.mark.parametrize(("padding", "stride"), [(0, 1), (0, 2), (1, 1)], ids=["same", "same, stride", "valid"])
+def test_convolutions_become_chains(tmp_path, padding, stride):
+    w, rng, path = Writer(), np.random.default_rng(0), tmp_path / "model.tflite"
+    size = -(-8 // stride) if padding == 0 else 6
+    x, y = w.tensor((1, 8, 8, 6), name="image"), w.tensor((1, size, size, 10), name="out")
+    operands = [w.stored(rng.normal(size=(10, 3, 3, 6)).astype(np.float32), name="conv/w")]
+    operands.append(w.stored(rng.normal(size=10).astype(np.float32), name="conv/b"))
+    values = {"strideH": stride, "strideW": stride, "padding": padding, "fusedActivationFunction": 1}
+    w.op("CONV_2D", [x, *operands], [y], "Conv2DOptions", **values)
+    path.write_bytes(w.finish([x], [y]))
+    model = load_model(path, kinds=("conv",))
+    (layer,) = model.layers
+    for text in ("svd:r=5", "tt:m=10x1,n=3x18,r=6", "tt:m=10x1x1,n=1x9x6,r=7x4"):
+        factorization = Factorization.parse(text, 10, 54)
+        factors = {layer.name: Factors(factorization, tt_svd(model.weight(layer.name), factorization), None, 0.0, None)}
+        made = tflite_file(model, factors)
+        assert set(names(made, path)) <= {"CONV_2D", "PAD"}
+        feed = rng.normal(size=(1, 8, 8, 6)).astype(np.float32)
+        (found,), (wanted,) = litert(made, [feed]), ours(as_proto(rewrite(model, factors)), [feed])
+        assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+def test_a_design_is_read_again(model, tmp_path):
+    """What was written is a TensorFlow Lite model that can be explored as any other."""
+    factors = {"first": Fitter(model.weight("first"), None).fit(Factorization.svd(32, 24, 4), INT8)}
+    path = tmp_path / "design.tflite"
+    path.write_bytes(tflite_file(model, factors))
+    assert [(layer.inputs, layer.outputs) for layer in load_model(path).layers] == [(24, 4), (4, 32), (32, 10)]
+
+
+def test_what_no_file_is_made_of_is_told(model, tmp_path):
+    path = tmp_path / "levels.tflite"
+    path.write_bytes(quantized(np.random.default_rng(0)))
+    with pytest.raises(InputError, match="a quantized model: its designs are written as ONNX"):
+        tflite_file(load_model(path), {})
+    other = tmp_path / "model.onnx"
+    other.write_bytes(model.content)
+    with pytest.raises(InputError, match="only of TensorFlow Lite models"):
+        tflite_file(load_model(other), {})
+    path.write_bytes(mlp(np.random.default_rng(0)))
+    changed = load_model(path)
+    path.write_bytes(mlp(np.random.default_rng(1)))
+    assert hashlib.sha256(path.read_bytes()).hexdigest() != format_of(model.path).read(model.path)[1]
+    with pytest.raises(InputError, match="changed since it was explored"):
+        tflite_file(changed, {})

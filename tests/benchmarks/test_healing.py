@@ -23,6 +23,4 @@ def test_the_best_is_that_of_the_validation_data():
     # Of seed 1 the outputs' 85.0, of seed 2 the 86.0 of both.
     assert cells[8:10] == ["85.50 ± 0.71", "6.50 ± 0.71"]
     assert "Not run: lenet300 16x, mlp1024 32x, conv512 64x." in lines
-    assert (
-        "| lenet300 | 2 | 32x | labels | 80.00 -> 84.50 | 79.00 -> 88.00 | yes | 1,200 | 0.20 | 0.50 | 9 |" in lines
-    )
+    assert "| lenet300 | 2 | 32x | labels | 80.00 -> 84.50 | 79.00 -> 88.00 | yes | 1,200 | 0.20 | 0.50 | 9 |" in lines

@@ -29,8 +29,8 @@ from benchmarks.program import apart, parser
 from benchmarks.results import table, write
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
-from lrfdse.heal.losses import Teacher
-from lrfdse.heal.train import Training, train
+from lrfdse.healing.losses import Teacher
+from lrfdse.healing.train import Training, train
 from lrfdse.ir.factors import Factors
 from lrfdse.model.data import Dataset, load_data
 from lrfdse.model.graph import Model, load_model

@@ -30,8 +30,8 @@ from lrfdse.explore.inputs import DataRequest, Files, Inputs, open_inputs
 from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.training_data import HealRequest, check_request, training_data
-from lrfdse.heal.framework import check_tensorflow
-from lrfdse.heal.train import Trained, Training, train
+from lrfdse.healing.framework import check_tensorflow
+from lrfdse.healing.train import Trained, Training, train
 from lrfdse.library.build import LibraryOptions, library_of
 from lrfdse.library.folder import MANIFEST, check_folder, write_library
 from lrfdse.library.make import NO_METER

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrfdse.base.events import Event, Listener, silent
-from lrfdse.heal.feeding import Batch, Feeder
-from lrfdse.heal.framework import load_tensorflow
-from lrfdse.heal.layers import Weights, factors_of, weights_of
-from lrfdse.heal.losses import Losses
-from lrfdse.heal.part import part_of
+from lrfdse.healing.feeding import Batch, Feeder
+from lrfdse.healing.framework import load_tensorflow
+from lrfdse.healing.layers import Weights, factors_of, weights_of
+from lrfdse.healing.losses import Losses
+from lrfdse.healing.part import part_of
 from lrfdse.model.passes.cut import dependent
 from lrfdse.quality.divergence import are_chances
 from lrfdse.quality.objective import names_of
@@ -23,7 +23,7 @@ from lrfdse.quality.objective import names_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lrfdse.heal.part import Part
+    from lrfdse.healing.part import Part
     from lrfdse.ir.factors import Factors
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model

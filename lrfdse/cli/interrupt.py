@@ -31,7 +31,8 @@ LONG = (*_RESUMABLE, "inspect", "export", "report", "bench", "heal")
 
 
 def raise_interrupt(number: int, frame: object) -> None:
-    """Treat a signal (a CI job that is cancelled, `timeout`) like Ctrl-C."""
+    """Treat a signal (a CI job that is cancelled, `timeout`) like Ctrl-C, once: `timeout` sends it twice."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -17,7 +17,7 @@ from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
 from lrfdse.deploy.healed import HEALED
 from lrfdse.deploy.listing import kernel_text
-from lrfdse.errors import ToolError
+from lrfdse.errors import RoomError, ToolError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
@@ -167,11 +167,11 @@ def _compiled(
     names = kernel_names(model.layers)
     for layer in model.layers:
         fitted = factors.get(layer.name)
-        cores = _cores(layer, model, fitted)
+        cores, scales = _cores(layer, model, fitted), _scales(layer, model, fitted)
         for place, spec, bias in _kernels(layer, plan[layer.name], model, fitted):
             name, schedule = names[layer.name][place], Schedule.parse(schedules[layer.name][place])
             artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
-            packed = pack(artifact, cores, bias, () if fitted is None else fitted.scales or ())
+            packed = pack(artifact, cores, bias, scales)
             yield name, bench_kernel(layer.name, place, artifact, packed, cores, bias), packed
 
 
@@ -184,6 +184,8 @@ def _write_program(
         return
     try:
         program = build_program(kernels, target, path.parent.name)
+    except RoomError:
+        raise
     except ToolError as error:
         progress(Event("note", f"design {path.parent.name} gets no program for a board: {error}"))
         return
@@ -219,6 +221,13 @@ def _kernels(
 
 def _cores(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray[Any], ...]:
     return (model.weight(layer.name)[None, :, :, None],) if factors is None else factors.cores
+
+
+def _scales(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray[Any], ...]:
+    """Return what levels of each core are worth; nothing where cores are in float32."""
+    if factors is not None:
+        return factors.scales or ()
+    return (model.scales[layer.name],) if layer.storage.scaled else ()
 
 
 def _write_kernel(folder: Path, name: str, artifact: Artifact, packed: Sequence[NDArray[Any]], target: Target) -> None:

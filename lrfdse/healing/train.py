@@ -39,12 +39,14 @@ MOST_HELD_OUT = 4096
 _LOOKS = 4
 """Times that held-out samples are looked at in an epoch. Chosen, not measured."""
 
-_PATIENCE = 1 / 3
+_PATIENCE = 1 / 2
 """Part of all steps that may pass since the best state before training stops. Chosen: the rate falls along a cosine,
-under which the loss falls most in the last third."""
+under which the loss falls most towards the end."""
 
-_RATE = 0.05
-"""Length of Adam's steps at first, in parts of the root mean square of the matrix that takes them."""
+_RATE = 0.02
+"""Length of Adam's longest steps, in parts of the root mean square of the matrix that takes them. Of LeNet-300-100 with
+38 times fewer weights it trained by outputs, by labels and by both in 3 epochs; 0.05 was ahead by outputs, and by labels
+gained nothing."""
 
 _WARM_UP = 0.05
 """Part of the steps in which the rate rises from zero. Chosen, not measured: Adam knows no curvature at first."""

@@ -81,12 +81,13 @@ def main() -> int:
             if not (options.trained / f"{name}-{seed}" / "about.json").is_file():
                 print(f"{name}-{seed} not found in {options.trained}: not run", file=sys.stderr)
                 continue
-            more = ["--epochs", str(options.epochs), "--kind", options.kind, "--sweeps", str(options.sweeps), "--trained", str(options.trained)]
-            more += ["--cache", str(options.cache)]
+            more = ["--epochs", str(options.epochs), "--kind", options.kind, "--sweeps", str(options.sweeps)]
+            more += ["--trained", str(options.trained), "--cache", str(options.cache)]
             rows += apart("healing", "--one", name, str(seed), str(ratio), *more)
             for row in rows[-len(SHARES) :]:
                 print(json.dumps(row), flush=True)
-    about = machine("onnxruntime", "tensorflow") | {"epochs": options.epochs, "kind": options.kind, "sweeps": options.sweeps}
+    about = machine("onnxruntime", "tensorflow")
+    about |= {"epochs": options.epochs, "kind": options.kind, "sweeps": options.sweeps}
     lines = lines_of(rows, about, options.epochs)
     print("\n".join(lines))
     write(options.out, "healing", lines, {"machine": about, "rows": rows})
@@ -216,9 +217,9 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], epochs
         "",
         "Percent of 10 000 test images right, mean and standard deviation over seeds "
         f"({', '.join(map(str, seeds))}; a seed is of the network's training, the calibration draw and of healing).",
-        "*before*: fitted and corrected in closed form on 2048 images without labels and refined in so many sweeps, every",
-        f"compressed layer at the ratio. Then {epochs} epochs on 55 000 training images (at most 4096 of them held out), by the",
-        "original's *outputs* without labels, by *labels*, and by *both*. 5 000 validation images decide whether the",
+        "*before*: fitted and corrected in closed form on 2048 images without labels, refined in so many sweeps, every",
+        f"compressed layer at the ratio. Then {epochs} epochs on 55 000 training images (at most 4096 held out), by",
+        "the original's *outputs* without labels, by *labels*, and by *both*. 5 000 validation images decide whether the",
         "trained factors are kept, and which of the three is *best on validation*; test images choose nothing.",
         *(["", f"Not run: {', '.join(left)}."] if left else []),
         "",

@@ -29,8 +29,8 @@ from benchmarks.program import apart, parser
 from benchmarks.results import table, write
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
-from lrfdse.heal.losses import Teacher
-from lrfdse.heal.train import Training, train
+from lrfdse.healing.losses import Teacher
+from lrfdse.healing.train import Training, train
 from lrfdse.ir.factors import Factors
 from lrfdse.model.data import Dataset, load_data
 from lrfdse.model.graph import Model, load_model
@@ -65,6 +65,7 @@ def main() -> int:
     asked.add_argument("--models", nargs="+", choices=sorted({name for name, _ in UNITS}), default=["lenet300"])
     asked.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of training, which name the folders")
     asked.add_argument("--epochs", type=int, default=10)
+    asked.add_argument("--sweeps", type=int, default=4, help="of the refinement before (default: %(default)s)")
     asked.add_argument("--kind", default="att2", help="of factorization, of benchmarks.accuracy (default: %(default)s)")
     asked.add_argument("--trained", type=Path, default=cache_folder() / "models", metavar="DIR")
     asked.add_argument("--cache", type=Path, default=cache_folder(), metavar="DIR")
@@ -80,11 +81,13 @@ def main() -> int:
             if not (options.trained / f"{name}-{seed}" / "about.json").is_file():
                 print(f"{name}-{seed} not found in {options.trained}: not run", file=sys.stderr)
                 continue
-            more = ["--epochs", str(options.epochs), "--kind", options.kind, "--trained", str(options.trained)]
-            more += ["--cache", str(options.cache)]
+            more = ["--epochs", str(options.epochs), "--kind", options.kind, "--sweeps", str(options.sweeps)]
+            more += ["--trained", str(options.trained), "--cache", str(options.cache)]
             rows += apart("healing", "--one", name, str(seed), str(ratio), *more)
-            print(json.dumps(rows[-1]), flush=True)
-    about = machine("onnxruntime", "tensorflow") | {"epochs": options.epochs, "kind": options.kind}
+            for row in rows[-len(SHARES) :]:
+                print(json.dumps(row), flush=True)
+    about = machine("onnxruntime", "tensorflow")
+    about |= {"epochs": options.epochs, "kind": options.kind, "sweeps": options.sweeps}
     lines = lines_of(rows, about, options.epochs)
     print("\n".join(lines))
     write(options.out, "healing", lines, {"machine": about, "rows": rows})
@@ -156,7 +159,7 @@ def compressed(name: str, seed: int, ratio: float, options: argparse.Namespace) 
     made = Compressor(case, store, candidates=2, grid=(ratio,))
     plan = made.uniform(options.kind, ratio)
     assert plan is not None
-    factors = Corrections(case, made.calib)(made.factors(options.kind, plan), 4)
+    factors = Corrections(case, made.calib)(made.factors(options.kind, plan), options.sweeps)
     return factors, sum(each.factorization.params for each in factors.values())
 
 
@@ -214,9 +217,9 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], epochs
         "",
         "Percent of 10 000 test images right, mean and standard deviation over seeds "
         f"({', '.join(map(str, seeds))}; a seed is of the network's training, the calibration draw and of healing).",
-        "*before*: fitted, corrected and refined in closed form on 2048 images without labels, every compressed layer",
-        f"at the ratio. Then {epochs} epochs on 55 000 training images (at most 4096 of them held out), by the",
-        "original's *outputs* without labels, by *labels*, and by *both*. 5 000 validation images decide whether the",
+        "*before*: fitted and corrected in closed form on 2048 images without labels, refined in so many sweeps, every",
+        f"compressed layer at the ratio. Then {epochs} epochs on 55 000 training images (at most 4096 held out), by",
+        "the original's *outputs* without labels, by *labels*, and by *both*. 5 000 validation images decide whether the",
         "trained factors are kept, and which of the three is *best on validation*; test images choose nothing.",
         *(["", f"Not run: {', '.join(left)}."] if left else []),
         "",

@@ -30,8 +30,8 @@ from lrfdse.explore.inputs import DataRequest, Files, Inputs, open_inputs
 from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.training_data import HealRequest, check_request, training_data
-from lrfdse.heal.framework import check_tensorflow
-from lrfdse.heal.train import Trained, Training, train
+from lrfdse.healing.framework import check_tensorflow
+from lrfdse.healing.train import Trained, Training, train
 from lrfdse.library.build import LibraryOptions, library_of
 from lrfdse.library.folder import MANIFEST, check_folder, write_library
 from lrfdse.library.make import NO_METER
@@ -316,12 +316,17 @@ def _undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    waiting: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    # Blocking them in this thread would not do: another one of TensorFlow's takes them then.
+    before = {number: signal.signal(number, lambda got, _: waiting.append(got)) for number in numbers}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 def healed_note(facts: DesignFacts, document: Document) -> str:

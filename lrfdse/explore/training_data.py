@@ -14,7 +14,7 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.base.text import counted
 from lrfdse.errors import InputError
 from lrfdse.explore.judging import outputs_on, with_class_labels
-from lrfdse.heal.losses import TEACHERS, Teacher
+from lrfdse.healing.losses import TEACHERS, Teacher
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs

@@ -14,7 +14,7 @@ from lrfdse.model.runtime import batches
 from lrfdse.model.samples import Place
 
 if TYPE_CHECKING:
-    from lrfdse.heal.part import Part
+    from lrfdse.healing.part import Part
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.model.runtime import Arrays, Runtime

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lrfdse.errors import InputError
-from lrfdse.heal.feeding import Feeder
-from lrfdse.heal.framework import load_tensorflow
-from lrfdse.heal.layers import factors_of, weights_of
-from lrfdse.heal.part import part_of
-from lrfdse.heal.train import Training, train
+from lrfdse.healing.feeding import Feeder
+from lrfdse.healing.framework import load_tensorflow
+from lrfdse.healing.layers import factors_of, weights_of
+from lrfdse.healing.part import part_of
+from lrfdse.healing.train import Training, train
 from lrfdse.ir.factorization import Factorization
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.heal.operators.call import Call
-from lrfdse.heal.operators.products import convolved
+from lrfdse.healing.operators.call import Call
+from lrfdse.healing.operators.products import convolved
 from lrfdse.ir.convolution import filters
 from lrfdse.ir.factors import Factors
 

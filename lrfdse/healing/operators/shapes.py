@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lrfdse.heal.operators.call import Call, Rule
+from lrfdse.healing.operators.call import Call, Rule
 
 
 def _reshape(call: Call) -> Any:

@@ -9,9 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from lrfdse.errors import InputError
-from lrfdse.heal.framework import load_tensorflow
-from lrfdse.heal.operators.call import Call
-from lrfdse.heal.operators.table import RULES
+from lrfdse.healing.framework import load_tensorflow
+from lrfdse.healing.operators.call import Call
+from lrfdse.healing.operators.table import RULES
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 4)).astype(np.float32)

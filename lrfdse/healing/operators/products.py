@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrfdse.heal.operators.call import Call, Rule
-from lrfdse.heal.operators.windows import padded
+from lrfdse.healing.operators.call import Call, Rule
+from lrfdse.healing.operators.windows import padded
 
 
 def _matmul(call: Call) -> Any:

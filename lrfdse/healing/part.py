@@ -11,9 +11,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.errors import InputError
-from lrfdse.heal.layers import Product
-from lrfdse.heal.operators.call import Call
-from lrfdse.heal.operators.table import RULES
+from lrfdse.healing.layers import Product
+from lrfdse.healing.operators.call import Call
+from lrfdse.healing.operators.table import RULES
 from lrfdse.model.constants import is_root, is_standard, known_values, node_name, stored
 from lrfdse.model.passes.cut import read_out
 
@@ -54,7 +54,7 @@ class Part:
         tf
             The module `tensorflow`.
         weights
-            Layer name to its trained numbers, as `lrfdse.heal.layers.weights_of` orders them.
+            Layer name to its trained numbers, as `lrfdse.healing.layers.weights_of` orders them.
         fed
             The values of `fed`, as tensors.
         folded

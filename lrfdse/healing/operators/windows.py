@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrfdse.heal.operators.call import Call, Rule
+from lrfdse.healing.operators.call import Call, Rule
 
 
 def padded(call: Call, x: Any, spans: Sequence[int], strides: Sequence[int], fill: float = 0.0) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lrfdse.heal.operators.call import Call, Rule
+from lrfdse.healing.operators.call import Call, Rule
 
 _SOFTMAX_BY_AXIS = 13
 """Opset from which Softmax normalizes along one axis; before, over all axes from it on (onnx/docs/Changelog.md)."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrfdse.base.events import Event, Listener, silent
-from lrfdse.heal.feeding import Batch, Feeder
-from lrfdse.heal.framework import load_tensorflow
-from lrfdse.heal.layers import Weights, factors_of, weights_of
-from lrfdse.heal.losses import Losses
-from lrfdse.heal.part import part_of
+from lrfdse.healing.feeding import Batch, Feeder
+from lrfdse.healing.framework import load_tensorflow
+from lrfdse.healing.layers import Weights, factors_of, weights_of
+from lrfdse.healing.losses import Losses
+from lrfdse.healing.part import part_of
 from lrfdse.model.passes.cut import dependent
 from lrfdse.quality.divergence import are_chances
 from lrfdse.quality.objective import names_of
@@ -23,7 +23,7 @@ from lrfdse.quality.objective import names_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lrfdse.heal.part import Part
+    from lrfdse.healing.part import Part
     from lrfdse.ir.factors import Factors
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
@@ -39,12 +39,14 @@ MOST_HELD_OUT = 4096
 _LOOKS = 4
 """Times that held-out samples are looked at in an epoch. Chosen, not measured."""
 
-_PATIENCE = 1 / 3
+_PATIENCE = 1 / 2
 """Part of all steps that may pass since the best state before training stops. Chosen: the rate falls along a cosine,
-under which the loss falls most in the last third."""
+under which the loss falls most towards the end."""
 
-_RATE = 0.05
-"""Length of Adam's steps at first, in parts of the root mean square of the matrix that takes them."""
+_RATE = 0.02
+"""Length of Adam's longest steps, in parts of the root mean square of the matrix that takes them. LeNet-300-100 with 38
+times fewer weights gained by outputs, by labels and by both in 3 epochs with it; with 0.05 more by outputs, and
+nothing by labels."""
 
 _WARM_UP = 0.05
 """Part of the steps in which the rate rises from zero. Chosen, not measured: Adam knows no curvature at first."""

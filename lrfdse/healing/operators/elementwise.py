@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from lrfdse.heal.operators.call import Call, Rule
+from lrfdse.healing.operators.call import Call, Rule
 
 
 def _unary(name: str) -> Rule:

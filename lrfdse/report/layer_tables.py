@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lrfdse.base.grid import Column, fitted
 from lrfdse.base.text import clean
 from lrfdse.report.fold import folded, names_text
-from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text
 from lrfdse.results.layers import NOUNS, nouns_text
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lrfdse.base.grid import Column, fitted
 from lrfdse.base.text import clean
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.bounds import moved_text
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.fold import folded, names_text
-from lrfdse.report.grid import Column, fitted
 from lrfdse.report.numbers import count_text, kib_text, latency_text, times_text
 from lrfdse.report.others import has_others, least_kept_text
 from lrfdse.results.again import keeps_limits

@@ -92,7 +92,7 @@ def measure_kernels(
     A kernel that fails is marked with the reason, and the others go on; so is one over which its process died.
     """
     wanted = list(dict.fromkeys(specs))
-    keys = _keys(wanted, request)
+    keys = kernel_keys(wanted, request)
     found = {spec: known for spec in wanted if (known := cache.get("kernels", keys[spec], _stored)) is not None}
     progress(Event("kernels", "" if len(found) == len(wanted) else _waiting(request.meter), len(found), len(wanted)))
     processes = 1 if request.meter.exclusive else request.workers
@@ -191,7 +191,8 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     end_all(processes)
 
 
-def _keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
+def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
+    """Return the key of each kernel's measurement in the cache."""
     from lrfdse.explore.layers.convolutions import measured_convolution
     from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.tune import best_kernel

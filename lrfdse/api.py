@@ -41,6 +41,7 @@ def explore(
     layers: str | Sequence[str] = DEFAULT_KINDS,
     space: str | os.PathLike[str] = "default",
     meter: str = "auto",
+    effort: str = "normal",
     budget: int = 60,
     minutes: float | None = None,
     keep: int = 8,
@@ -97,6 +98,9 @@ def explore(
         The search space: a name that ships, or the path of a TOML file.
     meter
         What obtains latencies: "host", "model" or a plug-in's; "auto" lets the target decide.
+    effort
+        How much work the answer is worth: "quick" compiles few designs of a layer, evaluates at most 20 plans and
+        refines none, "thorough" does more of each than "normal".
     budget, minutes, keep
         Plans evaluated on data at most, minutes after which no new one is begun (None means no end), and designs whose
         files are written beside the recommended one's.
@@ -153,6 +157,7 @@ def explore(
     options: Options = {
         "meter": meter,
         "limits": (limits or Limits()).checked(),
+        "effort": effort,
         "budget": whole_number("budget", budget, 1),
         "keep": whole_number("keep", keep, 0),
         "int8": bool(int8),

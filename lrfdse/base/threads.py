@@ -1,10 +1,19 @@
-"""How many threads linear algebra uses: one a process, so that results do not depend on the number of cores."""
+"""How many threads linear algebra uses: one a call, so that results do not depend on the number of cores.
+
+Several such calls may run side by side, each in a thread of its own (`in_threads`).
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that libraries read once, when they are loaded."""
@@ -26,3 +35,54 @@ def one_thread_each() -> Iterator[None]:
     finally:
         for variable in missing:
             os.environ.pop(variable, None)
+
+
+def in_threads(run: Callable[[T], R], items: Sequence[T], threads: int) -> Iterator[R]:
+    """Yield ``run(item)`` of every item in their order, up to `threads` of them made at once.
+
+    Linear algebra and onnxruntime leave the interpreter to others while they compute, and threads share what is large.
+    Whoever stops listening, or gets an error, waits for nobody: items that nobody has begun are left out, and threads
+    that are at work end with the process.
+
+    Parameters
+    ----------
+    run
+        What makes a result of an item, in whatever thread; the first error in the order of the items is raised.
+    items
+        The items.
+    threads
+        Threads at most; one makes each result when it is asked for, in the caller's own.
+
+    >>> list(in_threads(lambda n: n * n, range(5), 2))
+    [0, 1, 4, 9, 16]
+    """
+    if min(threads, len(items)) <= 1:
+        yield from map(run, items)
+        return
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for place in range(len(items)):
+        waiting.put(place)
+    made: list[queue.SimpleQueue[tuple[R | None, BaseException | None]]] = [queue.SimpleQueue() for _ in items]
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            try:
+                place = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                made[place].put((run(items[place]), None))
+            except BaseException as error:
+                made[place].put((None, error))
+
+    for _ in range(min(threads, len(items))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        for each in made:
+            found, error = each.get()
+            if error is not None:
+                raise error
+            yield found  # type: ignore[misc]
+    finally:
+        over.set()

@@ -137,6 +137,13 @@ def explore(
         str,
         typer.Option(help="What predicts losses: loss, output, weight, fidelity, score.", rich_help_panel=SEARCH),
     ] = "loss",
+    effort: Annotated[
+        str,
+        typer.Option(
+            help="quick (few designs and plans, no refinement), normal, thorough (more of each).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "normal",
     budget: Annotated[int, typer.Option(min=1, help="Plans evaluated on data.", rich_help_panel=SEARCH)] = 60,
     sampler: Annotated[
         str,
@@ -227,6 +234,7 @@ def explore(
     options: Options = {
         "meter": meter,
         "limits": limits,
+        "effort": effort,
         "budget": budget,
         "keep": keep,
         "int8": int8,

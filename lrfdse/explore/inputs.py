@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 from lrfdse.errors import InputError
 from lrfdse.explore.judging import SAMPLES, Judged, Judging, open_judging, outputs_on, with_class_labels
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind
+from lrfdse.results.effort import check_effort
 from lrfdse.results.settings import Data, Options, Settings
 from lrfdse.targets.catalog import load_search_space, load_target
 
@@ -124,6 +125,7 @@ def settings_for(
         )
     machine, searched = load_target(target), load_search_space(space)
     _check_method(searched, space)
+    check_effort(more.get("effort", "normal"))
     return Settings(
         model=model,
         target=machine,

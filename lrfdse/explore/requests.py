@@ -12,12 +12,14 @@ from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.layers.latencies import KernelRequest
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.explore.whole import WholeRequest
+from lrfdse.results.effort import EFFORTS
 from lrfdse.results.exploration import StudyPlace
 from lrfdse.targets.resolution import resolution_of
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
     from lrfdse.ir.latency import MeterKind
+    from lrfdse.ir.space import SearchSpace
     from lrfdse.meters.meter import Meter
     from lrfdse.results.settings import Settings
 
@@ -43,9 +45,15 @@ def fit_request(settings: Settings, inputs: Inputs) -> FitRequest:
     return FitRequest(method, settings.correct, settings.seed, inputs.judging.objective if by_loss else None)
 
 
+def space_of(settings: Settings) -> SearchSpace:
+    """Return the search space, with no more compiled designs a layer than the effort allows."""
+    space, most = settings.space, EFFORTS[settings.effort].most_compiled
+    return space if most is None else dataclasses.replace(space, max_compiled=min(space.max_compiled, most))
+
+
 def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:
     """Return what kernels are compiled for, and how they are measured."""
-    return KernelRequest(settings.target, meter, settings.workers)
+    return KernelRequest(settings.target, meter, settings.workers, EFFORTS[settings.effort].tries)
 
 
 def search_request(settings: Settings, meter: str, kind: MeterKind) -> SearchRequest:
@@ -58,8 +66,10 @@ def search_request(settings: Settings, meter: str, kind: MeterKind) -> SearchReq
     meter, kind
         The name of its meter, and whether latencies are measured or modelled.
     """
+    effort = EFFORTS[settings.effort]
     return SearchRequest(
-        budget=settings.budget,
+        budget=min(settings.budget, effort.most_plans or settings.budget),
+        refined=effort.refined,
         sampler=settings.sampler,
         limits=settings.limits,
         seed=settings.seed,

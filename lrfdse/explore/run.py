@@ -43,6 +43,7 @@ from lrfdse.explore.requests import (
     fit_request,
     kernel_request,
     search_request,
+    space_of,
     study_place,
     whole_request,
     with_rest,
@@ -51,6 +52,7 @@ from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.explore.whole import original_whole, whole_models
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.storage import STORAGES
+from lrfdse.results.effort import EFFORTS
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import check_proxy, check_storage
@@ -129,7 +131,7 @@ def explore(
         idle |= still_layers(fits, model, explored)
         _check_explored([name for name in explored if name not in idle], idle, settings.space, model)
         layers = study_layers(
-            settings.space,
+            space_of(settings),
             kernel_request(settings, meter),
             model,
             fits,
@@ -137,6 +139,7 @@ def explore(
             progress,
             idle,
             STORAGES[settings.storage],
+            EFFORTS[settings.effort].screened,
         )
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
@@ -197,6 +200,7 @@ def explore(
                 *([] if calib is None else blind_notes(fit, model, explored)),
                 *board_notes(boards.values()),
                 *unmeasured,
+                *EFFORTS[settings.effort].left_out,
                 *whole.notes,
                 *(() if int8 is None else int8.notes),
                 *found.notes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class Runtime:
     def __init__(self, sessions: int = SESSIONS, session_bytes: int = SESSION_BYTES) -> None:
         self._most, self._most_bytes = sessions, session_bytes
         self._sessions: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        # Several threads may share a runtime: a session runs in any number of them at once.
+        self._changing = threading.Lock()
 
     def session(self, model: ir.Model | bytes) -> Any:
         """Return an inference session of a model, which stays as it is.
@@ -74,13 +77,16 @@ class Runtime:
             model = serialized(widened(model) if has_bfloat16(model) else model)
         content = model
         key = hashlib.sha256(content).hexdigest()
-        if key in self._sessions:
-            self._sessions.move_to_end(key)
-            return self._sessions[key][0]
-        self._make_room(len(content))
+        with self._changing:
+            if key in self._sessions:
+                self._sessions.move_to_end(key)
+                return self._sessions[key][0]
+            self._make_room(len(content))
         session = _opened(content)
         if self._most and len(content) <= self._most_bytes:
-            self._sessions[key] = session, len(content)
+            with self._changing:
+                self._make_room(len(content))
+                self._sessions[key] = session, len(content)
         return session
 
     def _make_room(self, size: int) -> None:

@@ -33,6 +33,9 @@ gains and where so few samples judge wrongly."""
 MIXTURES = 8
 """Mixtures of two samples for each sample that a refinement sees, where inputs can be mixed. Chosen, not measured."""
 
+SEEN = 8192
+"""Samples and mixtures from which on a refinement adds no further mixtures: docs/method.md, section 9, measures it."""
+
 SENSED = 1024
 """Most samples and mixtures that output weightings are taken from. Chosen, not measured."""
 
@@ -40,16 +43,13 @@ _BROKEN = 1e12
 """Loss of outputs that are not finite: above any other."""
 
 _SLOPES = 100_000_000
-"""Most derivatives of scores by outputs of a layer that are held for a refinement: 400 MB of float32. Chosen, not
-measured."""
+"""Most derivatives of scores by outputs of a layer that are held for a refinement: 400 MB of float32. Chosen."""
 
 _DIRECT = 20_000_000
-"""Most outputs, over rows and samples, that a refinement sees of a layer whose outputs are the scores: 80 MB an
-array of float32. Chosen, not measured."""
+"""Most outputs, over rows and samples, that a refinement sees of a layer whose outputs are the scores. Chosen."""
 
 _BUDGET = 1e11
-"""MACs, estimated from the weights behind a layer, that its derivatives for one refinement may take: some ten
-seconds on one core (docs/method.md, section 9, "What it costs"). Chosen."""
+"""MACs, estimated from the weights behind a layer, that its derivatives for one refinement may take. Chosen."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Corrector:
         self._weightings: dict[str, Array | None] = {} if weightings is None else dict(weightings)
         self._measures = weightings is None
         self._seed = seed
-        self._mixed = mixed(self._fitted, MIXTURES * self._fitted.count, seed)
+        self._mixed = mixed(self._fitted, max(0, min(MIXTURES * self._fitted.count, SEEN - self._fitted.count)), seed)
         outputs = self._outputs(model.original, self._held)
         self._side = SideBySide.of(self._objective, outputs)
         self._reference = self._side.scores(outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class Corrections:
         self._model, self._calib, self._fits, self._cache = model, calib, fits, cache
         self._loss, self._method, self._seed = loss, method, seed
         self._corrector: Corrector | None = None
+        self._opening = threading.Lock()
         flops = sum(layer.flops for layer in model.layers)
         self.always = flops * calib.count * len(model.layers) <= _CHEAP
         """Whether a correction is cheap enough to be made of every plan that is scored."""
@@ -128,8 +130,10 @@ class Corrections:
     def _open(self) -> Corrector:
         from lrfdse.repair.correct import Corrector
 
-        if self._corrector is None:
-            self._corrector = Corrector(
-                self._model, self._calib, self._loss, self._fits.weightings, method=self._method, seed=self._seed
-            )
-        return self._corrector
+        # Plans are refined in several threads, with one corrector for all.
+        with self._opening:
+            if self._corrector is None:
+                self._corrector = Corrector(
+                    self._model, self._calib, self._loss, self._fits.weightings, method=self._method, seed=self._seed
+                )
+            return self._corrector

@@ -157,6 +157,8 @@ class Asked:
     """Sizes of the inputs whose dynamic sizes were fixed."""
     eval_samples: int | None = expected(None)
     """Samples drawn from the evaluation data; null means all."""
+    effort: str = "normal"
+    """How much work the answer was worth: quick, normal or thorough."""
     proxy: str | None = expected(None)
     """What predicted losses; null in documents that do not say."""
     sampler: str | None = expected(None)

@@ -69,6 +69,7 @@ def asked_of(settings: Settings) -> Asked:
         correct=settings.correct,
         shape={name: tuple(sizes) for name, sizes in settings.shape.items()},
         eval_samples=settings.eval_samples,
+        effort=settings.effort,
         proxy=settings.proxy,
         sampler=settings.sampler,
         minutes=settings.minutes,

@@ -61,6 +61,7 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
             "--max-model-latency",
             None if limits.max_model_latency_us is None else f"{limits.max_model_latency_us:.12g}us",
         ),
+        ("--effort", settings.effort),
         ("--budget", settings.budget),
         ("--proxy", settings.proxy),
         ("--sampler", settings.sampler),

@@ -122,6 +122,8 @@ class Settings:
     """Minutes after which no new plan is proposed; None means no such limit."""
     int8: bool = True
     """Whether the original and the designs that are written out are made with int8 weights, too."""
+    effort: str = "normal"
+    """How much work the answer is worth, a key of `lrfdse.results.effort.EFFORTS`."""
     storage: str = "float32"
     """In what the weights of factorized layers may be stored, a key of `lrfdse.ir.storage.STORAGES`."""
     accept_unverified: bool = False
@@ -175,6 +177,7 @@ class Options(TypedDict, total=False):
     sampler: str
     minutes: float | None
     int8: bool
+    effort: str
     storage: str
     accept_unverified: bool
     runner: str | None

@@ -28,7 +28,7 @@ class Meter:
         return "asleep"
 
 
-def asleep(target, meter):
+def asleep(target, meter, tries):
     def measure(spec):
         # As a library does that calls Python back: the exception that ends the process is lost.
         with contextlib.suppress(SystemExit), tempfile.TemporaryDirectory(dir="scratch"):

@@ -14,9 +14,20 @@ from lrfdse.base.codec import from_plain, to_plain
 from lrfdse.errors import InputError
 from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.layers.latencies import kernel_keys
 from lrfdse.explore.plans.job import TrialRequest
-from lrfdse.explore.requests import data_request, files_of, fit_request, search_request, study_place
+from lrfdse.explore.requests import (
+    data_request,
+    files_of,
+    fit_request,
+    kernel_request,
+    search_request,
+    space_of,
+    study_place,
+)
 from lrfdse.explore.run import explore
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.kernel import KernelSpec
 from lrfdse.meters.meter import open_meter
 from lrfdse.results.settings import Limits, Settings
 from lrfdse.targets.resolution import UNCHECKED
@@ -51,6 +62,7 @@ def test_workers_are_told_what_decides_scores_and_nothing_else(settings, tmp_pat
         "output": tmp_path / "elsewhere",
         "runner": "ssh board {program}",
         "accept_unverified": True,
+        "effort": "quick",
         "target_source": "./mine.toml",
         "space_source": "./space.toml",
     }
@@ -132,3 +144,33 @@ def test_modelled_latencies_are_told_apart_by_the_model_s_resolution_and_measure
     # The error is that of the built-in model, not of a meter that a plug-in brings.
     assert search_request(checked, "counted", "modelled").resolution == UNCHECKED
     assert search_request(settings, "host", "measured").resolution is None
+
+
+def test_more_effort_asks_for_more_and_never_for_more_than_the_user_allows(settings):
+    meter = open_meter("model", settings.target)
+    asked = {
+        effort: dataclasses.replace(settings, effort=effort, budget=30) for effort in ("quick", "normal", "thorough")
+    }
+    assert [kernel_request(each, meter).tries for each in asked.values()] == [1, 2, 4]
+    searches = [search_request(each, "model", "modelled") for each in asked.values()]
+    assert [(each.budget, each.refined) for each in searches] == [(20, 0), (30, 4), (30, 8)]
+    few = dataclasses.replace(asked["quick"], budget=5, space=dataclasses.replace(settings.space, max_compiled=3))
+    assert search_request(few, "model", "modelled").budget == 5 and space_of(few).max_compiled == 3
+    many = dataclasses.replace(settings.space, max_compiled=40)
+    compiled = [space_of(dataclasses.replace(each, space=many)).max_compiled for each in asked.values()]
+    assert compiled == [12, 40, 40]
+
+
+def test_a_kernel_tuned_with_less_effort_is_not_taken_for_one_with_more(settings):
+    meter = open_meter("model", settings.target)
+    spec = KernelSpec(4, 4, Factorization.dense(4, 4), 1, False, False)
+    quick, normal = (
+        kernel_keys([spec], kernel_request(dataclasses.replace(settings, effort=effort), meter))
+        for effort in ("quick", "normal")
+    )
+    assert quick[spec] != normal[spec]
+
+
+def test_an_unknown_effort_is_refused(small_folder):
+    with pytest.raises(InputError, match="--effort takes quick, normal, thorough, but got 'heroic'"):
+        settings_for(small_folder, "riscv64", effort="heroic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 from lrfdse.base.events import Listener, silent
 from lrfdse.base.keys import CodeKey, code_key, digest, result_key
 from lrfdse.base.store import Store
+from lrfdse.explore.layers.errors import SHORT_SWEEPS, Errors, read_errors
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.ir.layer import Layer
@@ -75,6 +77,7 @@ class Fits:
         self._data_key = data_key
         self._cache = cache
         self._weighting_key = weighting_key
+        self._short: dict[str, Fitter] = {}
 
     def calibrated(self, layer: Layer) -> bool:
         """Whether the layer's inputs on calibration data are known, so that factors come with a bias correction."""
@@ -124,13 +127,33 @@ class Fits:
             self._cache.put_arrays("fits", key, arrays)
         return unpacked(choice, arrays)
 
-    def _key(self, layer: Layer, choice: Choice) -> str:
+    def errors(self, layer: Layer, choice: Choice) -> Errors:
+        """Return what the factors of `layer` leave; nothing where it stays as it is."""
+        if choice.is_original:
+            output_error = 0.0 if self.calibrated(layer) else None
+            return Errors(0.0, output_error, 0.0 if layer.name in self.weightings else None)
+        found = self.factors(layer, choice)
+        return Errors(found.weight_error, found.output_error, found.loss)
+
+    def screened(self, layer: Layer, choice: Choice) -> Errors:
+        """Return what a short fit leaves: enough to order candidates by, and not what is reported of any."""
+        key = self._key(layer, choice, "screens")
+        if (known := self._cache.get("screens", key, read_errors)) is None:
+            if layer.name not in self._short:
+                self._short[layer.name] = dataclasses.replace(self.fitter(layer), sweeps=SHORT_SWEEPS)
+            factors = self._short[layer.name].fit(choice.factorization, choice.storage)
+            known = Errors(factors.weight_error, factors.output_error, factors.loss)
+            self._cache.put("screens", key, known._asdict())
+        return known
+
+    def _key(self, layer: Layer, choice: Choice, kind: str = "fits") -> str:
         from lrfdse.factorize.fit import Fitter
         from lrfdse.factorize.methods import METHODS
 
         return result_key(
-            "fits",
+            kind,
             code=code_key(Fitter, packed),
+            **({} if kind == "fits" else {"sweeps": SHORT_SWEEPS}),
             layer=layer.digest,
             data=self.data_key(layer),
             weighting=self._weighting_key,

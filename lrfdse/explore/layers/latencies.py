@@ -45,10 +45,10 @@ Measure = Callable[[Spec], MeasuredKernel]
 """Compiles, checks and measures one kernel."""
 
 
-def opened_meter(target: Target, meter: str) -> Measure:
-    """Open a meter by name and return what measures kernels with it."""
+def opened_meter(target: Target, meter: str, tries: int) -> Measure:
+    """Open a meter by name and return what measures kernels with it, the best of so many schedules each."""
     opened = open_meter(meter, target)
-    return lambda spec: measured_kernel(spec, target, opened)
+    return lambda spec: measured_kernel(spec, target, opened, tries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,17 @@ class KernelRequest:
     target: Target
     meter: Meter
     workers: int = 1
-    """Processes that measure at once; an exclusive meter, such as one that reads a wall clock, gets one."""
-    opened: Callable[[Target, str], Measure] = opened_meter
-    """Called in each of the processes with the target and the meter's name, for its first kernel; picklable."""
+    """Processes that measure at once, and threads that fit; an exclusive meter, such as one that reads a wall clock,
+    gets one process."""
+    tries: int = 4
+    """Schedules measured for each kernel at most."""
+    opened: Callable[[Target, str, int], Measure] = opened_meter
+    """Called in each of the processes with the target, the meter's name and the tries, for its first kernel; picklable.
+    """
 
 
-def measured_kernel(spec: Spec, target: Target, meter: Meter) -> MeasuredKernel:
-    """Return a kernel's best schedule with its measurement; a kernel that fails has the reason instead."""
+def measured_kernel(spec: Spec, target: Target, meter: Meter, tries: int = 4) -> MeasuredKernel:
+    """Return the best of so many schedules of a kernel with its measurement; one that fails has the reason instead."""
     from lrfdse.explore.layers.convolutions import measured_convolution
     from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.tune import best_kernel
@@ -74,7 +78,7 @@ def measured_kernel(spec: Spec, target: Target, meter: Meter) -> MeasuredKernel:
             return MeasuredKernel(*measured_convolution(spec, target, meter.name))
         if isinstance(spec, EmbeddingSpec):
             return MeasuredKernel(*measured_embedding(spec, target, meter.name))
-        artifact, measurement = best_kernel(spec, target, meter)
+        artifact, measurement = best_kernel(spec, target, meter, tries)
     except KernelError as error:
         return MeasuredKernel(failure=str(error))
     return MeasuredKernel(str(artifact.schedule), measurement)
@@ -88,7 +92,7 @@ def measure_kernels(
     A kernel that fails is marked with the reason, and the others go on; so is one over which its process died.
     """
     wanted = list(dict.fromkeys(specs))
-    keys = _keys(wanted, request)
+    keys = kernel_keys(wanted, request)
     found = {spec: known for spec in wanted if (known := cache.get("kernels", keys[spec], _stored)) is not None}
     progress(Event("kernels", "" if len(found) == len(wanted) else _waiting(request.meter), len(found), len(wanted)))
     processes = 1 if request.meter.exclusive else request.workers
@@ -153,7 +157,7 @@ def _pool(processes: int, request: KernelRequest) -> ProcessPoolExecutor:
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
-    opened = functools.partial(request.opened, request.target, request.meter.name)
+    opened = functools.partial(request.opened, request.target, request.meter.name, request.tries)
     return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(opened,))
 
 
@@ -187,7 +191,8 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     end_all(processes)
 
 
-def _keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
+def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
+    """Return the key of each kernel's measurement in the cache."""
     from lrfdse.explore.layers.convolutions import measured_convolution
     from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.tune import best_kernel
@@ -203,7 +208,17 @@ def _keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
         ConvolutionSpec: code_key(measured_convolution),
         EmbeddingSpec: code_key(measured_embedding),
     }
-    return {spec: result_key("kernels", spec=str(spec), code=codes[type(spec)], **common) for spec in specs}
+    # Other specs stand for small models, which are tuned as such.
+    return {
+        spec: result_key(
+            "kernels",
+            spec=str(spec),
+            code=codes[type(spec)],
+            tries=request.tries if isinstance(spec, KernelSpec) else None,
+            **common,
+        )
+        for spec in specs
+    }
 
 
 def _stored(known: Any) -> MeasuredKernel:

@@ -7,16 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener, hundredths
+from lrfdse.base.threads import in_threads
 from lrfdse.errors import ToolError
 from lrfdse.explore.layers.bounds import bound_of
+from lrfdse.explore.layers.errors import fit_threads
 from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
+from lrfdse.explore.layers.screening import MOST_WEIGHTS, fit_work, plain_svds, screened_front
 from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Spec, spec_of
-from lrfdse.ir.latency import Latency
+from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import Candidate, Funnel
 from lrfdse.ir.storage import FLOAT32, Storage
@@ -33,17 +36,9 @@ if TYPE_CHECKING:
 BASELINE_RATIOS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 """Compressions at which SVD is always compiled: what every other design is held against."""
 
-_REFINED = 1_100_000
-"""Weights of a layer up to which its fits are cheap enough to fit candidates that may not be compiled."""
-_REFINEMENT = 3
-"""Candidates of such a layer that are fitted for each one that is compiled."""
 _FRONT_SHARE = 0.05
 """Share of the time of a layer's front, fits included, that is spent before the fits: 7.4 s of CPU time for the 300x784
 layer of examples/lenet300-fashion on an EPYC core, before 120 fits of 0.1 to 1.4 s each."""
-_FIT_BASE = 0.1
-"""What a fit by alternating least squares takes whatever its parameters, as parameters over the layer's weights: 15
-fits of 300x784 and 100x300 layers took about 1e-6 s a weight and 1e-5 s a parameter on an EPYC core, in closed form the
-first alone. It only weighs the progress shown."""
 
 
 def inspect_layer(
@@ -80,6 +75,7 @@ def study_layers(
     progress: Listener,
     idle: Mapping[str, str] | None = None,
     storages: Sequence[Storage] = (FLOAT32,),
+    screened: int = 3,
 ) -> tuple[LayerResult, ...]:
     """Return every layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -99,6 +95,8 @@ def study_layers(
         Why layers are left as they are that the space would explore, by their names.
     storages
         In what the weights of each candidate are stored: a choice each.
+    screened
+        Candidates of a layer of few enough weights that are shortly fitted for each one that is compiled.
 
     Raises
     ------
@@ -124,7 +122,9 @@ def study_layers(
         for place, result in enumerate(results):
             if result.kept_dense is None:
                 with of(result.layer.name) as worked:
-                    found, funnel = _candidates(result.layer, fits, space, target, cache, worked)
+                    found, funnel = _candidates(
+                        result.layer, fits, space, target, cache, kernels.workers, screened, worked
+                    )
                 candidates[result.layer.name] += found
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
@@ -150,14 +150,21 @@ def study_layers(
         def fitted(count: int, name: str = name, before: int = done) -> None:
             progress(Event("fit", name, before + count, total))
 
-        complete.append(_with_options(result, chosen[name], measured, target, fits, fitted))
+        complete.append(_with_options(result, chosen[name], measured, target, fits, kernels.workers, fitted))
         done += len(chosen[name]) - 1
     progress(Event("fit", "", total, total))
     return tuple(complete)
 
 
 def _candidates(
-    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store, progress: Callable[[float], None]
+    layer: Layer,
+    fits: Fits,
+    space: SearchSpace,
+    target: Target,
+    cache: Store,
+    threads: int,
+    screened: int,
+    progress: Callable[[float], None],
 ) -> tuple[list[Candidate], Funnel]:
     """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
     from lrfdse.space.thin import thin
@@ -165,7 +172,7 @@ def _candidates(
     if layer.kind == "conv":
         found, funnel = surrogate_front(layer, fits, space, target, cache, progress)
         return thin(found, space.max_compiled), funnel
-    fitted = fits.calibrated(layer) and layer.outputs * layer.inputs <= _REFINED
+    fitted = fits.calibrated(layer) and layer.outputs * layer.inputs <= MOST_WEIGHTS
     before, share = 0.0, _size(layer) * (_FRONT_SHARE if fitted else 1.0)
 
     def part(done: float) -> None:
@@ -175,10 +182,12 @@ def _candidates(
 
     found, funnel = surrogate_front(layer, fits, space, target, cache, part)
     if fitted:
-        some = thin(found, _REFINEMENT * space.max_compiled)
-        work = {each.factorization: _fit_work(layer, each.factorization) for each in some}
+        some = {each.factorization: each for each in thin(found, screened * space.max_compiled)}
+        if layer.kind == "fc":
+            some = {each.factorization: each for each in plain_svds(layer, space, target.lanes)} | some
+        work = {each: fit_work(layer, each) for each in some}
         rest = (_size(layer) - share) / max(sum(work.values()), 1)
-        found = _fitted_front(layer, fits, some, lambda fit: progress(rest * work[fit]))
+        found = screened_front(layer, fits, list(some.values()), threads, lambda fit: progress(rest * work[fit]))
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
@@ -192,38 +201,6 @@ def _candidates(
 def _size(layer: Layer) -> float:
     """Return the weights of a layer, which the work on its front grows with."""
     return float(layer.outputs * layer.inputs)
-
-
-def _fit_work(layer: Layer, factorization: Factorization) -> float:
-    """Return how much work a fit is, to compare fits by."""
-    return _FIT_BASE * _size(layer) + (0 if factorization.is_svd else factorization.params)
-
-
-def _fitted_front(
-    layer: Layer, fits: Fits, candidates: Sequence[Candidate], progress: Callable[[Factorization], None]
-) -> list[Candidate]:
-    """Return the candidates that no other beats in params, padded FLOPs and fitted error together.
-
-    The error is the estimated loss of the model where that is known, as a part of the largest one here, else the
-    squared relative error of the outputs. `progress` is called after each fit.
-    """
-    factors = []
-    for candidate in candidates:
-        factors.append(fits.factors(layer, Choice(candidate.factorization)))
-        progress(candidate.factorization)
-    most = max((each.loss for each in factors if each.loss is not None), default=0.0)
-    fitted = []
-    for candidate, each in zip(candidates, factors, strict=True):
-        error = None if each.output_error is None else each.output_error**2
-        error = each.loss / most if each.loss is not None and most > 0 else error
-        fitted.append(candidate if error is None else dataclasses.replace(candidate, error_bound=error))
-    fitted.sort(key=lambda c: (c.cost.params, c.cost.padded_flops, c.error_bound, str(c.factorization)))
-    front: list[Candidate] = []
-    for candidate in fitted:
-        cost = candidate.cost
-        if not any(f.cost.padded_flops <= cost.padded_flops and f.error_bound <= candidate.error_bound for f in front):
-            front.append(candidate)
-    return front
 
 
 def _candidate(layer: Layer, factorization: Factorization, target: Target) -> Candidate:
@@ -268,26 +245,26 @@ def _with_options(
     kernels: Mapping[Spec, MeasuredKernel],
     target: Target,
     fits: Fits,
+    threads: int,
     fitted: Callable[[int], None],
 ) -> LayerResult:
     """Return the layer with its options; `fitted` is told how many choices, the first aside, are behind."""
     layer = result.layer
     options: list[MeasuredChoice] = []
     failures: dict[str, str] = {}
-    for place, (candidate, storage) in enumerate(chosen):
-        fitted(max(place - 1, 0))
+    working: list[tuple[Candidate, Choice, list[Spec], list[MeasuredKernel], list[Measurement]]] = []
+    for candidate, storage in chosen:
         choice = Choice(candidate.factorization, storage)
         specs = _specs(layer, candidate, storage, fits.calibrated(layer))
         measured = [kernels[spec] for spec in specs]
         found = [kernel.measurement for kernel in measured if kernel.measurement is not None]
         if len(found) < len(measured):
             failures[str(choice)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
-            continue
-        weight_error, output_error = 0.0, 0.0 if fits.calibrated(layer) else None
-        loss = 0.0 if layer.name in fits.weightings else None
-        if not choice.is_original:
-            factors = fits.factors(layer, choice)
-            weight_error, output_error, loss = factors.weight_error, factors.output_error, factors.loss
+        else:
+            working.append((candidate, choice, specs, measured, found))
+    errors = in_threads(lambda each: fits.errors(layer, each[1]), working, fit_threads(layer, threads))
+    for place, ((candidate, choice, specs, measured, found), each) in enumerate(zip(working, errors, strict=True)):
+        fitted(place)
         size = _bytes(layer, choice, candidate)
         # Uses without a bias share the one that a correction gives them.
         added_bias = layer.outputs if any(s.bias and not u.bias for s, u in zip(specs, layer.uses, strict=True)) else 0
@@ -297,13 +274,13 @@ def _with_options(
                 cost=candidate.cost,
                 params=candidate.cost.params + layer.bias_params + added_bias,
                 bytes=size + FLOAT32.bytes_of(layer.bias_params + added_bias),
-                weight_error=weight_error,
-                output_error=output_error,
+                weight_error=each.weight_error,
+                output_error=each.output_error,
                 warm=_sum([m.warm for m in found]),
                 cold=_sum([m.cold for m in found]),
                 max_error=max(m.max_error for m in found),
                 schedules=tuple(kernel.schedule for kernel in measured),
-                loss=loss,
+                loss=each.loss,
                 warm_bound=bound_of(found, "warm", size, target),
                 cold_bound=bound_of(found, "cold", size, target),
             )

@@ -199,6 +199,7 @@ def refinement(search: Search, most: int) -> None:
             search.base,
             search.metric,
             request.limits,
+            request.refined,
             verified=search.verified,
             resolution=request.resolution,
             rest_us=request.rest_us,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
+from lrfdse.base.threads import in_threads
 from lrfdse.errors import InputError, PlanError
 from lrfdse.explore.plans.assemble import assemble, plan_of
 from lrfdse.explore.plans.job import Job, broken, evaluate
@@ -60,6 +61,8 @@ class SearchRequest:
     """Minutes of the whole exploration after which no new plan is begun; None means never."""
     helpers: int = 0
     """Most processes that evaluate plans beside the one that explores."""
+    refined: int = 4
+    """Designs refined before one is recommended, beside the one that would be anyway; 0 refines none."""
     helped_after: float = 20.0
     """Seconds of evaluation ahead from which on helpers pay: each reads the model and the data first."""
 
@@ -173,21 +176,33 @@ class Trials:
 
         One that scores worse when it is refined stays as it was. The study keeps the scores from before.
         """
-        found = []
-        for done, design in enumerate(designs):
-            if self._job.evaluator.refines and not design.refined and not self.out_of_time:
-                self._listener(Event("refine", design.id, done, len(designs)))
-                design = self._refined(design)
-            found.append(design)
+        if not (self._request.refined and self._job.evaluator.refines):
+            return list(designs)
+        found: list[Design] = []
+        self._listener(Event("refine", "", 0, len(designs)))
+        refined = in_threads(self._refined_scores, designs, self._request.helpers + 1)
+        for design, scores in zip(designs, refined, strict=True):
+            found.append(self._better(design, scores))
+            self._listener(Event("refine", design.id, len(found), len(designs)))
         return found
 
-    def _refined(self, design: Design) -> Design:
-        job = self._job
+    def _refined_scores(self, design: Design) -> Scores | PlanError | None:
+        """Return the scores of a design once it is refined, or why it has none; None where it stays as it is."""
+        if design.refined or self.out_of_time:
+            return None
         try:
-            scores = job.evaluator.scores(design.plan, refined=True)
+            return self._job.evaluator.scores(design.plan, refined=True)
         except PlanError as error:
-            self._listener(Event("note", f"plan {design.id} cannot be evaluated once it is refined: {error}"))
+            return error
+
+    def _better(self, design: Design, scores: Scores | PlanError | None) -> Design:
+        """Return a design or, where its refined factors score no worse, what has become of it."""
+        if scores is None:
             return design
+        if isinstance(scores, PlanError):
+            self._listener(Event("note", f"plan {design.id} cannot be evaluated once it is refined: {scores}"))
+            return design
+        job = self._job
         other = assemble(design.plan, job.layers, job.target, scores, design.origin, refined=True)
         if other.score(job.metric) < design.score(job.metric):
             return design

@@ -58,9 +58,11 @@ class StepSchedule:
         InputError
             The text has another form.
         """
-        found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)(?::b([1-9]\d*)x([1-9]\d*)x([1-9]\d*))?", text)
+        blocks = r"(?::b([1-9]\d*)x([1-9]\d*)x([1-9]\d*))?"
+        found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)" + blocks, text)
         if not found:
-            raise InputError(f"{text!r} is no step of a schedule: `AXIS:LANES:OUTxCOLUMNS:uUNROLL[:bINNERxOUTxBATCH]` is one")
+            form = "`AXIS:LANES:OUTxCOLUMNS:uUNROLL` or `AXIS:LANES:OUTxCOLUMNS:uUNROLL:bINNERxOUTxBATCH`"
+            raise InputError(f"{text!r} is no step of a schedule: {form} is one")
         axis: Axis = found[1]  # type: ignore[assignment]
         return cls(axis, *(int(number or 0) for number in found.groups()[1:]))
 

@@ -57,7 +57,8 @@ class BlockedEmitter:
 
     def statement(self) -> Stmt:
         """Return the loops over all blocks."""
-        b, made = self.blocks, []
+        b = self.blocks
+        made: list[Stmt] = []
         if b.whole is not None:
             panels, groups = b.whole
             made.append(over(groups, lambda i: self._panels(((panels, i * panels.count),))))
@@ -132,30 +133,33 @@ class BlockedEmitter:
         tiling = dataclasses.replace(t, step=step, inner=cover(inner, 1, 1))
         return _Part(tiling, tuple(section), first, number, number * b.inner, is_first, is_last)
 
-    def _part(
-        self, panels: tuple[tuple[Panels, Expr], ...], lines: Tile, positions: Tile, part: _Part
-    ) -> Stmt:
+    def _part(self, panels: tuple[tuple[Panels, Expr], ...], lines: Tile, positions: Tile, part: _Part) -> Stmt:
         """Return the loops over the tiles of a block."""
         t = part.tiling
-        each = len(positions.span.offsets)
-        count = len(lines.span.offsets) * each
+        length = len(positions.span.offsets)
+        count = len(lines.span.offsets) * length
+
+        def panel(line: Expr, p: Tile, each: Panels, number: Expr, before: Expr) -> Stmt:
+            """Return the tile of a panel, before whose sums there are so many at one position."""
+            width = t.panel_width(each.span)
+            sums = self.at + self.blocks.copy + before * count + (line * length + p.starts[0]) * width
+            places = [positions.starts[0] + place for place in p.starts]
+            emitter = self.emitter(lines.starts[0] + line)
+            return self._tile(part, _Spot(emitter, Tile(each.span, number), places, sums))
+
+        def row(line: Expr, p: Tile, each: Panels, first: Expr, before: int) -> Stmt:
+            width = t.panel_width(each.span)
+            return over(each.count, lambda i: panel(line, p, each, first + i, before + i * width))
 
         def tile(line: Expr, p: Tile) -> Stmt:
-            made, before = [], 0
-            emitter = self.emitter(lines.starts[0] + line)
-            for group, first in panels:
-                width = t.panel_width(group.span)
-
-                def one(i: Expr, group=group, first=first, before=before, width=width) -> Stmt:
-                    sums = self.at + self.blocks.copy + (before + i * width) * count + (line * each + p.starts[0]) * width
-                    places = [positions.starts[0] + place for place in p.starts]
-                    return self._tile(part, _Spot(emitter, Tile(group.span, first + i), places, sums))
-
-                made.append(over(group.count, one))
-                before += group.count * width
+            made: list[Stmt] = []
+            before = 0
+            for each, first in panels:
+                made.append(row(line, p, each, first, before))
+                before += each.count * t.panel_width(each.span)
             return sequence(made)
 
-        across = cover(each, 1, t.schedule.column_tile)
+        across = cover(length, 1, t.schedule.column_tile)
         return over(len(lines.span.offsets), lambda line: tiles(across, lambda p: tile(line, p)))
 
     def _tile(self, part: _Part, spot: _Spot) -> Stmt:
@@ -171,8 +175,18 @@ class BlockedEmitter:
         def held(i: int, c: int) -> Expr:
             return spot.sums + c * width + i * lanes
 
-        start = None if part.is_first else lambda i, c: load(self.scratch, held(i, c), lanes)
-        loop = InnerLoop(t, emitter.instructions, emitter.weight, len(rows), len(spot.places), operands, start=start)
+        def before(i: int, c: int) -> Expr:
+            return load(self.scratch, held(i, c), lanes)
+
+        loop = InnerLoop(
+            t,
+            emitter.instructions,
+            emitter.weight,
+            len(rows),
+            len(spot.places),
+            operands,
+            start=None if part.is_first else before,
+        )
         sums, statements = loop.sums()
         for (i, row), (c, place) in itertools.product(enumerate(rows), enumerate(spot.places)):
             if part.is_last:

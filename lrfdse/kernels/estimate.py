@@ -237,7 +237,7 @@ def _blocked(t: Tiling, target: Target, costs: Costs, blocks: Blocks) -> float:
         return computing
     panels = math.ceil(sum(span.count for span in t.out) / t.schedule.out_block)
     moved = t.weight_size * blocks.groups_of_a_line + step.input_size * panels + copied + waiting
-    return computing + FLOAT32.bytes_of(moved) / target.last_level_bytes_per_cycle
+    return computing + FLOAT32.bytes_of(1) * moved / target.last_level_bytes_per_cycle
 
 
 def _tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> float:

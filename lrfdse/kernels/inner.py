@@ -109,9 +109,7 @@ class InnerLoop:
         statements = [tirx.AllocBuffer(b) for b in buffers]
         if self.start is not None:
             first, *others = sets
-            statements += [
-                store(b, self.start(i, c), 0) for i, row in enumerate(first) for c, b in enumerate(row)
-            ]
+            statements += [store(b, self.start(i, c), 0) for i, row in enumerate(first) for c, b in enumerate(row)]
             buffers = [buffer for chain in others for row in chain for buffer in row]
         if not ahead or self.sections or self.start is not None:
             statements += [store(b, zero(t.schedule.lanes), 0) for b in buffers]

@@ -78,9 +78,7 @@ def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine)
     def group(number: Expr) -> Stmt:
         if blocks is not None:
             line = partial(emitter, group=number)
-            return BlockedEmitter(
-                blocks, lambda n: line(n // rows, n % rows), border.work, border.room
-            ).statement()
+            return BlockedEmitter(blocks, lambda n: line(n // rows, n % rows), border.work, border.room).statement()
         if _panels_inside(operator, tiling, machine):
             return lines(lambda image, r: emitter(image, r, number).by_positions())
         return tiles(tiling.out, lambda j: lines(lambda image, r: emitter(image, r, number).panel(j)))

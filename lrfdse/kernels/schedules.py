@@ -36,8 +36,8 @@ _BLOCK_UNROLLED = 4
 four than with two, and 4x4 takes 2 % more with eight (256x1024 at 128 rows, modelled)."""
 
 _BLOCKED_LINES = 1.2
-"""Estimates of convolutions in blocks are multiplied by this: the model meter says 1 to 20 % more than they do on the X60
-(3x3, 64 channels at 56x56 and 128 at 28x28), and without blocks about what they say."""
+"""Estimates of convolutions in blocks are multiplied by this: the model meter says 1 to 20 % more than they do on the
+X60 (3x3, 64 channels at 56x56 and 128 at 28x28), and without blocks about what they say."""
 
 _DOUBT = 0.3
 """Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much.

@@ -35,9 +35,14 @@ _BLOCK_UNROLLED = 4
 """Inner iterations in a body of a step in blocks: on the X60 tiles of 3x8, 4x4 and 4x5 vectors take 2 to 4 % less with
 four than with two, and 4x4 takes 2 % more with eight (256x1024 at 128 rows, modelled)."""
 
-_BLOCKED_LINES = 1.2
-"""Estimates of convolutions in blocks are multiplied by this: the model meter says 1 to 20 % more than they do on the
-X60 (3x3, 64 channels at 56x56 and 128 at 28x28), and without blocks about what they say."""
+_MOST_BLOCKED = 4
+"""Registers of weights that meet one place in a step in blocks where registers form groups: 5x4 takes the X60 11 to
+13 % longer than 4x4, and the estimate says as long (256x1024 at 128 rows, 512x512 at 64, modelled)."""
+
+_UNSURE = 1.2
+"""What estimates of blocks are multiplied by where they are rough: of convolutions, of which the model meter says 1 to
+20 % more on the X60 (3x3, 64 channels at 56x56 and 128 at 28x28), and of cores whose costs were not fitted (160x960 at
+49 rows on the A53: 0.87 times as long as without blocks by the estimate, 1.01 times by the meter)."""
 
 _DOUBT = 0.3
 """Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much.
@@ -142,7 +147,7 @@ def alternatives(
     ranked.sort()
     for s in filter(admitted, _blocked(step, target, storage, [s for _, _, s in ranked], runs)):
         tiling = Tiling.of(step, s)
-        doubt = 1.0 if runs == DENSE else _BLOCKED_LINES
+        doubt = 1.0 if runs == DENSE and target.vectors.grouped else _UNSURE
         ranked.append((doubt * cycles(tiling, target, blocks=Blocks.of(tiling, runs)), str(s), s))
     ranked.sort()
     best = ranked[0][0]
@@ -174,6 +179,8 @@ def _blocked(
         if runs.sections and 2 * width * section <= 3 * near:
             most = section
         if s.axis != "out" or s.lanes > target.lanes or most >= step.inner:
+            continue
+        if target.vectors.grouped and s.out_tile > _MOST_BLOCKED:
             continue
         body = registers.body(s, s.out_tile, s.column_tile)
         if body.rotates if registers.apart else body.carried:

@@ -222,19 +222,5 @@ void bench_main(long *stack) {
         say_whole((double)calls);
         for (size_t k = 0; k < kernels; k++) check(k);
     }
-    say(",\"board\":{");
-    say_board(core);
-    say(",\"vector_bits\":");
-    if (bits > 0) say_whole(bits);
-    else say("null");
-    say(",\"largest_cache_bytes\":");
-    if (cache > 0) say_whole(cache);
-    else say("null");
-    say(",\"evicted_bytes\":");
-    say_whole((double)evict_bytes);
-    say(",\"clock_ns\":");
-    say_tenths(cost);
-    say("}}\n");
-    if (text_is_full()) fail("the document is longer than its room");
-    leave(0);
+    end_document(core, bits, cache, evict_bytes, cost);
 }

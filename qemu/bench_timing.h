@@ -9,6 +9,9 @@ enum { LINE = 64, MAX_REPEATS = 1001 };
 /* Print what every document of the program begins with. */
 static void begin_document(void);
 
+/* Say what went wrong, and leave. */
+static _Noreturn void fail(const char *why);
+
 static double repeats = 21, least_sample_ns = 2e6, wanted_core = -1, limit_seconds = 600;
 
 static double clock_cost(void) {
@@ -78,6 +81,25 @@ static void read_options(char **given) {
         else if (same(*given, "--limit")) limit_seconds = option(given[1], 1, 86400);
         else option(NULL, 0, 0);
     }
+}
+
+/* Say what the board is and how it was timed, and leave. */
+static void end_document(long core, double bits, double cache, size_t evict_bytes, double cost) {
+    say(",\"board\":{");
+    say_board(core);
+    say(",\"vector_bits\":");
+    if (bits > 0) say_whole(bits);
+    else say("null");
+    say(",\"largest_cache_bytes\":");
+    if (cache > 0) say_whole(cache);
+    else say("null");
+    say(",\"evicted_bytes\":");
+    say_whole((double)evict_bytes);
+    say(",\"clock_ns\":");
+    say_tenths(cost);
+    say("}}\n");
+    if (text_is_full()) fail("the document is longer than its room");
+    leave(0);
 }
 
 #endif

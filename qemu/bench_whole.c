@@ -187,19 +187,6 @@ void bench_main(long *stack) {
     }
     say("],\"max_error\":");
     say_whole(error * 1e12 + 0.5);
-    say("e-12,\"board\":{");
-    say_board(core);
-    say(",\"vector_bits\":");
-    if (bits > 0) say_whole(bits);
-    else say("null");
-    say(",\"largest_cache_bytes\":");
-    if (cache > 0) say_whole(cache);
-    else say("null");
-    say(",\"evicted_bytes\":");
-    say_whole((double)evict_bytes);
-    say(",\"clock_ns\":");
-    say_tenths(cost);
-    say("}}\n");
-    if (text_is_full()) fail("the document is longer than its room");
-    leave(0);
+    say("e-12");
+    end_document(core, bits, cache, evict_bytes, cost);
 }

@@ -29,7 +29,7 @@ def build(
 ) -> None:
     """Compile the whole of MODEL to a C library without a runtime."""
     from lrfdse.cli.progress import listening
-    from lrfdse.cli.terminal import console
+    from lrfdse.cli.terminal import console, print_line, print_lines, print_wrapped
     from lrfdse.cli.values import parse_shapes
     from lrfdse.library.build import build as run
     from lrfdse.library.table import library_lines, operator_table
@@ -51,7 +51,9 @@ def build(
         typer.echo(built.facts.json, nl=False)
         return
     out = console()
-    out.print(operator_table(built.facts))
-    out.print()
-    for line in library_lines(built.facts, built.folder):
-        out.print(line, soft_wrap=True)
+    print_lines(out, operator_table(built.facts, out.width))
+    print_line(out, "")
+    *said, where = library_lines(built.facts, built.folder)
+    for line in said:
+        print_wrapped(out, line, 2)
+    print_line(out, where)

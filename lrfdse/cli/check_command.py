@@ -99,15 +99,15 @@ def _write(report: CheckReport, junit: Path | None, benchmark_json: Path | None)
 
 
 def _print(report: CheckReport) -> None:
-    from lrfdse.check.table import check_table, conclusion
-    from lrfdse.cli.terminal import console
+    from lrfdse.check.table import check_lines, conclusion
+    from lrfdse.cli.terminal import console, print_line, print_lines, print_wrapped
 
     out = console()
-    out.print(check_table(report))
-    out.print()
+    print_lines(out, check_lines(report, out.width))
+    print_line(out, "")
     for note in report.notes:
-        out.print(f"Note: {note}")
-    out.print(conclusion(report))
+        print_wrapped(out, f"Note: {note}", 2)
+    print_line(out, conclusion(report))
 
 
 def _tell_github(report: CheckReport) -> None:

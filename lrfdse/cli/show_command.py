@@ -72,8 +72,9 @@ def print_document(document: Document, folder: Path) -> None:
     out = console()
     print_layers(out, document)
     out.print()
-    print_lines(out, design_table(document, out.width))
-    for line in legend_lines(document):
+    designs = design_table(document, out.width)
+    print_lines(out, designs)
+    for line in legend_lines(document, [each.plain for each in designs]):
         print_wrapped(out, line, style="dim")
     tables = (int8_table(document, out.width), plan_table(document, out.width), sensitivity_table(document, out.width))
     for table in tables:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lrfdse.cli.terminal import console
+from lrfdse.base.text import counted
+from lrfdse.cli.terminal import console, print_wrapped
 
 
 def targets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False) -> None:
@@ -19,14 +20,13 @@ def targets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on 
         rows = [{"name": t.name, "summary": t.summary, "core": t.core, "provenance": dict(t.provenance)} for t in found]
         typer.echo(json.dumps(rows, indent=1))
         return
-    from rich.table import Table
-
     from lrfdse.meters.meter import METERS, auto_meter
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("target", "core", "latency", "lanes", "last-level cache", "what it stands for"):
-        table.add_column(name)
+    out = console()
+    indent = max(len(t.name) for t in found) + 2
     for t in found:
         kind = METERS.get(auto_meter(t)).kind
-        table.add_row(t.name, t.core, kind, str(t.lanes), f"{t.last_level.kib} KiB", t.summary)
-    console().print(table)
+        print_wrapped(out, f"{t.name:{indent}}{t.summary}", indent)
+        lanes = counted(t.lanes, "lane")
+        facts = f"{t.core}; {lanes}, {t.last_level.kib:,} KiB last-level cache; latency {kind}"
+        print_wrapped(out, f"{'':{indent}}{facts}", indent)

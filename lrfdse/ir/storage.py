@@ -69,13 +69,3 @@ def words_of(size: int) -> int:
     (100, 101)
     """
     return -(-size // FLOAT32.bytes_of(1))
-
-
-def most_params(params: int | None, size: int | None) -> int | None:
-    """Return the most float32 weights of at most `params` elements and at most `size` bytes; None means no limit.
-
-    >>> most_params(None, 1003), most_params(200, 1003), most_params(300, None)
-    (250, 200, 300)
-    """
-    limits = [each for each in (params, None if size is None else size // FLOAT32.bytes_of(1)) if each is not None]
-    return min(limits, default=None)

@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
+from lrfdse.base.grid import Column, fitted
 from lrfdse.base.text import clean, counted
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from lrfdse.ir.latency import Latency
     from lrfdse.library.facts import LibraryFacts, OperatorFacts
 
-_NARROWEST = 100
-"""Columns below which symbols would be cut; a narrower terminal wraps lines, as it does for `lrfdse explore`."""
 _UNSEEN_WIDTH = 140
 """Columns where there is no terminal."""
 _LONGEST_NODES = 40
 """Characters of the nodes that a row names. Chosen: two or three of an exporter's names."""
 
 
-def operator_table(facts: LibraryFacts) -> Table:
-    """Return the table of operators, in the order of execution, with what each takes in time and memory."""
-    whole, meter = facts.warm, facts.meter
-    table = Table(title="Operators", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("function", no_wrap=True)
-    table.add_column("nodes")
-    columns = ["MACs", "weights (KiB)", "scratch (KiB)"]
+def operator_table(facts: LibraryFacts, width: int) -> list[Text]:
+    """Return the table of operators, in the order of execution, with what each takes in time and memory.
+
+    Where `width` is too narrow, the nodes are dropped first, then scratch, MACs and weights.
+    """
+    whole, meter, operators = facts.warm, facts.meter, facts.operators
+    columns = [
+        Column("function", [each.symbol for each in operators], left=True),
+        Column("nodes", [_nodes(each) for each in operators], left=True, drop=4),
+        Column("MACs", [f"{each.macs:,}" for each in operators], drop=2),
+        Column("weights (KiB)", [_kib(each.weight_bytes) for each in operators], drop=1),
+        Column("scratch (KiB)", [_kib(each.work_bytes) for each in operators], drop=3),
+    ]
     if whole is not None and meter is not None:
-        columns += [f"{meter.kind} (us)", "cold (us)", "share"]
-    for name in columns:
-        table.add_column(name, justify="right")
-    for each in facts.operators:
-        cells = [f"{each.macs:,}", _kib(each.weight_bytes), _kib(each.work_bytes)]
-        if whole is not None and each.warm is not None and each.cold is not None:
-            cells += [f"{each.warm.us:,.1f}", f"{each.cold.us:,.1f}", f"{each.warm.us / whole.us:.1%}"]
-        table.add_row(each.symbol, _nodes(each), *cells)
-    return table
+        columns += [
+            Column(f"{meter.kind} (us)", ["" if each.warm is None else f"{each.warm.us:,.1f}" for each in operators]),
+            Column("cold (us)", ["" if each.cold is None else f"{each.cold.us:,.1f}" for each in operators]),
+            Column("share", ["" if each.warm is None else f"{each.warm.us / whole.us:.1%}" for each in operators]),
+        ]
+    return fitted(columns, width, "Operators")
 
 
 def library_lines(facts: LibraryFacts, folder: Path) -> list[str]:
@@ -63,14 +63,9 @@ def library_lines(facts: LibraryFacts, folder: Path) -> list[str]:
 
 def library_text(facts: LibraryFacts, folder: Path) -> str:
     """Return table and sentences as plain text."""
-    width = max(_NARROWEST, shutil.get_terminal_size((_UNSEEN_WIDTH, 0)).columns)
-    shown = io.StringIO()
-    plain = Console(
-        file=shown, width=width, color_system=None, markup=False, emoji=False, highlight=False, force_jupyter=False
-    )
-    plain.print(operator_table(facts))
-    table = "\n".join(line.rstrip() for line in shown.getvalue().split("\n")).rstrip("\n")
-    return "\n".join([table, "", *library_lines(facts, folder)])
+    width = shutil.get_terminal_size((_UNSEEN_WIDTH, 0)).columns
+    table = [line.plain for line in operator_table(facts, width)]
+    return "\n".join([*table, "", *library_lines(facts, folder)])
 
 
 def _nodes(operator: OperatorFacts) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.keys import code_key, digest, result_key
 from lrfdse.quality.objective import objective_facts
 
@@ -42,6 +43,7 @@ def output_weightings(
     cache: Store,
     seed: int = 0,
     most_outputs: int = MOST_OUTPUTS,
+    progress: Listener = silent,
 ) -> dict[str, Array]:
     """Return the output weighting of each layer whose derivatives are within reach, from the cache where known.
 
@@ -64,6 +66,8 @@ def output_weightings(
         Seed of the mixtures.
     most_outputs
         Outputs above which a layer gets none.
+    progress
+        Told of every layer that was begun.
 
     Returns
     -------
@@ -76,7 +80,8 @@ def output_weightings(
     key = weightings_key(model, calib, loss, seed)
     data: Dataset | None = None
     found: dict[str, Array] = {}
-    for name in names:
+    for done, name in enumerate(names):
+        progress(Event("calibrate", name, done, len(names)))
         layer = model.layer(name)
         if layer.outputs > most_outputs:
             continue

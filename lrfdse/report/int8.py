@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from lrfdse.report.grid import Column, fitted
+from lrfdse.base.grid import Column, fitted
 from lrfdse.report.numbers import kib_text, times_text
 from lrfdse.results.designs import Int8Facts
 from lrfdse.results.roles import ranked, role_of

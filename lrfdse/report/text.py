@@ -12,7 +12,7 @@ from lrfdse.report.int8 import int8_table
 from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_table
 from lrfdse.report.page.wording import hidden_text, regime_text, tie_text
 from lrfdse.report.shares import rest_lines, shares_lines
-from lrfdse.report.tables import design_table, marks_text
+from lrfdse.report.tables import ESTIMATED, design_table, marks_text
 from lrfdse.report.whole import estimate_text
 
 if TYPE_CHECKING:
@@ -31,16 +31,26 @@ _UNSEEN_WIDTH = 100
 def designs_text(document: Document, folder: Path) -> str:
     """Return the table of designs with its last lines: what it leaves out, and the recommended design or why not."""
     width = _width()
-    lines = [*_plain(design_table(document, width)), *legend_lines(document), ""]
+    designs = _plain(design_table(document, width))
+    lines = [*designs, *legend_lines(document, designs), ""]
     if table := int8_table(document, width):
         lines += [*_plain(table), ""]
     answer = answer_of(document, folder)
     return _cleaned("\n".join([*lines, answer.title, *answer_lines(answer, width)]))
 
 
-def legend_lines(document: Document) -> list[str]:
-    """Return what stands below the table of designs: marks, what it leaves out, when latencies tie, what counts."""
-    found = [marks_text(document), hidden_text(document), tie_text(document), estimate_text(document)]
+def legend_lines(document: Document, table: Sequence[str]) -> list[str]:
+    """Return what stands below the table of designs: marks, what it leaves out, when latencies tie, what counts.
+
+    Parameters
+    ----------
+    document
+        What the table is of.
+    table
+        Its lines, whose columns depend on the width: an estimate is explained where one is shown.
+    """
+    found = [marks_text(document), hidden_text(document), tie_text(document)]
+    found.append(estimate_text(document) if any(ESTIMATED in line for line in table) else "")
     found.append(f"{regime_text(document)}.")
     return [f"{line[0].upper()}{line[1:]}" for line in found if line]
 

@@ -9,7 +9,6 @@ from typing import Literal
 from lrfdse.base.codec import expected
 from lrfdse.ir.latency import Latency, MeterKind
 from lrfdse.ir.layer import Kind
-from lrfdse.ir.storage import most_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +138,6 @@ class Limits:
     """Most bytes of the weights as they are stored."""
     max_model_latency_us: float | None = None
     """Highest warm latency of the whole model, as it is estimated; null asks for nothing."""
-
-    @property
-    def most_params(self) -> int | None:
-        """Most parameters that `max_params` and `max_size` leave; None where neither asks for anything."""
-        return most_params(self.max_params, self.max_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

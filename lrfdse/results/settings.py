@@ -13,7 +13,7 @@ from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind
 from lrfdse.ir.space import SearchSpace
-from lrfdse.ir.storage import STORAGES, most_params
+from lrfdse.ir.storage import STORAGES
 from lrfdse.targets.target import Target
 
 
@@ -31,16 +31,11 @@ class Limits:
     """Largest loss of every other output that counts, of its agreement with the original model, its R² or its cosine;
     None means `max_drop`."""
     max_size: int | None = None
-    """Most bytes that the weights of all fully-connected layers take, as they are stored: 4 a parameter; None asks for
-    nothing."""
+    """Most bytes that the weights of all fully-connected layers take, as they are stored: 4 a parameter in float32, 1
+    and its part of a scale in int8; None asks for nothing."""
     max_model_latency_us: float | None = None
     """Highest warm latency of the whole model, in microseconds, as it is estimated from the layers' kernels and what
     everything else takes; None asks for nothing."""
-
-    @property
-    def most_params(self) -> int | None:
-        """Most parameters that `max_params` and `max_size` leave; None where neither asks for anything."""
-        return most_params(self.max_params, self.max_size)
 
     @property
     def most_other_drop(self) -> float:

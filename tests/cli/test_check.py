@@ -54,7 +54,7 @@ def test_every_output_at_once(folder, tmp_path, capsys, monkeypatch):
     assert run([*arguments, *files]) == 1
     shown = capsys.readouterr().out
     assert "Checked [bold]x for riscv64, design aa, latency modelled" in shown
-    assert "20 us [16..24]  FAIL" in shown
+    assert "FAIL     latency: 20 us [16..24], at most 10 us; 20 us [16..24] is over 10 us" in shown
     assert "\x1b" not in shown
     assert "::error title=lrfdse%3A latency%2C [bold]x for riscv64::" in shown
     assert "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=_bold_x.riscv64.params RESULT=pass" in shown

@@ -28,12 +28,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def on_terminal(folder, columns, **environment):
+def on_terminal(folder, columns, *words, **environment):
     leader, terminal = pty.openpty()
     ioctl(terminal, TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     without = ("CI", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
     clean = {name: value for name, value in os.environ.items() if name not in without}
-    command = [sys.executable, "-c", SCRIPT, "show", str(folder)]
+    command = [sys.executable, "-c", SCRIPT, *(words or ("show", str(folder)))]
     process = subprocess.Popen(
         command, stdin=terminal, stdout=terminal, stderr=terminal, env={**clean, "TERM": "xterm", **environment}
     )
@@ -59,6 +59,24 @@ def test_a_terminal_of_80_columns_wraps_nothing(columns, tmp_path):
     assert max(len(line) for line in lines if line not in paths) <= columns
     assert all(line == line.rstrip() for line in lines)
     assert sum(line.startswith("> aaaaaaaa") for line in lines) == 1
+
+
+def test_verdicts_and_targets_fit_80_columns_too(folder):
+    limits = (
+        "--max-drop",
+        "50%",
+        "--max-latency",
+        "1s",
+        "--max-params",
+        "1M",
+        "--max-other-drop",
+        "50%",
+        "--max-size",
+        "9M",
+    )
+    for words in (("targets",), ("check", str(folder), *limits)):
+        lines = ESCAPE.sub("", on_terminal(folder, 80, *words)).split("\n")
+        assert len(lines) > len(words) and all(line == line.rstrip() and len(line) <= 80 for line in lines)
 
 
 def test_no_color_takes_the_colours_and_nothing_else(folder):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from lrfdse.base.version import __version__
+
 CI = Path(__file__).parents[2] / "docs" / "ci"
 REPOSITORY = CI.parents[1]
 
@@ -32,6 +34,12 @@ def test_the_examples_are_valid_for_their_schemas(file, schema):
         command[3:3] = ["--data-transform", "gitlab-ci"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_examples_install_the_wheel_of_this_version(yaml):
+    github, gitlab = (yaml.safe_load((CI / name).read_text()) for name in ("github-actions.yml", "gitlab-ci.yml"))
+    wheel = f"ci/lrfdse-{__version__}-py3-none-any.whl"
+    assert github["env"]["LRFDSE"] == gitlab["variables"]["LRFDSE"] == wheel
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_an_operator_without_a_schedule_that_takes_long_is_named(facts):
 
 def test_the_table_says_what_kind_of_latency_it_is(facts):
     text = library_text(facts, Path("out"))
-    assert "modelled (us)" in text
+    assert re.search(r"^ +weights +scratch +modelled +cold$", text, re.MULTILINE)
     assert re.search(r"net_foreign +Foreign TopK_0 +10 +2\.0 +20\.0 +40\.0 +20\.0%", text)
     assert "modelled (model meter): 100.0 us warm, 200.0 us cold" in text
     bare = tuple(dataclasses.replace(each, warm=None, cold=None) for each in facts.operators)

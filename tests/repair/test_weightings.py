@@ -11,6 +11,7 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from lrfdse.base.events import Event
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.fits import FitRequest, FoundFits, data_key, open_fits
 from lrfdse.explore.plans.proxy import power_curve
@@ -242,7 +243,9 @@ def test_weights_alone_have_no_losses(chain, tmp_path):
 def test_weightings_are_computed_once(chain, tmp_path, monkeypatch):
     model, data, *_ = chain
     cache = Store(tmp_path / "cache")
-    first = output_weightings(model, data, ["w1"], "softmax", cache)
+    told = []
+    first = output_weightings(model, data, ["w1"], "softmax", cache, progress=told.append)
+    assert told == [Event("calibrate", "w1", 0, 1)]
     monkeypatch.setattr("lrfdse.repair.curvature.compute_weightings", None)
     np.testing.assert_array_equal(output_weightings(model, data, ["w1"], "softmax", cache)["w1"], first["w1"])
     assert output_weightings(model, data, ["w2"], "softmax", cache, most_outputs=4) == {}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
 from statistics import NormalDist
 
 import pytest
-from rich.console import Console
 
 from lrfdse.check.gate import Request, check
 from lrfdse.check.github import step_summary
-from lrfdse.check.table import check_table
+from lrfdse.check.table import check_lines
 from lrfdse.report.card import design_card
 from lrfdse.report.page.hover import hover_text
 from lrfdse.report.page.html import report_html
@@ -21,12 +19,6 @@ from lrfdse.results.asked import Limits
 
 TESTED, EVALUATED = (f"{100 * NormalDist(0, error).inv_cdf(0.975):.2f}" for error in (0.0031, 0.004))
 """Half the 95 % interval of the losses on the test data and on the evaluation data, in points."""
-
-
-def printed(table):
-    console = Console(file=io.StringIO(), width=200)
-    console.print(table)
-    return console.file.getvalue()
 
 
 def designs(document):
@@ -55,7 +47,7 @@ def test_the_gate_prints_half_the_95_percent_interval(document, folder_of):
     report = check(Request(folder_of(document), limits=Limits(max_drop=0.01)))
     # The gate judges the loss on the evaluation data and mentions the one on the test data.
     expected = [f"{float(EVALUATED):.2g}", f"{float(TESTED):.2g}"]
-    for text in (printed(check_table(report)), step_summary(report)):
+    for text in ("\n".join(line.plain for line in check_lines(report, 200)), step_summary(report)):
         assert within(text) == expected
         assert text.count("± 95 %") == 1
 

@@ -83,6 +83,18 @@ def test_a_share_is_said_only_where_every_layer_is_found(compiled, read):
     assert found.original.whole_model.share_of(changed) is None
 
 
+def test_an_estimate_is_explained_where_one_is_shown(compiled, read, monkeypatch):
+    document, _ = compiled
+    document["latency"]["rest"] = at(0.5)
+    for design in document["designs"]:
+        if design["id"] not in (document["original"]["id"], document["recommended"]):
+            design["whole_model"] = {"estimated": at(70.0)}
+    for columns, many in ((80, 0), (160, 1)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        text = designs_text(read(document), Path("out"))
+        assert text.count("~ estimated whole model") == many and (text.count("~70") > 0) == bool(many)
+
+
 def test_without_whole_models_nothing_is_said(document, read, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     found = read(document)

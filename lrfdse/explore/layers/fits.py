@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lrfdse.base.events import Listener, silent
 from lrfdse.base.keys import CodeKey, code_key, digest, result_key
 from lrfdse.base.store import Store
 from lrfdse.ir.choice import Choice
@@ -112,7 +113,12 @@ class Fits:
 
         if (known := self._cache.get_arrays("fits", key, read)) is not None:
             return known
-        factors = self.fitter(layer).fit(choice.factorization, choice.storage)
+        fitter = self.fitter(layer)
+        if choice.storage.scaled:
+            # What is rounded is the fit in floating point, which is made once for both.
+            factors = fitter.stored(self.factors(layer, Choice(choice.factorization)), choice.storage)
+        else:
+            factors = fitter.fit(choice.factorization)
         arrays = packed(factors)
         if choice.factorization.params <= _STORED:
             self._cache.put_arrays("fits", key, arrays)
@@ -220,7 +226,14 @@ def found_fits(
     )
 
 
-def open_fits(request: FitRequest, model: Model, calib: Dataset | None, explored: Sequence[str], cache: Store) -> Fits:
+def open_fits(
+    request: FitRequest,
+    model: Model,
+    calib: Dataset | None,
+    explored: Sequence[str],
+    cache: Store,
+    progress: Listener = silent,
+) -> Fits:
     """Return the fits of the layers named in `explored`.
 
     With calibration data they have moments, and by methods that look at these a weighting of the outputs where it is
@@ -233,7 +246,7 @@ def open_fits(request: FitRequest, model: Model, calib: Dataset | None, explored
     seen = {} if calib is None or not wanted else moments(model, calib, wanted)
     weightings: dict[str, Array] = {}
     if (loss := _weighting_loss(request)) is not None and calib is not None:
-        weightings = output_weightings(model, calib, wanted, loss, cache, request.seed)
+        weightings = output_weightings(model, calib, wanted, loss, cache, request.seed, progress=progress)
     fitters = {
         name: Fitter(_weight(model, name), seen.get(name), request.method, weightings.get(name), name=name)
         for name in explored

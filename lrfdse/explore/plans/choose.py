@@ -68,13 +68,13 @@ def worth_refining(
     """
     front = pareto(designs, metric, verified, resolution)
     now = recommend(front, baseline, metric, limits, resolution, rest_us)
-    most = limits.most_params
     near = [
         design
         for design in front
         if design.id != baseline.id
         and lost(design, baseline, metric, limits) <= _REFINABLE * limits.max_drop
-        and (most is None or design.words <= most)
+        and (limits.max_params is None or design.params <= limits.max_params)
+        and (limits.max_size is None or design.bytes <= limits.max_size)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
     ]
     near.sort(key=lambda d: (math.log(d.bytes) + math.log(d.latency.us + (rest_us or 0.0)), d.id))

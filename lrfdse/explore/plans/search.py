@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.text import counted
@@ -17,6 +20,7 @@ from lrfdse.explore.plans.stages import STAGES, Search, Stage
 from lrfdse.explore.plans.trials import Trials
 from lrfdse.ir.latency import Regime
 from lrfdse.ir.plan import Design
+from lrfdse.ir.storage import FLOAT32
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Files, Inputs
@@ -24,7 +28,8 @@ if TYPE_CHECKING:
     from lrfdse.explore.plans.proxy import Errors
     from lrfdse.explore.plans.trials import SearchRequest
     from lrfdse.results.exploration import LayerResult, MeasuredChoice, StudyPlace
-    from lrfdse.search.plans.tables import LayerTable
+    from lrfdse.results.settings import Limits
+    from lrfdse.search.plans.tables import LayerTable, PlanFront
     from lrfdse.search.samplers.protocol import Sampler, Space
 
 
@@ -111,10 +116,12 @@ def search_plans(
         warm,
         cold,
         fits_cache,
-        max_params=limits.most_params,
+        max_params=most_words(limits, layers),
         max_latency=limits.max_latency_us,
         max_error=max(1.0, USEFUL_ERROR * len(layers)),
     )
+    if limits.max_params is not None:
+        front = of_params(front, layers, limits.max_params)
     metric = metric_of(inputs)
     with _trials(request, study, inputs, evaluator, space, progress, deadline) as trials:
         base = trials.baseline()
@@ -205,6 +212,33 @@ def _check_size(sampler: Sampler, space: Space, budget: int) -> None:
             f"--sampler {sampler.name}: the space has {space.size:,} plans, more than --budget {budget}: "
             "raise the budget, lower the search space's max_compiled, or choose another sampler"
         )
+
+
+def most_words(limits: Limits, layers: Sequence[LayerResult]) -> int | None:
+    """Return the most float32 numbers whose bytes a plan within the limits of size and parameters takes, if any.
+
+    An element of int8 takes a quarter of such a number, and its part of a scale: the limit of parameters says no more
+    than the choice with the most bytes an element lets it.
+    """
+    found = [] if limits.max_size is None else [limits.max_size // FLOAT32.bytes_of(1)]
+    if limits.max_params is not None:
+        dearest = max(option.words / option.params for result in layers for option in result.options)
+        found.append(math.floor(limits.max_params * dearest))
+    return min(found, default=None)
+
+
+def of_params(front: PlanFront, layers: Sequence[LayerResult], most: int) -> PlanFront:
+    """Return the plans of a front of bytes that have at most `most` parameters, whatever these are stored in.
+
+    A plan that one with more parameters beats is not there, though it may have few enough itself: such a one takes more
+    bytes than the same factorizations in int8, which are.
+    """
+    stored = {result.layer.name: {option.text: option.params for option in result.options} for result in layers}
+    params = np.zeros(len(front), np.int64)
+    for place, table in enumerate(front.tables):
+        of = np.array([stored[table.layer][choice.text] for choice in table.choices], np.int64)
+        params += of[front.choices[:, place]]
+    return front.taken(np.flatnonzero(params <= most))
 
 
 def tables(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lrfdse.base.grid import Column, fitted
 from lrfdse.report.fold import folded, names_text, shortened
-from lrfdse.report.grid import Column, fitted
 
 words = st.text(st.sampled_from("abx1 µ"), max_size=12).map(str.strip)
 

@@ -180,7 +180,9 @@ def _blocked(
             most = section
         if s.axis != "out" or s.lanes > target.lanes or most >= step.inner:
             continue
-        if target.vectors.grouped and s.out_tile > _MOST_BLOCKED:
+        # A last tile of few pixels comes again in every line and part.
+        uneven = runs.lines > 1 and step.batch % s.column_tile
+        if uneven or (target.vectors.grouped and s.out_tile > _MOST_BLOCKED):
             continue
         body = registers.body(s, s.out_tile, s.column_tile)
         if body.rotates if registers.apart else body.carried:

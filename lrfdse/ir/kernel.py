@@ -38,9 +38,16 @@ class StepSchedule:
     """Positions along (batch, columns) held in registers; vectors where the axis is "columns"."""
     unroll: int = 1
     """Inner-axis iterations in one loop body."""
+    inner_block: int = 0
+    """Inner-axis iterations of a block, whose weights stay in the first cache level; 0 where there are no blocks."""
+    out_block: int = 0
+    """Tiles of the out axis in a block."""
+    batch_block: int = 0
+    """Positions along the batch axis whose sums wait together for the next part of the inner axis."""
 
     def __str__(self) -> str:
-        return f"{self.axis}:{self.lanes}:{self.out_tile}x{self.column_tile}:u{self.unroll}"
+        blocks = f":b{self.inner_block}x{self.out_block}x{self.batch_block}" if self.inner_block else ""
+        return f"{self.axis}:{self.lanes}:{self.out_tile}x{self.column_tile}:u{self.unroll}{blocks}"
 
     @classmethod
     def parse(cls, text: str) -> StepSchedule:
@@ -51,11 +58,13 @@ class StepSchedule:
         InputError
             The text has another form.
         """
-        found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)", text)
+        blocks = r"(?::b([1-9]\d*)x([1-9]\d*)x([1-9]\d*))?"
+        found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)" + blocks, text)
         if not found:
-            raise InputError(f"{text!r} is no step of a schedule: `AXIS:LANES:OUTxCOLUMNS:uUNROLL` is one")
+            form = "`AXIS:LANES:OUTxCOLUMNS:uUNROLL` or `AXIS:LANES:OUTxCOLUMNS:uUNROLL:bINNERxOUTxBATCH`"
+            raise InputError(f"{text!r} is no step of a schedule: {form} is one")
         axis: Axis = found[1]  # type: ignore[assignment]
-        return cls(axis, *(int(number) for number in found.groups()[1:]))
+        return cls(axis, *(int(number or 0) for number in found.groups()[1:]))
 
 
 @dataclass(frozen=True, slots=True)

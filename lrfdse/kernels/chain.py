@@ -8,6 +8,8 @@ from tvm import tirx
 
 from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import Argument, KernelSpec
+from lrfdse.kernels.blocked import BlockedEmitter
+from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Epilogue, StepEmitter, dense
 from lrfdse.kernels.estimate import gap as gap_of
 from lrfdse.kernels.inner import Instructions
@@ -39,6 +41,7 @@ def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...], target: Target) -> tu
         *([Argument("bias", "bias", spec.outputs)] if spec.bias else []),
         Argument("y", "output", spec.rows * spec.outputs),
         *(Argument(f"work{i}", "work", size) for i, size in enumerate(_work_sizes(spec, tiles, target)) if size),
+        *([Argument("blocks", "work", size)] if (size := _scratch_size(tiles)) else []),
     )
     largest = max(listed, key=lambda argument: argument.size)
     if largest.size >= _INDEX_LIMIT:
@@ -94,12 +97,25 @@ def function(
         )
         weight = buffers[f"w{core}"]
         access = dense(tile.step, gap if tile is tiles[0] else 0)
-        body.append(StepEmitter(tile, source, weight, epilogue, instructions, access).statement())
+        emitter = StepEmitter(tile, source, weight, epilogue, instructions, access)
+        body.append(_step(emitter, buffers.get("blocks")))
         source = made
     if pads_output:
         epilogue = Epilogue(tiles[-1].step, buffers["y"], bias, 1, spec.relu)
         body.append(_cut_rows(source, epilogue, spec.rows, f.outputs, spec.outputs))
     return list(buffers.values()), sequence(body)
+
+
+def _step(emitter: StepEmitter, scratch: Buffer | None) -> Stmt:
+    """Return the loops of a step, in blocks where its schedule has some."""
+    if emitter.tiling.schedule.inner_block:
+        return BlockedEmitter(Blocks.of(emitter.tiling), lambda _: emitter, scratch).statement()
+    return emitter.statement()
+
+
+def _scratch_size(tiles: tuple[Tiling, ...]) -> int:
+    """Return the elements that the blocks of any step need besides."""
+    return max((Blocks.of(tile).scratch for tile in tiles if tile.schedule.inner_block), default=0)
 
 
 def _work_sizes(spec: KernelSpec, tiles: tuple[Tiling, ...], target: Target) -> tuple[int, int]:

@@ -185,9 +185,7 @@ class StepEmitter:
         axis, lanes = t.schedule.axis, t.schedule.lanes
         places = list(itertools.product(p.starts, q.starts))
         width = t.panel_width(j.span)
-        panel = self._panels_before(j.span) + j.block * (t.depth * width)
-        if access.weights_before is not None:
-            panel = panel + access.weights_before
+        panel = self.panel_at(j)
         length = t.depth // math.prod(access.sections)
         weight_lanes, data_lanes = (1 if axis == "columns" else lanes), (1 if axis == "out" else lanes)
 
@@ -208,15 +206,18 @@ class StepEmitter:
         loop = InnerLoop(t, self.instructions, self.weight, len(j.starts), len(places), operands, access.sections)
         sums, statements = loop.sums()
         for (i, row), (c, (batch, column)) in itertools.product(enumerate(j.starts), enumerate(places)):
-            statements += self._store(sums[i][c], batch, row, column, j.span.valid)
+            statements += self.store(sums[i][c], batch, row, column, j.span.valid)
         return sequence(statements)
 
-    def _panels_before(self, span: Span) -> int:
-        """Return the weights packed before those of `span`."""
-        before = itertools.takewhile(lambda other: other != span, self.tiling.out)
-        return sum(s.count * self.tiling.depth * self.tiling.panel_width(s) for s in before)
+    def panel_at(self, j: Tile) -> Expr:
+        """Return where the packed weights of a tile along the out axis begin."""
+        t = self.tiling
+        before = itertools.takewhile(lambda other: other != j.span, t.out)
+        panel = sum(s.count * t.depth * t.panel_width(s) for s in before)
+        panel = panel + j.block * (t.depth * t.panel_width(j.span))
+        return panel if self.access.weights_before is None else panel + self.access.weights_before
 
-    def _store(self, value: Expr, batch: Expr, row: Expr, column: Expr, valid: int) -> list[Stmt]:
+    def store(self, value: Expr, batch: Expr, row: Expr, column: Expr, valid: int) -> list[Stmt]:
         """Return the statements that store one accumulator, of whose lanes `valid` exist."""
         t = self.tiling
         axis, lanes, stride = t.schedule.axis, t.schedule.lanes, t.step.columns

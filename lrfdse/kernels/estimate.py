@@ -9,12 +9,14 @@ well the estimate orders the schedules of every step (results/estimate.md).
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
 
 from lrfdse.ir.storage import FLOAT32
-from lrfdse.kernels.layout import Span, Tiling, register_group
+from lrfdse.kernels.blocks import Blocks
+from lrfdse.kernels.layout import Span, Tiling, cover, register_group
 from lrfdse.kernels.registers import LOAD, RegisterFile, operands
 from lrfdse.targets.target import Target
 
@@ -49,6 +51,11 @@ _MET_VECTORS = 5.0
 _SPARE_CONVERTING = 4
 """Groups of registers that hold int8 weights on their way to floats: with 3 sums of four registers LLVM 22 spills none
 on the X60, with 4 it spills 26."""
+
+_NOT_AHEAD = 0.7
+"""Share of the loads that is not hidden behind FMAs where no register is left to load them ahead, on the X60 by the
+model meter: tiles of 2 x 15 and 4 x 7 registers take 41 and 40 cycles an iteration, of which 30 and 28 are FMAs, with
+19 and 15 of loads."""
 
 _EXPOSED = 0.25
 """Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
@@ -145,6 +152,9 @@ def crowds(tiling: Tiling, target: Target, distance: int) -> bool:
     distance
         Elements from one position along the batch axis to the next, as they are read.
     """
+    if tiling.schedule.inner_block:
+        # The inputs of a block are copied in the order of use, or are neighbouring pixels of an image.
+        return False
     way = 1024 * target.l1.kib // target.l1.ways
     rows = max(len(span.offsets) for span in tiling.batch)
     places = [FLOAT32.bytes_of(distance) * row % way // target.line for row in range(rows)]
@@ -161,7 +171,7 @@ def copy_cycles(tiling: Tiling, target: Target) -> float:
     return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
 
 
-def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED) -> float:
+def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED, blocks: Blocks | None = None) -> float:
     """Return the estimated cycles of one execution of a step with its weights in the last-level cache.
 
     Parameters
@@ -172,13 +182,22 @@ def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED) -> float:
         The machine.
     costs
         Those of the vector extension of RISC-V; other machines have constants of their own.
+    blocks
+        Those of its schedule; None where it has none, or where the step is dense.
     """
+    if tiling.schedule.inner_block:
+        return _blocked(tiling, target, costs, blocks or Blocks.of(tiling))
     t = tiling
+    return _computing(t, target, costs) + (stops(t, target) if target.in_order else 0.0)
+
+
+def _computing(t: Tiling, target: Target, costs: Costs) -> float:
+    """Return the estimated cycles of all tiles with all operands in the first cache level."""
     tiles = [
         (o.count * p.count * q.count, _tile(t, target, costs, o, len(p.offsets) * len(q.offsets)))
         for o, p, q in itertools.product(t.out, t.batch, t.columns)
     ]
-    return sum(count * one for count, one in tiles) + (stops(t, target) if target.in_order else 0.0)
+    return sum(count * one for count, one in tiles)
 
 
 def stops(tiling: Tiling, target: Target) -> float:
@@ -200,6 +219,25 @@ def stops(tiling: Tiling, target: Target) -> float:
     data_again = (place if t.by_positions else data) + panel > near
     moved = weights * (places if weights_again else 1) + data * (panels if data_again else 1)
     return moved / target.last_level_bytes_per_cycle
+
+
+def _blocked(t: Tiling, target: Target, costs: Costs, blocks: Blocks) -> float:
+    """Return the estimated cycles of one line of a step in blocks."""
+    step, lanes = t.step, target.lanes
+    slot = lanes / target.fma_per_cycle
+    part = dataclasses.replace(step, inner=blocks.inner)
+    computing = _computing(dataclasses.replace(t, step=part, inner=cover(blocks.inner, 1, 1)), target, costs)
+    computing *= step.inner / blocks.inner
+    width = sum(span.count * t.panel_width(span) for span in t.out)
+    waiting = (blocks.parts - 1) * width * step.batch
+    computing += waiting / lanes * LOAD * slot
+    copied = blocks.copy and step.input_size
+    computing += copied * ((LOAD * slot / lanes + 1) if target.vectors.strided else 2)
+    if not target.in_order:
+        return computing
+    panels = math.ceil(sum(span.count for span in t.out) / t.schedule.out_block)
+    moved = t.weight_size * blocks.groups_of_a_line + step.input_size * panels + copied + waiting
+    return computing + FLOAT32.bytes_of(1) * moved / target.last_level_bytes_per_cycle
 
 
 def _tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> float:
@@ -269,6 +307,8 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
         exposed = before
     elif s.axis == "inner":
         exposed = costs.exposed_sums * min(arithmetic, loads)
+    elif arithmetic >= loads and shape.carried == 0:
+        exposed = _NOT_AHEAD * loads
     elif arithmetic >= loads:
         exposed = (costs.exposed if group == 1 else costs.exposed_by_groups) * loads
     else:

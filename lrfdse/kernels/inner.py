@@ -86,6 +86,8 @@ class InnerLoop:
     """Operands by section, the number of an iteration in it, and its place along the inner axis of the section."""
     sections: tuple[int, ...] = ()
     """Equal parts of the inner axis, one factor a loop around that over one part; see `lrfdse.kernels.emit.Access`."""
+    start: Callable[[int, int], Expr] | None = None
+    """The sum of each row and column that the products are added to; None where there is none."""
 
     def sums(self) -> tuple[list[list[Expr]], list[Stmt]]:
         """Return the sums, and the statements that compute them."""
@@ -105,7 +107,11 @@ class InnerLoop:
         ]
         buffers = [buffer for chain in sets for row in chain for buffer in row]
         statements = [tirx.AllocBuffer(b) for b in buffers]
-        if not ahead or self.sections:
+        if self.start is not None:
+            first, *others = sets
+            statements += [store(b, self.start(i, c), 0) for i, row in enumerate(first) for c, b in enumerate(row)]
+            buffers = [buffer for chain in others for row in chain for buffer in row]
+        if not ahead or self.sections or self.start is not None:
             statements += [store(b, zero(t.schedule.lanes), 0) for b in buffers]
 
         def section(numbers: tuple[Expr, ...]) -> list[Stmt]:
@@ -166,7 +172,8 @@ class InnerLoop:
     ) -> list[Stmt]:
         """Return a loop that loads what the next body multiplies while it computes, its ends outside of it.
 
-        The first iterations multiply only, so that sums need no zeros; with sections they add to what is there.
+        The first iterations multiply only, so that sums need no zeros; with sections or a start they add to what is
+        there.
         """
 
         def at(number: Expr) -> Operands:
@@ -195,7 +202,7 @@ class InnerLoop:
                 made += self._iteration(sets[u % len(sets)], now, ahead, fresh and u < len(sets))
             return made
 
-        fresh = done == 0 and not self.sections
+        fresh = done == 0 and not self.sections and self.start is None
         bodies, rest = divmod(span.count, unroll)
         if bodies < _PIPELINED_FROM:
             return straight(0, span.count, [], False, fresh)

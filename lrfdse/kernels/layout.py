@@ -102,6 +102,8 @@ class Tiling:
             raise KernelError(f"schedule {s}: lanes, tiles and unroll must be positive")
         if s.axis == "inner" and step.columns != 1:
             raise KernelError(f"schedule {s}: axis 'inner' needs a step of one column, but got {step}")
+        if s.inner_block and (min(s.out_block, s.batch_block) < 1 or s.axis != "out" or step.columns != 1):
+            raise KernelError(f"schedule {s}: blocks need axis 'out' and a step of one column")
         extent = {"out": s.lanes, "inner": step.inner, "columns": step.columns}[s.axis]
         if s.lanes > extent:
             raise KernelError(f"schedule {s}: at most {extent} lanes fit along axis {s.axis!r} of {step}")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.ir.storage import FLOAT32, Storage
+from lrfdse.kernels.blocks import DENSE, Blocks, Runs
 from lrfdse.kernels.estimate import copy_cycles, crowds, cycles, fits
 from lrfdse.kernels.layout import Tiling
+from lrfdse.kernels.registers import RegisterFile
 from lrfdse.targets.target import Target
 
 _MOST_ROWS = 16
@@ -23,6 +27,22 @@ _MOST_UNROLLED_IN_TURNS = 64
 
 _WORTH = 2.0
 """A variant estimated slower than the best by more than this factor is no alternative. Chosen, not measured."""
+
+_LEAST_POSITIONS = 8
+"""Positions along the batch axis from which blocks are tried. Chosen, not measured."""
+
+_BLOCK_UNROLLED = 4
+"""Inner iterations in a body of a step in blocks: on the X60 tiles of 3x8, 4x4 and 4x5 vectors take 2 to 4 % less with
+four than with two, and 4x4 takes 2 % more with eight (256x1024 at 128 rows, modelled)."""
+
+_MOST_BLOCKED = 4
+"""Registers of weights that meet one place in a step in blocks where registers form groups: 5x4 takes the X60 11 to
+13 % longer than 4x4, and the estimate says as long (256x1024 at 128 rows, 512x512 at 64, modelled)."""
+
+_UNSURE = 1.2
+"""What estimates of blocks are multiplied by where they are rough: of convolutions, of which the model meter says 1 to
+20 % more on the X60 (3x3, 64 channels at 56x56 and 128 at 28x28), and of cores whose costs were not fitted (160x960 at
+49 rows on the A53: 0.87 times as long as without blocks by the estimate, 1.01 times by the meter)."""
 
 _DOUBT = 0.3
 """Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much.
@@ -93,6 +113,7 @@ def alternatives(
     distance: int | None = None,
     copies: bool = False,
     storage: Storage = FLOAT32,
+    runs: Runs = DENSE,
 ) -> list[tuple[float, StepSchedule]]:
     """Return schedules of a step with their estimates: the best tile, and others that differ from those before.
 
@@ -113,6 +134,8 @@ def alternatives(
         tiles with such rows are not considered.
     storage
         What the weights are stored in.
+    runs
+        How the step repeats along lines, and its inner axis consists of sections.
     """
     apart = step.inner * step.columns if distance is None else distance
     ranked = []
@@ -122,6 +145,11 @@ def alternatives(
         if copies or not crowded:
             ranked.append((cycles(tiling, target) + crowded * copy_cycles(tiling, target), str(s), s))
     ranked.sort()
+    for s in filter(admitted, _blocked(step, target, storage, [s for _, _, s in ranked], runs)):
+        tiling = Tiling.of(step, s)
+        doubt = 1.0 if runs == DENSE and target.vectors.grouped else _UNSURE
+        ranked.append((doubt * cycles(tiling, target, blocks=Blocks.of(tiling, runs)), str(s), s))
+    ranked.sort()
     best = ranked[0][0]
     chosen: list[tuple[float, StepSchedule]] = []
     for estimate, _, s in ranked:
@@ -130,6 +158,40 @@ def alternatives(
         if _is_new(s, [other for _, other in chosen]):
             chosen.append((estimate, s))
     return chosen
+
+
+def _blocked(
+    step: Step, target: Target, storage: Storage, ranked: Sequence[StepSchedule], runs: Runs
+) -> list[StepSchedule]:
+    """Return schedules in blocks of some of the tiles in `ranked`.
+
+    They are for in-order cores, which stop for what comes again from the last cache level: where a weight panel does
+    not stay in the first level, half of which a block gets.
+    """
+    near = 1024 * target.l1.kib // 2 // FLOAT32.bytes_of(1)
+    positions, section = max(1, runs.lines) * step.batch, step.inner // math.prod(runs.sections)
+    if not target.in_order or storage != FLOAT32 or step.columns > 1 or positions < _LEAST_POSITIONS:
+        return []
+    registers, found = RegisterFile.of(target), []
+    for s in dict.fromkeys(dataclasses.replace(s, unroll=_BLOCK_UNROLLED) for s in ranked):
+        width = s.out_tile * s.lanes
+        most = near // width // s.unroll * s.unroll
+        if runs.sections and 2 * width * section <= 3 * near:
+            most = section
+        if s.axis != "out" or s.lanes > target.lanes or most >= step.inner:
+            continue
+        # A last tile of few pixels comes again in every line and part.
+        uneven = runs.lines > 1 and step.batch % s.column_tile
+        if uneven or (target.vectors.grouped and s.out_tile > _MOST_BLOCKED):
+            continue
+        body = registers.body(s, s.out_tile, s.column_tile)
+        if body.rotates if registers.apart else body.carried:
+            # Parts are equal, and bodies of a part are whole.
+            parts = next(n for n in itertools.count(-(-section // most)) if not runs.sections or section % n == 0)
+            inner = -(-section // parts // s.unroll) * s.unroll
+            batch = min(positions, 1024 * target.last_level.kib // 8 // FLOAT32.bytes_of(width))
+            found.append(dataclasses.replace(s, inner_block=inner, out_block=1, batch_block=batch))
+    return found
 
 
 def _is_new(s: StepSchedule, chosen: Sequence[StepSchedule]) -> bool:

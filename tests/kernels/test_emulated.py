@@ -41,7 +41,8 @@ LOOPS = [
     (30, 98, "tt:m=5x6,n=14x7,r=5", 1, "inner:4:5x1:u1|columns:4:5x2:u2"),
     (30, 98, "tt:m=5x6,n=14x7,r=5", 2, "out:4:9x1:u1|columns:6:2x1:u4"),
 ]
-"""Inner loops with and without operands loaded ahead or in turns, of one body or several, with and without a rest."""
+"""Inner loops with and without operands loaded ahead or in turns, of one body or several, with and without a rest; two
+in blocks."""
 
 
 @pytest.mark.slow

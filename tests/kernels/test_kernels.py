@@ -35,12 +35,16 @@ def step_schedules(draw, step: Step) -> StepSchedule:
     axis = draw(st.sampled_from(axes))
     extent = {"out": 16, "columns": min(16, step.columns), "inner": min(16, step.inner)}[axis]
     lengths = [n for n in (1, 2, 3, 4, 5, 8, 16) if n <= extent and (axis != "inner" or n & (n - 1) == 0)]
+    blocks = (0, 0, 0)
+    if axis == "out" and step.columns == 1 and draw(st.booleans()):
+        blocks = draw(st.integers(1, 70)), draw(st.integers(1, 3)), draw(st.integers(1, 6))
     return StepSchedule(
         axis,
         draw(st.sampled_from(lengths)),
         draw(st.integers(1, 5)),
         draw(st.integers(1, 5)),
         draw(st.sampled_from([1, 2, 4])),
+        *blocks,
     )
 
 
@@ -104,6 +108,24 @@ def test_proposed_schedules_compute_the_layer(run_on_host, outputs, inputs, text
         check(run_on_host, compile_kernel(spec, schedule, HOST, "kernel"))
 
 
+BLOCKS = [
+    (37, 53, "dense", 5, "out:8:2x3:u2:b16x1x3"),
+    (37, 53, "dense", 5, "out:8:1x2:u4:b20x2x4"),
+    (67, 41, "dense", 7, "out:8:3x2:u1:b41x1x4"),
+    (19, 64, "svd:r=11", 6, "out:8:1x3:u2:b24x1x6|out:8:2x2:u2:b5x1x2"),
+]
+"""Parts of the inner axis that are all alike or not, two of them or more; groups of panels and rows, whole or not."""
+
+
+@pytest.mark.parametrize("storage", [FLOAT32, INT8])
+@pytest.mark.parametrize(("outputs", "inputs", "text", "rows", "schedule"), BLOCKS)
+def test_steps_in_blocks(run_on_host, outputs, inputs, text, rows, schedule, storage) -> None:
+    spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
+    chosen = Schedule.parse(schedule)
+    assert str(chosen) == schedule
+    check(run_on_host, compile_kernel(spec, chosen, HOST, "kernel"))
+
+
 def test_a_layer_of_one_weight_in_int8(run_on_host) -> None:
     spec = KernelSpec(1, 1, Factorization.dense(1, 1), 1, False, False, INT8)
     check(run_on_host, compile_kernel(spec, schedules(spec, HOST, 1)[0], HOST, "kernel"))
@@ -135,6 +157,8 @@ def test_the_guards_catch_a_kernel_that_reads_too_far(run_on_host) -> None:
         StepSchedule("columns", 8, 1, 1),
         StepSchedule("out", 0, 1, 1),
         StepSchedule("out", 8, 1, 1, 0),
+        StepSchedule("out", 1, 1, 1, 1, 2, 0, 1),
+        StepSchedule("out", 1, 1, 1, 1, 2, 1, 1),
     ],
 )
 def test_schedules_that_do_not_fit_are_refused(schedule) -> None:
@@ -142,7 +166,8 @@ def test_schedules_that_do_not_fit_are_refused(schedule) -> None:
     spec = KernelSpec(15, 14, f, 1, False, False)
     with pytest.raises(
         KernelError,
-        match=r"^schedule .*: (lanes, tiles and unroll must|axis 'inner' needs|at most \d+ lanes)|is for a chain of",
+        match=r"^schedule .*: (lanes, tiles and unroll must|axis 'inner' needs|at most \d+ lanes|blocks need axis)"
+        r"|is for a chain of",
     ):
         compile_kernel(spec, Schedule((StepSchedule("out", 1, 1, 1), schedule)), HOST, "kernel")
 

@@ -60,6 +60,7 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
         lambda schedule: tilings.admits(product, schedule),
         tilings.distance_of(product),
         tilings.copies_input(product),
+        runs=tilings.runs_of(product),
     )
     return [str(schedule) for _, schedule in found]
 

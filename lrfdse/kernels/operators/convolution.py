@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lrfdse.ir.storage import FLOAT32
+from lrfdse.kernels.blocked import BlockedEmitter
+from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, tiles
 from lrfdse.kernels.layout import RESIDENT
 from lrfdse.kernels.operators.border import bordered
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
-from lrfdse.kernels.operators.tilings import is_flat, tiling_of
+from lrfdse.kernels.operators.tilings import is_flat, runs_of, sections_of, tiling_of
 from lrfdse.kernels.tir import Expr, Stmt, over, sequence
 
 if TYPE_CHECKING:
@@ -48,11 +51,12 @@ def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine)
     tiling = tiling_of(operator, schedule)
     x, weight, *further, y = parameters = buffers(operator.ports, groups * tiling.weight_size)
     finish = Finish(machine, operator.epilogue, tuple(further), y)
-    border = bordered(x, w, operator.channels, machine)
-    height, width = border.image
-    sections, span = _sections(operator)
+    sections, span = sections_of(operator)
     rows, columns = (1, w.batch * math.prod(w.out)) if is_flat(operator) else w.out
     images = 1 if is_flat(operator) else w.batch
+    blocks = Blocks.of(tiling, runs_of(operator)) if schedule.inner_block else None
+    border = bordered(x, w, operator.channels, machine, 0 if blocks is None else blocks.scratch)
+    height, width = border.image
 
     def emitter(image: Expr, r: Expr, group: Expr) -> StepEmitter:
         def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
@@ -72,24 +76,15 @@ def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine)
         return over(images, lambda image: over(rows, lambda r: body(image, r)))
 
     def group(number: Expr) -> Stmt:
+        if blocks is not None:
+            line = partial(emitter, group=number)
+            return BlockedEmitter(blocks, lambda n: line(n // rows, n % rows), border.work, border.room).statement()
         if _panels_inside(operator, tiling, machine):
             return lines(lambda image, r: emitter(image, r, number).by_positions())
         return tiles(tiling.out, lambda j: lines(lambda image, r: emitter(image, r, number).panel(j)))
 
     body = over(groups, group)
     return Emission(parameters, sequence([*border.statements, body]), border.work)
-
-
-def _sections(operator: Convolution) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return how many runs of a window's elements lie side by side, a factor a loop, and how far they lie apart."""
-    w = operator.window
-    width = w.image[1] + w.pads[1] + w.pads[3]
-    row, pixel = w.dilations[0] * width * operator.channels, w.dilations[1] * operator.channels
-    loops = [(w.kernel[0], row)]
-    if w.dilations[1] != 1 or operator.groups != 1:
-        loops.append((w.kernel[1], pixel))
-    loops = [(count, distance) for count, distance in loops if count > 1]
-    return tuple(count for count, _ in loops), tuple(distance for _, distance in loops)
 
 
 def _panels_inside(operator: Convolution, tiling: Tiling, machine: Machine) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lrfdse.kernels.blocked import BlockedEmitter
+from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, dense, tiles
 from lrfdse.kernels.estimate import gap
 from lrfdse.kernels.layout import RESIDENT
@@ -66,6 +68,10 @@ def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: M
         body.append(over(step.batch, lambda r: copied(x, r * run, work, r * (run + space), run, machine)))
     source = x if work is None else work
     emitter = StepEmitter(tiling, source, weight, _Dense(finish, tiling), machine.instructions, dense(step, space))
+    if schedule.inner_block:
+        blocks = Blocks.of(tiling)
+        work = flat(blocks.scratch, "work") if blocks.scratch else None
+        return Emission(parameters, BlockedEmitter(blocks, lambda _: emitter, work).statement(), work)
     return Emission(parameters, sequence([*body, emitter.statement()]), work)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
+from lrfdse.kernels.blocks import DENSE, Runs
 from lrfdse.kernels.layout import Tiling
 from lrfdse.kernels.operators.phases import phases
 
@@ -53,8 +54,30 @@ def step_of(operator: Product) -> Step:
     return Step(pixels, operator.outputs // groups, math.prod(w.kernel) * (operator.channels // groups), 1)
 
 
+def sections_of(operator: Convolution) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how many runs of a window's elements lie side by side, a factor a loop, and how far they lie apart."""
+    w = operator.window
+    width = w.image[1] + w.pads[1] + w.pads[3]
+    row, pixel = w.dilations[0] * width * operator.channels, w.dilations[1] * operator.channels
+    loops = [(w.kernel[0], row)]
+    if w.dilations[1] != 1 or operator.groups != 1:
+        loops.append((w.kernel[1], pixel))
+    loops = [(count, distance) for count, distance in loops if count > 1]
+    return tuple(count for count, _ in loops), tuple(distance for _, distance in loops)
+
+
+def runs_of(operator: Product) -> Runs:
+    """Return how an operator's step repeats along lines, and how its inner axis is divided."""
+    if not isinstance(operator, Convolution) or copies_input(operator):
+        return DENSE
+    lines = 1 if is_flat(operator) else operator.window.batch * operator.window.out[0]
+    return Runs(lines, sections_of(operator)[0])
+
+
 def admits(operator: Product, schedule: StepSchedule) -> bool:
     """Return whether an operator can be laid out by a schedule that fits its step."""
+    if schedule.inner_block and not isinstance(operator, FullyConnected | Convolution):
+        return False
     if isinstance(operator, FullyConnected):
         return True
     if isinstance(operator, BatchedProduct):

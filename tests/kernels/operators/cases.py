@@ -221,6 +221,8 @@ def product_cases() -> Iterator[Case]:
         yield fully_connected(1, 1, 1, 1, e)
         yield fully_connected(31, 70, 67, 1, e)
     yield fully_connected(23, 40, 1024, 1, BIAS)
+    for schedule in ("out:4:2x3:u4:b16x1x31", "out:4:3x2:u2:b70x2x5", "out:1:4x2:u2:b24x2x8"):
+        yield dataclasses.replace(fully_connected(31, 21, 67, 1, ALL), schedule=schedule)
     yield fully_connected(3, 5, 7, 11, epilogue("channel", "same", "scalar"))
     yield fully_connected(2, 33, 17, 50, epilogue("channel", "same", "scalar"))
     for apart, e in itertools.product((False, True), (NO_EPILOGUE, epilogue("scalar"))):
@@ -250,6 +252,12 @@ def convolution_cases() -> Iterator[Case]:
     yield convolution(window(8, 3, 1), 6, 9, 3, ALL)
     yield convolution(window(8, 3, 1, batch=2, strides=(2, 1)), 32, 64, 2, BIAS)
     yield convolution(window(6, 3, 1), 4, 8, 4, BIAS)
+    for schedule in ("out:4:1x3:u2:b18x1x12", "out:4:2x5:u4:b7x2x4", "out:1:3x2:u2:b6x1x40"):
+        yield dataclasses.replace(convolution(window((7, 6), 3, 1, batch=2), 6, 11, 1, ALL), schedule=schedule)
+    yield dataclasses.replace(
+        convolution(window(9, 3, 2, dilations=(2, 3)), 8, 12, 2, BIAS), schedule="out:4:1x2:u2:b4x1x18"
+    )
+    yield dataclasses.replace(convolution(window(9, 3, strides=(2, 2)), 8, 12, 1, ALL), schedule="out:4:2x2:u2:b12x1x8")
     yield convolution(window((12, 3), 3, pads=(1, 0, 1, 0)), 16, 24, 1, BIAS)
 
 

@@ -130,8 +130,7 @@ class Fits:
     def errors(self, layer: Layer, choice: Choice) -> Errors:
         """Return what the factors of `layer` leave; nothing where it stays as it is."""
         if choice.is_original:
-            output_error = 0.0 if self.calibrated(layer) else None
-            return Errors(0.0, output_error, 0.0 if layer.name in self.weightings else None)
+            return Errors(0.0, 0.0 if self.calibrated(layer) else None, 0.0 if layer.name in self.weightings else None)
         found = self.factors(layer, choice)
         return Errors(found.weight_error, found.output_error, found.loss)
 

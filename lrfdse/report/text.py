@@ -31,8 +31,8 @@ _UNSEEN_WIDTH = 100
 def designs_text(document: Document, folder: Path) -> str:
     """Return the table of designs with its last lines: what it leaves out, and the recommended design or why not."""
     width = _width()
-    table = _plain(design_table(document, width))
-    lines = [*table, *legend_lines(document, table), ""]
+    designs = _plain(design_table(document, width))
+    lines = [*designs, *legend_lines(document, designs), ""]
     if table := int8_table(document, width):
         lines += [*_plain(table), ""]
     answer = answer_of(document, folder)

@@ -188,6 +188,7 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
     InputError
         The model, the data or the metric cannot be used as given.
     """
+    from lrfdse.formats.notes import notes_of_format
     from lrfdse.model.data import load_data, random_data
     from lrfdse.model.graph import load_model
     from lrfdse.model.runtime import Runtime
@@ -234,5 +235,5 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
         found = outputs_on(model, reporting, runtime, request.judge)
         reporting, _ = with_class_labels(reporting, judging, found, str(data.test or data.eval))
         reported = Judged.of(reporting, found, judging)
-    notes = [*judging.notes, *precision_notes(model), *([note] if note else []), *notes]
+    notes = [*judging.notes, *notes_of_format(model.proto), *precision_notes(model), *([note] if note else []), *notes]
     return Inputs(model, calib, choosing, reporting, judging, chosen, reported, tuple(notes), verified)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lrfdse.base.registry import Registry
 from lrfdse.formats.onnx import ONNX
+from lrfdse.formats.tflite.format import TFLITE
 
 if TYPE_CHECKING:
     import onnx
@@ -56,7 +57,7 @@ FORMATS: Registry[Format] = Registry(
     "lrfdse.formats",
     "model format",
     # The object, not where it is: what decides a stored result is found by following names.
-    {DEFAULT: ONNX},
+    {DEFAULT: ONNX, "tflite": TFLITE},
 )
 """The model formats by name, which is the suffix of their files without its dot, in lower case; a format of several
 suffixes stands here several times. A plug-in adds one under the entry-point group "lrfdse.formats"."""

@@ -54,7 +54,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, str]:
     import onnx
     from google.protobuf.message import DecodeError
 
-    content = _content(path)
+    content = model_bytes(path, "an ONNX file")
     try:
         proto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
@@ -161,9 +161,23 @@ def file_content(model: ir.Model) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _content(path: Path) -> bytes:
+def model_bytes(path: Path, kind: str) -> bytes:
+    """Return the bytes of a model's file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        What it should be, with its article.
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, no regular file, larger than 2 GiB, or cannot be read.
+    """
     if path.is_dir():
-        raise InputError(f"{path}: a folder, not an ONNX file")
+        raise InputError(f"{path}: a folder, not {kind}")
     try:
         content = read_regular(path, _PROTOBUF_LIMIT)
     except FileNotFoundError as error:
@@ -173,7 +187,7 @@ def _content(path: Path) -> bytes:
             raise InputError(f"{path}: models of at most 2 GiB can be explored") from error
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if not content:
-        raise InputError(f"{path}: not an ONNX model: the file is empty")
+        raise InputError(f"{path}: not {kind}: the file is empty")
     return content
 
 

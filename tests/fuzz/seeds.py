@@ -22,6 +22,7 @@ import onnx.parser
 from onnx import numpy_helper
 
 from lrfdse.errors import InputError
+from tests.formats.tflite_models import mlp, quantized
 from tests.fuzz.commands import command
 from tests.fuzz.places import WAITING, base, board_json
 
@@ -76,6 +77,8 @@ def _seeds(kind: str) -> list[bytes]:
             _model(IF, w=(4, 4), w2=(4, 4)),
             _model(CALLS, w=(4, 4)),
         ]
+    if kind == "tflite":
+        return [mlp(np.random.default_rng(0)), quantized(np.random.default_rng(0))]
     if kind == "npz":
         x, labels = np.arange(24, dtype=np.float32).reshape(3, 8), np.array([0, 1, 2])
         return [
@@ -243,6 +246,7 @@ def _is_same(one: Any, other: Any) -> bool:
 KINDS = MappingProxyType(
     {
         "onnx": (".onnx", _load_onnx),
+        "tflite": (".tflite", _load_onnx),
         "npz": (".npz", _load_npz),
         "target": (".toml", _load_target),
         "space": (".toml", _load_space),

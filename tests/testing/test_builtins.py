@@ -6,8 +6,10 @@ import importlib.util
 import platform
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lrfdse.errors import InputError
 from lrfdse.factorize.methods import METHODS
 from lrfdse.quality.metrics import METRICS
 from lrfdse.search.samplers.builtin import SAMPLERS
@@ -18,6 +20,7 @@ from lrfdse.testing.methods import MethodContract
 from lrfdse.testing.metrics import MetricContract
 from lrfdse.testing.runners import RunnerContract
 from lrfdse.testing.samplers import SamplerContract
+from tests.formats.tflite_models import mlp
 
 # What `ssh host COMMAND` does: a shell gets the command line as one text, and the program on standard input.
 LIKE_SSH = """sh -c 'exec sh -c "$1"' ssh"""
@@ -63,6 +66,20 @@ class TestOnnx(FormatContract):
     @pytest.fixture
     def file(self):
         return Path(__file__).parents[2] / "examples" / "lenet300-fashion" / "model.onnx"
+
+
+class TestTFLite(FormatContract):
+    @pytest.fixture
+    def file(self, tmp_path):
+        pytest.importorskip("ai_edge_litert")
+        path = tmp_path / "model.tflite"
+        path.write_bytes(mlp(np.random.default_rng(0)))
+        return path
+
+    def test_what_is_written_computes_the_same(self, file, opened, tmp_path):
+        with pytest.raises(InputError, match="are read, not written"):
+            opened.write(opened.read(file)[0], tmp_path / "written.tflite")
+        assert not (tmp_path / "written.tflite").exists()
 
 
 class TestRunner(RunnerContract):

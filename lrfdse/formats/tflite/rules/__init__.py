@@ -1,0 +1,1 @@
+"""How each operator of TensorFlow Lite is written in ONNX: one module a family."""

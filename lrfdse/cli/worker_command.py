@@ -14,6 +14,9 @@ def worker(
     artifacts: Annotated[Path | None, typer.Option(help="The exploration's --artifacts, as seen from here.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where fits and fetched files lie.", show_default=False)] = None,
     idle: Annotated[float, typer.Option(min=0, help="Minutes with nothing to do after which to leave.")] = 10.0,
+    wait: Annotated[
+        float | None, typer.Option(min=0, help="Minutes to wait for the study; default: as long as it takes.")
+    ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Leave after so many plans.")] = None,
     metric: Annotated[str | None, typer.Option(help="Let the study's own metric run here: MODULE:FUNCTION.")] = None,
 ) -> None:
@@ -24,6 +27,6 @@ def worker(
     from lrfdse.explore.plans.worker import work
 
     with cache_folder_at(cache), listening() as progress:
-        done = work(study, study_name, artifacts, cache, idle, trials, metric, progress)
+        done = work(study, study_name, artifacts, cache, idle, trials, metric, progress, wait)
     failed = f", {done.failed} that cannot be evaluated" if done.failed else ""
     typer.echo(f"{counted(done.evaluated, 'plan')} evaluated{failed}: {done.why}")

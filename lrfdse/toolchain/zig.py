@@ -20,7 +20,7 @@ from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import plugin_api, require_emulator, require_zig
 
 COMMON = ("-O2", "-std=gnu11", "-fomit-frame-pointer")
-_PLUGIN = ("-shared", "-fPIC", "-nostdlib")
+_PLUGIN = ("-c", "-fPIC")
 FREESTANDING = ("-c", "-ffreestanding", "-fno-stack-protector", "-fno-sanitize=undefined")
 CONSTANTS = (f"-DLRF_MOST_ARGUMENTS={MOST_ARGUMENTS}", f"-DLRF_TOLERANCE={TOLERANCE:g}")
 """What the C of qemu/ and the Python that writes its data have in common."""
@@ -30,7 +30,8 @@ def plugin(target: Target) -> Path:
     """Return the emulator plugin, compiled for the installed QEMU's interface.
 
     It is not linked against the C library, whose functions the emulator process already holds: that spares zig
-    building its own start-up files the first time.
+    building its own start-up files the first time. Compiled first and linked then, it takes zig's own headers where
+    the machine has none; with ``-nostdlib`` it would take the machine's or fail.
     """
     api = plugin_api(require_emulator(target).version)
     return _compiled("lrfmeter.c", (*COMMON, *_PLUGIN, f"-DLRF_API={api}"), ".so")
@@ -105,7 +106,10 @@ def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
             made.unlink(missing_ok=True)
         with temporary_folder(folder) as scratch:
             fresh = scratch / f"made{suffix}"
-            run_zig([zig.path, "cc", *options, str(text), "-o", str(fresh)], f"compiling {source}")
+            compiled = fresh if suffix != ".so" else scratch / "made.o"
+            run_zig([zig.path, "cc", *options, str(text), "-o", str(compiled)], f"compiling {source}")
+            if compiled != fresh:
+                run_zig([zig.path, "ld.lld", "-shared", str(compiled), "-o", str(fresh)], f"linking {source}")
             made = folder / (start + _content_digest(fresh) + suffix)
             fresh.replace(made)
     except OSError as error:

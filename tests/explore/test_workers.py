@@ -84,12 +84,22 @@ def trials(study, state):
     return [trial for trial in read.trials if trial.state.name == state]
 
 
-def work(study, *more, cwd, **environment):
+def start(study, *more, cwd, **environment):
     command = [sys.executable, "-c", MAIN, "worker", "--study", study, "--study-name", "demo", *more]
-    environment = {**os.environ, "CI": "1", **environment}
-    return subprocess.run(
-        [str(each) for each in command], capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    return subprocess.Popen(
+        [str(each) for each in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "CI": "1", **environment},
     )
+
+
+def work(study, *more, cwd, **environment):
+    process = start(study, *more, cwd=cwd, **environment)
+    out, error = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
 
 @pytest.mark.slow
@@ -97,9 +107,14 @@ def test_a_worker_needs_the_study_and_the_store_alone(cut, alone, tmp_path):
     study, store, command = cut
     waiting, elsewhere = len(trials(study, "WAITING")), tmp_path / "else where"
     elsewhere.mkdir()
-    done = work(study, "--artifacts", store, "--cache", elsewhere / "cache", "--idle", 0, cwd=elsewhere)
-    assert done.returncode == 0, done.stderr
-    assert f"{waiting} plans evaluated: nothing to do for 0 minutes" in done.stdout
+    hidden = study.rename(study.with_name("later.journal"))
+    process = start(study, "--artifacts", store, "--cache", elsewhere / "cache", "--idle", 0, cwd=elsewhere)
+    # It waits for its study, however short the time for which it would wait for work.
+    assert any("waiting until study demo is there" in line for line in process.stderr)
+    hidden.rename(study)
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    assert f"{waiting} plans evaluated: nothing to do for 0 minutes" in out
     assert trials(study, "WAITING") == []
     with cut_after(10_000) as seen:
         assert run(command) == 0
@@ -202,9 +217,9 @@ def test_a_plug_ins_method_must_be_that_of_whoever_explores():
 
 
 def test_no_study_is_one_line(tmp_path, capsys):
-    options = ["--study", str(tmp_path / "x.journal"), "--study-name", "demo", "--idle", "0"]
+    options = ["--study", str(tmp_path / "x.journal"), "--study-name", "demo", "--wait", "0"]
     assert run(["worker", *options]) == 2
-    assert "--study-name demo: no such study in this storage" in capsys.readouterr().err
+    assert "--study-name demo: no such study in this storage after 0 minutes" in capsys.readouterr().err
 
 
 @pytest.mark.slow

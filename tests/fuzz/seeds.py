@@ -191,7 +191,7 @@ def _load_log(path: Path) -> None:
 def _join(folder: Path, study: Path, artifacts: Path) -> None:
     """Evaluate what waits in a study."""
     joined = ("--study", f"sqlite:///{study}", "--artifacts", artifacts, "--cache", folder / "joined")
-    command("worker", *joined, "--idle", "0", "--trials", WAITING)
+    command("worker", *joined, "--idle", "0", "--wait", "0", "--trials", WAITING)
 
 
 def _load_study(path: Path) -> None:

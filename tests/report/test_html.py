@@ -168,7 +168,7 @@ def test_when_nothing_is_recommended(document, choice, read):
     words = Page(report_html(read(document))).words
     sentence = "No design satisfies the limits" if choice is None else "No compressed design satisfies the limits"
     assert sentence in words
-    assert "In firmware" not in words
+    assert "Layer by layer in C" not in words
 
 
 def test_losses_that_nobody_measured_are_not_shown(unverified, read):

@@ -47,6 +47,7 @@ def work(
     trials: int | None = None,
     metric: str | None = None,
     progress: Listener = silent,
+    wait: float | None = None,
 ) -> WorkerSummary:
     """Join a study and evaluate plans until it is finished.
 
@@ -59,7 +60,9 @@ def work(
     cache
         Where fits and fetched files are kept.
     idle
-        Minutes without anything to do after which to leave.
+        Minutes without anything to do after which to leave; before the study is there, they do not count.
+    wait
+        Minutes to wait for the study to be made; None for as long as it takes.
     trials
         Plans after which to leave.
     metric
@@ -79,7 +82,7 @@ def work(
     from lrfdse.search.study.storage import storage_errors
 
     with storage_errors(url):
-        queue = _joined(url, name, idle, progress)
+        queue = _joined(url, name, idle, wait, progress)
         try:
             _check_code(queue)
             store = artifacts or _store_beside(url)
@@ -93,23 +96,32 @@ def work(
             queue.close()
 
 
-def _joined(url: str, name: str | None, idle: float, progress: Listener) -> Queue:
-    """Return the study as soon as whoever explores has made it and shares its parts."""
+def _joined(url: str, name: str | None, idle: float, wait: float | None, progress: Listener) -> Queue:
+    """Return the study as soon as whoever explores has made it and shares its parts.
+
+    Kernels are compiled and timed before there is a study, which may take an hour; its parts follow within seconds.
+    """
     from lrfdse.explore.plans.share import SHARED
     from lrfdse.search.study.opening import join_study
 
-    deadline, told = time.monotonic() + 60 * idle, False
+    since, seen, told = time.monotonic(), False, False
     while True:
         queue = join_study(url, name)
-        if queue is not None and (SHARED in queue.facts() or time.monotonic() >= deadline):
+        if queue is not None and not seen:
+            since, seen = time.monotonic(), True
+        limit = idle if queue is not None else wait
+        over = limit is not None and time.monotonic() - since >= 60 * limit
+        if queue is not None and (over or SHARED in queue.facts()):
             return queue
         if queue is not None:
             queue.close()
-        if time.monotonic() >= deadline:
-            wrong = f"--study-name {name}: no such study" if name else "--study: no study yet"
-            raise InputError(f"{wrong} in this storage")
+        elif over:
+            wrong = f"--study-name {name}: no such study" if name else "--study: no study"
+            raise InputError(f"{wrong} in this storage after {counted(wait or 0, 'minute')}")
         if not told:
-            progress(Event("note", f"waiting for study {name or '(any)'}"))
+            progress(
+                Event("note", f"waiting until {f'study {name}' if name else 'a study'} is there; Ctrl-C ends this")
+            )
             told = True
         time.sleep(_LAST_LOOK)
 

@@ -28,6 +28,7 @@ def usage_of(document: Document) -> dict[str, Any] | None:
         # Only a path that lrfdse itself writes becomes a link: another may be anything.
         "linked": re.fullmatch(r"designs/[0-9a-f]{8}/model\.onnx", model) is not None,
         "python": python_snippet(model),
+        "library": design.whole_model.library,
         "kernels": kernels,
         "c": None if shown is None else c_snippet(shown),
     }
@@ -50,7 +51,10 @@ def c_snippet(kernel: KernelFunction) -> str:
     lines = [
         f'#include "{name}.h"',
         "",
-        f"/* the bytes of {name}.weights.bin: linked in, in flash or mapped; 64-byte alignment is fastest */",
+        f"/* the bytes of {name}.weights.bin, linked in; 64-byte alignment is fastest, 4 the least */",
+        '__asm__(".section .rodata,\\"a\\"\\n"',
+        f'        ".balign 64\\n.globl {symbol}_weights\\n{symbol}_weights:\\n"',
+        f'        ".incbin \\"{name}.weights.bin\\"\\n.previous");',
         f"extern const unsigned char {symbol}_weights[];",
         "",
         *(f"{_declared(symbol, a):{width}} /* {comments[a.role]} */" for a in buffers),

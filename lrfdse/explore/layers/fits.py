@@ -113,7 +113,12 @@ class Fits:
 
         if (known := self._cache.get_arrays("fits", key, read)) is not None:
             return known
-        factors = self.fitter(layer).fit(choice.factorization, choice.storage)
+        fitter = self.fitter(layer)
+        if choice.storage.scaled:
+            # What is rounded is the fit in floating point, which is made once for both.
+            factors = fitter.stored(self.factors(layer, Choice(choice.factorization)), choice.storage)
+        else:
+            factors = fitter.fit(choice.factorization)
         arrays = packed(factors)
         if choice.factorization.params <= _STORED:
             self._cache.put_arrays("fits", key, arrays)

@@ -1,8 +1,8 @@
 """Design-space exploration of low-rank factorizations of ONNX models for embedded targets.
 
-`explore` searches a model, `inspect` looks at its layers, `load` reads what an earlier exploration wrote, `build`
-compiles a whole model to a C library; `save_data` and `save_images` write the data files that explorations read. Each
-name is imported when it is first used.
+`explore` searches a model, `inspect` looks at its layers, `load` reads what an earlier exploration wrote, `heal`
+trains the factors of a design, `build` compiles a whole model to a C library; `save_data` and `save_images` write the
+data files that explorations read. Each name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lrfdse.base.version import __version__
 
 if TYPE_CHECKING:
-    from lrfdse.api import explore, inspect, target_names
+    from lrfdse.api import explore, heal, inspect, target_names
     from lrfdse.base.events import Event
     from lrfdse.collect.batches import save_data
     from lrfdse.collect.images import save_images
@@ -40,6 +40,7 @@ __all__ = [
     "__version__",
     "build",
     "explore",
+    "heal",
     "inspect",
     "load",
     "save_data",
@@ -61,6 +62,7 @@ _HOMES = {
     "ToolError": "lrfdse.errors",
     "build": "lrfdse.library.build",
     "explore": "lrfdse.api",
+    "heal": "lrfdse.api",
     "inspect": "lrfdse.api",
     "load": "lrfdse.found",
     "save_data": "lrfdse.collect.batches",

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrfdse.base.arguments import number_between, whole_number
+from lrfdse.base.arguments import number_between, positive_number, whole_number
 from lrfdse.base.events import Event, silent
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
@@ -240,6 +240,76 @@ def inspect(
         named = dataclasses.replace(document.model, name=model.graph.name or "", path="")
         document = dataclasses.replace(document, model=named)
     return Inspection(document)
+
+
+def heal(
+    folder: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    design: str | None = None,
+    *,
+    epochs: int = 3,
+    minutes: float = 10.0,
+    teacher: str | None = None,
+    seed: int = 0,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> Exploration:
+    """Train the factors of a design of a finished exploration, and keep them where they score no worse.
+
+    The evaluation data of the exploration judge. All else of the model is frozen, and the design keeps its shapes,
+    kernels and latencies. Needs TensorFlow: ``pip install 'lrfdse[heal]'``.
+
+    Parameters
+    ----------
+    folder
+        The output folder of the exploration.
+    data
+        Training data, an ``.npz`` file: inputs, and labels under the name "labels" where there are some.
+    design
+        The id of a design, or the beginning of one; None means the recommended design.
+    epochs, minutes
+        Times that every sample is seen, and minutes that training may take: where the epochs would take longer, there
+        are fewer steps.
+    teacher
+        What training goes by: the original's "outputs", "labels", or "both", half of each; None takes both where there
+        are labels, else the outputs.
+    seed
+        Seed of which samples are held out, and of the order of the others.
+    cache
+        Folder of intermediate results; None means that of ``$LRFDSE_CACHE`` or of the user.
+    progress
+        Called with every event; None means that nobody listens.
+
+    Returns
+    -------
+    The exploration; `DesignFacts.healed` of the design says what was done, and is None where nothing was gained.
+
+    Raises
+    ------
+    InputError
+        There is no such design, it cannot be healed, or the training data cannot be used.
+    ToolError
+        TensorFlow is missing.
+    """
+    from lrfdse.base.folders import cache_folder_at
+    from lrfdse.base.threads import one_thread_each
+    from lrfdse.explore.healing import heal as run
+    from lrfdse.explore.training_data import HealRequest, teacher_of
+    from lrfdse.report.write import write_again
+
+    request = HealRequest(
+        Path(data),
+        whole_number("epochs", epochs, 1),
+        positive_number("minutes", minutes),
+        teacher_of(teacher, "teacher"),
+        whole_number("seed", seed, 0),
+    )
+    place = Path(folder)
+    with cache_folder_at(None if cache is None else Path(cache)), one_thread_each():
+        healing = run(place, design, request, progress or silent)
+        if healing.kept:
+            write_again(healing.document, place)
+    return Exploration(healing.document, place)
 
 
 def target_names() -> list[str]:

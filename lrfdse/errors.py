@@ -18,6 +18,10 @@ class InputError(LrfdseError):
     exit_code = 2
 
 
+class WriteError(InputError):
+    """A file or a folder cannot be written: no permission, or a full disk."""
+
+
 class PlanError(LrfdseError):
     """A plan cannot be evaluated: its compressed model cannot be run, or its outputs cannot be graded.
 
@@ -30,6 +34,8 @@ class PlanError(LrfdseError):
 def plan_errors() -> Iterator[None]:
     """Raise `PlanError` for an `InputError`: where a plan's model is run and graded, the user's input is not to blame.
 
+    A `WriteError` passes: a full disk is no plan's fault either.
+
     >>> with plan_errors():
     ...     raise InputError("output 'y' changes its shape")
     Traceback (most recent call last):
@@ -37,6 +43,8 @@ def plan_errors() -> Iterator[None]:
     """
     try:
         yield
+    except WriteError:
+        raise
     except InputError as error:
         raise PlanError(str(error)) from error
 
@@ -51,6 +59,13 @@ class ToolError(LrfdseError):
     """A tool or a device is missing, too old, or failed."""
 
     exit_code = 4
+
+
+class RoomError(ToolError):
+    """The machine ran out of disk or memory, or ended one of our processes: what failed says nothing of a kernel.
+
+    So nothing goes on as if a kernel, a design or a model were to blame.
+    """
 
 
 class DeviceError(ToolError):

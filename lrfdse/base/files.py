@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, WriteError
 
 DOCUMENT_BYTES = 1 << 26
 """Most that a text document may have: a ``front.json`` of a thousand designs has about 10 MB."""
@@ -50,7 +50,7 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o666) -> Non
 
     Raises
     ------
-    InputError
+    WriteError
         The folder cannot be written (permissions, full disk); nothing is left behind.
     """
     data = content.encode() if isinstance(content, str) else content
@@ -70,7 +70,7 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o666) -> Non
         if made:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _create_held(path: Path, mode: int) -> int:
@@ -167,7 +167,7 @@ def folder_below(root: Path, *parts: str) -> Path:
 
     Raises
     ------
-    InputError
+    WriteError
         A part is a link or no folder, or cannot be made.
     """
     folder = root
@@ -180,7 +180,7 @@ def folder_below(root: Path, *parts: str) -> Path:
             if not stat.S_ISDIR(folder.lstat().st_mode):
                 raise OSError(errno.ENOTDIR, "a link or a file, and no folder of ours")
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return folder
 
 
@@ -214,5 +214,5 @@ def sole_writer(folder: Path) -> Iterator[None]:
                 lock.write(_MARK)
                 lock.flush()
             except OSError as error:
-                raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+                raise WriteError(f"{folder}: cannot be written: {error.strerror or error}") from error
         yield

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lrfdse.errors import ToolError
+from lrfdse.errors import RoomError
 
 _PREFIX = "lrfdse-held-"
 """What the names of temporary folders begin with."""
@@ -35,7 +35,7 @@ def temporary_folder(place: Path | None = None) -> Iterator[Path]:
 
     Raises
     ------
-    ToolError
+    RoomError
         There is no place for temporary files, or it is full: what the body raises as an `OSError` counts as that.
     OSError
         The same of a `place` that was given.
@@ -50,7 +50,7 @@ def temporary_folder(place: Path | None = None) -> Iterator[Path]:
             raise
         named = os.environ.get("TMPDIR") or "/tmp"
         reason = error.strerror or " ".join(str(error).split())
-        raise ToolError(
+        raise RoomError(
             f"{named}: temporary files cannot be written: {reason}; name another folder by TMPDIR"
         ) from error
 

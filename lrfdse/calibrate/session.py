@@ -19,7 +19,7 @@ from lrfdse.calibrate.programs import BenchOptions, describe_board, run_programs
 from lrfdse.calibrate.terms import counted_terms
 from lrfdse.deploy.designs import BENCH
 from lrfdse.deploy.folders import DESIGNS
-from lrfdse.errors import InputError, ToolError
+from lrfdse.errors import InputError, RoomError, ToolError, WriteError
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.results.read import read_document
 from lrfdse.results.write import board_of, write_document
@@ -244,6 +244,8 @@ def _baseline_programs(
         path.parent.mkdir()
         try:
             build(folder, identity, path)
+        except (RoomError, WriteError):
+            raise
         except (InputError, ToolError) as error:
             progress(Event("note", f"{what} is not timed: {error}"))
             continue

@@ -14,6 +14,7 @@ from lrfdse.cli.config import use_file
 from lrfdse.cli.data_command import data
 from lrfdse.cli.doctor_command import doctor
 from lrfdse.cli.dry_run import tell
+from lrfdse.cli.heal_command import heal
 from lrfdse.cli.inspect_command import inspect
 from lrfdse.cli.names import NamingCommand
 from lrfdse.cli.options import (
@@ -279,6 +280,7 @@ app.command()(report)
 app.command()(show)
 app.command(cls=NamingCommand)(bench)
 app.command()(calibrate)
+app.command()(heal)
 app.command()(doctor)
 app.command()(data)
 app.command()(targets)

@@ -26,12 +26,13 @@ _SHOW_CURSOR = "\x1b[?25h"
 """Terminal sequence that shows the cursor again, which a progress bar hides."""
 _RESUMABLE = ("explore", "worker")
 """Commands that go on where they were when they are given again."""
-LONG = (*_RESUMABLE, "inspect", "export", "report", "bench")
+LONG = (*_RESUMABLE, "inspect", "export", "report", "bench", "heal")
 """Commands that may compute for so long that a signal must be able to end them from outside."""
 
 
 def raise_interrupt(number: int, frame: object) -> None:
-    """Treat a signal (a CI job that is cancelled, `timeout`) like Ctrl-C."""
+    """Treat a signal (a CI job that is cancelled, `timeout`) like Ctrl-C, once: `timeout` sends it twice."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -15,8 +15,9 @@ from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
+from lrfdse.deploy.healed import HEALED
 from lrfdse.deploy.listing import kernel_text
-from lrfdse.errors import ToolError
+from lrfdse.errors import RoomError, ToolError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
@@ -54,6 +55,7 @@ def write_design(
     progress: Listener = silent,
     exported: bool = False,
     int8: bytes | None = None,
+    healed: bytes | None = None,
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json``, maybe `INT8`, and ``model.onnx`` of a design.
 
@@ -79,6 +81,8 @@ def write_design(
         Whether the user asked for this design: no exploration removes it then.
     int8
         Content of `INT8`; None where there is to be none: one that an exploration wrote before is then removed.
+    healed
+        Content of `HEALED`, of factors that were trained; None removes what was trained before.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def write_design(
     names, texts, timed = kernel_names(model.layers), [], []
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
     before = manifest(folder)
-    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", INT8, "model.onnx"], exported=exported)
+    mark(folder, [*written, "kernels.txt", BENCH, "plan.json", INT8, HEALED, "model.onnx"], exported=exported)
     folder_below(folder, "kernels")
     for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
         _write_kernel(folder / "kernels", name, kernel.artifact, packed, target)
@@ -107,6 +111,10 @@ def write_design(
         write_atomically(folder / INT8, int8)
     elif not exported and before is not None and INT8 in before.files:
         (folder / INT8).unlink(missing_ok=True)
+    if healed is not None:
+        write_atomically(folder / HEALED, healed)
+    elif before is not None and HEALED in before.files:
+        (folder / HEALED).unlink(missing_ok=True)
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
 
 
@@ -159,11 +167,11 @@ def _compiled(
     names = kernel_names(model.layers)
     for layer in model.layers:
         fitted = factors.get(layer.name)
-        cores = _cores(layer, model, fitted)
+        cores, scales = _cores(layer, model, fitted), _scales(layer, model, fitted)
         for place, spec, bias in _kernels(layer, plan[layer.name], model, fitted):
             name, schedule = names[layer.name][place], Schedule.parse(schedules[layer.name][place])
             artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
-            packed = pack(artifact, cores, bias, () if fitted is None else fitted.scales or ())
+            packed = pack(artifact, cores, bias, scales)
             yield name, bench_kernel(layer.name, place, artifact, packed, cores, bias), packed
 
 
@@ -176,6 +184,8 @@ def _write_program(
         return
     try:
         program = build_program(kernels, target, path.parent.name)
+    except RoomError:
+        raise
     except ToolError as error:
         progress(Event("note", f"design {path.parent.name} gets no program for a board: {error}"))
         return
@@ -211,6 +221,13 @@ def _kernels(
 
 def _cores(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray[Any], ...]:
     return (model.weight(layer.name)[None, :, :, None],) if factors is None else factors.cores
+
+
+def _scales(layer: Layer, model: Model, factors: Factors | None) -> tuple[NDArray[Any], ...]:
+    """Return what levels of each core are worth; nothing where cores are in float32."""
+    if factors is not None:
+        return factors.scales or ()
+    return (model.scales[layer.name],) if layer.storage.scaled else ()
 
 
 def _write_kernel(folder: Path, name: str, artifact: Artifact, packed: Sequence[NDArray[Any]], target: Target) -> None:

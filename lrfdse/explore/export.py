@@ -13,6 +13,7 @@ from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design, write_program
 from lrfdse.deploy.folders import DESIGNS, design_folder
+from lrfdse.deploy.healed import healed_content, read_healed
 from lrfdse.errors import InputError
 from lrfdse.explore.inputs import open_calibration
 from lrfdse.explore.int8 import int8_file
@@ -58,13 +59,21 @@ def export(folder: Path, identity: str, model: Path | None = None, calib: Path |
     """
     from lrfdse.model.passes.factor import rewrite
 
-    design = _rebuild(folder, identity, model, calib)
+    design = rebuild(folder, identity, model, calib)
     factors = design.factors()
     int8 = int8_file(rewrite(design.model, factors), design.calib) if design.int8 else None
     with sole_writer(folder):
         written = design_folder(folder / DESIGNS, design.id)
         write_design(
-            written, design.model, design.plan, factors, design.schedules, design.target, exported=True, int8=int8
+            written,
+            design.model,
+            design.plan,
+            factors,
+            design.schedules,
+            design.target,
+            exported=True,
+            int8=int8,
+            healed=healed_content(factors) if design.healed else None,
         )
     return written / "model.onnx"
 
@@ -79,12 +88,12 @@ def export_program(folder: Path, identity: str, path: Path) -> None:
     ToolError
         A kernel or the program cannot be compiled, or there are too many weights for one.
     """
-    design = _rebuild(folder, identity)
+    design = rebuild(folder, identity)
     write_program(path, design.id, design.model, design.plan, design.factors(), design.schedules, design.target)
 
 
 @dataclass(frozen=True, slots=True)
-class _Rebuilt:
+class Rebuilt:
     """What a design is made of again; its factors are the expensive part, and are fitted when they are asked for."""
 
     id: str
@@ -96,9 +105,12 @@ class _Rebuilt:
     calib: Dataset | None
     int8: bool
     """Whether the exploration made int8 forms."""
+    healed: bool
+    """Whether the factors are those that training left in the folder."""
 
 
-def _rebuild(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> _Rebuilt:
+def rebuild(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> Rebuilt:
+    """Return what a design of an output folder is made of again; see `export`."""
     document = read_document(folder)
     design = _named(identity, document)
     if not re.fullmatch("[0-9a-f]{8}", design.id):
@@ -131,7 +143,7 @@ def _some(identities: list[str]) -> str:
 
 def _rebuilt(
     document: Document, design: DesignFacts, folder: Path, model_given: Path | None, calib_given: Path | None
-) -> _Rebuilt:
+) -> Rebuilt:
     from lrfdse.model.graph import load_model
     from lrfdse.model.runtime import Runtime
 
@@ -186,11 +198,15 @@ def _rebuilt(
     request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
 
     def factors() -> Mapping[str, Factors]:
+        if design.healed is not None:
+            return read_healed(folder / DESIGNS / design.id, plan, design.healed.factors_sha256)
         cache = Store(cache_folder())
         fits = open_fits(request, model, calib, explored_layers(space, model), cache)
         return open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
 
-    return _Rebuilt(design.id, model, plan, factors, schedules, target, calib, bool(made.int8))
+    return Rebuilt(
+        design.id, model, plan, factors, schedules, target, calib, bool(made.int8), design.healed is not None
+    )
 
 
 def _there(known: Path, given: Path | None, option: str, what: str) -> Path:

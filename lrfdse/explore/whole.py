@@ -12,7 +12,7 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import one_line
 from lrfdse.deploy.folders import LIBRARY, design_folder, mark
-from lrfdse.errors import InputError, KernelError, ToolError
+from lrfdse.errors import InputError, KernelError, RoomError, ToolError, WriteError
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.products import Recurrence
 from lrfdse.library.build import LibraryOptions, library_of
@@ -98,6 +98,8 @@ def original_whole(
         return OriginalWhole()
     try:
         facts = _library(request.model, request, cache, _as_one_stage(progress)).facts
+    except (RoomError, WriteError):
+        raise
     except (InputError, KernelError, ToolError) as error:
         reason = one_line(error, _REASON)
         if most is not None:
@@ -193,6 +195,8 @@ def whole_models(
             continue
         try:
             made = _made(design, design.id == original.id, request, builder, cache, progress)
+        except (RoomError, WriteError):
+            raise
         except (InputError, KernelError, ToolError) as error:
             notes.append(f"no latency of the whole model: design {design.id}: {one_line(error, _REASON)}")
             progress(Event("note", notes[-1]))

@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 
 def dense_weight(cores: Sequence[Array]) -> Array:
     """Contract cores ``(r_{k-1}, m_k, n_k, r_k)`` to the weight of shape ``(prod m, prod n)``."""
-    left = np.ones((1, 1, 1))
-    for core in cores:
-        _, m, n, s = core.shape
-        joined = np.tensordot(left, core, axes=(2, 0))
-        left = joined.transpose(0, 2, 1, 3, 4).reshape(left.shape[0] * m, left.shape[1] * n, s)
-    return left[:, :, 0]
+    return product_of(cores)[0, :, :, 0]
+
+
+def product_of(cores: Sequence[Array]) -> Array:
+    """Contract consecutive cores to one of shape ``(r, prod m, prod n, s)``; none of them is a core of ones."""
+    if not cores:
+        return np.ones((1, 1, 1, 1))
+    found = cores[0]
+    for core in cores[1:]:
+        r, m, n, _ = found.shape
+        joined = np.tensordot(found, core, axes=(3, 0))
+        found = joined.transpose(0, 1, 3, 2, 4, 5).reshape(r, m * core.shape[1], n * core.shape[2], core.shape[3])
+    return found

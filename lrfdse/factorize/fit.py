@@ -104,15 +104,32 @@ class Fitter:
     def fit(self, factorization: Factorization, storage: Storage = FLOAT32) -> Factors:
         """Return the fitted factors, rounded to what they are stored in, with their true errors."""
         if storage.scaled:
-            cores = self._cores(factorization)
-            target, covariance = self.problem.target(factorization), None if self.moments is None else self.covariance
-            return self.measured(factorization, *quantized(target, factorization, cores, covariance))
+            return self._rounded(factorization, self._cores(factorization))
         if factorization.is_dense and not self.problem.is_cumulative:
             shift = None if self.moments is None else np.zeros(len(self.weight))
             core = self.weight.reshape(1, *self.weight.shape, 1)
             error, loss = (None if known is None else 0.0 for known in (self.moments, self._weighting))
             return Factors(factorization, (core,), shift, 0.0, error, loss)
         return self.measured(factorization, self._cores(factorization))
+
+    def stored(self, factors: Factors, storage: Storage) -> Factors:
+        """Return fitted factors in another storage: those given in float32, else rounded, with their true errors.
+
+        Parameters
+        ----------
+        factors
+            What `fit` gave of this layer in float32.
+        storage
+            What they are to be stored in.
+        """
+        return self._rounded(factors.factorization, factors.cores) if storage.scaled else factors
+
+    def _rounded(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
+        covariance, shrunk = None, None
+        if self.moments is not None:
+            covariance, shrunk = self.covariance, self.problem.error(factorization).covariance
+        target = self.problem.target(factorization)
+        return self.measured(factorization, *quantized(target, factorization, cores, covariance, shrunk))
 
     @property
     def covariance(self) -> Array:

@@ -99,7 +99,8 @@ def kernel_spec(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Kern
         bias even where the use has none, unless it stays as it is.
     """
     bias = use.bias or (corrected and not choice.is_original)
-    return KernelSpec(layer.outputs, layer.inputs, choice.factorization, use.rows, bias, use.relu, choice.storage)
+    storage = layer.storage if choice.is_original else choice.storage
+    return KernelSpec(layer.outputs, layer.inputs, choice.factorization, use.rows, bias, use.relu, storage)
 
 
 @dataclass(frozen=True, slots=True)

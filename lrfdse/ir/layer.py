@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from lrfdse.ir.storage import FLOAT32, Storage
 from lrfdse.ir.window import Window
 
 Kind = Literal["fc", "conv", "recurrent", "attention", "embedding"]
@@ -51,6 +52,14 @@ class Layer:
     digest: str
     """SHA-256 of the float32 weight in (outputs, inputs) order: the cache key of everything derived from it."""
     kind: Kind = "fc"
+    storage: Storage = FLOAT32
+    """How the model stores the weight; half precision counts as float32."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the stored weight, its scales and its biases, each bias in float32."""
+        scales = self.outputs if self.storage.scaled else 0
+        return self.storage.bytes_of(self.weights) + FLOAT32.bytes_of(scales + self.bias_params)
 
     @property
     def table(self) -> int:

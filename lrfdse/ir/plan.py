@@ -14,6 +14,10 @@ Metric = str
 """What designs are chosen by: "accuracy" (top-1), "fidelity", another metric's name, or the user's module:function."""
 
 
+DENSE_INT8 = "dense-int8"
+"""Origin of the plan that stores every layer it can in int8 and factorizes none: a baseline."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One choice for every layer of a model, by layer name; the layers that are left out stay as they are."""
@@ -59,7 +63,7 @@ class Design:
     standard_error: float
     """Standard error of the score drop on the evaluation data (fraction)."""
     origin: str
-    """What proposed the plan: "dense", "uniform-svd", "knapsack" or the sampler's name."""
+    """What proposed the plan: "dense", `DENSE_INT8`, "uniform-svd", "knapsack" or the sampler's name."""
     refined: bool = False
     """Whether the scores are of refined factors, see `lrfdse.repair.builder.Builder.factors`."""
     eval_interval: tuple[float, float] | None = None

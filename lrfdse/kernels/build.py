@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
 from lrfdse.kernels.layout import tilings
@@ -118,10 +118,10 @@ def compile_function(
         made = made.with_attr({"global_symbol": symbol, "target": machine})
         lowered = tirx.transform.LowerIntrin()(tvm.IRModule({symbol: made}))
         library = tvm.get_global_func("target.build.llvm")(lowered, machine)
-        with temporary_folder() as folder:
-            path = folder / "kernel.o"
-            library.write_to_file(str(path), "o")
-            object_code = path.read_bytes()
+        # Into memory: where a disk is full, LLVM ends this process.
+        with open(os.memfd_create("kernel.o"), "rb") as file:
+            library.write_to_file(f"/proc/self/fd/{file.fileno()}", "o")
+            object_code = file.read()
         return object_code, _body(library.inspect_source("asm"), symbol) if assembly else ""
     except (RuntimeError, ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]

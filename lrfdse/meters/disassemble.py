@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable
 
+from lrfdse.base.processes import run_to_end
 from lrfdse.errors import ToolError
 from lrfdse.meters.trace import Trace
 from lrfdse.targets.isa.code import Run, Sequence
@@ -38,7 +38,7 @@ class Disassembler:
             f"-triple={self._target.instruction_set.llvm}",
             f"-mattr={','.join(self._target.features)}",
         ]
-        ended = subprocess.run(command, input=source + "\n", capture_output=True, text=True, check=False)
+        ended = run_to_end(command, "llvm-mc", faults=(), input=source + "\n")
         lines = [" ".join(line.split()) for line in ended.stdout.splitlines()]
         texts = [line for line in lines if line and not line.startswith(".")]
         if ended.returncode or len(texts) != len(order):

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+from lrfdse.base.processes import run_to_end
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.targets.target import CacheLevel, Replacement, Target
 from lrfdse.toolchain import zig
@@ -42,6 +43,8 @@ def emulate(name: str, folder: Path, target: Target, timeout: float, plugin: Map
     ------
     KernelError
         A crash, an illegal instruction, or no end within `timeout` seconds.
+    RoomError
+        The emulator was ended from outside.
     ToolError
         The emulator is missing or failed.
     """
@@ -51,13 +54,9 @@ def emulate(name: str, folder: Path, target: Target, timeout: float, plugin: Map
         options = ["-plugin", values]
     command = [require_emulator(target).path, *target.emulator[1:], *options, "program"]
     try:
-        ended = subprocess.run(
-            command, cwd=folder, env={}, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        ended = run_to_end(command, f"{name}: {target.emulator[0]}", cwd=folder, env={}, timeout=timeout)
     except subprocess.TimeoutExpired as error:
         raise KernelError(f"{name}: no result after {timeout:g} s under {target.emulator[0]}") from error
-    except OSError as error:
-        raise ToolError(f"{target.emulator[0]} failed: {error}") from error
     if ended.returncode:
         raise _failure(name, target, ended)
     if plugin is None:

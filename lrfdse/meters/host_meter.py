@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lrfdse.base.files import open_regular
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.keys import code_key, result_key
+from lrfdse.base.processes import run_to_end
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
 from lrfdse.ir.kernel import Artifact
@@ -134,9 +135,7 @@ class HostMeter:
         ]
         environment = {key: value for key, value in os.environ.items() if key in ("LD_LIBRARY_PATH", "PATH")}
         try:
-            ended = subprocess.run(
-                command, capture_output=True, text=True, timeout=self._timeout, check=False, env=environment
-            )
+            ended = run_to_end(command, f"timing {artifact.spec}", timeout=self._timeout, env=environment)
         except subprocess.TimeoutExpired as error:
             raise KernelError(f"{artifact.spec}: no result after {self._timeout:g} s on this machine") from error
         if ended.returncode == -signal.SIGILL:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lrfdse.base.processes import run_to_end
 from lrfdse.errors import InputError, ToolError
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.code import Instruction, Sequence
@@ -204,7 +204,7 @@ class Mca:
 
     def _output(self, command: list[str], text: str) -> str:
         """Return what llvm-mca prints about `text`; nothing where it knows none of the instructions."""
-        ended = subprocess.run(command, input=text + "\n", capture_output=True, text=True, check=False)
+        ended = run_to_end(command, "llvm-mca", faults=(), input=text + "\n")
         message = next((line for line in ended.stderr.splitlines() if "rror" in line), "")
         if re.search("not a recognized processor|unable to find instruction-level scheduling", ended.stderr):
             raise InputError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from lrfdse.base.processes import run_to_end
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import DeviceError, InputError, KernelError, ToolError
 from lrfdse.ir.latency import Latency, MeterKind, PartLatency, ProgramMeasurement
@@ -99,9 +100,7 @@ class WholeHostMeter:
         command = [sys.executable, "-I", "-S", str(WHOLE_RUNNER), *map(str, (library, image, *numbers))]
         environment = {key: value for key, value in os.environ.items() if key in ("LD_LIBRARY_PATH", "PATH")}
         try:
-            ended = subprocess.run(
-                command, capture_output=True, text=True, timeout=self._timeout, check=False, env=environment
-            )
+            ended = run_to_end(command, f"timing {whole.name}", timeout=self._timeout, env=environment)
         except subprocess.TimeoutExpired as error:
             raise KernelError(f"{whole.name}: no result after {self._timeout:g} s on this machine") from error
         if ended.returncode == -signal.SIGILL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,15 @@ _TRANSPARENT = ("Identity", "Transpose", "Cast")
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A value that is a stored tensor, perhaps behind Identity, Transpose or Cast."""
+    """A value that is a stored tensor, perhaps behind DequantizeLinear, and then Identity, Transpose or Cast."""
 
     root: ir.Value
     """The initializer, or the output of the Constant node."""
     transposed: bool
     dtype: ir.DataType | None
     """Element type where it is used."""
+    dequantizer: ir.Node | None = None
+    """The DequantizeLinear that multiplies the stored levels by constant scales; None where elements are stored."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -33,9 +35,35 @@ class Constant:
         return sizes[::-1] if self.transposed else sizes
 
     def array(self) -> NDArray[Any]:
-        """Return the elements as stored, in the shape that is used."""
-        array = stored(self.root).numpy()
+        """Return the elements, levels multiplied by their scales, in the shape that is used."""
+        array = self.stored_form()
         return array.T if self.transposed else array
+
+    def stored_form(self) -> NDArray[Any]:
+        """Return the elements, levels multiplied by their scales, in the shape that is stored."""
+        levels = stored(self.root).numpy()
+        scales = self.scales()
+        return levels if scales is None else levels.astype(scales.dtype) * scales
+
+    @property
+    def form(self) -> Hashable:
+        """How elements come from what is stored, for two uses of one tensor to be compared."""
+        node = self.dequantizer
+        if node is None:
+            return self.dtype
+        return self.dtype, node.inputs[1], node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+
+    def scales(self) -> NDArray[Any] | None:
+        """Return what levels are worth, of a shape that fits the stored tensor; None where elements are stored."""
+        if self.dequantizer is None:
+            return None
+        value = self.dequantizer.inputs[1]
+        assert value is not None
+        scales, rank = stored(value).numpy(), len(stored(self.root).shape)
+        if scales.size == 1:
+            return np.asarray(scales).reshape((1,) * rank)
+        axis = self.dequantizer.attributes["axis"].as_int() if "axis" in self.dequantizer.attributes else 1
+        return np.asarray(scales).reshape([-1 if place == axis % rank else 1 for place in range(rank)])
 
 
 def is_standard(node: ir.Node) -> bool:
@@ -76,6 +104,10 @@ def trace(value: ir.Value | None) -> Constant | None:
         if is_root(value):
             return Constant(value, transposed, dtype or stored(value).dtype)
         node = value.producer()
+        if node is not None and is_dequantizer(node):
+            root, scale = node.inputs[0], node.inputs[1]
+            assert root is not None and scale is not None
+            return Constant(root, transposed, dtype or stored(scale).dtype, node)
         if node is None or not is_transparent(node):
             return None
         if node.op_type == "Cast" and dtype is None:
@@ -93,8 +125,33 @@ def is_transparent(node: ir.Node) -> bool:
     return node.op_type != "Transpose" or "perm" not in node.attributes or node.attributes["perm"].as_ints() == (1, 0)
 
 
+def is_dequantizer(node: ir.Node) -> bool:
+    """Return whether the node multiplies stored levels by stored scales and does nothing else.
+
+    Levels are of int8 or int32, there is one scale, or one for each index of an axis, and zero points are all 0.
+    """
+    if not is_standard(node) or node.op_type != "DequantizeLinear" or len(node.inputs) < 2:
+        return False
+    parts = [value for value in node.inputs if value is not None]
+    if len(parts) < 2 or node.inputs[1] is None or not all(is_root(value) for value in parts):
+        return False
+    if "block_size" in node.attributes and node.attributes["block_size"].as_int():
+        return False
+    levels, scales = stored(parts[0]), stored(parts[1])
+    rank = len(levels.shape)
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    if levels.dtype not in (ir.DataType.INT8, ir.DataType.INT32) or scales.dtype != ir.DataType.FLOAT:
+        return False
+    if scales.size != 1 and not (-rank <= axis < rank and tuple(scales.shape.numpy()) == (levels.shape[axis],)):
+        return False
+    return len(parts) < 3 or not stored(parts[2]).numpy().any()
+
+
 def readers(root: ir.Value) -> Iterator[ir.Node | None]:
-    """Yield the nodes that compute with a root, seen through Identity, Transpose and Cast; None for a graph output."""
+    """Yield the nodes that compute with a root; None for a graph output.
+
+    It is seen through what is transparent, and through a DequantizeLinear of constant scales.
+    """
     # A chain of such nodes may be longer than Python's stack.
     left = [iter((root,))]
     while left:
@@ -106,7 +163,7 @@ def readers(root: ir.Value) -> Iterator[ir.Node | None]:
             yield None
         handed_on = []
         for usage in value.uses():
-            if is_transparent(usage.node):
+            if is_transparent(usage.node) or (usage.idx == 0 and is_dequantizer(usage.node)):
                 handed_on.append(usage.node.outputs[0])
             else:
                 yield usage.node

@@ -20,6 +20,7 @@ from lrfdse.errors import InputError
 from lrfdse.formats import format_of
 from lrfdse.formats.onnx import parsed
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind, Layer, Untouched, Use
+from lrfdse.ir.storage import INT8
 from lrfdse.model.carriers import taken_from
 from lrfdse.model.constants import stored
 from lrfdse.model.kinds import KINDS, find_layers
@@ -56,6 +57,8 @@ class Model:
     """Layer name to the factor that a Gemm applies to the stored weight."""
     matrices: Mapping[str, NDArray[Any]]
     """Layer name to the stored weight, shape (outputs, inputs), in the type of its use; read-only."""
+    scales: Mapping[str, NDArray[np.float32]]
+    """Of layers that are stored in int8, what a level of each output is worth, a Gemm's alpha folded in."""
     _by_name: Mapping[str, Layer] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -155,7 +158,7 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
     names = _names(groups)
     fixed = _fixed_shapes(working, inputs, dict(zip(names, groups, strict=True)), path)
     inputs = _with_batches(model, inputs)
-    layers, sites, alphas, matrices = [], {}, {}, {}
+    layers, sites, alphas, matrices, scales = [], {}, {}, {}, {}
     for name, group in zip(names, groups, strict=True):
         root = group[0].root
         matrix = group[0].weight()
@@ -166,9 +169,12 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
             if array is not None and not _fits_float32(array):
                 raise InputError(f"{path}: tensor {tensor!r} of layer {name!r} holds NaN, Inf or values beyond float32")
         weight = group[0].alpha * matrix.astype(np.float64)
-        layers.append(_layer(name, group[0].kind, weight, found, graph, working.table_of(found[0].output)))
+        layer = _layer(name, group[0].kind, weight, found, graph, working.table_of(found[0].output))
+        layers.append(layer if group[0].scales() is None else replace(layer, storage=INT8))
         sites[name] = tuple(found)
         alphas[name], matrices[name] = group[0].alpha, matrix
+        if (worth := group[0].scales()) is not None:
+            scales[name] = np.abs(group[0].alpha * worth).astype(np.float32)
     return Model(
         path=path,
         sha256=sha256,
@@ -182,6 +188,7 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
         sites=sites,
         alphas=alphas,
         matrices=matrices,
+        scales=scales,
     )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import one_line
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, RoomError
 from lrfdse.formats.onnx import serialized
 from lrfdse.model.passes.widen import has_bfloat16, widened
 from lrfdse.model.samples import Place, found_place, rolled, rolled_place, single_place
@@ -104,6 +104,8 @@ class Runtime:
         ------
         InputError
             Onnxruntime reports an error.
+        RoomError
+            It finds no memory.
         """
         ort = load_onnxruntime()
 
@@ -115,7 +117,7 @@ class Runtime:
         try:
             arrays = session.run(names, {name: _fed(array) for name, array in feeds.items()}, options)
         except Exception as error:
-            raise InputError(f"onnxruntime cannot run the model: {one_line(error)}") from error
+            raise _failure("run", error) from error
         for name, array in zip(names, arrays, strict=True):
             if not isinstance(array, np.ndarray):
                 raise InputError(f"output {name!r} is no tensor: name another output")
@@ -329,4 +331,16 @@ def _opened(content: bytes, simplified: Path | None = None, optimized: bool = Tr
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise InputError(f"onnxruntime cannot load the model: {one_line(_ORIGIN.sub('', str(error)))}") from error
+        raise _failure("load", error) from error
+
+
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "Cannot allocate memory", "not enough memory")
+"""How onnxruntime says that memory is out."""
+
+
+def _failure(doing: str, error: Exception) -> InputError | RoomError:
+    """Return what an exception of onnxruntime means: that the model is wrong, or that memory is out."""
+    said = f"onnxruntime cannot {doing} the model: {one_line(_ORIGIN.sub('', str(error)))}"
+    if isinstance(error, MemoryError) or any(each in said for each in _NO_MEMORY):
+        return RoomError(f"{said}: more memory is needed, or fewer --workers")
+    return InputError(said)

@@ -129,13 +129,22 @@ def check_memory(values: Sequence[onnx.ValueInfoProto], path: Path) -> None:
     """
     there = memory_bytes()
     for value in values:
-        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        bits = _bits(value.type.tensor_type.elem_type)
-        if sizes and min(sizes) > 0 and (needed := math.prod(sizes) * bits // 8) > there:
+        if (needed := value_bytes(value)) > there:
+            sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
             raise InputError(
                 f"{path}: one inference needs {needed / 2**30:,.1f} GiB for {value.name!r} of "
                 f"{'x'.join(map(str, sizes))}, but this machine has {there / 2**30:,.1f} GiB"
             )
+
+
+MODEL_BYTES = 1 << 31
+"""Bytes of a model file have to be fewer: protocol buffers count them in 31 bits."""
+
+
+def value_bytes(value: onnx.ValueInfoProto) -> int:
+    """Return how many bytes a value of known sizes has; 0 where one of them is open, or the value is a scalar."""
+    sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return math.prod(sizes) * _bits(value.type.tensor_type.elem_type) // 8 if sizes and min(sizes) > 0 else 0
 
 
 def _bits(element_type: int) -> int:

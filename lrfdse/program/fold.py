@@ -12,7 +12,16 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lrfdse.errors import InputError
 from lrfdse.model.runtime import Runtime, simplified
-from lrfdse.model.shapes import Port, check_memory, infer_values, is_known, ports, shape_option
+from lrfdse.model.shapes import (
+    MODEL_BYTES,
+    Port,
+    check_memory,
+    infer_values,
+    is_known,
+    ports,
+    shape_option,
+    value_bytes,
+)
 from lrfdse.program.refuse import ends_in, foreign_domains, found_in, raise_if_any, types_in
 
 if TYPE_CHECKING:
@@ -50,8 +59,10 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     if unknown := [port for port in inputs if not is_known(port.fixed)]:
         fix = " ".join(shape_option(port) for port in unknown)
         raise InputError(f"{path}: input {'; '.join(map(str, unknown))} has open sizes: fix them with {fix}")
+    sized = _with_sizes(model, inputs)
+    _check_constants(sized, inputs, path)
     try:
-        content = _simplest(_with_sizes(model, inputs))
+        content = _simplest(sized)
     except InputError as error:
         # What nothing can compile is named before what onnxruntime says of it.
         raise_if_any(found_in(model), path)
@@ -68,6 +79,21 @@ def _open(model: ir.Model) -> ir.Model:
         if value.shape is not None:
             value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
     return model
+
+
+def _check_constants(proto: onnx.ModelProto, inputs: Sequence[Port], path: Path) -> None:
+    """Refuse a model that makes constants larger than any model may be: they would be computed to be folded."""
+    values = {value.name: value for value in infer_values(proto, inputs, fixed=True)}
+    check_memory(list(values.values()), path)
+    constant = {""} | {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if constant.issuperset(node.input):
+            constant.update(node.output)
+            for value in (values[name] for name in node.output if name in values):
+                if (size := value_bytes(value)) >= MODEL_BYTES:
+                    raise InputError(
+                        f"{path}: constant {value.name!r} has {size / 2**30:,.1f} GiB, but models have at most 2 GiB"
+                    )
 
 
 def _simplest(proto: onnx.ModelProto) -> bytes:

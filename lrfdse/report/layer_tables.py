@@ -24,7 +24,8 @@ def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False
     In detail, also the working memory, and the effective ranks of what the layers read and give where that is known.
     """
     groups = folded(
-        layers, lambda layer: (layer.kind, layer.sizes_text, layer.uses, layer.rows, bool(layer.kept_dense))
+        layers,
+        lambda layer: (layer.kind, layer.sizes_text, layer.uses, layer.rows, bool(layer.kept_dense), layer.storage),
     )
     params, macs = sum(layer.params for layer in layers) or 1, sum(layer.macs for layer in layers) or 1
 
@@ -32,12 +33,14 @@ def layer_table(layers: Sequence[LayerFacts], width: int, detailed: bool = False
         return Column(name, [text(group) for group in groups], drop=drop)
 
     is_mixed = len({layer.kind for layer in layers}) > 1
+    has_int8 = any(layer.storage != "float32" for layer in layers)
     known = detailed and any(layer.spectra.inputs is not None for layer in layers)
     columns = [
         Column("layer", [clean(names_text([layer.name for layer in group])) for group in groups], left=True),
         *([column("layers", lambda group: str(len(group)), 6)] if any(len(group) > 1 for group in groups) else []),
         *([column("kind", lambda group: NOUNS.get(group[0].kind, group[0].kind), 1)] if is_mixed else []),
         column("in x out", lambda group: group[0].sizes_text),
+        *([column("stored", lambda group: group[0].storage)] if has_int8 else []),
         column("uses", lambda group: str(group[0].uses), 2),
         column("rows", lambda group: str(group[0].rows), 3),
         column("params", lambda group: count_text(sum(layer.params for layer in group)), 4),

@@ -13,6 +13,8 @@ from lrfdse.results.config import CONFIG, config_of
 from lrfdse.results.write import document_of, write_document
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lrfdse.results.document import Document
     from lrfdse.results.exploration import Exploration
 
@@ -32,6 +34,16 @@ def write_reports(exploration: Exploration, progress: Listener = silent) -> None
     write_atomically(folder / CONFIG, config_of(exploration.settings))
     write_document(document, folder)
     dress_study(study.url, study.name, document, folder / "designs", study.artifacts, study.shared, progress)
+
+
+def write_again(document: Document, folder: Path) -> None:
+    """Write ``front.csv`` and ``report.html`` of an output folder anew, each whole, from its document."""
+    from lrfdse.base.files import sole_writer
+    from lrfdse.report.page.html import report_html
+
+    with sole_writer(folder):
+        write_atomically(folder / "front.csv", front_csv(document))
+        write_atomically(folder / "report.html", report_html(document))
 
 
 def front_csv(document: Document) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from lrfdse.results.asked import Limits
-from lrfdse.results.choice import Candidate, Field, field_of, is_within, joint_loss, recommended_of
+from lrfdse.results.choice import Candidate, Field, field_of, front_of, is_within, joint_loss, recommended_of
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
@@ -55,6 +55,25 @@ def under_limits(document: Document, limits: Limits) -> Document:
         return other
     plain = None if identity is None else _plain(document, identity)
     return dataclasses.replace(other, recommended=identity, svd_at_equal_size=plain, kernels=(), sensitivity=())
+
+
+def with_design(document: Document, design: DesignFacts) -> Document:
+    """Return the document with other facts of one of its designs, and the front that follows; what was recommended is.
+
+    The lists are those of an exploration: the front, uniform SVD and SVD at equal size, and apart from them the rest.
+    """
+    every = [design if each.id == design.id else each for each in document.every_design()]
+    front = {each.id for each in front_of([candidate_of(d, document) for d in every], document.resolution)}
+    marked = [dataclasses.replace(each, on_front=each.id in front) for each in every]
+    marked.sort(key=lambda d: (d.charged.us, d.weight_bytes, d.id))
+    own = {each.id for each in (*document.designs, *document.dominated)}
+    listed = {d.id for d in marked if d.on_front or d.origin == "uniform-svd" or d.id == document.svd_at_equal_size}
+    return dataclasses.replace(
+        document,
+        original=next(each for each in marked if each.id == document.original.id),
+        designs=tuple(each for each in marked if each.id in listed & own),
+        dominated=tuple(each for each in marked if each.id in own - listed and each.id != document.original.id),
+    )
 
 
 def field_of_document(document: Document) -> Field | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lrfdse.base.codec import expected
 from lrfdse.ir.kernel import Role
@@ -159,6 +159,42 @@ class BoardFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Healed:
+    """How the factors of a design were trained, and what it was before."""
+
+    data: str
+    """Path of the training data."""
+    data_sha256: str
+    """SHA-256 of the training data, as they were used."""
+    samples: int
+    """Samples that trained."""
+    held_out: int
+    """Samples of the training data that chose the state to keep."""
+    teacher: Literal["outputs", "labels", "both"]
+    """What training went by: the original's outputs, the labels, or half of each."""
+    epochs: int
+    """Times that every sample was to be seen."""
+    minutes: float
+    """Minutes that training might take."""
+    seed: int
+    """Seed of which samples are held out, and of the order of the others."""
+    steps: int
+    """Steps of training that were taken."""
+    loss_before: float
+    """Loss a held-out sample before."""
+    loss: float
+    """Loss a held-out sample with the trained factors."""
+    eval_before: Score
+    """The metric on the evaluation data before any training."""
+    test_before: Score | None = None
+    """The metric on the test data before any training; null without such data."""
+    factors_sha256: str
+    """SHA-256 of ``healed.npz`` in the design's folder, which holds the trained factors."""
+    tensorflow: str
+    """Version of TensorFlow that trained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DesignFacts:
     """A compressed version of the whole model, or the original."""
 
@@ -202,6 +238,8 @@ class DesignFacts:
     whole_model: WholeModel = WholeModel()
     int8: Int8Facts | None = None
     """The design with its weights stored as int8; null where that was not made."""
+    healed: Healed | None = None
+    """How its factors were trained; null where they are as the exploration fitted them."""
 
     @property
     def charged(self) -> Latency:

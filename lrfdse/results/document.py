@@ -57,7 +57,7 @@ class Document:
     original: DesignFacts
     """The original model, as a design."""
     designs: tuple[DesignFacts, ...]
-    """The front, uniform SVD, and SVD at equal size, by latency."""
+    """The front, all layers dense in int8, uniform SVD, and SVD at equal size, by latency."""
     dominated: tuple[DesignFacts, ...] = expected(())
     """Every other design that was evaluated."""
     evaluated: int | None = expected(None)

@@ -184,6 +184,8 @@ class LayerFacts:
     or RNN multiplies what it reads; "attention", the same of a fused attention; "embedding", a table."""
     kernel: tuple[int, int] | None = None
     """Height and width of a convolution's kernel; null of other layers."""
+    storage: str = "float32"
+    """How the model stores the weight, and what the choice "dense" is stored in."""
     table: int | None = None
     """Rows of an embedding's table; null of other layers. Inputs and outputs are then both the elements of a row."""
     uses: int = expected(1)

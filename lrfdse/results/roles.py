@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from lrfdse.ir.latency import are_tied
+from lrfdse.ir.plan import DENSE_INT8
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
@@ -17,7 +18,7 @@ WORST_SHOWN = 0.5
 """Relative output error beyond which a design is left to the files where losses are not measured. Chosen, not measured:
 the difference from the original then has a quarter of the outputs' energy."""
 
-ROLES = ("recommended", "original", "SVD at equal size", "uniform SVD", "front", "dominated")
+ROLES = ("recommended", "original", "SVD at equal size", "dense int8", "uniform SVD", "front", "dominated")
 """What a design is to the reader, the most telling first."""
 
 
@@ -29,6 +30,8 @@ def role_of(design: DesignFacts, document: Document) -> str:
         return "original"
     if design.id == document.svd_at_equal_size:
         return "SVD at equal size"
+    if design.origin == DENSE_INT8:
+        return "dense int8"
     if design.origin == "uniform-svd":
         return "uniform SVD"
     return "front" if design.on_front else "dominated"
@@ -82,11 +85,13 @@ def _best(document: Document) -> float:
 def shown(document: Document) -> list[DesignFacts]:
     """Return the designs of a short table, slowest first.
 
-    These are the original, the front as far as it loses no more than anybody could want, and SVD at no more parameters
-    than the recommended design: the best of the knapsack's, and the nearest uniform one.
+    These are the original, the front as far as it loses no more than anybody could want, all layers dense in int8 where
+    that was a choice, and SVD in no more bytes than the recommended design: the best of the knapsack's, and the nearest
+    uniform one.
     """
     original, best, every = document.original, document.best, document.every_design()
-    listed = {original.id} | {design.id for design in every if design.on_front and is_worth_showing(design, document)}
+    listed = {original.id} | {design.id for design in every if design.origin == DENSE_INT8}
+    listed |= {design.id for design in every if design.on_front and is_worth_showing(design, document)}
     if best is not None:
         uniform = [
             design for design in every if design.origin == "uniform-svd" and design.weight_bytes <= best.weight_bytes

@@ -12,6 +12,7 @@ from lrfdse.base.files import write_atomically
 from lrfdse.ir.choice import Choice as IrChoice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.latency import Latency
+from lrfdse.ir.plan import DENSE_INT8
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.asked import HardwareError, LatencyFacts, MeterFacts, ModelFile
 from lrfdse.results.asking import asked_of, data_of, space_of, target_of
@@ -145,7 +146,8 @@ def write_document(document: Document, folder: Path) -> None:
 
 def _is_listed(design: Design, exploration: found.Exploration) -> bool:
     """Whether the design belongs into tables: on the front, or a baseline to compare with."""
-    return design.id in (*exploration.front, exploration.svd_at_equal_size) or design.origin == "uniform-svd"
+    compared = design.origin in ("uniform-svd", DENSE_INT8)
+    return compared or design.id in (*exploration.front, exploration.svd_at_equal_size)
 
 
 def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
@@ -217,7 +219,8 @@ def _layer(result: found.LayerResult) -> LayerFacts:
         uses=len(layer.uses),
         rows=layer.rows,
         params=layer.params,
-        weight_bytes=FLOAT32.bytes_of(layer.params),
+        storage=str(layer.storage),
+        weight_bytes=layer.bytes,
         share=round(result.share, 6),
         peak_activation_bytes=FLOAT32.bytes_of(cost_of(layer, result.dense, 1).peak),
         effective_rank=round(result.effective_rank, 3),

@@ -11,8 +11,9 @@ from pathlib import Path
 from lrfdse.base.closure import included_files
 from lrfdse.base.files import open_regular
 from lrfdse.base.folders import data_folder, private_folder
+from lrfdse.base.processes import run_to_end
 from lrfdse.base.temporary import temporary_folder
-from lrfdse.errors import KernelError, ToolError
+from lrfdse.errors import KernelError, RoomError, ToolError
 from lrfdse.ir.kernel import MOST_ARGUMENTS, Artifact
 from lrfdse.ir.latency import TOLERANCE
 from lrfdse.targets.target import Target
@@ -73,6 +74,8 @@ def link_object(
     command = [require_zig().path, "ld.lld", *kind, names, str(support), str(kernel), "-o", str(program)]
     try:
         run_zig(command, "linking")
+    except RoomError:
+        raise
     except ToolError as error:
         raise KernelError(f"{name}: {error}") from error
     return program
@@ -126,17 +129,26 @@ def run_zig(command: Sequence[str], what: str) -> None:
 
     Raises
     ------
+    RoomError
+        It was killed, as where a disk is full (it writes through memory) or memory runs out, or says that one is.
     ToolError
-        It cannot be run, or fails.
+        It cannot be run, or fails for another reason.
     """
     zig_cache = str(private_folder("zig"))
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     try:
-        run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=600)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        # It writes through memory: where a disk is full, a signal ends it.
+        run = run_to_end(command, what, faults=(), env=environment, timeout=600)
+    except subprocess.TimeoutExpired as error:
         raise ToolError(f"{what} failed: {error}") from error
+    if any(each in run.stderr for each in _NO_ROOM):
+        raise RoomError(f"{what} failed: zig found no room on disk, or no memory")
     if run.returncode:
         lines = (
             [line for line in run.stderr.splitlines() if "error" in line] or run.stderr.splitlines() or ["no message"]
         )
         raise ToolError(f"{what} failed: {next((line for line in lines if 'error' in line), lines[0]).strip()}")
+
+
+_NO_ROOM = ("No space left on device", "NoSpaceLeft", "OutOfMemory", "Cannot allocate memory")
+"""How zig, and LLVM's programs in it, say that a disk is full or memory is out."""

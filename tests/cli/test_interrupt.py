@@ -60,6 +60,24 @@ def test_a_program_that_the_shell_does_not_find_is_named_by_its_path(tmp_path):
     assert resume_command("/x/__main__.py", ["explore", "m"]) == "lrfdse explore m"
 
 
+TWICE = """
+import os, signal
+from lrfdse.cli.interrupt import raise_interrupt
+signal.signal(signal.SIGTERM, raise_interrupt)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("on the way out")
+"""
+
+
+def test_a_second_signal_does_not_interrupt_the_way_out():
+    """The `timeout` of GNU's coreutils signals the program, and then the group that it is in."""
+    ended = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "on the way out\n", "")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from lrfdse.explore.plans.stages import STAGES, Search, Stage, near_limit
+from lrfdse.explore.plans.stages import STAGES, Search, Stage, dense_int8, near_limit
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.ir.choice import Choice as Chosen
 from lrfdse.ir.latency import Latency
@@ -103,6 +103,20 @@ def spent(search, stages=STAGES):
         stage.run(search)
         found[stage.name] = len(search.trials.designs()) - before
     return found
+
+
+def test_all_layers_dense_in_int8_are_a_baseline_where_int8_is_a_choice():
+    search = search_of(40)
+    asked = []
+    search.trials.run = lambda plans, origin: asked.append((list(plans), origin))
+    dense_int8(search, 1)
+    assert not asked, "where no layer has that choice"
+    stored = Choice("dense@int8", DENSE * DENSE // 4, 60.0, 0.001)
+    search.warm = [LayerTable(name, CHOICES if name == "b" else (*CHOICES, stored)) for name in LAYERS]
+    dense_int8(search, 0)
+    assert not asked, "where nothing is left of the budget"
+    dense_int8(search, 1)
+    assert asked == [([{"a": "dense@int8", "b": "dense", "c": "dense@int8"}], "dense-int8")]
 
 
 @pytest.mark.parametrize("budget", [1, 2, 5, 20, 40, 101])

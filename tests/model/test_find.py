@@ -106,10 +106,10 @@ def test_a_bias_that_two_uses_share_counts_once(make):
         ),
         (
             "g (float[n, 6] x) => (float[n, 6] y) "
-            "{ a = MatMul (x, w)  v = DequantizeLinear (q, s)  y = MatMul (a, v) }",
-            {"q": np.ones((6, 6), np.int8), "s": np.array(0.1, np.float32)},
-            "MatMul",
-            "quantized",
+            "{ a = MatMul (x, w)  v = DequantizeLinear (q, s, z)  y = MatMul (a, v) }",
+            {"q": np.ones((6, 6), np.int8), "s": np.array(0.1, np.float32), "z": np.array(1, np.int8)},
+            "DequantizeLinear",
+            "quantized in a form other than int8 with zero points of 0",
         ),
         (
             "g (float[n, 6] x, uint8[n, 6] p) => (float[n, 6] y, int32[n, 6] z) "

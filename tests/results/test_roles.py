@@ -14,6 +14,7 @@ def designs(make):
         "near": make("near", 250, 40.0, 0.85, origin="uniform-svd", on_front=False),
         "far": make("far", 100, 20.0, 0.85, origin="uniform-svd", on_front=False),
         "large": make("large", 400, 50.0, 0.89, origin="uniform-svd", on_front=False),
+        "int8": make("int8", 280, 60.0, 0.89, origin="dense-int8", on_front=False),
         "weak": make("weak", 50, 5.0, 0.79),
         "edge": make("edge", 60, 6.0, 0.80),
         "beaten": make("beaten", 900, 90.0, 0.5, on_front=False),
@@ -30,6 +31,7 @@ def test_every_design_has_the_first_role_that_holds(designs, small):
         "near": "uniform SVD",
         "far": "uniform SVD",
         "large": "uniform SVD",
+        "int8": "dense int8",
         "weak": "front",
         "edge": "front",
         "beaten": "dominated",
@@ -40,13 +42,13 @@ def test_every_design_has_the_first_role_that_holds(designs, small):
 
 def test_the_short_table_has_the_front_within_reason_and_what_to_compare_with(designs, small):
     found = small(*designs.values(), recommended="best", svd_at_equal_size="svd")
-    assert [design.id for design in shown(found)] == ["original", "near", "svd", "best", "edge"]
+    assert [design.id for design in shown(found)] == ["original", "int8", "near", "svd", "best", "edge"]
     assert hidden(found) == 1
 
 
 def test_without_a_recommendation_nothing_is_compared(designs, small):
     found = small(*designs.values())
-    assert [design.id for design in shown(found)] == ["original", "best", "edge"]
+    assert [design.id for design in shown(found)] == ["original", "int8", "best", "edge"]
 
 
 def test_a_user_who_allows_more_sees_more(designs, small):

@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
@@ -24,6 +25,7 @@ from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
 from lrfdse.model.shapes import Port
+from lrfdse.program.fold import folded
 from lrfdse.search.study.opening import join_study, open_study
 from lrfdse.search.study.storage import storage_errors
 
@@ -359,3 +361,23 @@ def test_a_defect_of_ours_in_a_study_stays_a_defect(tmp_path):
 def test_serialized_models_are_those_that_were_read(model):
     found = load_model(model())
     assert onnx.load_from_string(serialized(found.original)).graph.node[0].op_type == "MatMul"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "c = ConstantOfShape (many)",
+        "c = Range (zero, count, one)",
+        "o = ConstantOfShape (many)\n c = Neg (o)",
+    ],
+)
+def test_a_library_s_constants_are_counted_before_they_are_computed(make, made, tmp_path):
+    """A node of forty bytes would be folded to 8 GiB."""
+    text = f"agraph (float[1] x) => (float[n] y) {{ {made}\n r = ReduceSum <keepdims = 0> (c)\n y = Add (x, r) }}"
+    size = 1 << 31
+    path = make(
+        text,
+        {"many": np.array([size]), "zero": np.float32(0), "count": np.float32(size), "one": np.float32(1)},
+    )
+    with pytest.raises(InputError, match=r"constant '[co]' has 8\.0 GiB, but models have at most 2 GiB"):
+        folded(ir.from_proto(onnx.load(path)), {}, path)

@@ -214,12 +214,14 @@ def _stored(
     """Return the choices of a layer, the one that leaves it as it is first; a layer that is not explored has no other.
 
     Without float32 among the storages, that one is still there to compare with. Only fully-connected layers have
-    kernels for anything else.
+    kernels for anything else. What the model stores in int8 stays in int8.
     """
     if result.kept_dense is not None:
         return [(candidates[0], FLOAT32)]
     if result.layer.kind != "fc":
         storages = (FLOAT32,)
+    if result.layer.storage.scaled:
+        return [(candidates[0], FLOAT32), *((each, result.layer.storage) for each in candidates[1:])]
     every = [(candidate, storage) for storage in storages for candidate in candidates]
     return list(dict.fromkeys([(candidates[0], FLOAT32), *every]))
 
@@ -230,8 +232,10 @@ def _specs(layer: Layer, candidate: Candidate, storage: Storage, calibrated: boo
     return [spec_of(layer, use, choice, corrected=calibrated) for use in layer.uses]
 
 
-def _bytes(choice: Choice, candidate: Candidate) -> int:
+def _bytes(layer: Layer, choice: Choice, candidate: Candidate) -> int:
     """Return the bytes of a choice's weights and scales; of an embedding, the cost has the elements."""
+    if choice.is_original:
+        choice = Choice(choice.factorization, layer.storage)
     return choice.storage.bytes_of(candidate.cost.params) + FLOAT32.bytes_of(choice.scales)
 
 
@@ -261,7 +265,7 @@ def _with_options(
     errors = in_threads(lambda each: fits.errors(layer, each[1]), working, fit_threads(layer, threads))
     for place, ((candidate, choice, specs, measured, found), each) in enumerate(zip(working, errors, strict=True)):
         fitted(place)
-        size = _bytes(choice, candidate)
+        size = _bytes(layer, choice, candidate)
         # Uses without a bias share the one that a correction gives them.
         added_bias = layer.outputs if any(s.bias and not u.bias for s, u in zip(specs, layer.uses, strict=True)) else 0
         options.append(

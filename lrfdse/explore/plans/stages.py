@@ -11,6 +11,10 @@ import numpy as np
 from lrfdse.explore.layers.options import BASELINE_RATIOS
 from lrfdse.explore.plans.choose import lost, pareto, recommend, worth_refining
 from lrfdse.explore.plans.relaxation import relaxed
+from lrfdse.ir.choice import Choice
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.plan import DENSE_INT8
+from lrfdse.ir.storage import INT8
 
 if TYPE_CHECKING:
     from lrfdse.explore.plans.trials import SearchRequest, Trials
@@ -109,6 +113,15 @@ class Stage:
         """Run the stage where it has something to do."""
         if search.may_recommend or not self.recommends:
             self.propose(search, min(search.left(self.reserve), int(self.share * search.request.budget)))
+
+
+def dense_int8(search: Search, most: int) -> None:
+    """Evaluate the model with all layers dense in int8, where that is a choice of any: what is deployed most."""
+    stored = str(Choice(Factorization.dense(1, 1), INT8))
+    having = {table.layer for table in search.warm if any(c.text == stored for c in table.choices)}
+    plan = {table.layer: stored if table.layer in having else table.dense.text for table in search.warm}
+    if having and most:
+        search.trials.run([plan], DENSE_INT8)
 
 
 def uniform_svd(search: Search, most: int) -> None:
@@ -213,6 +226,7 @@ def comparison(search: Search, most: int) -> None:
 
 
 STAGES = (
+    Stage("dense int8", dense_int8),
     Stage("uniform SVD", uniform_svd, share=0.15),
     Stage("bisection", bisection, share=0.3, recommends=True),
     Stage("front", whole_front, share=0.25),

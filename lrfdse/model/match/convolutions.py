@@ -115,6 +115,9 @@ class Convolution:
         turned = array.transpose(0, *reversed(range(2, array.ndim)), 1)
         return turned.reshape(len(array), -1).astype(self.constant.dtype.numpy(), copy=False)
 
+    def scales(self) -> None:
+        """Return None: a convolution's weight is stored in floating point."""
+
     def fits(self, sizes: Sequence[int | None] | None) -> bool:
         """Return whether a shape of the source is known, and one that the convolution takes."""
         if sizes is None or None in sizes:
@@ -210,6 +213,8 @@ def _convolution(node: ir.Node, known: set[ir.Value]) -> Convolution | str | Non
         return f"its weight is of type {constant.dtype}"
     if 0 in constant.shape:
         return "its weight is empty"
+    if constant.dequantizer is not None:
+        return "its weight is quantized, which is read of fully-connected layers alone"
     bias = trace(rest[0]) if rest and rest[0] is not None else None
     if bias is None:
         if rest and rest[0] is not None:

@@ -50,6 +50,10 @@ class Match(Protocol):
         """Return W of shape (outputs, inputs) in the type of its use, alpha not applied."""
         ...
 
+    def scales(self) -> NDArray[Any] | None:
+        """Return what a level of each output of W is worth; None where W is stored in floating point."""
+        ...
+
     def fits(self, sizes: Sequence[int | None] | None) -> bool:
         """Return whether a shape of the source is known, and one that the node takes."""
         ...

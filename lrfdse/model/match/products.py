@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.ir.int8 import LARGEST
 from lrfdse.ir.layer import Kind
 from lrfdse.model.carriers import Carrier, taken_from
 from lrfdse.model.constants import FLOATS, Constant, is_root, is_standard, node_name, stored, trace, vector_along
@@ -45,7 +46,7 @@ class Product:
     @property
     def form(self) -> Hashable:
         """How W comes from the stored matrix."""
-        return self.flip, self.constant.dtype
+        return self.flip, self.constant.form
 
     @property
     def outputs(self) -> int:
@@ -59,9 +60,17 @@ class Product:
 
     def weight(self) -> NDArray[Any]:
         """Return W of shape (outputs, inputs) in the type of its use, alpha not applied."""
-        array = stored(self.constant.root).numpy()
+        array = self.constant.stored_form()
         assert self.constant.dtype is not None
         return (array.T if self.flip else array).astype(self.constant.dtype.numpy(), copy=False)
+
+    def scales(self) -> NDArray[np.float32] | None:
+        """Return what a level of each output of W is worth, shape (outputs,); None where W is stored in floating point.
+
+        A factor alpha is not in it.
+        """
+        found = self.constant.scales()
+        return None if found is None else np.broadcast_to(found.astype(np.float32).reshape(-1), (self.outputs,))
 
     def fits(self, sizes: Sequence[int | None] | None) -> bool:
         """Return whether a shape of the source is known, and one that the product takes."""
@@ -89,6 +98,10 @@ class Product:
             bias=bias,
             relu=relu,
         )
+
+
+READ = "int8 with zero points of 0 and constant scales"
+"""The quantized weights that are read."""
 
 
 def find_products(graph: ir.Graph, known: set[ir.Value], kind: Kind = "fc") -> Found:
@@ -179,12 +192,15 @@ def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
         return f"its weight is of type {constant.dtype}"
     if 0 in constant.shape:
         return "its weight is empty"
-    if node.op_type == "MatMul":
-        axis: FeatureAxis = -1 if on_right else -2
-        return Product(node, constant, left if on_right else right, axis, axis, on_right ^ constant.transposed, 1.0)
     turned = [
         bool(node.attributes[name].as_int()) if name in node.attributes else False for name in ("transA", "transB")
     ]
+    by_output = (on_right ^ turned[1] if on_right else turned[0]) ^ constant.transposed
+    if reason := _unread(constant, int(by_output)):
+        return reason
+    if node.op_type == "MatMul":
+        axis: FeatureAxis = -1 if on_right else -2
+        return Product(node, constant, left if on_right else right, axis, axis, on_right ^ constant.transposed, 1.0)
     alpha = _float(node, "alpha")
     if on_right:
         in_axis: FeatureAxis = -2 if turned[0] else -1
@@ -193,15 +209,31 @@ def _product(node: ir.Node, known: set[ir.Value]) -> Product | str | None:
     return Product(node, constant, right, in_axis, -2, turned[0] ^ constant.transposed, alpha)
 
 
+def _unread(constant: Constant, axis: int) -> str | None:
+    """Return why a quantized matrix is not read, or None; `axis` of the stored one is that of outputs."""
+    scales = constant.scales()
+    if scales is None:
+        return None
+    if (kind := stored(constant.root).dtype) != ir.DataType.INT8:
+        return f"its weight is quantized to {kind}, and int8 alone is read"
+    if scales.size > 1 and scales.shape[axis] == 1:
+        return "its int8 weight has a scale for each input instead of each output"
+    if (stored(constant.root).numpy() < -LARGEST).any():
+        return f"its int8 weight holds levels below -{LARGEST}, which symmetric int8 leaves out"
+    if not (np.isfinite(scales) & (scales > 0)).all():
+        return "its int8 weight has scales that are no positive numbers"
+    return None
+
+
 def unusable(value: ir.Value, known: set[ir.Value]) -> str | None:
     """Return why a value that is no stored tensor cannot be a weight, or None if it is an activation."""
     node = value.producer()
     if value in known and node is not None:
         if node.op_type == "DequantizeLinear":
-            return "its weight is quantized"
+            return f"its weight is quantized in a form other than {READ}"
         return f"its weight is computed from constants by {node.op_type} {node_name(node)!r}: fold constants first"
     if node is not None and is_standard(node) and node.op_type == "DequantizeLinear" and trace(node.inputs[0]):
-        return "its weight is quantized"
+        return f"its weight is quantized in a form other than {READ}"
     return None
 
 

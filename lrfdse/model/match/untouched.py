@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from lrfdse.ir.layer import Untouched
 from lrfdse.model.carriers import carrier_of, taken_from
-from lrfdse.model.constants import is_standard, node_name, stored, trace
-from lrfdse.model.match.products import every_node
+from lrfdse.model.constants import is_dequantizer, is_standard, node_name, stored, trace
+from lrfdse.model.match.products import READ, every_node
 from lrfdse.model.passes.carried.opened import Opened
 
 _REASONS = {
@@ -68,6 +68,7 @@ def untouched(
         if (
             node in layers
             or lookup
+            or is_dequantizer(node)
             or (is_standard(node) and node.op_type in ("Identity", "Transpose", "Cast", "Constant", "Shape"))
         ):
             continue
@@ -121,6 +122,8 @@ def _given_weight(node: ir.Node, place: str | None) -> str | None:
 
 
 def _reason(node: ir.Node) -> str:
+    if is_standard(node) and node.op_type == "DequantizeLinear":
+        return f"quantized in a form other than {READ}"
     if any(part in node.op_type for part in _QUANTIZED):
         return "quantized"
     if is_standard(node):

@@ -16,7 +16,7 @@ _INITIALIZERS_STAND_ALONE = 4
 _PER_AXIS = 13
 """Opset from which DequantizeLinear takes a scale for each index of an axis (onnx/docs/Changelog.md)."""
 _MADE_OF_CONSTANTS = frozenset(
-    {"Cast", "Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+    {"Cast", "Constant", "DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 )
 """Operators that may stand between a stored tensor and its use."""
 

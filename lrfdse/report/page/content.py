@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
 
-_MARKS = dict(zip(ROLES, "★■◆▲●○", strict=True))
+_MARKS = dict(zip(ROLES, "★■◆⬢▲●○", strict=True))
 _ROWS_OPEN = 12
 """Rows up to which tables of layers stand open. Chosen, not measured: about half a screen."""
 
@@ -122,7 +122,7 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
     return {
         "id": design.id,
         "role": role,
-        "shown": role in ROLES[:3] or (role != "dominated" and is_worth_showing(design, document)),
+        "shown": role in ROLES[:4] or (role != "dominated" and is_worth_showing(design, document)),
         "mark": _MARKS[role],
         "params": design.params,
         "bytes": design.weight_bytes,

@@ -1,0 +1,190 @@
+"""What is differentiated is the compressed model, and training it makes it better by held-out samples or leaves it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lrfdse.errors import InputError
+from lrfdse.heal.feeding import Feeder
+from lrfdse.heal.framework import load_tensorflow
+from lrfdse.heal.layers import factors_of, weights_of
+from lrfdse.heal.part import part_of
+from lrfdse.heal.train import Training, train
+from lrfdse.ir.factorization import Factorization
+from lrfdse.model.data import Dataset
+from lrfdse.model.graph import load_model
+from lrfdse.model.passes.factor import rewrite
+from lrfdse.model.runtime import Runtime
+from lrfdse.quality.objective import objective_for
+
+RNG = np.random.default_rng(5)
+
+
+def normal(*shape):
+    return RNG.standard_normal(shape).astype(np.float32) / 2
+
+
+GEMM = "g (float[n, 12] x) => (float[n, 4] y) { h = Gemm <transB = 1> (x, w, b)  r = Relu(h)  y = MatMul(r, v) }"
+MATMUL = """g (float[n, 5, 12] x) => (float[n, 4] y)
+{ z = Tanh(x)  p = MatMul(z, w)  h = Add(p, b)  s = Shape(h)  t = Gather(s, zero)  u = Unsqueeze(t, first)
+  k = Concat <axis = 0> (u, rest)  r = Reshape(h, k)  y = MatMul(r, v) }"""
+CONV = """g (float[n, 3, 8, 6] x) => (float[n, 4] y)
+{ h = Conv <kernel_shape = [3, 2], pads = [1, 0, 1, 1], strides = [2, 1]> (x, w, b)  r = Relu(h)
+  p = GlobalAveragePool(r)  f = Flatten(p)  y = MatMul(f, v) }"""
+LINE = """g (float[n, 3, 9] x) => (float[n, 4] y)
+{ h = Conv <kernel_shape = [3], pads = [1, 1]> (x, w)  p = GlobalAveragePool(h)  f = Flatten(p)  y = MatMul(f, v) }"""
+
+MODELS = {
+    "gemm": (GEMM, {"w": normal(10, 12), "b": normal(10), "v": normal(10, 4)}, (12,)),
+    "matmul": (
+        MATMUL,
+        {
+            "w": normal(12, 10),
+            "b": normal(10),
+            "v": normal(50, 4),
+            "zero": np.array(0, dtype=np.int64),
+            "first": np.array([0], dtype=np.int64),
+            "rest": np.array([50], dtype=np.int64),
+        },
+        (5, 12),
+    ),
+    "conv": (CONV, {"w": normal(10, 3, 3, 2), "b": normal(10), "v": normal(10, 4)}, (3, 8, 6)),
+    "line": (LINE, {"w": normal(10, 3, 3), "v": normal(10, 4)}, (3, 9)),
+}
+FORMS = {
+    "gemm": [
+        "svd:r=3",
+        "tt:m=5x2,n=3x4,r=4",
+        "tt:m=2x5,n=4x3,r=4,lr",
+        "tt:m=3x2x2,n=2x2x4,r=2x3",
+        "tt:m=1x10,n=4x3,r=2",
+    ],
+    "matmul": ["svd:r=3", "tt:m=5x2,n=3x4,r=4"],
+    "conv": ["tt:m=10x1,n=1x18,r=4", "tt:m=10x1x1,n=1x6x3,r=4x2", "tt:m=10x1,n=2x9,r=3"],
+    "line": ["tt:m=10x1,n=1x9,r=4", "tt:m=10x1,n=3x3,r=4"],
+}
+
+
+def opened(name, make):
+    text, weights, shape = MODELS[name]
+    model = load_model(make(text, weights), kinds=("fc", "conv"))
+    data = Dataset({"x": np.random.default_rng(2).standard_normal((400, *shape)).astype(np.float32)}, None)
+    return model, data
+
+
+def compressed(model, kit, text, shift=True):
+    layer = model.layers[0]
+    f = Factorization.parse(text, layer.outputs, layer.inputs)
+    return {layer.name: kit.random_factors(np.random.default_rng(1), f, layer.outputs, shift)}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in FORMS.items() for text in texts])
+def test_the_part_gives_what_onnxruntime_gives_for_the_rewritten_model(name, text, make, kit):
+    model, data = opened(name, make)
+    factors, runtime, tf = compressed(model, kit, text, shift=name != "line"), Runtime(), load_tensorflow()
+    part = part_of(model, factors, ["y"])
+    feeder = Feeder(model, part, data, runtime)
+    batch = feeder.batch(np.arange(5, 12))
+    weights = {layer: weights_of(each) for layer, each in factors.items()}
+    found = part.run(tf, weights, {key: tf.constant(array) for key, array in batch.fed.items()}, feeder.folded)["y"]
+    expected = runtime.run(rewrite(model, factors), data.take(np.arange(5, 12)))["y"]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(batch.reference["y"], runtime.run(model.original, data)["y"][5:12], rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_come_back_as_they_went(make, kit):
+    model, _ = opened("gemm", make)
+    for text in FORMS["gemm"]:
+        (before,) = compressed(model, kit, text).values()
+        after = factors_of(before, weights_of(before))
+        for one, other in zip((*after.cores, after.bias_shift), (*before.cores, before.bias_shift), strict=True):
+            np.testing.assert_array_equal(one, other.astype(np.float32))
+
+
+def healed(model, data, factors, clock=None, **how):
+    more = {} if clock is None else {"clock": clock}
+    return train(model, factors, data, objective_for(model.original, "softmax"), Training(**how), Runtime(), **more)
+
+
+def test_training_lowers_the_held_out_loss_and_seeds_decide_all(make, kit):
+    model, data = opened("gemm", make)
+    factors = compressed(model, kit, "svd:r=3")
+    one, again, other = (healed(model, data, factors, epochs=20, seed=seed) for seed in (0, 0, 1))
+    assert one.after < 0.5 * one.before
+    assert one.samples + one.held_out == 400
+    (a,), (b,), (c,) = (each.factors.values() for each in (one, again, other))
+    for first, second, third in zip(a.cores, b.cores, c.cores, strict=True):
+        np.testing.assert_array_equal(first, second)
+        assert (first != third).any()
+    assert a.factorization == factors["w"].factorization
+    # Its loss is the tool's own on the held-out samples.
+    runtime, order = Runtime(), np.random.default_rng(0).permutation(400)[: one.held_out]
+    from lrfdse.quality.divergence import divergences, scores_of
+
+    def scores(version):
+        return scores_of(runtime.run(version, data.take(order))["y"], "softmax", False)
+
+    loss = divergences(scores(rewrite(model, one.factors)), scores(model.original), "softmax").mean()
+    assert loss == pytest.approx(one.after, rel=1e-4)
+
+
+def test_labels_pull_where_they_count(make, kit):
+    model, data = opened("gemm", make)
+    labels = np.full(400, 2, dtype=np.int64)
+    labelled = Dataset(data.inputs, labels)
+    factors = compressed(model, kit, "svd:r=3")
+    found = healed(model, labelled, factors, epochs=60, share=1.0)
+
+    def share(version):
+        return (Runtime().run(rewrite(model, version), data)["y"].argmax(axis=1) == 2).mean()
+
+    assert share(found.factors) > 3 * share(factors)
+    assert found.after < 0.7 * found.before
+
+
+def test_what_nothing_was_gained_on_stays(make, kit):
+    model, data = opened("gemm", make)
+    layer = model.layers[0]
+    exact = {layer.name: kit.svd_factors(model.weight(layer.name), layer.outputs)}
+    found = healed(model, data, exact, epochs=1)
+    assert found.after <= found.before
+    assert found.after > 0 or found.factors == exact
+
+
+def test_a_budget_of_minutes_cuts_the_steps(make, kit):
+    model, data = opened("gemm", make)
+    seconds = iter(range(10_000))
+    found = healed(
+        model, data, compressed(model, kit, "svd:r=3"), lambda: float(next(seconds)), epochs=500, minutes=1.0
+    )
+    assert 1 < found.steps <= 60 < 500 * (found.samples // 128)
+    assert found.after < found.before
+    whole = healed(model, data, compressed(model, kit, "svd:r=3"), epochs=2, minutes=math.inf)
+    assert whole.steps == 2 * (whole.samples // 128)
+
+
+def test_operators_that_are_not_covered_are_named_before_anything_runs(make, kit):
+    text = """g (float[n, 12] x) => (float[n, 10] y)
+    { h = MatMul(x, w)  c = CumSum(h, axis)  y = Det_(c) }""".replace("Det_", "Hardmax")
+    model = load_model(make(text, {"w": normal(12, 10), "axis": np.array(1, dtype=np.int64)}))
+    with pytest.raises(
+        InputError, match=r"does not cover what follows the compressed layers: CumSum 'c', Hardmax 'y'$"
+    ):
+        part_of(model, compressed(model, kit, "svd:r=2"), ["y"])
+
+
+def test_operators_in_front_of_the_layers_may_be_any(make, kit):
+    text = "g (float[n, 12] x) => (float[n, 10] y) { c = CumSum(x, axis)  y = MatMul(c, w) }"
+    model = load_model(make(text, {"w": normal(12, 10), "axis": np.array(1, dtype=np.int64)}))
+    part = part_of(model, compressed(model, kit, "svd:r=2"), ["y"])
+    assert (part.fed, [node.op_type for node in part.nodes]) == (("c",), ["MatMul"])
+
+
+def test_only_float32_is_trained(make, kit):
+    text = "g (float16[n, 12] x) => (float16[n, 10] y) { y = MatMul(x, w) }"
+    model = load_model(make(text, {"w": normal(12, 10).astype(np.float16)}))
+    with pytest.raises(InputError, match="computes in float16: healing is for float32 models"):
+        part_of(model, compressed(model, kit, "svd:r=2"), ["y"])

@@ -6,7 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from lrfdse.ir.factors import Factors
     from lrfdse.ir.layer import Layer
+
+STORED = 32_000_000
+"""Elements up to which cores are worth keeping on disk. Chosen."""
 
 _ALONE = 1 << 23
 """Weights of a layer from which its fits are made one after the other: each holds some ten arrays of that size. Chosen,
@@ -23,6 +27,11 @@ class Errors(NamedTuple):
     weight_error: float
     output_error: float | None
     loss: float | None
+
+    @classmethod
+    def of(cls, factors: Factors) -> Errors:
+        """Return those of factors."""
+        return cls(factors.weight_error, factors.output_error, factors.loss)
 
 
 def read_errors(stored: Any) -> Errors:

@@ -12,7 +12,7 @@ import numpy as np
 from lrfdse.base.events import Listener, silent
 from lrfdse.base.keys import CodeKey, code_key, digest, result_key
 from lrfdse.base.store import Store
-from lrfdse.explore.layers.errors import SHORT_SWEEPS, Errors, read_errors
+from lrfdse.explore.layers.errors import SHORT_SWEEPS, STORED, Errors, read_errors
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.ir.layer import Layer
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.repair.builder import Builder
-
-
-_STORED = 32_000_000
-"""Elements up to which cores are worth keeping on disk."""
 
 
 MOST_INPUTS = 8192
@@ -123,7 +119,7 @@ class Fits:
         else:
             factors = fitter.fit(choice.factorization)
         arrays = packed(factors)
-        if choice.factorization.params <= _STORED:
+        if choice.factorization.params <= STORED:
             self._cache.put_arrays("fits", key, arrays)
         return unpacked(choice, arrays)
 
@@ -131,8 +127,7 @@ class Fits:
         """Return what the factors of `layer` leave; nothing where it stays as it is."""
         if choice.is_original:
             return Errors(0.0, 0.0 if self.calibrated(layer) else None, 0.0 if layer.name in self.weightings else None)
-        found = self.factors(layer, choice)
-        return Errors(found.weight_error, found.output_error, found.loss)
+        return Errors.of(self.factors(layer, choice))
 
     def screened(self, layer: Layer, choice: Choice) -> Errors:
         """Return what a short fit leaves: enough to order candidates by, and not what is reported of any."""
@@ -140,8 +135,7 @@ class Fits:
         if (known := self._cache.get("screens", key, read_errors)) is None:
             if layer.name not in self._short:
                 self._short[layer.name] = dataclasses.replace(self.fitter(layer), sweeps=SHORT_SWEEPS)
-            factors = self._short[layer.name].fit(choice.factorization, choice.storage)
-            known = Errors(factors.weight_error, factors.output_error, factors.loss)
+            known = Errors.of(self._short[layer.name].fit(choice.factorization, choice.storage))
             self._cache.put("screens", key, known._asdict())
         return known
 

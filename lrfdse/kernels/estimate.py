@@ -53,9 +53,9 @@ _SPARE_CONVERTING = 4
 on the X60, with 4 it spills 26."""
 
 _NOT_AHEAD = 0.7
-"""Share of the loads that is not hidden behind FMAs where no register is left to load them ahead, on the X60 by the
-model meter: tiles of 2 x 15 and 4 x 7 registers take 41 and 40 cycles an iteration, of which 30 and 28 are FMAs, with
-19 and 15 of loads."""
+"""Share of the loads that is not hidden behind FMAs where weights lie on the lanes and no register is left to load them
+ahead, on the X60 by the model meter: tiles of 2 x 15 and 4 x 7 registers take 41 and 40 cycles an iteration, of which
+30 and 28 are FMAs, with 19 and 15 of loads."""
 
 _EXPOSED = 0.25
 """Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
@@ -307,7 +307,7 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
         exposed = before
     elif s.axis == "inner":
         exposed = costs.exposed_sums * min(arithmetic, loads)
-    elif arithmetic >= loads and shape.carried == 0:
+    elif arithmetic >= loads and shape.carried == 0 and s.axis == "out" and target.in_order:
         exposed = _NOT_AHEAD * loads
     elif arithmetic >= loads:
         exposed = (costs.exposed if group == 1 else costs.exposed_by_groups) * loads

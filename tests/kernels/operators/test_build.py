@@ -150,6 +150,8 @@ FOREIGN = {
     "Add": "(float[1000] x) => (float[1000] y) <float[1] n = {0.25}> { y = Add(x, n) }",
     "DepthToSpace": "(float[1,8,6,7] x) => (float[1,2,12,14] y) { y = DepthToSpace <blocksize = 2> (x) }",
     "ReduceLogSumExp": "(float[3,50] x) => (float[3] y) <int64[1] a = {1}> { y = ReduceLogSumExp<keepdims = 0>(x, a) }",
+    "QuantizeLinear": "(float[3,50] x) => (int8[3,50] y) <float[1] s = {0.01}, int8[1] z = {3}> "
+    "{ y = QuantizeLinear(x, s, z) }",
     "Exp": "(double[3,50] x) => (double[3,50] y) { y = Exp(x) }",
     "Softmax": "(double[3,50] x) => (double[3,50] y) { y = Softmax <axis = 1> (x) }",
     "Conv": "(float[1,2,9,9] x, float[3,2,3,3] w) => (float[1,3,9,9] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }",

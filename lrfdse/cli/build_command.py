@@ -11,7 +11,12 @@ from lrfdse.cli.progress import LogFormat
 
 
 def build(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a folder with model.onnx.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="An ONNX, TensorFlow Lite or Keras file, a SavedModel, or a folder with model.onnx."
+        ),
+    ],
     target: Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the library.")],
     name: Annotated[str, typer.Option(help="What files, functions and macros begin with.")] = "net",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -17,6 +18,8 @@ from lrfdse.errors import InputError, ToolError
 from lrfdse.explore.inputs import settings_for
 from lrfdse.formats import FORMATS, format_of, model_at
 from lrfdse.formats.keras.config import check_keras_file
+from lrfdse.formats.keras.format import confirmed
+from lrfdse.formats.keras.tensorflow import read_back
 from lrfdse.formats.keras.tensorflow_runner import main as converted
 from lrfdse.model.graph import load_model
 from lrfdse.testing.formats import FormatContract
@@ -125,11 +128,10 @@ def test_a_saved_model_folder_is_a_model_with_its_data(network, saved, tmp_path,
     model = format_of(folder).read(folder)[0]
     for one, other in zip(ours(model, [feed]), network(feed, training=False), strict=True):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
-    # What decides is what TensorFlow reads, all of it.
-    first = (folder / "variables" / "variables.data-00000-of-00001").read_bytes()
-    (folder / "variables" / "variables.data-00000-of-00001").write_bytes(first[:-40])
-    with pytest.raises(InputError, match="net: damaged: "):
-        format_of(folder).read(folder)
+    weights = folder / "variables" / "variables.data-00000-of-00001"
+    weights.write_bytes(weights.read_bytes()[:-40])
+    folder.rename(tmp_path / "given")
+    assert refusal("saved_model", tmp_path).startswith("damaged: ")
 
 
 @pytest.mark.slow
@@ -173,6 +175,31 @@ def test_keras_files_that_cannot_be_converted_say_why(keras, network, tmp_path):
     assert refusal("keras", tmp_path) == "input 'words' is of type string: only numbers can be fed"
     keras.Sequential([keras.layers.Dense(3)]).save(tmp_path / "given.keras")
     assert "call the model on a sample" in refusal("keras", tmp_path)
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_models_of_other_forms(keras, tmp_path):
+    """A Sequential model, whose outputs have no names, and one that is fed and gives mappings."""
+    layers = keras.layers
+    row = keras.Sequential([keras.Input((6,), name="row"), layers.Dense(5, name="only")])
+    first, second = keras.Input((6,), name="b"), keras.Input((6,), name="a")
+    difference = layers.Subtract(name="gap")([layers.Dense(4)(first), layers.Dense(4)(second)])
+    named = keras.Model({"b": first, "a": second}, {"z": difference, "y": layers.Dense(3, name="more")(difference)})
+    for model, inputs, outputs in ((row, ["row"], ["only"]), (named, ["a", "b"], ["more", "gap"])):
+        model.save(tmp_path / "given.keras")
+        found = confirmed(read_back(tmp_path, converted("keras", tmp_path)), "keras", tmp_path / "given.keras").graph
+        assert ([port.name for port in found.input], [port.name for port in found.output]) == (inputs, outputs)
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_a_converter_that_changes_the_model_is_found(keras, tmp_path):
+    keras.Sequential([keras.Input((6,), name="row"), keras.layers.Dense(5, name="only")]).save(tmp_path / "given.keras")
+    whole = read_back(tmp_path, converted("keras", tmp_path))
+    wrong = tuple((given, tuple(array + 0.01 for array in found)) for given, found in whole.runs)
+    with pytest.raises(InputError, match=r"converter changed it: output 'only' differs by 0\.01 from what Keras"):
+        confirmed(dataclasses.replace(whole, runs=wrong), "keras", tmp_path / "given.keras")
 
 
 @pytest.mark.slow

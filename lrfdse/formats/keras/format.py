@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,6 @@ SAVED_MODEL_FILE = "saved_model.pb"
 
 _MOST_BYTES = 2**31 - 1
 """Bytes of a folder's files together, as much as any model."""
-
-_CONVOLUTION = "convolution"
-"""Name of the operator of Keras' layers of convolutions, under which the converter has their weights (Keras 3.15)."""
 
 _known: dict[str, onnx.ModelProto] = {}
 """The model that TensorFlow confirmed last in this process, by its SHA-256: TensorFlow takes seconds to start."""
@@ -134,7 +132,7 @@ def _model(kind: Kind, files: dict[str, bytes], path: Path) -> tuple[onnx.ModelP
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)
             converted = convert(kind, folder, path)
-        model = _confirmed(converted, kind, path)
+        model = confirmed(converted, kind, path)
         _known.clear()
         _known[key] = model
     copy = onnx.ModelProto()
@@ -142,7 +140,14 @@ def _model(kind: Kind, files: dict[str, bytes], path: Path) -> tuple[onnx.ModelP
     return copy, key
 
 
-def _confirmed(converted: Converted, kind: Kind, path: Path) -> onnx.ModelProto:
+def confirmed(converted: Converted, kind: Kind, path: Path) -> onnx.ModelProto:
+    """Return what TensorFlow converted as ONNX, after it computed what the model itself computes.
+
+    Raises
+    ------
+    InputError
+        Some of it cannot be read, or it computes something else; the message says which output, or which operator.
+    """
     import onnx
 
     graph = read_graph(converted.flatbuffer, path)
@@ -173,23 +178,32 @@ def _named(graph: Graph, converted: Converted) -> Graph:
         zip(graph.inputs, converted.inputs, strict=True)
     )
     used = set(known.values())
+    split = [_of_layer(tensor.name.partition(";")[0], converted.scopes) for tensor in graph.tensors]
+    weights = Counter(layer for tensor, (layer, _) in zip(graph.tensors, split, strict=True) if _is_weight(tensor))
     tensors: list[Tensor] = []
     for tensor in graph.tensors:
         name = known.get(tensor.index)
         if name is None:
             # The converter lists all operators that it fused.
-            name = _of_layer(tensor.name.partition(";")[0], converted.scopes)
+            layer, name = split[tensor.index]
+            if layer and _is_weight(tensor) and weights[layer] == 1:
+                name = "kernel"
+            name = f"{layer}/{name}" if layer else name
             name = name if name not in used else f"{name}#{tensor.index}"
             used.add(name)
         tensors.append(dataclasses.replace(tensor, name=name))
     return dataclasses.replace(graph, tensors=tuple(tensors))
 
 
-def _of_layer(name: str, scopes: dict[str, str]) -> str:
+def _of_layer(name: str, scopes: dict[str, str]) -> tuple[str, str]:
+    """Return the layer of a name of TensorFlow's, "" where there is none, and the rest."""
     parts = name.split("/")
     for length in range(len(parts) - 1, 0, -1):
         layer = scopes.get("/".join(parts[:length]))
         if layer is not None:
-            rest = ["kernel"] if parts[length:] == [_CONVOLUTION] else parts[length:]
-            return "/".join([layer, *rest])
-    return name
+            return layer, "/".join(parts[length:])
+    return "", name
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    return tensor.data is not None and tensor.data.dtype.kind == "f" and tensor.data.ndim > 1

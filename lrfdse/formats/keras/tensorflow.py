@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -107,6 +108,11 @@ def convert(kind: Kind, folder: Path, path: Path) -> Converted:
         raise ToolError(f"TensorFlow cannot be used: {one_line(answer['missing'])}; {INSTALL}")
     if "refused" in answer:
         raise InputError(f"{path}: {one_line(answer['refused'], 400)}")
+    return read_back(folder, answer)
+
+
+def read_back(folder: Path, answer: Mapping[str, Any]) -> Converted:
+    """Return what TensorFlow's process left in a folder, with the answer that it gave."""
     inputs, outputs = tuple(answer["inputs"]), tuple(answer["outputs"])
     with np.load(folder / "runs.npz", allow_pickle=False) as arrays:
         count = sum(name.endswith("/in/0") for name in arrays.files)

@@ -108,11 +108,15 @@ def _keras_model(keras: Any, tf: Any, folder: Path) -> _Function:
     for name, layer in _layers(model, ""):
         _note_scope(tf, layer, name, scopes)
     specs = [tf.TensorSpec(port.shape, port.dtype, name=port.name) for port in model.inputs]
+    form = getattr(model, "input", model.inputs[0])
+    # A Sequential model has no names of outputs.
+    names = list(getattr(model, "output_names", [model.layers[-1].name]))
 
     def call(*tensors: Any) -> Any:
-        return tf.nest.flatten(model(tensors[0] if len(tensors) == 1 else list(tensors), training=False))
+        given = tf.nest.pack_sequence_as(form, tensors) if isinstance(form, dict | list | tuple) else tensors[0]
+        return tf.nest.flatten(model(given, training=False))
 
-    return _Function(model, call, specs, list(model.output_names), scopes)
+    return _Function(model, call, specs, names, scopes)
 
 
 def _layers(model: Any, before: str) -> Iterator[tuple[str, Any]]:

@@ -63,7 +63,7 @@ def test_a_plugin_that_cannot_be_compiled_is_said(tmp_path):
     package.mkdir()
     (package / "__init__.py").touch()
     fails = "echo 'error: string.h not found' >&2; exit 1"
-    (package / "zig").write_text(f"#!/bin/sh\n[ \"$1\" = version ] && echo 0.15.1 && exit\n{fails}\n")
+    (package / "zig").write_text(f'#!/bin/sh\n[ "$1" = version ] && echo 0.15.1 && exit\n{fails}\n')
     (package / "zig").chmod(0o700)
     path = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
     script = f"{path}; from lrfdse.cli import main; sys.argv[0] = 'lrfdse'; main()"

@@ -10,8 +10,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from lrfdse.base.text import one_line
-from lrfdse.errors import KernelError
+from lrfdse.errors import KernelError, ToolError
 from lrfdse.targets.catalog import load_target, names
+from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import find_emulator, find_llvm, find_zig, missing_tools
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Ability:
     run: str
     """Running the target's code here."""
     meter: str
-    """Obtaining latencies by the meter that ``auto`` stands for."""
+    """Obtaining latencies by the meter that ``auto`` stands for; an emulator's plugin was compiled to see it."""
 
     @property
     def works(self) -> bool:
@@ -212,12 +213,23 @@ def _tools(target: Target) -> tuple[str, ...]:
 
 def _ability(target: Target) -> Ability:
     runs = missing_tools(target, ("qemu",)) if target.emulator else []
-    return Ability(
-        target.name,
-        _build_problem(target),
-        "; ".join(map(str, runs)),
-        "; ".join(map(str, missing_tools(target, _tools(target)))),
-    )
+    return Ability(target.name, _build_problem(target), "; ".join(map(str, runs)), _meter_problem(target))
+
+
+def _meter_problem(target: Target) -> str:
+    """Look for the meter's programs and compile the emulator's plugin; return what went wrong, "" where nothing did.
+
+    What was compiled stays in the cache folder, where meters look for it.
+    """
+    tools = _tools(target)
+    if missing := missing_tools(target, tools):
+        return "; ".join(map(str, missing))
+    if "qemu" in tools and target.emulator:
+        try:
+            zig.plugin(target)
+        except ToolError as error:
+            return f"the emulator's plugin: {one_line(error)}"
+    return ""
 
 
 def _build_problem(target: Target) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -53,6 +54,26 @@ def test_what_is_missing_has_the_command_that_installs_it(tmp_path):
     assert "qemu-riscv64 is not installed: sudo apt-get install qemu-user" in lines
     assert any("llvm-mca" in line and "sudo apt-get install llvm-22" in line for line in lines)
     assert lines[-1].startswith("Not all of it works")
+
+
+@pytest.mark.skipif(shutil.which("qemu-riscv64") is None, reason="qemu-user is not installed")
+def test_a_plugin_that_cannot_be_compiled_is_said(tmp_path):
+    """A zig that is there and compiles nothing, as where it lacks the headers: nothing can be modelled."""
+    package = tmp_path / "ziglang"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    fails = "echo 'error: string.h not found' >&2; exit 1"
+    (package / "zig").write_text(f'#!/bin/sh\n[ "$1" = version ] && echo 0.15.1 && exit\n{fails}\n')
+    (package / "zig").chmod(0o700)
+    path = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    script = f"{path}; from lrfdse.cli import main; sys.argv[0] = 'lrfdse'; main()"
+    command = [sys.executable, "-c", script, "doctor", "--target", "riscv64"]
+    environment = {**os.environ, "LRFDSE_CACHE": str(tmp_path / "cache")}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 1, ran.stderr
+    lines = [" ".join(line.split()) for line in ran.stdout.splitlines()]
+    assert "riscv64 yes yes no" in lines
+    assert any("plugin" in line and line.endswith("error: string.h not found") for line in lines)
 
 
 def test_an_unknown_target_is_one_line(capsys):

@@ -66,7 +66,7 @@ def bench(
     from lrfdse.calibrate.session import RECORD
     from lrfdse.calibrate.session import bench as run
     from lrfdse.cli.progress import listening
-    from lrfdse.cli.terminal import console
+    from lrfdse.cli.terminal import console, print_table
     from lrfdse.explore.export import export_program
     from lrfdse.report.page.html import write_again
 
@@ -87,7 +87,7 @@ def bench(
             typer.echo((folder / RECORD).read_text(encoding="utf-8"), nl=False)
         return
     out = console()
-    out.print(_emulated_table(document, runs) if session.emulator else _run_table(document, runs))
+    print_table(out, _emulated_table(document, runs) if session.emulator else _run_table(document, runs))
     out.print()
     if session.emulator:
         out.print(f"Emulated, not a latency: {session.emulator}. Nothing was written.", soft_wrap=True)
@@ -103,7 +103,7 @@ def _bench_whole(folder: Path, way: Transport, options: BenchOptions, cache: Pat
     from lrfdse.board.result import board_line
     from lrfdse.calibrate.whole import bench_whole
     from lrfdse.cli.progress import listening
-    from lrfdse.cli.terminal import console
+    from lrfdse.cli.terminal import console, print_table
     from lrfdse.explore.whole_program import whole_program
     from lrfdse.report.page.html import write_again
 
@@ -119,7 +119,7 @@ def _bench_whole(folder: Path, way: Transport, options: BenchOptions, cache: Pat
     for run in session.runs:
         design = session.document.design(run.design)
         assert design is not None
-        out.print(_whole_table(run, design, bool(session.emulator)))
+        print_table(out, _whole_table(run, design, bool(session.emulator)))
         out.print()
     if session.emulator:
         out.print(f"Emulated, not a latency: {session.emulator}. Nothing was written.", soft_wrap=True)
@@ -159,7 +159,7 @@ def calibrate(
     from lrfdse.calibrate.fit import calibrate as fit
     from lrfdse.calibrate.record import read_record
     from lrfdse.calibrate.target_file import check_target_path, write_target
-    from lrfdse.cli.terminal import console
+    from lrfdse.cli.terminal import console, print_table
     from lrfdse.targets.catalog import load_target
 
     output = output or Path(f"{Path(target).stem if target.endswith('.toml') else target}-board.toml")
@@ -169,9 +169,9 @@ def calibrate(
     found = fit(records, machine)
     write_target(found, target, records, output)
     out = console()
-    out.print(_residual_table(found))
+    print_table(out, _residual_table(found))
     out.print()
-    out.print(_parameter_table(found))
+    print_table(out, _parameter_table(found))
     out.print()
     if found.scale is not None:
         out.print(f"Scale: {found.scale:.3f}, the board's own clock over the fitted one.", soft_wrap=True)

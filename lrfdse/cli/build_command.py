@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lrfdse.cli.options import complete_target
 from lrfdse.cli.progress import LogFormat
 
 
@@ -17,7 +18,12 @@ def build(
             metavar="MODEL", help="An ONNX, TensorFlow Lite or Keras file, a SavedModel, or a folder with model.onnx."
         ),
     ],
-    target: Annotated[str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target", "-t", autocompletion=complete_target, help="A name of `lrfdse targets`, or a TOML file."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the library.")],
     name: Annotated[str, typer.Option(help="What files, functions and macros begin with.")] = "net",
     shape: Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")] = [],  # noqa: B006 (typer copies it)

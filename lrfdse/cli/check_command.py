@@ -35,6 +35,7 @@ def check(
         typer.Option(help="Summary, annotations and outputs for GitHub Actions.", show_default="where it runs"),
     ] = None,
     lava: Annotated[bool, typer.Option("--lava", help="Print LAVA's test case signals.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")] = False,
 ) -> None:
     """Check a finished exploration against limits and an earlier run; exit code 1 where one is broken."""
     from lrfdse.check.gate import Request
@@ -44,6 +45,8 @@ def check(
 
     if baseline is None and (update_baseline or max_regression is not None):
         raise InputError(f"{'--update-baseline' if update_baseline else '--max-regression'} needs --baseline")
+    if as_json and (lava or github):
+        raise InputError(f"--json prints nothing but JSON: leave out {'--lava' if lava else '--github'}")
     whole = None if max_model_latency is None else parse_latency(max_model_latency, "--max-model-latency")
     request = Request(
         source,
@@ -57,6 +60,11 @@ def check(
     )
     report = run(request)
     _write(report, junit, benchmark_json)
+    if as_json:
+        from lrfdse.check.plain import report_json
+
+        typer.echo(report_json(report), nl=False)
+        raise typer.Exit(report.exit_code)
     _print(report)
     if github or (github is None and os.environ.get("GITHUB_ACTIONS") == "true"):
         _tell_github(report)

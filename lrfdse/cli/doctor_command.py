@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrfdse.cli.options import complete_target
+
 if TYPE_CHECKING:
     from lrfdse.doctor import Ability, Diagnosis, Part
 
@@ -13,7 +15,12 @@ if TYPE_CHECKING:
 def doctor(
     target: Annotated[
         list[str],
-        typer.Option("--target", "-t", help="Look at this target only, a name or a TOML file; may be repeated."),
+        typer.Option(
+            "--target",
+            "-t",
+            autocompletion=complete_target,
+            help="Look at this target only, a name or a TOML file; may be repeated.",
+        ),
     ] = [],  # noqa: B006 (typer copies it)
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:

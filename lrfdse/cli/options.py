@@ -23,8 +23,24 @@ ModelArgument = Annotated[
         help="An ONNX, TensorFlow Lite or Keras file, a SavedModel, or a folder with model.onnx and its data.",
     ),
 ]
+
+
+def complete_target(incomplete: str) -> list[str]:
+    """Return the targets that ship whose names begin with what was typed, for the shell's completion."""
+    from lrfdse.targets.catalog import names
+
+    return [name for name in names("targets") if name.startswith(incomplete)]
+
+
 TargetOption = Annotated[
-    str, typer.Option("--target", "-t", help="A name of `lrfdse targets`, or a TOML file.", rich_help_panel=DATA)
+    str,
+    typer.Option(
+        "--target",
+        "-t",
+        help="A name of `lrfdse targets`, or a TOML file.",
+        autocompletion=complete_target,
+        rich_help_panel=DATA,
+    ),
 ]
 CalibOption = Annotated[
     Path | None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 _LEAST = 20
@@ -38,6 +39,16 @@ def print_line(out: Console, line: Text | str, style: str | None = None) -> None
 def print_lines(out: Console, lines: Iterable[Text]) -> None:
     """Print lines as `print_line` does, such as those of a table."""
     for line in lines:
+        print_line(out, line)
+
+
+def print_table(out: Console, table: Table) -> None:
+    """Print a table without blanks at the ends of its lines."""
+    from rich.text import Text
+
+    for parts in out.render_lines(table, pad=False):
+        line = Text.assemble(*((part.text, part.style or "") for part in parts))
+        line.rstrip()
         print_line(out, line)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.explore.inputs import open_inputs
-from lrfdse.explore.requests import data_request, files_of
+from lrfdse.explore.requests import data_request, files_of, search_request
 from lrfdse.explore.run import inspect
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import Data, check_proxy, check_storage
@@ -77,8 +77,9 @@ def forecast(settings: Settings) -> Forecast:
     samples = {role: part.count for role, part in parts.items() if part is not None}
     layers = [result for result in inspection.layers if result.kept_dense is None]
     unknown = tuple(_unknown(settings, meter, samples, layers))
-    minutes = None if unknown else LAYER_MINUTES * len(layers) + PLAN_MINUTES * settings.budget
-    return Forecast(inspection, meter, samples, settings.budget, minutes, unknown)
+    plans = search_request(settings, meter, "modelled").budget
+    minutes = None if unknown else LAYER_MINUTES * len(layers) + PLAN_MINUTES * plans
+    return Forecast(inspection, meter, samples, plans, minutes, unknown)
 
 
 def _unknown(settings: Settings, meter: str, samples: dict[str, int], layers: Sequence[LayerResult]) -> list[str]:
@@ -88,6 +89,8 @@ def _unknown(settings: Settings, meter: str, samples: dict[str, int], layers: Se
         found.append(f"the meter is {meter}, and the model meter was measured")
     if settings.space_source != "default":
         found.append(f"the search space is {settings.space_source}, and the default one was measured")
+    if settings.effort != "normal":
+        found.append(f"the effort is {settings.effort}, and normal was measured")
     if settings.runner is not None:
         found.append("a board takes part")
     if (

@@ -71,6 +71,14 @@ def study_identity(fit: FitRequest, target: str, resident: str, inputs: Inputs, 
     }
 
 
-def default_name(identity: Mapping[str, Any]) -> str:
-    """Return the name of a study that the user gave none: model, target, and a digest of all that is common."""
-    return f"lrfdse/{identity['model'][:8]}/{identity['target']}/{digest(*identity.values())[:8]}"
+def default_name(title: str, identity: Mapping[str, Any]) -> str:
+    """Return the name of a study that the user gave none: model, target, and a digest of all that is common.
+
+    Parameters
+    ----------
+    title
+        What a person calls the model; empty where nothing is known, then its content stands there.
+    identity
+        What all trials have in common.
+    """
+    return f"{title or identity['model'][:8]}/{identity['target']}/{digest(*identity.values())[:8]}"

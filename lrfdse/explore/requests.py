@@ -12,6 +12,7 @@ from lrfdse.explore.layers.fits import FitRequest
 from lrfdse.explore.layers.latencies import KernelRequest
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.explore.whole import WholeRequest
+from lrfdse.results.document import model_name
 from lrfdse.results.effort import EFFORTS
 from lrfdse.results.exploration import StudyPlace
 from lrfdse.targets.resolution import resolution_of
@@ -106,7 +107,7 @@ def study_place(settings: Settings, identity: Mapping[str, Any]) -> StudyPlace:
 
     return StudyPlace(
         url=settings.study or sqlite_url((settings.output / "study.db").resolve()),
-        name=settings.study_name or default_name(identity),
+        name=settings.study_name or default_name(model_name(settings.model.resolve().as_posix()), identity),
         artifacts=settings.artifacts or settings.output / "artifacts",
         shared=settings.study is not None or settings.artifacts is not None,
         sole=settings.study is None,

@@ -187,7 +187,7 @@ def _prepared(
     require_tools_of(meter, target)
     if options.tune and meter == NO_METER:
         raise InputError(f"--tune takes a meter, but got --meter {NO_METER}")
-    progress(Event("program", str(path)))
+    progress(Event("program", path.name))
     with reading(path, "a model"):
         proto, sha256 = format_of(path).read(path)
         model = ir.from_proto(proto)

@@ -24,7 +24,9 @@ def whole_text(document: Document, design: DesignFacts) -> str:
     numbers = f"{latency_text(before.us, found.kind)} -> {latency_text(now.us, found.kind)} us"
     text = f"{numbers} ({times_text(before.us, now.us) or '1.0x'}, {found.kind})"
     share = original.share_of(design.changed())
-    return text if share is None else f"{text}, {share[0]} of {len(original.operators)} operators were {share[1]:.0%}"
+    if share is None:
+        return text
+    return f"{text}, {share[0]} of {len(original.operators)} operators took {share[1]:.0%} of it"
 
 
 def estimate_text(document: Document) -> str:
@@ -53,7 +55,7 @@ def whole_facts(document: Document) -> list[tuple[str, str]]:
             rows.append((f"whole model, {role}", text))
     best = document.best
     if best is not None and (text := whole_text(document, best)):
-        layers = " of the time: those of the layers that are compressed" if text.endswith("%") else ""
+        layers = ": those of the layers that are compressed" if text.endswith(" of it") else ""
         rows.append(("whole model, before and after", f"{text}{layers}"))
     return rows
 

@@ -64,6 +64,19 @@ def test_every_output_at_once(folder, tmp_path, capsys, monkeypatch):
     assert json.loads((tmp_path / "b.json").read_text())[0]["value"] == 20.0
 
 
+def test_json_is_all_that_is_printed(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    junit = tmp_path / "junit.xml"
+    arguments = ["check", str(folder), "--max-latency", "0.01ms", "--max-params", "60k", "--json"]
+    assert run([*arguments, "--junit", str(junit)]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["exit_code"], told["design"], told["kind"], told["target"]) == (1, "aa", "modelled", "riscv64")
+    found = {each["name"]: (each["verdict"], each["measurement"], each["unit"]) for each in told["checks"]}
+    assert found == {"latency": ("fail", 20.0, "us"), "params": ("pass", 50_000, "parameters")}
+    assert junit.exists()
+    assert run([*arguments, "--lava"]) == 2 and "--lava" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("environment", "option", "told"),
     [("true", [], True), ("true", ["--no-github"], False), ("false", [], False), ("", ["--github"], True)],

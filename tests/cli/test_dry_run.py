@@ -44,6 +44,7 @@ def test_the_example_is_told_with_its_time(dry):
     [
         (["--target", "host"], "the meter is host"),
         (["--target", "riscv64", "--space", "svd"], "the search space is svd"),
+        (["--target", "riscv64", "--effort", "quick"], "the effort is quick"),
         (["--target", "riscv64", "--sampler", "tpe"], "sampler, proxy, metric and outputs"),
     ],
 )
@@ -51,6 +52,7 @@ def test_no_number_is_stated_where_nothing_was_measured(dry, words, reason):
     code, told = dry(EXAMPLE, *words)
     line = " ".join(told.split()).partition("Time: ")[2]
     assert code == 0 and line.startswith("unknown, and no estimate is made") and reason in line
+    assert f"At most {20 if 'quick' in words else 60} plans" in told
 
 
 @pytest.mark.slow

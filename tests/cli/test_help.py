@@ -35,7 +35,7 @@ def test_options_stand_in_groups_and_none_is_lost(capsys):
     }
 
 
-def test_a_shell_completes_commands_and_options():
+def test_a_shell_completes_commands_options_and_targets():
     script = "import sys; from lrfdse.cli import main; sys.argv[0] = 'lrfdse'; main()"
 
     def completed(words):
@@ -45,3 +45,5 @@ def test_a_shell_completes_commands_and_options():
 
     assert completed("lrfdse ins") == ["inspect"]
     assert completed("lrfdse explore --max-d") == ["--max-drop"]
+    for command in ("explore", "inspect", "build", "doctor"):
+        assert completed(f"lrfdse {command} --target riscv64-p") == ["riscv64-p550", "riscv64-p670"]

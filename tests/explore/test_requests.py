@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import typing
 from pathlib import Path
 
@@ -122,7 +123,10 @@ def test_a_study_lies_in_the_output_folder_or_where_the_user_says(settings, tmp_
     own = study_place(settings, identity)
     assert (own.url, own.artifacts) == (f"sqlite:///{tmp_path}/out/study.db", tmp_path / "out" / "artifacts")
     assert (own.sole, own.shared) == (True, False)
-    assert own.name.startswith(f"lrfdse/{inputs.model.sha256[:8]}/riscv64/")
+    folder = settings.model.parent.name
+    assert settings.model.name == "model.onnx" and re.fullmatch(rf"{folder}/riscv64/[0-9a-f]{{8}}", own.name)
+    named = dataclasses.replace(settings, model=settings.model.with_name("lenet.onnx"))
+    assert study_place(named, identity).name == own.name.replace(folder, "lenet", 1)
     given = study_place(dataclasses.replace(settings, study="sqlite:///x.db", study_name="demo"), identity)
     assert (given.url, given.name, given.sole, given.shared) == ("sqlite:///x.db", "demo", False, True)
     stored = study_place(dataclasses.replace(settings, artifacts=tmp_path / "store"), identity)

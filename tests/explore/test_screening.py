@@ -8,14 +8,14 @@ import pytest
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.errors import fit_threads
 from lrfdse.explore.layers.fits import Fits
-from lrfdse.explore.layers.screening import plain_svds, screened_front
+from lrfdse.explore.layers.screening import screened_front
 from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
 from lrfdse.ir.layer import Layer, Use
-from lrfdse.ir.space import Candidate, SearchSpace
+from lrfdse.ir.space import Candidate
 
 LAYER = Layer("fc", 24, 32, (Use("fc", 1, True, False),), 0, "digest")
 TRAINS = ["tt:m=24x1,n=4x8,r=4", "tt:m=24x1,n=4x8,r=8", "tt:m=4x6,n=4x8,r=6", "tt:m=6x4,n=8x4,r=12"]
@@ -32,14 +32,6 @@ def fitter():
 def candidates(texts):
     shapes = [Factorization.parse(text, 24, 32) for text in texts]
     return [Candidate(shape, cost_of(LAYER, shape, 8), 1.0) for shape in shapes]
-
-
-def test_plain_svds_are_within_the_least_ratio_and_evenly_spread():
-    found = plain_svds(LAYER, SearchSpace(min_ratio=2.0, max_compiled=8), lanes=8)
-    ranks = [each.factorization.ranks[0] for each in found]
-    assert ranks == sorted(set(ranks)) and len(ranks) == 4
-    assert ranks[0] == 1 and ranks[-1] == 24 * 32 // (2 * (24 + 32))
-    assert all(each.factorization.is_svd for each in found)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -13,7 +13,7 @@ from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.errors import fit_threads
 from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
-from lrfdse.explore.layers.screening import MOST_WEIGHTS, fit_work, plain_svds, screened_front
+from lrfdse.explore.layers.screening import MOST_WEIGHTS, fit_work, screened_front
 from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
@@ -183,8 +183,6 @@ def _candidates(
     found, funnel = surrogate_front(layer, fits, space, target, cache, part)
     if fitted:
         some = {each.factorization: each for each in thin(found, screened * space.max_compiled)}
-        if layer.kind == "fc":
-            some = {each.factorization: each for each in plain_svds(layer, space, target.lanes)} | some
         work = {each: fit_work(layer, each) for each in some}
         rest = (_size(layer) - share) / max(sum(work.values()), 1)
         found = screened_front(layer, fits, list(some.values()), threads, lambda fit: progress(rest * work[fit]))

@@ -6,24 +6,18 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lrfdse.base.threads import in_threads
 from lrfdse.ir.choice import Choice
-from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.space import Candidate
 
 if TYPE_CHECKING:
     from lrfdse.explore.layers.errors import Errors
     from lrfdse.explore.layers.fits import Fits
     from lrfdse.ir.layer import Layer
-    from lrfdse.ir.space import SearchSpace
+    from lrfdse.ir.space import Candidate
 
 MOST_WEIGHTS = 1_100_000
 """Weights of a layer up to which its fits are cheap enough to fit candidates that may not be compiled."""
-_SVD_SHARE = 2
-"""One plain SVD is screened for so many designs that may be compiled: its fit is a projection. Chosen."""
 _FIT_BASE = 0.1
 """What a fit by alternating least squares takes whatever its parameters, as parameters over the layer's weights: 15
 fits of 300x784 and 100x300 layers took about 1e-6 s a weight and 1e-5 s a parameter on an EPYC core, in closed form the
@@ -33,25 +27,6 @@ first alone. It only weighs the progress shown."""
 def fit_work(layer: Layer, factorization: Factorization) -> float:
     """Return how much work a fit is, to compare fits by."""
     return _FIT_BASE * layer.outputs * layer.inputs + (0 if factorization.is_svd else factorization.params)
-
-
-def plain_svds(layer: Layer, space: SearchSpace, lanes: int) -> list[Candidate]:
-    """Return truncated SVDs of the space's ranks, evenly over the logarithm of the rank; their errors are not known.
-
-    Sums of discarded energies order trains well among each other, but not trains and SVDs: 120 candidates from the
-    front of the 300x784 layer of examples/lenet300-fashion held one SVD, and SVDs no larger beat 35 of the fitted 119.
-    """
-    from lrfdse.space.lattice import rank_grid
-
-    grid = rank_grid(min(layer.outputs, layer.inputs), space, lanes)
-    shapes = [Factorization.svd(layer.outputs, layer.inputs, int(rank)) for rank in grid]
-    fitting = [shape for shape in shapes if shape.params * space.ratio(layer.weights) <= layer.weights]
-    most = max(space.max_compiled // _SVD_SHARE, 1)
-    if len(fitting) > most:
-        ranks = np.array([shape.ranks[0] for shape in fitting])
-        wanted = np.geomspace(ranks[0], ranks[-1], most)
-        fitting = [fitting[place] for place in dict.fromkeys(int(np.argmin(np.abs(ranks - rank))) for rank in wanted)]
-    return [Candidate(shape, cost_of(layer, shape, lanes), 1.0) for shape in fitting]
 
 
 def screened_front(

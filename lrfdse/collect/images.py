@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.text import one_line
 from lrfdse.collect.batches import LABELS
 from lrfdse.errors import InputError, ToolError
-from lrfdse.formats import model_at
 from lrfdse.model.given import data_file
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ def save_images(
     """
     import numpy as np
 
+    from lrfdse.formats import model_at
     from lrfdse.model.graph import load_model
 
     _require_pillow()

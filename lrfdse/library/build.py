@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from lrfdse.base.arguments import whole_number
 from lrfdse.base.events import Event, silent
 from lrfdse.errors import InputError
-from lrfdse.formats import model_at
 from lrfdse.ir.latency import TOLERANCE
 from lrfdse.library.facts import SLOW_SHARE, LibraryFacts
 from lrfdse.library.names import DEFAULT, checked_name
@@ -96,6 +95,7 @@ def build(
     from lrfdse.base.store import Store
     from lrfdse.base.temporary import temporary_folder
     from lrfdse.base.threads import one_thread_each
+    from lrfdse.formats import model_at
     from lrfdse.library.folder import check_folder, write_library
     from lrfdse.model.given import model_file
     from lrfdse.targets.catalog import load_target

@@ -227,6 +227,7 @@ def test_what_keras_itself_saves_passes_but_for_code(keras, network, saved, tmp_
         (archive(layer("Lambda", name="twice")), "Lambda layers hold Python code, which is not run: twice;"),
         (archive(layer("Dense", activation=layer("__lambda__", None))), "which is not run: __lambda__;"),
         (archive(layer("Odd", "mine", "Custom>Odd")), "whose code is not in the file: Custom>Odd;"),
+        (archive(layer("TFSMLayer", filepath="/other")), "whose code is not in the file: keras.layers.TFSMLayer;"),
         (archive(layer("system", "os")), "whose code is not in the file: os.system;"),
         (archive(layer("function", "keras.utils")), "whose code is not in the file: keras.utils.function;"),
         (archive(layer("Odd", ["keras"])), "whose code is not in the file: "),
@@ -234,7 +235,7 @@ def test_what_keras_itself_saves_passes_but_for_code(keras, network, saved, tmp_
         (b"nonsense" * 99, "not a Keras model, or cut short"),
         (b"", "the file is empty"),
     ],
-    ids=["hdf5", "lambda", "inner lambda", "custom", "module", "helper", "no text", "cut", "nonsense", "empty"],
+    ids=["hdf5", "lambda", "inner lambda", "custom", "folder", "module", "helper", "no text", "cut", "nonsense", "empty"],
 )
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_a_file_is_refused_before_tensorflow_starts(content, text, suffix, tmp_path):

@@ -27,6 +27,9 @@ _MOST_NAMED = 8
 _LAMBDAS = frozenset({"Lambda", "__lambda__"})
 """Names under which Keras 3 stores Python code."""
 
+_FOREIGN = frozenset({"FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"})
+"""Layers of Keras that load code or folders of other libraries, which are not in the file."""
+
 
 def check_keras_file(content: bytes, path: Path) -> None:
     """Refuse a file that is no Keras 3 model, or that asks for code of others.
@@ -60,7 +63,7 @@ def _check_objects(config: Any, path: Path) -> None:
         if name in _LAMBDAS:
             inner = found.get("config")
             lambdas.append(str(inner.get("name", name)) if isinstance(inner, dict) else str(name))
-        elif found.get("registered_name") not in (None, name) or not _is_of_keras(module, name):
+        elif found.get("registered_name") not in (None, name) or not _is_of_keras(module, name) or name in _FOREIGN:
             custom.append(str(found.get("registered_name") or f"{module}.{name}"))
     if lambdas:
         raise InputError(

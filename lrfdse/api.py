@@ -70,8 +70,8 @@ def explore(
     Parameters
     ----------
     model
-        An ONNX file, a folder that holds ``model.onnx`` and maybe ``calib.npz``, ``eval.npz`` and ``test.npz``, an
-        ``onnx.ModelProto`` or an ``onnx_ir.Model``.
+        An ONNX, TensorFlow Lite or Keras file, a SavedModel folder, a folder that holds ``model.onnx``, an
+        ``onnx.ModelProto`` or an ``onnx_ir.Model``. Folders may have ``calib.npz``, ``eval.npz`` and ``test.npz``.
     target
         A name of `target_names`, or the path of a TOML file.
     calib

@@ -12,7 +12,12 @@ from lrfdse.cli.progress import LogFormat
 
 
 def build(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a folder with model.onnx.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="An ONNX, TensorFlow Lite or Keras file, a SavedModel, or a folder with model.onnx."
+        ),
+    ],
     target: Annotated[
         str,
         typer.Option(

@@ -17,7 +17,11 @@ DATA, LIMITS = "The model and its data", "Limits of the recommended design"
 SEARCH, MACHINES, OUTPUT = "Search", "Processes, boards, other machines", "Files and output"
 
 ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a folder with model.onnx and its data.")
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="An ONNX, TensorFlow Lite or Keras file, a SavedModel, or a folder with model.onnx and its data.",
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.text import one_line
 from lrfdse.collect.batches import LABELS
 from lrfdse.errors import InputError, ToolError
+from lrfdse.formats import model_at
 from lrfdse.model.given import data_file
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def save_images(
     from lrfdse.model.graph import load_model
 
     _require_pillow()
-    source = Path(model) / "model.onnx" if Path(model).is_dir() else Path(model)
-    target = source.parent if output is None else Path(output)
+    source = model_at(Path(model))
+    target = (source if source.is_dir() else source.parent) if output is None else Path(output)
     if len(split) != len(ROLES) or min(split) < 0 or not sum(split):
         raise InputError(f"a split is three whole numbers such as 2:1:1, but got {':'.join(map(str, split))}")
     wanted = [role for role, part in zip(ROLES, split, strict=True) if part]

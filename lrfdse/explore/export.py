@@ -20,6 +20,7 @@ from lrfdse.explore.inputs import open_calibration
 from lrfdse.explore.int8 import int8_file
 from lrfdse.explore.judging import SAMPLES, objective_of, open_judging, outputs_on
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder, open_fits
+from lrfdse.formats import model_at
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.plan import Plan
 from lrfdse.results.read import read_document
@@ -128,7 +129,7 @@ def rebuild(folder: Path, identity: str, model: Path | None = None, calib: Path 
     if model is not None and model.is_dir():
         beside = model / "calib.npz"
         calib = beside if calib is None and beside.is_file() else calib
-        model = model / "model.onnx"
+        model = model_at(model)
     return _rebuilt(document, design, folder, model, calib)
 
 
@@ -227,6 +228,6 @@ def _there(known: Path, given: Path | None, option: str, what: str) -> Path:
     InputError
         It is not.
     """
-    if given is not None or known.is_file():
+    if given is not None or known.exists():
         return given or known
     raise InputError(f"{known}: no such file; was the folder moved? Say where the {what} lies now with {option}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from lrfdse.errors import InputError
 from lrfdse.explore.judging import SAMPLES, Judged, Judging, open_judging, outputs_on, with_class_labels
+from lrfdse.formats import model_at
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind
 from lrfdse.results.effort import check_effort
 from lrfdse.results.settings import Data, Options, Settings
@@ -100,7 +101,8 @@ def settings_for(
     Parameters
     ----------
     model
-        An ONNX file, or a folder that holds ``model.onnx`` and maybe ``calib.npz``, ``eval.npz`` and ``test.npz``.
+        A model file, a SavedModel folder, or a folder that holds ``model.onnx``; in folders maybe ``calib.npz``,
+        ``eval.npz`` and ``test.npz``.
     target, space
         Names of what ships, or paths of TOML files.
     data
@@ -115,10 +117,8 @@ def settings_for(
     data = data or Data()
     name = model.stem
     if model.is_dir():
-        folder, model = model, model / "model.onnx"
+        folder, model = model, model_at(model)
         name = folder.resolve().name
-        if not model.is_file():
-            raise InputError(f"{folder}: the folder holds no model.onnx")
         there = {role: folder / f"{role}.npz" for role in ("calib", "eval", "test")}
         data = dataclasses.replace(
             data, **{role: path for role, path in there.items() if path.is_file() and getattr(data, role) is None}

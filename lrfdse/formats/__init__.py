@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lrfdse.base.registry import Registry
+from lrfdse.errors import InputError
+from lrfdse.formats.keras.format import KERAS, SAVED_MODEL, SAVED_MODEL_FILE
 from lrfdse.formats.onnx import ONNX
 from lrfdse.formats.tflite.format import TFLITE
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT = "onnx"
 """The format of files whose suffix is no format's name."""
+
+FOLDER_MODEL = "model.onnx"
+"""The model in a folder that a user names; goes before a SavedModel's own file."""
 
 
 class Format(Protocol):
@@ -57,14 +62,14 @@ FORMATS: Registry[Format] = Registry(
     "lrfdse.formats",
     "model format",
     # The object, not where it is: what decides a stored result is found by following names.
-    {DEFAULT: ONNX, "tflite": TFLITE},
+    {DEFAULT: ONNX, "tflite": TFLITE, "keras": KERAS, "h5": KERAS, "saved_model": SAVED_MODEL},
 )
 """The model formats by name, which is the suffix of their files without its dot, in lower case; a format of several
 suffixes stands here several times. A plug-in adds one under the entry-point group "lrfdse.formats"."""
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of the file's suffix, else ONNX, whose files may be called anything.
+    """Return the format of the file's suffix, else ONNX, whose files may be called anything; of a folder SavedModel.
 
     Raises
     ------
@@ -73,5 +78,24 @@ def format_of(path: Path) -> Format:
     ToolError
         The plug-in that offers it is broken.
     """
+    if (path / SAVED_MODEL_FILE).is_file():
+        return FORMATS.get("saved_model")
     suffix = path.suffix.lower().removeprefix(".")
     return FORMATS.get(suffix if suffix in FORMATS.names() else DEFAULT)
+
+
+def model_at(given: Path) -> Path:
+    """Return the model that a user named: a file, the ``model.onnx`` of a folder, or the folder of a SavedModel.
+
+    Raises
+    ------
+    InputError
+        The folder holds neither; the message begins with it.
+    """
+    if not given.is_dir():
+        return given
+    if (given / FOLDER_MODEL).is_file():
+        return given / FOLDER_MODEL
+    if (given / SAVED_MODEL_FILE).is_file():
+        return given
+    raise InputError(f"{given}: the folder holds no {FOLDER_MODEL}, and no {SAVED_MODEL_FILE} of TensorFlow")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from lrfdse.base.arguments import whole_number
 from lrfdse.base.events import Event, silent
 from lrfdse.errors import InputError
+from lrfdse.formats import model_at
 from lrfdse.ir.latency import TOLERANCE
 from lrfdse.library.facts import SLOW_SHARE, LibraryFacts
 from lrfdse.library.names import DEFAULT, checked_name
@@ -113,7 +114,7 @@ def build(
         cache_folder_at(None if cache is None else Path(cache)),
         one_thread_each(),
     ):
-        path = _file(model_file(model, temporary / "model.onnx"))
+        path = model_at(model_file(model, temporary / "model.onnx"))
         options = LibraryOptions(name, named, weights == "file", meter, tune)
         made = library_of(path, machine, options, Store(cache_folder()), tell)
     write_library(folder, made.files, made.last)
@@ -137,14 +138,6 @@ def build(
     if not made.facts.checked:
         tell(Event("note", f"nothing here runs code for {machine.name}: the library was not run, and has no latency"))
     return Built(made.facts, folder)
-
-
-def _file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    if not (path / "model.onnx").is_file():
-        raise InputError(f"{path}: the folder holds no model.onnx")
-    return path / "model.onnx"
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,32 @@ def confirm(content: bytes, model: onnx.ModelProto, path: Path) -> None:
                 raise InputError(f"{path}: not kept: LiteRT's output {name!r} differs by {difference:.3g} from ONNX's")
 
 
+def furthest(
+    model: onnx.ModelProto, feeds: dict[str, NDArray[Any]], wanted: Sequence[NDArray[Any]], path: Path
+) -> tuple[int, float] | None:
+    """Return the output that differs most from what was wanted, and by how much; None where all agree to `TOLERANCE`.
+
+    Parameters
+    ----------
+    model
+        What was read.
+    feeds
+        Its inputs by name.
+    wanted
+        Its outputs, in order.
+    path
+        Begins the message of an error.
+
+    Raises
+    ------
+    InputError
+        Onnxruntime cannot run the model.
+    """
+    found = enumerate(zip(_outputs(model, feeds, path), wanted, strict=True))
+    gaps = [(gap, number) for number, (ours, theirs) in found if (gap := _differs(ours, theirs, TOLERANCE)) is not None]
+    return None if not gaps else (max(gaps)[1], max(gaps)[0])
+
+
 def is_rounded(graph: Graph) -> bool:
     """Return whether LiteRT computes with rounded numbers somewhere, and so not what float32 arithmetic gives."""
     return any(

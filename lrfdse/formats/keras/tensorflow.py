@@ -1,0 +1,126 @@
+"""TensorFlow as it is installed: converts a model that a user brought, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrfdse.base.processes import FAULTS, run_to_end
+from lrfdse.base.text import one_line
+from lrfdse.errors import InputError, ToolError
+
+_SECONDS = 900.0
+"""Seconds that TensorFlow may take. Chosen: ResNet-50 takes about a minute on one core."""
+
+INSTALL = "run `pip install 'lrfdse[keras]'`"
+"""What to do where TensorFlow is missing."""
+
+Kind = Literal["keras", "saved_model"]
+"""What a model is: a file of Keras, or a SavedModel folder."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Converted:
+    """What TensorFlow made of a model."""
+
+    flatbuffer: bytes
+    """The TensorFlow Lite file, in float."""
+    inputs: tuple[str, ...]
+    """Names of the model's own inputs, in the order of the flatbuffer's."""
+    outputs: tuple[str, ...]
+    scopes: dict[str, str]
+    """Of each scope of TensorFlow's names the Keras layer that opened it."""
+    runs: tuple[tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]], ...]
+    """Random inputs, and what the model itself computed of them."""
+
+
+def require_tensorflow() -> None:
+    """Do nothing where TensorFlow is installed; it takes seconds to import, which this does not.
+
+    Raises
+    ------
+    ToolError
+        It is not; the message has the command that installs it.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ToolError(f"TensorFlow, which reads Keras and SavedModel files, is not installed: {INSTALL}")
+
+
+def convert(kind: Kind, folder: Path, path: Path) -> Converted:
+    """Convert a model and have it compute outputs of random inputs.
+
+    Parameters
+    ----------
+    kind
+        What the model is.
+    folder
+        Holds the model, as ``given.keras`` or ``given/``, and nothing else; what is made of it is written there.
+    path
+        Where the user has the model; begins the message of an error.
+
+    Raises
+    ------
+    InputError
+        TensorFlow refuses the model, cannot convert it, crashes, or takes too long.
+    ToolError
+        TensorFlow cannot be imported, or Keras is too old.
+    """
+    require_tensorflow()
+    runner = Path(__file__).with_name("tensorflow_runner.py")
+    # On one core, without looking for devices; Keras writes its settings into a folder that goes.
+    own = {
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "KERAS_BACKEND": "tensorflow",
+        "KERAS_HOME": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_NUM_INTRAOP_THREADS": "1",
+    }
+    try:
+        done = run_to_end(
+            [sys.executable, "-P", str(runner), kind, str(folder)],
+            f"{path}: TensorFlow",
+            FAULTS | {signal.SIGABRT},
+            env={**os.environ, **own},
+            errors="replace",
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{path}: TensorFlow took longer than {_SECONDS:.0f} s") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        said = f"it crashed (signal {-done.returncode})" if done.returncode < 0 else one_line((lines or ["?"])[-1])
+        raise InputError(f"{path}: TensorFlow cannot convert it: {said}")
+    answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    if "missing" in answer:
+        raise ToolError(f"TensorFlow cannot be used: {one_line(answer['missing'])}; {INSTALL}")
+    if "refused" in answer:
+        raise InputError(f"{path}: {one_line(answer['refused'], 400)}")
+    return read_back(folder, answer)
+
+
+def read_back(folder: Path, answer: Mapping[str, Any]) -> Converted:
+    """Return what TensorFlow's process left in a folder, with the answer that it gave."""
+    inputs, outputs = tuple(answer["inputs"]), tuple(answer["outputs"])
+    with np.load(folder / "runs.npz", allow_pickle=False) as arrays:
+        count = sum(name.endswith("/in/0") for name in arrays.files)
+        runs = tuple(
+            (
+                tuple(arrays[f"{run}/in/{number}"] for number in range(len(inputs))),
+                tuple(arrays[f"{run}/out/{number}"] for number in range(len(outputs))),
+            )
+            for run in range(count)
+        )
+    return Converted((folder / "model.tflite").read_bytes(), inputs, outputs, answer["scopes"], runs)

@@ -235,7 +235,7 @@ def test_what_keras_itself_saves_passes_but_for_code(keras, network, saved, tmp_
         (b"nonsense" * 99, "not a Keras model, or cut short"),
         (b"", "the file is empty"),
     ],
-    ids=["hdf5", "lambda", "inner lambda", "custom", "folder", "module", "helper", "no text", "cut", "nonsense", "empty"],
+    ids=["hdf5", "lambda", "inner", "custom", "folder", "module", "helper", "no text", "cut", "nonsense", "empty"],
 )
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_a_file_is_refused_before_tensorflow_starts(content, text, suffix, tmp_path):

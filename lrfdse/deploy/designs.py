@@ -102,7 +102,8 @@ def write_design(
     names, texts, timed = kernel_names(model.layers), [], []
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
     before = manifest(folder)
-    own = [BENCH, "plan.json", INT8, HEALED, TFLITE, "model.onnx"]
+    own = [BENCH, "plan.json", INT8, "model.onnx"]
+    own += [name for name, made in ((HEALED, healed is not None), (TFLITE, _is_tflite(model))) if made]
     mark(folder, [*written, "kernels.txt", *own], exported=exported)
     folder_below(folder, "kernels")
     for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
@@ -127,8 +128,12 @@ def write_design(
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
 
 
+def _is_tflite(model: Model) -> bool:
+    return model.path.suffix.lower() == ".tflite"
+
+
 def _write_tflite(folder: Path, model: Model, factors: Mapping[str, Factors], progress: Listener) -> None:
-    if model.path.suffix.lower() != ".tflite":
+    if not _is_tflite(model):
         return
     try:
         content = tflite_file(model, factors)

@@ -59,7 +59,7 @@ EDITS = {
     "lrfdse/quality/scores.py:paired_error": SCORED,
     # What outputs could lose scales the parts of the objective, too.
     "lrfdse/quality/divergence.py:output_information": {"weightings"} | FITTED,
-    "lrfdse/kernels/emit.py:StepEmitter._store": {"kernels", "operators", "terms"},
+    "lrfdse/kernels/emit.py:StepEmitter.store": {"kernels", "operators", "terms"},
     "lrfdse/kernels/operators/build.py:compile_operator": {"operators"},
     "lrfdse/tune/__init__.py:best_kernel": {"kernels"},
     "lrfdse/meters/memory.py:memory_cycles": METERED,

@@ -44,7 +44,7 @@ def measured(text):
     return latencies.MeasuredKernel(text, Measurement("model", LATENCY, LATENCY, 0.0))
 
 
-def dying_on_rank_3(target, meter):
+def dying_on_rank_3(target, meter, tries):
     """Open what ends its process over a kernel of rank 3."""
 
     def measure(spec):
@@ -57,7 +57,7 @@ def dying_on_rank_3(target, meter):
 
 def request_of(opened, workers, exclusive=False):
     meter = types.SimpleNamespace(name="model", exclusive=exclusive, key=lambda: "key")
-    return latencies.KernelRequest(load_target("riscv64"), meter, workers, opened)
+    return latencies.KernelRequest(load_target("riscv64"), meter, workers, opened=opened)
 
 
 def specs_of_rank(*ranks):
@@ -127,7 +127,7 @@ def test_a_dense_kernel_that_fails_ends_the_run_with_code_4(explore, tmp_path, m
     assert not (tmp_path / "front.json").exists()
 
 
-def meeting(folder, count, target, meter):
+def meeting(folder, count, target, meter, tries):
     """Open what names its process, once as many processes have come as are expected."""
 
     def measure(spec):

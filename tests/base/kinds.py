@@ -137,6 +137,7 @@ def stages(folder):
         "spectrum as the inputs see it": lambda: spectra.whitened_spectrum_of(layer, fits(), store),
         "spectrum of the inputs": lambda: spectra.inputs_spectrum_of(layer, fits(), store),
         "fits": lambda: fits().factors(layer, Choice(shape)),
+        "screens": lambda: fits().screened(layer, Choice(shape)),
         "weightings": lambda: weightings.output_weightings(model, calib, [layer.name], loss, store),
         "corrections": correct,
         "kernels": lambda: latencies.measure_kernels([spec], latencies.KernelRequest(target, fake), store, silent),

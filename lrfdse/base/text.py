@@ -35,3 +35,18 @@ def counted(count: float, noun: str) -> str:
     ('1 design', '12,345 plans', '1 point')
     """
     return f"{f'{count:,}' if isinstance(count, int) else f'{count:g}'} {noun}{'' if count == 1 else 's'}"
+
+
+def free_name(wanted: str, taken: set[str] | set[str | None]) -> str:
+    """Return `wanted`, with a number behind it where that is taken, and take it.
+
+    >>> taken = {"x"}
+    >>> free_name("x", taken), free_name("x", taken), free_name("y", taken)
+    ('x.2', 'x.3', 'y')
+    """
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}.{number}"
+    taken.add(name)
+    return name

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 PLAN_MINUTES = 0.0054
 """CPU minutes for one plan. Measured on 2026-11-28 on one core of an AMD EPYC: the example for riscv64 with a full
 cache and a new output folder took 19.3 s for its 60 plans, reading and writing included."""
-LAYER_MINUTES = 2.7
+LAYER_MINUTES = 2.3
 """CPU minutes for one layer: its kernels and fits, and its part of corrections and refinement. Measured in the same
-place: with an empty cache the example took 319.6 s more, for two layers that are explored."""
+place: with an empty cache and two workers the example took 275 s more, for two layers that are explored."""
 MEASURED_LAYER = (300, 784)
 """Outputs and inputs of the largest layer of the example that the minutes are of."""
 MEASURED_LAYERS = 2

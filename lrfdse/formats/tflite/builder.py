@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.base.text import free_name
 from lrfdse.formats.tflite.flatbuffer import DTYPES, Graph, Operator, Tensor
 
 if TYPE_CHECKING:
@@ -70,12 +71,7 @@ class Builder:
 
     def free(self, wanted: str) -> str:
         """Return a name that nothing has, and take it."""
-        name, number = wanted, 1
-        while name in self._names:
-            number += 1
-            name = f"{wanted}.{number}"
-        self._names.add(name)
-        return name
+        return free_name(wanted, self._names)
 
     def node(self, op_type: str, inputs: Sequence[str], name: str, output: str = "", **attributes: Any) -> str:
         """Add a node and return its only output."""

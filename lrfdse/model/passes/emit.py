@@ -9,6 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.base.text import free_name
+
 _INITIALIZERS_STAND_ALONE = 4
 """IR version of ONNX from which an initializer need not be an input of the graph as well (onnx/docs/IR.md)."""
 
@@ -43,12 +45,7 @@ class Names:
 
     def free(self, wanted: str) -> str:
         """Return `wanted`, with a number behind it where that is taken, and take it."""
-        name, number = wanted, 1
-        while name in self._taken:
-            number += 1
-            name = f"{wanted}.{number}"
-        self._taken.add(name)
-        return name
+        return free_name(wanted, self._taken)
 
 
 def _bodies(attribute: ir.Attr) -> Sequence[ir.Graph]:

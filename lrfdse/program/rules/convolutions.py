@@ -13,6 +13,7 @@ from lrfdse.program.broadcast import Writer
 from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.contraction import contract
 from lrfdse.program.layout import View, dense
+from lrfdse.program.quantized import convolve, levels_of, multiply
 from lrfdse.program.site import Rules, Site
 
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -60,8 +61,16 @@ def _conv(at: Site) -> Sequence[Tensor] | None:
     outputs, channels = weight.shape[0], x.shape[1]
     if min(window.out) < 1:
         return None
-    # (outputs, channels of a group, height, width) becomes (outputs, height, width, channels of a group).
-    turned = weight.reshape(outputs, channels // groups, *window.kernel).transpose(0, 2, 3, 1)
+
+    def turned_of(given: np.ndarray) -> np.ndarray:
+        # (outputs, channels of a group, height, width) becomes (outputs, height, width, channels of a group).
+        return given.reshape(outputs, channels // groups, *window.kernel).transpose(0, 2, 3, 1)
+
+    turned, scales = turned_of(weight), at.build.content_scales(at.input(1))
+    if scales is not None and groups == 1:
+        y = _quantized(at.build, x, turned, turned_of(scales), window)
+        if y is not None:
+            return [_biased(at, as_before(y, len(at.input(0).shape)))]
     x = at.build.ordered(x, CHANNELS_LAST)
     y = _as_product(at.build, x, turned, window) if groups == 1 else None
     if y is None:
@@ -70,6 +79,23 @@ def _conv(at: Site) -> Sequence[Tensor] | None:
         operator = Convolution(window.lying, channels, outputs, groups)
         at.build.call(operator, x.value, at.build.constant(turned).value, y.value)
     return [_biased(at, as_before(y, len(at.input(0).shape)))]
+
+
+def _quantized(
+    build: Builder, x: Tensor, weight: np.ndarray, scales: np.ndarray, window: Window
+) -> Tensor | None:
+    """Return a convolution in whole numbers, or None where it is not one of them."""
+    known, outputs = build.rounded.get(x.value), len(weight)
+    whole = levels_of(weight.reshape(outputs, -1), scales.reshape(outputs, -1)) if known is not None else None
+    if known is None or whole is None:
+        return None
+    source = build.ordered(Tensor(known.source.value, x.view), CHANNELS_LAST)
+    y = build.new(dense((window.batch, outputs, *window.out), CHANNELS_LAST))
+    if window.kernel == (1, 1) and window.strides == (1, 1) and not any(window.pads):
+        multiply(build, source.value, window.batch * math.prod(window.out), whole, known.rounding, y.value)
+    else:
+        convolve(build, source.value, window.lying, whole, known.rounding, y.value)
+    return y
 
 
 def _as_product(build: Builder, x: Tensor, weight: np.ndarray, window: Window) -> Tensor | None:

@@ -81,7 +81,9 @@ def _multiplied(build: Builder, a: Tensor, b: Tensor, order: Sequence[int] | Non
     left, right = build.content(a), build.content(b)
     outer = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     if right is not None and right.size == math.prod(b.shape[-2:]) and len(outer) == len(a.shape) - 2:
-        return contract(build, a, len(a.shape) - 1, right.reshape(b.shape[-2:]).T)
+        scales = build.content_scales(b)
+        turned = None if scales is None else scales.reshape(b.shape[-2:]).T
+        return contract(build, a, len(a.shape) - 1, right.reshape(b.shape[-2:]).T, turned)
     if left is not None and left.size == math.prod(a.shape[-2:]) and len(outer) == len(b.shape) - 2:
         return contract(build, b, len(b.shape) - 2, left.reshape(a.shape[-2:]))
     return _batched(build, a, b, outer, order)

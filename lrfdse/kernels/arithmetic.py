@@ -93,7 +93,9 @@ class Integers:
         elements = self.lanes * self.dot.group
         if side == 1:
             return tirx.reinterpret(_vector(self.dot.element, elements), splat(named(read, into), self.lanes))
-        return named(tirx.Cast(_vector(self.dot.element, elements), tirx.reinterpret(_vector("int8", elements), read)), into)
+        return named(
+            tirx.Cast(_vector(self.dot.element, elements), tirx.reinterpret(_vector("int8", elements), read)), into
+        )
 
     def added(self, total: Expr | None, left: Expr, right: Expr) -> Expr:
         """Return the sum of sums and products."""

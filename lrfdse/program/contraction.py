@@ -11,7 +11,7 @@ from lrfdse.ir.factorization import Step
 from lrfdse.ir.products import FullyConnected
 from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.layout import Axis, Part, View
-from lrfdse.program.quantized import Levels, levels_of, multiply
+from lrfdse.program.quantized import Levels, levels_of, multiply, widen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,12 +23,24 @@ def contract(
     """Multiply one axis of a tensor by a weight of shape (out, inner) and return the result, laid out as `x` is.
 
     No element of `x` moves where it is dense and the axis lies in one piece, whatever the order of its parts (the
-    weight's columns follow it) and whatever lies outside and inside of it. Where `scales` says what a level of each
-    element of the weight is worth and `x` was rounded, the product is of whole numbers, if the axis is innermost.
+    weight's columns follow it) and whatever lies outside and inside of it.
+
+    Parameters
+    ----------
+    build
+        Takes the call.
+    x
+        A float32 tensor. Where it was rounded to 8 bits, its axis is innermost and the weight is made of int8, the
+        product is of whole numbers.
+    axis
+        The axis that is multiplied.
+    weight
+        Shape (out, inner).
+    scales
+        What a level of each element of a weight that is made of int8 is worth; its levels are what is stored then.
     """
     out, inner = weight.shape
-    known = build.rounded.get(x.value)
-    whole = levels_of(weight, scales) if known is not None else None
+    known, whole = build.rounded.get(x.value), levels_of(weight, scales)
     if known is not None and whole is not None:
         source = build.compacted(Tensor(known.source.value, x.view))
         if _inside(source.view, axis) == 1:
@@ -46,7 +58,10 @@ def contract(
     parts, view = _contracted(x.view, axis, out, columns)
     result = build.new(view)
     step = Step(x.view.size // (inner * columns), out, inner, columns)
-    build.call(FullyConnected(step), x.value, build.constant(_ordered(weight, parts)).value, result.value)
+    if whole is not None:
+        widen(build, x.value, step, Levels(_ordered(whole.levels, parts), whole.scales), result.value)
+    else:
+        build.call(FullyConnected(step), x.value, build.constant(_ordered(weight, parts)).value, result.value)
     return result
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from lrfdse.ir.epilogue import Epilogue, Instruction, Operand, Source
 from lrfdse.ir.operators import Elementwise, Normalization, Operator
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
-from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.ir.program import Call, Value
+from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.program.calls import reads
 
 Producer = (

@@ -9,6 +9,7 @@ import numpy as np
 
 from lrfdse.ir.epilogue import VALUE, Epilogue, Instruction, Operand
 from lrfdse.ir.factorization import Step
+from lrfdse.ir.products import FullyConnected
 from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct, Rounding
 from lrfdse.ir.window import Window
 from lrfdse.program.build import Builder
@@ -61,6 +62,12 @@ def multiply(build: Builder, source: int, rows: int, weight: Levels, rounding: R
     out, inner = weight.levels.shape
     operator = QuantizedProduct(Step(rows, out, inner, 1), rounding, _SCALED)
     build.call(operator, source, *_constants(build, weight, rounding), result)
+
+
+def widen(build: Builder, source: int, step: Step, weight: Levels, result: int) -> None:
+    """Add the product of floats and a weight whose levels are stored, and become floats as they are read."""
+    levels, worth = (build.constant(each).value for each in (weight.levels, weight.scales))
+    build.call(FullyConnected(step, _SCALED, "int8"), source, levels, worth, result)
 
 
 def convolve(build: Builder, source: int, window: Window, weight: Levels, rounding: Rounding, result: int) -> None:

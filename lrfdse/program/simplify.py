@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from lrfdse.ir.epilogue import Epilogue, Function, Instruction, Operand
 from lrfdse.ir.operators import Elementwise, Normalization
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
-from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.ir.program import Call
+from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 
 _FUSED = (
     FullyConnected

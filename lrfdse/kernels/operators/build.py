@@ -64,6 +64,7 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
         lambda schedule: tilings.admits(product, schedule),
         tilings.distance_of(product),
         tilings.copies_input(product),
+        storage=tilings.storage_of(product),
         runs=tilings.runs_of(product),
     )
     return [str(schedule) for _, schedule in found]
@@ -93,7 +94,7 @@ def packed_weight(operator: Operator, schedule: str, target: Target, array: NDAr
         raise ValueError(f"a weight of {array.size} elements does not fit {operator}, which takes {sizes}")
     if isinstance(operator, QuantizedProduct | QuantizedConvolution):
         return Words.of(target).packed(operator, StepSchedule.parse(schedule), np.asarray(array, np.int8))
-    flat = np.ascontiguousarray(array, dtype=np.float32).ravel()
+    flat = np.ascontiguousarray(array).ravel()
     if isinstance(operator, Convolution) and tilings.is_depthwise(operator):
         return DepthwiseSchedule.parse(schedule).packed(operator, flat)
     return tilings.packed(operator, StepSchedule.parse(schedule), flat)  # type: ignore[arg-type]

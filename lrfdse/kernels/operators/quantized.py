@@ -121,13 +121,17 @@ def quantized(operator: Quantized, schedule: StepSchedule, machine: Machine) -> 
     arithmetic = Integers(schedule.lanes, machine.target.dot)
     if isinstance(product, FullyConnected):
         access = dense(product.step)
-        emitter = StepEmitter(
-            tiling, work, weight, Dense(finish, tiling), machine.instructions, access, arithmetic
-        )
+        emitter = StepEmitter(tiling, work, weight, Dense(finish, tiling), machine.instructions, access, arithmetic)
         body = emitter.statement()
     else:
         body = over_windows(
-            product, tiling, Border(work, product.window.image, [], None), weight, finish, machine, arithmetic=arithmetic
+            product,
+            tiling,
+            Border(work, product.window.image, [], None),
+            weight,
+            finish,
+            machine,
+            arithmetic=arithmetic,
         )
     levels = _Levels(operator, words, x, work, elements, machine).made()
     body = sequence([tirx.DeclBuffer(elements, data=work.data), levels, body])

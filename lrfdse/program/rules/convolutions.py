@@ -72,7 +72,8 @@ def _conv(at: Site) -> Sequence[Tensor] | None:
         if y is not None:
             return [_biased(at, as_before(y, len(at.input(0).shape)))]
     x = at.build.ordered(x, CHANNELS_LAST)
-    y = _as_product(at.build, x, turned, window) if groups == 1 else None
+    levels = None if scales is None else turned_of(scales)
+    y = _as_product(at.build, x, turned, levels, window) if groups == 1 else None
     if y is None:
         y = at.build.new(dense((window.batch, outputs, *window.out), CHANNELS_LAST))
         # Code works on rows of pixels: a column would be one pixel a row.
@@ -81,9 +82,7 @@ def _conv(at: Site) -> Sequence[Tensor] | None:
     return [_biased(at, as_before(y, len(at.input(0).shape)))]
 
 
-def _quantized(
-    build: Builder, x: Tensor, weight: np.ndarray, scales: np.ndarray, window: Window
-) -> Tensor | None:
+def _quantized(build: Builder, x: Tensor, weight: np.ndarray, scales: np.ndarray, window: Window) -> Tensor | None:
     """Return a convolution in whole numbers, or None where it is not one of them."""
     known, outputs = build.rounded.get(x.value), len(weight)
     whole = levels_of(weight.reshape(outputs, -1), scales.reshape(outputs, -1)) if known is not None else None
@@ -98,16 +97,19 @@ def _quantized(
     return y
 
 
-def _as_product(build: Builder, x: Tensor, weight: np.ndarray, window: Window) -> Tensor | None:
+def _as_product(
+    build: Builder, x: Tensor, weight: np.ndarray, scales: np.ndarray | None, window: Window
+) -> Tensor | None:
     """Return a convolution as a product over pixels, or over whole images, where it is one."""
     outputs = weight.shape[0]
+    each = None if scales is None else scales.reshape(outputs, -1)
     if any(window.pads) or (window.dilations != (1, 1) and window.kernel != (1, 1)):
         return None
     if window.kernel == (1, 1) and window.strides == (1, 1):
-        return contract(build, x, 1, weight.reshape(outputs, -1))
+        return contract(build, x, 1, weight.reshape(outputs, -1), each)
     if window.kernel == window.image:
         flat = build.reshaped(x.transpose(CHANNELS_LAST), (window.batch, math.prod(x.shape[1:])))
-        y = contract(build, flat, 1, weight.reshape(outputs, -1))
+        y = contract(build, flat, 1, weight.reshape(outputs, -1), each)
         return build.reshaped(y, (window.batch, outputs, 1, 1))
     return None
 

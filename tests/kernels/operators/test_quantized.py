@@ -117,7 +117,6 @@ MULTIPLIES = {
     "riscv64": r"vwmacc\.vx",
     "aarch64": r"smlal2?\s+v\d+\.4s",
     "aarch64-a55": r"sdot\s+v\d+\.[24]s",
-    "armv7": r"vmlal\.s16",
     "host": r"vpmaddwd\s.*%ymm",
     "host-avx512": r"vpmaddwd\s.*%zmm",
     "vnni": r"vpdpwssd\s.*%zmm",

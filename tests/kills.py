@@ -230,8 +230,13 @@ def kept(folder: Path | None) -> Iterator[Path]:
 
 def main() -> int:
     """Run a campaign; return 1 where anything differs or is left behind."""
-    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", nargs="?", type=Path, default=EXAMPLE, help="default: README's example")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kills",
+        description=__doc__.partition("\n")[0],
+        epilog="Other options are those of explore.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", type=Path, default=EXAMPLE, help="default: README's example")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--worker", action="store_true", help="kill a worker, not the exploration")
     parser.add_argument("--seed", type=int, default=0)

@@ -128,8 +128,8 @@ def warm_up(place: Place, whole: Place) -> None:
 def kill_explorations(whole: Place, root: Path, model: Path, more: Sequence[object], kills: int, seed: int) -> Outcome:
     """Kill explorations `kills` times on their way.
 
-    The first begins with an empty cache. Where one comes to its end before enough were killed, the next one begins, with
-    the undisturbed run's cache but for what plans are evaluated with, and what is left of the kills is spread over it.
+    The first begins with an empty cache. Where one comes to its end before enough were killed, the next one begins with
+    the undisturbed run's cache, but for what plans are evaluated with, and what is left of the kills is spread over it.
     """
     draw, expected = random.Random(seed), whole.events()
     last, left, differing = list[str](), set[str](), set[str]()

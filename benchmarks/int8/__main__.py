@@ -57,7 +57,7 @@ def kept(path: Path, part: str) -> list[str]:
     if not path.is_file():
         return []
     _, _, rest = path.read_text(encoding="utf-8").partition(f"\n## {part.capitalize()}\n\n")
-    return rest.partition("\n## ")[0].splitlines()
+    return [*rest.partition("\n## ")[0].rstrip("\n").splitlines(), ""]
 
 
 def speed_part(options: argparse.Namespace) -> list[str]:

@@ -111,7 +111,7 @@ def test_what_no_file_is_made_of_is_told(model, tmp_path):
         tflite_file(load_model(path), {})
     other = tmp_path / "model.onnx"
     other.write_bytes(model.content)
-    with pytest.raises(InputError, match="only of TensorFlow Lite models"):
+    with pytest.raises(InputError, match="only of TensorFlow Lite and Keras models"):
         tflite_file(load_model(other), {})
     path.write_bytes(mlp(np.random.default_rng(0)))
     changed = load_model(path)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.formats.chain import Product, Slide
 from lrfdse.formats.tflite.flatbuffer import IDENTIFIER, schema
 
 _SAME, _VALID = 0, 1
@@ -20,29 +21,6 @@ _NO_BUFFER = 0
 
 _DEQUANTIZE_VERSION = 5
 """Version of DEQUANTIZE that has a scale for each index of an axis (tools/versioning/op_version.cc of LiteRT)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Product:
-    """One step of a chain: the weight (out, inner) on the last axis, or on the last but one where there are columns."""
-
-    weight: NDArray[Any]
-    """float32, or int8 levels."""
-    scales: NDArray[np.float32] | None = None
-    """What a level of each output is worth; None of float32."""
-    columns: int = 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Slide:
-    """One convolution of a chain."""
-
-    weight: NDArray[np.float32]
-    """Shape (outputs, rows, columns, inputs)."""
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    """Above, left, below, right."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +36,7 @@ class Replacement:
     bias: NDArray[np.float32] | None
 
 
-def patched(content: bytes, replacements: Sequence[Replacement]) -> bytes:
+def patched(content: bytes, replacements: Sequence[Replacement], names: Mapping[int, str] | None = None) -> bytes:
     """Return the file with operators replaced; stored tensors that nothing reads any more are left out.
 
     Products of one column are FULLY_CONNECTED, those of several BATCH_MATMUL with the weight on the left, and RESHAPE
@@ -71,6 +49,8 @@ def patched(content: bytes, replacements: Sequence[Replacement]) -> bytes:
         A file that `lrfdse.formats.tflite.flatbuffer.read_graph` reads.
     replacements
         One for each operator that is to be replaced.
+    names
+        Tensors of the original that are to be called otherwise.
     """
     import flatbuffers
 
@@ -87,6 +67,8 @@ def patched(content: bytes, replacements: Sequence[Replacement]) -> bytes:
         writer.replace(operator, chosen[index])
         operators += writer.made
     graph.operators = operators
+    for index, name in (names or {}).items():
+        graph.tensors[index].name = name
     _drop_unused(model, graph)
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
@@ -115,6 +97,8 @@ class _Writer:
         """Write a chain that ends in the operator's own output."""
         output, activation = int(operator.outputs[0]), operator.builtinOptions.fusedActivationFunction
         is_convolution = isinstance(chosen.parts[-1], Slide)
+        if not is_convolution:
+            self._flatten(int(self._graph.tensors[int(operator.inputs[1])].shape[-1]))
         last = self._slides(chosen) if is_convolution else self._products(chosen)
         if last is not None:
             # The last product gives the outputs themselves, and adds the bias.
@@ -129,13 +113,24 @@ class _Writer:
             self._reshape(-1, *wanted[1:])
         self.made[-1].outputs = [output]
 
+    def _flatten(self, inputs: int) -> None:
+        """Make rows of what is read, as FULLY_CONNECTED itself does where the last axis is no row."""
+        if self._sizes[-1] == inputs:
+            return
+        # Where a shape is computed when the model runs, that in the file is only a place holder.
+        rows = max(1, math.prod(self._sizes) // inputs)
+        self._op(
+            "RESHAPE", [self._constant(np.array([-1, inputs], np.int32), "sizes")], (rows, inputs), "ReshapeOptions"
+        )
+        self.made[-1].builtinOptions.newShape = [-1, inputs]
+
     def _products(self, chosen: Replacement) -> Any | None:
         """Write products and return the last operator where it gives exactly the outputs."""
         inputs, (wide, whole) = self._sizes[-1], chosen.widths
         for part in chosen.parts:
             assert isinstance(part, Product)
             inner = part.weight.shape[1]
-            if wide > inputs and not self.made:
+            if wide > inputs and part is chosen.parts[0]:
                 self._reshape(-1, inputs)
                 widths = self._constant(np.array([[0, 0], [0, wide - inputs]], np.int32), "padding")
                 self._op("PAD", [widths], (self._sizes[0], wide), "PadOptions")

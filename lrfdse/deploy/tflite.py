@@ -13,6 +13,7 @@ from lrfdse.errors import InputError
 from lrfdse.ir.form import FORM_FILES
 
 if TYPE_CHECKING:
+    from lrfdse.formats.tflite.flatbuffer import Graph
     from lrfdse.formats.tflite.patch import Replacement
     from lrfdse.ir.factors import Factors
     from lrfdse.model.graph import Model
@@ -37,13 +38,13 @@ def tflite_file(model: Model, factors: Mapping[str, Factors]) -> bytes:
     Raises
     ------
     InputError
-        The original is of another format, or has levels between its operators; a layer's operator cannot be
-        replaced; or LiteRT's outputs differ from those of the ONNX model by more than 1e-4 of the largest.
+        The original is of another format; a layer's operator cannot be replaced; or LiteRT's outputs differ from those
+        of the ONNX model by more than 1e-4 of the largest, or where there are levels by more than their rounding.
     """
     from lrfdse.formats.flat import flatbuffer_of
     from lrfdse.formats.onnx import as_proto
     from lrfdse.formats.tflite.patch import patched
-    from lrfdse.formats.tflite.verify import confirm, is_rounded
+    from lrfdse.formats.tflite.verify import confirm
     from lrfdse.model.passes.factor import rewrite
 
     path = model.path
@@ -52,13 +53,11 @@ def tflite_file(model: Model, factors: Mapping[str, Factors]) -> bytes:
         raise InputError(f"{path}: only of TensorFlow Lite and Keras models are TensorFlow Lite files made; write ONNX")
     if flat.sha256 != model.sha256:
         raise InputError(f"{path}: changed since it was explored")
-    if is_rounded(flat.graph):
-        raise InputError(f"{path}: a quantized model: its designs are written as ONNX, not as TensorFlow Lite")
     found = [
         replacement
         for name, chosen in factors.items()
         if not chosen.choice.is_original
-        for replacement in _replacements(model, name, chosen)
+        for replacement in _replacements(model, flat.graph, name, chosen)
     ]
     ports = {index: flat.graph.tensors[index].name for index in (*flat.graph.inputs, *flat.graph.outputs)}
     made = patched(flat.content, found, ports)
@@ -66,7 +65,8 @@ def tflite_file(model: Model, factors: Mapping[str, Factors]) -> bytes:
     return made
 
 
-def _replacements(model: Model, name: str, chosen: Factors) -> Iterator[Replacement]:
+def _replacements(model: Model, graph: Graph, name: str, chosen: Factors) -> Iterator[Replacement]:
+    from lrfdse.formats.tflite.builder import is_floored
     from lrfdse.formats.tflite.patch import Replacement
 
     f, layer = chosen.factorization, model.layer(name)
@@ -81,4 +81,6 @@ def _replacements(model: Model, name: str, chosen: Factors) -> Iterator[Replacem
             bias = shift if bias is None else bias + shift
         parts = chain if chain is not None else slides(chosen, site, layer.channels)
         stored = None if bias is None else bias.astype(np.float32)
-        yield Replacement(int(named[2]), parts, (f.inputs, f.outputs), layer.outputs, stored)
+        operator = graph.operators[int(named[2])]
+        floored = is_floored(operator, graph.tensors[operator.outputs[0]])
+        yield Replacement(operator.index, parts, (f.inputs, f.outputs), layer.outputs, stored, floored)

@@ -19,6 +19,12 @@ _SAME, _VALID = 0, 1
 _NO_BUFFER = 0
 """The buffer of tensors that are computed: by the schema's rule the first one of a file is empty."""
 
+_RELU = 1
+"""The schema's number of a fused ReLU (ActivationFunctionType)."""
+
+_QUANTIZE_VERSION = 2
+"""Version of QUANTIZE that gives levels of 16 bits, too (tools/versioning/op_version.cc of LiteRT)."""
+
 _DEQUANTIZE_VERSION = 5
 """Version of DEQUANTIZE that has a scale for each index of an axis (tools/versioning/op_version.cc of LiteRT)."""
 
@@ -34,6 +40,8 @@ class Replacement:
     outputs: int
     """Outputs of the operator."""
     bias: NDArray[np.float32] | None
+    floored: bool = False
+    """Whether a ReLU is to be written out that the operator has by the levels of its output alone."""
 
 
 def patched(content: bytes, replacements: Sequence[Replacement], names: Mapping[int, str] | None = None) -> bytes:
@@ -41,7 +49,8 @@ def patched(content: bytes, replacements: Sequence[Replacement], names: Mapping[
 
     Products of one column are FULLY_CONNECTED, those of several BATCH_MATMUL with the weight on the left, and RESHAPE
     stands between: there are no transpositions. Weights of int8 stand behind DEQUANTIZE, so that LiteRT computes in
-    float32 what the design computes, and bytes of the file are those of int8.
+    float32 what the design computes, and bytes of the file are those of int8. Where the operator reads or gives levels,
+    DEQUANTIZE stands before its chain and QUANTIZE behind it.
 
     Parameters
     ----------
@@ -96,6 +105,9 @@ class _Writer:
     def replace(self, operator: Any, chosen: Replacement) -> None:
         """Write a chain that ends in the operator's own output."""
         output, activation = int(operator.outputs[0]), operator.builtinOptions.fusedActivationFunction
+        activation = activation or (_RELU if chosen.floored else 0)
+        if self._has_levels(self._value):
+            self._op("DEQUANTIZE", [], self._sizes, "DequantizeOptions", version=_DEQUANTIZE_VERSION)
         is_convolution = isinstance(chosen.parts[-1], Slide)
         if not is_convolution:
             self._flatten(int(self._graph.tensors[int(operator.inputs[1])].shape[-1]))
@@ -111,7 +123,12 @@ class _Writer:
         wanted = tuple(map(int, self._graph.tensors[output].shape))
         if self._sizes != wanted:
             self._reshape(-1, *wanted[1:])
+        if self._has_levels(output):
+            self._op("QUANTIZE", [], self._sizes, "QuantizeOptions", version=_QUANTIZE_VERSION)
         self.made[-1].outputs = [output]
+
+    def _has_levels(self, index: int) -> bool:
+        return bool(self._graph.tensors[index].type != self._s.TensorType.FLOAT32)
 
     def _flatten(self, inputs: int) -> None:
         """Make rows of what is read, as FULLY_CONNECTED itself does where the last axis is no row."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
-from benchmarks.int8.__main__ import kept
+from benchmarks.int8.__main__ import kept, sections
 from benchmarks.int8.accuracy import WAYS, Row, section, svd, svd_within
 from benchmarks.int8.integers import Trio, forms
 from benchmarks.int8.integers import section as integers
@@ -96,3 +98,10 @@ def test_the_three_forms_of_a_layer_are_told_side_by_side():
     lines = integers(load_target("riscv64"), [Trio(layer, 1, 8.0, 5.0, 2.0), Trio(layer, 2, 9.0, 6.0, 9.0)])
     assert any("Geometric mean of the gains: 2.00." in line for line in lines)
     assert "| 300→100 | 1 | 8 | 5 | 2 | 4.00 |" in lines
+
+
+def test_the_page_says_what_was_not_run():
+    rows = [asdict(Row("dense", WAYS[0], 400, 90.0))]
+    lines = sections({"lenet300-1": {"unit": "% right", "rows": rows}})
+    assert "### lenet300" in lines
+    assert "Not run: mlp1024, conv512, rapidocr-head, minilm." in lines

@@ -36,6 +36,7 @@ _OTHERS = {
     "board": "running on the board",
     "predict": "counting what kernels do",
     "plans": "evaluating plans",
+    "runtime": "timing whole models",
 }
 """What other commands do, by the stage of their events."""
 

@@ -247,7 +247,7 @@ def heal(
     data: str | os.PathLike[str],
     design: str | None = None,
     *,
-    epochs: int = 3,
+    epochs: int = 10,
     minutes: float = 10.0,
     teacher: str | None = None,
     seed: int = 0,

@@ -30,6 +30,7 @@ from lrfdse.explore.inputs import DataRequest, Files, Inputs, open_inputs
 from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.training_data import HealRequest, check_request, training_data
+from lrfdse.healing.feeding import Feeders
 from lrfdse.healing.framework import check_tensorflow
 from lrfdse.healing.train import Trained, Training, train
 from lrfdse.library.build import LibraryOptions, library_of
@@ -94,7 +95,7 @@ def heal(folder: Path, identity: str | None, request: HealRequest, progress: Lis
     Raises
     ------
     InputError
-        There is no such design, it has nothing to train or int8 factors, the exploration had no evaluation data, the
+        There is no such design, it has nothing to train, the exploration had no evaluation data, the
         training data do not fit, or an operator behind the compressed layers is not covered.
     ToolError
         TensorFlow is missing.
@@ -121,7 +122,8 @@ def heal(folder: Path, identity: str | None, request: HealRequest, progress: Lis
         evaluator = Evaluator(_given(rebuilt), inputs)
         before = _scores(evaluator, inputs, factors)
         training = Training(request.epochs, request.minutes, share, request.seed)
-        trained = train(inputs.model, factors, data, inputs.judging.objective, training, Runtime(), progress)
+        feeders = Feeders(inputs.model, data, Runtime())
+        trained = train(inputs.model, factors, feeders, inputs.judging.objective, training, progress)
         healed = {name: _remeasured(each, inputs.model.weight(name)) for name, each in trained.factors.items()}
         try:
             after = _scores(evaluator, inputs, healed)
@@ -154,14 +156,8 @@ def heal(folder: Path, identity: str | None, request: HealRequest, progress: Lis
 
 
 def _check_plan(rebuilt: Rebuilt) -> None:
-    compressed = {name: choice for name, choice in rebuilt.plan.choices if not choice.is_original}
-    if not compressed:
+    if all(choice.is_original for _, choice in rebuilt.plan.choices):
         raise InputError(f"design {rebuilt.id} is the original: it has no factors to heal")
-    if scaled := [name for name, choice in compressed.items() if choice.storage.scaled]:
-        raise InputError(
-            f"design {rebuilt.id} stores layer {scaled[0]!r} in int8, and healing trains float32 factors: heal a "
-            "design without @int8, whose int8 form is then made anew"
-        )
 
 
 def _inputs(document: Document, folder: Path, rebuilt: Rebuilt) -> Inputs:

@@ -112,3 +112,35 @@ class Feeder:
         fed = {name: feeds[name] for name in self._part.fed if name not in computed}
         reference = {name: array[index] for name, array in self.reference.items()}
         return Batch({**fed, **computed}, reference, chosen.labels, chosen.count)
+
+
+class Feeders:
+    """Gives the feeder of a part; designs whose parts read the same values share one, and what it computed once.
+
+    Parameters
+    ----------
+    model
+        The original model.
+    data
+        The samples, with their labels where these count.
+    runtime
+        What runs the model.
+    """
+
+    def __init__(self, model: Model, data: Dataset, runtime: Runtime) -> None:
+        self._model, self._data, self._runtime = model, data, runtime
+        self._last: tuple[tuple[tuple[str, ...], ...], Feeder] | None = None
+
+    @property
+    def count(self) -> int:
+        """Samples in all."""
+        return self._data.count
+
+    def of(self, part: Part) -> Feeder:
+        """Return the feeder of a part; see `Feeder`."""
+        key = part.fed, part.folded, part.outputs
+        if self._last is None or self._last[0] != key:
+            # One alone: it may hold a GiB.
+            self._last = None
+            self._last = key, Feeder(self._model, part, self._data, self._runtime)
+        return self._last[1]

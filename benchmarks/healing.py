@@ -2,7 +2,7 @@
 
 The networks are those of ``scripts/train_models.py``, their compressed versions the best of ``benchmarks.accuracy``
 that need no training. They train on the 55 000 training images; validation images choose what is kept, test images
-choose nothing. Each unit is a process of its own, and rows that are finished are kept in the cache. Needs: pip install
+choose nothing. Each row is a process of its own, and rows that are finished are kept in the cache. Needs: pip install
 'lrfdse[heal]', and apt-get install dataset-fashion-mnist.
 """
 
@@ -39,13 +39,21 @@ from lrfdse.base.store import Store
 from lrfdse.healing.feeding import Feeders
 from lrfdse.healing.losses import Teacher
 from lrfdse.healing.train import Training, train
-from lrfdse.ir.factors import Factors
+from lrfdse.ir.choice import Choice
+from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.model.data import Dataset, load_data
 from lrfdse.model.graph import Model, load_model
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
 from lrfdse.quality.objective import objective_for
 from lrfdse.quality.outputs import hits
+
+_NEAR = 4.0
+"""Layers share the weights among options at ratios from a fourth of the network's to so many times it. Chosen: it takes
+a fraction of the time of all, and no layer's share was beyond it."""
+
+_CANDIDATES = 2
+"""Shapes of least surrogate error at a ratio that are fitted. Chosen, as most of `benchmarks.accuracy.columns.RUNS`."""
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 
@@ -107,11 +115,11 @@ def main() -> int:
     asked.add_argument("--epochs", type=int, default=Training().epochs, help="default: %(default)s")
     asked.add_argument("--trained", type=Path, default=cache_folder() / "models", metavar="DIR")
     asked.add_argument("--cache", type=Path, default=cache_folder(), metavar="DIR")
-    asked.add_argument("--one", nargs=3, metavar=("MODEL", "SEED", "RATIO"), help=argparse.SUPPRESS)
+    asked.add_argument("--one", nargs=4, metavar=("MODEL", "SEED", "RATIO", "TEACHER"), help=argparse.SUPPRESS)
     options = asked.parse_args()
     if options.one:
-        name, seed, ratio = options.one
-        print(json.dumps(unit(name, int(seed), float(ratio), options)))
+        name, seed, ratio, teacher = options.one
+        print(json.dumps(row_of(name, int(seed), float(ratio), teacher, options)))
         return 0
     known = Records(options.cache / "healing" / "rows.jsonl")
     for name, ratio in (each for each in UNITS if each[0] in options.models and each[1] in options.ratios):
@@ -121,15 +129,15 @@ def main() -> int:
                 print(f"{folder}: not found, so not run", file=sys.stderr)
                 continue
             model = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-            asked_of = (name, seed, ratio, options.epochs, model, code(unit))
-            keys = [digest("healing", *asked_of, teacher) for teacher in SHARES]
-            if not all([known.ask(key) for key in keys]):
+            for teacher in SHARES:
+                key = digest("healing", name, seed, ratio, teacher, options.epochs, model, code(row_of))
+                if known.ask(key):
+                    continue
                 more = ["--epochs", str(options.epochs), "--trained", str(options.trained)]
                 more += ["--cache", str(options.cache)]
-                made = apart("healing", "--one", name, str(seed), str(ratio), *more)
-                for key, row in zip(keys, made, strict=True):
-                    known.put({"key": key, **row})
-                    print(json.dumps(row), flush=True)
+                row = apart("healing", "--one", name, str(seed), str(ratio), teacher, *more)
+                known.put({"key": key, **row})
+                print(json.dumps(row), flush=True)
     rows = known.asked()
     about = machine("onnxruntime", "tensorflow") | {"epochs": options.epochs}
     lines = lines_of(rows, about, options.epochs)
@@ -138,48 +146,43 @@ def main() -> int:
     return 0
 
 
-def unit(name: str, seed: int, ratio: float, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return a row for each teacher: what the compressed network scores before and after."""
+def row_of(name: str, seed: int, ratio: float, teacher: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a compressed network scores before and after training by a teacher, and what that took."""
     folder = options.trained / f"{name}-{seed}"
-    factors, weights = compressed(name, seed, ratio, options.trained, options.cache)
+    factors = compressed(name, seed, ratio, options.trained, options.cache)
     model, runtime = load_model(folder / "model.onnx", kinds=KINDS), Runtime()
     parts = {part: load_data(folder / f"{part}.npz", model.inputs) for part in ("eval", "test")}
 
     def scores(version: Mapping[str, Factors]) -> dict[str, float]:
         return {part: accuracy(model, version, data, runtime) for part, data in parts.items()}
 
-    source = model.inputs[0].name
+    source, share = model.inputs[0].name, next(share for known, share in SHARES.items() if known == teacher)
     before, original = scores(factors), scores({})
     given = parts["eval"].inputs[source]
-    data = _idx("train-images-idx3", 16)[: TRAINED_ON * 784].reshape(-1, *given.shape[1:]).astype(given.dtype)
+    images = _idx("train-images-idx3", 16)[: TRAINED_ON * 784].reshape(-1, *given.shape[1:]).astype(given.dtype)
     labels = _idx("train-labels-idx1", 8)[:TRAINED_ON].astype(np.int64)
-    rows = []
-    for teacher, share in SHARES.items():
-        known = Dataset({source: data}, labels if share else None)
-        began, started = time.process_time(), time.monotonic()
-        training, objective = Training(options.epochs, share=share, seed=seed), objective_for(model.original, "softmax")
-        found = train(model, factors, Feeders(model, known, runtime), objective, training)
-        after = scores(found.factors)
-        kept = after["eval"] >= before["eval"]
-        rows.append(
-            {
-                "model": name,
-                "seed": seed,
-                "ratio": ratio,
-                "weights": weights,
-                "plan": {layer: str(each.factorization) for layer, each in factors.items()},
-                "teacher": teacher,
-                "original": original,
-                "before": before,
-                "after": after if kept else before,
-                "kept": kept,
-                "steps": found.steps,
-                "cpu_minutes": (time.process_time() - began) / 60,
-                "minutes": (time.monotonic() - started) / 60,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            }
-        )
-    return rows
+    began, started = time.process_time(), time.monotonic()
+    feeders = Feeders(model, Dataset({source: images}, labels if share else None), runtime)
+    training = Training(options.epochs, share=share, seed=seed)
+    found = train(model, factors, feeders, objective_for(model.original, "softmax"), training)
+    after = scores(found.factors)
+    kept = after["eval"] >= before["eval"]
+    return {
+        "model": name,
+        "seed": seed,
+        "ratio": ratio,
+        "weights": sum(each.factorization.params for each in factors.values()),
+        "plan": {layer: str(each.factorization) for layer, each in factors.items()},
+        "teacher": teacher,
+        "original": original,
+        "before": before,
+        "after": after if kept else before,
+        "kept": kept,
+        "steps": found.steps,
+        "cpu_minutes": (time.process_time() - began) / 60,
+        "minutes": (time.monotonic() - started) / 60,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def _idx(name: str, header: int) -> NDArray[np.uint8]:
@@ -197,14 +200,33 @@ def spread(values: Sequence[float]) -> str:
     return found if len(values) < 2 else f"{found} ± {np.std(values, ddof=1):.2f}"
 
 
-def compressed(name: str, seed: int, ratio: float, trained: Path, cache: Path) -> tuple[dict[str, Factors], int]:
-    """Return the factors of a network without training, and how many weights they have."""
-    case, start, runs = open_case(name, seed, trained), STARTS[name], RUNS[name]
-    made = Compressor(case, Store(cache), start.more, runs.candidates, runs.grid)
-    plan = made.allocated(start.kind, ratio) if start.allocated else made.uniform(start.kind, ratio)
+def compressed(name: str, seed: int, ratio: float, trained: Path, cache: Path) -> dict[str, Factors]:
+    """Return the factors of a network without training, from the cache where they were made before."""
+    case, start, runs, store = open_case(name, seed, trained), STARTS[name], RUNS[name], Store(cache)
+    grid = tuple(known for known in runs.grid if ratio / _NEAR <= known <= _NEAR * ratio)
+    made = Compressor(case, store, start.more, _CANDIDATES, grid)
+    key = digest("healing", made.key, ratio, start.text)
+    known = store.get("healing", key, lambda found: {layer: made.parsed(layer, text) for layer, text in found.items()})
+    plan = known or (made.allocated(start.kind, ratio) if start.allocated else made.uniform(start.kind, ratio))
     assert plan is not None
-    factors = Corrections(case, made.calib)(made.factors(start.kind, plan), start.sweeps)
-    return factors, sum(each.factorization.params for each in factors.values())
+    store.put("healing", key, {layer: str(shape) for layer, shape in plan.items()})
+
+    def read(stored: Mapping[str, NDArray[Any]]) -> dict[str, Factors]:
+        own = {layer: _under(f"{k}.", stored) for k, layer in enumerate(plan)}
+        return {layer: unpacked(Choice(shape), own[layer]) for layer, shape in plan.items()}
+
+    if (factors := store.get_arrays("healing", key, read)) is not None:
+        return factors
+    corrected = Corrections(case, made.calib)(made.factors(start.kind, plan), start.sweeps)
+    arrays = {f"{k}.{name}": a for k, layer in enumerate(plan) for name, a in packed(corrected[layer]).items()}
+    store.put_arrays("healing", key, arrays)
+    # As the cache gives them, in float32.
+    return read(arrays)
+
+
+def _under(head: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin so, by the rest of the name."""
+    return {name.removeprefix(head): array for name, array in arrays.items() if name.startswith(head)}
 
 
 def accuracy(model: Model, factors: Mapping[str, Factors], data: Dataset, runtime: Runtime) -> float:
@@ -272,9 +294,10 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], epochs
         "Percent of 10 000 test images right, mean and standard deviation over seeds "
         f"({', '.join(map(str, seeds))}; a seed is of the network's training, the calibration draw and of healing).",
         "*before*: fitted and corrected without training on images without labels, as in the column of",
-        f"[accuracy.md](accuracy.md) that is best at the ratio. Then {epochs} epochs on 55 000 training images (at",
-        "most 4096 held out), by the original's *outputs* without labels, by *labels*, and by *both*. 5 000 validation",
-        "images decide whether the trained factors are kept, and which of the three is *best on validation*; test",
+        "[accuracy.md](accuracy.md) that is best at the ratio, its options at ratios near it. Then",
+        f"{epochs} epochs on 55 000 training images (at most 4096 held out), by the original's *outputs* without",
+        "labels, by *labels*, and by *both*. 5 000 validation images decide whether the trained factors are kept, and",
+        "which of the three is *best on validation*; test",
         "images choose nothing, and the goal is held against the best on validation.",
         "",
         *(f"- {name}: {STARTS[name].text}." for name in dict.fromkeys(name for name, _ in units)),
@@ -284,8 +307,8 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], epochs
         "",
         "## What it costs",
         "",
-        "A process of its own for each network, seed and ratio; peak memory is that of the process so far, closed-form",
-        "fits before included. Wall clock on a machine that was shared.",
+        "A process of its own for each row; peak memory is that of the process. Time is of training and of scoring, by",
+        "the wall clock on a machine that was shared.",
         "",
         *table(
             [

@@ -262,7 +262,7 @@ def heal(
     data: str | os.PathLike[str],
     design: str | None = None,
     *,
-    epochs: int = 10,
+    epochs: int = 20,
     minutes: float = 10.0,
     teacher: str | None = None,
     seed: int = 0,

@@ -30,7 +30,7 @@ class HealRequest:
 
     data: Path
     """Training data, maybe with labels."""
-    epochs: int = 10
+    epochs: int = 20
     """Times that every sample is seen."""
     minutes: float = 10.0
     """Minutes that training may take."""

@@ -60,7 +60,7 @@ _EPSILON = 1e-8
 class Training:
     """How factors are trained."""
 
-    epochs: int = 10
+    epochs: int = 20
     """Times that every training sample is seen."""
     minutes: float = math.inf
     """Minutes of training; where the epochs would take longer, there are fewer steps."""

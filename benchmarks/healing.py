@@ -112,6 +112,7 @@ def main() -> int:
     asked.add_argument("--models", nargs="+", choices=sorted({name for name, _ in UNITS}), default=["lenet300"])
     asked.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of training, which name the folders")
     asked.add_argument("--ratios", nargs="+", type=float, default=sorted({ratio for _, ratio in UNITS}))
+    asked.add_argument("--teachers", nargs="+", choices=list(SHARES), default=list(SHARES))
     asked.add_argument("--epochs", type=int, default=Training().epochs, help="default: %(default)s")
     asked.add_argument("--trained", type=Path, default=cache_folder() / "models", metavar="DIR")
     asked.add_argument("--cache", type=Path, default=cache_folder(), metavar="DIR")
@@ -129,7 +130,7 @@ def main() -> int:
                 print(f"{folder}: not found, so not run", file=sys.stderr)
                 continue
             model = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-            for teacher in SHARES:
+            for teacher in options.teachers:
                 key = digest("healing", name, seed, ratio, teacher, options.epochs, model, code(row_of))
                 if known.ask(key):
                     continue
@@ -139,6 +140,8 @@ def main() -> int:
                 known.put({"key": key, **row})
                 print(json.dumps(row), flush=True)
     rows = known.asked()
+    if options.teachers != list(SHARES):
+        return 0
     about = machine("onnxruntime", "tensorflow") | {"epochs": options.epochs}
     lines = lines_of(rows, about, options.epochs)
     print("\n".join(lines))
@@ -209,6 +212,7 @@ def compressed(name: str, seed: int, ratio: float, trained: Path, cache: Path) -
     known = store.get("healing", key, lambda found: {layer: made.parsed(layer, text) for layer, text in found.items()})
     plan = known or (made.allocated(start.kind, ratio) if start.allocated else made.uniform(start.kind, ratio))
     assert plan is not None
+    plan = {layer: shape for layer, shape in plan.items() if not shape.is_dense}
     store.put("healing", key, {layer: str(shape) for layer, shape in plan.items()})
 
     def read(stored: Mapping[str, NDArray[Any]]) -> dict[str, Factors]:
@@ -297,8 +301,7 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], epochs
         "[accuracy.md](accuracy.md) that is best at the ratio, its options at ratios near it. Then",
         f"{epochs} epochs on 55 000 training images (at most 4096 held out), by the original's *outputs* without",
         "labels, by *labels*, and by *both*. 5 000 validation images decide whether the trained factors are kept, and",
-        "which of the three is *best on validation*; test",
-        "images choose nothing, and the goal is held against the best on validation.",
+        "which of the three is *best on validation*; test images choose nothing, and the goal is held against that.",
         "",
         *(f"- {name}: {STARTS[name].text}." for name in dict.fromkeys(name for name, _ in units)),
         *(["", f"Not run: {', '.join(left)}."] if left else []),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Samples of a step, where the model leaves that open. LeNet-300-100 with 32 times fewer weights, by outputs and
-labels: 88.5 % of validation images in 20 epochs, with 128 as many steps in 10 epochs gave 88.3 %; 512 in 30 epochs 88.6 %."""
+labels: 88.5 % of validation images in 20 epochs; as many steps of 128 in 10 epochs gave 88.3 %, 512 in 30 epochs
+88.6 %."""
 
 _KEPT = 1 << 30
 """Bytes of values in front of the trained layers that are held for all samples; what takes more is computed again in

@@ -122,6 +122,7 @@ def main() -> int:
         name, seed, ratio, teacher = options.one
         print(json.dumps(row_of(name, int(seed), float(ratio), teacher, options)))
         return 0
+    made_by = code(train, Feeders, Compressor, Corrections, open_case)
     known = Records(options.cache / "healing" / "rows.jsonl")
     for name, ratio in (each for each in UNITS if each[0] in options.models and each[1] in options.ratios):
         for seed in options.seeds:
@@ -131,7 +132,7 @@ def main() -> int:
                 continue
             model = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
             for teacher in options.teachers:
-                key = digest("healing", name, seed, ratio, teacher, options.epochs, model, code(row_of))
+                key = digest("healing", name, seed, ratio, teacher, options.epochs, model, made_by)
                 if known.ask(key):
                     continue
                 more = ["--epochs", str(options.epochs), "--trained", str(options.trained)]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lrfdse.model.runtime import Arrays, Runtime
 
 MOST_A_STEP = 256
-"""Samples of a step at most, where the model leaves that open. LeNet-300-100 with 32 times fewer weights, by outputs and
-labels: 88.5 % of validation images in 20 epochs; as many steps of 128 in 10 epochs gave 88.3 %, 512 in 30 epochs
+"""Samples of a step at most, where the model leaves that open. LeNet-300-100 with 32 times fewer weights, by outputs
+and labels: 88.5 % of validation images in 20 epochs; as many steps of 128 in 10 epochs gave 88.3 %, 512 in 30 epochs
 88.6 %."""
 
 LEAST_A_STEP = 32

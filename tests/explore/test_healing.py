@@ -143,7 +143,7 @@ def test_an_exploration_heals_what_it_writes_at_the_end(out, capsys):
     assert run(["explore", *asked, *more]) == 0
     printed = capsys.readouterr().out
     now = lrfdse.load(out)
-    compressed = [each for each in now.every_design() if each.model is not None and each.changed()]
+    compressed = [each for each in now.document.every_design() if each.model is not None and each.changed()]
     healed = [each for each in compressed if each.healed is not None]
     assert now.recommended.id == was.recommended.id and now.recommended.healed is not None
     for design in healed:

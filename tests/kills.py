@@ -3,7 +3,7 @@
 An undisturbed run says what happens, event by event, and what comes out. Then the same exploration begins with an empty
 cache and is killed N times: each time after the next of N events that are spread evenly over the undisturbed run, and a
 random moment more; what was killed is started again in the same folder. At the end the results are the same bytes, and
-nothing is left behind: no process, and no temporary file in the output folder, the cache or TMPDIR.
+nothing is left behind: no process, and no temporary file in the output folder, the cache or TMPDIR. CPU time is said.
 
 With ``--worker``, the one that is killed evaluates plans beside an exploration that is left alone.
 """
@@ -17,6 +17,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -114,25 +115,48 @@ def undisturbed(root: Path, model: Path, more: Sequence[object]) -> Place:
     return place
 
 
+def beside(root: Path, number: int) -> Place:
+    """Return a place beside the undisturbed run's: paths in results are relative."""
+    return Place(root.with_name(f"{root.name}-{number}"))
+
+
+def warm_up(place: Place, whole: Place) -> None:
+    """Begin with the undisturbed run's cache, but for what plans are evaluated with."""
+    shutil.copytree(whole.root / "cache", place.root / "cache", ignore=shutil.ignore_patterns("corrections"))
+
+
 def kill_explorations(whole: Place, root: Path, model: Path, more: Sequence[object], kills: int, seed: int) -> Outcome:
-    """Kill the exploration `kills` times on its way."""
-    place, draw = Place(root), random.Random(seed)
-    expected = whole.events()
-    wanted = [expected[(2 * number + 1) * len(expected) // (2 * kills)] for number in range(kills)]
-    last = []
-    for event in wanted:
-        begun = len(place.events())
-        process = place.start(*explored(place, model, more))
-        # A run that goes on skips what is done: where the event does not come again, any later one will do.
-        later = set(expected[expected.index(event) :])
-        while process.poll() is None and not later.intersection(place.events()[begun:]):
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0, 0.2))
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+    """Kill explorations `kills` times on their way.
+
+    The first begins with an empty cache. Where one comes to its end before enough were killed, the next one begins with
+    the undisturbed run's cache, but for what plans are evaluated with, and what is left of the kills is spread over it.
+    """
+    draw, expected = random.Random(seed), whole.events()
+    last, left, differing = list[str](), set[str](), set[str]()
+    explorations = 0
+    while len(last) < kills and explorations <= kills:
+        explorations += 1
+        place = beside(root, explorations)
+        command = explored(place, model, more)
+        if explorations > 1:
+            warm_up(place, whole)
+        missing = kills - len(last)
+        for number in range(missing):
+            # A run that goes on skips what is done: where the event does not come again, any later one will do.
+            later = set(expected[(2 * number + 1) * len(expected) // (2 * missing) :])
+            begun = len(place.events())
+            process = place.start(*command)
+            while process.poll() is None and not later.intersection(place.events()[begun:]):
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.2))
+            process.kill()
+            if process.wait() != -signal.SIGKILL:
+                break
             last.append((place.events() or [("nothing", "", "")])[-1][0])
-        process.wait()
-    return ended(place, whole, explored(place, model, more), last)
+        outcome = ended(place, whole, command, last)
+        differing.update(outcome.differing)
+        left.update(outcome.left)
+    return Outcome(len(last), tuple(last), tuple(sorted(differing)), tuple(sorted(left)))
 
 
 def kill_workers(whole: Place, root: Path, model: Path, more: Sequence[object], kills: int, seed: int) -> Outcome:
@@ -146,9 +170,8 @@ def kill_workers(whole: Place, root: Path, model: Path, more: Sequence[object], 
     explorations = 0
     while len(last) < kills and explorations <= kills:
         explorations += 1
-        # Beside the undisturbed one: paths in results are relative.
-        place = Place(root.with_name(f"{root.name}-{explorations}"))
-        shutil.copytree(whole.root / "cache", place.root / "cache", ignore=shutil.ignore_patterns("corrections"))
+        place = beside(root, explorations)
+        warm_up(place, whole)
         # A study, and not the exploration's own: other processes may join, and parts are shared with them.
         database = place.root / "study.db"
         shared = ["--study", f"sqlite:///{database}", "--artifacts", place.root / "artifacts"]
@@ -230,8 +253,13 @@ def kept(folder: Path | None) -> Iterator[Path]:
 
 def main() -> int:
     """Run a campaign; return 1 where anything differs or is left behind."""
-    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", nargs="?", type=Path, default=EXAMPLE, help="default: README's example")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kills",
+        description=__doc__.partition("\n")[0],
+        epilog="Other options are those of explore.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", type=Path, default=EXAMPLE, help="default: README's example")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--worker", action="store_true", help="kill a worker, not the exploration")
     parser.add_argument("--seed", type=int, default=0)
@@ -242,7 +270,8 @@ def main() -> int:
         whole = undisturbed(folder / "whole", model, more)
         campaign = kill_workers if options.worker else kill_explorations
         outcome = campaign(whole, folder / "killed", model, more, options.kills, options.seed)
-    print(f"{outcome.kills} kills, and what each interrupted:")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{outcome.kills} kills in {used.ru_utime + used.ru_stime:.0f} CPU s, and what each interrupted:")
     for stage in dict.fromkeys(outcome.stages):
         print(f"  {stage:12} {outcome.stages.count(stage):3}")
     for what, found in (("differ", outcome.differing), ("left behind", outcome.left)):

@@ -266,6 +266,18 @@ def test_links_in_a_saved_model_are_not_followed(tmp_path):
     (folder / "variables" / "variables.index").symlink_to(tmp_path / "other")
     with pytest.raises(InputError, match=r"variables\.index: cannot be read: a symbolic link"):
         format_of(folder).read(folder)
+    (folder / "variables").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "variables.index").unlink()
+    (tmp_path / "elsewhere" / "thesis").write_text("mine")
+    for part in ("variables", "assets"):
+        (folder / part).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(InputError, match=f"{part}: cannot be read: a symbolic link"):
+            format_of(folder).read(folder)
+        (folder / part).unlink()
+    (folder / "saved_model.pb").unlink()
+    (folder / "saved_model.pb").symlink_to(tmp_path / "other")
+    with pytest.raises(InputError, match=r"saved_model\.pb: cannot be read: a symbolic link"):
+        format_of(folder).read(folder)
     with pytest.raises(InputError, match=r"other: not a SavedModel folder"):
         FORMATS.get("saved_model").read(tmp_path / "other")
 

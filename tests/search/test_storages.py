@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 
 from lrfdse.errors import InputError, ToolError
 from lrfdse.search.study.opening import join_study, open_study
@@ -91,6 +93,35 @@ def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a database of something else"):
         open_storage(sqlite_url(path))
     assert path.read_bytes() == before
+
+
+def _killed_while_opening(url: str, statements: int) -> bool:
+    """Open a storage in a process that is killed when it has made so many tables and indexes; return whether it was."""
+    if (child := os.fork()) == 0:
+        left = [statements]
+
+        def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            left[0] -= statement.lstrip().startswith("CREATE")
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", count)
+        open_storage(url)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_tables_are_made_leaves_a_storage_that_keeps_names_apart(tmp_path: Path) -> None:
+    kills = 0
+    while _killed_while_opening(sqlite_url(tmp_path / f"{kills}.db"), kills + 1):
+        url = sqlite_url(tmp_path / f"{kills}.db")
+        for _ in range(2):
+            open_study(url, "demo", CHOICES, identity={}).close()
+        assert optuna.get_all_study_names(open_storage(url)) == ["demo"]
+        kills += 1
+    # Optuna's twelve tables, the indexes of two, and the table of who migrates them.
+    assert kills >= 15
 
 
 def test_the_schema_of_another_optuna_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -43,6 +43,30 @@ def test_a_full_folder_is_one_error_that_names_it(monkeypatch, tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("largest", "code", "said"), [(None, 0, ""), (0, 4, "/missing: temporary files cannot be written: ")]
+)
+def test_a_missing_folder_counts_as_not_set_and_none_at_all_is_one_error(largest, code, said):
+    """A limit of 0 bytes a file stands for places that cannot be written: root may write wherever there is room."""
+    limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({largest}, {largest}))" if largest is not None else ""
+    code_of = f"""
+import resource, sys
+from lrfdse.base.temporary import temporary_folder
+from lrfdse.errors import ToolError
+{limit}
+try:
+    with temporary_folder() as folder:
+        assert folder.is_dir()
+except ToolError as error:
+    sys.exit(f"{{error}}|{{error.exit_code}}")
+"""
+    environment = {**os.environ, "TMPDIR": "/missing"}
+    done = subprocess.run([sys.executable, "-c", code_of], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == bool(code)
+    assert (done.returncode != 0) == bool(code)
+    assert not code or done.stderr.strip().endswith(f"name another folder by TMPDIR|{code}")
+
+
 LEFT = """
 import os, signal, sys
 from lrfdse.base.temporary import temporary_folder

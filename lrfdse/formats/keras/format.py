@@ -104,7 +104,9 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents of the files that TensorFlow reads."""
     paths = [folder / SAVED_MODEL_FILE]
     for part in ("variables", "assets"):
-        paths += sorted(path for path in (folder / part).rglob("*") if path.is_symlink() or not path.is_dir())
+        # A link, whatever it leads to, is named and then refused.
+        below = (folder / part).rglob("*") if not (folder / part).is_symlink() else [folder / part]
+        paths += sorted(path for path in below if path.is_symlink() or not path.is_dir())
     left = _MOST_BYTES
     for path in paths:
         try:

@@ -173,6 +173,7 @@ def _open_database(url: str, scheme: str, grace: float, connect: float) -> BaseS
             if sqlite:
                 # Else SQLite reads outside of transactions, and two processes may both find a trial waiting.
                 sqlalchemy.event.listen(made.engine, "begin", _begin)
+            _complete(made.engine)
             return get_storage(made)
         except (sqlalchemy.exc.ArgumentError, ValueError):
             raise InputError(f"--study {shown}: not a storage ({FORMS})") from None
@@ -187,6 +188,20 @@ def _open_database(url: str, scheme: str, grace: float, connect: float) -> BaseS
         except (sqlalchemy.exc.SQLAlchemyError, RuntimeError, TypeError) as e:
             raise _unusable(shown, url, sqlite or isinstance(e, RuntimeError), e) from None
     raise AssertionError("unreachable")
+
+
+def _complete(engine: sqlalchemy.Engine) -> None:
+    """Make the index by which names of studies are unique, where a process that made the tables was killed before it.
+
+    Optuna makes a table and then its indexes, one by one, and no index of a table that it finds. Without this one every
+    process that opens a study makes another of the same name, and none can be loaded any more.
+    """
+    import sqlalchemy
+
+    unique = [index["column_names"] for index in sqlalchemy.inspect(engine).get_indexes("studies") if index["unique"]]
+    if ["study_name"] not in unique:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE UNIQUE INDEX ix_studies_study_name ON studies (study_name)")
 
 
 def _begin(connection: sqlalchemy.Connection) -> None:

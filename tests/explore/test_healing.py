@@ -143,7 +143,7 @@ def test_an_exploration_heals_what_it_writes_at_the_end(out, capsys):
     assert run(["explore", *asked, *more]) == 0
     printed = capsys.readouterr().out
     now = lrfdse.load(out)
-    compressed = [each for each in now.document.every_design() if each.model is not None and each.changed()]
+    compressed = [each for each in now.designs if each.model is not None and each.changed()]
     healed = [each for each in compressed if each.healed is not None]
     assert now.recommended.id == was.recommended.id and now.recommended.healed is not None
     for design in healed:
@@ -154,8 +154,8 @@ def test_an_exploration_heals_what_it_writes_at_the_end(out, capsys):
         content = (out / "designs" / design.id / "healed.npz").read_bytes()
         assert hashlib.sha256(content).hexdigest() == design.healed.factors_sha256
     for design in compressed:
-        assert design in healed or any(f"design {design.id} " in note for note in now.notes)
-    assert "--heal --heal-data ../plain.npz --heal-minutes 2" in now.command
+        assert design in healed or any(f"design {design.id} " in note for note in now.document.notes)
+    assert "--heal --heal-data ../plain.npz --heal-minutes 2" in now.document.command
     assert "<h3>Healed</h3>" in (out / "report.html").read_text()
     # The C library holds the trained numbers: its test vectors are what the new file gives.
     vectors = (out / "designs" / now.recommended.id / "library" / "test_vectors.h").read_bytes()

@@ -155,7 +155,7 @@ def test_an_exploration_heals_what_it_writes_at_the_end(out, capsys):
         assert hashlib.sha256(content).hexdigest() == design.healed.factors_sha256
     for design in compressed:
         assert design in healed or any(f"design {design.id} " in note for note in now.document.notes)
-    assert "--heal --heal-data ../plain.npz --heal-minutes 2" in now.document.command
+    assert "--heal --heal-data " in now.document.command and "plain.npz --heal-minutes 2" in now.document.command
     assert "<h3>Healed</h3>" in (out / "report.html").read_text()
     # The C library holds the trained numbers: its test vectors are what the new file gives.
     vectors = (out / "designs" / now.recommended.id / "library" / "test_vectors.h").read_bytes()

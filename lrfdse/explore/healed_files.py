@@ -90,6 +90,7 @@ def write_healed(
             exported=True,
             int8=int8,
             healed=content,
+            forms=rebuilt.forms,
         )
         library = _library(document, facts, staged / "model.onnx", rebuilt, progress)
         written = manifest(staged)

@@ -74,6 +74,7 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
         ("--heal-minutes", f"{settings.heal_minutes:.12g}" if settings.heal else None),
         ("--heal-teacher", settings.heal_teacher if settings.heal else None),
         ("--accept-unverified", "" if settings.accept_unverified else None),
+        ("--format", ",".join(settings.format) or None),
         ("--library" if settings.library else "--no-library", ""),
         ("--seed", settings.seed),
         ("--output", "."),

@@ -11,6 +11,7 @@ import os
 import pickle
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -62,6 +63,17 @@ def _arrays(save: Callable[..., None], **arrays: np.ndarray) -> bytes:
     return content.getvalue()
 
 
+def _keras(kind: str, **config: Any) -> bytes:
+    """Return the description of a model of one layer as Keras keeps it, without weights."""
+    layer = {"module": "keras.layers", "class_name": kind, "config": {"name": "one", **config}, "registered_name": None}
+    model = {"module": "keras", "class_name": "Sequential", "config": {"name": "net", "layers": [layer]}}
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in (("metadata.json", {"keras_version": "3.15.0"}), ("config.json", model)):
+            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), json.dumps(part))
+    return content.getvalue()
+
+
 @functools.cache
 def seeds(kind: str) -> tuple[bytes, ...]:
     """Return the files of a kind that mutations begin with."""
@@ -79,6 +91,8 @@ def _seeds(kind: str) -> list[bytes]:
         ]
     if kind == "tflite":
         return [mlp(np.random.default_rng(0)), quantized(np.random.default_rng(0))]
+    if kind == "keras":
+        return [_keras("Dense", units=3), _keras("Conv2D", filters=2, kernel_size=[3, 3])]
     if kind == "npz":
         x, labels = np.arange(24, dtype=np.float32).reshape(3, 8), np.array([0, 1, 2])
         return [
@@ -119,6 +133,15 @@ def _load_onnx(path: Path) -> None:
     data = random_data(model.inputs, 64, 0)
     if sum(4 * np.prod([float(size or 1) for size in port.fixed or ()]) for port in model.inputs) <= RUN_BYTES:
         Runtime().run(model.original, data.head(4))
+
+
+def _load_keras(path: Path) -> None:
+    """Read what it says of itself, which is all that is read of it in this process."""
+    from lrfdse.base.border import reading
+    from lrfdse.formats.keras.config import check_keras_file
+
+    with reading(path, "a Keras model"):
+        check_keras_file(path.read_bytes(), path)
 
 
 def _load_npz(path: Path) -> None:
@@ -247,6 +270,7 @@ KINDS = MappingProxyType(
     {
         "onnx": (".onnx", _load_onnx),
         "tflite": (".tflite", _load_onnx),
+        "keras": (".keras", _load_keras),
         "npz": (".npz", _load_npz),
         "target": (".toml", _load_target),
         "space": (".toml", _load_space),

@@ -25,6 +25,7 @@ from lrfdse.deploy.designs import write_design
 from lrfdse.deploy.folders import DESIGNS, LIBRARY, design_folder, manifest, mark
 from lrfdse.deploy.healed import healed_content
 from lrfdse.errors import InputError, PlanError
+from lrfdse.explore.allowed import require_allowed
 from lrfdse.explore.export import Rebuilt, rebuild
 from lrfdse.explore.inputs import DataRequest, Files, Inputs, open_inputs
 from lrfdse.explore.int8 import Int8Forms
@@ -104,6 +105,8 @@ def heal(folder: Path, identity: str | None, request: HealRequest, progress: Lis
     check_tensorflow()
     check_request(request)
     document = read_document(folder)
+    # The folder may be anybody's.
+    require_allowed(document.settings.metric, request.metric, str(folder))
     if not document.verified:
         raise InputError(f"{folder}: explored without evaluation data, so nothing could judge: explore with --eval")
     identity = document.recommended if identity is None else identity

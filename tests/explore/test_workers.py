@@ -17,6 +17,7 @@ import pytest
 
 from lrfdse.cli import run
 from lrfdse.errors import InputError
+from lrfdse.explore.allowed import require_allowed
 from lrfdse.explore.identity import code_identity
 from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.plans import worker as workers
@@ -242,10 +243,10 @@ def test_a_worker_of_another_version_is_refused(key, value, said, cut, tmp_path)
 
 def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only():
     with pytest.raises(InputError, match="--metric mine:score"):
-        workers.require_allowed("mine:score", None)
-    workers.require_allowed("mine:score", "mine:score")
+        require_allowed("mine:score", None, "the study")
+    require_allowed("mine:score", "mine:score", "the study")
     for metric in (None, "top5"):
-        workers.require_allowed(metric, None)
+        require_allowed(metric, None, "the study")
 
 
 def test_a_plug_ins_method_must_be_that_of_whoever_explores():

@@ -78,7 +78,7 @@ def mutant(kind: str, content: bytes, rng: Random) -> bytes:
         return _toml(content, rng)
     if kind == "study" and rng.random() < 0.7:
         return _sqlite(content, rng)
-    if kind == "npz" and rng.random() < 0.4:
+    if kind in ("npz", "healed") and rng.random() < 0.4:
         return _arrays(content, rng)
     return _bytes(content, rng)
 

@@ -14,6 +14,7 @@ PACKS = {
     "onnx": 3000,
     "tflite": 60,
     "keras": 500,
+    "healed": 500,
     "npz": 3000,
     "target": 200,
     "space": 100,

@@ -97,7 +97,7 @@ def test_models_that_other_libraries_read_leave_no_file_either_and_reach_nobody(
 def test_an_exploration_writes_to_its_output_and_its_cache_alone_and_reaches_nobody(house, small_folder, small_space):
     folder, environment = house
     command = [*LRFDSE, "explore", str(small_folder), "--target", "riscv64", "--space", str(small_space)]
-    command += ["--budget", "8", "--keep", "1", "--workers", "2", "-o", str(folder / "out")]
+    command += ["--budget", "8", "--keep", "1", "--workers", "2", "--max-drop", "60%", "-o", str(folder / "out")]
     healing = [*LRFDSE, "heal", str(folder / "out"), "--data", str(small_folder / "calib.npz"), "--epochs", "1"]
     for each in (command, healing) if importlib.util.find_spec("tensorflow") else (command,):
         done = subprocess.run(

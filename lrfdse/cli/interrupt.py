@@ -76,6 +76,7 @@ def watch(say: Callable[[], str]) -> None:
     say
         Returns the message to show where the process had to be ended from outside.
     """
+    _silence_the_tracker()
     reading, writing = os.pipe()
     parent = os.getpid()
     if os.fork() == 0:
@@ -124,6 +125,15 @@ def _guard(reading: int, process: int, say: Callable[[], str]) -> None:
         _signal([process], number)
         time.sleep(0.05)
     _end(started)
+
+
+def _silence_the_tracker() -> None:
+    """Have the process that frees what multiprocessing left behind say nothing of it.
+
+    It begins when the first worker does, with this environment, and would speak below the command that goes on.
+    """
+    told = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join([*([told] if told else []), "ignore:resource_tracker:UserWarning"])
 
 
 class _SigAction(ctypes.Structure):

@@ -73,6 +73,7 @@ def test_ctrl_c_ends_every_stage_and_says_how_to_go_on(deep_folder, small_space,
         assert not [process for process in processes if is_alive(process)]
         if code == 130:
             assert (events(log)[-1]["stage"], events(log)[-1]["kind"]) == ("failed", "interrupted")
+        # Nothing follows it, as a warning of multiprocessing would.
         command = shown.replace("\r\n", "\n").rpartition("go on with: ")[2].strip()
         assert shlex.split(command) == ["lrfdse", *arguments]
     again = subprocess.run(

@@ -32,4 +32,9 @@ def page(out: Path, name: str, lines: Iterable[str]) -> None:
 def write(out: Path, name: str, lines: Iterable[str], numbers: object) -> None:
     """Write ``NAME.md``, and beside it ``raw/NAME.json``."""
     page(out, name, lines)
+    raw(out, name, numbers)
+
+
+def raw(out: Path, name: str, numbers: object) -> None:
+    """Write ``raw/NAME.json``."""
     write_atomically(out / "raw" / f"{name}.json", json.dumps(numbers, indent=1) + "\n")

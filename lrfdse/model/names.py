@@ -8,7 +8,7 @@ import re
 import onnx_ir as ir
 
 _ROLE = re.compile(
-    r"(?:weights?|kernel|w|matmul|gemm|linear|dense)(?:_?\d+)?(?:_quantized)?|readvariableop(?:_\d+)?|cast(?:_\d+)?|resource|quant\w*",
+    r"(?:weights?|kernel|w|matmul|gemm|linear|dense)(?:_?\d+)?(?:_transposed)?(?:_quantized)?|readvariableop(?:_\d+)?|cast(?:_\d+)?|resource|quant\w*",
     re.IGNORECASE,
 )
 """Last parts of a name that tell the tensor's role or operator rather than the layer."""
@@ -44,7 +44,8 @@ def layer_name(weight: str, node: str, taken: set[str]) -> str:
     """Name a layer after its weight or, when an exporter numbered that, after its node; add the name to `taken`.
 
     >>> taken = set()
-    >>> pairs = ("fc1.weight", ""), ("fc1/kernel:0", ""), ("onnx::MatMul_7", "/q/MatMul"), ("fc2.weight_quantized", "")
+    >>> quantized = "fc2.weight_Transposed_quantized"
+    >>> pairs = ("fc1.weight", ""), ("fc1/kernel:0", ""), ("onnx::MatMul_7", "/q/MatMul"), (quantized, "")
     >>> [layer_name(weight, node, taken) for weight, node in pairs]
     ['fc1', 'fc1_2', 'q', 'fc2']
     >>> layer_name("../../etc/passwd", "", taken), layer_name("42", "", taken)

@@ -17,6 +17,7 @@ from lrfdse.model.carriers import CARRIERS
 from lrfdse.model.passes.carried.opened import Opened, opened
 from lrfdse.model.passes.usual.einsum import SpellOutEinsum
 from lrfdse.model.passes.usual.fused import Unfuse
+from lrfdse.model.passes.usual.integers import SpellOutIntegers
 from lrfdse.model.passes.usual.weights import StoreAsUsed
 from lrfdse.model.shapes import Port, infer_values, sizes_of
 
@@ -49,7 +50,8 @@ class Working:
 def working_form(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port], kinds: Collection[Kind]) -> Working:
     """Return a model with functions written out, fused operators spelled out and products taken out of others.
 
-    Every step is exact, but for the rounding of the table of an embedding.
+    Every step is exact, but for the rounding of the table of an embedding, and for products of whole numbers, which
+    become products of floats.
 
     Parameters
     ----------
@@ -63,6 +65,9 @@ def working_form(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port]
     if model.functions:
         model = ir.passes.functionalize(InlinePass())(model).model
         proto = as_proto(model)
+    integers = ir.passes.functionalize(SpellOutIntegers())(model)
+    if integers.modified:
+        model, proto = integers.model, as_proto(integers.model)
     ranks = _ranks(model, proto, inputs)
     steps = ir.passes.functionalize(ir.passes.Sequential(StoreAsUsed(ranks), Unfuse(ranks), SpellOutEinsum(ranks)))(
         model

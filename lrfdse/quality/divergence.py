@@ -43,6 +43,25 @@ def scores_of(array: NDArray[Any], loss: Loss, chances: bool | None = None) -> A
     return scores
 
 
+def scores_pulled(weights: Array, array: NDArray[Any], loss: Loss, chances: bool | None = None) -> NDArray[np.float32]:
+    """Return the derivatives of weighted sums of an output's scores by its elements, in the output's shape.
+
+    Parameters
+    ----------
+    weights
+        A weight for each score, of as many elements as the output has.
+    array, loss, chances
+        As for `scores_of`.
+
+    >>> scores_pulled(np.array([1.0, 2.0]), np.array([[0.25, 0.75]]), "softmax")
+    array([[4.       , 2.6666667]], dtype=float32)
+    """
+    found = weights.reshape(array.shape)
+    if loss == "softmax" and (are_chances(array) if chances is None else chances):
+        found = np.where(array > _TINY, found / np.maximum(array, _TINY), 0.0)
+    return np.asarray(found, dtype=np.float32)
+
+
 def are_chances(scores: NDArray[Any]) -> bool:
     """Return whether numbers are probabilities of the classes along the last axis; float16 sums of many are rough.
 

@@ -16,6 +16,7 @@ from lrfdse.quality.divergence import (
     output_information,
     scored_output,
     scores_of,
+    scores_pulled,
     softmax,
 )
 
@@ -135,6 +136,21 @@ class SideBySide:
         """Return scores of shape (samples, size)."""
         parts = [part.scores(outputs) for part in self.objective]
         return np.concatenate([scores.reshape(len(scores), -1) for scores in parts], axis=1)
+
+    def pulled(self, weights: Array, outputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Return the derivatives of each sample's weighted sum of scores by the outputs, in their order.
+
+        Parameters
+        ----------
+        weights
+            A weight for each score, (samples, size).
+        outputs
+            Outputs by name, samples first.
+        """
+        return [
+            scores_pulled(weights[:, place], outputs[part.output], part.loss, part.chances)
+            for part, place, _ in self._blocks
+        ]
 
     def divergences(self, scores: Array, reference: Array) -> Array:
         """Return what each sample's scores cost against the reference, shape (samples,)."""

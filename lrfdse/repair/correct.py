@@ -254,7 +254,8 @@ class Corrector:
         from lrfdse.model.passes.factor import rewrite
         from lrfdse.quality.divergence import evenly_spread
         from lrfdse.quality.objective import SideBySide, names_of
-        from lrfdse.repair.curvature import DownstreamModel, concerned
+        from lrfdse.repair.curvature import concerned
+        from lrfdse.repair.downstream import DownstreamModel
         from lrfdse.repair.observe import Observed, observe
 
         model, runtime, sites = self._model, self._runtime, self._model.sites[name]
@@ -280,7 +281,15 @@ class Corrector:
             return None
         side = SideBySide.of(objective, one.outputs)
         downstream = DownstreamModel(
-            version, site, side, one.rows[site.output].dtype, runtime, one.forms[site.output], one.layout
+            version,
+            site,
+            side,
+            one.rows[site.output].dtype,
+            runtime,
+            one.forms[site.output],
+            one.layout,
+            one.rows[site.output],
+            data.head(3),
         )
         rows = one.rows[site.output].shape[1]
         if downstream.direct:
@@ -288,7 +297,9 @@ class Corrector:
         elif rows > 1:
             return None
         else:
-            most = min(_SLOPES // (side.size * outputs), int(_BUDGET / (outputs * max(downstream.weights, 1))))
+            most = min(
+                _SLOPES // (side.size * outputs), int(_BUDGET / (downstream.passes * max(downstream.weights, 1)))
+            )
         # Fewer samples than were calibrated with would undo more than the step gains.
         if rows == 1 and most < self._fitted.count:
             return None

@@ -163,13 +163,3 @@ def in_floats(form):
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(serialized(form), options).run(None, {"x": SAMPLES})[0]
-
-
-def test_products_of_integers_are_told(float_model, tmp_path):
-    from onnxruntime.quantization import quantize_dynamic
-
-    source, path = tmp_path / "float.onnx", tmp_path / "dynamic.onnx"
-    source.write_bytes(float_model.content)
-    quantize_dynamic(source, path)
-    with pytest.raises(InputError, match=r"no fully-connected layer .* found: MatMulInteger '.*' is quantized"):
-        load_model(path)

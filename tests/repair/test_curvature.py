@@ -12,7 +12,8 @@ from lrfdse.model.runtime import Layout, Runtime
 from lrfdse.model.samples import Place, Rows
 from lrfdse.quality.divergence import divergences, evenly_spread, scores_of, softmax
 from lrfdse.quality.objective import OutputLoss, SideBySide
-from lrfdse.repair.curvature import DownstreamModel, compute_weightings
+from lrfdse.repair.curvature import compute_weightings
+from lrfdse.repair.downstream import DownstreamModel
 
 RNG = np.random.default_rng(5)
 W1, B1 = RNG.normal(size=(8, 12)).astype(np.float32) / 3, RNG.normal(size=8).astype(np.float32) / 3
@@ -127,20 +128,31 @@ def test_a_fixed_batch_gives_the_same(make):
     np.testing.assert_allclose(other, one, rtol=1e-2, atol=1e-3 * np.abs(one).max())
 
 
-def test_the_jacobian_of_given_values(make):
-    path = make(network("Tanh"), WEIGHTS)
-    model = load_model(path)
+@pytest.mark.parametrize("chances", [False, True])
+@pytest.mark.parametrize(("units", "tolerance"), [(8, 0.02), (40, 1e-5)], ids=["by differences", "by backward passes"])
+def test_the_jacobian_of_given_values(make, units, tolerance, chances):
+    """Finite differences of 8 units cost less than backward passes of 5 scores, and of 40 units more."""
+    rng = np.random.default_rng(3)
+    w1, w2 = rng.normal(size=(units, 12)).astype(np.float32), rng.normal(size=(5, units)).astype(np.float32) / 2
+    weights = {"v1": w1, "c1": np.zeros(units, np.float32), "v2": w2, "c2": B2}
+    model = load_model(make(network("Tanh", chances), weights))
     side = SideBySide((OutputLoss("y", "softmax"),), {"y": (1, 5)})
-    values = np.random.default_rng(3).normal(size=(7, 8)).astype(np.float32)
-    rows, layout = Rows.of(values, Place(0), -1, 7), Layout(7, False, {"y": Place(0)})
+    values = rng.normal(size=(7, 1, units)).astype(np.float32)
+    rows, layout = Rows.of(values[:, 0], Place(0), -1, 7), Layout(7, False, {"y": Place(0)})
     downstream = DownstreamModel(
-        model.original, model.sites["v1"][0], side, np.dtype(np.float32), Runtime(), rows, layout
+        model.original, model.sites["v1"][0], side, np.dtype(np.float32), Runtime(), rows, layout, values, data(7)
     )
     assert not downstream.direct
-    wanted = W2[None] * (1 - np.tanh(values.astype(np.float64)) ** 2)[:, None, :]
-    found = downstream.jacobian(values[:, None], data(7), np.random.default_rng(0))
-    assert found.shape == (7, 5, 8)
-    np.testing.assert_allclose(found, wanted, atol=0.02)
+    assert downstream.passes == min(units, 10)
+    hidden = np.tanh(values[:, 0].astype(np.float64))
+    wanted = w2[None] * (1 - hidden**2)[:, None, :]
+    if chances:
+        # Scores are logarithms of the probabilities.
+        p = softmax(hidden @ w2.T + B2)
+        wanted = wanted - np.einsum("sk,sku->su", p, wanted)[:, None, :]
+    found = downstream.jacobian(values, data(7), np.random.default_rng(0))
+    assert found.shape == (7, 5, units)
+    np.testing.assert_allclose(found, wanted, atol=tolerance * max(1.0, np.abs(wanted).max()))
 
 
 def test_what_costs_too_much_is_absent(make):

@@ -1,0 +1,1 @@
+"""Vector-Jacobian products: the backward pass of a part of a model, as a model of its own."""

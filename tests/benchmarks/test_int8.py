@@ -1,0 +1,84 @@
+"""The benchmark of int8: what a repair takes back, and what its page says and keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.int8.__main__ import kept
+from benchmarks.int8.accuracy import WAYS, Row, section, svd, svd_within
+from benchmarks.int8.repair import patch, repaired, repaired_bytes
+from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.choice import Choice
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Moments
+from lrfdse.ir.layer import Layer, Use
+from lrfdse.ir.storage import FLOAT32, INT8
+
+OUTPUTS, INPUTS = 12, 30
+
+
+@pytest.fixture(scope="module")
+def fitter():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, INPUTS)) @ rng.normal(size=(INPUTS, INPUTS)) + rng.normal(size=INPUTS)
+    mean = rows.mean(axis=0)
+    return Fitter(rng.normal(size=(OUTPUTS, INPUTS)), Moments(len(rows), mean, rows.T @ rows / len(rows)), "auto")
+
+
+@pytest.fixture(scope="module")
+def rounded(fitter):
+    return fitter.fit(Factorization.dense(OUTPUTS, INPUTS), INT8)
+
+
+def harm(fitter, weight):
+    difference = fitter.weight - weight
+    return float(np.trace(difference @ fitter.moments.covariance @ difference.T))
+
+
+@pytest.mark.parametrize("rank", [1, 4, OUTPUTS])
+def test_a_repair_takes_back_the_leading_directions_of_what_rounding_lost(fitter, rounded, rank):
+    lost = fitter.weight - dense_weight(rounded.cores)
+    # By the definition: the singular values of E S beyond the rank, S any root of the covariance.
+    values = np.linalg.svd(lost @ np.linalg.cholesky(fitter.moments.covariance), compute_uv=False)
+    left = float(np.sum(values[rank:] ** 2))
+    added = dense_weight(patch(fitter, rounded, rank, FLOAT32).cores)
+    found = harm(fitter, dense_weight(rounded.cores) + added)
+    assert found == pytest.approx(left, rel=1e-6, abs=1e-9 * float(np.sum(values**2)))
+
+
+@pytest.mark.parametrize("rank", [1, 4, OUTPUTS])
+def test_a_repair_in_int8_is_no_worse_than_none(fitter, rounded, rank):
+    whole = dense_weight(repaired(fitter, rounded, rank).cores)
+    assert harm(fitter, whole) < harm(fitter, dense_weight(rounded.cores))
+
+
+def test_the_bytes_of_a_repair_are_those_of_what_is_stored():
+    dense, low = Factorization.dense(OUTPUTS, INPUTS), Factorization.svd(OUTPUTS, INPUTS, 3)
+    assert repaired_bytes(OUTPUTS, INPUTS, 3) == Choice(dense, INT8).bytes + Choice(low, INT8).bytes
+
+
+def test_the_same_bytes_in_float32_are_the_most_that_fit():
+    layer = Layer("fc", 300, 784, (Use("fc", 1, True, False),), 300, "digest")
+    size = Choice(svd(layer, 2.0).factorization, INT8).bytes
+    found = svd_within(layer, size)
+    (rank,) = found.factorization.ranks
+    assert found.bytes <= size < Choice(Factorization.svd(300, 784, rank + 1)).bytes
+
+
+def test_the_page_has_means_over_seeds():
+    def run(original, rounded):
+        return [Row("dense", WAYS[0], 400, original), Row("dense", WAYS[1], 112, rounded)]
+
+    lines = section("net", "% right", [run(90.0, 89.9), run(88.0, 88.3)])
+    assert "The original has 90.00, 88.00 (% right); means over 2 seeds." in lines
+    assert lines[-2] == "| dense | 400 | +0.00 | 112 | +0.10 | – | – | – | – | +0.10 |"
+
+
+def test_a_part_that_is_not_run_stays_as_it_is(tmp_path):
+    page = tmp_path / "int8.md"
+    assert kept(page, "speed") == []
+    page.write_text("# Int8 weights\n\n## Speed\n\nfast\n\n### more\n\n## Accuracy\n\nright\n", encoding="utf-8")
+    assert kept(page, "speed") == ["fast", "", "### more", ""]
+    assert kept(page, "accuracy") == ["right", ""]

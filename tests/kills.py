@@ -60,12 +60,18 @@ class Place:
                 self.command(*words), stdout=subprocess.DEVNULL, stderr=errors, env=environment, cwd=self.root
             )
 
-    def events(self) -> list[tuple[str, str, str]]:
-        """Return what the runs so far have done: stages and counts, without times."""
-        log = self.output / "log.jsonl"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    @property
+    def log(self) -> Path:
+        return self.output / "log.jsonl"
+
+    def logged(self) -> int:
+        """Return the bytes that the runs so far have logged."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def events(self, after: int = 0) -> list[tuple[str, str, str]]:
+        """Return what the runs have done after so many bytes of their log: stages and counts, without times."""
         found = []
-        for line in lines:
+        for line in self.log.read_bytes()[after:].splitlines() if self.log.exists() else []:
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
                 found.append((event["stage"], str(event.get("text", "")), str(event.get("done", ""))))
@@ -144,9 +150,13 @@ def kill_explorations(whole: Place, root: Path, model: Path, more: Sequence[obje
         for number in range(missing):
             # A run that goes on skips what is done: where the event does not come again, any later one will do.
             later = set(expected[(2 * number + 1) * len(expected) // (2 * missing) :])
-            begun = len(place.events())
+            begun = seen = place.logged()
             process = place.start(*command)
-            while process.poll() is None and not later.intersection(place.events()[begun:]):
+            while process.poll() is None:
+                if place.logged() > seen:
+                    seen = place.logged()
+                    if later.intersection(place.events(begun)):
+                        break
                 time.sleep(0.01)
             time.sleep(draw.uniform(0, 0.2))
             process.kill()

@@ -15,7 +15,7 @@ from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
 from lrfdse.found import Exploration, Inspection
 from lrfdse.ir.layer import DEFAULT_KINDS
-from lrfdse.results.settings import Data, Limits, checked_kinds
+from lrfdse.results.settings import Data, Limits, checked_formats, checked_kinds
 from lrfdse.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def explore(
     study: str | os.PathLike[str] | None = None,
     study_name: str | None = None,
     artifacts: str | os.PathLike[str] | None = None,
+    format: str | Sequence[str] = (),
     library: bool = True,
     workers: int | None = None,
     seed: int = 0,
@@ -122,6 +123,8 @@ def explore(
     study, study_name, artifacts
         Optuna storage URL or journal path, the study's name in it, and the folder of files for workers on other
         machines; None means an SQLite file, a name that tells model, target and data, a folder in the output folder.
+    format
+        Formats of designs beside ONNX, "tflite" and "keras"; by default "tflite" of TensorFlow Lite models alone.
     library
         Whether the original, the recommended design and SVD of equal size are compiled as whole models, too: their
         latency, and the C library of the recommended design.
@@ -178,6 +181,8 @@ def explore(
         "layers": checked_kinds([layers] if isinstance(layers, str) else layers, "layers"),
         "library": bool(library),
     }
+    if format:
+        options["format"] = checked_formats([format] if isinstance(format, str) else format, "format")
     if workers is not None:
         options["workers"] = whole_number("workers", workers, 1)
     if cache is not None:

@@ -25,6 +25,7 @@ from lrfdse.cli.options import (
     SEARCH,
     CacheOption,
     CalibOption,
+    FormatOption,
     JsonOption,
     LayersOption,
     LogOption,
@@ -32,6 +33,7 @@ from lrfdse.cli.options import (
     ShapeOption,
     SpaceOption,
     TargetOption,
+    formats_of,
     kinds_of,
     settings_of,
 )
@@ -183,6 +185,7 @@ def explore(
         int,
         typer.Option(min=0, help="Designs written out beside the recommended one.", rich_help_panel=OUTPUT),
     ] = 8,
+    format_: FormatOption = None,
     library: Annotated[
         bool,
         typer.Option(help="Compile the recommended design as a whole model, too.", rich_help_panel=OUTPUT),
@@ -258,6 +261,8 @@ def explore(
         options["workers"] = workers
     if layers is not None:
         options["layers"] = kinds_of(layers)
+    if format_ is not None:
+        options["format"] = formats_of(format_)
     settings = settings_of(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
     if dry_run:
         tell(settings, as_json)
@@ -296,6 +301,7 @@ def export(
         typer.Option(help="The model, where DIR was moved: a file, or a folder with model.onnx and calib.npz."),
     ] = None,
     calib: CalibOption = None,
+    format_: FormatOption = None,
 ) -> None:
     """Rebuild a design's compressed model and kernels from the folder's front.json."""
     from lrfdse.explore.export import export as run
@@ -304,4 +310,5 @@ def export(
         if event.stage == "note":
             typer.echo(f"Note: {event.text}", err=True)
 
-    typer.echo(run(folder, design, model, calib, told))
+    forms = None if format_ is None else formats_of(format_)
+    typer.echo(run(folder, design, model, calib, told, forms))

@@ -19,11 +19,14 @@ def tell(settings: Settings, as_json: bool) -> None:
     from lrfdse.cli.progress import EXPLORATION
     from lrfdse.cli.show_command import print_layers
     from lrfdse.cli.terminal import console, print_line, print_wrapped
+    from lrfdse.deploy.forms import forms_of
     from lrfdse.explore.forecast import forecast
+    from lrfdse.ir.form import FORM_FILES
     from lrfdse.results.write import inspection_of, json_of
 
     found = forecast(settings)
     document = inspection_of(found.inspection)
+    formats = forms_of(settings.model, settings.format)
     stages = [words for words, _ in EXPLORATION]
     if as_json:
         facts = {
@@ -31,6 +34,7 @@ def tell(settings: Settings, as_json: bool) -> None:
             "samples": found.samples,
             "plans": found.plans,
             "stages": stages,
+            "formats": list(formats),
             "cpu_minutes": found.cpu_minutes,
             "unknown": found.unknown,
             "output": str(settings.output),
@@ -46,6 +50,7 @@ def tell(settings: Settings, as_json: bool) -> None:
     print_line(out, "")
     held = ", ".join(f"{count:,} samples of --{role}" for role, count in found.samples.items()) or "no data"
     print_wrapped(out, f"Data: {held}. Latencies: {found.meter} meter. At most {found.plans} plans on the data.")
+    print_wrapped(out, f"Files of each design that is kept: {', '.join(FORM_FILES[form] for form in formats)}.")
     print_wrapped(out, f"Time: {_time(found, settings.workers)}")
     print_line(out, f"Nothing was written. Results would lie in {settings.output}")
 

@@ -10,6 +10,7 @@ import typer
 from lrfdse.cli.progress import LogFormat
 
 if TYPE_CHECKING:
+    from lrfdse.ir.form import Form
     from lrfdse.ir.layer import Kind
     from lrfdse.results.settings import Data, Options, Settings
 
@@ -30,6 +31,11 @@ def complete_target(incomplete: str) -> list[str]:
     from lrfdse.targets.catalog import names
 
     return [name for name in names("targets") if name.startswith(incomplete)]
+
+
+def complete_formats(incomplete: str) -> list[str]:
+    """Return what `--format` may be whose text begins with what was typed, for the shell's completion."""
+    return [text for text in ("onnx", "tflite", "keras", "onnx,tflite,keras") if text.startswith(incomplete)]
 
 
 TargetOption = Annotated[
@@ -58,6 +64,16 @@ LayersOption = Annotated[
         rich_help_panel=SEARCH,
     ),
 ]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMATS",
+        help="Formats of designs beside ONNX: tflite, keras; default: tflite, of such models.",
+        autocompletion=complete_formats,
+        rich_help_panel=OUTPUT,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.", rich_help_panel=OUTPUT)]
 LogOption = Annotated[
     LogFormat, typer.Option("--log-format", help="Progress on stderr: text, or JSON lines.", rich_help_panel=OUTPUT)
@@ -73,6 +89,13 @@ def kinds_of(text: str) -> tuple[Kind, ...]:
     from lrfdse.results.settings import checked_kinds
 
     return checked_kinds([part.strip() for part in text.split(",")], "--layers")
+
+
+def formats_of(text: str) -> tuple[Form, ...]:
+    """Read the value of `--format`: formats between commas."""
+    from lrfdse.results.settings import checked_formats
+
+    return checked_formats([part.strip() for part in text.split(",")], "--format")
 
 
 def settings_of(

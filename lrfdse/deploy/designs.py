@@ -15,13 +15,13 @@ from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import folder_below, write_atomically
 from lrfdse.deploy.bench_program import bench_kernel, build_program
 from lrfdse.deploy.folders import manifest, mark
+from lrfdse.deploy.forms import form_file, forms_of
 from lrfdse.deploy.healed import HEALED
 from lrfdse.deploy.listing import kernel_text
-from lrfdse.deploy.tflite import MODEL as TFLITE
-from lrfdse.deploy.tflite import tflite_file
 from lrfdse.errors import InputError, RoomError, ToolError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
+from lrfdse.ir.form import FORM_FILES
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Plan
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lrfdse.deploy.bench_data import BenchKernel
+    from lrfdse.ir.form import Form
     from lrfdse.model.graph import Model
 
 BENCH = "bench"
@@ -58,11 +59,11 @@ def write_design(
     exported: bool = False,
     int8: bytes | None = None,
     healed: bytes | None = None,
+    forms: Sequence[Form] = (),
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json``, maybe `INT8`, and ``model.onnx`` of a design.
 
-    Of a model that was a TensorFlow Lite file there is ``model.tflite``, too, unless none can be made, which `progress`
-    is told.
+    In the other formats that are asked for there is a file, too, unless none can be made, which `progress` is told.
 
     ``model.onnx`` is written last: its presence marks a complete folder.
 
@@ -81,13 +82,15 @@ def write_design(
     target
         What kernels are compiled for.
     progress
-        Told where a board gets no program, or LiteRT no file.
+        Told where a board gets no program, or a format no file.
     exported
         Whether the user asked for this design: no exploration removes it then.
     int8
         Content of `INT8`; None where there is to be none: one that an exploration wrote before is then removed.
     healed
         Content of `HEALED`, of factors that were trained; None removes what was trained before.
+    forms
+        The formats that the user asked for; none means those of `lrfdse.deploy.forms.forms_of`.
 
     Raises
     ------
@@ -102,8 +105,9 @@ def write_design(
     names, texts, timed = kernel_names(model.layers), [], []
     written = [f"kernels/{name}{end}" for each in names.values() for name in each for end in _KERNEL_FILES]
     before = manifest(folder)
-    own = [BENCH, "plan.json", INT8, "model.onnx"]
-    own += [name for name, made in ((HEALED, healed is not None), (TFLITE, _is_tflite(model))) if made]
+    others = [form for form in forms_of(model.path, forms) if form != "onnx"]
+    own = [BENCH, "plan.json", INT8, "model.onnx", *(FORM_FILES[form] for form in others)]
+    own += [HEALED] if healed is not None else []
     mark(folder, [*written, "kernels.txt", *own], exported=exported)
     folder_below(folder, "kernels")
     for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
@@ -122,25 +126,21 @@ def write_design(
         write_atomically(folder / HEALED, healed)
     elif before is not None and HEALED in before.files:
         (folder / HEALED).unlink(missing_ok=True)
-    if before is not None and TFLITE in before.files:
-        (folder / TFLITE).unlink(missing_ok=True)
-    _write_tflite(folder, model, factors, progress)
+    for form, name in FORM_FILES.items():
+        if form != "onnx" and before is not None and name in before.files:
+            (folder / name).unlink(missing_ok=True)
+    for form in others:
+        _write_form(folder, form, model, factors, progress)
     write_atomically(folder / "model.onnx", file_content(rewrite(model, factors)))
 
 
-def _is_tflite(model: Model) -> bool:
-    return model.path.suffix.lower() == ".tflite"
-
-
-def _write_tflite(folder: Path, model: Model, factors: Mapping[str, Factors], progress: Listener) -> None:
-    if not _is_tflite(model):
-        return
+def _write_form(folder: Path, form: Form, model: Model, factors: Mapping[str, Factors], progress: Listener) -> None:
     try:
-        content = tflite_file(model, factors)
+        content = form_file(form, model, factors)
     except InputError as error:
-        progress(Event("note", f"design {folder.name} gets no {TFLITE}: {error}"))
+        progress(Event("note", f"design {folder.name} gets no {FORM_FILES[form]}: {error}"))
         return
-    write_atomically(folder / TFLITE, content)
+    write_atomically(folder / FORM_FILES[form], content)
 
 
 def write_program(

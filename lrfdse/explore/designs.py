@@ -14,6 +14,7 @@ from lrfdse.deploy.folders import design_folder, remove_other_designs
 
 if TYPE_CHECKING:
     from lrfdse.explore.int8 import Int8Forms
+    from lrfdse.ir.form import Form
     from lrfdse.ir.plan import Design
     from lrfdse.repair.builder import Builder
     from lrfdse.results.exploration import LayerResult
@@ -42,6 +43,7 @@ def write_designs(
     target: Target,
     progress: Listener,
     int8: Int8Forms | None = None,
+    forms: Sequence[Form] = (),
 ) -> list[str]:
     """Write the files of designs into a folder each, remove what earlier explorations kept, and return the ids, sorted.
 
@@ -61,6 +63,8 @@ def write_designs(
         Told of every design.
     int8
         Makes the int8 form of each, which is written beside it; None where there is to be none.
+    forms
+        The formats that were asked for; see `lrfdse.deploy.forms.forms_of`.
     """
     for done, design in enumerate(designs):
         progress(Event("write", design.id, done, len(designs)))
@@ -68,7 +72,7 @@ def write_designs(
         factors = builder.factors(design.plan, design.refined)
         content = None if int8 is None else int8.made(design.id, factors)
         where = design_folder(folder, design.id)
-        write_design(where, builder.model, design.plan, factors, schedules, target, progress, int8=content)
+        write_design(where, builder.model, design.plan, factors, schedules, target, progress, int8=content, forms=forms)
     progress(Event("write", "", len(designs), len(designs)))
     ids = sorted(design.id for design in designs)
     # Written for other settings: they may not fit the front that is written now.

@@ -14,6 +14,7 @@ from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design, write_program
 from lrfdse.deploy.folders import DESIGNS, design_folder
+from lrfdse.deploy.forms import check_forms
 from lrfdse.deploy.healed import healed_content, read_healed
 from lrfdse.errors import InputError
 from lrfdse.explore.allowed import require_allowed
@@ -29,6 +30,7 @@ from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
 if TYPE_CHECKING:
     from lrfdse.ir.factors import Factors
+    from lrfdse.ir.form import Form
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
     from lrfdse.results.designs import DesignFacts
@@ -45,6 +47,7 @@ def export(
     model: Path | None = None,
     calib: Path | None = None,
     progress: Listener = silent,
+    forms: Sequence[Form] | None = None,
 ) -> Path:
     """Write the design's model and kernels to ``folder/designs/<id>`` and return the model's path.
 
@@ -61,6 +64,8 @@ def export(
         The calibration data, likewise.
     progress
         Told of a file that cannot be made of this design.
+    forms
+        The formats of the design beside ONNX; None means those of the exploration.
 
     Raises
     ------
@@ -71,6 +76,8 @@ def export(
     from lrfdse.model.passes.factor import rewrite
 
     design = rebuild(folder, identity, model, calib)
+    wanted = design.forms if forms is None else forms
+    check_forms(design.model.path, wanted)
     factors = design.factors()
     int8 = int8_file(rewrite(design.model, factors), design.calib) if design.int8 else None
     with sole_writer(folder):
@@ -86,6 +93,7 @@ def export(
             exported=True,
             int8=int8,
             healed=healed_content(factors) if design.healed else None,
+            forms=wanted,
         )
     return written / "model.onnx"
 
@@ -119,6 +127,8 @@ class Rebuilt:
     """Whether the exploration made int8 forms."""
     healed: bool
     """Whether the factors are those that training left in the folder."""
+    forms: tuple[Form, ...]
+    """The formats that the exploration was asked for."""
 
 
 def rebuild(folder: Path, identity: str, model: Path | None = None, calib: Path | None = None) -> Rebuilt:
@@ -217,9 +227,8 @@ def _rebuilt(
         fits = open_fits(request, model, calib, explored_layers(space, model), cache)
         return open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
 
-    return Rebuilt(
-        design.id, model, plan, factors, schedules, target, calib, bool(made.int8), design.healed is not None
-    )
+    healed = design.healed is not None
+    return Rebuilt(design.id, model, plan, factors, schedules, target, calib, bool(made.int8), healed, made.format)
 
 
 def _there(known: Path, given: Path | None, option: str, what: str) -> Path:

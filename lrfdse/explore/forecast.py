@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrfdse.base.temporary import temporary_folder
+from lrfdse.deploy.forms import check_forms
 from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.requests import data_request, files_of, search_request
 from lrfdse.explore.run import inspect
@@ -68,6 +69,7 @@ def forecast(settings: Settings) -> Forecast:
     check_output(settings.output)
     check_proxy(settings.proxy)
     check_storage(settings.storage)
+    check_forms(settings.model, settings.format)
     meter = auto_meter(settings.target) if settings.meter == "auto" else settings.meter
     require_tools(settings.target, METERS.get(meter).tools)
     inputs = open_inputs(files_of(settings), data_request(settings))

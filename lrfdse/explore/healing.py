@@ -274,6 +274,7 @@ def _write(
             exported=True,
             int8=int8,
             healed=content,
+            forms=rebuilt.forms,
         )
         library = _library(document, facts, staged / "model.onnx", rebuilt, progress)
         written = manifest(staged)

@@ -13,6 +13,7 @@ from lrfdse.base.store import Store
 from lrfdse.base.text import counted
 from lrfdse.calibrate.session import board_notes, measured_on, open_board
 from lrfdse.deploy.folders import DESIGNS
+from lrfdse.deploy.forms import check_forms
 from lrfdse.errors import InputError, ToolError
 from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
@@ -104,6 +105,7 @@ def explore(
     with failures_logged(folder, facts):
         check_proxy(settings.proxy)
         check_storage(settings.storage)
+        check_forms(settings.model, settings.format)
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
         macs = macs_of(model)
@@ -156,7 +158,9 @@ def explore(
         spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
         chosen = chosen_designs(spread, found.recommended, settings.keep, compared)
         int8 = Int8Forms(inputs, evaluator) if settings.int8 else None
-        kept = write_designs(folder / DESIGNS, chosen, layers, builder, settings.target, progress, int8)
+        kept = write_designs(
+            folder / DESIGNS, chosen, layers, builder, settings.target, progress, int8, settings.format
+        )
         if int8 is not None:
             int8.add_baselines(found.baseline.id)
         cases = _sensitivity(found, meter, settings.target, layers, cache, progress)

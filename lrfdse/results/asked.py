@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrfdse.base.codec import expected
+from lrfdse.ir.form import Form
 from lrfdse.ir.latency import Latency, MeterKind
 from lrfdse.ir.layer import Kind
 
@@ -173,6 +174,9 @@ class Asked:
     """Largest number of designs to write out beside the recommended one; null in documents that do not say."""
     layers: tuple[Kind, ...] = ("fc",)
     """The kinds of layers that were looked for."""
+    format: tuple[Form, ...] = ()
+    """The formats in which designs were to be written, beside ONNX; empty means the model's own, where TensorFlow
+    Lite."""
     library: bool | None = None
     """Whether whole models were to be compiled, too; null in documents that do not say."""
     int8: bool | None = None

@@ -77,6 +77,7 @@ def asked_of(settings: Settings) -> Asked:
         accept_unverified=settings.accept_unverified,
         keep=settings.keep,
         layers=settings.layers,
+        format=settings.format,
         library=settings.library,
         int8=settings.int8,
         storage=settings.storage,

@@ -70,6 +70,7 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
         ("--storage", settings.storage),
         ("--int8" if settings.int8 else "--no-int8", ""),
         ("--accept-unverified", "" if settings.accept_unverified else None),
+        ("--format", ",".join(settings.format) or None),
         ("--library" if settings.library else "--no-library", ""),
         ("--seed", settings.seed),
         ("--output", "."),

@@ -11,6 +11,7 @@ from typing import TypedDict, get_args
 from lrfdse.base.arguments import number_between, positive_number, whole_number
 from lrfdse.base.folders import cache_folder
 from lrfdse.errors import InputError
+from lrfdse.ir.form import Form
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind
 from lrfdse.ir.space import SearchSpace
 from lrfdse.ir.storage import STORAGES
@@ -134,6 +135,9 @@ class Settings:
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
     layers: tuple[Kind, ...] = DEFAULT_KINDS
     """The kinds of layers that are looked for; weights of others stay as they are."""
+    format: tuple[Form, ...] = ()
+    """The formats in which designs are written, beside ONNX, which each is; empty means the model's own where that is
+    TensorFlow Lite."""
     library: bool = True
     """Whether the original, the recommended design and SVD at equal size are compiled as whole models, too."""
     cache: Path = field(default_factory=cache_folder)
@@ -155,6 +159,23 @@ def checked_kinds(names: Iterable[str], option: str) -> tuple[Kind, ...]:
     if unknown := [name for name in named if name not in known] or ([] if named else [""]):
         raise InputError(f"{option} takes some of {', '.join(known)}, but got {unknown[0]!r}")
     return tuple(kind for kind in known if kind in named)
+
+
+def checked_formats(names: Iterable[str], option: str) -> tuple[Form, ...]:
+    """Return formats of designs in their order, each once.
+
+    Raises
+    ------
+    InputError
+        There is no such format, or none is named; `option` says where the names come from.
+
+    >>> checked_formats(["tflite", "onnx"], "--format")
+    ('onnx', 'tflite')
+    """
+    known, named = get_args(Form), list(names)
+    if unknown := [name for name in named if name not in known] or ([] if named else [""]):
+        raise InputError(f"{option} takes some of {', '.join(known)}, but got {unknown[0]!r}")
+    return tuple(form for form in known if form in named)
 
 
 class Options(TypedDict, total=False):
@@ -183,6 +204,7 @@ class Options(TypedDict, total=False):
     runner: str | None
     artifacts: Path | None
     layers: tuple[Kind, ...]
+    format: tuple[Form, ...]
     library: bool
     cache: Path
 

@@ -9,11 +9,13 @@ import pytest
 
 from lrfdse.deploy.tflite import tflite_file
 from lrfdse.errors import InputError
+from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.tt import tt_svd
 from lrfdse.formats import format_of
 from lrfdse.formats.onnx import as_proto
 from lrfdse.formats.tflite.flatbuffer import read_graph
+from lrfdse.formats.tflite.litert import run
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.storage import FLOAT32, INT8
@@ -104,14 +106,45 @@ def test_a_design_is_read_again(model, tmp_path):
     assert [(layer.inputs, layer.outputs) for layer in load_model(path).layers] == [(24, 4), (4, 32), (32, 10)]
 
 
+@pytest.mark.parametrize("storage", [FLOAT32, INT8], ids=str)
+def test_layers_of_a_quantized_model_compute_the_design_between_levels(tmp_path, storage):
+    """What the chains give, on the levels that LiteRT fed them, against products in NumPy: within one step."""
+    path, rng = tmp_path / "levels.tflite", np.random.default_rng(0)
+    path.write_bytes(quantized(rng))
+    model = load_model(path, kinds=("fc", "conv"))
+    convolution = Factorization.parse("tt:m=8x1x1,n=1x9x3,r=6x3", 8, 27)
+    cores = tt_svd(model.weight("conv"), convolution)
+    dense = Fitter(model.weight("dense"), None).fit(Factorization.parse("tt:m=4x4,n=8x16,r=6", 16, 128), storage)
+    factors = {"conv": Factors(convolution, cores, np.linspace(-1, 1, 8), 0.0, None), "dense": dense}
+    made = tflite_file(model, factors)
+    graph = read_graph(made, path)
+    kinds = [operator.name for operator in graph.operators]
+    assert kinds.count("QUANTIZE") == 2 and kinds.count("DEQUANTIZE") == (2 if storage is FLOAT32 else 4)
+    assert [kind for kind in kinds if kind in ("MAX_POOL_2D", "TRANSPOSE")] == ["MAX_POOL_2D"]
+    feed = rng.integers(-128, 128, (1, 8, 8, 3), np.int8)
+    (known,) = run(made, [{graph.inputs[0]: feed}], str(path), everything=True)
+    real = {t.name: t.quantization.values(known[t.index]) for t in graph.tensors if t.is_level and t.index in known}
+    patches = np.lib.stride_tricks.sliding_window_view(
+        np.pad(real["image"][0], ((1, 1), (1, 1), (0, 0))), (3, 3), (0, 1)
+    )
+    rows = patches.transpose(0, 1, 4, 3, 2).reshape(64, 27)
+    bias = model.bias("conv") + np.linspace(-1, 1, 8)
+    # The levels of the convolution's output begin at 0: that is its ReLU.
+    wanted = {"conv": np.maximum(rows @ dense_weight(factors["conv"].cores).T + bias, 0.0).reshape(1, 8, 8, 8)}
+    wanted["scores"] = real["flat"] @ dense_weight(dense.cores).T
+    for tensor in graph.tensors:
+        if tensor.name in wanted:
+            step = tensor.quantization.step
+            low, high = tensor.quantization.values(np.array([-128, 127]))
+            gaps = np.abs(np.clip(wanted[tensor.name], low, high) - real[tensor.name])
+            assert gaps.max() <= 0.51 * step and np.ptp(real[tensor.name]) > 20 * step
+
+
 def test_what_no_file_is_made_of_is_told(model, tmp_path):
     path = tmp_path / "levels.tflite"
-    path.write_bytes(quantized(np.random.default_rng(0)))
-    with pytest.raises(InputError, match="a quantized model: its designs are written as ONNX"):
-        tflite_file(load_model(path), {})
     other = tmp_path / "model.onnx"
     other.write_bytes(model.content)
-    with pytest.raises(InputError, match="only of TensorFlow Lite models"):
+    with pytest.raises(InputError, match="only of TensorFlow Lite and Keras models"):
         tflite_file(load_model(other), {})
     path.write_bytes(mlp(np.random.default_rng(0)))
     changed = load_model(path)

@@ -188,7 +188,7 @@ def test_models_of_other_forms(keras, tmp_path):
     named = keras.Model({"b": first, "a": second}, {"z": difference, "y": layers.Dense(3, name="more")(difference)})
     for model, inputs, outputs in ((row, ["row"], ["only"]), (named, ["a", "b"], ["more", "gap"])):
         model.save(tmp_path / "given.keras")
-        found = confirmed(read_back(tmp_path, converted("keras", tmp_path)), "keras", tmp_path / "given.keras").graph
+        found = confirmed(read_back(tmp_path, converted("keras", tmp_path)), "keras", tmp_path / "given.keras")[0].graph
         assert ([port.name for port in found.input], [port.name for port in found.output]) == (inputs, outputs)
 
 

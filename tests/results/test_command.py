@@ -38,7 +38,7 @@ def settings(tmp_path):
         "eval_samples": 100,
         "minutes": 2.5,
     }
-    chosen |= {"accept_unverified": True, "judge": ("digit", "digit", "parity")}
+    chosen |= {"accept_unverified": True, "judge": ("digit", "digit", "parity"), "format": ("onnx", "tflite")}
     return dataclasses.replace(made, **chosen)
 
 
@@ -59,7 +59,7 @@ def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
     assert (read["max_drop"], read["max_params"], read["max_latency"]) == ("0.5%", "60000", "200us")
     assert (read["metric"], read["eval_samples"], read["minutes"]) == ("cosine", 100, 2.5)
     assert (read["judge"], read["max_other_drop"]) == (["digit", "digit", "parity"], "2%")
-    assert read["accept_unverified"] is True
+    assert read["accept_unverified"] is True and read["format_"] == "onnx,tflite"
     assert (read["max_size"], read["max_model_latency"], read["int8"]) == ("131072", "3000us", True)
     assert str(tmp_path) not in command_of(settings)
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,23 @@ SAVED_MODEL_FILE = "saved_model.pb"
 _MOST_BYTES = 2**31 - 1
 """Bytes of a folder's files together, as much as any model."""
 
-_known: dict[str, onnx.ModelProto] = {}
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """A model of TensorFlow's that was converted and confirmed."""
+
+    model: onnx.ModelProto
+    flatbuffer: bytes
+    """The TensorFlow Lite file that `model` was read from."""
+    graph: Graph
+    """Its graph, under the model's own names."""
+    layers: frozenset[str]
+    """Names of the Keras layers, those of models inside it by the names of both; none of a SavedModel."""
+    digest: str
+    """SHA-256 of what was read."""
+
+
+_known: dict[str, Read] = {}
 """The model that TensorFlow confirmed last in this process, by its SHA-256: TensorFlow takes seconds to start."""
 
 
@@ -49,9 +66,13 @@ class KerasFormat:
             TensorFlow or LiteRT's package is not installed.
         """
         with reading(path, "a Keras model"):
-            content = model_bytes(path, "a Keras")
-            check_keras_file(content, path)
-            return _model("keras", {"given.keras": content}, path)
+            return _copy(self.converted(path))
+
+    def converted(self, path: Path) -> Read:
+        """Return the model with the TensorFlow Lite file that it was read from; errors as for `read`."""
+        content = model_bytes(path, "a Keras")
+        check_keras_file(content, path)
+        return _model("keras", {"given.keras": content}, path)
 
     def write(self, model: onnx.ModelProto, path: Path) -> None:
         """Refuse: see `InputError`.
@@ -78,9 +99,13 @@ class SavedModelFormat:
             TensorFlow or LiteRT's package is not installed.
         """
         with reading(path, "a SavedModel"):
-            if not (path / SAVED_MODEL_FILE).is_file():
-                raise InputError(f"{path}: not a SavedModel folder: it holds no {SAVED_MODEL_FILE}")
-            return _model("saved_model", {f"given/{name}": content for name, content in _files(path)}, path)
+            return _copy(self.converted(path))
+
+    def converted(self, path: Path) -> Read:
+        """Return the model with the TensorFlow Lite file that it was read from; errors as for `read`."""
+        if not (path / SAVED_MODEL_FILE).is_file():
+            raise InputError(f"{path}: not a SavedModel folder: it holds no {SAVED_MODEL_FILE}")
+        return _model("saved_model", {f"given/{name}": content for name, content in _files(path)}, path)
 
     def write(self, model: onnx.ModelProto, path: Path) -> None:
         """Refuse: see `InputError`.
@@ -117,10 +142,16 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
         yield path.relative_to(folder).as_posix(), content
 
 
-def _model(kind: Kind, files: dict[str, bytes], path: Path) -> tuple[onnx.ModelProto, str]:
-    """Return the model of files, by the names that they get in a folder, and their SHA-256."""
+def _copy(found: Read) -> tuple[onnx.ModelProto, str]:
     import onnx
 
+    copy = onnx.ModelProto()
+    copy.CopyFrom(found.model)
+    return copy, found.digest
+
+
+def _model(kind: Kind, files: dict[str, bytes], path: Path) -> Read:
+    """Return the model of files, by the names that they get in a folder."""
     digest = hashlib.sha256()
     for name, content in files.items():
         # Of one file its own digest.
@@ -134,16 +165,14 @@ def _model(kind: Kind, files: dict[str, bytes], path: Path) -> tuple[onnx.ModelP
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)
             converted = convert(kind, folder, path)
-        model = confirmed(converted, kind, path)
+        model, graph = confirmed(converted, kind, path)
         _known.clear()
-        _known[key] = model
-    copy = onnx.ModelProto()
-    copy.CopyFrom(_known[key])
-    return copy, key
+        _known[key] = Read(model, converted.flatbuffer, graph, frozenset(converted.scopes.values()), key)
+    return _known[key]
 
 
-def confirmed(converted: Converted, kind: Kind, path: Path) -> onnx.ModelProto:
-    """Return what TensorFlow converted as ONNX, after it computed what the model itself computes.
+def confirmed(converted: Converted, kind: Kind, path: Path) -> tuple[onnx.ModelProto, Graph]:
+    """Return what TensorFlow converted as ONNX and as a graph, after it computed what the model itself computes.
 
     Raises
     ------
@@ -171,7 +200,7 @@ def confirmed(converted: Converted, kind: Kind, path: Path) -> onnx.ModelProto:
                 f"{path}: TensorFlow Lite's converter changed it: output {converted.outputs[found[0]]!r} differs by "
                 f"{found[1]:.3g} from what {whose} computes"
             )
-    return model
+    return model, graph
 
 
 def _named(graph: Graph, converted: Converted) -> Graph:

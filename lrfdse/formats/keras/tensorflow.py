@@ -29,6 +29,9 @@ INSTALL = "run `pip install 'lrfdse[keras]'`"
 Kind = Literal["keras", "saved_model"]
 """What a model is: a file of Keras, or a SavedModel folder."""
 
+Runs = tuple[tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]], ...]
+"""Of each run the inputs and the outputs, in order."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Converted:
@@ -41,7 +44,7 @@ class Converted:
     outputs: tuple[str, ...]
     scopes: dict[str, str]
     """Of each scope of TensorFlow's names the Keras layer that opened it."""
-    runs: tuple[tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]], ...]
+    runs: Runs
     """Random inputs, and what the model itself computed of them."""
 
 
@@ -77,7 +80,34 @@ def convert(kind: Kind, folder: Path, path: Path) -> Converted:
         TensorFlow cannot be imported, or Keras is too old.
     """
     require_tensorflow()
-    runner = Path(__file__).with_name("tensorflow_runner.py")
+    answer = run_program("tensorflow_runner.py", kind, folder, path)
+    if "missing" in answer:
+        raise ToolError(f"TensorFlow cannot be used: {one_line(answer['missing'])}; {INSTALL}")
+    if "refused" in answer:
+        raise InputError(f"{path}: {one_line(answer['refused'], 400)}")
+    return read_back(folder, answer)
+
+
+def run_program(name: str, what: str, folder: Path, path: Path) -> dict[str, Any]:
+    """Run a program of this package in TensorFlow and return its answer.
+
+    Parameters
+    ----------
+    name
+        The program's file.
+    what
+        Its first argument.
+    folder
+        Its second: what it works on lies there, and so does its answer then.
+    path
+        Where the user has the model; begins the message of an error.
+
+    Raises
+    ------
+    InputError
+        It crashes, or takes too long.
+    """
+    runner = Path(__file__).with_name(name)
     # On one core, without looking for devices. What Keras, the converter and what they import (matplotlib, which keeps
     # lists of fonts at home) write goes with the folder.
     own = {
@@ -95,7 +125,7 @@ def convert(kind: Kind, folder: Path, path: Path) -> Converted:
     }
     try:
         done = run_to_end(
-            [sys.executable, "-P", str(runner), kind, str(folder)],
+            [sys.executable, "-P", str(runner), what, str(folder)],
             f"{path}: TensorFlow",
             FAULTS | {signal.SIGABRT},
             env={**os.environ, **own},
@@ -108,24 +138,25 @@ def convert(kind: Kind, folder: Path, path: Path) -> Converted:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         said = f"it crashed (signal {-done.returncode})" if done.returncode < 0 else one_line((lines or ["?"])[-1])
         raise InputError(f"{path}: TensorFlow cannot convert it: {said}")
-    answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-    if "missing" in answer:
-        raise ToolError(f"TensorFlow cannot be used: {one_line(answer['missing'])}; {INSTALL}")
-    if "refused" in answer:
-        raise InputError(f"{path}: {one_line(answer['refused'], 400)}")
-    return read_back(folder, answer)
+    answer: dict[str, Any] = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    return answer
 
 
 def read_back(folder: Path, answer: Mapping[str, Any]) -> Converted:
     """Return what TensorFlow's process left in a folder, with the answer that it gave."""
     inputs, outputs = tuple(answer["inputs"]), tuple(answer["outputs"])
+    runs = runs_of(folder, len(inputs), len(outputs))
+    return Converted((folder / "model.tflite").read_bytes(), inputs, outputs, answer["scopes"], runs)
+
+
+def runs_of(folder: Path, inputs: int, outputs: int) -> Runs:
+    """Return what a program of this package fed a model of so many inputs and outputs, and what it computed."""
     with np.load(folder / "runs.npz", allow_pickle=False) as arrays:
         count = sum(name.endswith("/in/0") for name in arrays.files)
-        runs = tuple(
+        return tuple(
             (
-                tuple(arrays[f"{run}/in/{number}"] for number in range(len(inputs))),
-                tuple(arrays[f"{run}/out/{number}"] for number in range(len(outputs))),
+                tuple(arrays[f"{run}/in/{number}"] for number in range(inputs)),
+                tuple(arrays[f"{run}/out/{number}"] for number in range(outputs)),
             )
             for run in range(count)
         )
-    return Converted((folder / "model.tflite").read_bytes(), inputs, outputs, answer["scopes"], runs)

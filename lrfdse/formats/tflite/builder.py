@@ -303,7 +303,9 @@ class Site:
         if kind is None:
             raise UnsupportedError("its fused activation is not supported")
         tensor = self.output()
-        self.g.give(tensor.index, self._floored(self.activated(value, kind), kind, tensor), first)
+        made = self.activated(value, kind)
+        made = self.op("Relu", [made]) if is_floored(self.operator, tensor) else made
+        self.g.give(tensor.index, made, first)
 
     def activated(self, value: str, kind: str) -> str:
         """Return a value behind an activation."""
@@ -315,13 +317,18 @@ class Site:
             return self.op("Clip", [value, self.number(-1.0), self.number(1.0)])
         return self.op({"RELU": "Relu", "TANH": "Tanh"}[kind], [value])
 
-    def _floored(self, value: str, kind: str, tensor: Tensor) -> str:
-        """Cut off what is below 0 where no level of the output is: that is how converters leave out a ReLU."""
-        if not tensor.is_level or tensor.quantization is None or kind in ("RELU", "RELU6"):
-            return value
-        lowest = {"INT8": -128, "UINT8": 0, "INT16": -32768}.get(tensor.kind)
-        is_natural = self.operator.name in ("SOFTMAX", "LOGISTIC", "RELU", "RELU6", "QUANTIZE")
-        return self.op("Relu", [value]) if tensor.quantization.zero[0] == lowest and not is_natural else value
+
+def is_floored(operator: Operator, tensor: Tensor) -> bool:
+    """Return whether an operator cuts off what is below 0, though it does not say so.
+
+    No level of its output is below 0 then: that is how converters leave out a ReLU.
+    """
+    kind = ACTIVATIONS.get(getattr(operator.options, "fusedActivationFunction", 0))
+    if not tensor.is_level or tensor.quantization is None or kind in ("RELU", "RELU6"):
+        return False
+    lowest = {"INT8": -128, "UINT8": 0, "INT16": -32768}.get(tensor.kind)
+    is_natural = operator.name in ("SOFTMAX", "LOGISTIC", "RELU", "RELU6", "QUANTIZE")
+    return bool(tensor.quantization.zero[0] == lowest) and not is_natural
 
 
 def _real(tensor: Tensor) -> NDArray[Any]:

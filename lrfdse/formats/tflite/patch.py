@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.formats.chain import Product, Slide
 from lrfdse.formats.tflite.flatbuffer import IDENTIFIER, schema
 
 _SAME, _VALID = 0, 1
@@ -18,31 +19,14 @@ _SAME, _VALID = 0, 1
 _NO_BUFFER = 0
 """The buffer of tensors that are computed: by the schema's rule the first one of a file is empty."""
 
+_RELU = 1
+"""The schema's number of a fused ReLU (ActivationFunctionType)."""
+
+_QUANTIZE_VERSION = 2
+"""Version of QUANTIZE that gives levels of 16 bits, too (tools/versioning/op_version.cc of LiteRT)."""
+
 _DEQUANTIZE_VERSION = 5
 """Version of DEQUANTIZE that has a scale for each index of an axis (tools/versioning/op_version.cc of LiteRT)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Product:
-    """One step of a chain: the weight (out, inner) on the last axis, or on the last but one where there are columns."""
-
-    weight: NDArray[Any]
-    """float32, or int8 levels."""
-    scales: NDArray[np.float32] | None = None
-    """What a level of each output is worth; None of float32."""
-    columns: int = 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Slide:
-    """One convolution of a chain."""
-
-    weight: NDArray[np.float32]
-    """Shape (outputs, rows, columns, inputs)."""
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    """Above, left, below, right."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,14 +40,17 @@ class Replacement:
     outputs: int
     """Outputs of the operator."""
     bias: NDArray[np.float32] | None
+    floored: bool = False
+    """Whether a ReLU is to be written out that the operator has by the levels of its output alone."""
 
 
-def patched(content: bytes, replacements: Sequence[Replacement]) -> bytes:
+def patched(content: bytes, replacements: Sequence[Replacement], names: Mapping[int, str] | None = None) -> bytes:
     """Return the file with operators replaced; stored tensors that nothing reads any more are left out.
 
     Products of one column are FULLY_CONNECTED, those of several BATCH_MATMUL with the weight on the left, and RESHAPE
     stands between: there are no transpositions. Weights of int8 stand behind DEQUANTIZE, so that LiteRT computes in
-    float32 what the design computes, and bytes of the file are those of int8.
+    float32 what the design computes, and bytes of the file are those of int8. Where the operator reads or gives levels,
+    DEQUANTIZE stands before its chain and QUANTIZE behind it.
 
     Parameters
     ----------
@@ -71,6 +58,8 @@ def patched(content: bytes, replacements: Sequence[Replacement]) -> bytes:
         A file that `lrfdse.formats.tflite.flatbuffer.read_graph` reads.
     replacements
         One for each operator that is to be replaced.
+    names
+        Tensors of the original that are to be called otherwise.
     """
     import flatbuffers
 
@@ -87,6 +76,8 @@ def patched(content: bytes, replacements: Sequence[Replacement]) -> bytes:
         writer.replace(operator, chosen[index])
         operators += writer.made
     graph.operators = operators
+    for index, name in (names or {}).items():
+        graph.tensors[index].name = name
     _drop_unused(model, graph)
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
@@ -114,7 +105,12 @@ class _Writer:
     def replace(self, operator: Any, chosen: Replacement) -> None:
         """Write a chain that ends in the operator's own output."""
         output, activation = int(operator.outputs[0]), operator.builtinOptions.fusedActivationFunction
+        activation = activation or (_RELU if chosen.floored else 0)
+        if self._has_levels(self._value):
+            self._op("DEQUANTIZE", [], self._sizes, "DequantizeOptions", version=_DEQUANTIZE_VERSION)
         is_convolution = isinstance(chosen.parts[-1], Slide)
+        if not is_convolution:
+            self._flatten(int(self._graph.tensors[int(operator.inputs[1])].shape[-1]))
         last = self._slides(chosen) if is_convolution else self._products(chosen)
         if last is not None:
             # The last product gives the outputs themselves, and adds the bias.
@@ -127,7 +123,23 @@ class _Writer:
         wanted = tuple(map(int, self._graph.tensors[output].shape))
         if self._sizes != wanted:
             self._reshape(-1, *wanted[1:])
+        if self._has_levels(output):
+            self._op("QUANTIZE", [], self._sizes, "QuantizeOptions", version=_QUANTIZE_VERSION)
         self.made[-1].outputs = [output]
+
+    def _has_levels(self, index: int) -> bool:
+        return bool(self._graph.tensors[index].type != self._s.TensorType.FLOAT32)
+
+    def _flatten(self, inputs: int) -> None:
+        """Make rows of what is read, as FULLY_CONNECTED itself does where the last axis is no row."""
+        if self._sizes[-1] == inputs:
+            return
+        # Where a shape is computed when the model runs, that in the file is only a place holder.
+        rows = max(1, math.prod(self._sizes) // inputs)
+        self._op(
+            "RESHAPE", [self._constant(np.array([-1, inputs], np.int32), "sizes")], (rows, inputs), "ReshapeOptions"
+        )
+        self.made[-1].builtinOptions.newShape = [-1, inputs]
 
     def _products(self, chosen: Replacement) -> Any | None:
         """Write products and return the last operator where it gives exactly the outputs."""
@@ -135,7 +147,7 @@ class _Writer:
         for part in chosen.parts:
             assert isinstance(part, Product)
             inner = part.weight.shape[1]
-            if wide > inputs and not self.made:
+            if wide > inputs and part is chosen.parts[0]:
                 self._reshape(-1, inputs)
                 widths = self._constant(np.array([[0, 0], [0, wide - inputs]], np.int32), "padding")
                 self._op("PAD", [widths], (self._sizes[0], wide), "PadOptions")

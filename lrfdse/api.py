@@ -271,6 +271,7 @@ def heal(
     minutes: float = 10.0,
     teacher: str | None = None,
     seed: int = 0,
+    metric: str | None = None,
     cache: str | os.PathLike[str] | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> Exploration:
@@ -295,6 +296,8 @@ def heal(
         are labels, else the outputs.
     seed
         Seed of which samples are held out, and of the order of the others.
+    metric
+        The "MODULE:FUNCTION" that may run where the exploration was scored by it.
     cache
         Folder of intermediate results; None means that of ``$LRFDSE_CACHE`` or of the user.
     progress
@@ -323,6 +326,7 @@ def heal(
         positive_number("minutes", minutes),
         teacher_of(teacher, "teacher"),
         whole_number("seed", seed, 0),
+        metric,
     )
     place = Path(folder)
     with cache_folder_at(None if cache is None else Path(cache)), one_thread_each():

@@ -19,6 +19,7 @@ from lrfdse.base.store import Store
 from lrfdse.deploy.folders import DESIGNS
 from lrfdse.deploy.healed import healed_content
 from lrfdse.errors import InputError, PlanError
+from lrfdse.explore.allowed import require_allowed
 from lrfdse.explore.export import Rebuilt, rebuild
 from lrfdse.explore.healed_files import write_healed
 from lrfdse.explore.inputs import DataRequest, Files, Inputs, open_inputs
@@ -92,6 +93,8 @@ def heal(folder: Path, identity: str | None, request: HealRequest, progress: Lis
     check_tensorflow()
     check_request(request)
     document = read_document(folder)
+    # The folder may be anybody's.
+    require_allowed(document.settings.metric, request.metric, str(folder))
     if not document.verified:
         raise InputError(f"{folder}: explored without evaluation data, so nothing could judge: explore with --eval")
     identity = document.recommended if identity is None else identity

@@ -37,6 +37,8 @@ class HealRequest:
     teacher: Teacher | None = None
     """What training goes by; None takes both where there are labels, else the original's outputs."""
     seed: int = 0
+    metric: str | None = None
+    """The MODULE:FUNCTION that may run here where the exploration was scored by it."""
 
 
 def check_request(request: HealRequest, minutes: str = "--minutes") -> None:

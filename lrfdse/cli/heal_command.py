@@ -18,7 +18,7 @@ def heal(
         str | None,
         typer.Argument(metavar="ID", help="The id of a design, or its beginning; default: the recommended one."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Times that every sample is seen.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Times that every sample is seen.")] = 20,
     minutes: Annotated[float, typer.Option(help="Minutes that training may take.")] = 10.0,
     teacher: Annotated[
         str | None,

@@ -14,6 +14,7 @@ from typing import Literal
 from lrfdse.ir.epilogue import NO_EPILOGUE, Epilogue
 from lrfdse.ir.ports import Element, Port, further_ports
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
+from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.ir.window import Window
 
 
@@ -221,6 +222,8 @@ Operator = (
     | Gather
     | Interpolation
     | Recurrence
+    | QuantizedProduct
+    | QuantizedConvolution
     | Foreign
 )
 """Any of them."""

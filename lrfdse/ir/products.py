@@ -8,7 +8,7 @@ from typing import Literal
 
 from lrfdse.ir.epilogue import NO_EPILOGUE, Epilogue
 from lrfdse.ir.factorization import Step
-from lrfdse.ir.ports import Port, further_ports
+from lrfdse.ir.ports import Element, Port, further_ports
 from lrfdse.ir.window import Window
 
 
@@ -22,13 +22,16 @@ class FullyConnected:
 
     step: Step
     epilogue: Epilogue = NO_EPILOGUE
+    weight: Element = "float32"
+    """What the weight consists of: float32, or int8, whose scales are part of the epilogue then."""
 
     @property
     def ports(self) -> tuple[Port, ...]:
         """Input x, weight w, the epilogue's inputs, y."""
         s = self.step
         further = further_ports(self.epilogue, s.output_size, s.out)
-        return Port("input", s.input_size), Port("weight", s.out * s.inner), *further, Port("output", s.output_size)
+        weight = Port("weight", s.out * s.inner, self.weight)
+        return Port("input", s.input_size), weight, *further, Port("output", s.output_size)
 
     @property
     def macs(self) -> int:

@@ -181,6 +181,7 @@ class BlockedEmitter:
         loop = InnerLoop(
             t,
             emitter.instructions,
+            emitter.sums,
             emitter.weight,
             len(rows),
             len(spot.places),

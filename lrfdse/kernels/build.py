@@ -14,7 +14,7 @@ from lrfdse.kernels.registers import RegisterFile
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
-    from lrfdse.kernels.inner import Instructions
+    from lrfdse.kernels.instructions import Instructions
     from lrfdse.kernels.tir import Buffer, Stmt
 
 _LLVM_OPTIONS = (
@@ -130,7 +130,7 @@ def compile_function(
 
 def instructions_of(target: Target) -> Instructions:
     """Return what code generation for `target` does that TIR does not say by itself."""
-    from lrfdse.kernels.inner import Instructions
+    from lrfdse.kernels.instructions import Instructions
 
     instruction_set, vectors = target.instruction_set, target.vectors
     return Instructions(

@@ -12,7 +12,7 @@ from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Epilogue, StepEmitter, dense
 from lrfdse.kernels.estimate import gap as gap_of
-from lrfdse.kernels.inner import Instructions
+from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.layout import Tiling, step_cores
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store, zero
 from lrfdse.targets.target import Target

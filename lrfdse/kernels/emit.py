@@ -16,7 +16,9 @@ from typing import Protocol
 from tvm import tirx
 
 from lrfdse.ir.factorization import Step
-from lrfdse.kernels.inner import InnerLoop, Instructions, Operands
+from lrfdse.kernels.arithmetic import Arithmetic, Floats
+from lrfdse.kernels.inner import InnerLoop, Operands
+from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.layout import Span, Tiling
 from lrfdse.kernels.tir import (
     Buffer,
@@ -159,6 +161,13 @@ class StepEmitter:
     finish: Finish
     instructions: Instructions
     access: Access
+    arithmetic: Arithmetic | None = None
+    """What is done to weights and data; None for products of floats."""
+
+    @property
+    def sums(self) -> Arithmetic:
+        """What is done to weights and data."""
+        return self.arithmetic or Floats(self.tiling.schedule, self.instructions)
 
     def statement(self) -> Stmt:
         """Return the loops over all tiles."""
@@ -203,7 +212,9 @@ class StepEmitter:
             origins = [access.data(section, k, batch, column) for batch, column in places]
             return Operands(weights, [load(self.data, origin, data_lanes) for origin in origins])
 
-        loop = InnerLoop(t, self.instructions, self.weight, len(j.starts), len(places), operands, access.sections)
+        loop = InnerLoop(
+            t, self.instructions, self.sums, self.weight, len(j.starts), len(places), operands, access.sections
+        )
         sums, statements = loop.sums()
         for (i, row), (c, (batch, column)) in itertools.product(enumerate(j.starts), enumerate(places)):
             statements += self.store(sums[i][c], batch, row, column, j.span.valid)

@@ -8,45 +8,16 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
+from lrfdse.kernels.arithmetic import Arithmetic
+from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.layout import Span, Tiling, cover
-from lrfdse.kernels.registers import Body, RegisterFile
-from lrfdse.kernels.tir import (
-    Buffer,
-    Expr,
-    Stmt,
-    load,
-    named,
-    over,
-    prefetch,
-    sequence,
-    splat,
-    store,
-    total,
-    vector_type,
-    widened,
-    zero,
-)
+from lrfdse.kernels.registers import Body
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, prefetch, sequence, store, total
 
 _PIPELINED_FROM = 3
 """Bodies of a loop from which loading ahead pays: the first and the last are outside of the loop then.
 
 Chosen, not measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Instructions:
-    """What TIR does not say by itself."""
-
-    explicit_fma: bool
-    """Whether an FMA must be asked for: LLVM does not fuse on 32-bit ARM by itself."""
-    strided: bool
-    """Whether one instruction stores a vector's elements with gaps between them."""
-    reducing: bool
-    """Whether one instruction sums a vector across its lanes."""
-    adds_to_convert: bool
-    """Whether vectors of whole numbers become floats by additions, see `lrfdse.kernels.tir.widened`."""
-    ahead: RegisterFile | None
-    """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +50,7 @@ class InnerLoop:
 
     tiling: Tiling
     instructions: Instructions
+    arithmetic: Arithmetic
     weight: Buffer
     rows: int
     columns: int
@@ -100,7 +72,7 @@ class InnerLoop:
         ahead = registers is not None and (body.carried > 0 or registers.apart)
         sets = [
             [
-                [tirx.decl_buffer((1,), vector_type(t.schedule.lanes), name="acc") for _ in range(self.columns)]
+                [tirx.decl_buffer((1,), self.arithmetic.kind, name="acc") for _ in range(self.columns)]
                 for _ in range(self.rows)
             ]
             for _ in range(min(body.sets, t.depth))
@@ -112,7 +84,7 @@ class InnerLoop:
             statements += [store(b, self.start(i, c), 0) for i, row in enumerate(first) for c, b in enumerate(row)]
             buffers = [buffer for chain in others for row in chain for buffer in row]
         if not ahead or self.sections or self.start is not None:
-            statements += [store(b, zero(t.schedule.lanes), 0) for b in buffers]
+            statements += [store(b, self.arithmetic.zero, 0) for b in buffers]
 
         def section(numbers: tuple[Expr, ...]) -> list[Stmt]:
             made: list[Stmt] = []
@@ -225,24 +197,11 @@ class InnerLoop:
 
         Operands in slots are loaded for a later iteration, `ahead`, as soon as they are used.
         """
-        axis, lanes = self.tiling.schedule.axis, self.tiling.schedule.lanes
-        # Elements of a weight and of a datum, and on how many lanes each of them is spread.
-        own = 1 if axis == "columns" else lanes, 1 if axis == "out" else lanes
-        spreads = lanes // own[0], lanes // own[1]
         statements: list[Stmt] = []
-
-        def updated(total: Buffer, left: Expr, right: Expr) -> Expr:
-            if fresh:
-                return left * right
-            if self.instructions.explicit_fma:
-                return tirx.call_llvm_pure_intrin(vector_type(lanes), "llvm.fma", left, right, load(total, 0))
-            return load(total, 0) + left * right
 
         def value(side: int, i: int) -> Expr:
             operand = now.sides[side][i]
-            elements = own[side]
-            read = widened(load(operand, 0) if now.in_slots else operand, elements, self.instructions.adds_to_convert)
-            return splat(named(read, statements), spreads[side])
+            return self.arithmetic.operand(load(operand, 0) if now.in_slots else operand, side, statements)
 
         def renew(side: int, i: int) -> None:
             if ahead is not None:
@@ -256,7 +215,8 @@ class InnerLoop:
             one = value(passing, p)
             for h, other in enumerate(stays):
                 total = sums[h][p] if held == 0 else sums[p][h]
-                statements.append(store(total, updated(total, *((other, one) if held == 0 else (one, other))), 0))
+                pair = (other, one) if held == 0 else (one, other)
+                statements.append(store(total, self.arithmetic.added(None if fresh else load(total, 0), *pair), 0))
                 if p == last:
                     renew(held, h)
             renew(passing, p)

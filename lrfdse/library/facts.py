@@ -11,6 +11,7 @@ from lrfdse.base.codec import to_plain
 from lrfdse.ir.latency import Latency, MeterKind
 from lrfdse.ir.operators import Foreign
 from lrfdse.ir.ports import Element
+from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.library.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -115,6 +116,12 @@ class LibraryFacts:
             for each in self.operators
             if each.kind.startswith(Foreign.__name__) and each.warm and each.warm.us > SLOW_SHARE * self.warm.us
         )
+
+    @property
+    def rounds(self) -> bool:
+        """Whether there are products of whole numbers, whose operands are rounded as the library runs."""
+        kinds = QuantizedProduct.__name__, QuantizedConvolution.__name__
+        return any(each.kind in kinds for each in self.operators)
 
     @property
     def json(self) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lrfdse.ir.compiled import CompiledOperator
     from lrfdse.ir.operators import Operator
+    from lrfdse.ir.ports import Port
     from lrfdse.meters.block import Whole
     from lrfdse.meters.whole import WholeMeter
     from lrfdse.targets.target import Target
@@ -93,6 +94,13 @@ def tuned(
     return {operator: schedule for operator, (_, schedule) in best.items()}
 
 
+def _weight(port: Port, rng: np.random.Generator) -> NDArray[Any]:
+    """Return a random weight."""
+    if port.element == "int8":
+        return rng.integers(-127, 127, port.size, np.int8, endpoint=True)
+    return rng.standard_normal(port.size).astype(np.float32)
+
+
 def _batches(candidates: Sequence[CompiledOperator], most: int) -> list[list[CompiledOperator]]:
     """Return the candidates in programs of bounded weights, those of an operator together."""
     batches: list[list[CompiledOperator]] = []
@@ -124,7 +132,7 @@ def _program_of(candidates: Sequence[CompiledOperator], target: Target) -> Whole
         first, end = len(values), 0
         for number, port in enumerate(operator.ports, first):
             if port.role == "weight":
-                constants[number] = rng.standard_normal(port.size).astype(np.float32)
+                constants[number] = _weight(port, rng)
                 values.append(Value("constant", port.size, port.element))
             else:
                 offsets[number] = end

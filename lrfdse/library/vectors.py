@@ -25,6 +25,11 @@ LOOSEST = 1e-2
 """Largest error of an output that is called right, however much rounding changes it. Chosen: on the inputs that showed
 rounding of 3e-3 (a detector on noise, whose output is 6e-5 at most), wrong code is off by the whole output."""
 
+ROUNDED = 5e-2
+"""Largest error that is called right of a model in whole numbers: where the last bit of a float decides between two
+levels, what follows is off by a level. Chosen: on noise the outputs of a LeNet-300 reach half of their 127 levels, so
+that two levels are 3 %; wrong code is off by the whole output."""
+
 MOST_IN_HEADER = 1 << 17
 """Bytes of inputs and outputs up to which they stand in ``test_vectors.h`` as numbers; more are a file beside it.
 

@@ -44,6 +44,8 @@ def _absorbed(call: Call, build: Builder, uses: Counter[int]) -> Call:
     operator = call.operator
     if not isinstance(operator, FullyConnected | Convolution | TransposedConvolution):
         return call
+    if isinstance(operator, FullyConnected) and operator.weight != "float32":
+        return call
     channels = operator.step.out if isinstance(operator, FullyConnected) else operator.outputs
     found = _affine(operator.epilogue, call.arguments[2:-1], channels, build)
     first = operator.epilogue.instructions[:1]

@@ -17,6 +17,8 @@ from lrfdse.program.layout import Step, View, compact, dense, together
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lrfdse.ir.quantized import Rounding
+
     Array = NDArray[Any]
 
 ELEMENTS = frozenset(get_args(Element))
@@ -45,6 +47,15 @@ class Tensor:
         return self.seen(self.view.transpose(order))
 
 
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """What a tensor was before it was rounded to 8 bits."""
+
+    source: Tensor
+    """Float32, in a dense view."""
+    rounding: Rounding
+
+
 class Builder:
     """Collects arrays and calls. Equal constants are one array, and equal copies of a tensor are made once."""
 
@@ -54,6 +65,10 @@ class Builder:
         self.constants: dict[int, Array] = {}
         self.node = ""
         """The ONNX node that calls are made for."""
+        self.rounded: dict[int, Rounded] = {}
+        """Arrays that are another one rounded: as levels, or as floats that lie as the other one does."""
+        self.scales: dict[int, NDArray[np.float32]] = {}
+        """Of constants that are whole numbers times scales, the scale of each element."""
         self._known: dict[tuple[str, bytes], int] = {}
         self._copies: dict[tuple[int, View, View], Tensor] = {}
 
@@ -82,15 +97,11 @@ class Builder:
 
     def content(self, tensor: Tensor) -> Array | None:
         """Return the elements of a tensor that views a constant, in its shape, or None of any other."""
-        flat = self.constants.get(tensor.value)
-        if flat is None:
-            return None
-        parts = tensor.view.parts
-        lowest = tensor.view.offset
-        viewed = np.lib.stride_tricks.as_strided(
-            flat[lowest:], [part.size for part in parts], [part.stride * flat.itemsize for part in parts]
-        )
-        return viewed.reshape(tensor.shape)
+        return _viewed(self.constants.get(tensor.value), tensor)
+
+    def content_scales(self, tensor: Tensor) -> NDArray[np.float32] | None:
+        """Return what a level of each element of a constant is worth, in its shape, or None of any other tensor."""
+        return _viewed(self.scales.get(tensor.value), tensor)
 
     def call(self, operator: Operator, *arguments: int) -> None:
         """Add a call."""
@@ -151,6 +162,16 @@ class Builder:
         copy = self.new(view, tensor.element)
         self.copy_into(tensor, copy.value, view)
         return copy
+
+
+def _viewed(flat: Array | None, tensor: Tensor) -> Array | None:
+    if flat is None:
+        return None
+    parts = tensor.view.parts
+    viewed = np.lib.stride_tricks.as_strided(
+        flat[tensor.view.offset :], [part.size for part in parts], [part.stride * flat.itemsize for part in parts]
+    )
+    return viewed.reshape(tensor.shape)
 
 
 def flattened(content: Array, view: View) -> Array:

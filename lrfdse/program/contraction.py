@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,38 +11,78 @@ from lrfdse.ir.factorization import Step
 from lrfdse.ir.products import FullyConnected
 from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.layout import Axis, Part, View
+from lrfdse.program.quantized import Levels, levels_of, multiply, widen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def contract(build: Builder, x: Tensor, axis: int, weight: NDArray[np.float32]) -> Tensor:
+def contract(
+    build: Builder, x: Tensor, axis: int, weight: NDArray[np.float32], scales: NDArray[np.float32] | None = None
+) -> Tensor:
     """Multiply one axis of a tensor by a weight of shape (out, inner) and return the result, laid out as `x` is.
 
     No element of `x` moves where it is dense and the axis lies in one piece, whatever the order of its parts (the
     weight's columns follow it) and whatever lies outside and inside of it.
+
+    Parameters
+    ----------
+    build
+        Takes the call.
+    x
+        A float32 tensor. Where it was rounded to 8 bits, its axis is innermost and the weight is made of int8, the
+        product is of whole numbers.
+    axis
+        The axis that is multiplied.
+    weight
+        Shape (out, inner).
+    scales
+        What a level of each element of a weight that is made of int8 is worth; its levels are what is stored then.
     """
     out, inner = weight.shape
+    known, whole = build.rounded.get(x.value), levels_of(weight, scales)
+    if known is not None and whole is not None:
+        source = build.compacted(Tensor(known.source.value, x.view))
+        if _inside(source.view, axis) == 1:
+            parts, view = _contracted(source.view, axis, out, 1)
+            levels = _ordered(whole.levels, parts)
+            result = build.new(view)
+            rows = source.view.size // inner
+            multiply(build, source.value, rows, Levels(levels, whole.scales), known.rounding, result.value)
+            return result
     x = build.compacted(x)
     columns = _inside(x.view, axis)
     if columns is None:
         x = build.ordered(x, (*(other for other in range(len(x.shape)) if other != axis), axis))
         columns = 1
-    parts = x.view.axes[axis]
-    order = sorted(range(len(parts)), key=lambda place: -parts[place].stride)
-    split = weight.reshape(out, *(part.size for part in parts))
-    turned = split.transpose(0, *(place + 1 for place in order)).reshape(out, inner)
-    batch = x.view.size // (inner * columns)
-    view = View(
+    parts, view = _contracted(x.view, axis, out, columns)
+    result = build.new(view)
+    step = Step(x.view.size // (inner * columns), out, inner, columns)
+    if whole is not None:
+        widen(build, x.value, step, Levels(_ordered(whole.levels, parts), whole.scales), result.value)
+    else:
+        build.call(FullyConnected(step), x.value, build.constant(_ordered(weight, parts)).value, result.value)
+    return result
+
+
+def _contracted(view: View, axis: int, out: int, columns: int) -> tuple[Axis, View]:
+    """Return the parts of an axis, and the view of a product over it."""
+    parts = view.axes[axis]
+    inner = math.prod(part.size for part in parts)
+    made = View(
         tuple(
             ((Part(out, columns),) if out > 1 else ()) if place == axis else _widened(each, columns, inner, out)
-            for place, each in enumerate(x.view.axes)
+            for place, each in enumerate(view.axes)
         )
     )
-    result = build.new(view)
-    step = Step(batch, out, inner, columns)
-    build.call(FullyConnected(step), x.value, build.constant(turned).value, result.value)
-    return result
+    return parts, made
+
+
+def _ordered(weight: NDArray[Any], parts: Axis) -> NDArray[Any]:
+    """Return a weight of shape (out, inner) with its columns in the order in which the parts of an axis lie."""
+    order = sorted(range(len(parts)), key=lambda place: -parts[place].stride)
+    split = weight.reshape(len(weight), *(part.size for part in parts))
+    return split.transpose(0, *(place + 1 for place in order)).reshape(weight.shape)
 
 
 def _inside(view: View, axis: int) -> int | None:

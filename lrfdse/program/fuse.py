@@ -10,9 +10,19 @@ from lrfdse.ir.epilogue import Epilogue, Instruction, Operand, Source
 from lrfdse.ir.operators import Elementwise, Normalization, Operator
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
 from lrfdse.ir.program import Call, Value
+from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.program.calls import reads
 
-Producer = FullyConnected | BatchedProduct | Convolution | TransposedConvolution | Normalization | Elementwise
+Producer = (
+    FullyConnected
+    | BatchedProduct
+    | Convolution
+    | TransposedConvolution
+    | QuantizedProduct
+    | QuantizedConvolution
+    | Normalization
+    | Elementwise
+)
 """Operators with an epilogue."""
 
 
@@ -118,7 +128,7 @@ def _begun(call: Call, place: int) -> _Group:
 
 
 def _channels(operator: Producer) -> int:
-    if isinstance(operator, FullyConnected):
+    if isinstance(operator, FullyConnected | QuantizedProduct):
         return operator.step.out
     if isinstance(operator, BatchedProduct):
         return operator.columns

@@ -24,6 +24,7 @@ from lrfdse.program.rules import (
     normalization,
     pooling,
     products,
+    quantization,
     recurrent,
     resizing,
     shaping,
@@ -32,7 +33,7 @@ from lrfdse.program.simplify import simplified
 from lrfdse.program.site import Rules, Site, element_of, shape_of
 from lrfdse.program.tidy import needed, numbered, written_in_place
 
-ANY: Rules = {**shaping.RULES, **gathering.RULES}
+ANY: Rules = {**shaping.RULES, **gathering.RULES, **quantization.RULES}
 """Rules for tensors of every element type, by ONNX operator."""
 
 FLOAT: Rules = {

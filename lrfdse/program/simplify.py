@@ -10,8 +10,18 @@ from lrfdse.ir.epilogue import Epilogue, Function, Instruction, Operand
 from lrfdse.ir.operators import Elementwise, Normalization
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
 from lrfdse.ir.program import Call
+from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 
-_FUSED = FullyConnected | BatchedProduct | Convolution | TransposedConvolution | Normalization | Elementwise
+_FUSED = (
+    FullyConnected
+    | BatchedProduct
+    | Convolution
+    | TransposedConvolution
+    | QuantizedProduct
+    | QuantizedConvolution
+    | Normalization
+    | Elementwise
+)
 
 
 def simplified(calls: Sequence[Call]) -> list[Call]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lrfdse.targets.commands import check_emulator, check_features, check_word
 from lrfdse.targets.isa import instruction_set
-from lrfdse.targets.isa.description import InstructionSet, Vectors
+from lrfdse.targets.isa.description import Dot, InstructionSet, Vectors
 from lrfdse.targets.isa.needs import Needs
 
 Replacement = Literal["lru", "random", "bimodal"]
@@ -176,6 +176,14 @@ class Target:
     def vectors(self) -> Vectors:
         """What vector instructions of this machine can do; nothing where kernels are scalar code."""
         return self.instruction_set.vectors if self.lanes > 1 else Vectors()
+
+    @property
+    def dot(self) -> Dot | None:
+        """The instruction that multiplies groups of int8, None where this machine has none."""
+        dot = self.instruction_set.dot
+        if dot is None or self.lanes not in dot.names or (dot.feature and dot.feature not in self.features):
+            return None
+        return dot
 
     @property
     def needs(self) -> Needs:

@@ -300,6 +300,39 @@ def test_where_rounding_alone_changes_outputs_more_counts_as_right(native, tmp_p
 
 
 @pytest.mark.slow
+def test_a_quantized_model_is_computed_in_whole_numbers(tmp_path):
+    text = """mlp (float[2, 60] x) => (float[2, 9] y) {
+        q = QuantizeLinear(x, s0, z0)
+        d = DequantizeLinear(q, s0, z0)
+        w = DequantizeLinear<axis=0>(levels, scales)
+        a = Gemm<transB=1>(d, w, b)
+        r = Relu(a)
+        v = DequantizeLinear(others, s1)
+        y = MatMul(r, v)
+    }"""
+    rng = np.random.default_rng(0)
+    model = model_of(
+        text,
+        {
+            "s0": np.float32(0.02),
+            "z0": np.int8(-5),
+            "levels": rng.integers(-127, 127, (40, 60), np.int8),
+            "scales": rng.uniform(1e-3, 2e-3, 40).astype(np.float32),
+            "b": rng.standard_normal(40).astype(np.float32),
+            "others": rng.integers(-127, 127, (40, 9), np.int8),
+            "s1": np.float32(1e-3),
+        },
+    )
+    notes = []
+    built = lrfdse.build(model, "host", tmp_path / "out", meter="none", progress=notes.append)
+    assert [each.kind for each in built.facts.operators] == ["QuantizedProduct", "FullyConnected"]
+    assert built.facts.weight_bytes < 2 * (40 * 60 + 40 * 9)
+    # No level of this input lies between two.
+    assert built.facts.max_error < 1e-5 < built.facts.tolerance
+    assert any("rounds to 8 bits" in event.text for event in notes if event.stage == "note")
+
+
+@pytest.mark.slow
 def test_the_meter_chooses_schedules(model_file, tmp_path):
     """Every candidate of every operator is timed, and what is built of the fastest is right and no slower."""
     events = []

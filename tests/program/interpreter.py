@@ -23,6 +23,7 @@ from lrfdse.ir.operators import (
 )
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
 from lrfdse.ir.program import Program
+from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct, Rounding
 
 NAN = float("nan")
 
@@ -92,6 +93,12 @@ FUNCTIONS = {
 }
 
 
+def levels(x: np.ndarray, rounding: Rounding) -> np.ndarray:
+    """Return the levels of an array, computed in float32 as `Rounding` says."""
+    scaled = x.astype(np.float32) * (np.float32(1) / np.float32(rounding.scale))
+    return np.clip(np.rint(scaled), rounding.least, rounding.most).astype(int)
+
+
 def epilogued(value: np.ndarray, epilogue: Epilogue, further: Sequence[np.ndarray]) -> np.ndarray:
     """Apply an epilogue to a value of shape (rows, channels)."""
     rows, channels = value.shape
@@ -150,6 +157,14 @@ def _execute(op, read, written):
                 own = weight[g * made : (g + 1) * made, h, v]
                 y[:, rows, columns, g * made : (g + 1) * made] += part @ own.T
         written[0][...] = epilogued(y.reshape(-1, op.outputs), op.epilogue, read[2:]).reshape(-1)
+    elif isinstance(op, QuantizedProduct):
+        y = levels(read[0], op.rounding).reshape(-1, op.step.inner) @ read[1].astype(int).reshape(-1, op.step.inner).T
+        assert (read[2] == op.rounding.shift * read[1].astype(int).reshape(-1, op.step.inner).sum(1)).all()
+        written[0][...] = epilogued(y.astype(np.float32), op.epilogue, read[3:]).reshape(-1)
+    elif isinstance(op, QuantizedConvolution):
+        whole = Convolution(op.window, op.channels, op.outputs, 1, op.epilogue)
+        assert (read[2] == op.rounding.shift * read[1].astype(int).reshape(op.outputs, -1).sum(1)).all()
+        _execute(whole, [levels(read[0], op.rounding).astype(float), read[1], *read[3:]], written)
     elif isinstance(op, TransposedConvolution):
         w = op.window
         x = read[0].reshape(w.batch, *w.out, op.channels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,10 +23,12 @@ from lrfdse.ir.operators import (
 )
 from lrfdse.ir.ports import ELEMENT_SIZE
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
+from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.kernels.build import compile_function, instructions_of, tvm_target
 from lrfdse.kernels.operators import tilings
 from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule, depthwise_schedules
 from lrfdse.kernels.operators.symbols import undefined
+from lrfdse.kernels.operators.words import Words, admits
 from lrfdse.kernels.schedules import alternatives
 from lrfdse.targets.target import Target
 
@@ -50,6 +52,8 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
     """Return the schedules of an operator, the best estimate first; one empty text where there is no choice."""
     if isinstance(operator, Convolution) and tilings.is_depthwise(operator):
         return [str(schedule) for schedule in depthwise_schedules(operator, target, MOST_SCHEDULES)]
+    if isinstance(operator, QuantizedProduct | QuantizedConvolution):
+        return _of_words(operator, target)
     if not _is_product(operator):
         return [""]
     product: tilings.Product = operator  # type: ignore[assignment]
@@ -60,12 +64,13 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
         lambda schedule: tilings.admits(product, schedule),
         tilings.distance_of(product),
         tilings.copies_input(product),
+        storage=tilings.storage_of(product),
         runs=tilings.runs_of(product),
     )
     return [str(schedule) for _, schedule in found]
 
 
-def packed_weight(operator: Operator, schedule: str, target: Target, array: NDArray[np.float32]) -> NDArray[np.float32]:
+def packed_weight(operator: Operator, schedule: str, target: Target, array: NDArray[Any]) -> NDArray[Any]:
     """Return a weight in the order in which the operator's code reads it.
 
     Parameters
@@ -87,7 +92,9 @@ def packed_weight(operator: Operator, schedule: str, target: Target, array: NDAr
     sizes = [port.size for port in operator.ports if port.role == "weight"]
     if sizes != [array.size]:
         raise ValueError(f"a weight of {array.size} elements does not fit {operator}, which takes {sizes}")
-    flat = np.ascontiguousarray(array, dtype=np.float32).ravel()
+    if isinstance(operator, QuantizedProduct | QuantizedConvolution):
+        return Words.of(target).packed(operator, StepSchedule.parse(schedule), np.asarray(array, np.int8))
+    flat = np.ascontiguousarray(array).ravel()
     if isinstance(operator, Convolution) and tilings.is_depthwise(operator):
         return DepthwiseSchedule.parse(schedule).packed(operator, flat)
     return tilings.packed(operator, StepSchedule.parse(schedule), flat)  # type: ignore[arg-type]
@@ -138,6 +145,20 @@ def compile_operator(operator: Operator, schedule: str, target: Target, symbol: 
     return CompiledOperator(operator, schedule, target.name, symbol, code, work)
 
 
+def _of_words(operator: QuantizedProduct | QuantizedConvolution, target: Target) -> list[str]:
+    words = Words.of(target)
+    product = words.product(operator)
+    found = alternatives(
+        tilings.step_of(product),
+        target,
+        MOST_SCHEDULES,
+        lambda schedule: admits(schedule, target),
+        tilings.distance_of(product),
+        storage=words.storage,
+    )
+    return [str(schedule) for _, schedule in found]
+
+
 def _is_product(operator: Operator) -> bool:
     if isinstance(operator, Convolution):
         return not tilings.is_depthwise(operator)
@@ -150,6 +171,7 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
     from lrfdse.kernels.operators.elementwise import elementwise
     from lrfdse.kernels.operators.interpolation import interpolation
     from lrfdse.kernels.operators.pool import pool
+    from lrfdse.kernels.operators.quantized import quantized
     from lrfdse.kernels.operators.rearrange import copy, gather
     from lrfdse.kernels.operators.recurrence import recurrence
     from lrfdse.kernels.operators.reduction import reduction
@@ -172,6 +194,8 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
             return transposed(operator, StepSchedule.parse(schedule), machine)
         case Recurrence():
             return recurrence(operator, StepSchedule.parse(schedule), machine)
+        case QuantizedProduct() | QuantizedConvolution():
+            return quantized(operator, StepSchedule.parse(schedule), machine)
         case Interpolation():
             return interpolation(operator, machine, constants)
         case Elementwise():

@@ -13,15 +13,16 @@ from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, tiles
 from lrfdse.kernels.layout import RESIDENT
-from lrfdse.kernels.operators.border import bordered
+from lrfdse.kernels.operators.border import Border, bordered
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
 from lrfdse.kernels.operators.tilings import is_flat, runs_of, sections_of, tiling_of
-from lrfdse.kernels.tir import Expr, Stmt, over, sequence
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, sequence
 
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
     from lrfdse.ir.products import Convolution
+    from lrfdse.kernels.arithmetic import Arithmetic
     from lrfdse.kernels.layout import Tiling
 
 
@@ -46,16 +47,52 @@ class _Row:
 
 def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine) -> Emission:
     """Return a convolution, grouped or not, dilated or not."""
+    tiling = tiling_of(operator, schedule)
+    x, weight, *further, y = parameters = buffers(operator.ports, operator.groups * tiling.weight_size)
+    finish = Finish(machine, operator.epilogue, tuple(further), y)
+    blocks = Blocks.of(tiling, runs_of(operator)) if schedule.inner_block else None
+    border = bordered(x, operator.window, operator.channels, machine, 0 if blocks is None else blocks.scratch)
+    body = over_windows(operator, tiling, border, weight, finish, machine, blocks=blocks)
+    return Emission(parameters, sequence([*border.statements, body]), border.work)
+
+
+def over_windows(
+    operator: Convolution,
+    tiling: Tiling,
+    border: Border,
+    weight: Buffer,
+    finish: Finish,
+    machine: Machine,
+    *,
+    arithmetic: Arithmetic | None = None,
+    blocks: Blocks | None = None,
+) -> Stmt:
+    """Return the loops over all windows of images that have their padding around them.
+
+    Parameters
+    ----------
+    operator
+        The convolution.
+    tiling
+        That of its step.
+    border
+        The images, and scratch memory for blocks.
+    weight
+        The packed weights of all groups.
+    finish
+        Stores the results.
+    machine
+        What it is emitted for.
+    arithmetic
+        What is done to weights and data; None for products of floats.
+    blocks
+        How the step is cut into blocks; None where it is not.
+    """
     w, groups = operator.window, operator.groups
     each, made = operator.channels // groups, operator.outputs // groups
-    tiling = tiling_of(operator, schedule)
-    x, weight, *further, y = parameters = buffers(operator.ports, groups * tiling.weight_size)
-    finish = Finish(machine, operator.epilogue, tuple(further), y)
     sections, span = sections_of(operator)
     rows, columns = (1, w.batch * math.prod(w.out)) if is_flat(operator) else w.out
     images = 1 if is_flat(operator) else w.batch
-    blocks = Blocks.of(tiling, runs_of(operator)) if schedule.inner_block else None
-    border = bordered(x, w, operator.channels, machine, 0 if blocks is None else blocks.scratch)
     height, width = border.image
 
     def emitter(image: Expr, r: Expr, group: Expr) -> StepEmitter:
@@ -68,9 +105,8 @@ def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine)
 
         before = None if groups == 1 else group * tiling.weight_size
         row = _Row(finish, (image * rows + r) * columns, operator.outputs, group * made)
-        return StepEmitter(
-            tiling, border.buffer, weight, row, machine.instructions, Access(data, None, sections, before)
-        )
+        access = Access(data, None, sections, before)
+        return StepEmitter(tiling, border.buffer, weight, row, machine.instructions, access, arithmetic)
 
     def lines(body: Callable[[Expr, Expr], Stmt]) -> Stmt:
         return over(images, lambda image: over(rows, lambda r: body(image, r)))
@@ -83,8 +119,7 @@ def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine)
             return lines(lambda image, r: emitter(image, r, number).by_positions())
         return tiles(tiling.out, lambda j: lines(lambda image, r: emitter(image, r, number).panel(j)))
 
-    body = over(groups, group)
-    return Emission(parameters, sequence([*border.statements, body]), border.work)
+    return over(groups, group)
 
 
 def _panels_inside(operator: Convolution, tiling: Tiling, machine: Machine) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from lrfdse.ir.ports import ELEMENT_SIZE, Element, Port
-from lrfdse.kernels.inner import Instructions
+from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.operators.functions import Functions
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, folded, named, reduced, vector_type
 from lrfdse.targets.target import Target

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Dense:
+class Dense:
     """Results of a step in an output of shape (batch, rows, columns)."""
 
     finish: Finish
@@ -67,7 +67,7 @@ def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: M
         # Rows that crowd in the cache are read from a copy with gaps between them.
         body.append(over(step.batch, lambda r: copied(x, r * run, work, r * (run + space), run, machine)))
     source = x if work is None else work
-    emitter = StepEmitter(tiling, source, weight, _Dense(finish, tiling), machine.instructions, dense(step, space))
+    emitter = StepEmitter(tiling, source, weight, Dense(finish, tiling), machine.instructions, dense(step, space))
     if schedule.inner_block:
         blocks = Blocks.of(tiling)
         work = flat(blocks.scratch, "work") if blocks.scratch else None

@@ -15,6 +15,10 @@ _UNROLLED_SCALARS = 4
 """Elements that one iteration copies where there are no vectors. Chosen, not measured."""
 
 
+_ONE_BITS = 0x3F800000
+"""The bits of 1 as float32."""
+
+
 def nothing() -> Stmt:
     """Return a statement that does nothing."""
     return tirx.Evaluate(tirx.IntImm("int32", 0))
@@ -41,11 +45,13 @@ def filled(target: Buffer, to: Expr, size: int, bits: int, machine: Machine) -> 
         return nothing()
     c = cover(size, machine.lanes)
     made: list[Stmt] = []
-    fence = tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", tirx.FloatImm("float32", 0.0))
-    number = named(fence, made)
     kind = str(target.dtype)
+    # Of a number of class zero LLVM knows all bits, of other classes it does not.
+    known = 0.0 if kind == "float32" else 1.0
+    fence = tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", tirx.FloatImm("float32", known))
+    number = named(fence, made)
     if kind != "float32":
-        zeros = named(tirx.reinterpret("int32", number), made)
+        zeros = named(tirx.reinterpret("int32", number) - tirx.IntImm("int32", _ONE_BITS), made)
         number = named(tirx.IntImm(kind, bits) + (zeros if kind == "int32" else tirx.Cast(kind, zeros)), made)
 
     def put(index: Expr) -> Stmt:

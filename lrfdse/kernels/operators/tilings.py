@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
+from lrfdse.ir.storage import FLOAT32, INT8, Storage
 from lrfdse.kernels.blocks import DENSE, Runs
 from lrfdse.kernels.layout import Tiling
 from lrfdse.kernels.operators.phases import phases
@@ -106,7 +107,12 @@ def copies_input(operator: Product) -> bool:
 
 def tiling_of(operator: Product, schedule: StepSchedule) -> Tiling:
     """Return the tiling of an operator's step."""
-    return Tiling.of(step_of(operator), schedule)
+    return Tiling.of(step_of(operator), schedule, storage_of(operator))
+
+
+def storage_of(operator: Product) -> Storage:
+    """Return what an operator's weight is stored in."""
+    return INT8 if isinstance(operator, FullyConnected) and operator.weight == "int8" else FLOAT32
 
 
 def recurrent_tilings(operator: Recurrence, schedule: StepSchedule) -> tuple[Tiling, ...]:
@@ -121,8 +127,11 @@ def recurrent_tilings(operator: Recurrence, schedule: StepSchedule) -> tuple[Til
     return tuple(Tiling.of(Step(whole.batch, out, whole.inner, 1), schedule) for out in rows)
 
 
-def packed(operator: Product, schedule: StepSchedule, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def packed(operator: Product, schedule: StepSchedule, weight: NDArray[Any]) -> NDArray[Any]:
     """Return a weight, in the order that the operator's docstring names, in the order of use."""
+    if storage_of(operator) == INT8:
+        step = step_of(operator)
+        return tiling_of(operator, schedule).ordered(weight.astype(np.int8).reshape(step.out, step.inner))
     exact = weight.astype(np.float64)
     if isinstance(operator, FullyConnected):
         return tiling_of(operator, schedule).pack(exact.reshape(operator.step.out, operator.step.inner))

@@ -13,6 +13,7 @@ from lrfdse.program.broadcast import Writer
 from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.contraction import contract
 from lrfdse.program.layout import View, dense
+from lrfdse.program.quantized import convolve, levels_of, multiply
 from lrfdse.program.site import Rules, Site
 
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -60,10 +61,19 @@ def _conv(at: Site) -> Sequence[Tensor] | None:
     outputs, channels = weight.shape[0], x.shape[1]
     if min(window.out) < 1:
         return None
-    # (outputs, channels of a group, height, width) becomes (outputs, height, width, channels of a group).
-    turned = weight.reshape(outputs, channels // groups, *window.kernel).transpose(0, 2, 3, 1)
+
+    def turned_of(given: np.ndarray) -> np.ndarray:
+        # (outputs, channels of a group, height, width) becomes (outputs, height, width, channels of a group).
+        return given.reshape(outputs, channels // groups, *window.kernel).transpose(0, 2, 3, 1)
+
+    turned, scales = turned_of(weight), at.build.content_scales(at.input(1))
+    if scales is not None and groups == 1:
+        y = _quantized(at.build, x, turned, turned_of(scales), window)
+        if y is not None:
+            return [_biased(at, as_before(y, len(at.input(0).shape)))]
     x = at.build.ordered(x, CHANNELS_LAST)
-    y = _as_product(at.build, x, turned, window) if groups == 1 else None
+    levels = None if scales is None else turned_of(scales)
+    y = _as_product(at.build, x, turned, levels, window) if groups == 1 else None
     if y is None:
         y = at.build.new(dense((window.batch, outputs, *window.out), CHANNELS_LAST))
         # Code works on rows of pixels: a column would be one pixel a row.
@@ -72,16 +82,34 @@ def _conv(at: Site) -> Sequence[Tensor] | None:
     return [_biased(at, as_before(y, len(at.input(0).shape)))]
 
 
-def _as_product(build: Builder, x: Tensor, weight: np.ndarray, window: Window) -> Tensor | None:
+def _quantized(build: Builder, x: Tensor, weight: np.ndarray, scales: np.ndarray, window: Window) -> Tensor | None:
+    """Return a convolution in whole numbers, or None where it is not one of them."""
+    known, outputs = build.rounded.get(x.value), len(weight)
+    whole = levels_of(weight.reshape(outputs, -1), scales.reshape(outputs, -1)) if known is not None else None
+    if known is None or whole is None:
+        return None
+    source = build.ordered(Tensor(known.source.value, x.view), CHANNELS_LAST)
+    y = build.new(dense((window.batch, outputs, *window.out), CHANNELS_LAST))
+    if window.kernel == (1, 1) and window.strides == (1, 1) and not any(window.pads):
+        multiply(build, source.value, window.batch * math.prod(window.out), whole, known.rounding, y.value)
+    else:
+        convolve(build, source.value, window.lying, whole, known.rounding, y.value)
+    return y
+
+
+def _as_product(
+    build: Builder, x: Tensor, weight: np.ndarray, scales: np.ndarray | None, window: Window
+) -> Tensor | None:
     """Return a convolution as a product over pixels, or over whole images, where it is one."""
     outputs = weight.shape[0]
+    each = None if scales is None else scales.reshape(outputs, -1)
     if any(window.pads) or (window.dilations != (1, 1) and window.kernel != (1, 1)):
         return None
     if window.kernel == (1, 1) and window.strides == (1, 1):
-        return contract(build, x, 1, weight.reshape(outputs, -1))
+        return contract(build, x, 1, weight.reshape(outputs, -1), each)
     if window.kernel == window.image:
         flat = build.reshaped(x.transpose(CHANNELS_LAST), (window.batch, math.prod(x.shape[1:])))
-        y = contract(build, flat, 1, weight.reshape(outputs, -1))
+        y = contract(build, flat, 1, weight.reshape(outputs, -1), each)
         return build.reshaped(y, (window.batch, outputs, 1, 1))
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.contraction import contract
 from lrfdse.program.layout import View, compact, dense
 from lrfdse.program.site import Rules, Site
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def _matmul(at: Site) -> Sequence[Tensor] | None:
@@ -81,10 +85,17 @@ def _multiplied(build: Builder, a: Tensor, b: Tensor, order: Sequence[int] | Non
     left, right = build.content(a), build.content(b)
     outer = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     if right is not None and right.size == math.prod(b.shape[-2:]) and len(outer) == len(a.shape) - 2:
-        return contract(build, a, len(a.shape) - 1, right.reshape(b.shape[-2:]).T)
+        scales = _scales(build, b)
+        turned = None if scales is None else scales.T
+        return contract(build, a, len(a.shape) - 1, right.reshape(b.shape[-2:]).T, turned)
     if left is not None and left.size == math.prod(a.shape[-2:]) and len(outer) == len(b.shape) - 2:
-        return contract(build, b, len(b.shape) - 2, left.reshape(a.shape[-2:]))
+        return contract(build, b, len(b.shape) - 2, left.reshape(a.shape[-2:]), _scales(build, a))
     return _batched(build, a, b, outer, order)
+
+
+def _scales(build: Builder, matrix: Tensor) -> NDArray[np.float32] | None:
+    found = build.content_scales(matrix)
+    return None if found is None else found.reshape(matrix.shape[-2:])
 
 
 def _batched(build: Builder, a: Tensor, b: Tensor, outer: tuple[int, ...], order: Sequence[int] | None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lrfdse.targets.isa import classes
 from lrfdse.targets.isa.arm_registers import aarch64_registers, form
 from lrfdse.targets.isa.code import Instruction
-from lrfdse.targets.isa.description import InstructionSet, Probe
+from lrfdse.targets.isa.description import Dot, InstructionSet, Probe
 from lrfdse.targets.isa.needs import TRAPS, Needs
 
 
@@ -45,5 +45,12 @@ AARCH64 = InstructionSet(
     needs=_needs,
     cpuinfo=("CPU implementer",),
     loads_ahead=True,
+    dot=Dot(
+        group=4,
+        element="int8",
+        names={2: "llvm.aarch64.neon.sdot.v2i32.v8i8", 4: "llvm.aarch64.neon.sdot.v4i32.v16i8"},
+        adds=True,
+        feature="+dotprod",
+    ),
     abi_option="mfloat-abi",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,6 +76,22 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Dot:
+    """An instruction that multiplies groups of neighbouring whole numbers, and adds up each group to an int32."""
+
+    group: int
+    """Numbers of a group."""
+    element: Literal["int8", "int16"]
+    """What it multiplies."""
+    names: Mapping[int, str]
+    """LLVM's intrinsic by the number of its results."""
+    adds: bool
+    """Whether it adds the results to its first operand."""
+    feature: str | None = None
+    """A target's feature without which it is not there; None where all cores have it."""
+
+
+@dataclass(frozen=True, slots=True)
 class InstructionSet:
     """An instruction set: its names elsewhere, its text, its registers, and what code generation does about it.
 
@@ -121,6 +137,8 @@ class InstructionSet:
     """LLVM holds the operands of a whole loop body in registers at once, so that they bound its size."""
     folds_loads: bool = False
     """Arithmetic takes operands from memory, so that loads of straight code need no registers of their own."""
+    dot: Dot | None = None
+    """What multiplies int8 by int8; None where they are widened to int16 and multiplied lane by lane."""
     reassociates: bool = False
     """LLVM must be allowed to add in any order, or it sums lanes one by one."""
     explicit_fma: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lrfdse.targets.isa import classes
 from lrfdse.targets.isa.code import Instruction
-from lrfdse.targets.isa.description import InstructionSet, Probe
+from lrfdse.targets.isa.description import Dot, InstructionSet, Probe
 from lrfdse.targets.isa.needs import TRAPS, Needs
 
 _LEVELS: Mapping[int, tuple[str, Mapping[str, Sequence[int]]]] = {
@@ -77,5 +77,16 @@ X86_64 = InstructionSet(
     needs=_needs,
     cpuinfo=("vendor_id",),
     folds_loads=True,
+    # With VNNI, LLVM makes one instruction (vpdpwssd) of it and of the addition behind it.
+    dot=Dot(
+        group=2,
+        element="int16",
+        names={
+            4: "llvm.x86.sse2.pmadd.wd",
+            8: "llvm.x86.avx2.pmadd.wd",
+            16: "llvm.x86.avx512.pmaddw.d.512",
+        },
+        adds=False,
+    ),
     abi_option="mfloat-abi",
 )

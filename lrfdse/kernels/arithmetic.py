@@ -1,0 +1,113 @@
+"""What one iteration of an inner loop does to its operands: products of floats, or of whole numbers, added up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tvm import tirx
+
+from lrfdse.ir.kernel import StepSchedule
+from lrfdse.kernels.instructions import Instructions
+from lrfdse.kernels.tir import Expr, Stmt, named, splat, vector_type, widened, zero
+from lrfdse.targets.isa.description import Dot
+
+
+class Arithmetic(Protocol):
+    """Vectors of sums, and what is added to them."""
+
+    @property
+    def kind(self) -> str:
+        """TVM's name of a vector of sums."""
+
+    @property
+    def zero(self) -> Expr:
+        """A vector of sums that nothing was added to."""
+
+    def operand(self, read: Expr, side: int, into: list[Stmt]) -> Expr:
+        """Return what is multiplied of what was read: of weights (side 0) or of data (side 1), on all lanes."""
+
+    def added(self, total: Expr | None, left: Expr, right: Expr) -> Expr:
+        """Return sums with the products of a weight and a datum added; the products alone where there are no sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class Floats:
+    """Products of float32, whatever weights are stored in."""
+
+    schedule: StepSchedule
+    instructions: Instructions
+
+    @property
+    def kind(self) -> str:
+        """TVM's name of a vector of sums."""
+        return vector_type(self.schedule.lanes)
+
+    @property
+    def zero(self) -> Expr:
+        """Zeros."""
+        return zero(self.schedule.lanes)
+
+    def operand(self, read: Expr, side: int, into: list[Stmt]) -> Expr:
+        """Return a weight or a datum as float32; what is one number is spread over the lanes."""
+        lanes = self.schedule.lanes
+        elements = 1 if self.schedule.axis == ("columns", "out")[side] else lanes
+        return splat(named(widened(read, elements, self.instructions.adds_to_convert), into), lanes // elements)
+
+    def added(self, total: Expr | None, left: Expr, right: Expr) -> Expr:
+        """Return the sum, by an FMA where the machine can."""
+        if total is None:
+            return left * right
+        if self.instructions.explicit_fma:
+            return tirx.call_llvm_pure_intrin(self.kind, "llvm.fma", left, right, total)
+        return total + left * right
+
+
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """Products of int8, a group of neighbours along the inner axis at once, added up exactly as int32.
+
+    What is read is words, one for each group: on the lanes of weights, and a single one of data.
+    """
+
+    lanes: int
+    dot: Dot | None
+    """The instruction that multiplies groups; None where a group is one number."""
+
+    @property
+    def kind(self) -> str:
+        """TVM's name of a vector of sums."""
+        return _vector("int32", self.lanes)
+
+    @property
+    def zero(self) -> Expr:
+        """Zeros."""
+        return splat(tirx.IntImm("int32", 0), self.lanes)
+
+    def operand(self, read: Expr, side: int, into: list[Stmt]) -> Expr:
+        """Return the numbers of a group on every lane, as wide as they are multiplied."""
+        if self.dot is None:
+            lanes = (self.lanes, 1)[side]
+            wide = tirx.Cast(_vector("int32", lanes), tirx.Cast(_vector("int16", lanes), read))
+            return splat(named(wide, into), self.lanes // lanes)
+        elements = self.lanes * self.dot.group
+        if side == 1:
+            return tirx.reinterpret(_vector(self.dot.element, elements), splat(named(read, into), self.lanes))
+        return named(
+            tirx.Cast(_vector(self.dot.element, elements), tirx.reinterpret(_vector("int8", elements), read)), into
+        )
+
+    def added(self, total: Expr | None, left: Expr, right: Expr) -> Expr:
+        """Return the sum of sums and products."""
+        if self.dot is None:
+            made = left * right
+        elif self.dot.adds:
+            name = self.dot.names[self.lanes]
+            return tirx.call_llvm_pure_intrin(self.kind, name, self.zero if total is None else total, left, right)
+        else:
+            made = tirx.call_llvm_pure_intrin(self.kind, self.dot.names[self.lanes], left, right)
+        return made if total is None else total + made
+
+
+def _vector(element: str, lanes: int) -> str:
+    return element if lanes == 1 else f"{element}x{lanes}"

@@ -1,0 +1,23 @@
+"""What code generation does on a machine that TIR does not say by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrfdse.kernels.registers import RegisterFile
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """What TIR does not say by itself."""
+
+    explicit_fma: bool
+    """Whether an FMA must be asked for: LLVM does not fuse on 32-bit ARM by itself."""
+    strided: bool
+    """Whether one instruction stores a vector's elements with gaps between them."""
+    reducing: bool
+    """Whether one instruction sums a vector across its lanes."""
+    adds_to_convert: bool
+    """Whether vectors of whole numbers become floats by additions, see `lrfdse.kernels.tir.widened`."""
+    ahead: RegisterFile | None
+    """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""

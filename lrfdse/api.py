@@ -58,6 +58,10 @@ def explore(
     artifacts: str | os.PathLike[str] | None = None,
     format: str | Sequence[str] = (),
     library: bool = True,
+    heal: bool = False,
+    heal_data: GivenData | None = None,
+    heal_minutes: float = 10.0,
+    heal_teacher: str | None = None,
     workers: int | None = None,
     seed: int = 0,
     cache: str | os.PathLike[str] | None = None,
@@ -128,6 +132,9 @@ def explore(
     library
         Whether the original, the recommended design and SVD of equal size are compiled as whole models, too: their
         latency, and the C library of the recommended design.
+    heal, heal_data, heal_minutes, heal_teacher
+        Whether the factors of the designs that are written are trained at the end, on what data (in the forms of
+        `eval`), for how many minutes in all, and by what: "outputs", "labels" or "both". See `lrfdse.heal`.
     workers, seed
         Processes, one a core by default; the seed of everything random.
     cache
@@ -149,10 +156,11 @@ def explore(
     from lrfdse.base.files import sole_writer
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.base.threads import one_thread_each
+    from lrfdse.explore.healing_kept import heal_kept
     from lrfdse.explore.inputs import settings_for
     from lrfdse.explore.run import explore as run
     from lrfdse.model.given import data_file, model_file
-    from lrfdse.report.write import write_reports
+    from lrfdse.report.write import write_again, write_reports
     from lrfdse.results.write import document_of
 
     if limits is not None and not isinstance(limits, Limits):
@@ -180,6 +188,9 @@ def explore(
         "artifacts": None if artifacts is None else Path(artifacts),
         "layers": checked_kinds([layers] if isinstance(layers, str) else layers, "layers"),
         "library": bool(library),
+        "heal": bool(heal),
+        "heal_minutes": positive_number("heal_minutes", heal_minutes),
+        "heal_teacher": heal_teacher,
     }
     if format:
         options["format"] = checked_formats([format] if isinstance(format, str) else format, "format")
@@ -195,15 +206,19 @@ def explore(
     else:
         path = folder / _GIVEN / f"{folder.resolve().name}.onnx"
     settings = settings_for(path, os.fspath(target), os.fspath(space), None, folder, _shape(shape), **options)
-    given = {role: data for role, data in {"calib": calib, "eval": eval, "test": test}.items() if data is not None}
+    roles = {"calib": calib, "eval": eval, "test": test, "train": heal_data}
+    given = {role: data for role, data in roles.items() if data is not None}
     objects = [each for each in (model, *given.values()) if not isinstance(each, str | os.PathLike)]
     with sole_writer(settings.output) if objects else nullcontext():
         model_file(model, path)
         files = {role: data_file(data, role, settings.output / _GIVEN) for role, data in given.items()}
-    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, **files))
+    train = files.pop("train", settings.heal_data)
+    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, **files), heal_data=train)
     with cache_folder_at(options.get("cache")), one_thread_each():
-        found = run(settings, progress or silent, write_reports)
-    return Exploration(document_of(found), settings.output)
+        document = document_of(run(settings, progress or silent, write_reports))
+        if settings.heal:
+            document = heal_kept(settings, document, progress or silent, write_again)
+    return Exploration(document, settings.output)
 
 
 def inspect(
@@ -252,10 +267,11 @@ def heal(
     data: str | os.PathLike[str],
     design: str | None = None,
     *,
-    epochs: int = 3,
+    epochs: int = 20,
     minutes: float = 10.0,
     teacher: str | None = None,
     seed: int = 0,
+    metric: str | None = None,
     cache: str | os.PathLike[str] | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> Exploration:
@@ -280,6 +296,8 @@ def heal(
         are labels, else the outputs.
     seed
         Seed of which samples are held out, and of the order of the others.
+    metric
+        The "MODULE:FUNCTION" that may run where the exploration was scored by it.
     cache
         Folder of intermediate results; None means that of ``$LRFDSE_CACHE`` or of the user.
     progress
@@ -308,6 +326,7 @@ def heal(
         positive_number("minutes", minutes),
         teacher_of(teacher, "teacher"),
         whole_number("seed", seed, 0),
+        metric,
     )
     place = Path(folder)
     with cache_folder_at(None if cache is None else Path(cache)), one_thread_each():

@@ -29,12 +29,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrfdse.base.files import write_atomically
+from tests.fuzz.report import day_and_commit
+
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "lenet300-fashion"
 MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 RESULTS = ("front.json", "front.csv", "report.html")
 TEMPORARY = re.compile(r"lrfdse-.*|tmp.*|\..*\.lrfdse-[0-9a-f]{12}")
 """Names of files and folders that are there for a moment."""
+
+
+HEAD = """# Kills
+
+Written by `python -m tests.kills --report results/kills.md`, one row a command. Explorations, or workers beside them,
+are ended by SIGKILL and started again; [docs/security.md](../docs/security.md#what-is-checked) says when, and what is
+compared afterwards. CPU seconds are those of all processes, the undisturbed run's among them.
+"""
+COLUMNS = ("command", "killed", "kills", "interrupted", "differs", "left behind", "CPU, s", "date", "commit")
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,18 @@ class Place:
                 self.command(*words), stdout=subprocess.DEVNULL, stderr=errors, env=environment, cwd=self.root
             )
 
-    def events(self) -> list[tuple[str, str, str]]:
-        """Return what the runs so far have done: stages and counts, without times."""
-        log = self.output / "log.jsonl"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    @property
+    def log(self) -> Path:
+        return self.output / "log.jsonl"
+
+    def logged(self) -> int:
+        """Return the bytes that the runs so far have logged."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def events(self, after: int = 0) -> list[tuple[str, str, str]]:
+        """Return what the runs have done after so many bytes of their log: stages and counts, without times."""
         found = []
-        for line in lines:
+        for line in self.log.read_bytes()[after:].splitlines() if self.log.exists() else []:
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
                 found.append((event["stage"], str(event.get("text", "")), str(event.get("done", ""))))
@@ -144,9 +162,13 @@ def kill_explorations(whole: Place, root: Path, model: Path, more: Sequence[obje
         for number in range(missing):
             # A run that goes on skips what is done: where the event does not come again, any later one will do.
             later = set(expected[(2 * number + 1) * len(expected) // (2 * missing) :])
-            begun = len(place.events())
+            begun = seen = place.logged()
             process = place.start(*command)
-            while process.poll() is None and not later.intersection(place.events()[begun:]):
+            while process.poll() is None:
+                if place.logged() > seen:
+                    seen = place.logged()
+                    if later.intersection(place.events(begun)):
+                        break
                 time.sleep(0.01)
             time.sleep(draw.uniform(0, 0.2))
             process.kill()
@@ -241,6 +263,18 @@ def ended(place: Place, whole: Place, command: Sequence[object], last: Sequence[
     return Outcome(len(last), tuple(last), tuple(differing), tuple(left))
 
 
+def written(path: Path, killed: str, command: str, outcome: Outcome, seconds: float) -> None:
+    """Put the row of a campaign into a report, in which those of other commands stay."""
+    stages = [f"{stage} {outcome.stages.count(stage)}" for stage in dict.fromkeys(outcome.stages)]
+    ends = [", ".join(found) or "nothing" for found in (outcome.differing, outcome.left)]
+    cells = [f"`{command}`", killed, outcome.kills, ", ".join(stages), *ends, f"{seconds:,.0f}", *day_and_commit()]
+    earlier = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in earlier if line.startswith("| `") and not line.startswith(f"| `{command}` |")]
+    head = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    rows = sorted([*kept, f"| {' | '.join(map(str, cells))} |"])
+    write_atomically(path, "\n".join([HEAD, *head, *rows]) + "\n")
+
+
 @contextlib.contextmanager
 def kept(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
@@ -263,6 +297,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--worker", action="store_true", help="kill a worker, not the exploration")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", type=Path, help="Markdown in which the row of this command is replaced")
     parser.add_argument("--folder", type=Path, help="where to work, and what to leave; default: a temporary folder")
     options, more = parser.parse_known_args()
     with kept(options.folder) as folder:
@@ -271,11 +306,16 @@ def main() -> int:
         campaign = kill_workers if options.worker else kill_explorations
         outcome = campaign(whole, folder / "killed", model, more, options.kills, options.seed)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{outcome.kills} kills in {used.ru_utime + used.ru_stime:.0f} CPU s, and what each interrupted:")
+    seconds = used.ru_utime + used.ru_stime
+    print(f"{outcome.kills} kills in {seconds:.0f} CPU s, and what each interrupted:")
     for stage in dict.fromkeys(outcome.stages):
         print(f"  {stage:12} {outcome.stages.count(stage):3}")
     for what, found in (("differ", outcome.differing), ("left behind", outcome.left)):
         print(f"{what}: {', '.join(found) or 'nothing'}")
+    if options.report:
+        asked = " ".join([f"--kills {options.kills}", *(["--worker"] if options.worker else []), *map(str, more)])
+        asked += "" if options.model == EXAMPLE else f" --model {options.model.name}"
+        written(options.report, "workers" if options.worker else "explorations", asked, outcome, seconds)
     return int(bool(outcome.differing or outcome.left or outcome.kills < options.kills))
 
 

@@ -193,6 +193,21 @@ def explore(
     int8: Annotated[
         bool, typer.Option(help="Write designs with int8 weights, too, and score them.", rich_help_panel=OUTPUT)
     ] = True,
+    heal: Annotated[
+        bool,
+        typer.Option("--heal", help="Train the factors of the designs written out.", rich_help_panel=OUTPUT),
+    ] = False,
+    heal_data: Annotated[
+        Path | None,
+        typer.Option(help="Training data (.npz), with `labels` where there are some.", rich_help_panel=OUTPUT),
+    ] = None,
+    heal_minutes: Annotated[
+        float, typer.Option(help="Minutes of training, all designs together.", rich_help_panel=OUTPUT)
+    ] = 10.0,
+    heal_teacher: Annotated[
+        str | None,
+        typer.Option(help="outputs, labels or both; default: both where there are labels.", rich_help_panel=OUTPUT),
+    ] = None,
     storage: Annotated[
         str,
         typer.Option(help="Store weights as float32, int8, or both: a choice a layer.", rich_help_panel=SEARCH),
@@ -220,9 +235,10 @@ def explore(
     from lrfdse.cli.show_command import print_document
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
+    from lrfdse.explore.healing_kept import heal_kept
     from lrfdse.explore.run import explore as run
     from lrfdse.report.page.wording import recommendation
-    from lrfdse.report.write import write_reports
+    from lrfdse.report.write import write_again, write_reports
     from lrfdse.results.settings import Data, Limits
     from lrfdse.results.write import document_of, json_of
 
@@ -256,6 +272,10 @@ def explore(
         "runner": runner,
         "artifacts": artifacts,
         "library": library,
+        "heal": heal,
+        "heal_data": heal_data,
+        "heal_minutes": heal_minutes,
+        "heal_teacher": heal_teacher,
     }
     if workers is not None:
         options["workers"] = workers
@@ -268,8 +288,9 @@ def explore(
         tell(settings, as_json)
         return
     with cache_folder_at(cache), listening(log_format, EXPLORATION) as progress:
-        exploration = run(settings, progress, write_reports)
-    document = document_of(exploration)
+        document = document_of(run(settings, progress, write_reports))
+        if settings.heal:
+            document = heal_kept(settings, document, progress, write_again)
     if as_json:
         typer.echo(json_of(document))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrfdse.base.text import clean
+from lrfdse.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from lrfdse.board.transport import Transport
     from lrfdse.calibrate.fit import Calibration
     from lrfdse.calibrate.programs import BenchOptions
+    from lrfdse.calibrate.runtime import RuntimeSession
     from lrfdse.ir.latency import Latency
-    from lrfdse.results.designs import DesignFacts
+    from lrfdse.results.designs import DesignFacts, RuntimeFacts
     from lrfdse.results.document import Document
+    from lrfdse.runtimes.program import RuntimeOptions
 
 _KERNEL_COLUMNS = 26
 """Columns of a table for a kernel's name or a sentence: the numbers beside it leave so many of 80."""
@@ -30,16 +34,25 @@ _TIME_COLUMNS = 8
 _SPEED_UP = (
     "x: how much faster than the original. board: all kernels in turn, over and over; cold: caches emptied before each."
 )
+_RUNTIME = (
+    "Wall clock of one inference in a row of them: the median of samples. x: how much faster than the original; KiB: "
+    "weights of the layers."
+)
+
+
+def complete_runtime(incomplete: str) -> list[str]:
+    """Return the runtimes whose names begin with what was typed, for the shell's completion."""
+    return [name for name in ("litert", "onnxruntime") if name.startswith(incomplete)]
 
 
 def bench(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of an exploration.")],
     runner: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What runs a program on the board: 'ssh user@board' or RUNNER:TEXT (command{lrfdse.runners})."
         ),
-    ],
+    ] = None,
     repeats: Annotated[int | None, typer.Option(min=1, max=1001, help="Samples of each kernel; default: 21.")] = None,
     min_time: Annotated[
         int | None, typer.Option(min=0, max=60000, help="Least milliseconds of a warm sample; default: 2.")
@@ -52,6 +65,14 @@ def bench(
     whole: Annotated[
         bool, typer.Option("--whole", help="Run the libraries of whole models, operator by operator.")
     ] = False,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Time whole models in litert or onnxruntime: here, or on a board with it and Python.",
+            autocompletion=complete_runtime,
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of --runtime.")] = 1,
     cache: Annotated[
         Path | None, typer.Option(help="Where results are kept for later runs.", show_default=False)
     ] = None,
@@ -70,6 +91,16 @@ def bench(
     from lrfdse.explore.export import export_program
     from lrfdse.report.page.html import write_again
 
+    if runtime is not None:
+        if whole or allow_emulator or core is not None:
+            raise InputError(
+                "--runtime times a model's file: it goes with none of --whole, --allow-emulator and --core"
+            )
+        asked = _runtime_options(runtime, repeats, min_time, threads)
+        _bench_runtime(folder, asked, None if runner is None else open_transport(runner), timeout, cache, as_json)
+        return
+    if runner is None:
+        raise InputError("bench takes --runner, which runs programs on a board, or --runtime, which runs models here")
     way = open_transport(runner)
     if whole:
         _bench_whole(folder, way, BenchOptions(repeats, min_time, core, timeout, allow_emulator), cache, as_json)
@@ -95,6 +126,75 @@ def bench(
     out.print(_SPEED_UP, soft_wrap=True)
     out.print(f"Board: {board_line(runs[0].board)}", soft_wrap=True)
     out.print(str(folder / RECORD), soft_wrap=True)
+
+
+def _runtime_options(runtime: str, repeats: int | None, min_time: int | None, threads: int) -> RuntimeOptions:
+    from lrfdse.runtimes.program import RuntimeOptions, runtime_name
+
+    options = RuntimeOptions(runtime_name(runtime), threads=threads)
+    return dataclasses.replace(
+        options,
+        repeats=options.repeats if repeats is None else repeats,
+        min_time=options.min_time if min_time is None else min_time,
+    )
+
+
+def _bench_runtime(
+    folder: Path, options: RuntimeOptions, way: Transport | None, timeout: float, cache: Path | None, as_json: bool
+) -> None:
+    from lrfdse.base.codec import to_plain
+    from lrfdse.base.folders import cache_folder_at
+    from lrfdse.calibrate.runtime import bench_runtime
+    from lrfdse.cli.progress import listening
+    from lrfdse.cli.terminal import console, print_table
+    from lrfdse.explore.original import original_model
+    from lrfdse.report.page.html import write_again
+
+    with cache_folder_at(cache), listening() as progress:
+        session = bench_runtime(folder, options, way, timeout, original_model, progress)
+        write_again(folder)
+    where = "this machine" if way is None else "board"
+    timed = {identity: _runtime_facts(session, identity, options, where) for identity in session.timed}
+    if as_json:
+        typer.echo(json.dumps({identity: to_plain(facts) for identity, facts in timed.items()}, indent=1))
+        return
+    out = console()
+    out.print(_runtime_title(timed[session.document.original.id]), soft_wrap=True)
+    print_table(out, _runtime_table(session.document, timed))
+    out.print()
+    out.print(_RUNTIME, soft_wrap=True)
+
+
+def _runtime_facts(session: RuntimeSession, identity: str, options: RuntimeOptions, where: str) -> RuntimeFacts:
+    design = session.document.design(identity)
+    assert design is not None
+    kept = design.whole_model.runtimes
+    return next(each for each in kept if (each.runtime, each.where) == (options.runtime, where))
+
+
+def _runtime_title(facts: RuntimeFacts) -> str:
+    whose = clean(f"{facts.package} {facts.version}".strip())
+    threads = "1 thread" if facts.threads == 1 else f"{facts.threads} threads"
+    return f"Whole models in {whose}, {threads}, {facts.where} ({clean(facts.machine)}), microseconds"
+
+
+def _runtime_table(document: Document, timed: Mapping[str, RuntimeFacts]) -> Table:
+    """Return what a runtime took for each whole model, the original first, in 80 columns."""
+    from lrfdse.report.numbers import times_text, us_text
+
+    first = timed[document.original.id]
+    table = _table("", ["design"], ["KiB"])
+    for name in (first.runtime, "quartiles", "x"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for identity, facts in timed.items():
+        design = document.design(identity)
+        assert design is not None
+        mark = ">" if identity == document.recommended else " "
+        name = "original" if identity == document.original.id else identity
+        spread = f"{us_text(facts.latency.low_us)}..{us_text(facts.latency.high_us)}"
+        faster = times_text(first.latency.us, facts.latency.us)
+        table.add_row(f"{mark} {name}", f"{design.weight_bytes / 1024:,.0f}", us_text(facts.latency.us), spread, faster)
+    return table
 
 
 def _bench_whole(folder: Path, way: Transport, options: BenchOptions, cache: Path | None, as_json: bool) -> None:
@@ -275,7 +375,7 @@ def _parameter_table(found: Calibration) -> Table:
 def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(title=title or None, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
     for name in texts:
         table.add_column(name, no_wrap=True)
     for name in numbers:

@@ -12,7 +12,7 @@ import typer
 
 from lrfdse.errors import InputError
 
-_PATHS = ("model", "calib", "eval", "test", "output", "artifacts", "cache")
+_PATHS = ("model", "calib", "eval", "test", "output", "artifacts", "cache", "heal-data")
 """Keys whose value is a path, relative to the file's folder."""
 _NOT_IN_FILES = ("config", "dry-run")
 

@@ -18,13 +18,16 @@ def heal(
         str | None,
         typer.Argument(metavar="ID", help="The id of a design, or its beginning; default: the recommended one."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Times that every sample is seen.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Times that every sample is seen.")] = 20,
     minutes: Annotated[float, typer.Option(help="Minutes that training may take.")] = 10.0,
     teacher: Annotated[
         str | None,
         typer.Option(help="outputs of the original, labels, or both; default: both where there are labels."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    metric: Annotated[
+        str | None, typer.Option(help="Let the exploration's own metric run here: MODULE:FUNCTION.")
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where results are kept for later runs.", show_default=False)
     ] = None,
@@ -41,7 +44,7 @@ def heal(
     from lrfdse.report.write import write_again
 
     with cache_folder_at(cache), listening() as progress:
-        request = HealRequest(data, epochs, minutes, teacher_of(teacher, "--teacher"), seed)
+        request = HealRequest(data, epochs, minutes, teacher_of(teacher, "--teacher"), seed, metric)
         healing = run(folder, design, request, progress)
         if healing.kept:
             write_again(healing.document, folder)

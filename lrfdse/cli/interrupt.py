@@ -76,6 +76,7 @@ def watch(say: Callable[[], str]) -> None:
     say
         Returns the message to show where the process had to be ended from outside.
     """
+    _silence_the_tracker()
     reading, writing = os.pipe()
     parent = os.getpid()
     if os.fork() == 0:
@@ -119,11 +120,26 @@ def _guard(reading: int, process: int, say: Callable[[], str]) -> None:
         if select.select([reading], [], [], left)[0] and not os.read(reading, 64):
             return
     started = [pid for pid in descendants(process) if pid != os.getpid()]
-    os.write(2, (_SHOW_CURSOR * os.isatty(2) + say() + "\n").encode(errors="replace"))
-    for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+    if signal.SIGINT not in arrived:
+        # The first one that arrives leaves the second to the system, which ends the process.
+        _signal([process], signal.SIGINT)
+        time.sleep(0.05)
+    message = (_SHOW_CURSOR * os.isatty(2) + say() + "\n").encode(errors="replace")
+    # At once after it, so that no progress is painted over it; before it, so that no prompt is.
+    os.write(2, message)
+    for number in (signal.SIGINT, signal.SIGKILL):
         _signal([process], number)
         time.sleep(0.05)
     _end(started)
+
+
+def _silence_the_tracker() -> None:
+    """Have the process that frees what multiprocessing left behind say nothing of it.
+
+    It begins when the first worker does, with this environment, and would speak below the command that goes on.
+    """
+    told = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join([*([told] if told else []), "ignore:resource_tracker:UserWarning"])
 
 
 class _SigAction(ctypes.Structure):

@@ -33,9 +33,11 @@ EXPLORATION: tuple[tuple[str, tuple[str, ...]], ...] = (
 """The stages of an exploration in plain words, each with the stages of its events."""
 _OTHERS = {
     "count": "counting designs",
+    "heal": "training factors",
     "board": "running on the board",
     "predict": "counting what kernels do",
     "plans": "evaluating plans",
+    "runtime": "timing whole models",
 }
 """What other commands do, by the stage of their events."""
 

@@ -65,6 +65,7 @@ def print_document(document: Document, folder: Path) -> None:
     """Print tables of layers and designs, notes, and last the answer, on standard output."""
     from lrfdse.cli.terminal import console, print_line, print_lines, print_wrapped
     from lrfdse.report.answer import answer_of
+    from lrfdse.report.healed import healed_table
     from lrfdse.report.int8 import int8_table
     from lrfdse.report.tables import design_table, plan_table, sensitivity_table
     from lrfdse.report.text import legend_lines
@@ -76,9 +77,8 @@ def print_document(document: Document, folder: Path) -> None:
     print_lines(out, designs)
     for line in legend_lines(document, [each.plain for each in designs]):
         print_wrapped(out, line, style="dim")
-    tables = (int8_table(document, out.width), plan_table(document, out.width), sensitivity_table(document, out.width))
-    for table in tables:
-        if table:
+    for make in (healed_table, int8_table, plan_table, sensitivity_table):
+        if table := make(document, out.width):
             out.print()
             print_lines(out, table)
     out.print()

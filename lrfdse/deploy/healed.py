@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.base.files import read_regular
+from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
 from lrfdse.ir.factors import packed, unpacked
 
@@ -69,11 +70,13 @@ def read_healed(folder: Path, plan: Plan, digest: str) -> dict[str, Factors]:
                 raise ValueError("it is packed")
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
+        if any(array.dtype.kind not in "fi" for array in arrays.values()):
+            raise ValueError("it holds something else than numbers")
         found = {}
         for n, (name, choice) in enumerate(each for each in plan.choices if not each[1].is_original):
             own = {key.partition(".")[2]: array for key, array in arrays.items() if key.partition(".")[0] == str(n)}
             found[name] = unpacked(choice, own)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        why = error.strerror if isinstance(error, OSError) else error
+    except Exception as error:  # The folder may be anybody's, and the file whatever a reader stumbles over.
+        why = error.strerror if isinstance(error, OSError) else one_line(error)
         raise InputError(f"{path}: not the factors that training left there: {why}; explore and heal again") from error
     return found

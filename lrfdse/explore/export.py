@@ -17,6 +17,7 @@ from lrfdse.deploy.folders import DESIGNS, design_folder
 from lrfdse.deploy.forms import check_forms
 from lrfdse.deploy.healed import healed_content, read_healed
 from lrfdse.errors import InputError
+from lrfdse.explore.allowed import require_allowed
 from lrfdse.explore.inputs import open_calibration
 from lrfdse.explore.int8 import int8_file
 from lrfdse.explore.judging import SAMPLES, objective_of, open_judging, outputs_on
@@ -215,6 +216,7 @@ def _rebuilt(
     loss = objective_of(document.outputs)
     if calib is not None and not loss:
         # The document of an earlier version does not say: they are read again.
+        require_allowed(made.metric, None, str(folder))
         loss = open_judging(model, outputs_on(model, calib.head(SAMPLES), Runtime()), True, made.metric, None).objective
     request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
 

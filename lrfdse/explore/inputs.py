@@ -102,7 +102,7 @@ def settings_for(
     ----------
     model
         A model file, a SavedModel folder, or a folder that holds ``model.onnx``; in folders maybe ``calib.npz``,
-        ``eval.npz`` and ``test.npz``.
+        ``eval.npz``, ``test.npz`` and, to heal with, ``train.npz``.
     target, space
         Names of what ships, or paths of TOML files.
     data
@@ -123,6 +123,9 @@ def settings_for(
         data = dataclasses.replace(
             data, **{role: path for role, path in there.items() if path.is_file() and getattr(data, role) is None}
         )
+        beside = folder / "train.npz"
+        if more.get("heal") and more.get("heal_data") is None and beside.is_file():
+            more["heal_data"] = beside
     machine, searched = load_target(target), load_search_space(space)
     _check_method(searched, space)
     check_effort(more.get("effort", "normal"))

@@ -18,6 +18,7 @@ from lrfdse.errors import InputError, ToolError
 from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.firmware import functions_of
+from lrfdse.explore.healing_kept import check_healing
 from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_calibration, open_inputs
 from lrfdse.explore.int8 import Int8Forms
@@ -117,6 +118,7 @@ def explore(
         _check_explored(explored, idle, settings.space, model)
         identity = study_identity(fit, settings.target.name, settings.target.resident, inputs, meter)
         _check_board(settings.runner, model)
+        check_healing(settings, inputs)
         place = study_place(settings, identity)
         check_study(place, identity, search.sampler)
         board = open_board(settings.runner, settings.target)

@@ -30,21 +30,23 @@ class HealRequest:
 
     data: Path
     """Training data, maybe with labels."""
-    epochs: int = 3
+    epochs: int = 20
     """Times that every sample is seen."""
     minutes: float = 10.0
     """Minutes that training may take."""
     teacher: Teacher | None = None
     """What training goes by; None takes both where there are labels, else the original's outputs."""
     seed: int = 0
+    metric: str | None = None
+    """The MODULE:FUNCTION that may run here where the exploration was scored by it."""
 
 
-def check_request(request: HealRequest) -> None:
-    """Raise `InputError` where a number or a name of the request makes no sense."""
+def check_request(request: HealRequest, minutes: str = "--minutes") -> None:
+    """Raise `InputError` where a number of the request makes no sense; `minutes` says where the minutes come from."""
     if request.epochs < 1:
         raise InputError(f"--epochs must be 1 or more, but got {request.epochs}")
     if not 0 < request.minutes < float("inf"):
-        raise InputError(f"--minutes must be above 0, but got {request.minutes:g}")
+        raise InputError(f"{minutes} must be above 0, but got {request.minutes:g}")
 
 
 def teacher_of(name: str | None, option: str) -> Teacher | None:
@@ -61,10 +63,12 @@ def teacher_of(name: str | None, option: str) -> Teacher | None:
     return found
 
 
-def training_data(request: HealRequest, inputs: Inputs, progress: Listener) -> tuple[Dataset, float, Teacher]:
+def training_data(
+    request: HealRequest, inputs: Inputs, progress: Listener, option: str = "--teacher"
+) -> tuple[Dataset, float, Teacher]:
     """Return the samples that train, the part of the loss that labels have, and what it goes by.
 
-    Samples that choose designs or report on them are left out.
+    Samples that choose designs or report on them are left out. `option` says where the teacher's name comes from.
     """
     from lrfdse.model.data import load_data
 
@@ -82,11 +86,11 @@ def training_data(request: HealRequest, inputs: Inputs, progress: Listener) -> t
     judging = inputs.judging
     usable = judging.judged.kind in ("classes", "numbers") and judging.judged.name == judging.objective[0].output
     if data.labels is None and request.teacher in ("labels", "both"):
-        raise InputError(f"{request.data}: --teacher {request.teacher} needs an array `labels` beside the inputs")
+        raise InputError(f"{request.data}: {option} {request.teacher} needs an array `labels` beside the inputs")
     if data.labels is not None and request.teacher in ("labels", "both") and not usable:
         raise InputError(
-            f"--teacher {request.teacher}: output {judging.judged.name!r} holds neither scores of classes nor numbers "
-            "that labels could be compared with; take --teacher outputs"
+            f"{option} {request.teacher}: output {judging.judged.name!r} holds neither scores of classes nor numbers "
+            f"that labels could be compared with; take {option} outputs"
         )
     teacher = request.teacher or ("both" if data.labels is not None and usable else "outputs")
     if teacher == "outputs":

@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import ToolError
 
 
@@ -40,7 +42,7 @@ def load_tensorflow() -> Any:
     # Without it the wheel looks for a driver of NVIDIA's, and says on standard error that there is none.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     try:
-        with _silence():
+        with _silence(), _homeless():
             tensorflow = importlib.import_module("tensorflow")
             # Who has run something in TensorFlow before has chosen its threads.
             with contextlib.suppress(RuntimeError):
@@ -51,6 +53,25 @@ def load_tensorflow() -> Any:
     except ImportError as error:
         raise ToolError(f"TensorFlow cannot be imported: {error}") from error
     return tensorflow
+
+
+@contextlib.contextmanager
+def _homeless() -> Iterator[None]:
+    """Have Keras, which TensorFlow imports, and matplotlib, which Keras does, leave nothing at home.
+
+    Each makes a folder of settings there, and a list of fonts. Who has such a folder keeps it, with what it says.
+    """
+    home = Path.home()
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    places = {"KERAS_HOME": home / ".keras", "MPLCONFIGDIR": settings / "matplotlib"}
+    wanted = [name for name, place in places.items() if name not in os.environ and not place.exists()]
+    with temporary_folder() as folder:
+        os.environ.update(dict.fromkeys(wanted, str(folder)))
+        try:
+            yield
+        finally:
+            for name in wanted:
+                os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrfdse.healing.int8 import rounded, tops_of
 from lrfdse.healing.operators.call import Call
 from lrfdse.healing.operators.products import convolved
 from lrfdse.ir.convolution import filters
@@ -25,18 +26,26 @@ bias, where the factors have that."""
 
 
 def weights_of(factors: Factors) -> Weights:
-    """Return the numbers that are trained, as float32."""
+    """Return the numbers that are trained, as float32; of cores in int8 what their levels are worth."""
     matrices = factors.factorization.step_matrices(factors.cores)
     shift = [] if factors.bias_shift is None else [factors.bias_shift]
     return [np.ascontiguousarray(array, dtype=np.float32) for array in (*matrices, *shift)]
 
 
 def factors_of(before: Factors, weights: Sequence[NDArray[np.float32]]) -> Factors:
-    """Return the same factors with other numbers; errors that were measured of the old ones are not known any more."""
-    count = len(before.cores)
-    cores = before.factorization.step_cores([each.astype(np.float64) for each in weights[:count]])
+    """Return the same factors with other numbers, of cores in int8 what is stored of them.
+
+    Errors that were measured of the old ones are not known any more.
+    """
+    count, scales = len(before.cores), None
+    matrices = [each.astype(np.float64) for each in weights[:count]]
+    if before.scales is not None:
+        stored = [rounded(each, tops) for each, tops in zip(weights[:count], tops_of(before), strict=True)]
+        matrices, scales = [each.dense() for each in stored], tuple(each.scales for each in stored)
+        scales = scales if before.factorization.direction == "lr" else scales[::-1]
+    cores = before.factorization.step_cores(matrices)
     shift = None if before.bias_shift is None else weights[count].astype(np.float64)
-    return replace(before, cores=tuple(cores), bias_shift=shift, output_error=None, loss=None)
+    return replace(before, cores=tuple(cores), bias_shift=shift, output_error=None, loss=None, scales=scales)
 
 
 @dataclass(frozen=True, slots=True)

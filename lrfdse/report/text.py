@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
 from lrfdse.report.answer import UNBROKEN, answer_of
+from lrfdse.report.healed import healed_table
 from lrfdse.report.int8 import int8_table
 from lrfdse.report.layer_tables import funnel_table, kept_dense_lines, layer_table
 from lrfdse.report.page.wording import hidden_text, regime_text, tie_text
@@ -33,8 +34,9 @@ def designs_text(document: Document, folder: Path) -> str:
     width = _width()
     designs = _plain(design_table(document, width))
     lines = [*designs, *legend_lines(document, designs), ""]
-    if table := int8_table(document, width):
-        lines += [*_plain(table), ""]
+    for table in (healed_table(document, width), int8_table(document, width)):
+        if table:
+            lines += [*_plain(table), ""]
     answer = answer_of(document, folder)
     return _cleaned("\n".join([*lines, answer.title, *answer_lines(answer, width)]))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lrfdse.report.numbers import kib_text, latency_text, times_text
 
 if TYPE_CHECKING:
-    from lrfdse.results.designs import DesignFacts, WholeModel
+    from lrfdse.results.designs import DesignFacts, RuntimeFacts, WholeModel
     from lrfdse.results.document import Document
 
 
@@ -53,11 +53,22 @@ def whole_facts(document: Document) -> list[tuple[str, str]]:
             continue
         if text := _cost_text(design.whole_model):
             rows.append((f"whole model, {role}", text))
+        rows += [
+            (f"whole model, {role}, in {each.runtime}", _runtime_text(each)) for each in design.whole_model.runtimes
+        ]
     best = document.best
     if best is not None and (text := whole_text(document, best)):
         layers = ": those of the layers that are compressed" if text.endswith(" of it") else ""
         rows.append(("whole model, before and after", f"{text}{layers}"))
     return rows
+
+
+def _runtime_text(facts: RuntimeFacts) -> str:
+    """Return what a runtime took for a model's file, whose number that is, and where."""
+    threads = "1 thread" if facts.threads == 1 else f"{facts.threads} threads"
+    whose = f"{facts.package} {facts.version}".strip()
+    took = latency_text(facts.latency.us, "measured")
+    return f"{took} us (measured, {whose}, {threads}, {facts.where}: {facts.machine})"
 
 
 def _cost_text(cost: WholeModel) -> str:

@@ -83,6 +83,27 @@ class WholeBoard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeFacts:
+    """What a runtime took for the file of a whole model: wall clock, never part of a design's own latency."""
+
+    runtime: Literal["litert", "onnxruntime"]
+    """Whose latency it is."""
+    package: str
+    """The package that ran."""
+    version: str
+    """Its version; empty where the package does not say."""
+    where: Literal["this machine", "board"]
+    """Where it ran: on the machine of the command, or on a board."""
+    machine: str
+    """What Python calls that machine."""
+    threads: int
+    repeats: int
+    """Number of samples that the latency is the median of."""
+    latency: Latency
+    """Of one inference in a row of them: median with the quartiles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WholeModel:
     """What the whole model costs, not its fully-connected layers alone; null where it was not compiled as a whole."""
 
@@ -109,6 +130,8 @@ class WholeModel:
     """In the order of execution."""
     board: WholeBoard | None = None
     """What a board took for it, operator by operator; null where none was asked."""
+    runtimes: tuple[RuntimeFacts, ...] = ()
+    """What runtimes took for its file."""
 
     @property
     def best_known(self) -> Latency | None:

@@ -135,6 +135,15 @@ class Settings:
     """Artifact store for those who join the study; None means `artifacts` in the output folder."""
     layers: tuple[Kind, ...] = DEFAULT_KINDS
     """The kinds of layers that are looked for; weights of others stay as they are."""
+    heal: bool = False
+    """Whether the designs that are written out are trained on data at the end."""
+    heal_data: Path | None = None
+    """Training data for that, maybe with labels."""
+    heal_minutes: float = 10.0
+    """Minutes that training may take, all designs together."""
+    heal_teacher: str | None = None
+    """What training goes by, a name of `lrfdse.healing.losses.TEACHERS`; None takes both where there are labels, else
+    the original's outputs."""
     format: tuple[Form, ...] = ()
     """The formats in which designs are written, beside ONNX, which each is; empty means the model's own where that is
     TensorFlow Lite."""
@@ -204,6 +213,10 @@ class Options(TypedDict, total=False):
     runner: str | None
     artifacts: Path | None
     layers: tuple[Kind, ...]
+    heal: bool
+    heal_data: Path | None
+    heal_minutes: float
+    heal_teacher: str | None
     format: tuple[Form, ...]
     library: bool
     cache: Path

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 def explore(deep_folder, small_space, shared_cache, tmp_path):
     def start(*more, space=small_space):
         options = ["--target", "riscv64", "-o", tmp_path / "out", "--space", space, "--cache", shared_cache]
-        options += ["--budget", 8, "--keep", 0, "--workers", 1, "--proxy", "output", *more]
+        options += ["--budget", 8, "--keep", 0, "--workers", 1, "--proxy", "output", "--no-library", "--no-int8", *more]
         return run([str(each) for each in ["explore", deep_folder, *options]])
 
     return start

@@ -19,9 +19,11 @@ from onnx import numpy_helper
 
 import lrfdse
 from lrfdse.cli import run
+from lrfdse.explore.inputs import settings_for
 
 TOP = str(Path(lrfdse.__file__).parents[1])
 ASKED = ["--max-drop", "60%", "--budget", "12", "--keep", "1", "--workers", "1", "--no-correct"]
+TEACH = ["--heal-teacher", "labels"]
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +116,12 @@ def test_the_healed_design_is_the_same_design_with_better_numbers(out, capsys):
     # What reads the folder works as before; an export writes the same files.
     assert run(["check", str(out), "--design", before.id, "--max-drop", "60%"]) == 0
     assert run(["show", str(out)]) == 0
-    assert f"healed: design {before.id}" in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
-    assert f"healed: design {before.id}" in (out / "report.html").read_text()
+    told = capsys.readouterr().out.partition("Healed: ")[2]
+    (row,) = [line.split() for line in told.partition("Int8: ")[0].splitlines() if line.startswith(before.id)]
+    scores = (before.eval_value, after.eval_value, before.test_score.value, after.test_score.value)
+    assert row[-4:] == [f"{100 * score:.2f}" for score in scores]
+    page = (out / "report.html").read_text().partition("<h3>Healed</h3>")[2].partition("</table>")[0]
+    assert all(f'<td class="n">{cell}</td>' in page for cell in row[-4:])
     assert run(["export", str(out), before.id]) == 0
     same = [name for name in now if name.startswith(f"designs/{before.id}/") and "library" not in name]
     again = contents(out)
@@ -124,6 +130,66 @@ def test_the_healed_design_is_the_same_design_with_better_numbers(out, capsys):
     further = lrfdse.heal(out, data, epochs=1, minutes=1)
     assert further.design(before.id).eval_value >= after.eval_value
     assert further.design(before.id).healed.eval_before == before.eval_score
+
+
+@pytest.mark.slow
+def test_an_exploration_heals_what_it_writes_at_the_end(out, capsys):
+    """The same command again, with ``--heal``: plans and kernels are known already, the designs written are trained."""
+    was = lrfdse.load(out)
+    fitted = (out / "designs" / was.recommended.id / "library" / "test_vectors.h").read_bytes()
+    data = str(out.parent / "plain.npz")
+    asked = [str(out.parent / "model"), "--target", "riscv64", "--space", str(out.parent / "space.toml"), *ASKED]
+    more = ["--output", str(out), "--heal", "--heal-data", data, "--heal-minutes", "2"]
+    assert run(["explore", *asked, *more]) == 0
+    printed = capsys.readouterr().out
+    now = lrfdse.load(out)
+    compressed = [each for each in now.designs if each.model is not None and each.changed()]
+    healed = [each for each in compressed if each.healed is not None]
+    assert now.recommended.id == was.recommended.id and now.recommended.healed is not None
+    for design in healed:
+        before = was.design(design.id)
+        assert (design.healed.eval_before, design.plan) == (before.eval_score, before.plan)
+        assert design.eval_value >= before.eval_value and design.healed.loss < design.healed.loss_before
+        assert f"{100 * before.eval_value:.2f}" in printed.partition("Healed: ")[2]
+        content = (out / "designs" / design.id / "healed.npz").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == design.healed.factors_sha256
+    for design in compressed:
+        assert design in healed or any(f"design {design.id} " in note for note in now.document.notes)
+    assert "--heal --heal-data " in now.document.command and "plain.npz --heal-minutes 2" in now.document.command
+    assert "<h3>Healed</h3>" in (out / "report.html").read_text()
+    # The C library holds the trained numbers: its test vectors are what the new file gives.
+    vectors = (out / "designs" / now.recommended.id / "library" / "test_vectors.h").read_bytes()
+    assert vectors != fitted
+
+
+def test_training_data_beside_the_model_are_found(tmp_path):
+    for name in ("model.onnx", "train.npz"):
+        (tmp_path / name).write_bytes(b"")
+    assert settings_for(tmp_path, "riscv64", heal=True).heal_data == tmp_path / "train.npz"
+    named = settings_for(tmp_path, "riscv64", heal=True, heal_data=tmp_path / "other.npz")
+    assert named.heal_data == tmp_path / "other.npz"
+    assert settings_for(tmp_path, "riscv64").heal_data is None
+
+
+@pytest.mark.slow
+def test_what_an_exploration_cannot_heal_with_is_said_before_it_begins(explored, tmp_path, capsys):
+    model, plain = explored / "model", str(explored / "plain.npz")
+    with np.load(plain) as data:
+        np.savez(tmp_path / "wide.npz", x=data["x"][:, :40])
+
+    def said(*arguments, source=model):
+        asked = [str(source), "--target", "riscv64", "--output", str(tmp_path / "out"), *arguments]
+        assert run(["explore", *asked]) == 2
+        (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("lrfdse: ")]
+        return line
+
+    assert "--heal needs training data" in said("--heal")
+    assert "--heal-data is for --heal" in said("--heal-data", plain)
+    assert "--heal-teacher labels needs an array `labels`" in said("--heal", "--heal-data", plain, *TEACH)
+    assert "wide.npz" in said("--heal", "--heal-data", str(tmp_path / "wide.npz"))
+    assert "--heal-minutes must be above 0" in said("--heal", "--heal-data", plain, "--heal-minutes", "0")
+    assert "give --eval" in said("--heal", "--heal-data", plain, source=model / "model.onnx")
+    assert not (tmp_path / "out" / "designs").exists()
 
 
 @pytest.mark.slow

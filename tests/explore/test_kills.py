@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import os
 import random
 import signal
@@ -17,11 +16,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lrfdse.cli import run
 from lrfdse.search.study.storage import open_storage
 from tests.kills import kill_explorations, kill_workers, undisturbed
 
-MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
+KILLS = 20
+"""Kills of one study; ``python -m tests.kills`` makes 50 of the whole tool."""
 
 DRIVER = """
 import os, sys, time, types
@@ -149,7 +148,7 @@ def complete(url):
 
 
 @pytest.mark.slow
-def test_killed_at_50_random_moments_it_ends_like_one_that_was_not(driver, script, tmp_path):
+def test_killed_at_random_moments_it_ends_like_one_that_was_not(driver, script, tmp_path):
     whole, count, draw = f"sqlite:///{tmp_path}/whole.db", 72, random.Random(5)
     begun = time.monotonic()
     expected = finished(driver(whole, "sole", 0, count))
@@ -158,19 +157,19 @@ def test_killed_at_50_random_moments_it_ends_like_one_that_was_not(driver, scrip
     assert len(expected) == 80
     kills, lives, progress = 0, 0, set()
     with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as zygote:
-        while kills < 50:
+        while kills < KILLS:
             path, before, status = tmp_path / f"study{lives}.db", {}, None
             ready = path.with_name(path.name + ".ready")
             while status != 0:
                 zygote.stdin.write(f"sqlite:///{path}\tsole\t0.01\t{count}\n")
                 zygote.stdin.flush()
                 process = int(zygote.stdout.readline())
-                if kills < 50:
+                if kills < KILLS:
                     early = draw.random() < 0.3
                     while not early and not ready.exists():
                         time.sleep(0.005)
                     time.sleep(draw.uniform(0, longest))
-                    # One that came to its end first is none of the fifty.
+                    # One that came to its end first is none of them.
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
                     ready.unlink(missing_ok=True)
@@ -240,41 +239,18 @@ def test_the_leader_is_killed_and_comes_back_while_workers_go_on(driver, postgre
     assert complete(url) == complete(f"sqlite:///{tmp_path}/whole.db")
 
 
-def front(output):
-    document = json.loads((output / "front.json").read_text())
-    return {key: value for key, value in document.items() if key not in ("model", "data", "space", "command")}
+@pytest.fixture(scope="module")
+def undisturbed_run(deep_folder, small_space, tmp_path_factory):
+    """A folder, an exploration in it that was left alone, and its options."""
+    root, more = tmp_path_factory.mktemp("kills"), ("--space", small_space, "--budget", 24, "--keep", 1)
+    return root, undisturbed(root / "whole", deep_folder, more), more
 
 
 @pytest.mark.slow
-def test_explorations_that_are_killed_end_like_one_that_was_not(deep_folder, small_space, shared_cache, tmp_path):
-    def arguments(output):
-        options = ["--target", "riscv64", "-o", output, "--space", small_space, "--cache", shared_cache]
-        return [str(each) for each in ["explore", deep_folder, *options, "--budget", 24, "--keep", 1]]
-
-    assert run(arguments(tmp_path / "whole")) == 0
-    draw = random.Random(3)
-    for kill in range(6):
-        command = [sys.executable, "-c", MAIN, *arguments(tmp_path / "out")]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-            log, deadline = tmp_path / "out" / "log.jsonl", time.monotonic() + 600
-            plans = 2 + 3 * kill
-            while time.monotonic() < deadline and process.poll() is None:
-                text = log.read_text().rpartition('"stage": "started"')[2] if log.exists() else ""
-                if text.count('"stage": "plans"') >= min(plans, 3) or (kill == 0 and '"knapsack"' in text):
-                    break
-                time.sleep(0.002)
-            time.sleep(draw.uniform(0, 0.05))
-            process.kill()
-    assert run(arguments(tmp_path / "out")) == 0
-    assert front(tmp_path / "out") == front(tmp_path / "whole")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("campaign", [kill_explorations, kill_workers])
-def test_kills_change_no_byte_and_leave_nothing_behind(campaign, deep_folder, small_space, tmp_path):
+@pytest.mark.parametrize(("campaign", "kills"), [(kill_explorations, 6), (kill_workers, 3)])
+def test_kills_change_no_byte_and_leave_nothing_behind(campaign, kills, deep_folder, undisturbed_run):
     """A few of what ``python -m tests.kills`` does to README's example."""
-    more = ("--space", small_space, "--budget", 24, "--keep", 1)
-    whole = undisturbed(tmp_path / "whole", deep_folder, more)
-    outcome = campaign(whole, tmp_path / "killed", deep_folder, more, 4, 0)
+    root, whole, more = undisturbed_run
+    outcome = campaign(whole, root / campaign.__name__, deep_folder, more, kills, 0)
     assert outcome.kills
     assert outcome.differing == outcome.left == ()

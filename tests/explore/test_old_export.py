@@ -43,3 +43,18 @@ def test_a_design_of_an_old_file_is_made_again(part, folder, chain_folder, share
     with np.load(chain_folder / "test.npz") as data:
         found = session.run(None, {"x": data["x"]})[0].argmax(axis=1) == data["labels"]
     assert float(found.mean()) == pytest.approx(entry["accuracy"], abs=0.02)
+
+
+def test_a_metric_that_the_file_names_is_not_imported(folder, tmp_path, monkeypatch, capsys):
+    """It would be looked for in the current directory first."""
+    document = json.loads((folder / "front.json").read_text())
+    document["settings"]["metric"] = "theirs:score"
+    other = folder.with_name("theirs")
+    other.mkdir()
+    (other / "front.json").write_text(json.dumps(document))
+    (tmp_path / "theirs.py").write_text("open('RAN', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    for command in (["export", other, document["designs"][0]["id"]], ["heal", other, "--data", folder / "none.npz"]):
+        assert run([str(word) for word in command]) == 2
+        assert "is scored by theirs:score, which is no part of lrfdse" in capsys.readouterr().err
+    assert not (tmp_path / "RAN").exists()

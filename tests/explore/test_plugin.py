@@ -53,7 +53,7 @@ def test_an_exploration_with_what_the_plug_in_brings(environment, deep_folder, s
     space.write_text('max_cores = 2\nmax_compiled = 4\nmin_size = 8\nmethod = "svd-rms"\n')
     options = ["--target", "riscv64", "--space", space, "--meter", "counted", "--sampler", "neighbours"]
     options += ["--metric", "top2", "--budget", 8, "--keep", 0, "--workers", 2, "--cache", shared_cache, "-o", output]
-    ran = lrfdse(environment, "explore", deep_folder, *options)
+    ran = lrfdse(environment, "explore", deep_folder, *options, "--no-library", "--no-int8")
     assert ran.returncode == 0, ran.stderr
     document = json.loads((output / "front.json").read_text())
     assert document["meter"] == {

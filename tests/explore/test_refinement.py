@@ -11,7 +11,25 @@ from lrfdse.cli import run
 
 def explore(folder, space, cache, output, *more):
     options = ["--target", "host", "--space", str(space), "--cache", str(cache), "--output", str(output)]
-    assert run(["explore", str(folder), *options, "--budget", "24", "--keep", "0", "--workers", "1", *more]) == 0
+    assert (
+        run(
+            [
+                "explore",
+                str(folder),
+                *options,
+                "--budget",
+                "24",
+                "--keep",
+                "0",
+                "--workers",
+                "1",
+                "--no-library",
+                "--no-int8",
+                *more,
+            ]
+        )
+        == 0
+    )
     return json.loads((output / "front.json").read_text())
 
 

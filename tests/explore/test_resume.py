@@ -12,6 +12,8 @@ from lrfdse.explore.plans.evaluator import Evaluator
 pytestmark = pytest.mark.slow
 
 BUDGET = 30
+FEW = ("--no-library", "--no-int8")
+"""No test here looks at what these make."""
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def explore(deep_folder, small_space, shared_cache):
     def start(output, *more):
         options = ["--target", "riscv64", "-o", output, "--space", small_space, "--cache", shared_cache]
         # On a slow machine helper processes would evaluate some of the plans that the tests count.
-        arguments = ["explore", deep_folder, *options, "--budget", BUDGET, "--keep", 1, "--workers", 1, *more]
+        arguments = ["explore", deep_folder, *options, "--budget", BUDGET, "--keep", 1, "--workers", 1, *FEW, *more]
         return run([str(argument) for argument in arguments])
 
     return start
@@ -70,7 +72,7 @@ def test_other_test_data_are_evaluated_anew(deep_folder, small_space, shared_cac
     import numpy as np
 
     options = ["--target", "riscv64", "-o", tmp_path / "out", "--space", small_space, "--cache", shared_cache]
-    command = [deep_folder, *options, "--budget", 4, "--keep", 0]
+    command = [deep_folder, *options, "--budget", 4, "--keep", 0, *FEW]
     assert run([str(a) for a in ["explore", *command]]) == 0
     before = front(tmp_path / "out")["original"]["test_score"]["value"]
     with np.load(deep_folder / "test.npz") as data:

@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ import pytest
 
 from lrfdse.cli import run
 from lrfdse.errors import InputError
+from lrfdse.explore.allowed import require_allowed
 from lrfdse.explore.identity import code_identity
 from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.plans import worker as workers
@@ -35,7 +38,8 @@ MAIN = "from lrfdse.cli import main\nif __name__ == '__main__': main()"
 def arguments(deep_folder, small_space, shared_cache):
     def build(output, *more):
         options = ["--target", "riscv64", "-o", output, "--space", small_space, "--cache", shared_cache]
-        return [str(each) for each in ["explore", deep_folder, *options, "--budget", BUDGET, "--keep", 1, *more]]
+        options += ["--budget", BUDGET, "--keep", 1, "--no-library", "--no-int8"]
+        return [str(each) for each in ["explore", deep_folder, *options, *more]]
 
     return build
 
@@ -68,15 +72,28 @@ def cut_after(count):
         yield seen
 
 
-@pytest.fixture
-def cut(arguments, tmp_path):
-    """An exploration that was interrupted while plans were waiting, and its study."""
-    study = tmp_path / "shared" / "study.journal"
-    command = arguments(tmp_path / "out", "--study", study, "--study-name", "demo", "--artifacts", tmp_path / "store")
+def shared(arguments, root):
+    """Return the study, the store, and the command of an exploration in a folder."""
+    study, store = root / "shared" / "study.journal", root / "store"
+    return study, store, arguments(root / "out", "--study", study, "--study-name", "demo", "--artifacts", store)
+
+
+@pytest.fixture(scope="module")
+def interrupted(arguments, tmp_path_factory):
+    """A folder of an exploration that was interrupted while plans were waiting."""
+    root = tmp_path_factory.mktemp("interrupted")
+    study, _, command = shared(arguments, root)
     with cut_after(3):
         assert run(command) == 130
     assert len(trials(study, "WAITING")) >= 2
-    return study, tmp_path / "store", command
+    return root
+
+
+@pytest.fixture
+def cut(interrupted, arguments, tmp_path):
+    """The same exploration in a folder of the test's own: its study, its store, and its command."""
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    return shared(arguments, tmp_path)
 
 
 def trials(study, state):
@@ -84,7 +101,7 @@ def trials(study, state):
     return [trial for trial in read.trials if trial.state.name == state]
 
 
-def start(study, *more, cwd, **environment):
+def start(study, *more, cwd, preexec_fn=None, **environment):
     command = [sys.executable, "-c", MAIN, "worker", "--study", study, "--study-name", "demo", *more]
     return subprocess.Popen(
         [str(each) for each in command],
@@ -92,6 +109,7 @@ def start(study, *more, cwd, **environment):
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
+        preexec_fn=preexec_fn,
         env={**os.environ, "CI": "1", **environment},
     )
 
@@ -124,45 +142,69 @@ def test_a_worker_needs_the_study_and_the_store_alone(cut, alone, tmp_path):
     assert (again.returncode, again.stdout) == (0, "0 plans evaluated: the study is finished\n")
 
 
-def test_what_is_shared_tells_no_path_of_the_machine(cut, deep_folder, tmp_path, shared_cache):
-    study, store, _ = cut
+def test_what_is_shared_tells_no_path_of_the_machine(interrupted, arguments, deep_folder, shared_cache):
+    study, store, _ = shared(arguments, interrupted)
     assert {path.name for path in store.iterdir()} <= {
         note["artifact"]
         for note in optuna.load_study(study_name="demo", storage=open_storage(str(study))).user_attrs["shared"].values()
     }
     for content in [study.read_bytes(), *(path.read_bytes() for path in store.iterdir())]:
-        for path in (deep_folder, tmp_path, shared_cache):
+        for path in (deep_folder, interrupted, shared_cache):
             assert str(path).encode() not in content
 
 
-@pytest.mark.slow
-def test_an_artifact_with_another_hash_is_refused(cut, tmp_path):
+def test_an_artifact_with_another_hash_is_refused(cut, tmp_path, capsys):
     study, store, _ = cut
     read = optuna.load_study(study_name="demo", storage=open_storage(str(study)))
     model = store / read.user_attrs["shared"]["model"]["artifact"]
+
+    def said(*more):
+        words = ["worker", "--study", study, "--study-name", "demo", "--cache", tmp_path / "c", "--idle", 0, *more]
+        assert run([str(word) for word in words]) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
     model.write_bytes(model.read_bytes()[:-1] + b"\0")
-    done = work(study, "--artifacts", store, "--cache", tmp_path / "c", "--idle", 0, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith(
-        "model.onnx is not what the study shares (its SHA-256 differs): refused"
-    )
+    assert said("--artifacts", store).endswith("model.onnx is not what the study shares (its SHA-256 differs): refused")
     model.unlink()
-    done = work(study, "--artifacts", store, "--cache", tmp_path / "c", "--idle", 0, cwd=tmp_path)
-    assert "holds no model.onnx of this study" in done.stderr
-    done = work(study, "--cache", tmp_path / "c", "--idle", 0, cwd=tmp_path)
-    assert f"--artifacts {study.parent / 'artifacts'}: holds no" in done.stderr
+    for stranger in (lambda: os.mkfifo(model), lambda: model.symlink_to("/dev/zero"), model.mkdir, lambda: None):
+        stranger()
+        assert "holds no model.onnx of this study" in said("--artifacts", store)
+        if model.is_dir():
+            model.rmdir()
+        else:
+            model.unlink(missing_ok=True)
+    assert f"--artifacts {study.parent / 'artifacts'}: holds no" in said()
+
+
+def test_a_worker_without_memory_is_one_line_and_no_plans_fault(cut, tmp_path):
+    study, store, _ = cut
+    before, ends = len(trials(study, "WAITING")), set()
+    for limit in (300, 500, 700):
+        process = start(
+            *(study, "--artifacts", store, "--cache", tmp_path / "c", "--idle", 0),
+            cwd=tmp_path,
+            preexec_fn=lambda bytes=limit << 20: resource.setrlimit(resource.RLIMIT_AS, (bytes, bytes)),
+        )
+        _, error = process.communicate()
+        ends.add(process.returncode)
+        assert "Traceback" not in error
+        if process.returncode:
+            assert process.returncode in (2, 4), error
+            assert len([line for line in error.splitlines() if line.startswith("lrfdse: ")]) == 1, error
+            assert len(trials(study, "WAITING")) + len(trials(study, "RUNNING")) >= before
+    assert ends & {2, 4}
 
 
 def test_a_job_that_no_exploration_writes_is_one_line(cut, tmp_path):
     study, store, _ = cut
     read = optuna.load_study(study_name="demo", storage=open_storage(str(study)))
-    shared = read.user_attrs["shared"]
-    job = json.loads((store / shared["job"]["artifact"]).read_text())
+    known = read.user_attrs["shared"]
+    job = json.loads((store / known["job"]["artifact"]).read_text())
 
     def refused(content):
         (store / "other").write_bytes(content)
         note = {"artifact": "other", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        read.set_user_attr("shared", {**shared, "job": note})
+        read.set_user_attr("shared", {**known, "job": note})
         with pytest.raises(InputError, match="not the job of a study") as caught:
             workers.work(str(study), "demo", store, tmp_path / "c", 0.0)
         assert str(caught.value).isprintable()
@@ -201,10 +243,10 @@ def test_a_worker_of_another_version_is_refused(key, value, said, cut, tmp_path)
 
 def test_a_metric_of_the_users_own_runs_where_it_is_allowed_only():
     with pytest.raises(InputError, match="--metric mine:score"):
-        workers.require_allowed("mine:score", None)
-    workers.require_allowed("mine:score", "mine:score")
+        require_allowed("mine:score", None, "the study")
+    require_allowed("mine:score", "mine:score", "the study")
     for metric in (None, "top5"):
-        workers.require_allowed(metric, None)
+        require_allowed(metric, None, "the study")
 
 
 def test_a_plug_ins_method_must_be_that_of_whoever_explores():
@@ -231,6 +273,7 @@ def test_helpers_change_nothing_but_the_time(
     monkeypatch.setattr(Evaluator, "scores", lambda self, *rest: __import__("time").sleep(0.3) or slow(self, *rest))
     study = None if storage == "sqlite" else str(tmp_path / "study.journal")
     asked = {"budget": BUDGET, "keep": 1, "workers": 3, "helped_after": 0.0, "study": study, "cache": shared_cache}
+    asked |= {"library": False, "int8": False}
     settings = settings_for(deep_folder, "riscv64", str(small_space), output=tmp_path / "out", **asked)
     explore(settings, finish=write_reports)
     assert front(tmp_path / "out") == alone

@@ -348,6 +348,15 @@ def test_a_damaged_file_is_one_line(more, text, tmp_path):
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
+def test_a_file_that_is_cut_short_is_told(tmp_path):
+    path, content = tmp_path / "model.tflite", mlp(np.random.default_rng(0))
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        InputError, match=r"model\.tflite: damaged, or cut short: it refers to what lies behind its end$"
+    ):
+        format_of(path).read(path)
+
+
 def test_another_identifier_is_told(tmp_path):
     path, content = tmp_path / "model.tflite", mlp(np.random.default_rng(0))
     path.write_bytes(content[:4] + b"TFL9" + content[8:])

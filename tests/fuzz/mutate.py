@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 import tomllib
 import warnings
+import zipfile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -66,6 +67,8 @@ def mutant(kind: str, content: bytes, rng: Random) -> bytes:
         return name + b"\n" + mutant(kind, data, rng)
     if kind in ("front", "board", "artifact") and rng.random() < 0.7:
         return _json(content, rng)
+    if kind == "keras" and rng.random() < 0.7:
+        return _archive(content, rng)
     if kind == "log" and rng.random() < 0.7:
         lines = content.splitlines()
         place = rng.randrange(len(lines))
@@ -75,7 +78,7 @@ def mutant(kind: str, content: bytes, rng: Random) -> bytes:
         return _toml(content, rng)
     if kind == "study" and rng.random() < 0.7:
         return _sqlite(content, rng)
-    if kind == "npz" and rng.random() < 0.4:
+    if kind in ("npz", "healed") and rng.random() < 0.4:
         return _arrays(content, rng)
     return _bytes(content, rng)
 
@@ -187,6 +190,33 @@ def _change_row(database: sqlite3.Connection, rng: Random) -> None:
             database.execute(f"delete from {table} where rowid = ?", [row[0]])
         else:
             database.execute(f"update {table} set {columns[place]} = ? where rowid = ?", [changed, row[0]])
+
+
+def _archive(content: bytes, rng: Random) -> bytes:
+    """Change the JSON of an archive's parts, leave a part out, or have one twice."""
+    made = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as given,
+        zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive,
+        warnings.catch_warnings(),
+    ):
+        # Of a part that is there twice.
+        warnings.simplefilter("ignore")
+        for part in given.infolist():
+            data = given.read(part)
+            match rng.randrange(12):
+                case 0:
+                    continue
+                case 1:
+                    data = _bytes(data, rng)
+                case 2:
+                    archive.writestr(zipfile.ZipInfo(rng.choice(TEXTS[1:]).replace("\0", "")), data)
+                case 3:
+                    data = b"[" * 100_000
+                case _:
+                    data = _json(data, rng)
+            archive.writestr(part, data)
+    return made.getvalue()
 
 
 def _arrays(content: bytes, rng: Random) -> bytes:

@@ -62,7 +62,7 @@ class Row:
         taken, refused = self.endings["ok"], self.endings["refused"]
         files = self.endings.total()
         numbers = (f"{files:,}", f"{self.seed}", f"{taken:,}", f"{refused:,}", f"{files - taken - refused:,}")
-        return (f"`{self.kind}`", *numbers, f"{self.longest:.1f}", f"{self.memory / 2**20:,.0f}", *_run())
+        return (f"`{self.kind}`", *numbers, f"{self.longest:.1f}", f"{self.memory / 2**20:,.0f}", *day_and_commit())
 
 
 def table(rows: Iterable[Row]) -> list[str]:
@@ -100,7 +100,7 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _run() -> tuple[str, str]:
+def day_and_commit() -> tuple[str, str]:
     """Return the day, and the commit that is run."""
     root = Path(__file__).parents[2]
     asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]

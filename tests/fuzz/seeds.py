@@ -11,6 +11,7 @@ import os
 import pickle
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,11 @@ import onnx
 import onnx.parser
 from onnx import numpy_helper
 
+from lrfdse.deploy.healed import HEALED, healed_content, read_healed
 from lrfdse.errors import InputError
+from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Factors
+from lrfdse.ir.plan import Plan
 from tests.formats.tflite_models import mlp, quantized
 from tests.fuzz.commands import command
 from tests.fuzz.places import WAITING, base, board_json
@@ -62,6 +67,27 @@ def _arrays(save: Callable[..., None], **arrays: np.ndarray) -> bytes:
     return content.getvalue()
 
 
+def _keras(kind: str, **config: Any) -> bytes:
+    """Return the description of a model of one layer as Keras keeps it, without weights."""
+    layer = {"module": "keras.layers", "class_name": kind, "config": {"name": "one", **config}, "registered_name": None}
+    model = {"module": "keras", "class_name": "Sequential", "config": {"name": "net", "layers": [layer]}}
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in (("metadata.json", {"keras_version": "3.15.0"}), ("config.json", model)):
+            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), json.dumps(part))
+    return content.getvalue()
+
+
+def _factors() -> dict[str, Factors]:
+    """Return factors of two layers, as training leaves them."""
+    rng, found = np.random.default_rng(0), {}
+    for name, text in {"fc1": "tt:m=3x2,n=2x4,r=3", "fc2": "svd:r=2"}.items():
+        made = Factorization.parse(text, 6, 8)
+        cores = tuple(rng.normal(size=shape) for shape in made.core_shapes)
+        found[name] = Factors(made, cores, rng.normal(size=6), 0.25, 0.5)
+    return found
+
+
 @functools.cache
 def seeds(kind: str) -> tuple[bytes, ...]:
     """Return the files of a kind that mutations begin with."""
@@ -79,6 +105,10 @@ def _seeds(kind: str) -> list[bytes]:
         ]
     if kind == "tflite":
         return [mlp(np.random.default_rng(0)), quantized(np.random.default_rng(0))]
+    if kind == "keras":
+        return [_keras("Dense", units=3), _keras("Conv2D", filters=2, kernel_size=[3, 3])]
+    if kind == "healed":
+        return [healed_content(_factors())]
     if kind == "npz":
         x, labels = np.arange(24, dtype=np.float32).reshape(3, 8), np.array([0, 1, 2])
         return [
@@ -119,6 +149,23 @@ def _load_onnx(path: Path) -> None:
     data = random_data(model.inputs, 64, 0)
     if sum(4 * np.prod([float(size or 1) for size in port.fixed or ()]) for port in model.inputs) <= RUN_BYTES:
         Runtime().run(model.original, data.head(4))
+
+
+def _load_keras(path: Path) -> None:
+    """Read what it says of itself, which is all that is read of it in this process."""
+    from lrfdse.base.border import reading
+    from lrfdse.formats.keras.config import check_keras_file
+
+    with reading(path, "a Keras model"):
+        check_keras_file(path.read_bytes(), path)
+
+
+def _load_healed(path: Path) -> None:
+    """Read it as the factors of a design, whose digest stands in the same folder of a stranger's."""
+    folder = _fresh(path)
+    shutil.copyfile(path, folder / HEALED)
+    plan = Plan(tuple((name, factors.choice) for name, factors in _factors().items()))
+    read_healed(folder, plan, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _load_npz(path: Path) -> None:
@@ -247,6 +294,8 @@ KINDS = MappingProxyType(
     {
         "onnx": (".onnx", _load_onnx),
         "tflite": (".tflite", _load_onnx),
+        "keras": (".keras", _load_keras),
+        "healed": (".npz", _load_healed),
         "npz": (".npz", _load_npz),
         "target": (".toml", _load_target),
         "space": (".toml", _load_space),

@@ -10,7 +10,18 @@ from tests.fuzz.harness import Loader, mutants
 from tests.fuzz.seeds import KINDS, seeds
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
-PACKS = {"onnx": 3000, "tflite": 60, "npz": 3000, "target": 200, "space": 100, "front": 60, "board": 60, "log": 200}
+PACKS = {
+    "onnx": 3000,
+    "tflite": 60,
+    "keras": 500,
+    "healed": 500,
+    "npz": 3000,
+    "target": 200,
+    "space": 100,
+    "front": 60,
+    "board": 60,
+    "log": 200,
+}
 PACKS |= {"study": 20, "artifact": 20, "cache": 100}
 """Files of each kind: two minutes together on an idle core, with the exploration that they begin with. Commands run
 on all but models and arrays."""

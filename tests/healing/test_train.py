@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from lrfdse.errors import InputError
-from lrfdse.healing.feeding import Feeder
+from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.quantized import quantized
+from lrfdse.formats.onnx import file_content
+from lrfdse.healing.feeding import Feeder, Feeders
 from lrfdse.healing.framework import load_tensorflow
+from lrfdse.healing.int8 import rounded, straight_through, tops_of
 from lrfdse.healing.layers import factors_of, weights_of
 from lrfdse.healing.part import part_of
 from lrfdse.healing.train import Training, train
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import packed, unpacked
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
+from lrfdse.quality.divergence import divergences, scores_of
 from lrfdse.quality.objective import objective_for
 
 RNG = np.random.default_rng(5)
@@ -95,6 +104,59 @@ def test_the_part_gives_what_onnxruntime_gives_for_the_rewritten_model(name, tex
     np.testing.assert_allclose(batch.reference["y"], runtime.run(model.original, data)["y"][5:12], rtol=1e-5, atol=1e-6)
 
 
+def in_int8(model, kit, text):
+    """Return factors in int8, rounded as fits round them where inputs are not correlated."""
+    ((name, each),) = compressed(model, kit, text).items()
+    before = dense_weight(each.cores)
+    cores, scales = quantized(before, each.factorization, each.cores, np.eye(before.shape[1]))
+    return {name: replace(each, cores=cores, scales=scales)}
+
+
+@pytest.mark.parametrize("text", FORMS["gemm"])
+def test_int8_begins_where_the_given_levels_are(text, make, kit):
+    model, data = opened("gemm", make)
+    factors, runtime, tf = in_int8(model, kit, text), Runtime(), load_tensorflow()
+    ((layer, before),) = factors.items()
+    after = factors_of(before, weights_of(before))
+    for one, other in zip(after.int8_matrices(), before.int8_matrices(), strict=True):
+        np.testing.assert_array_equal(one.levels, other.levels)
+        np.testing.assert_allclose(one.scales, other.scales, rtol=1e-6)
+    # What TensorFlow computes with is what the file holds.
+    moved = [each + np.float32(0.004) * np.abs(each).max() for each in weights_of(before)]
+    tops = tops_of(before)
+    used = [straight_through(tf, tf.constant(each), top) for each, top in zip(moved, tops, strict=False)]
+    part = part_of(model, factors, ["y"])
+    feeder = Feeder(model, part, data, runtime)
+    fed = {key: tf.constant(array) for key, array in feeder.batch(np.arange(9)).fed.items()}
+    found = part.run(tf, {layer: [*used, *moved[len(used) :]]}, fed, feeder.folded)["y"]
+    # In float32, because onnxruntime's own kernels for int8 weights round activations too (docs/int8.md).
+    version = rewrite(model, {layer: replace(factors_of(before, moved), scales=None)})
+    np.testing.assert_allclose(found.numpy(), runtime.run(version, data.head(9))["y"], rtol=1e-4, atol=1e-5)
+
+
+def test_an_output_of_zeros_stays_storable():
+    tops = np.array([[127.0], [64.0]], dtype=np.float32)
+    found = rounded(np.array([[0.0, 0.0], [1.0, -0.25]], dtype=np.float32), tops)
+    assert found.levels.tolist() == [[0, 0], [64, -16]]
+    assert found.scales.tolist() == [1.0, 1 / 64]
+
+
+def test_training_in_int8_trains_what_is_stored(make, kit):
+    model, data = opened("gemm", make)
+    factors = in_int8(model, kit, "svd:r=3")
+    found = healed(model, data, factors, epochs=20)
+    (after,) = found.factors.values()
+    # What is kept, and what the file holds, are the levels that were trained.
+    kept = unpacked(after.choice, packed(after))
+    for one, other in zip(kept.int8_matrices(), after.int8_matrices(), strict=True):
+        np.testing.assert_array_equal(one.levels, other.levels)
+    written = [array.dtype for array in stored(rewrite(model, found.factors))]
+    assert written.count(np.dtype(np.int8)) == 2
+    assert found.after < 0.5 * found.before
+    same = replace(found, factors={name: replace(each, scales=None) for name, each in found.factors.items()})
+    assert held_out_loss(model, data, same) == pytest.approx(found.after, rel=1e-4)
+
+
 def test_numbers_come_back_as_they_went(make, kit):
     model, _ = opened("gemm", make)
     for text in FORMS["gemm"]:
@@ -104,9 +166,25 @@ def test_numbers_come_back_as_they_went(make, kit):
             np.testing.assert_array_equal(one, other.astype(np.float32))
 
 
+def stored(version):
+    proto = onnx.ModelProto.FromString(file_content(version))
+    return [numpy_helper.to_array(each) for each in proto.graph.initializer]
+
+
+def held_out_loss(model, data, found):
+    """Return the tool's own loss on the held-out samples of seed 0, of the model as onnxruntime runs it."""
+    runtime, order = Runtime(), np.random.default_rng(0).permutation(data.count)[: found.held_out]
+
+    def scores(version):
+        return scores_of(runtime.run(version, data.take(order))["y"], "softmax", False)
+
+    return divergences(scores(rewrite(model, found.factors)), scores(model.original), "softmax").mean()
+
+
 def healed(model, data, factors, clock=None, **how):
     more = {} if clock is None else {"clock": clock}
-    return train(model, factors, data, objective_for(model.original, "softmax"), Training(**how), Runtime(), **more)
+    feeders = Feeders(model, data, Runtime())
+    return train(model, factors, feeders, objective_for(model.original, "softmax"), Training(**how), **more)
 
 
 def test_training_lowers_the_held_out_loss_and_seeds_decide_all(make, kit):
@@ -120,15 +198,7 @@ def test_training_lowers_the_held_out_loss_and_seeds_decide_all(make, kit):
         np.testing.assert_array_equal(first, second)
         assert (first != third).any()
     assert a.factorization == factors["w"].factorization
-    # Its loss is the tool's own on the held-out samples.
-    runtime, order = Runtime(), np.random.default_rng(0).permutation(400)[: one.held_out]
-    from lrfdse.quality.divergence import divergences, scores_of
-
-    def scores(version):
-        return scores_of(runtime.run(version, data.take(order))["y"], "softmax", False)
-
-    loss = divergences(scores(rewrite(model, one.factors)), scores(model.original), "softmax").mean()
-    assert loss == pytest.approx(one.after, rel=1e-4)
+    assert held_out_loss(model, data, one) == pytest.approx(one.after, rel=1e-4)
 
 
 def test_labels_pull_where_they_count(make, kit):
@@ -160,10 +230,10 @@ def test_a_budget_of_minutes_cuts_the_steps(make, kit):
     found = healed(
         model, data, compressed(model, kit, "svd:r=3"), lambda: float(next(seconds)), epochs=500, minutes=1.0
     )
-    assert 1 < found.steps <= 60 < 500 * (found.samples // 128)
+    assert 1 < found.steps <= 60 < 500 * (found.samples // 32)
     assert found.after < found.before
     whole = healed(model, data, compressed(model, kit, "svd:r=3"), epochs=2, minutes=math.inf)
-    assert whole.steps == 2 * (whole.samples // 128)
+    assert whole.steps == 2 * (whole.samples // 32)
 
 
 def test_operators_that_are_not_covered_are_named_before_anything_runs(make, kit):

@@ -114,3 +114,11 @@ def test_the_page_has_the_numbers(compiled, read):
     assert "us (modelled), " in rows["whole model, original"] and rows["whole model, recommended"].endswith(sizes)
     assert "whole model, SVD at equal size" not in rows
     assert all(name in report_html(found) for name in rows)
+
+
+def test_a_runtime_s_latency_says_whose_it_is(document, read):
+    ran = {"runtime": "litert", "package": "ai-edge-litert", "version": "2.3.0", "where": "board", "machine": "aarch64"}
+    document["original"]["whole_model"] = {"runtimes": [{**ran, "threads": 1, "repeats": 21, "latency": at(42.0)}]}
+    found = dict(whole_facts(read(document)))
+    text = "42.0 us (measured, ai-edge-litert 2.3.0, 1 thread, board: aarch64)"
+    assert found == {"whole model, original, in litert": text}

@@ -38,6 +38,7 @@ def settings(tmp_path):
         "eval_samples": 100,
         "minutes": 2.5,
     }
+    chosen |= {"heal": True, "heal_data": tmp_path / "train.npz", "heal_minutes": 4.0, "heal_teacher": "labels"}
     chosen |= {"accept_unverified": True, "judge": ("digit", "digit", "parity"), "format": ("onnx", "tflite")}
     return dataclasses.replace(made, **chosen)
 
@@ -59,6 +60,8 @@ def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
     assert (read["max_drop"], read["max_params"], read["max_latency"]) == ("0.5%", "60000", "200us")
     assert (read["metric"], read["eval_samples"], read["minutes"]) == ("cosine", 100, 2.5)
     assert (read["judge"], read["max_other_drop"]) == (["digit", "digit", "parity"], "2%")
+    assert (folder / read["heal_data"]).resolve() == tmp_path / "train.npz"
+    assert (read["heal"], read["heal_minutes"], read["heal_teacher"]) == (True, 4.0, "labels")
     assert read["accept_unverified"] is True and read["format_"] == "onnx,tflite"
     assert (read["max_size"], read["max_model_latency"], read["int8"]) == ("131072", "3000us", True)
     assert str(tmp_path) not in command_of(settings)

@@ -41,6 +41,8 @@ def test_the_file_and_the_command_ask_for_the_same(changed, tmp_path, monkeypatc
             seed=3,
             metric="top5",
             judge=("a", "b"),
+            heal=True,
+            heal_data=tmp_path / "train.npz",
         )
     settings.output.mkdir()
     file = settings.output / CONFIG
@@ -49,7 +51,7 @@ def test_the_file_and_the_command_ask_for_the_same(changed, tmp_path, monkeypatc
     monkeypatch.chdir(settings.output)
     asked, read = parameters(*shlex.split(command_of(settings))[2:]), parameters("--config", CONFIG)
     assert read.pop("config") is not None and asked.pop("config") is None
-    paths = ("model", "calib", "eval_", "output")
+    paths = ("model", "calib", "eval_", "output", *(("heal_data",) if changed else ()))
     for name in paths:
         assert read.pop(name).resolve() == asked.pop(name).resolve()
     assert read == asked

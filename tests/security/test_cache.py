@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import zipfile
 
 import numpy as np
@@ -21,6 +20,7 @@ from lrfdse.library.compiling import compile_program
 from lrfdse.targets.catalog import load_target
 from lrfdse.toolchain import zig
 from lrfdse.toolchain.programs import find_zig
+from tests.fuzz.places import noting
 
 
 def npz(**arrays):
@@ -113,35 +113,45 @@ def test_what_is_no_file_of_the_cache_is_absent_and_nothing_is_written_through_i
     assert victim.read_text() == "7"
 
 
-def spoil(cache, json_content, arrays_content):
-    """Replace every stored result; return the kinds."""
-    kinds = set()
-    for path in [*cache.rglob("*.json"), *cache.rglob("*.npz")]:
-        path.write_bytes(json_content if path.suffix == ".json" else arrays_content)
-        kinds.add(path.relative_to(cache).parts[0])
-    return kinds
-
-
 @pytest.mark.slow
 def test_a_run_on_a_spoilt_cache_finds_the_same(small_folder, small_space, tmp_path, capsys):
-    """Every kind of result of an exploration, replaced by every content; kernels only once, for they take long."""
-    cache = tmp_path / "cache"
+    """Every kind of result, replaced by every content, is absent to what reads it; and a run finds the same on all."""
+    cache, readers = tmp_path / "cache", {}
     command = ["explore", str(small_folder), "--target", "riscv64", "--space", str(small_space), "--cache", str(cache)]
-    command += ["--budget", "8", "--keep", "0"]
+    command += ["--budget", "8", "--keep", "0", "--workers", "1"]
 
     def designs(output):
         assert run([*command, "-o", str(output)]) == 0, capsys.readouterr().err
         document = json.loads((output / "front.json").read_text())
         return document["designs"], document["layers"]
 
-    first, kernels = designs(tmp_path / "first"), tmp_path / "kernels"
-    shutil.copytree(cache / "kernels", kernels)
-    for place in range(max(len(JSON), len(ARRAYS))):
-        kinds = spoil(cache, JSON[place % len(JSON)], ARRAYS[place % len(ARRAYS)])
-        assert kinds >= {"counts", "fronts", "spectra", "spectrum", "fits", "weightings", "corrections", "sensitivity"}
-        if place:
-            shutil.copytree(kernels, cache / "kernels", dirs_exist_ok=True)
-        assert designs(tmp_path / f"again{place}") == first
+    with noting(readers):
+        first = designs(tmp_path / "first")
+    stored = [path for path in sorted(cache.rglob("*")) if path.suffix in (".json", ".npz")]
+    kinds = {path.relative_to(cache).parts[0] for path in stored}
+    assert kinds >= {
+        "counts",
+        "fronts",
+        "spectra",
+        "spectrum",
+        "fits",
+        "weightings",
+        "corrections",
+        "sensitivity",
+        "kernels",
+    }
+    store, seen = Store(cache), set()
+    for number, path in enumerate(stored):
+        kind, contents = path.relative_to(cache).parts[0], JSON if path.suffix == ".json" else ARRAYS
+        if (kind, path.suffix) not in seen and kind not in ("built", "zig"):
+            seen.add((kind, path.suffix))
+            take = store.get if path.suffix == ".json" else store.get_arrays
+            for content in contents:
+                path.write_bytes(content)
+                for reader in readers[kind, path.stem]:
+                    assert take(kind, path.stem, reader) is None, (kind, content[:80])
+        path.write_bytes(contents[number % len(contents)])
+    assert designs(tmp_path / "again") == first
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import shutil
@@ -10,9 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lrfdse
+from tests.formats.tflite_models import mlp
 
 pytestmark = pytest.mark.slow
 
@@ -73,17 +76,36 @@ def test_looking_at_a_model_leaves_no_file_and_reaches_nobody(house, small_folde
     assert addresses(folder / "trace") == set()
 
 
+@pytest.mark.parametrize("kind", ["tflite", "keras"])
+def test_models_that_other_libraries_read_leave_no_file_either_and_reach_nobody(kind, house):
+    """Not even of matplotlib, which Keras imports where it is installed."""
+    folder, environment = house
+    path = folder / f"net.{kind}"
+    if kind == "tflite":
+        path.write_bytes(mlp(np.random.default_rng(0)))
+    else:
+        keras = pytest.importorskip("keras", reason="the keras extra is not installed")
+        keras.Sequential([keras.Input((16,)), keras.layers.Dense(12), keras.layers.Dense(4)]).save(path)
+    command = traced([*LRFDSE, "inspect", str(path)], folder / "trace")
+    done = subprocess.run(command, env=environment, cwd=folder / "work", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert files_below(folder / "home", folder / "tmp", folder / "work") == []
+    assert addresses(folder / "trace") == set()
+
+
 @pytest.mark.slow
 def test_an_exploration_writes_to_its_output_and_its_cache_alone_and_reaches_nobody(house, small_folder, small_space):
     folder, environment = house
     command = [*LRFDSE, "explore", str(small_folder), "--target", "riscv64", "--space", str(small_space)]
-    command += ["--budget", "8", "--keep", "0", "--workers", "2", "-o", str(folder / "out")]
-    done = subprocess.run(
-        traced(command, folder / "trace"), env=environment, cwd=folder / "work", capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert files_below(folder / "home", folder / "tmp", folder / "work") == []
-    assert addresses(folder / "trace") == set()
+    command += ["--budget", "8", "--keep", "1", "--workers", "2", "--max-drop", "60%", "-o", str(folder / "out")]
+    healing = [*LRFDSE, "heal", str(folder / "out"), "--data", str(small_folder / "calib.npz"), "--epochs", "1"]
+    for each in (command, healing) if importlib.util.find_spec("tensorflow") else (command,):
+        done = subprocess.run(
+            traced(each, folder / "trace"), env=environment, cwd=folder / "work", capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert files_below(folder / "home", folder / "tmp", folder / "work") == []
+        assert addresses(folder / "trace") == set()
 
 
 @pytest.mark.parametrize("before", ["", "import lrfdse", "import onnxruntime"])

@@ -15,6 +15,7 @@ from lrfdse.base.processes import end_with_parent
 from lrfdse.base.store import Store
 from lrfdse.base.text import counted
 from lrfdse.errors import InputError, LrfdseError, PlanError
+from lrfdse.explore.allowed import require_allowed
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Files
@@ -87,7 +88,7 @@ def work(
             _check_code(queue)
             store = artifacts or _store_beside(url)
             request, files = fetch(queue, store, cache or cache_folder())
-            require_allowed(request.data.metric, metric)
+            require_allowed(request.data.metric, metric, "the study")
             require_same_method(request.fit.method, queue.facts().get("method"))
             layers = counted(len(request.layers), "layer")
             progress(Event("note", f"study {queue.name}: {layers}, target {request.target.name}"))
@@ -240,23 +241,6 @@ def _check_code(queue: Queue) -> None:
         raise InputError(
             f"study {queue.name!r} is explored with other code or libraries than this machine has ({parts}): "
             "install the same versions on both"
-        )
-
-
-def require_allowed(metric: str | None, allowed: str | None) -> None:
-    """Refuse to run a function that the study names, unless the user of this machine names it too.
-
-    Parameters
-    ----------
-    metric
-        What the study is scored by: a registered metric, or MODULE:FUNCTION.
-    allowed
-        The MODULE:FUNCTION that may run here.
-    """
-    if metric is not None and ":" in metric and metric != allowed:
-        raise InputError(
-            f"the study is scored by {metric}, which is no part of lrfdse: put it on this machine and let it run with "
-            f"--metric {metric}"
         )
 
 

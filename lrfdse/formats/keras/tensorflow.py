@@ -108,15 +108,20 @@ def run_program(name: str, what: str, folder: Path, path: Path) -> dict[str, Any
         It crashes, or takes too long.
     """
     runner = Path(__file__).with_name(name)
-    # On one core, without looking for devices; Keras writes its settings into a folder that goes.
+    # On one core, without looking for devices. What Keras, the converter and what they import (matplotlib, which keeps
+    # lists of fonts at home) write goes with the folder.
     own = {
         "CUDA_VISIBLE_DEVICES": "-1",
         "KERAS_BACKEND": "tensorflow",
         "KERAS_HOME": str(folder),
+        "MPLCONFIGDIR": str(folder),
         "OMP_NUM_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_NUM_INTEROP_THREADS": "1",
         "TF_NUM_INTRAOP_THREADS": "1",
+        "TMPDIR": str(folder),
+        "XDG_CACHE_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
     }
     try:
         done = run_to_end(

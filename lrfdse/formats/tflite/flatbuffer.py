@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,13 @@ def read_graph(content: bytes, path: Path) -> Graph:
     """
     if len(content) < 8 or content[4:8] != IDENTIFIER:
         raise InputError(f"{path}: not a TensorFlow Lite model: it lacks the identifier {IDENTIFIER.decode()}")
+    try:
+        return _whole(content, path)
+    except struct.error as error:
+        raise InputError(f"{path}: damaged, or cut short: it refers to what lies behind its end") from error
+
+
+def _whole(content: bytes, path: Path) -> Graph:
     s = schema()
     model = s.Model.GetRootAs(content, 0)
     if model.Version() != _VERSION:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.text import counted
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.bracket import bracket_text
+from lrfdse.report.healed import healed_rows
 from lrfdse.report.int8 import int8_rows
 from lrfdse.report.numbers import change_text, kib_text, latency_text, rounded_text, times_text, us_text
 from lrfdse.report.others import has_others, least_kept_text, others_text
@@ -86,6 +87,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "layers_open": len(layers) <= _ROWS_OPEN,
         "sensitivity": (cases := _sensitivity(document)),
         "has_plain": any(case["plain_warm"] for case in cases),
+        "healed": [row._asdict() for row in healed_rows(document)],
         "int8": [row._asdict() for row in int8_rows(document)],
         "limit": _limit(document),
         "deciding": document.metric if document.verified else "output error",

@@ -33,6 +33,7 @@ from benchmarks.program import parser
 from benchmarks.results import page, raw
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
+from lrfdse.base.text import counted
 from lrfdse.targets.catalog import load_target
 
 TARGETS = ("riscv64", "aarch64-a55")
@@ -89,9 +90,9 @@ def speed_part(options: argparse.Namespace) -> list[str]:
 
 def integers_part(options: argparse.Namespace) -> list[str]:
     """Time operators; return the lines of the part."""
-    layers = named(options.layer or QUICK)
+    layers, rows = named(options.layer or QUICK), counted(options.rows, "row")
     lines = [
-        f"Dense layers with {options.rows} row(s) as operators of whole models, warm, each by the fastest of its",
+        f"Dense layers of {rows} as operators of whole models, warm, each by the fastest of its",
         "schedules. Int8 by int8 rounds its float32 input first, and gives float32. What operators compute is held",
         "against NumPy by the tests.",
         "",

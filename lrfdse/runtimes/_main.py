@@ -71,6 +71,7 @@ def _onnxruntime(content: bytes, asked: dict[str, Any]) -> tuple[str, str, Calla
     module.disable_telemetry_events()
     options = module.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = asked["threads"], 1
+    options.log_severity_level = 4
     session = module.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     feeds = {}
     for port in session.get_inputs():

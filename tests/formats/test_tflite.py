@@ -296,6 +296,28 @@ def test_a_wrong_conversion_is_refused_and_named(tmp_path):
             check(content, wrong, as_onnx(wrong, path), path)
 
 
+def test_what_onnxruntime_cannot_run_is_one_line_and_nothing_beside_it(tmp_path, capfd):
+    path, content = tmp_path / "model.tflite", mlp(np.random.default_rng(0))
+    graph = read_graph(content, path)
+    model = as_onnx(graph, path)
+    x = model.graph.input[0].name
+    # An index behind the end, which shows only when it runs.
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1000]), "far"))
+    nodes = [
+        onnx.helper.make_node("ArgMax", [x], ["place"], axis=-1, keepdims=0),
+        onnx.helper.make_node("Add", ["place", "far"], ["index"]),
+        onnx.helper.make_node("Gather", [x, "index"], ["row"], axis=0),
+        *model.graph.node,
+    ]
+    nodes[3].input[0] = "row"
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    with pytest.raises(InputError, match="what was read of it cannot be run: ") as caught:
+        check(content, graph, model, path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_all_that_cannot_be_read_is_named_in_one_line(tmp_path):
     w, path = Writer(), tmp_path / "model.tflite"
     x, y, z, out = (w.tensor((1, 4)) for _ in range(4))

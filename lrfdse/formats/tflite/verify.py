@@ -201,10 +201,12 @@ def _random(tensor: Tensor, rng: np.random.Generator) -> NDArray[Any]:
 def _outputs(model: onnx.ModelProto, feeds: dict[str, NDArray[Any]], path: Path) -> list[NDArray[Any]]:
     try:
         runtime = load_onnxruntime()
-        options = runtime.SessionOptions()
+        options, running = runtime.SessionOptions(), runtime.RunOptions()
+        # What is wrong is said in one line, here.
+        options.log_severity_level = running.log_severity_level = 4
         # Its products with int8 weights round what they read unless told otherwise (docs/int8.md).
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
         session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return [np.asarray(value) for value in session.run(None, feeds)]
+        return [np.asarray(value) for value in session.run(None, feeds, running)]
     except Exception as error:  # onnxruntime raises in many ways.
         raise InputError(f"{path}: what was read of it cannot be run: {one_line(error)}") from error

@@ -100,7 +100,7 @@ net (float[batch, 3, 9, 8] image) => (float[batch, 7] scores, float[batch, 6, 9,
 
 def images(rng):
     shapes = {"w1": (6, 3, 3, 3), "b1": 6, "w2": (6, 1, 3, 3), "gain": 6, "shift": 6, "mean": 6, "columns": (1, 1, 3)}
-    shapes |= {"w3": (8, 6, 3, 2), "b3": 8, "w4": (12, 48), "b4": 12, "w5": (20, 7)}
+    shapes |= {"w3": (8, 6, 3, 2), "b3": 8, "w4": (12, 32), "b4": 12, "w5": (20, 7)}
     found = {name: rng.normal(size=size).astype(np.float32) for name, size in shapes.items()}
     found |= {"variance": rng.uniform(0.5, 2, 6), "zero": np.array(0), "six": np.array(6)}
     whole = {"pads": np.array([0, 0, 1, 0, 0, 0, 0, 1], np.int64), "spatial": np.array([2, 3], np.int64)}

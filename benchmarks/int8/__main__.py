@@ -1,6 +1,7 @@
 """Int8 weights with float arithmetic: writes results/int8.md.
 
 Speed: the layers of results/kernels.md as kernels with float32 and with int8 weights, modelled (docs/meter.md).
+Integers: layers as operators of whole models, in float32, with int8 weights, and int8 by int8.
 Accuracy: models by SVD at several sizes, corrected as plans are, in float32, in int8 with fits that know the rounding,
 and rounded to int8 afterwards, beside float32 of the same bytes and a dense layer in int8 with what rounding lost
 repaired (docs/int8.md). Models come from scripts/train_models.py and from packages (``pip install 'lrfdse[bench]'``).
@@ -23,6 +24,8 @@ from typing import Any
 
 from benchmarks.accuracy.cases import TRAINED, open_case
 from benchmarks.int8.accuracy import Row, rows, section
+from benchmarks.int8.integers import section as integers
+from benchmarks.int8.integers import trios
 from benchmarks.int8.speed import speed
 from benchmarks.kernels.layers import LAYERS, QUICK, named
 from benchmarks.machine import described, machine
@@ -30,6 +33,7 @@ from benchmarks.program import parser
 from benchmarks.results import page, raw
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
+from lrfdse.base.text import counted
 from lrfdse.targets.catalog import load_target
 
 TARGETS = ("riscv64", "aarch64-a55")
@@ -38,7 +42,8 @@ MODELS = ("lenet300", "mlp1024", "conv512", "rapidocr-head", "minilm")
 
 def main() -> None:
     asked = parser("int8", __doc__)
-    asked.add_argument("--only", choices=PARTS, help="one of the two parts")
+    asked.add_argument("--only", choices=PARTS, help="one of the parts")
+    asked.add_argument("--rows", type=int, default=1, help="rows of the layers in the part integers")
     asked.add_argument("--quick", action="store_true", help="six layers; LeNet")
     asked.add_argument("--target", action="append", help="only this target (repeatable)")
     asked.add_argument("--layer", action="append", help="only this layer, by name (repeatable)")
@@ -83,6 +88,27 @@ def speed_part(options: argparse.Namespace) -> list[str]:
     return lines
 
 
+def integers_part(options: argparse.Namespace) -> list[str]:
+    """Time operators; return the lines of the part."""
+    layers, rows = named(options.layer or QUICK), counted(options.rows, "row")
+    lines = [
+        f"Dense layers of {rows} as operators of whole models, warm, each by the fastest of its",
+        "schedules. Int8 by int8 rounds its float32 input first, and gives float32. What operators compute is held",
+        "against NumPy by the tests.",
+        "",
+        described(machine()),
+        "",
+    ]
+    numbers = {}
+    for name in options.target or TARGETS:
+        target = load_target(name)
+        found = trios(layers, options.rows, target, lambda event: print(event.text, file=sys.stderr))
+        numbers[name] = [[t.layer.name, t.rows, t.float32, t.weights, t.both] for t in found]
+        lines += integers(target, found)
+    raw(options.out, "int8_integers", numbers)
+    return lines
+
+
 def accuracy_part(options: argparse.Namespace) -> list[str]:
     """Fit and score models; return the lines of the part."""
     cache = cache_folder()
@@ -124,8 +150,8 @@ def sections(numbers: Mapping[str, Any]) -> list[str]:
     return [*lines, f"Not run: {', '.join(missing)}.", ""] if missing else lines
 
 
-PARTS = ("speed", "accuracy")
-MAKERS = {"speed": speed_part, "accuracy": accuracy_part}
+PARTS = ("speed", "integers", "accuracy")
+MAKERS = {"speed": speed_part, "integers": integers_part, "accuracy": accuracy_part}
 
 
 if __name__ == "__main__":

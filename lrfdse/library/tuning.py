@@ -73,25 +73,43 @@ def tuned(
     ToolError
         A tool is missing or failed.
     """
+    several = [each for each in dict.fromkeys(operators) if len(schedules_of(each, target)) > 1]
+    timed = timed_schedules(several, target, meter, progress, batch_bytes)
+    return {operator: min(found)[1] for operator, found in timed.items()}
+
+
+def timed_schedules(
+    operators: Iterable[Operator],
+    target: Target,
+    meter: WholeMeter,
+    progress: Listener,
+    batch_bytes: int = BATCH_BYTES,
+) -> dict[Operator, list[tuple[float, str]]]:
+    """Return what every schedule of operators takes (us, warm), see `tuned`; those that do not compile are left out.
+
+    Raises
+    ------
+    KernelError
+        The program crashed or hung.
+    ToolError
+        A tool is missing or failed.
+    """
     candidates: list[CompiledOperator] = []
     for number, operator in enumerate(dict.fromkeys(operators)):
-        schedules = schedules_of(operator, target)
-        for place, schedule in enumerate(schedules if len(schedules) > 1 else ()):
+        for place, schedule in enumerate(schedules_of(operator, target)):
             symbol = f"{_NAME}_{number}_{place}"
             progress(Event("tune", f"{type(operator).__name__} {schedule}"))
             try:
                 candidates.append(compile_operator(operator, schedule, target, symbol))
             except KernelError as error:
                 progress(Event("tune", f"{type(operator).__name__} {schedule}: {error}"))
-    best: dict[Operator, tuple[float, str]] = {}
+    timed: dict[Operator, list[tuple[float, str]]] = {}
     for batch in _batches(candidates, batch_bytes):
         progress(Event("tune", f"{len(batch)} of {len(candidates)} candidates by meter {meter.name}"))
         measured = meter.measure(_program_of(batch, target))
         for candidate, part in zip(batch, measured.parts[1:], strict=True):
-            taken = part.warm.us, candidate.schedule
-            if candidate.operator not in best or taken < best[candidate.operator]:
-                best[candidate.operator] = taken
-    return {operator: schedule for operator, (_, schedule) in best.items()}
+            timed.setdefault(candidate.operator, []).append((part.warm.us, candidate.schedule))
+    return timed
 
 
 def _weight(port: Port, rng: np.random.Generator) -> NDArray[Any]:

@@ -9,7 +9,10 @@ import pytest
 
 from benchmarks.int8.__main__ import kept, sections
 from benchmarks.int8.accuracy import WAYS, Row, section, svd, svd_within
+from benchmarks.int8.integers import Trio, forms
+from benchmarks.int8.integers import section as integers
 from benchmarks.int8.repair import patch, repaired, repaired_bytes
+from benchmarks.kernels.layers import named
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.choice import Choice
@@ -17,6 +20,7 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
 from lrfdse.ir.layer import Layer, Use
 from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.targets.catalog import load_target
 
 OUTPUTS, INPUTS = 12, 30
 
@@ -84,6 +88,16 @@ def test_a_part_that_is_not_run_stays_as_it_is(tmp_path):
     page.write_text("# Int8 weights\n\n## Speed\n\nfast\n\n### more\n\n## Accuracy\n\nright\n", encoding="utf-8")
     assert kept(page, "speed") == ["fast", "", "### more", ""]
     assert kept(page, "accuracy") == ["right", ""]
+
+
+def test_the_three_forms_of_a_layer_are_told_side_by_side():
+    (layer,) = named(["LeNet-300-100 fc2"])
+    operators = forms(layer, 2)
+    assert {operator.macs for operator in operators} == {2 * 100 * 300}
+    assert [operator.ports[1].bytes for operator in operators] == [120_000, 30_000, 30_000]
+    lines = integers(load_target("riscv64"), [Trio(layer, 1, 8.0, 5.0, 2.0), Trio(layer, 2, 9.0, 6.0, 9.0)])
+    assert any("Geometric mean of the gains: 2.00." in line for line in lines)
+    assert "| 300→100 | 1 | 8 | 5 | 2 | 4.00 |" in lines
 
 
 def test_the_page_says_what_was_not_run():

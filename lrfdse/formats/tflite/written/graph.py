@@ -79,7 +79,9 @@ class Writing:
         self._makers: dict[int, tuple[str, Any]] = {}
         self._stored: dict[tuple[Any, ...], int] = {}
         self._given: Counter[int] = Counter()
-        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.constants: dict[str, NDArray[Any]] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
+        }
         """Arrays of values that are stored."""
         self.levels: dict[str, Levels] = {}
         """Of those, the ones that are stored in int8."""

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.deploy.converted import converted
 from lrfdse.deploy.keras import keras_file
 from lrfdse.deploy.tflite import tflite_file
 from lrfdse.errors import InputError
+from lrfdse.formats.flat import is_flat
 
 if TYPE_CHECKING:
     from lrfdse.ir.factors import Factors
@@ -33,10 +35,20 @@ def check_forms(path: Path, asked: Sequence[Form]) -> None:
     """
     if "keras" in asked and _suffix(path) != ".keras":
         raise InputError(f"--format keras: {path} is no .keras file: only of such are designs written in Keras")
-    if "tflite" in asked and not (_suffix(path) in (".tflite", ".keras") or path.is_dir()):
-        raise InputError(
-            f"--format tflite: {path} is no TensorFlow Lite or Keras model, and there is no converter of ONNX"
-        )
+
+
+def check_written(model: Model, asked: Sequence[Form]) -> None:
+    """Refuse formats that no design of a model can have, for what the model holds; nothing is run.
+
+    Raises
+    ------
+    InputError
+        An ONNX model holds operators of which no TensorFlow Lite file is written; the message names all of them.
+    ToolError
+        The package that writes a format is not installed.
+    """
+    if "tflite" in asked and not is_flat(model.path):
+        converted(model, model.original)
 
 
 def form_file(form: Form, model: Model, factors: Mapping[str, Factors]) -> bytes:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.deploy.chains import products, slides
+from lrfdse.deploy.converted import converted
 from lrfdse.errors import InputError
 from lrfdse.ir.form import FORM_FILES
 
 if TYPE_CHECKING:
+    from lrfdse.formats.flat import Flat
     from lrfdse.formats.tflite.flatbuffer import Graph
     from lrfdse.formats.tflite.patch import Replacement
     from lrfdse.ir.factors import Factors
@@ -27,30 +29,38 @@ def tflite_file(model: Model, factors: Mapping[str, Factors]) -> bytes:
 
     The original file with operators replaced: names, signatures and metadata stay, and so does every operator of a
     layer that the design leaves as it is. Of a Keras or SavedModel original it is the file that TensorFlow converted.
+    Of an original in ONNX all operators of the design are written anew, for the sizes of the timed inference.
 
     Parameters
     ----------
     model
-        The original model, read from a TensorFlow Lite or Keras file or a SavedModel.
+        The original model.
     factors
         Layer name to factors, of the layers that the design compresses.
 
     Raises
     ------
     InputError
-        The original is of another format; a layer's operator cannot be replaced; or LiteRT's outputs differ from those
-        of the ONNX model by more than 1e-4 of the largest, or where there are levels by more than their rounding.
+        A layer's operator cannot be replaced, or of an original in ONNX an operator not be written; or LiteRT's outputs
+        differ from those of the ONNX model by more than 1e-4 of the largest, or where there are levels by more than
+        their rounding.
     """
     from lrfdse.formats.flat import flatbuffer_of
     from lrfdse.formats.onnx import as_proto
-    from lrfdse.formats.tflite.patch import patched
     from lrfdse.formats.tflite.verify import confirm
     from lrfdse.model.passes.factor import rewrite
 
-    path = model.path
+    path, design = model.path, rewrite(model, factors)
     flat = flatbuffer_of(path)
-    if flat is None:
-        raise InputError(f"{path}: only of TensorFlow Lite and Keras models are TensorFlow Lite files made; write ONNX")
+    made = converted(model, design) if flat is None else _patched(model, factors, flat)
+    confirm(made, as_proto(design), path.with_name(FORM_FILES["tflite"]))
+    return made
+
+
+def _patched(model: Model, factors: Mapping[str, Factors], flat: Flat) -> bytes:
+    from lrfdse.formats.tflite.patch import patched
+
+    path = model.path
     if flat.sha256 != model.sha256:
         raise InputError(f"{path}: changed since it was explored")
     found = [
@@ -60,9 +70,7 @@ def tflite_file(model: Model, factors: Mapping[str, Factors]) -> bytes:
         for replacement in _replacements(model, flat.graph, name, chosen)
     ]
     ports = {index: flat.graph.tensors[index].name for index in (*flat.graph.inputs, *flat.graph.outputs)}
-    made = patched(flat.content, found, ports)
-    confirm(made, as_proto(rewrite(model, factors)), path.with_name(FORM_FILES["tflite"]))
-    return made
+    return patched(flat.content, found, ports)
 
 
 def _replacements(model: Model, graph: Graph, name: str, chosen: Factors) -> Iterator[Replacement]:

@@ -14,7 +14,7 @@ from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.deploy.designs import write_design, write_program
 from lrfdse.deploy.folders import DESIGNS, design_folder
-from lrfdse.deploy.forms import check_forms
+from lrfdse.deploy.forms import check_forms, check_written
 from lrfdse.deploy.healed import healed_content, read_healed
 from lrfdse.errors import InputError
 from lrfdse.explore.allowed import require_allowed
@@ -78,6 +78,7 @@ def export(
     design = rebuild(folder, identity, model, calib)
     wanted = design.forms if forms is None else forms
     check_forms(design.model.path, wanted)
+    check_written(design.model, wanted)
     factors = design.factors()
     int8 = int8_file(rewrite(design.model, factors), design.calib) if design.int8 else None
     with sole_writer(folder):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrfdse.base.temporary import temporary_folder
-from lrfdse.deploy.forms import check_forms
+from lrfdse.deploy.forms import check_forms, check_written
 from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.requests import data_request, files_of, search_request
 from lrfdse.explore.run import inspect
@@ -73,6 +73,7 @@ def forecast(settings: Settings) -> Forecast:
     meter = auto_meter(settings.target) if settings.meter == "auto" else settings.meter
     require_tools(settings.target, METERS.get(meter).tools)
     inputs = open_inputs(files_of(settings), data_request(settings))
+    check_written(inputs.model, settings.format)
     with temporary_folder() as folder:
         inspection = inspect(dataclasses.replace(settings, cache=folder, data=Data()))
     parts = {"calib": inputs.calib, "eval": inputs.choosing if inputs.verified else None, "test": inputs.reporting}

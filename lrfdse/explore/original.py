@@ -29,6 +29,7 @@ def original_model(document: Document, folder: Path, form: Form) -> bytes:
     InputError
         The model is not where it was or has changed, or cannot have this format.
     """
+    from lrfdse.deploy.converted import converted
     from lrfdse.formats.flat import flatbuffer_of
     from lrfdse.model.graph import load_model
 
@@ -39,8 +40,10 @@ def original_model(document: Document, folder: Path, form: Form) -> bytes:
     else:
         flat = flatbuffer_of(path)
         if flat is None:
-            raise InputError(f"{path}: of ONNX models there is no TensorFlow Lite file: take --runtime onnxruntime")
-        content, digest = flat.content, flat.sha256
+            model = load_model(path, document.settings.shape, document.settings.layers)
+            content, digest = converted(model, model.original), model.sha256
+        else:
+            content, digest = flat.content, flat.sha256
     if digest != document.model.sha256:
         raise InputError(f"{path}: not the model that was explored (its digest differs); explore again")
     return content

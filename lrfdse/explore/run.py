@@ -13,7 +13,7 @@ from lrfdse.base.store import Store
 from lrfdse.base.text import counted
 from lrfdse.calibrate.session import board_notes, measured_on, open_board
 from lrfdse.deploy.folders import DESIGNS
-from lrfdse.deploy.forms import check_forms
+from lrfdse.deploy.forms import check_forms, check_written
 from lrfdse.errors import InputError, ToolError
 from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
@@ -109,6 +109,7 @@ def explore(
         check_forms(settings.model, settings.format)
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
+        check_written(model, settings.format)
         macs = macs_of(model)
         meter = open_meter(settings.meter, settings.target)
         search = search_request(settings, meter.name, meter.kind)

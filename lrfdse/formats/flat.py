@@ -24,6 +24,11 @@ class Flat:
     """SHA-256 of the model that the user has."""
 
 
+def is_flat(path: Path) -> bool:
+    """Return whether a TensorFlow Lite file stands behind a model; nothing is read."""
+    return isinstance(format_of(path), TFLiteFormat | KerasFormat | SavedModelFormat)
+
+
 def flatbuffer_of(path: Path) -> Flat | None:
     """Return the TensorFlow Lite file behind a model; None where it is of another format, as ONNX.
 

@@ -23,14 +23,12 @@ from lrfdse.model.shapes import (
     shape_option,
     value_bytes,
 )
+from lrfdse.model.sized import with_sizes
 from lrfdse.program.refuse import ends_in, foreign_domains, found_in, raise_if_any, types_in
 
 if TYPE_CHECKING:
     import onnx
 
-
-_CONSTANTS_ARE_NO_INPUTS = 4
-"""The version of ONNX's file format (2018) since which an initializer need not be an input of the graph."""
 
 _PASSES = 4
 """Most further passes: functions of ONNX's own are made of each other two deep (SoftmaxCrossEntropyLoss). Chosen."""
@@ -61,7 +59,7 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     if unknown := [port for port in inputs if not is_known(port.fixed)]:
         fix = " ".join(shape_option(port) for port in unknown)
         raise InputError(f"{path}: input {'; '.join(map(str, unknown))} has open sizes: fix them with {fix}")
-    sized = _with_sizes(model, inputs)
+    sized = with_sizes(model, inputs)
     _check_constants(sized, inputs, path)
     try:
         content = _simplest(sized)
@@ -150,24 +148,6 @@ def typed(content: bytes, inputs: Sequence[Port], path: Path) -> ir.Model:
         _run_for(model, proto, inputs, missing, path)
     raise_if_any(types_in(model.graph), path)
     return model
-
-
-def _with_sizes(model: ir.Model, inputs: Sequence[Port]) -> onnx.ModelProto:
-    """Return the model with its inputs' sizes fixed; initializers are no inputs, so that they are constants."""
-    proto = ir.to_proto(model)
-    sizes = {port.name: port.fixed for port in inputs}
-    given = [value for value in proto.graph.input if value.name in sizes]
-    del proto.graph.input[:]
-    proto.graph.input.extend(given)
-    for value in proto.graph.input:
-        value.type.tensor_type.shape.ClearField("dim")
-        for size in sizes[value.name] or ():
-            value.type.tensor_type.shape.dim.add().dim_value = size or 1
-    for value in proto.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    del proto.graph.value_info[:]
-    proto.ir_version = max(proto.ir_version, _CONSTANTS_ARE_NO_INPUTS)
-    return proto
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

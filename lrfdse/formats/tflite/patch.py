@@ -11,22 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.formats.chain import Product, Slide
-from lrfdse.formats.tflite.flatbuffer import IDENTIFIER, schema
-
-_SAME, _VALID = 0, 1
-"""The schema's numbers of paddings (Padding)."""
-
-_NO_BUFFER = 0
-"""The buffer of tensors that are computed: by the schema's rule the first one of a file is empty."""
-
-_RELU = 1
-"""The schema's number of a fused ReLU (ActivationFunctionType)."""
+from lrfdse.formats.tflite.flatbuffer import schema
+from lrfdse.formats.tflite.parts import DEQUANTIZE_VERSION, RELU, SAME, VALID, Parts, packed
 
 _QUANTIZE_VERSION = 2
 """Version of QUANTIZE that gives levels of 16 bits, too (tools/versioning/op_version.cc of LiteRT)."""
-
-_DEQUANTIZE_VERSION = 5
-"""Version of DEQUANTIZE that has a scale for each index of an axis (tools/versioning/op_version.cc of LiteRT)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +50,6 @@ def patched(content: bytes, replacements: Sequence[Replacement], names: Mapping[
     names
         Tensors of the original that are to be called otherwise.
     """
-    import flatbuffers
-
     s = schema()
     model = s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
     graph = model.subgraphs[0]
@@ -79,16 +66,14 @@ def patched(content: bytes, replacements: Sequence[Replacement], names: Mapping[
     for index, name in (names or {}).items():
         graph.tensors[index].name = name
     _drop_unused(model, graph)
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
-    return bytes(builder.Output())
+    return packed(model, len(content))
 
 
 class _Writer:
     """Writes operators into a graph; the latest tensor is what the next one reads."""
 
     def __init__(self, model: Any, graph: Any) -> None:
-        self._s, self._model, self._graph = schema(), model, graph
+        self._s, self._graph, self._parts = schema(), graph, Parts(model, graph)
         self._weights: dict[int, int] = {}
         self.made: list[Any] = []
 
@@ -105,9 +90,9 @@ class _Writer:
     def replace(self, operator: Any, chosen: Replacement) -> None:
         """Write a chain that ends in the operator's own output."""
         output, activation = int(operator.outputs[0]), operator.builtinOptions.fusedActivationFunction
-        activation = activation or (_RELU if chosen.floored else 0)
+        activation = activation or (RELU if chosen.floored else 0)
         if self._has_levels(self._value):
-            self._op("DEQUANTIZE", [], self._sizes, "DequantizeOptions", version=_DEQUANTIZE_VERSION)
+            self._op("DEQUANTIZE", [], self._sizes, "DequantizeOptions", version=DEQUANTIZE_VERSION)
         is_convolution = isinstance(chosen.parts[-1], Slide)
         if not is_convolution:
             self._flatten(int(self._graph.tensors[int(operator.inputs[1])].shape[-1]))
@@ -176,8 +161,8 @@ class _Writer:
             kernel = part.weight.shape[1:3]
             reach = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, part.dilations, strict=True)]
             same, pads = self._same(reach, part.strides), part.pads
-            padding = _SAME if any(pads) and pads == same else _VALID
-            if any(pads) and padding == _VALID:
+            padding = SAME if any(pads) and pads == same else VALID
+            if any(pads) and padding == VALID:
                 widths = np.array([[0, 0], [pads[0], pads[2]], [pads[1], pads[3]], [0, 0]], np.int32)
                 n, rows, columns, channels = self._sizes
                 sizes = (n, rows + pads[0] + pads[2], columns + pads[1] + pads[3], channels)
@@ -218,12 +203,10 @@ class _Writer:
     def _weight(self, part: Product, axis: int) -> int:
         if id(part) not in self._weights:
             array = part.weight if axis == 0 else part.weight[None]
-            stored = self._constant(array, "factor")
-            if part.scales is not None:
-                found = self._s.QuantizationParametersT()
-                found.scale, found.quantizedDimension = part.scales.astype(np.float32), axis
-                found.zeroPoint = np.zeros(len(part.scales), np.int64)
-                self._graph.tensors[stored].quantization = found
+            if part.scales is None:
+                stored = self._constant(array, "factor")
+            else:
+                stored = self._parts.levels(array, part.scales, axis, self._label("factor"))
                 stored = self._dequantized(stored, array.shape)
             self._weights[id(part)] = stored
         return self._weights[id(part)]
@@ -232,7 +215,7 @@ class _Writer:
         value, before = self._value, self._sizes
         self._value = stored
         is_open, self._is_open = self._is_open, False
-        self._op("DEQUANTIZE", [], sizes, "DequantizeOptions", version=_DEQUANTIZE_VERSION)
+        self._op("DEQUANTIZE", [], sizes, "DequantizeOptions", version=DEQUANTIZE_VERSION)
         made, self._value, self._sizes, self._is_open = self._value, value, before, is_open
         return made
 
@@ -246,46 +229,18 @@ class _Writer:
         first: bool = False,
         version: int = 1,
     ) -> None:
-        operator = self._s.OperatorT()
-        operator.opcodeIndex = self._code(getattr(self._s.BuiltinOperator, name), version)
-        operator.inputs = [*given, self._value] if first else [self._value, *given]
-        made = getattr(self._s, f"{options}T")()
-        if activation is not None:
-            made.fusedActivationFunction = activation
-        operator.builtinOptionsType, operator.builtinOptions = getattr(self._s.BuiltinOptions, options), made
+        given = [*given, self._value] if first else [self._value, *given]
         signature = (-1, *sizes[1:]) if self._is_open else None
-        self._value, self._sizes = self._tensor(sizes, self._s.TensorType.FLOAT32, _NO_BUFFER, name, signature), sizes
-        operator.outputs = [self._value]
-        self.made.append(operator)
-
-    def _code(self, number: int, version: int) -> int:
-        for place, code in enumerate(self._model.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == number and code.version >= version:
-                return place
-        code = self._s.OperatorCodeT()
-        # Readers of before 2020 know codes of one byte alone, and take the highest for "see the other field".
-        code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), version
-        self._model.operatorCodes.append(code)
-        return len(self._model.operatorCodes) - 1
+        self._value = self._parts.tensor(sizes, "FLOAT32", self._label(name), signature)
+        self._sizes = sizes
+        values = {} if activation is None else {"fusedActivationFunction": activation}
+        self.made.append(self._parts.operator(name, given, [self._value], options, version, **values))
 
     def _constant(self, array: NDArray[Any], label: str) -> int:
-        buffer = self._s.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
-        self._model.buffers.append(buffer)
-        kinds = {"float32": "FLOAT32", "int8": "INT8", "int32": "INT32"}
-        kind = getattr(self._s.TensorType, kinds[array.dtype.name])
-        return self._tensor(array.shape, kind, len(self._model.buffers) - 1, label)
+        return self._parts.constant(array, self._label(label))
 
-    def _tensor(
-        self, sizes: tuple[int, ...], kind: int, buffer: int, label: str, signature: tuple[int, ...] | None = None
-    ) -> int:
-        tensor = self._s.TensorT()
-        tensor.shape, tensor.type, tensor.buffer = list(sizes), kind, buffer
-        tensor.name, tensor.hasRank = f"{self._name}/lrfdse/{label}/{len(self._graph.tensors)}", True
-        if signature is not None:
-            tensor.shapeSignature = list(signature)
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
+    def _label(self, label: str) -> str:
+        return f"{self._name}/lrfdse/{label}"
 
 
 def _drop_unused(model: Any, graph: Any) -> None:

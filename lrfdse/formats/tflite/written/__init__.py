@@ -1,0 +1,1 @@
+"""TensorFlow Lite files made of ONNX graphs: a rule for each operator, one module a family."""

@@ -10,7 +10,15 @@ from lrfdse.base.text import clean
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
 from lrfdse.report.others import others_text
-from lrfdse.report.page.wording import hardware_text, limits_text, sentence_of, speed_text, way_on, why_text
+from lrfdse.report.page.wording import (
+    beyond_limit,
+    hardware_text,
+    limits_text,
+    sentence_of,
+    speed_text,
+    way_on,
+    why_text,
+)
 from lrfdse.report.shares import bound_text
 from lrfdse.report.whole import whole_text
 from lrfdse.results.again import candidate_of
@@ -113,6 +121,8 @@ def _quality(document: Document, best: DesignFacts) -> str:
     change = change_text(best.reported_score - original.reported_score, best.reported_margin)
     sure = "" if best.reported_margin is None else " (95 %)"
     where = "evaluation data, which chose it" if best.test_score is None else "test data, which chose nothing"
+    beyond = beyond_limit(document)
+    where += f"; {beyond}" if beyond else ""
     return f"{best.reported_score:.2%} instead of {original.reported_score:.2%}: {change} points{sure}, on {where}"
 
 

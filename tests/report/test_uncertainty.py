@@ -10,10 +10,11 @@ import pytest
 from lrfdse.check.gate import Request, check
 from lrfdse.check.github import step_summary
 from lrfdse.check.table import check_lines
+from lrfdse.report.answer import answer_of
 from lrfdse.report.card import design_card
 from lrfdse.report.page.hover import hover_text
 from lrfdse.report.page.html import report_html
-from lrfdse.report.page.wording import hidden_text, sentence_of, weak_text
+from lrfdse.report.page.wording import hidden_text, loss_sentences, sentence_of, weak_text
 from lrfdse.report.tables import design_table
 from lrfdse.results.asked import Limits
 
@@ -76,3 +77,14 @@ def test_one_design_is_singular(document, read):
     found = read(document)
     assert hidden_text(found) == "1 more design of the front loses over 10 points; front.csv has it"
     assert weak_text(found, 2) == "2 more designs lose over 10 points"
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.03])
+def test_more_than_the_limit_on_test_data_is_said(document, read, lost, tmp_path):
+    found = read(document)
+    best = next(design for design in document["designs"] if design["id"] == found.best.id)
+    best["test_score"]["value"] = found.original.reported_score - lost
+    changed = read(document)
+    said = "more than the limit, which it keeps on the evaluation data alone"
+    quality = dict(answer_of(changed, tmp_path).lines)["Accuracy"]
+    assert (said in quality) == (said in loss_sentences(changed)) == (lost > changed.settings.limits.max_drop)

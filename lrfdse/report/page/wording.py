@@ -189,10 +189,22 @@ def loss_sentences(document: Document) -> str:
     if design.test_score is None:
         return f"On the evaluation data, which chose it, its {metric} is {design.eval_value:.2%}: it {change}."
     tested = _change(original.reported_score - design.reported_score, design.reported_margin)
+    beyond = beyond_limit(document)
+    tested += f", {beyond}" if beyond else ""
     return (
         f"On test data, which chose nothing, its {metric} is {design.reported_score:.2%} against "
         f"{original.reported_score:.2%}: it {tested}. On the evaluation data, which chose it, it {change}."
     )
+
+
+def beyond_limit(document: Document) -> str:
+    """Return that the recommended design loses more on test data than it may; empty where it does not."""
+    best, limit = document.best, document.settings.limits.max_drop
+    if best is None or best.test_score is None or limit is None or not document.verified:
+        return ""
+    if document.original.reported_score - best.reported_score <= limit + 1e-9:
+        return ""
+    return "more than the limit, which it keeps on the evaluation data alone: more of these would tell"
 
 
 def latency_sentences(document: Document) -> str:

@@ -85,6 +85,6 @@ def test_more_than_the_limit_on_test_data_is_said(document, read, lost, tmp_path
     best = next(design for design in document["designs"] if design["id"] == found.best.id)
     best["test_score"]["value"] = found.original.reported_score - lost
     changed = read(document)
-    said = "more than the limit, which it keeps on the evaluation data alone"
+    said = "above the limit, unlike on evaluation data"
     quality = dict(answer_of(changed, tmp_path).lines)["Accuracy"]
     assert (said in quality) == (said in loss_sentences(changed)) == (lost > changed.settings.limits.max_drop)

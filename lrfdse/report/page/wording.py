@@ -204,7 +204,7 @@ def beyond_limit(document: Document) -> str:
         return ""
     if document.original.reported_score - best.reported_score <= limit + 1e-9:
         return ""
-    return "more than the limit, which it keeps on the evaluation data alone: more of these would tell"
+    return "above the limit, unlike on evaluation data"
 
 
 def latency_sentences(document: Document) -> str:

@@ -31,8 +31,8 @@ _ORIGIN = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*/onnxruntime_src/\
 
 Arrays = dict[str, NDArray[Any]]
 
-SESSIONS = 16
-"""Sessions that a runtime keeps: about as many as correcting a plan of two layers with two sweeps opens (14)."""
+SESSIONS = 24
+"""Sessions that a runtime keeps: about as many as correcting a plan of two layers with two sweeps opens (20)."""
 
 SESSION_BYTES = 1 << 26
 """Bytes of all serialized models whose sessions a runtime keeps; onnxruntime holds about twice that. The session of a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 
 def one_line(what: BaseException | str, limit: int = 200) -> str:
@@ -35,6 +36,16 @@ def counted(count: float, noun: str) -> str:
     ('1 design', '12,345 plans', '1 point')
     """
     return f"{f'{count:,}' if isinstance(count, int) else f'{count:g}'} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names between commas, and how many more there are than `most`.
+
+    >>> listed(["a", "b"], 2), listed(["a", "b", "c", "d"], 2)
+    ('a, b', 'a, b and 2 more')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def free_name(wanted: str, taken: set[str] | set[str | None]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lrfdse.base.text import one_line
+from lrfdse.base.text import listed, one_line
 from lrfdse.errors import InputError
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -101,6 +101,4 @@ def _is_of_keras(module: Any, name: Any) -> bool:
 
 
 def _named(names: list[str]) -> str:
-    kinds = list(dict.fromkeys(one_line(name, 60) for name in names))
-    more = f" and {len(kinds) - _MOST_NAMED} more" if len(kinds) > _MOST_NAMED else ""
-    return ", ".join(kinds[:_MOST_NAMED]) + more
+    return listed(list(dict.fromkeys(one_line(name, 60) for name in names)), _MOST_NAMED)

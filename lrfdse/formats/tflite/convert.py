@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrfdse.base.text import listed
 from lrfdse.errors import InputError
 from lrfdse.formats.tflite.builder import Builder, Rules, Site, UnsupportedError
 from lrfdse.formats.tflite.flatbuffer import Graph, Tensor
@@ -81,9 +82,8 @@ def _write(builder: Builder, graph: Graph, path: Path) -> None:
             refused[f"{operator.name} ({error})"] += 1
     if refused:
         named = [f"{count} x {name}" if count > 1 else name for name, count in refused.most_common()]
-        more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
         raise InputError(
-            f"{path}: operators that cannot be read: {', '.join(named[:_MOST_NAMED])}{more}; "
+            f"{path}: operators that cannot be read: {listed(named, _MOST_NAMED)}; "
             "convert the model to ONNX by other means, or leave them out of it"
         )
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from lrfdse.formats.tflite.parts import RELU, RELU6
-from lrfdse.formats.tflite.written.graph import TO_LAST, Rule, Rules, Site, UnsupportedError
+from lrfdse.formats.tflite.written.graph import TO_LAST, UnsupportedError
+from lrfdse.formats.tflite.written.site import Rule, Rules, Site
 
 
 def _binary(kind: str, options: str) -> Rule:

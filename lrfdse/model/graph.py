@@ -29,6 +29,7 @@ from lrfdse.model.match.site import Site
 from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name, module_of
 from lrfdse.model.passes.carried.opened import split_table
+from lrfdse.model.seen import seen_sizes
 from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
 from lrfdse.model.working import Working, working_form
 
@@ -295,22 +296,10 @@ def _fixed_shapes(
             f"{path}: the rows of layer {name!r} depend on open sizes of input {declared}: fix them with {fix}"
         )
     try:
-        seen = _run_once(working.graph, inputs, sorted(missing))
+        seen = seen_sizes(working.graph, inputs, sorted(missing))
     except InputError as error:
         raise InputError(f"{path}: the rows of layer {name!r} cannot be found: {error}") from error
     return shapes | seen
-
-
-def _run_once(model: ir.Model, inputs: Sequence[Port], names: Sequence[str]) -> dict[str, Sizes]:
-    from lrfdse.model.data import random_inputs
-    from lrfdse.model.passes.cut import exposed
-    from lrfdse.model.runtime import Runtime
-
-    runtime = Runtime()
-    session = runtime.session(exposed(model, names))
-    feeds = random_inputs(inputs, np.random.default_rng(0))
-    arrays = runtime.call(session, feeds, [name for name in names if name not in feeds])
-    return {name: array.shape for name, array in (arrays | {k: v for k, v in feeds.items() if k in names}).items()}
 
 
 def _hint(rest: Sequence[Untouched]) -> str:

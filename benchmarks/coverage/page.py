@@ -183,11 +183,11 @@ def _svd(rows: Rows) -> list[str]:
     found = []
     for model, row in _with(rows, "explored"):
         best, svd = row["best"], row.get("svd")
-        if svd is None or best["original"]:
+        plain = all(choice.startswith("svd:") for choice in best["plan"].values())
+        if best["original"] or (svd is None and not plain):
             continue
-        same = svd["id"] == best["id"]
         cells = ["the same design", "", "", ""]
-        if not same:
+        if svd is not None and svd["id"] != best["id"]:
             cells = [_plan(svd), f"{svd['params']:,}", _pair(best["us"], svd["us"], 1000), _kept(svd)]
         found.append([model.name, f"{best['params']:,}", _kept(best), *cells])
     if not found:

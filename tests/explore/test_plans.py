@@ -98,14 +98,16 @@ def test_recommendation_is_the_smallest_and_fastest_within_the_limits(limits, ch
     assert (found and found.id) == chosen
 
 
-def test_a_design_within_the_limit_by_its_standard_error_goes_before_one_on_the_edge():
+def test_a_design_within_the_limit_by_a_margin_goes_before_one_on_the_edge():
     def recommended(error):
         close, edge = design("close", 400, 40.0, 0.895, error), design("edge", 300, 20.0, 0.892, error)
         return recommend([BASE, close, edge], BASE, "accuracy", Limits(0.01)).id
 
-    assert recommended(0.001) == "edge"
-    assert recommended(0.004) == "close"
-    assert recommended(0.02) == "edge"
+    # "edge" is within the limit of 0.01 by 0.002, "close" by 0.005.
+    assert recommended(0.0012) == "edge"
+    assert recommended(0.0013) == "close"
+    assert recommended(0.0040) == "close"
+    assert recommended(0.0051) == "edge"
 
 
 def test_a_compressed_design_that_costs_more_than_the_original_is_not_recommended():

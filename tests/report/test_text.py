@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
@@ -197,6 +198,10 @@ def test_the_answer_says_why_this_design_and_no_other(document, read):
         return dict(answer_of(read(made), Path("out")).lines).get("Why")
 
     assert why(document) == "the only compressed design within the limits by a standard error"
+    sure = copy.deepcopy(document)
+    for design in sure["designs"]:
+        design["eval_score"]["loss_standard_error"] = 0.0001
+    assert why(sure) == "the only compressed design within the limits with 95 % confidence"
     # Twice the size at half the latency is as good; it ties with nothing.
     front = {design["id"]: design for design in document["designs"]}
     front["dddddddd"] |= {"on_front": True, "eval_score": front["aaaaaaaa"]["eval_score"]}

@@ -47,7 +47,7 @@ def test_what_belongs_to_the_earlier_choice_goes_with_it(found):
     assert under_limits(found, found.settings.limits) == found
 
 
-def test_one_standard_error_is_kept(found):
+def test_the_margin_of_the_choice_is_kept(found):
     sure = dataclasses.replace(found.designs[1], eval_score=Score(value=0.87, loss_standard_error=0.005))
     unsure = dataclasses.replace(found, designs=(found.designs[0], sure, found.designs[2]))
     assert under_limits(unsure, Limits(max_drop=0.032)).recommended == "close"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.ir.plan import Design, Metric
 from lrfdse.results.asked import Limits as Asked
-from lrfdse.results.choice import Candidate, front_of, joint_loss, recommended_of
+from lrfdse.results.choice import Candidate, front_of, joint_loss, margin_of, recommended_of
 
 if TYPE_CHECKING:
     from lrfdse.results.settings import Limits
@@ -63,16 +63,19 @@ def worth_refining(
     """Return the designs that could become the recommended one: the `count` best that lose little enough.
 
     Refinement lowers losses, so that those within `_REFINABLE` times the limit compete, by the geometric mean of
-    bytes and latency, and with them what would be recommended as it is. For `verified` and `resolution` see
+    bytes and latency, and with them what would be recommended as it is. They are within it by the margin that the
+    recommendation will ask for (`lrfdse.results.choice.margin_of`). For `verified` and `resolution` see
     `pareto`, for `rest_us` `lrfdse.results.choice.Candidate`.
     """
     front = pareto(designs, metric, verified, resolution)
     now = recommend(front, baseline, metric, limits, resolution, rest_us)
+    competing = [_candidate(d, baseline, metric, limits, rest_us) for d in front if d.id != baseline.id]
+    margin, _ = margin_of(competing, limits.max_drop)
     near = [
         design
         for design in front
         if design.id != baseline.id
-        and lost(design, baseline, metric, limits) <= _REFINABLE * limits.max_drop
+        and lost(design, baseline, metric, limits) + margin * design.standard_error <= _REFINABLE * limits.max_drop
         and (limits.max_params is None or design.params <= limits.max_params)
         and (limits.max_size is None or design.bytes <= limits.max_size)
         and (limits.max_latency_us is None or design.latency.us <= limits.max_latency_us)
@@ -93,20 +96,7 @@ def recommend(
     rest_us: float | None = None,
 ) -> Design | None:
     """Return the design within the limits to recommend, or None; see `lrfdse.results.choice.recommended_of`."""
-    candidates = [
-        Candidate(
-            id=design.id,
-            params=design.params,
-            bytes=design.bytes,
-            latency=design.latency,
-            worth=design.score(metric),
-            loss=lost(design, baseline, metric, limits),
-            standard_error=design.standard_error,
-            is_original=design.id == baseline.id,
-            rest_us=rest_us,
-        )
-        for design in front
-    ]
+    candidates = [_candidate(design, baseline, metric, limits, rest_us) for design in front]
     asked = Asked(
         max_drop=limits.max_drop,
         max_params=limits.max_params,
@@ -115,3 +105,17 @@ def recommend(
     )
     best = recommended_of(candidates, asked, resolution)
     return None if best is None else next(design for design in front if design.id == best.id)
+
+
+def _candidate(design: Design, baseline: Design, metric: Metric, limits: Limits, rest_us: float | None) -> Candidate:
+    return Candidate(
+        id=design.id,
+        params=design.params,
+        bytes=design.bytes,
+        latency=design.latency,
+        worth=design.score(metric),
+        loss=lost(design, baseline, metric, limits),
+        standard_error=design.standard_error,
+        is_original=design.id == baseline.id,
+        rest_us=rest_us,
+    )

@@ -10,6 +10,7 @@ from lrfdse.board.result import board_line
 from lrfdse.ir.latency import REGIMES
 from lrfdse.report.numbers import kib_text, rounded_text, times_text, us_text
 from lrfdse.results.again import field_of_document
+from lrfdse.results.choice import MARGINS
 from lrfdse.results.layers import nouns_text
 from lrfdse.results.roles import WORST_SHOWN, hidden, worth_showing
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
+
+_MARGIN_TEXTS = dict(zip(MARGINS, (" with 95 % confidence", " by a standard error", ""), strict=True))
+"""What is said of designs that are within the limits by a margin."""
 
 
 def limits_text(document: Document) -> str:
@@ -67,7 +71,7 @@ def why_text(document: Document) -> str:
     compressed = [] if field is None else [each for each in field.competing if not each.is_original]
     if field is None or document.recommended not in {each.id for each in field.tied} or not compressed:
         return ""
-    within = "within the limits by a standard error" if field.is_safe else "within the limits"
+    within = f"within the limits{_MARGIN_TEXTS[field.margin]}"
     if len(compressed) == 1:
         return f"the only compressed design {within}"
     text = f"the least bytes x latency of {counted(len(compressed), 'design')} {within}"

@@ -239,7 +239,7 @@ def explore(
 ) -> None:
     """Find the Pareto-optimal compressed versions of MODEL for a target."""
     from lrfdse.base.folders import cache_folder_at
-    from lrfdse.cli.progress import EXPLORATION, listening
+    from lrfdse.cli.progress import listening, stages_of
     from lrfdse.cli.show_command import print_document
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
@@ -297,7 +297,7 @@ def explore(
     if dry_run:
         tell(settings, as_json)
         return
-    with cache_folder_at(cache), listening(log_format, EXPLORATION) as progress:
+    with cache_folder_at(cache), listening(log_format, stages_of(settings)) as progress:
         document = document_of(run(settings, progress, write_reports))
         if settings.heal:
             document = heal_kept(settings, document, progress, write_again)

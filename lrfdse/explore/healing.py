@@ -154,7 +154,8 @@ class Healer:
         except PlanError as error:
             raise InputError(f"the trained factors cannot be run: {error}; the design stays as it was") from error
         was, now = _chosen(before), _chosen(after)
-        if trained.after >= trained.before or not _is_no_worse(before, after):
+        is_better = trained.after < trained.before or now.value > was.value
+        if not (is_better and _is_no_worse(before, after)):
             return Healing(document, rebuilt.id, trained, was, now, False, before.accuracy, before.accuracy)
         content = healed_content(healed)
         told = Healed(

@@ -79,11 +79,12 @@ class Trained:
     """What training gave."""
 
     factors: Mapping[str, Factors]
-    """Layer name to factors; those given where nothing was gained on held-out samples."""
+    """Layer name to factors, of the state of training with the least loss on held-out samples; those given where
+    their loss is less, as long as labels do not count (see `train`)."""
     before: float
     """Loss a sample on held-out samples with the factors given."""
     after: float
-    """The same with those returned: never above `before`."""
+    """The same with those returned."""
     steps: int
     """Steps taken."""
     samples: int
@@ -102,6 +103,10 @@ def train(
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train the factors of a design on data, all else of the model frozen.
+
+    Where labels count, the factors given do not compete with what training makes of them: the original was commonly
+    trained on the same samples, so that factors that were fitted to follow it know the labels of held-out ones, too.
+    Whether the trained factors are better is for data to say that the original did not see.
 
     Parameters
     ----------
@@ -142,8 +147,9 @@ def train(
     losses = Losses(objective, feeder.places, chances, share)
     run = _Run(tf, part, feeder, losses, chosen)
     judges, others = divided(feeders.count, feeder.size, training.seed, feeders.fitted)
-    before = least = run.loss(judges)
-    best, size = run.weights(), feeder.size if feeder.fixed else min(feeder.size, len(others))
+    before = run.loss(judges)
+    least, best = math.inf if share else before, None
+    size = feeder.size if feeder.fixed else min(feeder.size, len(others))
     each_epoch = max(1, len(others) // size)
     total = training.epochs * each_epoch
     looks, rng = max(1, each_epoch // _LOOKS), np.random.default_rng(training.seed + 1)
@@ -167,10 +173,10 @@ def train(
             progress(Event("heal", f"held-out loss {loss:.4g}, before {before:.4g}", step, total))
             if loss < least:
                 least, best = loss, run.weights()
-    healed = dict(factors)
-    if least < before:
-        healed |= {name: factors_of(each, best[name]) for name, each in chosen.items()}
-    return Trained(healed, before, least, step, len(others), len(judges))
+    if best is None:
+        return Trained(dict(factors), before, before, step, len(others), len(judges))
+    healed = {name: factors_of(each, best[name]) for name, each in chosen.items()}
+    return Trained({**factors, **healed}, before, least, step, len(others), len(judges))
 
 
 def divided(

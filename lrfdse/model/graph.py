@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lrfdse.base.border import reading
 from lrfdse.base.keys import code_key
-from lrfdse.base.text import one_line
+from lrfdse.base.text import listed, one_line
 from lrfdse.errors import InputError
 from lrfdse.formats import format_of
 from lrfdse.formats.onnx import parsed
@@ -25,10 +25,12 @@ from lrfdse.model.carriers import taken_from
 from lrfdse.model.constants import stored
 from lrfdse.model.kinds import KINDS, find_layers
 from lrfdse.model.match.match import Match
+from lrfdse.model.match.products import every_node
 from lrfdse.model.match.site import Site
 from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name, module_of
 from lrfdse.model.passes.carried.opened import split_table
+from lrfdse.model.seen import seen_sizes
 from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
 from lrfdse.model.working import Working, working_form
 
@@ -152,7 +154,7 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
     chosen = {match.node for group in groups for match in group}
     rest = untouched(working.graph, chosen, refused | working.reasons(), working.products)
     if not groups:
-        raise InputError(f"{path}: no fully-connected layer with a constant weight found{_hint(rest)}")
+        raise InputError(f"{path}: no fully-connected layer with a constant weight found{_hint(rest, model.graph)}")
 
     free = sizes_of(infer_values(working.proto, inputs, fixed=False))
     names = _names(groups)
@@ -295,30 +297,25 @@ def _fixed_shapes(
             f"{path}: the rows of layer {name!r} depend on open sizes of input {declared}: fix them with {fix}"
         )
     try:
-        seen = _run_once(working.graph, inputs, sorted(missing))
+        seen = seen_sizes(working.graph, inputs, sorted(missing))
     except InputError as error:
         raise InputError(f"{path}: the rows of layer {name!r} cannot be found: {error}") from error
     return shapes | seen
 
 
-def _run_once(model: ir.Model, inputs: Sequence[Port], names: Sequence[str]) -> dict[str, Sizes]:
-    from lrfdse.model.data import random_inputs
-    from lrfdse.model.passes.cut import exposed
-    from lrfdse.model.runtime import Runtime
-
-    runtime = Runtime()
-    session = runtime.session(exposed(model, names))
-    feeds = random_inputs(inputs, np.random.default_rng(0))
-    arrays = runtime.call(session, feeds, [name for name in names if name not in feeds])
-    return {name: array.shape for name, array in (arrays | {k: v for k, v in feeds.items() if k in names}).items()}
+_MOST_NAMED = 6
+"""Operators that a refusal names. Chosen: a line."""
 
 
-def _hint(rest: Sequence[Untouched]) -> str:
+def _hint(rest: Sequence[Untouched], graph: ir.Graph) -> str:
     if not rest:
-        return ""
+        kinds = listed(sorted({node.op_type for node, _ in every_node(graph)} - {"Constant"}), _MOST_NAMED)
+        return f": no operator of it ({kinds}) reads a matrix of weights, so there is nothing to make smaller"
     largest = max(rest, key=lambda entry: entry.params)
-    more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
-    return f": {largest.op} {largest.name!r} is {largest.reason}{more}"
+    what = f"{largest.op} {largest.name!r}"
+    if len(rest) > 1:
+        what = f"the largest of {len(rest)} parts with weights, {what},"
+    return f": {what} is {largest.reason}"
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from lrfdse.errors import InputError
 from lrfdse.model.constants import is_standard, node_name, trace
 from lrfdse.model.match.products import every_node
+from lrfdse.model.seen import seen_sizes
 from lrfdse.model.shapes import infer_values, is_known, sizes_of
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def macs_of(model: Model) -> Macs:
 
     found: dict[str, int] = {}
     unknown: dict[str, None] = {}
+    unsized: list[ir.Node] = []
     for node, outer in every_node(model.original.graph):
         name = node_name(outer or node)
         if outer is None and name in known:
@@ -57,12 +60,31 @@ def macs_of(model: Model) -> Macs:
             continue
         if (count := _count(node, shape)) == 0:
             continue
-        # How often a body runs, its sizes do not say.
-        if count is None or outer is not None:
-            unknown[name] = None
-        else:
+        if count is not None and outer is None:
             found[name] = count
+            continue
+        # How often a body runs, its sizes do not say.
+        unknown[name] = None
+        if outer is None and is_standard(node) and node.op_type in _RULES:
+            unsized.append(node)
+    sizes |= _seen(model, unsized)
+    for node in unsized:
+        if (count := _count(node, shape)) is not None:
+            found[node_name(node)] = count
+            del unknown[node_name(node)]
     return Macs(found, tuple(unknown))
+
+
+def _seen(model: Model, nodes: Sequence[ir.Node]) -> dict[str, Sizes]:
+    """Return the sizes of what nodes read and give in one run; none where the model cannot be run as it is."""
+    if not nodes or not all(is_known(port.fixed) for port in model.inputs):
+        return {}
+    values = [value for node in nodes for value in (*node.inputs, *node.outputs) if value is not None]
+    names = dict.fromkeys(value.name or "" for value in values if trace(value) is None and value.name)
+    try:
+        return seen_sizes(model.original, model.inputs, list(names))
+    except InputError:
+        return {}
 
 
 def _count(node: ir.Node, shape: _Shape) -> int | None:

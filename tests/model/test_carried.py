@@ -245,6 +245,37 @@ def test_a_matrix_that_two_cells_share_is_one_layer(make):
     assert sorted(wide) == [(1, 4 * WIDE, 2), (WIDE, 2)]
 
 
+@pytest.mark.parametrize("bias", ["Unsqueeze (bs, zero)", "Mul (twice, computed)"])
+def test_an_lstm_whose_gates_are_put_in_order_in_the_graph_is_one_layer(make, bias):
+    # As PyTorch exports one where nothing folds constants; the second bias hangs on an input.
+    rng, half = np.random.default_rng(0), 2 * HIDDEN
+    arrays = {
+        "w": rng.standard_normal((2 * half, WIDE)).astype(np.float32),
+        "r": rng.standard_normal((2 * half, HIDDEN)).astype(np.float32),
+        "b": rng.standard_normal(4 * half).astype(np.float32),
+        "twice": rng.standard_normal((1, 4 * half)).astype(np.float32),
+    }
+    ends = {"zero": [0], "middle": [half], "end": [2 * half], "last": [2**31]}
+    numbers = {name: np.array(value) for name, value in ends.items()}
+    turned = "".join(
+        f"{name}1 = Slice ({name}, zero, middle, zero)  {name}2 = Slice ({name}, middle, {end}, zero)  "
+        f"{name}s = Concat <axis = 0> ({name}2, {name}1)  "
+        for name, end in (("w", "end"), ("r", "last"), ("b", "last"))
+    )
+    text = f"""g (float[t, n, {WIDE}] x, float[1] k) => (float[t, 1, n, {HIDDEN}] y) {{ {turned}
+        wu = Unsqueeze (ws, zero)  ru = Unsqueeze (rs, zero)  computed = Relu (k)  bu = {bias}
+        y = LSTM <hidden_size = {HIDDEN}> (x, wu, ru, bu) }}"""
+    model = load_model(make(text, arrays, numbers), {"x": (4, 1, WIDE)})
+    (layer,) = model.layers
+    np.testing.assert_array_equal(model.weight(layer.name), np.roll(arrays["w"], half, axis=0))
+    feeds = {"x": rng.standard_normal((4, 3, WIDE)).astype(np.float32), "k": np.array([0.5], np.float32)}
+    np.testing.assert_array_equal(results(rewrite(model, {}), feeds)[0], results(model.original, feeds)[0])
+    factors = truncated(model.weight(layer.name), 2, rng.standard_normal(layer.outputs) / 4)
+    opened_, closed = (rewrite(model, {layer.name: factors}, closed=closed) for closed in (False, True))
+    np.testing.assert_allclose(results(closed, feeds)[0], results(opened_, feeds)[0], rtol=0, atol=1e-5)
+    assert not np.allclose(results(closed, feeds)[0], results(model.original, feeds)[0], atol=1e-2)
+
+
 def test_only_the_kinds_asked_for_are_opened(make):
     path = make(
         "g (int64[n] i) => (float[n, 6] y) { e = Gather (t, i)  y = MatMul (e, w) }",

@@ -327,3 +327,21 @@ def test_layer_names_are_unique_and_safe(pairs):
         assert name and not name.startswith((".", "-"))
         assert all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
         assert ".." not in name and len(name) < 100
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("a = Relu (x)  y = Neg (a)", r"found: no operator of it \(Neg, Relu\) reads a matrix of weights, so there is"),
+        ("y = Mul (x, w)", "found: Mul 'y' is a constant of Mul$"),
+        (
+            "a = Mul (x, w)  y = Add (a, v)",
+            "found: the largest of 2 parts with weights, Mul 'a', is a constant of Mul$",
+        ),
+    ],
+)
+def test_a_model_without_layers_is_refused_with_what_it_holds(make, body, said):
+    weights = {"w": np.ones((6, 6), np.float32), "v": np.ones((6, 6), np.float32)}
+    weights = {name: array for name, array in weights.items() if f" {name})" in body}
+    with pytest.raises(InputError, match=said):
+        load_model(make(f"g (float[6, 6] x) => (float[6, 6] y) {{ {body} }}", weights))

@@ -68,6 +68,24 @@ def test_recurrent_layers_count_all_gates_at_every_step(counted):
     assert found.nodes == {"y": 6 * 2 * 4 * 5 * (10 + 5), "z": 6 * 10 * 3}
 
 
+def test_sizes_that_only_a_run_shows_are_taken_from_one(counted):
+    found = counted(
+        """net (float[N, 3, 8] x) => (float[N, 3, 3] s, float[N, 3, 5] y) {
+            sizes = Shape(x)
+            numbers = Cast<to=1>(sizes)
+            squares = Mul(numbers, numbers)
+            roots = Sqrt(squares)
+            again = Cast<to=7>(roots)
+            z = Reshape(x, again)
+            t = Transpose<perm=[0, 2, 1]>(z)
+            s = MatMul(z, t)
+            y = MatMul(x, w)
+        }""",
+        w=array(8, 5),
+    )
+    assert found.nodes == {"s": 3 * 3 * 8, "y": 3 * 8 * 5} and found.unknown == ()
+
+
 def test_what_nothing_says_the_sizes_of_is_named(counted):
     found = counted(
         """net (float[1, 6] x, bool b) => (float[1, 4] y, float[1, 1] t, float[1, 6] s) {

@@ -192,6 +192,33 @@ def test_a_cast_among_them_stays_and_the_type_that_is_stored_too():
     check(StoreAsUsed({"x": 2}), text, after, {"x": (4, 3)})
 
 
+GATES = "a = Slice (w, k0, k1, k0)  b = Slice (w, k1, k2, k0)  v = Concat <axis = 0> (b, a)"
+
+
+def test_gates_that_slices_put_in_another_order_are_stored_so():
+    more = "int64[1] k0 = {0}, int64[1] k1 = {1}, int64[1] k2 = {9}"
+    text = f"""g (float[n, 3] x) => (float[n, 2] y) <float[2, 3] w = {SIX}, {more}>
+        {{ {GATES}  t = Transpose (v)  y = MatMul (x, t) }}"""
+    after = "g (float[n, 3] x) => (float[n, 2] y) <float[3, 2] w = {4, 1, 5, 2, 6, 3}> { y = MatMul (x, w) }"
+    check(StoreAsUsed({"x": 2}), text, after, {"x": (4, 3)})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # Something else reads a slice, the slices repeat elements, or are taken backwards.
+        f"{GATES}  t = Transpose (v)  p = MatMul (x, t)  s = ReduceSum (a)  y = Add (p, s)",
+        "v = Concat <axis = 0> (w, w)  t = Transpose (v)  p = MatMul (x, t)  y = Slice (p, k0, k2, k1)",
+        "v = Slice (w, k2, m9, k0, m1)  t = Transpose (v)  y = MatMul (x, t)",
+        "e = Identity (k1)  v = Slice (w, k0, e, k0)  t = Transpose (v)  p = MatMul (x, t)  y = Add (p, p)",
+    ],
+)
+def test_other_slices_of_a_weight_stay(body):
+    more = "int64[1] k0 = {0}, int64[1] k1 = {1}, int64[1] k2 = {2}, int64[1] m1 = {-1}, int64[1] m9 = {-9}"
+    text = f"g (float[n, 3] x) => (float[n, 2] y) <float[2, 3] w = {SIX}, {more}> {{ {body} }}"
+    check(StoreAsUsed({"x": 2}), text, None, {})
+
+
 def test_a_tensor_that_others_read_is_not_stored_twice():
     body = "v = Reshape (w, s)  y = MatMul (x, v)  z = Relu (w)"
     text = f"""g (float[n, 3] x) => (float[n, 2] y, float[6] z) <float[6] w = {SIX}, int64[2] s = {{3, 2}}>

@@ -17,9 +17,10 @@ _INITIALIZERS_STAND_ALONE = 4
 
 _PER_AXIS = 13
 """Opset from which DequantizeLinear takes a scale for each index of an axis (onnx/docs/Changelog.md)."""
-_MADE_OF_CONSTANTS = frozenset(
-    {"Cast", "Constant", "DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-)
+MOVING = frozenset({"Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operators that only move elements, or store them in another type."""
+
+_MADE_OF_CONSTANTS = MOVING | {"Constant", "DequantizeLinear"}
 """Operators that may stand between a stored tensor and its use."""
 
 

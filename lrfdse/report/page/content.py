@@ -181,13 +181,12 @@ def _board(design: DesignFacts, original: DesignFacts) -> dict[str, Any] | None:
 
 def _ran(now: Latency | None, before: Latency | None) -> dict[str, Any]:
     """Return what a runtime took for a design's whole model, and the factor to the original's."""
-    both = now is not None and before is not None
-    return {
-        "us": -1.0 if now is None else now.us,
-        "text": "" if now is None else latency_text(now.us, "measured"),
-        "ratio": before.us / now.us if both else -1.0,  # type: ignore[union-attr]
-        "times": _times(before.us, now.us) if both else "",  # type: ignore[union-attr]
-    }
+    if now is None:
+        return {"us": -1.0, "text": "", "ratio": -1.0, "times": ""}
+    found = {"us": now.us, "text": latency_text(now.us, "measured")}
+    if before is None:
+        return {**found, "ratio": -1.0, "times": ""}
+    return {**found, "ratio": before.us / now.us, "times": _times(before.us, now.us)}
 
 
 def _tested(document: Document) -> bool:

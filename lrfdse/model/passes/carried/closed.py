@@ -79,9 +79,13 @@ def _close_product(
     if shift is not None:
         place = 2 if opened.carrier == "attention" else 3
         bias = node.inputs[place] if len(node.inputs) > place else None
-        new = emit.constant("bias", _shifted(opened, None if bias is None else stored(bias).numpy(), shift))
-        _set_input(node, place, new)
-        if bias is not None:
+        fixed = bias is not None and is_root(bias)
+        new = emit.constant(
+            "bias", _shifted(opened, stored(bias).numpy() if bias is not None and fixed else None, shift)
+        )
+        # A bias that the model computes is added to.
+        _set_input(node, place, new if bias is None or fixed else emit.op("Add", [bias, new]))
+        if bias is not None and fixed:
             drop_unused(bias)
     _remove(model, product, matmul)
     drop_unused(selection)

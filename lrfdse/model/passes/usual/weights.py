@@ -11,33 +11,32 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.model.constants import FLOATS, is_root, is_standard, stored, trace
-from lrfdse.model.passes.emit import Emitter, Names, drop_unused, instead_of, replace, take_name
-
-_MOVING = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+from lrfdse.model.passes.emit import MOVING, Emitter, Names, drop_unused, instead_of, replace, take_name
 
 _WEIGHTS: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("", "Conv"): (1,),
     ("", "Einsum"): (0, 1),
     ("", "Gather"): (0,),
     ("", "Gemm"): (0, 1),
-    ("", "GRU"): (1,),
-    ("", "LSTM"): (1,),
+    ("", "GRU"): (1, 2, 3),
+    ("", "LSTM"): (1, 2, 3),
     ("", "MatMul"): (0, 1),
-    ("", "RNN"): (1,),
+    ("", "RNN"): (1, 2, 3),
     ("com.microsoft", "Attention"): (1,),
     ("com.microsoft", "FusedConv"): (1,),
     ("com.microsoft", "FusedGemm"): (0, 1),
     ("com.microsoft", "FusedMatMul"): (0, 1),
 }
-"""Inputs of operators at which a matrix or a kernel is looked for."""
+"""Inputs of operators at which a matrix, a kernel, or what belongs to one is looked for."""
 
 
 class StoreAsUsed(ir.passes.InPlacePass):
     """Stores weights in the shape in which they are used.
 
     A weight behind Reshape, Transpose, Squeeze, Unsqueeze, Flatten or Identity is stored as these make it, a Cast among
-    them stays; a weight of MatMul with axes of size 1 in front is stored without them. Tensors that something else
-    reads, too, stay as they are, and so does every element.
+    them stays; so is one that Concat puts together from slices of one tensor, as PyTorch orders the gates of an LSTM.
+    A weight of MatMul with axes of size 1 in front is stored without them. Tensors that something else reads, too, stay
+    as they are, and so does every element.
 
     Parameters
     ----------
@@ -79,28 +78,65 @@ class _Moved:
 
 def _moved(value: ir.Value) -> _Moved | None:
     """Return what a value is that only moving operators have made of a stored tensor, which nothing else reads."""
-    chain: list[ir.Node] = []
-    while not is_root(value):
-        node = value.producer()
-        if node is None or not is_standard(node) or node.op_type not in _MOVING or not node.inputs:
-            return None
-        chain.append(node)
-        if node.inputs[0] is None:
-            return None
-        value = node.inputs[0]
-        if value.is_graph_output() or len(list(value.uses())) != 1:
-            return None
-    tensor = stored(value)
-    casts = [ir.DataType(node.attributes["to"].as_int()) for node in chain if node.op_type == "Cast"]
+    if (found := _moving(value)) is None:
+        return None
+    root, nodes = found
+    tensor = stored(root)
+    casts = [ir.DataType(node.attributes["to"].as_int()) for node in nodes if node.op_type == "Cast"]
     if tensor.dtype not in FLOATS or len(casts) > 1 or any(cast not in FLOATS for cast in casts):
         return None
-    array: NDArray[Any] = tensor.numpy()
-    for node in reversed(chain):
-        moved = _apply(node, array)
-        if moved is None:
+    # A Cast of a part would leave the others in another type.
+    if casts and any(node.op_type == "Concat" for node in nodes):
+        return None
+    arrays: dict[ir.Value, NDArray[Any]] = {root: tensor.numpy()}
+    left = nodes[::-1]
+    while left:
+        waiting = []
+        for node in left:
+            if any(each not in arrays for each in _data(node)):
+                waiting.append(node)
+                continue
+            try:
+                moved = _joined(node, arrays) if node.op_type == "Concat" else _apply(node, arrays[_data(node)[0]])
+            except (ValueError, IndexError, KeyError):
+                # Sizes that do not fit: onnxruntime will say so of the model as it is.
+                return None
+            # What repeats elements is no order of them.
+            if moved is None or moved.size > tensor.size:
+                return None
+            arrays[node.outputs[0]] = moved
+        left = waiting
+    return _Moved(root, arrays[value], casts[0] if casts else None)
+
+
+def _moving(value: ir.Value) -> tuple[ir.Value, list[ir.Node]] | None:
+    """Return the stored tensor that a value is made of, and the moving nodes between; None where there are others."""
+    roots: dict[ir.Value, None] = {}
+    nodes: dict[ir.Node, None] = {}
+    left = [value]
+    while left:
+        each = left.pop()
+        if is_root(each):
+            roots[each] = None
+            continue
+        node = each.producer()
+        if node is None or not is_standard(node) or node.op_type not in MOVING or not _data(node):
             return None
-        array = moved
-    return _Moved(value, array, casts[0] if casts else None)
+        if node not in nodes:
+            nodes[node] = None
+            left += _data(node)
+    inner = [*roots, *(node.outputs[0] for node in nodes if node.outputs[0] is not value)]
+    shared = any(each.is_graph_output() or any(use.node not in nodes for use in each.uses()) for each in inner)
+    return None if len(roots) != 1 or shared else (next(iter(roots)), list(nodes))
+
+
+def _data(node: ir.Node) -> list[ir.Value]:
+    """Return the inputs of a moving node whose elements it moves."""
+    return [each for each in (node.inputs if node.op_type == "Concat" else node.inputs[:1]) if each is not None]
+
+
+def _joined(node: ir.Node, arrays: Mapping[ir.Value, NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate([arrays[each] for each in _data(node)], axis=node.attributes["axis"].as_int())
 
 
 def _apply(node: ir.Node, array: NDArray[Any]) -> NDArray[Any] | None:
@@ -112,7 +148,9 @@ def _apply(node: ir.Node, array: NDArray[Any]) -> NDArray[Any] | None:
         axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
         axis += array.ndim if axis < 0 else 0
         return array.reshape(int(np.prod(array.shape[:axis], dtype=np.int64)), -1)
-    sizes = _second(node)
+    if node.op_type == "Slice":
+        return _sliced(node, array)
+    sizes = _numbers(node, 1)
     if node.op_type == "Reshape":
         if sizes is None or ("allowzero" in node.attributes and node.attributes["allowzero"].as_int()):
             return None
@@ -123,8 +161,24 @@ def _apply(node: ir.Node, array: NDArray[Any]) -> NDArray[Any] | None:
     return None if axes is None else np.expand_dims(array, tuple(axes))
 
 
-def _second(node: ir.Node) -> list[int] | None:
-    given = ir.convenience.get_const_tensor(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
+def _sliced(node: ir.Node, array: NDArray[Any]) -> NDArray[Any] | None:
+    """Return a slice in steps of 1; None where its ends are attributes, as before opset 10, or not constant."""
+    starts, ends, axes, steps = (_numbers(node, place) for place in range(1, 5))
+    open_ends = any(
+        _numbers(node, place) is None for place, value in enumerate(node.inputs) if place and value is not None
+    )
+    if starts is None or ends is None or open_ends or (steps is not None and set(steps) != {1}):
+        return None
+    cut = [slice(None)] * array.ndim
+    for axis, start, end in zip(axes if axes is not None else range(len(starts)), starts, ends, strict=True):
+        cut[axis] = slice(start, end)
+    return array[tuple(cut)]
+
+
+def _numbers(node: ir.Node, place: int) -> list[int] | None:
+    """Return the whole numbers of a constant input; None where there is none."""
+    value = node.inputs[place] if place < len(node.inputs) else None
+    given = None if value is None else ir.convenience.get_const_tensor(value)
     return None if given is None else [int(each) for each in given.numpy().reshape(-1)]
 
 

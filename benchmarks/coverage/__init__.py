@@ -1,0 +1,1 @@
+"""Real models that nobody tuned for, explored end to end."""

@@ -114,7 +114,7 @@ def main() -> int:
     if options.one:
         print(json.dumps(row_of(SUBJECTS[options.one], options)))
         return 0
-    rows, left = [], []
+    rows, left = [], [f"{name}: not asked for" for name in SUBJECTS if name not in options.models]
     for name in options.models:
         try:
             path = prepared(SUBJECTS[name], options)
@@ -258,6 +258,7 @@ def row_of(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
         "layers": len(document.layers),
         "explored": sum(layer.kept_dense is None for layer in document.layers),
         "metric": document.metric,
+        "limit": document.settings.limits.max_drop,
         "designs": designs,
     }
 
@@ -341,7 +342,7 @@ def lines_of(rows: list[dict[str, Any]], about: dict[str, object], left: list[st
             return ""
         return f"{found['steps']:.2f} steps" if "steps" in found else f"{found['relative']:.1e}"
 
-    metrics = [f"{row['metric']} of {row['model']}" for row in rows]
+    metrics = [f"{row['model']} {row['metric']}, {100 * row['limit']:g}" for row in rows]
     body = []
     for row in rows:
         first = row["designs"][0]
@@ -376,7 +377,7 @@ def lines_of(rows: list[dict[str, Any]], about: dict[str, object], left: list[st
         "*loss*: points of the metric on the data that choose. *LiteRT CPU us*: processor time of one inference on",
         "this machine, one thread, by `--runtime litert`: not the target's. *file KiB*: the whole file.",
         "",
-        f"Metrics: {', '.join(metrics)}.",
+        f"Metrics, and points that the recommended design may lose: {'; '.join(metrics)}.",
         "",
         *table(heads, body),
         *(["", f"Not run: {'; '.join(left)}."] if left else []),

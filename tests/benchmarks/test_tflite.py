@@ -61,9 +61,13 @@ def test_the_page():
         "layers": 3,
         "explored": 2,
         "metric": "fidelity",
+        "limit": 0.05,
         "designs": designs,
     }
     lines = lines_of([row], {"date": "today"}, ["other: needs x"], "riscv64")
     assert "| alexa.tflite | p 1 | 2 of 3 | original | 2 | | 1.0e-07 | | 12.5 |" in lines
     assert "| | | | ab (recommended) | 1 | +1.00 | 0.50 steps | | |" in lines
-    assert "Metrics: fidelity of alexa.tflite." in lines and "Not run: other: needs x." in lines
+    assert (
+        "Metrics, and points that the recommended design may lose: alexa.tflite fidelity, 5." in lines
+        and "Not run: other: needs x." in lines
+    )

@@ -81,6 +81,8 @@ def _little(rows: Rows) -> list[str]:
         if row.get("shares") and row["outcome"] in ("refused", "not finished", "failed"):
             weights = row["shares"]["weight_bytes"]
             lines.append(f"- {model.name}: no design; {_percent(weights)} of its bytes could have been compressed.")
+        elif row["outcome"] == "refused":
+            lines.append(f"- {model.name}: refused, so nothing is gained; below is why.")
         elif row["outcome"] == "nothing recommended":
             lines.append(f"- {model.name}: nothing is recommended: {row['said']}")
         elif row["outcome"] == "explored" and row["best"]["original"]:

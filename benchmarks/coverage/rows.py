@@ -209,8 +209,7 @@ def explored(document: Document, folder: Path, path: Path, shape: dict[str, tupl
             "original": design.id == document.original.id,
             "plan": {name: str(choice) for name, choice in design.changed().items()},
             "params": design.params,
-            "us": None if whole.best_known is None else whole.best_known.us,
-            "estimated": whole.is_estimated,
+            "us": None if whole.latency.warm is None else whole.latency.warm.us,
             "bytes": whole.weight_bytes,
         }
         if design.model is not None:

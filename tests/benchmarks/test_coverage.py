@@ -34,7 +34,7 @@ def _row(**more):
 
 def _design(us, size, kept, plan="svd:r=8", original=False):
     found = {"id": plan, "original": original, "plan": {"a": plan, "b": plan}, "params": 1234, "us": us}
-    return found | {"estimated": False, "bytes": size, "kept": kept}
+    return found | {"bytes": size, "kept": kept}
 
 
 @pytest.fixture
@@ -71,6 +71,7 @@ def test_the_page_says_plainly_what_helps_little(page):
     ).splitlines()
     held = "what can be compressed holds 75 % of the bytes, 20 % of the MACs, 30 % of the time"
     assert f"- alexa: 2.00x smaller, 1.02x faster as a whole: {held}." in text
+    assert "- weather: refused, so nothing is gained; below is why." in text
     assert "- timer: no design; 75 % of its bytes could have been compressed." in text
     assert "- hey_marvin: nothing is recommended: All lose too much." in text
     assert "- hey_jarvis: the original model is the recommended one." in text

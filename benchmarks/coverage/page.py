@@ -65,6 +65,7 @@ def _summary(rows: Rows) -> list[str]:
         ("refused", "refused, with a sentence that says why"),
         ("not finished", "not finished within the time that a model has here"),
         ("failed", "failed"),
+        ("not explored", "inspected only, so their shares are below and nothing else"),
         ("not available", "not available here"),
     ):
         if found := _with(rows, outcome):

@@ -100,6 +100,19 @@ class Rows:
         self._records.put(row)
         return row
 
+    def looked(self, model: Explored) -> Record:
+        """Return the row of a model, one of an inspection alone where it was not explored; that is explored later."""
+        if (found := self.kept(model)) is not None:
+            return found
+        about = {"key": model.name, "version": model.version(self._beside)}
+        try:
+            path = model.source.find(self._beside)
+        except NotAvailableError as error:
+            return about | {"outcome": "not available", "said": str(error)}
+        row = about | {"made_by": "", "outcome": "not explored", "said": ""} | _inspected(_given(model, path))
+        self._records.put(row)
+        return row
+
     def _made_by(self, model: Explored, path: Path) -> str:
         # What makes data is named by its text: the functions are the models', not reached from here.
         texts = (path, *(Path(str(module.__file__)) for module in (inputs, synthetic, recogniser)))
@@ -110,8 +123,7 @@ class Rows:
     def _made(self, model: Explored, path: Path) -> Record:
         with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as temporary:
             here = Path(temporary)
-            given = [str(path), "--target", TARGET, "--cache", str(here / "cache")]
-            given += [each for shape in model.shape.split() for each in ("--shape", shape)]
+            given = [*_given(model, path), "--cache", str(here / "cache")]
             write_data(model, here, self._beside)
             command = [LRFDSE, "explore", *given, "--effort", EFFORT, "--output", str(here / "out")]
             command += [each for role in ROLES for each in (f"--{role}", str(here / f"{role}.npz"))]
@@ -120,10 +132,7 @@ class Rows:
             if run.status in (0, NOTHING_FITS):
                 document = lrfdse.load(here / "out").document
                 return row | explored(document, here / "out", path, _shape(model.shape), here / "test.npz")
-            looked = subprocess.run([LRFDSE, "inspect", *given, "--json"], capture_output=True, text=True, check=False)
-            if looked.returncode == 0:
-                inspected = from_plain(InspectionDocument, json.loads(looked.stdout), "inspect --json", unknown=True)
-                row |= _shares(shares_of(inspected.layers, inspected.untouched, inspected.macs))
+            row |= _inspected(given)
             outcome = "not finished" if run.status is None else "refused" if run.status == 2 else "failed"
             return row | {"outcome": outcome, "said": run.last.replace(str(path), path.name)}
 
@@ -132,6 +141,20 @@ class Rows:
 def today() -> str:
     """Return a name for all code that decides what a row says."""
     return code(explore, Rows.row, explored)
+
+
+def _given(model: Explored, path: Path) -> list[str]:
+    """Return the arguments that inspections and explorations of a model share."""
+    return [str(path), "--target", TARGET, *(each for shape in model.shape.split() for each in ("--shape", shape))]
+
+
+def _inspected(given: Sequence[str]) -> Record:
+    """Return the shares that an inspection finds; none where the model is refused."""
+    looked = subprocess.run([LRFDSE, "inspect", *given, "--json"], capture_output=True, text=True, check=False)
+    if looked.returncode:
+        return {}
+    found = from_plain(InspectionDocument, json.loads(looked.stdout), "inspect --json", unknown=True)
+    return _shares(shares_of(found.layers, found.untouched, found.macs))
 
 
 def write_data(model: Explored, folder: Path, beside: Path | None) -> None:

@@ -148,9 +148,11 @@ def _noise(beside, first, count):
 def test_a_model_is_explored_judged_on_test_data_and_kept(tmp_path, package):
     model = Explored("net", "a net", package, _noise, "noise", samples=(64, 32, 16))
     records = tmp_path / "rows.jsonl"
+    looked = Rows(Records(records), tmp_path / "site", 6).looked(model)
     row = Rows(Records(records), tmp_path / "site", 6).row(model)
     # Four outputs are too few for factors. The rank of w is 4, so nearly nothing needs be lost on either output.
     assert row["outcome"] == "explored" and row["shares"]["layers"] == 1 and row["seconds"] > 1
+    assert looked["outcome"] == "not explored" and looked["shares"]["macs"] == row["shares"]["macs"]
     kept = {name: value for name, _, value in row["best"]["kept"]}
     assert set(kept) == {"y", "h"} and min(kept.values()) > 0.95 and row["best"]["params"] < 40 * 44 / 2
     assert 0 < row["best"]["us"] < row["original_us"] and row["best"]["bytes"] < row["original_bytes"]

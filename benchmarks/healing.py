@@ -36,6 +36,7 @@ from benchmarks.results import table, write
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.keys import digest
 from lrfdse.base.store import Store
+from lrfdse.explore.training_data import among
 from lrfdse.healing.feeding import Feeders
 from lrfdse.healing.losses import Teacher
 from lrfdse.healing.train import Training, train
@@ -122,7 +123,7 @@ def main() -> int:
         name, seed, ratio, teacher = options.one
         print(json.dumps(row_of(name, int(seed), float(ratio), teacher, options)))
         return 0
-    made_by = code(train, Feeders, Compressor, Corrections, open_case)
+    made_by = code(train, Feeders, among, Compressor, Corrections, open_case)
     known = Records(options.cache / "healing" / "rows.jsonl")
     for name, ratio in (each for each in UNITS if each[0] in options.models and each[1] in options.ratios):
         for seed in options.seeds:
@@ -153,7 +154,7 @@ def main() -> int:
 def row_of(name: str, seed: int, ratio: float, teacher: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return what a compressed network scores before and after training by a teacher, and what that took."""
     folder = options.trained / f"{name}-{seed}"
-    factors = compressed(name, seed, ratio, options.trained, options.cache)
+    factors, calib = compressed(name, seed, ratio, options.trained, options.cache)
     model, runtime = load_model(folder / "model.onnx", kinds=KINDS), Runtime()
     parts = {part: load_data(folder / f"{part}.npz", model.inputs) for part in ("eval", "test")}
 
@@ -166,7 +167,8 @@ def row_of(name: str, seed: int, ratio: float, teacher: str, options: argparse.N
     images = _idx("train-images-idx3", 16)[: TRAINED_ON * 784].reshape(-1, *given.shape[1:]).astype(given.dtype)
     labels = _idx("train-labels-idx1", 8)[:TRAINED_ON].astype(np.int64)
     began, started = time.process_time(), time.monotonic()
-    feeders = Feeders(model, Dataset({source: images}, labels if share else None), runtime)
+    data = Dataset({source: images}, labels if share else None)
+    feeders = Feeders(model, data, runtime, among(data, calib))
     training = Training(options.epochs, share=share, seed=seed)
     found = train(model, factors, feeders, objective_for(model.original, "softmax"), training)
     after = scores(found.factors)
@@ -204,8 +206,8 @@ def spread(values: Sequence[float]) -> str:
     return found if len(values) < 2 else f"{found} ± {np.std(values, ddof=1):.2f}"
 
 
-def compressed(name: str, seed: int, ratio: float, trained: Path, cache: Path) -> dict[str, Factors]:
-    """Return the factors of a network without training, from the cache where they were made before."""
+def compressed(name: str, seed: int, ratio: float, trained: Path, cache: Path) -> tuple[dict[str, Factors], Dataset]:
+    """Return a network's factors without training, from the cache where they were made before, and what they fit."""
     case, start, runs, store = open_case(name, seed, trained), STARTS[name], RUNS[name], Store(cache)
     grid = tuple(known for known in runs.grid if ratio / _NEAR <= known <= _NEAR * ratio)
     made = Compressor(case, store, start.more, _CANDIDATES, grid)
@@ -221,12 +223,12 @@ def compressed(name: str, seed: int, ratio: float, trained: Path, cache: Path) -
         return {layer: unpacked(Choice(shape), own[layer]) for layer, shape in plan.items()}
 
     if (factors := store.get_arrays("healing", key, read)) is not None:
-        return factors
+        return factors, made.calib
     corrected = Corrections(case, made.calib)(made.factors(start.kind, plan), start.sweeps)
     arrays = {f"{k}.{name}": a for k, layer in enumerate(plan) for name, a in packed(corrected[layer]).items()}
     store.put_arrays("healing", key, arrays)
     # As the cache gives them, in float32.
-    return read(arrays)
+    return read(arrays), made.calib
 
 
 def _under(head: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -300,9 +302,10 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], epochs
         f"({', '.join(map(str, seeds))}; a seed is of the network's training, the calibration draw and of healing).",
         "*before*: fitted and corrected without training on images without labels, as in the column of",
         "[accuracy.md](accuracy.md) that is best at the ratio, its options at ratios near it. Then",
-        f"{epochs} epochs on 55 000 training images (at most 4096 held out), by the original's *outputs* without",
-        "labels, by *labels*, and by *both*. 5 000 validation images decide whether the trained factors are kept, and",
-        "which of the three is *best on validation*; test images choose nothing, and the goal is held against that.",
+        f"{epochs} epochs on 55 000 training images (4096 of them held out, none that was fitted to before), by the",
+        "original's *outputs* without labels, by *labels*, and by *both*. 5 000 validation images decide whether the",
+        "trained factors are kept, and which of the three is *best on validation*; test images choose nothing, and the",
+        "goal is held against that.",
         "",
         *(f"- {name}: {STARTS[name].text}." for name in dict.fromkeys(name for name, _ in units)),
         *(["", f"Not run: {', '.join(left)}."] if left else []),

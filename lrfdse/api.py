@@ -57,6 +57,7 @@ def explore(
     study_name: str | None = None,
     artifacts: str | os.PathLike[str] | None = None,
     format: str | Sequence[str] = (),
+    runtime: str | None = None,
     library: bool = True,
     heal: bool = False,
     heal_data: GivenData | None = None,
@@ -129,6 +130,8 @@ def explore(
         machines; None means an SQLite file, a name that tells model, target and data, a folder in the output folder.
     format
         Formats of designs beside ONNX, "tflite" and "keras"; by default "tflite" of TensorFlow Lite models alone.
+    runtime
+        "litert" or "onnxruntime": the files that are written are timed in it at the end, on this machine.
     library
         Whether the original, the recommended design and SVD of equal size are compiled as whole models, too: their
         latency, and the C library of the recommended design.
@@ -159,6 +162,7 @@ def explore(
     from lrfdse.explore.healing_kept import heal_kept
     from lrfdse.explore.inputs import settings_for
     from lrfdse.explore.run import explore as run
+    from lrfdse.explore.runtime import time_kept
     from lrfdse.model.given import data_file, model_file
     from lrfdse.report.write import write_again, write_reports
     from lrfdse.results.write import document_of
@@ -191,6 +195,7 @@ def explore(
         "heal": bool(heal),
         "heal_minutes": positive_number("heal_minutes", heal_minutes),
         "heal_teacher": heal_teacher,
+        "runtime": runtime,
     }
     if format:
         options["format"] = checked_formats([format] if isinstance(format, str) else format, "format")
@@ -218,6 +223,7 @@ def explore(
         document = document_of(run(settings, progress or silent, write_reports))
         if settings.heal:
             document = heal_kept(settings, document, progress or silent, write_again)
+        document = time_kept(settings, document, progress or silent, write_again)
     return Exploration(document, settings.output)
 
 

@@ -127,6 +127,7 @@ def _facts(found: RuntimeTiming, options: RuntimeOptions, is_board: bool) -> Run
         threads=options.threads,
         repeats=options.repeats,
         latency=found.latency,
+        cpu_us=found.cpu_us,
     )
 
 

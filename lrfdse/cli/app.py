@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrfdse.cli.board_commands import bench, calibrate
+from lrfdse.cli.board_commands import bench, calibrate, complete_runtime
 from lrfdse.cli.build_command import build
 from lrfdse.cli.check_command import check
 from lrfdse.cli.config import use_file
@@ -186,6 +186,14 @@ def explore(
         typer.Option(min=0, help="Designs written out beside the recommended one.", rich_help_panel=OUTPUT),
     ] = 8,
     format_: FormatOption = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Time what is written in litert or onnxruntime, here; decides nothing.",
+            autocompletion=complete_runtime,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     library: Annotated[
         bool,
         typer.Option(help="Compile the recommended design as a whole model, too.", rich_help_panel=OUTPUT),
@@ -231,12 +239,13 @@ def explore(
 ) -> None:
     """Find the Pareto-optimal compressed versions of MODEL for a target."""
     from lrfdse.base.folders import cache_folder_at
-    from lrfdse.cli.progress import EXPLORATION, listening
+    from lrfdse.cli.progress import listening, stages_of
     from lrfdse.cli.show_command import print_document
     from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_size
     from lrfdse.errors import NoDesignError
     from lrfdse.explore.healing_kept import heal_kept
     from lrfdse.explore.run import explore as run
+    from lrfdse.explore.runtime import time_kept
     from lrfdse.report.page.wording import recommendation
     from lrfdse.report.write import write_again, write_reports
     from lrfdse.results.settings import Data, Limits
@@ -271,6 +280,7 @@ def explore(
         "accept_unverified": accept_unverified,
         "runner": runner,
         "artifacts": artifacts,
+        "runtime": runtime,
         "library": library,
         "heal": heal,
         "heal_data": heal_data,
@@ -287,10 +297,11 @@ def explore(
     if dry_run:
         tell(settings, as_json)
         return
-    with cache_folder_at(cache), listening(log_format, EXPLORATION) as progress:
+    with cache_folder_at(cache), listening(log_format, stages_of(settings)) as progress:
         document = document_of(run(settings, progress, write_reports))
         if settings.heal:
             document = heal_kept(settings, document, progress, write_again)
+        document = time_kept(settings, document, progress, write_again)
     if as_json:
         typer.echo(json_of(document))
     else:

@@ -35,8 +35,8 @@ _SPEED_UP = (
     "x: how much faster than the original. board: all kernels in turn, over and over; cold: caches emptied before each."
 )
 _RUNTIME = (
-    "Wall clock of one inference in a row of them: the median of samples. x: how much faster than the original; KiB: "
-    "weights of the layers."
+    "Wall clock of one inference in a row of them: the median of samples. x: how much faster than the original; cpu: "
+    "processor time of one, of all threads; KiB: weights of the layers."
 )
 
 
@@ -184,7 +184,7 @@ def _runtime_table(document: Document, timed: Mapping[str, RuntimeFacts]) -> Tab
 
     first = timed[document.original.id]
     table = _table("", ["design"], ["KiB"])
-    for name in (first.runtime, "quartiles", "x"):
+    for name in (first.runtime, "quartiles", "x", "cpu"):
         table.add_column(name, justify="right", no_wrap=True)
     for identity, facts in timed.items():
         design = document.design(identity)
@@ -193,7 +193,8 @@ def _runtime_table(document: Document, timed: Mapping[str, RuntimeFacts]) -> Tab
         name = "original" if identity == document.original.id else identity
         spread = f"{us_text(facts.latency.low_us)}..{us_text(facts.latency.high_us)}"
         faster = times_text(first.latency.us, facts.latency.us)
-        table.add_row(f"{mark} {name}", f"{design.weight_bytes / 1024:,.0f}", us_text(facts.latency.us), spread, faster)
+        cells = (us_text(facts.latency.us), spread, faster, "" if facts.cpu_us is None else us_text(facts.cpu_us))
+        table.add_row(f"{mark} {name}", f"{design.weight_bytes / 1024:,.0f}", *cells)
     return table
 
 

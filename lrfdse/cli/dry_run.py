@@ -16,7 +16,7 @@ def tell(settings: Settings, as_json: bool) -> None:
 
     import typer
 
-    from lrfdse.cli.progress import EXPLORATION
+    from lrfdse.cli.progress import stages_of
     from lrfdse.cli.show_command import print_layers
     from lrfdse.cli.terminal import console, print_line, print_wrapped
     from lrfdse.deploy.forms import forms_of
@@ -27,7 +27,7 @@ def tell(settings: Settings, as_json: bool) -> None:
     found = forecast(settings)
     document = inspection_of(found.inspection)
     formats = forms_of(settings.model, settings.format)
-    stages = [words for words, _ in EXPLORATION]
+    stages = [words for words, _ in stages_of(settings)]
     if as_json:
         facts = {
             "meter": found.meter,

@@ -15,6 +15,7 @@ from lrfdse.cli.terminal import colours, is_terminal
 
 if TYPE_CHECKING:
     from lrfdse.base.events import Event, Listener
+    from lrfdse.results.settings import Settings
 
 EXPLORATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("compiling the original as a whole", ("original",)),
@@ -30,7 +31,9 @@ EXPLORATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("compiling whole models", ("program", "operators", "library")),
     ("running on the board", ("board",)),
 )
-"""The stages of an exploration in plain words, each with the stages of its events."""
+"""The stages of an exploration in plain words, each with the stages of its events; the last on a board alone."""
+_AFTER = (("training factors", ("heal",)), ("timing whole models", ("runtime",)))
+"""What an exploration does in the end where it is asked to."""
 _OTHERS = {
     "count": "counting designs",
     "heal": "training factors",
@@ -81,6 +84,13 @@ class Position:
         place, words = self._known[stage]
         self._place = max(self._place, place)
         return f"stage {self._place} of {self._count}: {words}"
+
+
+def stages_of(settings: Settings) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the stages that an exploration has by its settings, for `Position`."""
+    asked = (settings.heal, settings.runtime is not None)
+    after = tuple(stage for stage, is_asked in zip(_AFTER, asked, strict=True) if is_asked)
+    return (EXPLORATION if settings.runner is not None else EXPLORATION[:-1]) + after
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from lrfdse.deploy.forms import check_forms, check_written
 from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.requests import data_request, files_of, search_request
 from lrfdse.explore.run import inspect
+from lrfdse.explore.runtime import check_runtime
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import Data, check_proxy, check_storage
 
@@ -70,6 +71,7 @@ def forecast(settings: Settings) -> Forecast:
     check_proxy(settings.proxy)
     check_storage(settings.storage)
     check_forms(settings.model, settings.format)
+    check_runtime(settings.runtime, settings.model, settings.format)
     meter = auto_meter(settings.target) if settings.meter == "auto" else settings.meter
     require_tools(settings.target, METERS.get(meter).tools)
     inputs = open_inputs(files_of(settings), data_request(settings))

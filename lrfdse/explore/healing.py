@@ -134,8 +134,8 @@ class Healer:
         """The folder's document as it is now."""
         self._folder, self._request, self._progress = folder, request, progress
         self._inputs = inputs = _inputs(document, folder)
-        self._data, self._share, self._teacher = training_data(request, inputs, progress)
-        self._feeders = Feeders(inputs.model, self._data, Runtime())
+        self._given = given = training_data(request, inputs, progress)
+        self._feeders = Feeders(inputs.model, given.data, Runtime(), given.fitted)
         # What follows works on factors that are given.
         self._evaluator = Evaluator(Builder(inputs.model, Fits({}, "", Store(cache_folder()))), inputs)
 
@@ -146,7 +146,7 @@ class Healer:
         assert facts is not None
         factors = dict(rebuilt.factors())
         before = self._scores(factors)
-        training = Training(request.epochs, minutes, self._share, request.seed)
+        training = Training(request.epochs, minutes, self._given.share, request.seed)
         trained = train(inputs.model, factors, self._feeders, inputs.judging.objective, training, self._progress)
         healed = {name: _remeasured(each, inputs.model.weight(name)) for name, each in trained.factors.items()}
         try:
@@ -154,15 +154,16 @@ class Healer:
         except PlanError as error:
             raise InputError(f"the trained factors cannot be run: {error}; the design stays as it was") from error
         was, now = _chosen(before), _chosen(after)
-        if trained.after >= trained.before or not _is_no_worse(before, after):
+        is_better = trained.after < trained.before or now.value > was.value
+        if not (is_better and _is_no_worse(before, after)):
             return Healing(document, rebuilt.id, trained, was, now, False, before.accuracy, before.accuracy)
         content = healed_content(healed)
         told = Healed(
             data=relative(request.data, self._folder),
-            data_sha256=self._data.digest,
+            data_sha256=self._given.data.digest,
             samples=trained.samples,
             held_out=trained.held_out,
-            teacher=self._teacher,
+            teacher=self._given.teacher,
             epochs=request.epochs,
             minutes=minutes,
             seed=request.seed,

@@ -50,6 +50,7 @@ from lrfdse.explore.requests import (
     whole_request,
     with_rest,
 )
+from lrfdse.explore.runtime import check_runtime
 from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.explore.whole import original_whole, whole_models
 from lrfdse.ir.choice import Choice
@@ -107,6 +108,7 @@ def explore(
         check_proxy(settings.proxy)
         check_storage(settings.storage)
         check_forms(settings.model, settings.format)
+        check_runtime(settings.runtime, settings.model, settings.format)
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
         check_written(model, settings.format)

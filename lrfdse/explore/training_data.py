@@ -17,6 +17,8 @@ from lrfdse.explore.judging import outputs_on, with_class_labels
 from lrfdse.healing.losses import TEACHERS, Teacher
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lrfdse.explore.inputs import Inputs
     from lrfdse.model.data import Dataset
 
@@ -63,21 +65,35 @@ def teacher_of(name: str | None, option: str) -> Teacher | None:
     return found
 
 
-def training_data(
-    request: HealRequest, inputs: Inputs, progress: Listener, option: str = "--teacher"
-) -> tuple[Dataset, float, Teacher]:
-    """Return the samples that train, the part of the loss that labels have, and what it goes by.
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a design is trained by."""
 
-    Samples that choose designs or report on them are left out. `option` says where the teacher's name comes from.
+    data: Dataset
+    """Samples that neither choose designs nor report on them, with labels where these count."""
+    fitted: NDArray[np.bool_]
+    """Which of them are calibration data, which the factors were fitted to, of shape (samples,)."""
+    share: float
+    """Part of the loss that labels have."""
+    teacher: Teacher
+    """What training goes by."""
+
+
+def training_data(request: HealRequest, inputs: Inputs, progress: Listener, option: str = "--teacher") -> TrainingData:
+    """Return what trains; `option` says where the teacher's name comes from.
+
+    Raises
+    ------
+    InputError
+        Too few samples are left, or they do not fit the model or the teacher.
     """
     from lrfdse.model.data import load_data
 
     data = load_data(request.data, inputs.model.inputs, classes=False)
-    told = {key for each in (inputs.choosing, inputs.reporting) if each is not None for key in _samples(each)}
-    new = np.array([key not in told for key in _samples(data)], dtype=bool)
-    if left := int((~new).sum()):
+    told = among(data, *(each for each in (inputs.choosing, inputs.reporting) if each is not None))
+    if left := int(told.sum()):
         progress(Event("note", f"{counted(left, 'training sample')} left out: the same are evaluation or test data"))
-        data = data.take(new)
+        data = data.take(~told)
     if data.count < LEAST_SAMPLES:
         raise InputError(
             f"{request.data}: {counted(data.count, 'sample')} to train on that choose and report nothing, but "
@@ -93,9 +109,17 @@ def training_data(
             f"that labels could be compared with; take {option} outputs"
         )
     teacher = request.teacher or ("both" if data.labels is not None and usable else "outputs")
+    fitted = among(data, *(() if inputs.calib is None else (inputs.calib,)))
     if teacher == "outputs":
-        return dataclasses.replace(data, labels=None), 0.0, teacher
-    return _with_labels(data, inputs, str(request.data)), 1.0 if teacher == "labels" else 0.5, teacher
+        return TrainingData(dataclasses.replace(data, labels=None), fitted, 0.0, teacher)
+    share = 1.0 if teacher == "labels" else 0.5
+    return TrainingData(_with_labels(data, inputs, str(request.data)), fitted, share, teacher)
+
+
+def among(data: Dataset, *others: Dataset) -> NDArray[np.bool_]:
+    """Return which samples are those of other data, too, of shape (samples,): the same inputs to the last bit."""
+    known = {key for each in others for key in _samples(each)}
+    return np.array([key in known for key in _samples(data)], dtype=bool)
 
 
 def _with_labels(data: Dataset, inputs: Inputs, where: str) -> Dataset:

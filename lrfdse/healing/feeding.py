@@ -142,10 +142,14 @@ class Feeders:
         The samples, with their labels where these count.
     runtime
         What runs the model.
+    fitted
+        Which samples the factors were fitted to before, of shape (samples,); None where that is not known.
     """
 
-    def __init__(self, model: Model, data: Dataset, runtime: Runtime) -> None:
+    def __init__(self, model: Model, data: Dataset, runtime: Runtime, fitted: NDArray[np.bool_] | None = None) -> None:
         self._model, self._data, self._runtime = model, data, runtime
+        self.fitted = fitted
+        """Which samples the factors were fitted to before."""
         self._last: tuple[tuple[tuple[str, ...], ...], Feeder] | None = None
 
     @property

@@ -19,6 +19,7 @@ from lrfdse.report.page.wording import (
     way_on,
     why_text,
 )
+from lrfdse.report.runtimes import runtime_lines
 from lrfdse.report.shares import bound_text
 from lrfdse.report.whole import whole_text
 from lrfdse.results.again import candidate_of
@@ -101,6 +102,7 @@ def _latency(document: Document, best: DesignFacts) -> list[tuple[str, str]]:
         if before is not None:
             text += f" instead of {latency_text(before.us, 'measured')} us ({times_text(before.us, board.us)})"
         found.append(("On the board", text))
+    found += runtime_lines(document, best)
     layers = counts_text([layer.kind for layer in document.layers])
     checked = hardware_text(document, with_source=False)
     found.append(("", f"{kind} latency of the C kernels of the {layers}, not of model.onnx; {checked}"))

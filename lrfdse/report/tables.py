@@ -13,6 +13,7 @@ from lrfdse.report.bracket import bracket_text
 from lrfdse.report.fold import folded, names_text
 from lrfdse.report.numbers import count_text, kib_text, latency_text, times_text
 from lrfdse.report.others import has_others, least_kept_text
+from lrfdse.report.runtimes import runtime_columns
 from lrfdse.results.again import keeps_limits
 from lrfdse.results.roles import ranked, shown
 
@@ -61,6 +62,7 @@ def design_table(document: Document, width: int) -> list[Text]:
         columns.append(Column(f"{regime} us", texts, more=factors, drop_more=2))
     columns += _model_columns(designs, document)
     columns += _board_columns(designs, document)
+    columns += runtime_columns(designs, document)
     score = "accuracy" if original.test_score is not None and document.metric == "fidelity" else document.metric
     head = f"{score} %" if document.verified else "output error %"
     # The one place of the table that says what ± is.

@@ -75,6 +75,7 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
         ("--heal-teacher", settings.heal_teacher if settings.heal else None),
         ("--accept-unverified", "" if settings.accept_unverified else None),
         ("--format", ",".join(settings.format) or None),
+        ("--runtime", settings.runtime),
         ("--library" if settings.library else "--no-library", ""),
         ("--seed", settings.seed),
         ("--output", "."),

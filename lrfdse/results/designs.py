@@ -101,6 +101,8 @@ class RuntimeFacts:
     """Number of samples that the latency is the median of."""
     latency: Latency
     """Of one inference in a row of them: median with the quartiles."""
+    cpu_us: float | None = None
+    """Processor time of one inference, of all threads: the median (microseconds); null in documents that do not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

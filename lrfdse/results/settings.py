@@ -147,6 +147,9 @@ class Settings:
     format: tuple[Form, ...] = ()
     """The formats in which designs are written, beside ONNX, which each is; empty means the model's own where that is
     TensorFlow Lite."""
+    runtime: str | None = None
+    """In which runtime the files of the kept designs are timed at the end, a name of
+    `lrfdse.runtimes.program.RUNTIME_FORMS`; None times none."""
     library: bool = True
     """Whether the original, the recommended design and SVD at equal size are compiled as whole models, too."""
     cache: Path = field(default_factory=cache_folder)
@@ -218,6 +221,7 @@ class Options(TypedDict, total=False):
     heal_minutes: float
     heal_teacher: str | None
     format: tuple[Form, ...]
+    runtime: str | None
     library: bool
     cache: Path
 

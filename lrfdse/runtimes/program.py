@@ -8,6 +8,7 @@ import statistics
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,12 @@ RuntimeName = Literal["litert", "onnxruntime"]
 
 RUNTIME_FORMS: dict[RuntimeName, Form] = {"litert": "tflite", "onnxruntime": "onnx"}
 """The format that each runtime takes."""
+
+_MODULES: dict[RuntimeName, tuple[tuple[str, ...], str]] = {
+    "litert": (("ai_edge_litert", "tflite_runtime"), "pip install 'lrfdse[tflite]'"),
+    "onnxruntime": (("onnxruntime",), "pip install onnxruntime"),
+}
+"""The modules of which each runtime needs one, and the command that installs it."""
 
 _SHEBANG = b"#!/usr/bin/env python3\n"
 """The first line: where the file is executed, what runs it."""
@@ -49,6 +56,8 @@ class RuntimeTiming:
 
     latency: Latency
     """Of one inference in a row of them: median with the quartiles of samples, wall clock (microseconds)."""
+    cpu_us: float
+    """Processor time of one inference, of all threads: the median of samples (microseconds)."""
     package: str
     """The package that is installed there: "ai-edge-litert", "tflite-runtime" or "onnxruntime"."""
     version: str
@@ -70,6 +79,21 @@ def runtime_name(text: str) -> RuntimeName:
         if name == text:
             return name
     raise InputError(f"--runtime takes {' or '.join(RUNTIME_FORMS)}, but got {text!r}")
+
+
+def check_installed(name: RuntimeName) -> None:
+    """Do nothing where a runtime is installed here.
+
+    Raises
+    ------
+    ToolError
+        It is not; the message has the command that installs it.
+    """
+    modules, command = _MODULES[name]
+    if not any(find_spec(module) for module in modules):
+        raise ToolError(
+            f"{modules[0].replace('_', '-')}, which --runtime {name} runs, is not installed: run `{command}`"
+        )
 
 
 def packed(content: bytes, options: RuntimeOptions) -> bytes:
@@ -114,16 +138,17 @@ def read_timing(code: int, output: str, errors: str, where: str) -> RuntimeTimin
     if "failed" in found:
         raise ToolError(f"{where}: {one_line(str(found['failed']))}")
     try:
-        samples = [float(each) / 1e3 for each in found["samples"]]
+        samples, cpu = ([float(each) / 1e3 for each in found[name]] for name in ("samples", "cpu"))
+        busy = statistics.median(cpu)
         # One sample has no quartiles.
         low, middle, high = statistics.quantiles(samples * max(1, 3 - len(samples)), n=4, method="inclusive")
         told = {str(name): str(value) for name, value in found["cpuinfo"].items()}
         package, version, machine = (_text(found[name]) for name in ("package", "version", "machine"))
     except (KeyError, TypeError, ValueError, AttributeError, statistics.StatisticsError) as error:
         raise ToolError(f"{where}: not the answer of its program: {one_line(error)}") from error
-    if not 0.0 < low <= high < float("inf"):
+    if not (0.0 < low <= high < float("inf") and 0.0 <= busy < float("inf")):
         raise ToolError(f"{where}: not the answer of its program: times of {low:g} to {high:g} us")
-    return RuntimeTiming(Latency(middle, low, high), package, version, machine, told)
+    return RuntimeTiming(Latency(middle, low, high), busy, package, version, machine, told)
 
 
 def _text(value: Any) -> str:

@@ -110,7 +110,7 @@ def test_a_board_gets_one_file_that_its_python_runs(folder, monkeypatch, tmp_pat
     with pytest.raises(ToolError, match=r"design 00000001 on the board: no answer \(exit code 1\)"):
         bench_runtime(folder, RuntimeOptions("onnxruntime", **QUICK), Runner("env {program}"), 300, original)
     answer = json.dumps(
-        {"package": "p", "version": "1", "machine": "m", "samples": [5.0], "cpuinfo": {"uarch": "qemu"}}
+        {"package": "p", "version": "1", "machine": "m", "samples": [5.0], "cpu": [5.0], "cpuinfo": {"uarch": "qemu"}}
     )
     python.write_text(f"#!/bin/sh\necho '{answer}'\n")
     with pytest.raises(ToolError, match="calls the core qemu: not the target; nothing is written"):
@@ -156,10 +156,13 @@ def test_what_cannot_be_timed(folder):
     [
         [],
         {"samples": [1.0]},
-        {"package": 1, "version": "", "machine": "", "samples": [1.0], "cpuinfo": {}},
-        {"package": "", "version": "", "machine": "", "samples": [-1.0], "cpuinfo": {}},
-        {"package": "", "version": "", "machine": "", "samples": ["many"], "cpuinfo": {}},
-        {"package": "", "version": "", "machine": "", "samples": [], "cpuinfo": {}},
+        {"package": "", "version": "", "machine": "", "samples": [1.0], "cpuinfo": {}},
+        {"package": "", "version": "", "machine": "", "samples": [1.0], "cpu": [-1.0], "cpuinfo": {}},
+        {"package": "", "version": "", "machine": "", "samples": [1.0], "cpu": ["many"], "cpuinfo": {}},
+        {"package": 1, "version": "", "machine": "", "samples": [1.0], "cpu": [1.0], "cpuinfo": {}},
+        {"package": "", "version": "", "machine": "", "samples": [-1.0], "cpu": [1.0], "cpuinfo": {}},
+        {"package": "", "version": "", "machine": "", "samples": ["many"], "cpu": [1.0], "cpuinfo": {}},
+        {"package": "", "version": "", "machine": "", "samples": [], "cpu": [1.0], "cpuinfo": {}},
     ],
 )
 def test_an_answer_is_read_strictly(found):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lrfdse.base.events import Event
-from lrfdse.cli.progress import EXPLORATION, Position, listening
+from lrfdse.cli.progress import EXPLORATION, Position, listening, stages_of
+from lrfdse.explore.inputs import settings_for
 
 STAGES = [stage for _, stages in EXPLORATION for stage in stages]
 
@@ -19,6 +21,14 @@ def test_the_position_never_goes_back(stages):
     position = Position(EXPLORATION)
     places = [int(re.match(rf"stage (\d+) of {len(EXPLORATION)}: ", position.of(stage))[1]) for stage in stages]
     assert places == sorted(places)
+
+
+def test_stages_are_those_that_were_asked_for(tmp_path):
+    plain = settings_for(tmp_path / "net.onnx", "riscv64", output=tmp_path / "out")
+    assert "running on the board" not in [words for words, _ in stages_of(plain)]
+    asked = replace(plain, runner="ssh board", heal=True, runtime="litert")
+    words = ["running on the board", "training factors", "timing whole models"]
+    assert [each for each, _ in stages_of(asked)][-3:] == words and len(stages_of(asked)) == len(stages_of(plain)) + 3
 
 
 def test_lines_tell_the_position_in_words(capsys):

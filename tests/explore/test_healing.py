@@ -18,8 +18,11 @@ import pytest
 from onnx import numpy_helper
 
 import lrfdse
+from lrfdse.base.events import silent
 from lrfdse.cli import run
-from lrfdse.explore.inputs import settings_for
+from lrfdse.explore.inputs import DataRequest, Files, open_inputs, settings_for
+from lrfdse.explore.training_data import HealRequest, training_data
+from lrfdse.results.settings import Data
 
 TOP = str(Path(lrfdse.__file__).parents[1])
 ASKED = ["--max-drop", "60%", "--budget", "12", "--keep", "1", "--workers", "1", "--no-correct"]
@@ -160,6 +163,18 @@ def test_an_exploration_heals_what_it_writes_at_the_end(out, capsys):
     # The C library holds the trained numbers: its test vectors are what the new file gives.
     vectors = (out / "designs" / now.recommended.id / "library" / "test_vectors.h").read_bytes()
     assert vectors != fitted
+
+
+def test_calibration_data_train_and_are_told_apart_from_those_that_judge(chain_folder, tmp_path):
+    parts = {name: chain_folder / f"{name}.npz" for name in ("calib", "eval")}
+    inputs = open_inputs(Files(chain_folder / "model.onnx", Data(**parts), Path()), DataRequest())
+    known = [np.load(path)["x"][:30] for path in parts.values()]
+    new = np.random.default_rng(1).standard_normal(known[0].shape).astype(np.float32)
+    np.savez(tmp_path / "train.npz", x=np.concatenate([*known, new]))
+    found = training_data(HealRequest(tmp_path / "train.npz"), inputs, silent)
+    # Evaluation data are left out.
+    np.testing.assert_array_equal(found.data.inputs["x"], np.concatenate([known[0], new]))
+    assert found.fitted.tolist() == [True] * 30 + [False] * 30
 
 
 def test_training_data_beside_the_model_are_found(tmp_path):

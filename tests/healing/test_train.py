@@ -19,7 +19,7 @@ from lrfdse.healing.framework import load_tensorflow
 from lrfdse.healing.int8 import rounded, straight_through, tops_of
 from lrfdse.healing.layers import factors_of, weights_of
 from lrfdse.healing.part import part_of
-from lrfdse.healing.train import Training, train
+from lrfdse.healing.train import Training, divided, train
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import packed, unpacked
 from lrfdse.model.data import Dataset
@@ -173,7 +173,7 @@ def stored(version):
 
 def held_out_loss(model, data, found):
     """Return the tool's own loss on the held-out samples of seed 0, of the model as onnxruntime runs it."""
-    runtime, order = Runtime(), np.random.default_rng(0).permutation(data.count)[: found.held_out]
+    runtime, order = Runtime(), divided(data.count, found.held_out, 0)[0]
 
     def scores(version):
         return scores_of(runtime.run(version, data.take(order))["y"], "softmax", False)
@@ -201,6 +201,26 @@ def test_training_lowers_the_held_out_loss_and_seeds_decide_all(make, kit):
     assert held_out_loss(model, data, one) == pytest.approx(one.after, rel=1e-4)
 
 
+def test_what_the_factors_were_fitted_to_does_not_judge(make, kit):
+    model, data = opened("gemm", make)
+    factors = compressed(model, kit, "svd:r=3")
+    fitted = np.zeros(400, dtype=bool)
+    fitted[np.random.default_rng(3).permutation(400)[:300]] = True
+    judges, others = divided(400, 32, 3, fitted)
+    assert not fitted[judges].any() and sorted([*judges, *others]) == list(range(400))
+    # Who prepared the data drew them with the same seed: the draw of judges is another.
+    plain, _ = divided(400, 32, 3)
+    assert fitted[plain].any() and not fitted[plain].all()
+    few, _ = divided(400, 32, 3, np.arange(400) >= 5)
+    assert set(range(5)) < set(few) and len(few) == 32
+    # Training goes by the ones that were not fitted to.
+    feeders = Feeders(model, data, Runtime(), fitted)
+    found = train(model, factors, feeders, objective_for(model.original, "softmax"), Training(epochs=0, seed=3))
+    outputs = [Runtime().run(version, data)["y"] for version in (rewrite(model, factors), model.original)]
+    lost = divergences(*(scores_of(each, "softmax", False) for each in outputs), "softmax")
+    assert found.before == pytest.approx(lost[judges].mean(), rel=1e-4)
+
+
 def test_labels_pull_where_they_count(make, kit):
     model, data = opened("gemm", make)
     labels = np.full(400, 2, dtype=np.int64)
@@ -222,6 +242,10 @@ def test_what_nothing_was_gained_on_stays(make, kit):
     found = healed(model, data, exact, epochs=1)
     assert found.after <= found.before
     assert found.after > 0 or found.factors == exact
+    # By labels, whose loss the given factors have a start in, another state is offered; evaluation data judge it.
+    known = Dataset(data.inputs, Runtime().run(model.original, data)["y"].argmax(axis=1))
+    labels = healed(model, known, exact, epochs=1, share=1.0)
+    assert not np.array_equal(labels.factors[layer.name].cores[0], exact[layer.name].cores[0])
 
 
 def test_a_budget_of_minutes_cuts_the_steps(make, kit):

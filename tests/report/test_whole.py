@@ -122,3 +122,14 @@ def test_a_runtime_s_latency_says_whose_it_is(document, read):
     found = dict(whole_facts(read(document)))
     text = "42.0 us (measured, ai-edge-litert 2.3.0, 1 thread, board: aarch64)"
     assert found == {"whole model, original, in litert": text}
+
+
+def test_runtimes_have_columns_of_their_own_on_the_page(document, read):
+    ran = {"runtime": "litert", "package": "p", "version": "1", "where": "this machine", "machine": "m", "threads": 1}
+    for name, us in (("original", 42.0), (document["recommended"], 21.0)):
+        design = document[name] if name == "original" else next(d for d in document["designs"] if d["id"] == name)
+        design["whole_model"] = {"runtimes": [{**ran, "repeats": 21, "latency": at(us)}]}
+    page = report_html(read(document))
+    assert "LiteRT on this machine (µs), whole model" in page
+    row = page.partition(f'id="design-{document["recommended"]}"')[2].partition("</tr>")[0]
+    assert '<td class="n o" data-value="21.0">21.0</td><td class="n x o" data-value="2.0">2.0×</td>' in row

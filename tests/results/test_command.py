@@ -39,7 +39,12 @@ def settings(tmp_path):
         "minutes": 2.5,
     }
     chosen |= {"heal": True, "heal_data": tmp_path / "train.npz", "heal_minutes": 4.0, "heal_teacher": "labels"}
-    chosen |= {"accept_unverified": True, "judge": ("digit", "digit", "parity"), "format": ("onnx", "tflite")}
+    chosen |= {
+        "accept_unverified": True,
+        "judge": ("digit", "digit", "parity"),
+        "format": ("onnx", "tflite"),
+        "runtime": "litert",
+    }
     return dataclasses.replace(made, **chosen)
 
 
@@ -62,7 +67,7 @@ def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
     assert (read["judge"], read["max_other_drop"]) == (["digit", "digit", "parity"], "2%")
     assert (folder / read["heal_data"]).resolve() == tmp_path / "train.npz"
     assert (read["heal"], read["heal_minutes"], read["heal_teacher"]) == (True, 4.0, "labels")
-    assert read["accept_unverified"] is True and read["format_"] == "onnx,tflite"
+    assert read["accept_unverified"] is True and (read["format_"], read["runtime"]) == ("onnx,tflite", "litert")
     assert (read["max_size"], read["max_model_latency"], read["int8"]) == ("131072", "3000us", True)
     assert str(tmp_path) not in command_of(settings)
 

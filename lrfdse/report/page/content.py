@@ -28,12 +28,13 @@ from lrfdse.report.page.wording import (
     weak_text,
     why_text,
 )
+from lrfdse.report.runtimes import ran_in, ran_text, took
 from lrfdse.report.shares import shares_lines
 from lrfdse.report.whole import whole_facts
 from lrfdse.results.roles import ROLES, is_worth_showing, least_drawn, ranked, role_of, shown_name, shown_value
 
 if TYPE_CHECKING:
-    from lrfdse.ir.latency import Regime
+    from lrfdse.ir.latency import Latency, Regime
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
 
@@ -71,6 +72,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "dominated_text": counted(len(dominated), "dominated design"),
         "has_others": has_others(document),
         "has_board": any(row["board"] is not None for row in rows),
+        "runtimes": [ran_text(ran) for ran in ran_in(document)],
         "weak_text": weak_text(document, sum(not row["shown"] and row["role"] != "dominated" for row in rows)),
         "legend": [(role, _MARKS[role], COLOURS[role]) for role in ROLES if role in {row["role"] for row in rows}],
         "counts": _counts(document),
@@ -135,6 +137,7 @@ def _row(design: DesignFacts, document: Document) -> dict[str, Any]:
         "regimes": [_in_regime(design, document, regime) for regime in REGIMES],
         "bracket": bracket_text(design.charged, document),
         "board": _board(design, original),
+        "runtimes": [_ran(took(design, ran), took(original, ran)) for ran in ran_in(document)],
         "score": -1 if value is None else value,
         "score_text": "unknown" if value is None else f"{100 * value:.2f}",
         "change": design.reported_score - original.reported_score if document.verified else 0,
@@ -174,6 +177,16 @@ def _board(design: DesignFacts, original: DesignFacts) -> dict[str, Any] | None:
     times = "" if before is None else _times(before.us, found.us)
     text, spread = us_text(found.us), f"{us_text(found.low_us)}..{us_text(found.high_us)}"
     return {"us": found.us, "text": text, "spread": spread, "ratio": ratio, "times": times}
+
+
+def _ran(now: Latency | None, before: Latency | None) -> dict[str, Any]:
+    """Return what a runtime took for a design's whole model, and the factor to the original's."""
+    if now is None:
+        return {"us": -1.0, "text": "", "ratio": -1.0, "times": ""}
+    found = {"us": now.us, "text": latency_text(now.us, "measured")}
+    if before is None:
+        return {**found, "ratio": -1.0, "times": ""}
+    return {**found, "ratio": before.us / now.us, "times": _times(before.us, now.us)}
 
 
 def _tested(document: Document) -> bool:

@@ -82,8 +82,8 @@ class Rows:
         self._minutes = minutes
 
     def kept(self, model: Explored) -> Record | None:
-        """Return the row of a model, whichever code made it; None where there is none."""
-        return self._records.get(model.name)
+        """Return the row of a model, whichever code made it, else that of an inspection; None where there is none."""
+        return self._records.get(model.name) or self._records.get(_inspection(model))
 
     def row(self, model: Explored) -> Record:
         """Return the row of a model, made by the code of today on the model's file of today."""
@@ -104,7 +104,7 @@ class Rows:
         """Return the row of a model, one of an inspection alone where it was not explored; that is explored later."""
         if (found := self.kept(model)) is not None:
             return found
-        about = {"key": model.name, "version": model.version(self._beside)}
+        about = {"key": _inspection(model), "version": model.version(self._beside)}
         try:
             path = model.source.find(self._beside)
         except NotAvailableError as error:
@@ -141,6 +141,11 @@ class Rows:
 def today() -> str:
     """Return a name for all code that decides what a row says."""
     return code(explore, Rows.row, explored)
+
+
+def _inspection(model: Explored) -> str:
+    """Return the key of an inspection: it never takes the place of an exploration that another process has finished."""
+    return f"{model.name}, inspected"
 
 
 def _given(model: Explored, path: Path) -> list[str]:

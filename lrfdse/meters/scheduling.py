@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +34,9 @@ class Engine(Protocol):
     window: int
     """Instructions that the core has in flight; 0 for an in-order core."""
 
+    def learn(self, sequences: Iterable[Sequence]) -> None:
+        """Look up every instruction that is new, in one call: worth it ahead of several calls of the others."""
+
     def loops(self, bodies: list[Sequence]) -> list[float]:
         """Return cycles of one iteration in the steady state, for each loop body."""
 
@@ -55,8 +59,17 @@ class McaCycles:
         self.window = mca.window
         self._mca = mca
         self._canonical = instruction_set(mca.core.isa).canonical
+        self._corrects = bool(mca.core.instructions or mca.core.alone)
         self._costs: dict[Instruction, InstructionCost | None] = {}
         self._known: dict[Sequence, int] = {}
+
+    def learn(self, sequences: Iterable[Sequence]) -> None:
+        """Look up every instruction that is new, in one call; none where no instruction is corrected."""
+        if not self._corrects:
+            return
+        plain = {self._canonical(instruction): None for sequence in sequences for instruction in sequence}
+        missing = [instruction for instruction in plain if instruction not in self._costs]
+        self._costs.update(zip(missing, self._mca.table(missing), strict=True))
 
     def loops(self, bodies: list[Sequence]) -> list[float]:
         """Return the slope between two numbers of iterations, fewer of them for long bodies."""
@@ -93,11 +106,10 @@ class McaCycles:
 
         Instructions that begin alone take theirs beside all units and issue slots of the others.
         """
-        if not (self._mca.core.instructions or self._mca.core.alone):
+        if not self._corrects:
             return [0.0] * len(sequences)
+        self.learn(sequences)
         plain = {instruction: self._canonical(instruction) for sequence in sequences for instruction in sequence}
-        missing = [instruction for instruction in dict.fromkeys(plain.values()) if instruction not in self._costs]
-        self._costs.update(zip(missing, self._mca.table(missing), strict=True))
         busy = []
         for sequence in sequences:
             taken: dict[tuple[int, ...], float] = {}
@@ -156,6 +168,7 @@ def _computed(nests: list[Nest], sequences: dict[int, Sequence], engine: Engine,
     pieces = [cut(nest, sequences, max(_IN_ORDER_CONTEXT, engine.window)) for nest in nests]
     loops = list(dict.fromkeys(body for each in pieces for body in each.loops))
     pairs = list(dict.fromkeys(pair for each in pieces for pair in each.pairs))
+    engine.learn([*loops, *(sequence for pair in pairs for sequence in pair)])
     loop_cycles = dict(zip(loops, engine.loops(loops), strict=True))
     pair_cycles = dict(zip(pairs, engine.edges(pairs), strict=True))
     found = []

@@ -323,6 +323,9 @@ def _opened(content: bytes, simplified: Path | None = None, optimized: bool = Tr
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # An arena keeps what the largest run took as long as its session lives, and a runtime keeps many sessions: three
+    # that ran 64 images of RapidOCR's recogniser held 1.4 GiB, without arenas 0.7, for 2 % more processor time.
+    options.enable_cpu_mem_arena = False
     if simplified is not None:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(simplified)

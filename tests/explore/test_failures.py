@@ -84,6 +84,23 @@ def test_a_worker_that_dies_costs_its_own_kernel_only(tmp_path):
     assert len(list(tmp_path.rglob("*.json"))) == 5
 
 
+def refusing_rank_3(target, meter, tries):
+    """Open what measures everything but kernels of rank 3."""
+    return lambda spec: (
+        latencies.MeasuredKernel(failure="hung") if spec.factorization.ranks == (3,) else measured("out:1:1x1:u1")
+    )
+
+
+@pytest.mark.parametrize("opened", [dying_on_rank_3, refusing_rank_3])
+def test_nothing_is_begun_once_an_essential_kernel_failed(tmp_path, opened):
+    specs = specs_of_rank(*range(1, 7))
+    found = latencies.measure_kernels(specs, request_of(opened, 1), Store(tmp_path), silent, [specs[2]])
+    assert list(found) == [specs[2]]
+    assert found[specs[2]].failure
+    others = latencies.measure_kernels(specs, request_of(opened, 1), Store(tmp_path), silent, [specs[0]])
+    assert {spec for spec, kernel in others.items() if kernel.failure} == {specs[2]}
+
+
 def failing(really, fails):
     def measure(specs, *rest):
         found = really(specs, *rest)

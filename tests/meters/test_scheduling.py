@@ -15,6 +15,7 @@ from lrfdse.meters.scheduling import McaCycles, SelfTest, compute, open_engine, 
 from lrfdse.meters.scoreboard import Scoreboard
 from lrfdse.meters.trace import parse, record
 from lrfdse.targets.catalog import load_target, names
+from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.code import Instruction
 
 VTYPE = {"m1": 0b010_000, "m2": 0b010_001, "m4": 0b010_010}
@@ -80,6 +81,25 @@ def test_vector_fmas_wait_for_each_other_and_reach_a_peak(name, window, dependen
     assert cycles([2] * 12) == pytest.approx(12 * dependent, abs=0.2)
     assert 12 * target.lanes / cycles(range(12)) == pytest.approx(peak, rel=0.01)
     assert engine.window == window
+
+
+def test_the_numbers_in_an_instruction_cost_nothing_on_any_core():
+    """What tables are kept under has one number for all, so every number must cost the same."""
+    forms = [
+        *("addi a0, a0, {}", "addi a0, a1, {}", "addi sp, sp, {}", "li a0, {}", "bne a0, a1, {}", "bnez a0, {}"),
+        *("blt a0, a1, {}", "bgeu a0, a1, {}", "j {}"),
+    ]
+    texts = [form.format(number) for form in forms for number in (-2048, -48, 16, 32, 1024)]
+    small = ["lui a0, {}", "slli a0, a0, {}", "srli a0, a1, {}"]
+    texts += [form.format(number) for form in small for number in (1, 31)]
+    given = [Instruction(text) for text in texts]
+    kept = [instruction_set("riscv64").canonical(instruction) for instruction in given]
+    assert len(set(kept)) == len(forms) + len(small)
+    for name in names("targets"):
+        target = load_target(name)
+        if target.isa == "riscv64":
+            mca = Mca(CoreModel.of(target))
+            assert mca.table(given) == mca.table(kept), name
 
 
 def test_a_dependent_chain_costs_its_latencies(x60):

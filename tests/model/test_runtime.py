@@ -164,6 +164,10 @@ def test_sessions_use_one_core(mlp):
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
+def test_sessions_hold_no_memory_between_runs(mlp):
+    assert not Runtime().session(mlp.read_bytes()).get_session_options().enable_cpu_mem_arena
+
+
 def test_a_session_is_kept_for_what_a_model_holds(mlp, kit):
     model, runtime = load_model(mlp), Runtime()
     session = runtime.session(model.original)

@@ -160,11 +160,15 @@ def test_canonical_texts_keep_what_costs_depend_on():
         ("flw fa5, 124(a3)", "flw ft2, -4(s11)"),
         ("vle32.v v4, (a0)", "vle32.v v28, (s1)"),
         ("add a0, a1, a2", "add s1, t0, a7"),
+        ("addi a0, a0, 64", "addi s1, s1, -4"),
+        ("bne a0, a1, -76", "bne t2, a4, 1122"),
     ]
     for one, other in same:
         assert canonical(Instruction(one)) == canonical(Instruction(other))
     different = [
         ("add a0, a1, a2", "add a0, a1, zero"),
+        ("addi a0, a0, 64", "addi a0, a1, 64"),
+        ("li a0, 0", "li a0, 1"),
         ("vadd.vv v8, v9, v10", "vadd.vv v8, v9, v10, v0.t"),
         ("vsetivli zero, 8, e32, m1, ta, ma", "vsetivli zero, 8, e32, m2, ta, ma"),
         ("vfmacc.vv v8, v9, v10", "vfmacc.vv v8, v9, v9"),

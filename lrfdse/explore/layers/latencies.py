@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -85,13 +85,18 @@ def measured_kernel(spec: Spec, target: Target, meter: Meter, tries: int = 4) ->
 
 
 def measure_kernels(
-    specs: Iterable[Spec], request: KernelRequest, cache: Store, progress: Listener
+    specs: Iterable[Spec],
+    request: KernelRequest,
+    cache: Store,
+    progress: Listener,
+    essential: Collection[Spec] = (),
 ) -> dict[Spec, MeasuredKernel]:
     """Return the measurement of every kernel: from the cache where it is known, else measured in parallel.
 
-    A kernel that fails is marked with the reason, and the others go on; so is one over which its process died.
+    A kernel that fails is marked with the reason, and the others go on; so is one over which its process died. Those
+    that are `essential` come first, and where one of them fails, what nobody has begun is left out.
     """
-    wanted = list(dict.fromkeys(specs))
+    wanted = list(dict.fromkeys([*essential, *specs]))
     keys = kernel_keys(wanted, request)
     found = {spec: known for spec in wanted if (known := cache.get("kernels", keys[spec], _stored)) is not None}
     progress(Event("kernels", "" if len(found) == len(wanted) else _waiting(request.meter), len(found), len(wanted)))
@@ -105,10 +110,14 @@ def measure_kernels(
                     cache.put("kernels", keys[spec], dataclasses.asdict(kernel))
                 text = f"{spec}: {kernel.failure}" if kernel.failure else str(spec)
                 progress(Event("kernels", _waiting(request.meter) or text, len(found), len(wanted)))
+                if kernel.failure and spec in essential:
+                    return found
         except BrokenProcessPool:
             unfinished = [spec for spec in rest if spec not in found]
             if processes == 1 and unfinished:
                 found[unfinished[0]] = MeasuredKernel(failure="its process died while compiling it (out of memory?)")
+                if unfinished[0] in essential:
+                    return found
             processes = 1
     return found
 

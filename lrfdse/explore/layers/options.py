@@ -137,12 +137,11 @@ def study_layers(
     ]
     specs = [spec for _, _, spec in wanted]
     dense = [spec for candidate, storage, spec in wanted if Choice(candidate.factorization, storage).is_original]
-    measured = measure_kernels(dense, kernels, cache, progress)
+    # Without the original there is nothing to compare with, and most likely nothing else runs either.
+    measured = measure_kernels(specs, kernels, cache, progress, dense)
     for spec, kernel in measured.items():
-        # Without the original there is nothing to compare with, and most likely nothing else runs either.
-        if kernel.measurement is None:
+        if kernel.measurement is None and spec in dense:
             raise ToolError(f"the dense kernel {spec} fails on {target.name}: {kernel.failure}")
-    measured |= measure_kernels(specs, kernels, cache, progress)
     complete, done, total = [], 0, sum(len(each) - 1 for each in chosen.values())
     for result in results:
         name = result.layer.name

@@ -78,6 +78,7 @@ def _without_zero(names: list[str]) -> tuple[str, ...]:
 
 
 _OFFSET = re.compile(r"-?\d+\(")
+_IMMEDIATE = re.compile(r"^((?:addi|li|lui|slli|srli|j|b(?:eq|ne|lt|ge|gt|le)[uz]*) (?:.*, )?)-?[1-9]\d*$")
 _MASK = re.compile(r"v0\.t$|\.v[vxif]m .*v0$")
 
 
@@ -90,6 +91,8 @@ def canonical(instruction: Instruction) -> Instruction:
     'vfmacc.vf v8, ft0, v16'
     >>> canonical(Instruction("vmerge.vvm v2, v4, v6, v0", 16)).text
     'vmerge.vvm v8, v16, v24, v0'
+    >>> canonical(Instruction("bne a0, a1, -76")).text
+    'bne t0, t1, 8'
     """
     seen: dict[str, str] = {}
 
@@ -102,5 +105,5 @@ def canonical(instruction: Instruction) -> Instruction:
         fresh = f"v{8 * (same_kind + 1)}" if kind == "v" else f"{'ft' if kind == 'f' else 't'}{same_kind}"
         return seen.setdefault(name, fresh)
 
-    text = _NAME.sub(rename, _OFFSET.sub("0(", instruction.text))
+    text = _NAME.sub(rename, _OFFSET.sub("0(", _IMMEDIATE.sub(r"\g<1>8", instruction.text)))
     return Instruction(text, instruction.vtype)

@@ -28,6 +28,7 @@ def main() -> None:
     asked = parser("coverage", __doc__)
     asked.add_argument("--model", action="append", help="only this model (repeatable)")
     asked.add_argument("--kept", action="store_true", help="write the page of the rows that are finished, make none")
+    asked.add_argument("--look", action="store_true", help="as --kept, and inspect models that were not explored")
     asked.add_argument("--packages", type=Path, metavar="DIR", help="where further packages are installed")
     asked.add_argument("--minutes", type=float, default=6, help="of processor time a model (default %(default)s)")
     asked.add_argument("--cache", type=Path, default=cache_folder() / "bench" / "coverage", help="finished rows")
@@ -39,7 +40,7 @@ def main() -> None:
     rows = Rows(Records(options.cache / "rows.jsonl"), options.packages, options.minutes)
     found = []
     for model in models:
-        row = rows.kept(model) if options.kept else rows.row(model)
+        row = rows.looked(model) if options.look else rows.kept(model) if options.kept else rows.row(model)
         if row is not None:
             print(f"{model.name}: {row['outcome']}, {row.get('seconds', 0):.0f} s", file=sys.stderr, flush=True)
             found.append((model, row))

@@ -65,6 +65,7 @@ def _summary(rows: Rows) -> list[str]:
         ("refused", "refused, with a sentence that says why"),
         ("not finished", "not finished within the time that a model has here"),
         ("failed", "failed"),
+        ("not explored", "inspected only, so their shares are below and nothing else"),
         ("not available", "not available here"),
     ):
         if found := _with(rows, outcome):
@@ -81,6 +82,8 @@ def _little(rows: Rows) -> list[str]:
         if row.get("shares") and row["outcome"] in ("refused", "not finished", "failed"):
             weights = row["shares"]["weight_bytes"]
             lines.append(f"- {model.name}: no design; {_percent(weights)} of its bytes could have been compressed.")
+        elif row["outcome"] == "refused":
+            lines.append(f"- {model.name}: refused, so nothing is gained; below is why.")
         elif row["outcome"] == "nothing recommended":
             lines.append(f"- {model.name}: nothing is recommended: {row['said']}")
         elif row["outcome"] == "explored" and row["best"]["original"]:

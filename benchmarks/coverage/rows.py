@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 import lrfdse
+from benchmarks import recogniser
+from benchmarks.coverage import inputs, synthetic
 from benchmarks.coverage.models import Explored
 from benchmarks.keys import code
 from benchmarks.program import LRFDSE, ONE_THREAD
@@ -80,8 +82,8 @@ class Rows:
         self._minutes = minutes
 
     def kept(self, model: Explored) -> Record | None:
-        """Return the row of a model, whichever code made it; None where there is none."""
-        return self._records.get(model.name)
+        """Return the row of a model, whichever code made it, else that of an inspection; None where there is none."""
+        return self._records.get(model.name) or self._records.get(_inspection(model))
 
     def row(self, model: Explored) -> Record:
         """Return the row of a model, made by the code of today on the model's file of today."""
@@ -98,16 +100,30 @@ class Rows:
         self._records.put(row)
         return row
 
+    def looked(self, model: Explored) -> Record:
+        """Return the row of a model, one of an inspection alone where it was not explored; that is explored later."""
+        if (found := self.kept(model)) is not None:
+            return found
+        about = {"key": _inspection(model), "version": model.version(self._beside)}
+        try:
+            path = model.source.find(self._beside)
+        except NotAvailableError as error:
+            return about | {"outcome": "not available", "said": str(error)}
+        row = about | {"made_by": "", "outcome": "not explored", "said": ""} | _inspected(_given(model, path))
+        self._records.put(row)
+        return row
+
     def _made_by(self, model: Explored, path: Path) -> str:
-        parts = [hashlib.sha256(path.read_bytes()).hexdigest(), TARGET, EFFORT, model.shape, str(model.samples)]
-        parts += [f"{self._minutes:g}", today(), code(write_data)]
+        # What makes data is named by its text: the functions are the models', not reached from here.
+        texts = (path, *(Path(str(module.__file__)) for module in (inputs, synthetic, recogniser)))
+        parts = [hashlib.sha256(each.read_bytes()).hexdigest() for each in texts]
+        parts += [TARGET, EFFORT, model.shape, str(model.samples), f"{self._minutes:g}", today()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _made(self, model: Explored, path: Path) -> Record:
         with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as temporary:
             here = Path(temporary)
-            given = [str(path), "--target", TARGET, "--cache", str(here / "cache")]
-            given += [each for shape in model.shape.split() for each in ("--shape", shape)]
+            given = [*_given(model, path), "--cache", str(here / "cache")]
             write_data(model, here, self._beside)
             command = [LRFDSE, "explore", *given, "--effort", EFFORT, "--output", str(here / "out")]
             command += [each for role in ROLES for each in (f"--{role}", str(here / f"{role}.npz"))]
@@ -116,10 +132,7 @@ class Rows:
             if run.status in (0, NOTHING_FITS):
                 document = lrfdse.load(here / "out").document
                 return row | explored(document, here / "out", path, _shape(model.shape), here / "test.npz")
-            looked = subprocess.run([LRFDSE, "inspect", *given, "--json"], capture_output=True, text=True, check=False)
-            if looked.returncode == 0:
-                inspected = from_plain(InspectionDocument, json.loads(looked.stdout), "inspect --json", unknown=True)
-                row |= _shares(shares_of(inspected.layers, inspected.untouched, inspected.macs))
+            row |= _inspected(given)
             outcome = "not finished" if run.status is None else "refused" if run.status == 2 else "failed"
             return row | {"outcome": outcome, "said": run.last.replace(str(path), path.name)}
 
@@ -128,6 +141,25 @@ class Rows:
 def today() -> str:
     """Return a name for all code that decides what a row says."""
     return code(explore, Rows.row, explored)
+
+
+def _inspection(model: Explored) -> str:
+    """Return the key of an inspection: it never takes the place of an exploration that another process has finished."""
+    return f"{model.name}, inspected"
+
+
+def _given(model: Explored, path: Path) -> list[str]:
+    """Return the arguments that inspections and explorations of a model share."""
+    return [str(path), "--target", TARGET, *(each for shape in model.shape.split() for each in ("--shape", shape))]
+
+
+def _inspected(given: Sequence[str]) -> Record:
+    """Return the shares that an inspection finds; none where the model is refused."""
+    looked = subprocess.run([LRFDSE, "inspect", *given, "--json"], capture_output=True, text=True, check=False)
+    if looked.returncode:
+        return {}
+    found = from_plain(InspectionDocument, json.loads(looked.stdout), "inspect --json", unknown=True)
+    return _shares(shares_of(found.layers, found.untouched, found.macs))
 
 
 def write_data(model: Explored, folder: Path, beside: Path | None) -> None:
@@ -209,8 +241,7 @@ def explored(document: Document, folder: Path, path: Path, shape: dict[str, tupl
             "original": design.id == document.original.id,
             "plan": {name: str(choice) for name, choice in design.changed().items()},
             "params": design.params,
-            "us": None if whole.best_known is None else whole.best_known.us,
-            "estimated": whole.is_estimated,
+            "us": None if whole.latency.warm is None else whole.latency.warm.us,
             "bytes": whole.weight_bytes,
         }
         if design.model is not None:

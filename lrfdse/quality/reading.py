@@ -35,6 +35,9 @@ _CLASSES = re.compile(r"logits?|prob\w*|scores?|class\w*|labels?|softmax|cls", r
 _PASSED = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Transpose")
 """Operators that hand numbers on as they are."""
 
+_MAKES_NUMBERS = ("Clip", "GRU", "LSTM", "RNN")
+"""Operators whose results are no scores of classes: states of recurrent layers, and numbers between bounds."""
+
 _FEW = 8
 """Samples from which one class throughout says that the output is none of classes. Chosen: two classes of equal share
 fall on one side of 8 samples once in 128 times."""
@@ -134,6 +137,8 @@ def read_output(model: ir.Model, name: str, array: NDArray[Any], trusted: bool =
         return Reading(name, "classes", "it holds probabilities that add up to 1", chances=True)
     if any(_CLASSES.fullmatch(part) for part in parts):
         return Reading(name, "classes", "its name is one of class scores")
+    if maker in _MAKES_NUMBERS:
+        return Reading(name, "numbers", f"{maker} makes it, which makes no class scores")
     if finite and _are_units(array):
         return Reading(name, "direction", "it holds vectors of length 1")
     if any(_NUMBERS.fullmatch(part) for part in parts):

@@ -42,6 +42,8 @@ CHANCES = np.abs(NOISE) / np.abs(NOISE).sum(axis=1, keepdims=True)
         ("box_scores", "Identity", NOISE, "classes", "softmax"),
         ("boxes", "Identity", CHANCES, "classes", "softmax"),
         ("logits", "Identity", UNITS, "classes", "softmax"),
+        ("y", "Clip", NOISE, "numbers", "squared"),
+        ("logits", "Clip", NOISE, "classes", "softmax"),
         ("y", "Identity", np.where(NOISE > 3, np.nan, np.nan), "classes", "softmax"),
     ],
 )
@@ -49,6 +51,19 @@ def test_readings(name, op, array, kind, loss):
     found = read_output(model(name, op), name, np.asarray(array))
     assert (found.kind, found.loss) == (kind, loss)
     assert found.reason and found.chances is (array is CHANCES)
+
+
+def test_states_of_a_recurrent_layer_are_numbers_whatever_moves_them():
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[t, n, 3] x, float[1, 16, 3] w, float[1, 16, 4] r) => (float[n, t, 4] memory, float[1, n, 4] hn) {
+            y, hn = LSTM <hidden_size = 4> (x, w, r)
+            z = Squeeze (y)
+            memory = Transpose <perm = [1, 0, 2]> (z)
+        }"""
+    graph = ir.from_proto(onnx.parser.parse_model(text))
+    for name in ("memory", "hn"):
+        found = read_output(graph, name, NOISE.reshape(10, 4, 4))
+        assert (found.kind, found.reason) == ("numbers", "LSTM makes it, which makes no class scores")
 
 
 def test_one_class_on_random_inputs_or_few_samples_says_nothing():

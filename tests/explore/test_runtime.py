@@ -15,6 +15,7 @@ from lrfdse.errors import ToolError
 from lrfdse.explore.inputs import settings_for
 from lrfdse.explore.runtime import time_kept
 from lrfdse.ir.latency import Latency
+from lrfdse.report.runtimes import runtime_columns
 from lrfdse.report.tables import design_table
 from lrfdse.report.text import designs_text
 from lrfdse.results.asked import Asked, MeterFacts, ModelFile, TargetFacts
@@ -84,8 +85,9 @@ def test_what_is_kept_is_timed_and_has_a_column_that_says_whose_it_is(explored):
     # It decides nothing, and what is modelled stays as it was.
     plain = [dataclasses.replace(each, whole_model=document.original.whole_model) for each in found.designs]
     assert (tuple(plain), found.recommended) == (document.designs, document.recommended)
-    text = "\n".join(line.plain for line in design_table(found, 200))
-    assert "machine us" in text and "LiteRT" in text
+    (column,) = runtime_columns([found.original, *found.designs], found)
+    assert column.name == "LiteRT on this machine us" and all(column.cells)
+    assert "LiteRT" in "".join(line.plain for line in design_table(found, 200))
     # Where the line breaks depends on the digits of what was measured.
     told = " ".join(designs_text(found, settings.output).split())
     assert "Runtime LiteRT on this machine: " in told and "the whole model, measured)" in told

@@ -27,6 +27,8 @@ PACKS |= {"study": 20, "artifact": 20, "cache": 100}
 on all but models and arrays."""
 EXPLORED = ("study", "artifact", "cache")
 """Kinds whose whole files an exploration makes."""
+LONG = (*EXPLORED, "space")
+"""Kinds whose whole files take seconds: designs of search spaces are counted."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def loader():
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in EXPLORED)) for kind in sorted(KINDS)]
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in LONG)) for kind in sorted(KINDS)]
 )
 def test_seeds_are_whole(kind, loader):
     endings = [loader.load(kind, content) for content in seeds(kind)[:5]]

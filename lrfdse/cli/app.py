@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrfdse.cli.board_commands import bench, calibrate, complete_runtime
+from lrfdse.cli.board_commands import bench, calibrate
 from lrfdse.cli.build_command import build
 from lrfdse.cli.check_command import check
 from lrfdse.cli.config import use_file
@@ -39,6 +39,7 @@ from lrfdse.cli.options import (
 )
 from lrfdse.cli.progress import LogFormat
 from lrfdse.cli.report_command import report
+from lrfdse.cli.runtime_bench import complete_runtime
 from lrfdse.cli.show_command import show
 from lrfdse.cli.targets_command import targets
 from lrfdse.cli.worker_command import worker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrfdse.base.text import clean
+from lrfdse.cli.runtime_bench import bench_models, complete_runtime, runtime_options
+from lrfdse.cli.terminal import plain_table
 from lrfdse.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rich.table import Table
 
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
     from lrfdse.board.transport import Transport
     from lrfdse.calibrate.fit import Calibration
     from lrfdse.calibrate.programs import BenchOptions
-    from lrfdse.calibrate.runtime import RuntimeSession
     from lrfdse.ir.latency import Latency
-    from lrfdse.results.designs import DesignFacts, RuntimeFacts
+    from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
-    from lrfdse.runtimes.program import RuntimeOptions
 
 _KERNEL_COLUMNS = 26
 """Columns of a table for a kernel's name or a sentence: the numbers beside it leave so many of 80."""
@@ -34,15 +33,6 @@ _TIME_COLUMNS = 8
 _SPEED_UP = (
     "x: how much faster than the original. board: all kernels in turn, over and over; cold: caches emptied before each."
 )
-_RUNTIME = (
-    "Wall clock of one inference in a row of them: the median of samples. x: how much faster than the original; cpu: "
-    "processor time of one, of all threads; KiB: weights of the layers."
-)
-
-
-def complete_runtime(incomplete: str) -> list[str]:
-    """Return the runtimes whose names begin with what was typed, for the shell's completion."""
-    return [name for name in ("litert", "onnxruntime") if name.startswith(incomplete)]
 
 
 def bench(
@@ -96,8 +86,8 @@ def bench(
             raise InputError(
                 "--runtime times a model's file: it goes with none of --whole, --allow-emulator and --core"
             )
-        asked = _runtime_options(runtime, repeats, min_time, threads)
-        _bench_runtime(folder, asked, None if runner is None else open_transport(runner), timeout, cache, as_json)
+        asked = runtime_options(runtime, repeats, min_time, threads)
+        bench_models(folder, asked, None if runner is None else open_transport(runner), timeout, cache, as_json)
         return
     if runner is None:
         raise InputError("bench takes --runner, which runs programs on a board, or --runtime, which runs models here")
@@ -126,76 +116,6 @@ def bench(
     out.print(_SPEED_UP, soft_wrap=True)
     out.print(f"Board: {board_line(runs[0].board)}", soft_wrap=True)
     out.print(str(folder / RECORD), soft_wrap=True)
-
-
-def _runtime_options(runtime: str, repeats: int | None, min_time: int | None, threads: int) -> RuntimeOptions:
-    from lrfdse.runtimes.program import RuntimeOptions, runtime_name
-
-    options = RuntimeOptions(runtime_name(runtime), threads=threads)
-    return dataclasses.replace(
-        options,
-        repeats=options.repeats if repeats is None else repeats,
-        min_time=options.min_time if min_time is None else min_time,
-    )
-
-
-def _bench_runtime(
-    folder: Path, options: RuntimeOptions, way: Transport | None, timeout: float, cache: Path | None, as_json: bool
-) -> None:
-    from lrfdse.base.codec import to_plain
-    from lrfdse.base.folders import cache_folder_at
-    from lrfdse.calibrate.runtime import bench_runtime
-    from lrfdse.cli.progress import listening
-    from lrfdse.cli.terminal import console, print_table
-    from lrfdse.explore.original import original_model
-    from lrfdse.report.page.html import write_again
-
-    with cache_folder_at(cache), listening() as progress:
-        session = bench_runtime(folder, options, way, timeout, original_model, progress)
-        write_again(folder)
-    where = "this machine" if way is None else "board"
-    timed = {identity: _runtime_facts(session, identity, options, where) for identity in session.timed}
-    if as_json:
-        typer.echo(json.dumps({identity: to_plain(facts) for identity, facts in timed.items()}, indent=1))
-        return
-    out = console()
-    out.print(_runtime_title(timed[session.document.original.id]), soft_wrap=True)
-    print_table(out, _runtime_table(session.document, timed))
-    out.print()
-    out.print(_RUNTIME, soft_wrap=True)
-
-
-def _runtime_facts(session: RuntimeSession, identity: str, options: RuntimeOptions, where: str) -> RuntimeFacts:
-    design = session.document.design(identity)
-    assert design is not None
-    kept = design.whole_model.runtimes
-    return next(each for each in kept if (each.runtime, each.where) == (options.runtime, where))
-
-
-def _runtime_title(facts: RuntimeFacts) -> str:
-    whose = clean(f"{facts.package} {facts.version}".strip())
-    threads = "1 thread" if facts.threads == 1 else f"{facts.threads} threads"
-    return f"Whole models in {whose}, {threads}, {facts.where} ({clean(facts.machine)}), microseconds"
-
-
-def _runtime_table(document: Document, timed: Mapping[str, RuntimeFacts]) -> Table:
-    """Return what a runtime took for each whole model, the original first, in 80 columns."""
-    from lrfdse.report.numbers import times_text, us_text
-
-    first = timed[document.original.id]
-    table = _table("", ["design"], ["KiB"])
-    for name in (first.runtime, "quartiles", "x", "cpu"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for identity, facts in timed.items():
-        design = document.design(identity)
-        assert design is not None
-        mark = ">" if identity == document.recommended else " "
-        name = "original" if identity == document.original.id else identity
-        spread = f"{us_text(facts.latency.low_us)}..{us_text(facts.latency.high_us)}"
-        faster = times_text(first.latency.us, facts.latency.us)
-        cells = (us_text(facts.latency.us), spread, faster, "" if facts.cpu_us is None else us_text(facts.cpu_us))
-        table.add_row(f"{mark} {name}", f"{design.weight_bytes / 1024:,.0f}", *cells)
-    return table
 
 
 def _bench_whole(folder: Path, way: Transport, options: BenchOptions, cache: Path | None, as_json: bool) -> None:
@@ -235,7 +155,7 @@ def _whole_table(run: WholeRun, design: DesignFacts, emulated: bool) -> Table:
     cost = design.whole_model
     took = "emulated" if emulated else "board"
     title = f"Whole model {run.design}, microseconds, largest error {run.max_error:.1e}"
-    table = _table(f"{title}; emulated, not a latency" if emulated else title, [], [])
+    table = plain_table(f"{title}; emulated, not a latency" if emulated else title, [], [])
     table.add_column("operator", max_width=_KERNEL_COLUMNS, overflow="fold")
     for name in (str(cost.kind), took, f"cold\n{took}", "share"):
         table.add_column(name, justify="right", no_wrap=True, min_width=_TIME_COLUMNS)
@@ -293,7 +213,7 @@ def _run_table(document: Document, runs: Sequence[BoardRun]) -> Table:
     measured = {run.design: run for run in runs}
     before = document.original
     kind = document.meter.kind
-    table = _table("Designs on the board (microseconds)", ["design"], ["KiB"])
+    table = plain_table("Designs on the board (microseconds)", ["design"], ["KiB"])
     for name in (kind, "board", f"cold\n{kind}", "cold\nboard"):
         table.add_column(name, justify="right", no_wrap=True, min_width=_TIME_COLUMNS)
         table.add_column("", justify="right", no_wrap=True)
@@ -318,7 +238,7 @@ def _run_table(document: Document, runs: Sequence[BoardRun]) -> Table:
 def _emulated_table(document: Document, runs: Sequence[BoardRun]) -> Table:
     from lrfdse.report.numbers import us_text
 
-    table = _table("Designs under an emulator", ["design"], ["largest error", "emulated, not a latency"])
+    table = plain_table("Designs under an emulator", ["design"], ["largest error", "emulated, not a latency"])
     for run in runs:
         mark = ">" if run.design == document.recommended else " "
         error = max((kernel.max_error for kernel in run.kernels), default=0.0)
@@ -342,7 +262,7 @@ def _residual_table(found: Calibration) -> Table:
     from lrfdse.report.numbers import us_text
 
     numbers = ["measured", "modelled", "error", "fitted", "error"]
-    table = _table("Kernels (microseconds)", [], [])
+    table = plain_table("Kernels (microseconds)", [], [])
     table.add_column("kernel", max_width=_KERNEL_COLUMNS, overflow="fold")
     table.add_column("")
     for name in numbers:
@@ -364,21 +284,10 @@ def _residual_table(found: Calibration) -> Table:
 
 
 def _parameter_table(found: Calibration) -> Table:
-    table = _table("Assumptions", ["assumption"], ["was", "now", "error"])
+    table = plain_table("Assumptions", ["assumption"], ["was", "now", "error"])
     table.add_column("", overflow="fold", max_width=_KERNEL_COLUMNS)
     for each in found.parameters:
         error = "" if each.standard_error is None else f"{each.standard_error:.1%}"
         held = f"held: {each.held}" if each.held else "fitted"
         table.add_row(each.name, f"{each.before:.6g}", f"{each.after:.6g}", error, held)
-    return table
-
-
-def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title or None, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for name in texts:
-        table.add_column(name, no_wrap=True)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -50,6 +50,18 @@ def print_table(out: Console, table: Table) -> None:
         line = Text.assemble(*((part.text, part.style or "") for part in parts))
         line.rstrip()
         print_line(out, line)
+
+
+def plain_table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """Return a table without lines whose columns of texts stand on the left and of numbers on the right, yet empty."""
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in texts:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def print_wrapped(out: Console, text: str, indent: int = 0, style: str | None = None) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lrfdse.kernels.blocks import Blocks, Panels
-from lrfdse.kernels.emit import StepEmitter, Tile, tiles
+from lrfdse.kernels.emit import StepEmitter, Tile, passed, tiles
 from lrfdse.kernels.inner import InnerLoop, Operands
 from lrfdse.kernels.layout import Tiling, cover
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store, strided_store
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, opaque, over, sequence, store, strided_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,6 @@ class _Part:
 
     tiling: Tiling
     """Tiles of the step whose inner axis is this part alone."""
-    section: tuple[Expr, ...]
-    first: Expr
-    """Its place in the section."""
     number: Expr
     before: Expr
     """Inner iterations before it."""
@@ -124,14 +122,9 @@ class BlockedEmitter:
         """Return a part of the inner axis by its number."""
         b, t = self.blocks, self.emitter(0).tiling
         inner = b.rest if is_last else b.inner
-        first, left = (number % b.a_section * b.inner, number // b.a_section) if b.a_section > 1 else (0, number)
-        section: list[Expr] = []
-        for factor in reversed(b.sections):
-            section.insert(0, left % factor)
-            left = left // factor
         step = dataclasses.replace(t.step, inner=inner)
         tiling = dataclasses.replace(t, step=step, inner=cover(inner, 1, 1))
-        return _Part(tiling, tuple(section), first, number, number * b.inner, is_first, is_last)
+        return _Part(tiling, number, number * b.inner, is_first, is_last)
 
     def _part(self, panels: tuple[tuple[Panels, Expr], ...], lines: Tile, positions: Tile, part: _Part) -> Stmt:
         """Return the loops over the tiles of a block."""
@@ -166,14 +159,18 @@ class BlockedEmitter:
         """Return the code of one register tile: begin with the sums so far, accumulate over the part, store."""
         t, emitter, rows = part.tiling, spot.emitter, spot.out.starts
         lanes, width = t.schedule.lanes, t.panel_width(spot.out.span)
+        made: list[Stmt] = []
+        start = opaque(spot.sums, made)
         panel = emitter.panel_at(spot.out) + part.before * width
+        length = t.step.inner // math.prod(self.blocks.sections)
 
-        def operands(_: tuple[Expr, ...], iteration: Expr, k: Expr) -> Operands:
-            weights = [load(emitter.weight, panel + iteration * width + i * lanes, lanes) for i in range(len(rows))]
-            return Operands(weights, self._data(part, spot, k))
+        def operands(section: tuple[Expr, ...], iteration: Expr, k: Expr) -> Operands:
+            at = panel + (passed(section, self.blocks.sections) * length + iteration) * width
+            weights = [load(emitter.weight, at + i * lanes, lanes) for i in range(len(rows))]
+            return Operands(weights, self._data(part, spot, section, k))
 
         def held(i: int, c: int) -> Expr:
-            return spot.sums + c * width + i * lanes
+            return start + c * width + i * lanes
 
         def before(i: int, c: int) -> Expr:
             return load(self.scratch, held(i, c), lanes)
@@ -186,7 +183,8 @@ class BlockedEmitter:
             len(rows),
             len(spot.places),
             operands,
-            start=None if part.is_first else before,
+            self.blocks.sections,
+            None if part.is_first else before,
         )
         sums, statements = loop.sums()
         for (i, row), (c, place) in itertools.product(enumerate(rows), enumerate(spot.places)):
@@ -194,13 +192,13 @@ class BlockedEmitter:
                 statements += emitter.store(sums[i][c], place, row, 0, spot.out.span.valid)
             else:
                 statements.append(store(self.scratch, sums[i][c], held(i, c), lanes))
-        return sequence(statements)
+        return sequence([*made, *statements])
 
-    def _data(self, part: _Part, spot: _Spot, k: Expr) -> list[Expr]:
+    def _data(self, part: _Part, spot: _Spot, section: tuple[Expr, ...], k: Expr) -> list[Expr]:
         """Return the inputs of one iteration."""
         size, count = part.tiling.step.inner, len(spot.places)
         if self.blocks.copy:
             first = self._copied_at(part.number, spot.places[0], size) + k * count
             return [load(self.scratch, first + i) for i in range(count)]
         data, access = spot.emitter.data, spot.emitter.access
-        return [load(data, access.data(part.section, part.first + k, place, 0)) for place in spot.places]
+        return [load(data, access.data((part.number, *section), k, place, 0)) for place in spot.places]

@@ -7,7 +7,6 @@ by tile; so that they do not fill the last level, positions run in groups.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from lrfdse.kernels.layout import Span, Tiling, cover
@@ -20,7 +19,23 @@ class Runs:
     lines: int = 0
     """Equal runs of positions that lie apart, such as the rows of an image; 0 of a dense step, which has one."""
     sections: tuple[int, ...] = ()
-    """Equal sections of the inner axis that lie apart, one factor a loop; see `lrfdse.kernels.emit.Access`."""
+    """Equal sections of each part of the inner axis that lie apart, one factor a loop; see
+    `lrfdse.kernels.emit.Access`."""
+    taps: int = 1
+    """A part is so many times a divisor of the rest of the inner axis."""
+    covered: int = 0
+    """Inputs that all positions of a line meet."""
+    copied: int = 0
+    """Inputs of all lines that are copied for blocks only."""
+
+    def part(self, inner: int, most: int) -> int:
+        """Return the largest part of an inner axis that has at most so many iterations, 0 where none is as small.
+
+        >>> Runs(28, (3,), taps=9).part(9 * 64, 200)
+        144
+        """
+        whole = inner // self.taps
+        return self.taps * next((n for n in range(min(whole, most // self.taps), 0, -1) if whole % n == 0), 0)
 
 
 DENSE = Runs()
@@ -41,13 +56,13 @@ class Blocks:
     """How a step is cut into blocks."""
 
     sections: tuple[int, ...]
-    """Equal sections of the inner axis that lie apart, one factor a loop; see `lrfdse.kernels.emit.Access`."""
+    """Equal sections of a part that lie apart, one factor a loop; see `lrfdse.kernels.emit.Access`."""
     inner: int
     """Inner iterations of a part."""
-    a_section: int
-    """Parts of one section."""
+    parts: int
+    """Parts of the inner axis."""
     rest: int
-    """Inner iterations of the last part; of several sections, those of every one."""
+    """Inner iterations of the last part."""
     whole: tuple[Panels, int] | None
     """Panels of each of several equal groups, and how many groups there are."""
     others: tuple[Panels, ...]
@@ -72,13 +87,10 @@ class Blocks:
         runs
             How many lines there are, and how the inner axis is divided.
         """
-        dense, lines, sections = runs.lines == 0, max(1, runs.lines), runs.sections
+        dense, lines = runs.lines == 0, max(1, runs.lines)
         s, batch = tiling.schedule, tiling.step.batch
-        section = tiling.step.inner // math.prod(sections)
-        inner = min(section, s.inner_block)
-        if sections:
-            inner = next(n for n in range(inner, 0, -1) if section % n == 0)
-        a_section = -(-section // inner)
+        inner = min(tiling.step.inner, s.inner_block)
+        parts = -(-tiling.step.inner // inner)
         first, panels = tiling.out[0], s.out_block
         groups, left = divmod(first.count, panels)
         others = [Panels(first, groups * panels, left)] if left else []
@@ -89,18 +101,17 @@ class Blocks:
         positions = batch if together > 1 else min(batch, whole_tiles)
         widths = [tiling.panel_width(first) * panels] if groups else []
         widths.append(sum(tiling.panel_width(each.span) * each.count for each in others))
-        parts = math.prod(sections) * a_section
         return cls(
-            sections,
+            runs.sections,
             inner,
-            a_section,
-            section - (a_section - 1) * inner,
+            parts,
+            tiling.step.inner - (parts - 1) * inner,
             (Panels(first, 0, panels), groups) if groups else None,
             tuple(others),
             cover(lines, 1, together),
             cover(batch, 1, positions),
             together * positions * max(widths) if parts > 1 else 0,
-            a_section * batch * inner if dense and parts > 1 else 0,
+            parts * batch * inner if dense and parts > 1 else 0,
         )
 
     @property
@@ -113,8 +124,3 @@ class Blocks:
         """Groups of positions, for each line."""
         lines = sum(span.count * len(span.offsets) for span in self.lines)
         return sum(span.count for span in self.lines) * sum(span.count for span in self.positions) / lines
-
-    @property
-    def parts(self) -> int:
-        """Parts of the inner axis."""
-        return math.prod(self.sections) * self.a_section

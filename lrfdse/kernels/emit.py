@@ -142,6 +142,14 @@ class Access:
     """Packed weights before those of this step; None where there are none."""
 
 
+def passed(section: tuple[Expr, ...], sections: tuple[int, ...]) -> Expr:
+    """Return how many sections lie before one, given its number and the count of each loop."""
+    found: Expr = 0
+    for number, count in zip(section, sections, strict=True):
+        found = found * count + number
+    return found
+
+
 def dense(step: Step, gap: int = 0) -> Access:
     """Return the access of a step on dense arrays, with so many elements behind each position along the batch axis."""
 
@@ -200,12 +208,7 @@ class StepEmitter:
 
         def operands(section: tuple[Expr, ...], iteration: Expr, k: Expr) -> Operands:
             if access.weight is None:
-                if section:
-                    passed = section[0]
-                    for number, count in zip(section[1:], access.sections[1:], strict=True):
-                        passed = passed * count + number
-                    iteration = passed * length + iteration
-                at = panel + iteration * width
+                at = panel + (passed(section, access.sections) * length + iteration) * width
                 weights = [load(self.weight, at + i * weight_lanes, weight_lanes) for i in range(len(j.starts))]
             else:
                 weights = [load(self.weight, access.weight(k, start), weight_lanes) for start in j.starts]

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 from lrfdse.ir.storage import FLOAT32
-from lrfdse.kernels.blocks import Blocks
+from lrfdse.kernels.blocks import DENSE, Blocks, Runs
 from lrfdse.kernels.layout import Span, Tiling, cover, register_group
 from lrfdse.kernels.registers import LOAD, RegisterFile, operands
 from lrfdse.targets.target import Target
@@ -56,6 +56,13 @@ _NOT_AHEAD = 0.7
 """Share of the loads that is not hidden behind FMAs where weights lie on the lanes and no register is left to load them
 ahead, on the X60 by the model meter: tiles of 2 x 15 and 4 x 7 registers take 41 and 40 cycles an iteration, of which
 30 and 28 are FMAs, with 19 and 15 of loads."""
+
+_SECTION = 45.0
+"""FMAs of one register that another section of a part takes in a tile, besides its products, on the X60 by the model
+meter: 30 of 4 x 4 registers, 95 of 2 x 7 (3x3 windows, 16 or 32 channels a part)."""
+
+_ODD_SECTION = 150.0
+"""The same where the registers of weights are no power of two, so that addresses take more: 125 to 190 of 3 x 7."""
 
 _EXPOSED = 0.25
 """Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
@@ -171,7 +178,7 @@ def copy_cycles(tiling: Tiling, target: Target) -> float:
     return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
 
 
-def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED, blocks: Blocks | None = None) -> float:
+def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED, runs: Runs = DENSE) -> float:
     """Return the estimated cycles of one execution of a step with its weights in the last-level cache.
 
     Parameters
@@ -182,11 +189,11 @@ def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED, blocks: Blocks
         The machine.
     costs
         Those of the vector extension of RISC-V; other machines have constants of their own.
-    blocks
-        Those of its schedule; None where it has none, or where the step is dense.
+    runs
+        Where positions and inputs lie, which counts where the schedule has blocks.
     """
     if tiling.schedule.inner_block:
-        return _blocked(tiling, target, costs, blocks or Blocks.of(tiling))
+        return _blocked(tiling, target, costs, runs)
     t = tiling
     return _computing(t, target, costs) + (stops(t, target) if target.in_order else 0.0)
 
@@ -221,9 +228,9 @@ def stops(tiling: Tiling, target: Target) -> float:
     return moved / target.last_level_bytes_per_cycle
 
 
-def _blocked(t: Tiling, target: Target, costs: Costs, blocks: Blocks) -> float:
+def _blocked(t: Tiling, target: Target, costs: Costs, runs: Runs) -> float:
     """Return the estimated cycles of one line of a step in blocks."""
-    step, lanes = t.step, target.lanes
+    step, lanes, blocks = t.step, target.lanes, Blocks.of(t, runs)
     slot = lanes / target.fma_per_cycle
     part = dataclasses.replace(step, inner=blocks.inner)
     computing = _computing(dataclasses.replace(t, step=part, inner=cover(blocks.inner, 1, 1)), target, costs)
@@ -231,12 +238,16 @@ def _blocked(t: Tiling, target: Target, costs: Costs, blocks: Blocks) -> float:
     width = sum(span.count * t.panel_width(span) for span in t.out)
     waiting = (blocks.parts - 1) * width * step.batch
     computing += waiting / lanes * LOAD * slot
-    copied = blocks.copy and step.input_size
+    tiles = sum(span.count for span in t.out) * sum(span.count for span in t.batch)
+    section = _ODD_SECTION if t.schedule.out_tile & (t.schedule.out_tile - 1) else _SECTION
+    computing += blocks.parts * tiles * (math.prod(blocks.sections) - 1) * section * slot
+    copied = step.input_size if blocks.copy else runs.copied / max(1, runs.lines)
     computing += copied * ((LOAD * slot / lanes + 1) if target.vectors.strided else 2)
     if not target.in_order:
         return computing
     panels = math.ceil(sum(span.count for span in t.out) / t.schedule.out_block)
-    moved = t.weight_size * blocks.groups_of_a_line + step.input_size * panels + copied + waiting
+    met = runs.covered or step.input_size
+    moved = t.weight_size * blocks.groups_of_a_line + met * panels + copied + waiting
     return computing + FLOAT32.bytes_of(1) * moved / target.last_level_bytes_per_cycle
 
 

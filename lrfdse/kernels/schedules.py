@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.ir.storage import FLOAT32, Storage
-from lrfdse.kernels.blocks import DENSE, Blocks, Runs
+from lrfdse.kernels.blocks import DENSE, Runs
 from lrfdse.kernels.estimate import copy_cycles, crowds, cycles, fits
 from lrfdse.kernels.layout import Tiling
 from lrfdse.kernels.registers import RegisterFile
@@ -40,9 +38,9 @@ _MOST_BLOCKED = 4
 13 % longer than 4x4, and the estimate says as long (256x1024 at 128 rows, 512x512 at 64, modelled)."""
 
 _UNSURE = 1.2
-"""What estimates of blocks are multiplied by where they are rough: of convolutions, of which the model meter says 1 to
-20 % more on the X60 (3x3, 64 channels at 56x56 and 128 at 28x28), and of cores whose costs were not fitted (160x960 at
-49 rows on the A53: 0.87 times as long as without blocks by the estimate, 1.01 times by the meter)."""
+"""What estimates of blocks are multiplied by where they are rough: of cores whose costs were not fitted (160x960 at 49
+rows on the A53: 0.87 times as long as without blocks by the estimate, 1.01 times by the meter), and of convolutions
+where LLVM does not know the core (3x3, 128 channels at 28x28 on the C908: 0.93 and 1.12 times)."""
 
 _DOUBT = 0.3
 """Share of a step's cycles by which its estimate may be wrong: another tile may be faster by that much.
@@ -147,8 +145,9 @@ def alternatives(
     ranked.sort()
     for s in filter(admitted, _blocked(step, target, storage, [s for _, _, s in ranked], runs)):
         tiling = Tiling.of(step, s)
-        doubt = 1.0 if runs == DENSE and target.vectors.grouped else _UNSURE
-        ranked.append((doubt * cycles(tiling, target, blocks=Blocks.of(tiling, runs)), str(s), s))
+        fitted = target.vectors.grouped and (runs == DENSE or not target.cpu.startswith("generic"))
+        doubt = 1.0 if fitted else _UNSURE
+        ranked.append((doubt * cycles(tiling, target, runs=runs), str(s), s))
     ranked.sort()
     best = ranked[0][0]
     chosen: list[tuple[float, StepSchedule]] = []
@@ -169,27 +168,32 @@ def _blocked(
     not stay in the first level, half of which a block gets.
     """
     near = 1024 * target.l1.kib // 2 // FLOAT32.bytes_of(1)
-    positions, section = max(1, runs.lines) * step.batch, step.inner // math.prod(runs.sections)
+    lines = max(1, runs.lines)
+    positions = lines * step.batch
     if not target.in_order or storage != FLOAT32 or step.columns > 1 or positions < _LEAST_POSITIONS:
         return []
     registers, found = RegisterFile.of(target), []
     for s in dict.fromkeys(dataclasses.replace(s, unroll=_BLOCK_UNROLLED) for s in ranked):
         width = s.out_tile * s.lanes
-        most = near // width // s.unroll * s.unroll
-        if runs.sections and 2 * width * section <= 3 * near:
-            most = section
-        if s.axis != "out" or s.lanes > target.lanes or most >= step.inner:
+        if s.axis != "out" or s.lanes > target.lanes or near // width // s.unroll * s.unroll >= step.inner:
             continue
         # A last tile of few pixels comes again in every line and part.
         uneven = runs.lines > 1 and step.batch % s.column_tile
         if uneven or (target.vectors.grouped and s.out_tile > _MOST_BLOCKED):
             continue
         body = registers.body(s, s.out_tile, s.column_tile)
-        if body.rotates if registers.apart else body.carried:
+        if not (body.rotates if registers.apart else body.carried):
+            continue
+        batch = min(positions, 1024 * target.last_level.kib // 8 // FLOAT32.bytes_of(width))
+        if runs == DENSE:
             # Parts are equal, and bodies of a part are whole.
-            parts = next(n for n in itertools.count(-(-section // most)) if not runs.sections or section % n == 0)
-            inner = -(-section // parts // s.unroll) * s.unroll
-            batch = min(positions, 1024 * target.last_level.kib // 8 // FLOAT32.bytes_of(width))
+            parts = -(-step.inner // (near // width // s.unroll * s.unroll))
+            inner = -(-step.inner // parts // s.unroll) * s.unroll
+        else:
+            # Of windows the rows that a part meets are few: its weights may take three quarters of the first level.
+            inner = runs.part(step.inner, 3 * near // 2 // width)
+            batch = -(-lines // max(1, -(-positions // batch))) * step.batch
+        if inner:
             found.append(dataclasses.replace(s, inner_block=inner, out_block=1, batch_block=batch))
     return found
 

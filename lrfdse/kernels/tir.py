@@ -134,6 +134,18 @@ def named(value: Expr, into: list[Stmt]) -> Expr:
     return held
 
 
+def opaque(index: Expr, into: list[Stmt]) -> Expr:
+    """Return an index that LLVM cannot follow from one iteration to the next.
+
+    Else it may give each address of straight code a counter of its own, and spill them. It costs two moves.
+    """
+    if isinstance(index, int):
+        return index
+    number = tirx.reinterpret("float32", index)
+    fence = tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", number)
+    return named(tirx.reinterpret("int32", fence), into)
+
+
 def kept(value: Expr, into: list[Stmt]) -> Expr:
     """Append to `into` the statements that compute `value` once into a register of its own, and return its content.
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from lrfdse.kernels.operators.machine import Machine, flat
 from lrfdse.kernels.operators.runs import copied, filled
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, sequence
 
 if TYPE_CHECKING:
     from lrfdse.ir.window import Window
-    from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,51 +69,60 @@ def bordered(x: Buffer, window: Window, channels: int, machine: Machine, further
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
-    """A padded image in scratch memory, one vector of channels after the other: (vectors, height, width, lanes)."""
+class Planes:
+    """Padded images in scratch memory, one block of channels after the other: (images, blocks, height, width, size)."""
 
     buffer: Buffer
     image: tuple[int, int]
     """Its height and width."""
     copy: Callable[[Expr], Stmt]
     """Returns what makes it of an image, given its number."""
+    room: int
+    """Where the part of the scratch memory begins that is free."""
 
 
-def blocked(x: Buffer, window: Window, channels: int, schedule: DepthwiseSchedule, machine: Machine) -> Blocks:
-    """Return a copy of one image of a window at a time, by vectors of channels, with zeros around it."""
+def planes(
+    x: Buffer, window: Window, channels: int, size: int, machine: Machine, *, images: int = 1, further: int = 0
+) -> Planes:
+    """Return copies of a window's images by blocks of `size` channels, with zeros around them.
+
+    The last block begins earlier and overlaps its neighbour where the channels are no multiple. With one of `images`
+    there is room for a single image at a time, otherwise for all of the window. The scratch memory has room for so many
+    `further` elements.
+    """
     top, left, bottom, right = window.pads
-    (height, width), lanes, count = window.image, schedule.lanes, schedule.blocks(channels)
+    (height, width), count = window.image, -(-channels // size)
     image = height + top + bottom, width + left + right
-    line, size = image[1] * lanes, math.prod(image) * lanes
+    line, plane = image[1] * size, math.prod(image) * size
     # What is filled behind a row reaches into the next one, behind the last row of all beyond the image.
-    work = flat(count * size + left * lanes, "work")
-
-    def first(block: int) -> Expr:
-        return schedule.first(block, channels)
+    room = images * count * plane + left * size
+    work = flat(room + further, "work")
 
     def pixel(source: Expr, to: Expr) -> Stmt:
-        whole = channels // lanes
-        made = [over(whole, lambda b: store(work, load(x, source + b * lanes, lanes), to + b * size, lanes))]
+        whole = channels // size
+        made = [over(whole, lambda b: copied(x, source + b * size, work, to + b * plane, size, machine))]
         if count > whole:
-            made.append(store(work, load(x, source + first(whole), lanes), to + whole * size, lanes))
+            made.append(copied(x, source + (channels - size), work, to + whole * plane, size, machine))
         return sequence(made)
 
-    def border(block: Expr) -> Stmt:
-        start, inner = block * size, top * line + left * lanes
+    def border(start: Expr) -> Stmt:
+        inner = top * line + left * size
         made = [filled(work, start, inner, 0, machine)]
         if left + right:
-            gap = (left + right) * lanes
-            made.append(over(height, lambda r: filled(work, start + inner + r * line + width * lanes, gap, 0, machine)))
-        rest = bottom * line - left * lanes
-        made.append(filled(work, start + size - rest, max(0, rest), 0, machine))
+            gap = (left + right) * size
+            made.append(over(height, lambda r: filled(work, start + inner + r * line + width * size, gap, 0, machine)))
+        rest = bottom * line - left * size
+        made.append(filled(work, start + plane - rest, max(0, rest), 0, machine))
         return sequence(made)
 
     def copy(number: Expr) -> Stmt:
-        source, inner = number * (height * width * channels), top * line + left * lanes
+        first = number * (count * plane) if images > 1 else 0
+        source, inner = number * (height * width * channels), first + top * line + left * size
         pixels = over(
             height,
-            lambda r: over(width, lambda c: pixel(source + (r * width + c) * channels, inner + r * line + c * lanes)),
+            lambda r: over(width, lambda c: pixel(source + (r * width + c) * channels, inner + r * line + c * size)),
         )
-        return sequence([over(count, border), pixels] if any(window.pads) else [pixels])
+        borders = over(count, lambda block: border(first + block * plane))
+        return sequence([borders, pixels] if any(window.pads) else [pixels])
 
-    return Blocks(work, image, copy)
+    return Planes(work, image, copy, room)

@@ -1,4 +1,4 @@
-"""Convolutions as products over windows: nothing is copied, addresses follow the image's rows."""
+"""Convolutions as products over windows, whose addresses follow the rows of the image or of a copy of it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, tiles
 from lrfdse.kernels.layout import RESIDENT
-from lrfdse.kernels.operators.border import Border, bordered
+from lrfdse.kernels.operators.border import Border, bordered, planes
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
-from lrfdse.kernels.operators.tilings import is_flat, runs_of, sections_of, tiling_of
+from lrfdse.kernels.operators.tilings import block_channels, is_flat, runs_of, sections_of, tiling_of
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, sequence
 
 if TYPE_CHECKING:
@@ -50,10 +50,50 @@ def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine)
     tiling = tiling_of(operator, schedule)
     x, weight, *further, y = parameters = buffers(operator.ports, operator.groups * tiling.weight_size)
     finish = Finish(machine, operator.epilogue, tuple(further), y)
-    blocks = Blocks.of(tiling, runs_of(operator)) if schedule.inner_block else None
-    border = bordered(x, operator.window, operator.channels, machine, 0 if blocks is None else blocks.scratch)
-    body = over_windows(operator, tiling, border, weight, finish, machine, blocks=blocks)
+    if schedule.inner_block:
+        body, work = _in_blocks(operator, tiling, x, weight, finish, machine)
+        return Emission(parameters, body, work)
+    border = bordered(x, operator.window, operator.channels, machine)
+    body = over_windows(operator, tiling, border, weight, finish, machine)
     return Emission(parameters, sequence([*border.statements, body]), border.work)
+
+
+def _in_blocks(
+    operator: Convolution, tiling: Tiling, x: Buffer, weight: Buffer, finish: Finish, machine: Machine
+) -> tuple[Stmt, Buffer]:
+    """Return a convolution block by block of channels, and the scratch memory that it takes.
+
+    A copy of the image holds one block after the other. So all taps of a part read a few rows of memory as they lie,
+    most of which the positions before have brought into the first cache level.
+    """
+    w, groups, channels = operator.window, operator.groups, operator.channels
+    size = block_channels(operator, tiling.schedule)
+    blocks = Blocks.of(tiling, runs_of(operator))
+    copy = planes(x, w, channels, size, machine, images=w.batch, further=blocks.scratch)
+    line, rows = copy.image[1] * size, w.out[0]
+    plane = copy.image[0] * line
+    sections, distances = sections_of(operator)
+    apart = (plane, *(distance // channels * size for distance in distances))
+
+    def emitter(number: Expr, group: Expr) -> StepEmitter:
+        before = number // rows * channels + group * (channels // groups)
+        first = before // size * plane + number % rows * (w.strides[0] * line)
+
+        def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
+            index = first + batch * (w.strides[1] * size) + k
+            for place, distance in zip(section, apart, strict=True):
+                index = index + place * distance
+            return index
+
+        made = operator.outputs // groups
+        row = _Row(finish, number * w.out[1], operator.outputs, group * made)
+        access = Access(data, None, sections, None if groups == 1 else group * tiling.weight_size)
+        return StepEmitter(tiling, copy.buffer, weight, row, machine.instructions, access)
+
+    def group(number: Expr) -> Stmt:
+        return BlockedEmitter(blocks, partial(emitter, group=number), copy.buffer, copy.room).statement()
+
+    return sequence([over(w.batch, copy.copy), over(groups, group)]), copy.buffer
 
 
 def over_windows(
@@ -65,7 +105,6 @@ def over_windows(
     machine: Machine,
     *,
     arithmetic: Arithmetic | None = None,
-    blocks: Blocks | None = None,
 ) -> Stmt:
     """Return the loops over all windows of images that have their padding around them.
 
@@ -76,7 +115,7 @@ def over_windows(
     tiling
         That of its step.
     border
-        The images, and scratch memory for blocks.
+        The images.
     weight
         The packed weights of all groups.
     finish
@@ -85,8 +124,6 @@ def over_windows(
         What it is emitted for.
     arithmetic
         What is done to weights and data; None for products of floats.
-    blocks
-        How the step is cut into blocks; None where it is not.
     """
     w, groups = operator.window, operator.groups
     each, made = operator.channels // groups, operator.outputs // groups
@@ -112,9 +149,6 @@ def over_windows(
         return over(images, lambda image: over(rows, lambda r: body(image, r)))
 
     def group(number: Expr) -> Stmt:
-        if blocks is not None:
-            line = partial(emitter, group=number)
-            return BlockedEmitter(blocks, lambda n: line(n // rows, n % rows), border.work, border.room).statement()
         if _panels_inside(operator, tiling, machine):
             return lines(lambda image, r: emitter(image, r, number).by_positions())
         return tiles(tiling.out, lambda j: lines(lambda image, r: emitter(image, r, number).panel(j)))

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from tvm import tirx
 
 from lrfdse.ir.window import Window
-from lrfdse.kernels.operators.border import blocked, bordered
+from lrfdse.kernels.operators.border import bordered, planes
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
 from lrfdse.kernels.operators.strips import accumulator, clamped, identity
 from lrfdse.kernels.operators.window import inside, taps
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, ranged, sequence, store
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, opaque, over, ranged, sequence, store
 
 if TYPE_CHECKING:
     from lrfdse.ir.products import Convolution
@@ -39,7 +39,7 @@ def depthwise(operator: Convolution, schedule: DepthwiseSchedule, machine: Machi
     x, weight, *further, y = parameters = buffers(operator.ports, schedule.weight_size(operator))
     finish = Finish(machine, operator.epilogue, tuple(further), y)
     if schedule.layout == "blocks":
-        blocks = blocked(x, w, operator.channels, schedule, machine)
+        blocks = planes(x, w, operator.channels, schedule.lanes, machine)
         padded = Window(w.batch, blocks.image, w.kernel, w.strides, w.dilations)
         emitter = _Depthwise(machine, padded, operator.channels, schedule, blocks.buffer, weight, finish)
         images = over(w.batch, lambda image: sequence([blocks.copy(image), emitter.blocks(image)]))
@@ -131,24 +131,13 @@ class _Depthwise:
 
             def tile(r: Expr, c: Expr) -> Stmt:
                 made: list[Stmt] = []
-                hidden = self._hidden(c, made)
-                return sequence([*made, self._tile(image, r, hidden, width, place)])
+                # Where loads take nothing but an address, LLVM gives each one of the straight code a counter.
+                column = opaque(c, made) if self._machine.target.vectors.grouped else c
+                return sequence([*made, self._tile(image, r, column, width, place)])
 
             return over(w.out[0], lambda r: clamped(w.out[1], width, lambda c: tile(r, c)))
 
         return over(self._schedule.blocks(self._channels), block)
-
-    def _hidden(self, index: Expr, into: list[Stmt]) -> Expr:
-        """Return an index that LLVM cannot follow from one iteration to the next.
-
-        Else it gives each address of the straight code a counter of its own where loads take nothing but an address,
-        and spills them. A float holds it exactly: rows are shorter than 2^24 pixels.
-        """
-        if not self._machine.target.vectors.grouped or isinstance(index, int):
-            return index
-        number = tirx.Cast("float32", index)
-        fence = tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", number)
-        return named(tirx.Cast("int32", fence), into)
 
     def _tile(self, image: Expr, r: Expr, c: Expr, width: int, place: _Place) -> Stmt:
         w, lanes = self._window, self._lanes

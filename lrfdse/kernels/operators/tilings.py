@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrfdse.errors import KernelError
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
 from lrfdse.ir.storage import FLOAT32, INT8, Storage
@@ -71,20 +72,40 @@ def runs_of(operator: Product) -> Runs:
     """Return how an operator's step repeats along lines, and how its inner axis is divided."""
     if not isinstance(operator, Convolution) or copies_input(operator):
         return DENSE
-    lines = 1 if is_flat(operator) else operator.window.batch * operator.window.out[0]
-    return Runs(lines, sections_of(operator)[0])
+    w = operator.window
+    lines = 1 if is_flat(operator) else w.batch * w.out[0]
+    width = (w.out[1] - 1) * w.strides[1] + (w.kernel[1] - 1) * w.dilations[1] + 1
+    covered = w.kernel[0] * width * (operator.channels // operator.groups)
+    copied = 0 if any(w.pads) else operator.ports[0].size
+    return Runs(lines, sections_of(operator)[0], math.prod(w.kernel), covered, copied)
 
 
 def admits(operator: Product, schedule: StepSchedule) -> bool:
     """Return whether an operator can be laid out by a schedule that fits its step."""
     if schedule.inner_block and not isinstance(operator, FullyConnected | Convolution):
         return False
+    if schedule.inner_block and isinstance(operator, Convolution) and not copies_input(operator):
+        channels, odd = divmod(schedule.inner_block, math.prod(operator.window.kernel))
+        return schedule.axis == "out" and not odd and operator.channels // operator.groups % channels == 0
     if isinstance(operator, FullyConnected):
         return True
     if isinstance(operator, BatchedProduct):
         # Rows of the right matrix are read as they lie, so that a vector may not reach beyond one.
         return schedule.axis == "out" and schedule.lanes <= operator.columns
     return schedule.axis == "out"
+
+
+def block_channels(operator: Convolution, schedule: StepSchedule) -> int:
+    """Return the channels of a block of a convolution over windows: a part of the inner axis is all taps of them.
+
+    Raises
+    ------
+    KernelError
+        The parts of the schedule are none.
+    """
+    if not admits(operator, schedule):
+        raise KernelError(f"schedule {schedule}: parts that are no blocks of channels of {operator}")
+    return schedule.inner_block // math.prod(operator.window.kernel)
 
 
 def distance_of(operator: Product) -> int:
@@ -138,6 +159,11 @@ def packed(operator: Product, schedule: StepSchedule, weight: NDArray[Any]) -> N
     if isinstance(operator, Convolution):
         tiling = tiling_of(operator, schedule)
         matrices = exact.reshape(operator.groups, operator.outputs // operator.groups, -1)
+        if schedule.inner_block and not copies_input(operator):
+            # Blocks of channels are outermost along the inner axis.
+            taps = math.prod(operator.window.kernel)
+            apart = matrices.reshape(*matrices.shape[:2], taps, -1, block_channels(operator, schedule))
+            matrices = apart.swapaxes(2, 3).reshape(matrices.shape)
         return np.concatenate([tiling.pack(matrix) for matrix in matrices])
     if isinstance(operator, TransposedConvolution):
         return _packed_phases(operator, schedule, exact)

@@ -252,12 +252,12 @@ def convolution_cases() -> Iterator[Case]:
     yield convolution(window(8, 3, 1), 6, 9, 3, ALL)
     yield convolution(window(8, 3, 1, batch=2, strides=(2, 1)), 32, 64, 2, BIAS)
     yield convolution(window(6, 3, 1), 4, 8, 4, BIAS)
-    for schedule in ("out:4:1x3:u2:b18x1x12", "out:4:2x5:u4:b7x2x4", "out:1:3x2:u2:b6x1x40"):
+    for schedule in ("out:4:1x3:u2:b18x1x12", "out:4:2x5:u4:b9x2x4", "out:1:3x2:u2:b27x1x40", "out:4:2x3:u4:b54x1x6"):
         yield dataclasses.replace(convolution(window((7, 6), 3, 1, batch=2), 6, 11, 1, ALL), schedule=schedule)
     yield dataclasses.replace(
-        convolution(window(9, 3, 2, dilations=(2, 3)), 8, 12, 2, BIAS), schedule="out:4:1x2:u2:b4x1x18"
+        convolution(window(9, 3, 2, dilations=(2, 3)), 8, 12, 2, BIAS), schedule="out:4:1x2:u2:b18x1x18"
     )
-    yield dataclasses.replace(convolution(window(9, 3, strides=(2, 2)), 8, 12, 1, ALL), schedule="out:4:2x2:u2:b12x1x8")
+    yield dataclasses.replace(convolution(window(9, 3, strides=(2, 2)), 8, 12, 1, ALL), schedule="out:4:2x2:u2:b36x1x8")
     yield convolution(window((12, 3), 3, pads=(1, 0, 1, 0)), 16, 24, 1, BIAS)
 
 

@@ -25,6 +25,8 @@ from lrfdse.kernels.layout import Tiling
 from lrfdse.kernels.operators.build import compile_operator, packed_weight, schedules_of
 from lrfdse.kernels.operators.symbols import undefined
 from lrfdse.kernels.schedules import alternatives
+from lrfdse.library.tuning import timed_schedules
+from lrfdse.meters.whole import open_whole_meter
 from lrfdse.targets.catalog import load_target, names
 from tests.kernels.operators import cases
 from tests.plugins.operators import Case
@@ -79,6 +81,36 @@ def test_rows_of_a_tile_do_not_share_a_set_of_the_first_cache_level(target, inne
             continue
         rows = [4 * inner * row % way // machine.line for row in range(schedule.column_tile)]
         assert max(map(rows.count, rows)) < max(2, machine.l1.ways)
+
+
+def test_parts_of_a_convolution_are_all_taps_of_channels_that_stay_in_the_first_level():
+    machine = load_target("riscv64")
+    for channels, image, strides in ((64, 56, 1), (128, 28, 2), (63, 14, 1)):
+        window = Window(1, (image, image), (3, 3), (strides, strides), pads=(1, 1, 1, 1))
+        first = StepSchedule.parse(schedules_of(Convolution(window, channels, 128), machine)[0])
+        block, odd = divmod(first.inner_block, 9)
+        assert block > 1 and odd == 0 and channels % block == 0
+        assert 4 * first.inner_block * first.out_tile * first.lanes <= 768 * machine.l1.kib
+
+
+@pytest.mark.parametrize("inner", [16, 9 * 48])
+def test_parts_that_are_no_blocks_of_channels_are_refused(inner):
+    operator = Convolution(Window(1, (8, 8), (3, 3)), 64, 64)
+    schedule = f"out:8:4x4:u4:b{inner}x1x36"
+    with pytest.raises(KernelError, match="no blocks of channels"):
+        compile_operator(operator, schedule, load_target("riscv64"), "f")
+    with pytest.raises(KernelError, match="no blocks of channels"):
+        packed_weight(operator, schedule, load_target("riscv64"), np.zeros(64 * 64 * 9, np.float32))
+
+
+@pytest.mark.slow
+def test_a_convolution_is_faster_in_blocks_on_an_in_order_core():
+    machine = load_target("riscv64")
+    operator = Convolution(Window(1, (14, 14), (3, 3), pads=(1, 1, 1, 1)), 128, 64)
+    timed = timed_schedules([operator], machine, open_whole_meter("model", machine), lambda event: None)[operator]
+    inside = [us for us, schedule in timed if StepSchedule.parse(schedule).inner_block]
+    outside = [us for us, schedule in timed if not StepSchedule.parse(schedule).inner_block]
+    assert min(inside) < 0.9 * min(outside)
 
 
 def test_rows_that_crowd_are_read_from_a_copy():

@@ -60,14 +60,17 @@ def heal(
 def lines_of(healing: Healing, folder: Path) -> list[str]:
     """Return what is printed of a design that was trained."""
     document, trained = healing.document, healing.trained
+    steps = f"{trained.steps:,} steps"
+    if trained.steps < trained.planned:
+        steps = f"{trained.steps:,} of {trained.planned:,} steps, for which there were minutes,"
     if not healing.kept:
         return [
-            f"Design {healing.design} stays as it was: after {trained.steps:,} steps its {document.metric} on "
+            f"Design {healing.design} stays as it was: after {steps} its {document.metric} on "
             f"evaluation data is {100 * healing.after.value:.2f} %, before {100 * healing.before.value:.2f} %; "
             f"held-out loss {trained.after:.4g}, before {trained.before:.4g}."
         ]
     found = [
-        f"Design {healing.design} healed in {trained.steps:,} steps on {trained.samples:,} samples; held-out loss "
+        f"Design {healing.design} healed in {steps} on {trained.samples:,} samples; held-out loss "
         f"{trained.before:.4g} -> {trained.after:.4g} ({trained.held_out:,} samples).",
         f"{document.metric} on evaluation data: {100 * healing.before.value:.2f} % -> "
         f"{100 * healing.after.value:.2f} %, original {100 * document.original.eval_value:.2f} %",

@@ -87,6 +87,8 @@ class Trained:
     """The same with those returned."""
     steps: int
     """Steps taken."""
+    planned: int
+    """Steps of all epochs; the minutes allow fewer where training is slow."""
     samples: int
     """Samples that trained."""
     held_out: int
@@ -151,7 +153,7 @@ def train(
     least, best = math.inf if share else before, None
     size = feeder.size if feeder.fixed else min(feeder.size, len(others))
     each_epoch = max(1, len(others) // size)
-    total = training.epochs * each_epoch
+    total = planned = training.epochs * each_epoch
     looks, rng = max(1, each_epoch // _LOOKS), np.random.default_rng(training.seed + 1)
     end, step = clock() + 60 * training.minutes, 0
     # Most of the first step is the making of the graph; those after it tell how long a step takes.
@@ -174,9 +176,9 @@ def train(
             if loss < least:
                 least, best = loss, run.weights()
     if best is None:
-        return Trained(dict(factors), before, before, step, len(others), len(judges))
+        return Trained(dict(factors), before, before, step, planned, len(others), len(judges))
     healed = {name: factors_of(each, best[name]) for name, each in chosen.items()}
-    return Trained({**factors, **healed}, before, least, step, len(others), len(judges))
+    return Trained({**factors, **healed}, before, least, step, planned, len(others), len(judges))
 
 
 def divided(

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import onnx
@@ -20,9 +22,14 @@ from onnx import numpy_helper
 import lrfdse
 from lrfdse.base.events import silent
 from lrfdse.cli import run
+from lrfdse.cli.heal_command import lines_of
+from lrfdse.explore.healing import Healing
 from lrfdse.explore.inputs import DataRequest, Files, open_inputs, settings_for
 from lrfdse.explore.training_data import HealRequest, training_data
+from lrfdse.healing.train import Trained
+from lrfdse.results.document import Document
 from lrfdse.results.settings import Data
+from lrfdse.results.write import score_of
 
 TOP = str(Path(lrfdse.__file__).parents[1])
 ASKED = ["--max-drop", "60%", "--budget", "12", "--keep", "1", "--workers", "1", "--no-correct"]
@@ -275,6 +282,18 @@ def test_an_interrupt_leaves_the_design_as_it_was(out):
         rest = ran.stderr.read()
     assert ran.returncode == 130, rest
     assert contents(out) == was
+
+
+def test_what_is_printed_says_whether_minutes_ended_training():
+    original = SimpleNamespace(eval_value=0.9, reported_score=0.9)
+    document = cast(Document, SimpleNamespace(metric="accuracy", original=original))
+    before, after = score_of(0.80, (0.79, 0.81), 0.005), score_of(0.85, (0.84, 0.86), 0.005)
+    for steps, told in (
+        (200, "healed in 200 steps on"),
+        (90, "healed in 90 of 200 steps, for which there were minutes,"),
+    ):
+        trained = Trained({}, 1.0, 0.5, steps, 200, 1000, 100)
+        assert told in lines_of(Healing(document, "1234abcd", trained, before, after, True), Path("out"))[0]
 
 
 @pytest.mark.slow

@@ -64,6 +64,9 @@ meter: 30 of 4 x 4 registers, 95 of 2 x 7 (3x3 windows, 16 or 32 channels a part
 _ODD_SECTION = 150.0
 """The same where the registers of weights are no power of two, so that addresses take more: 125 to 190 of 3 x 7."""
 
+STREAMS = 16
+"""Runs of memory that a prefetcher is taken to follow at once: those of qemu/lrfmeter.c."""
+
 _EXPOSED = 0.25
 """Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
 
@@ -211,7 +214,8 @@ def stops(tiling: Tiling, target: Target) -> float:
     """Return the cycles for which an in-order core stops while lines come from the last-level cache.
 
     Operands come from there once where they exceed the first level, and again whenever they are read again unless they
-    stay in the first level meanwhile.
+    stay in the first level meanwhile. Where a tile reads more rows at once than a prefetcher follows, besides its
+    weights, every line is waited for.
     """
     t, step = tiling, tiling.step
     near = 1024 * target.l1.kib
@@ -225,7 +229,10 @@ def stops(tiling: Tiling, target: Target) -> float:
     weights_again = (weights if t.by_positions else panel) + place > near
     data_again = (place if t.by_positions else data) + panel > near
     moved = weights * (places if weights_again else 1) + data * (panels if data_again else 1)
-    return moved / target.last_level_bytes_per_cycle
+    rows = max(len(span.offsets) for span in t.batch)
+    apart = FLOAT32.bytes_of(step.inner * step.columns) > target.prefetch_lines * target.line
+    waits = moved / target.line * target.last_level_latency if apart and rows + 1 > STREAMS else 0.0
+    return moved / target.last_level_bytes_per_cycle + waits
 
 
 def _blocked(t: Tiling, target: Target, costs: Costs, runs: Runs) -> float:

@@ -156,6 +156,16 @@ def test_an_in_order_core_stops_for_what_its_first_level_does_not_hold() -> None
     assert stopped(Step(1, 320, 64, 1), "out:8:5x1:u1") == pytest.approx(4 * 64 * 321), "data of 256 bytes stay"
 
 
+def test_an_in_order_core_waits_for_every_line_where_a_tile_reads_more_rows_than_its_prefetcher_follows() -> None:
+    # The meter gives 2.67 and 0.90 ms for the two on the A55.
+    machine, step = load_target("aarch64-a55"), Step(16, 256, 1024, 1)
+    many, few = (
+        stops(Tiling.of(step, StepSchedule.parse(text)), machine) for text in ("out:4:1x16:u2", "out:4:2x8:u2")
+    )
+    assert many > 5 * few
+    assert alternatives(step, machine, 1, copies=True)[0][1].column_tile < 16
+
+
 def test_estimates_of_an_in_order_core_hold_its_stops() -> None:
     machine = load_target("riscv64")
     tiling = Tiling.of(Step(8, 320, 784, 1), StepSchedule.parse("out:8:2x4:u2"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lrfdse.ir.storage import FLOAT32
+from lrfdse.kernels.estimate import STREAMS
 from lrfdse.kernels.registers import LOAD
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ Layout = Literal["rows", "blocks"]
 
 _SHARE = 4
 """One in so many registers is an accumulator: the others hold weights and inputs. Chosen, not measured."""
-
-STREAMS = 16
-"""Runs of memory that a prefetcher is taken to follow at once: those of qemu/lrfmeter.c."""
 
 _BEGIN = 8.0
 """Cycles of a tile's addresses and of its loop. Chosen, not measured."""

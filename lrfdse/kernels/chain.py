@@ -11,9 +11,9 @@ from lrfdse.ir.kernel import Argument, KernelSpec
 from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Epilogue, StepEmitter, dense
-from lrfdse.kernels.estimate import gap as gap_of
 from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.layout import Tiling, step_cores
+from lrfdse.kernels.lines import gap as gap_of
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store, zero
 from lrfdse.targets.target import Target
 
@@ -24,7 +24,7 @@ _INDEX_LIMIT = 2**31
 def arguments(spec: KernelSpec, tiles: tuple[Tiling, ...], target: Target) -> tuple[Argument, ...]:
     """Return the parameters in C order: x, weights and scales in the order of the cores, bias, y, work buffers.
 
-    Where the rows of a tile of x crowd in the target's cache (`lrfdse.kernels.estimate.crowds`), the first step reads a
+    Where the rows of a tile of x crowd in the target's cache (`lrfdse.kernels.lines.crowds`), the first step reads a
     copy with gaps between them, in a work buffer.
 
     Raises

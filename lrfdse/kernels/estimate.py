@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.blocks import DENSE, Blocks, Runs
 from lrfdse.kernels.layout import Span, Tiling, cover, register_group
+from lrfdse.kernels.lines import stops
 from lrfdse.kernels.registers import LOAD, RegisterFile, operands
 from lrfdse.targets.target import Target
 
@@ -63,9 +64,6 @@ meter: 30 of 4 x 4 registers, 95 of 2 x 7 (3x3 windows, 16 or 32 channels a part
 
 _ODD_SECTION = 150.0
 """The same where the registers of weights are no power of two, so that addresses take more: 125 to 190 of 3 x 7."""
-
-STREAMS = 16
-"""Runs of memory that a prefetcher is taken to follow at once: those of qemu/lrfmeter.c."""
 
 _EXPOSED = 0.25
 """Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
@@ -147,40 +145,6 @@ def fits(tiling: Tiling, target: Target) -> bool:
     return sums + min(rows, columns) + 1 < available - spare
 
 
-def crowds(tiling: Tiling, target: Target, distance: int) -> bool:
-    """Return whether rows of a tile, read side by side, drive each other out of the first cache level.
-
-    Rows whose distance is a multiple of a way's size share one set, which holds as many lines as there are ways; one of
-    them is left to the weights that stream by.
-
-    Parameters
-    ----------
-    tiling
-        Tiles of a step.
-    target
-        The machine.
-    distance
-        Elements from one position along the batch axis to the next, as they are read.
-    """
-    if tiling.schedule.inner_block:
-        # The inputs of a block are copied in the order of use, or are neighbouring pixels of an image.
-        return False
-    way = 1024 * target.l1.kib // target.l1.ways
-    rows = max(len(span.offsets) for span in tiling.batch)
-    places = [FLOAT32.bytes_of(distance) * row % way // target.line for row in range(rows)]
-    return max(places.count(place) for place in set(places)) > max(1, target.l1.ways - 1)
-
-
-def gap(tiling: Tiling, target: Target, distance: int) -> int:
-    """Return the elements that a copy of the input has behind each run of it: a cache line's where rows crowd."""
-    return target.line // FLOAT32.bytes_of(1) if crowds(tiling, target, distance) else 0
-
-
-def copy_cycles(tiling: Tiling, target: Target) -> float:
-    """Return the estimated cycles of such a copy: every element is read from and written to the last cache level."""
-    return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
-
-
 def cycles(
     tiling: Tiling, target: Target, costs: Costs = FITTED, runs: Runs = DENSE, distance: int | None = None
 ) -> float:
@@ -212,31 +176,6 @@ def _computing(t: Tiling, target: Target, costs: Costs) -> float:
         for o, p, q in itertools.product(t.out, t.batch, t.columns)
     ]
     return sum(count * one for count, one in tiles)
-
-
-def stops(tiling: Tiling, target: Target, distance: int | None = None) -> float:
-    """Return the cycles for which an in-order core stops while lines come from the last-level cache.
-
-    Operands come from there once where they exceed the first level, and again whenever they are read again unless they
-    stay in the first level meanwhile. Where a tile reads more rows at once than a prefetcher follows, besides its
-    weights, every line is waited for. For `distance` see `cycles`.
-    """
-    t, step = tiling, tiling.step
-    near = 1024 * target.l1.kib
-    weights, data = t.weight_bytes, FLOAT32.bytes_of(step.input_size)
-    if weights + data <= near:
-        return 0.0
-    panels = sum(span.count for span in t.out)
-    places = sum(p.count for p in t.batch) * sum(q.count for q in t.columns)
-    panel, place = weights / panels, data / places
-    # Between two uses of a panel or a place lie, at least, all of the other axis and one of its own.
-    weights_again = (weights if t.by_positions else panel) + place > near
-    data_again = (place if t.by_positions else data) + panel > near
-    moved = weights * (places if weights_again else 1) + data * (panels if data_again else 1)
-    rows = max(len(span.offsets) for span in t.batch)
-    apart = FLOAT32.bytes_of(distance or step.inner * step.columns) > target.prefetch_lines * target.line
-    waits = moved / target.line * target.last_level_latency if apart and rows + 1 > STREAMS else 0.0
-    return moved / target.last_level_bytes_per_cycle + waits
 
 
 def _blocked(t: Tiling, target: Target, costs: Costs, runs: Runs) -> float:

@@ -9,8 +9,9 @@ from lrfdse.ir.factorization import Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.ir.storage import FLOAT32, Storage
 from lrfdse.kernels.blocks import DENSE, Runs
-from lrfdse.kernels.estimate import copy_cycles, crowds, cycles, fits
+from lrfdse.kernels.estimate import cycles, fits
 from lrfdse.kernels.layout import Tiling
+from lrfdse.kernels.lines import copy_cycles, crowds
 from lrfdse.kernels.registers import RegisterFile
 from lrfdse.targets.target import Target
 
@@ -128,7 +129,7 @@ def alternatives(
     distance
         Elements from one position along the batch axis to the next, as they are read; None where they lie side by side.
     copies
-        Whether inputs whose rows crowd in the cache (`lrfdse.kernels.estimate.crowds`) are copied, at a cost; else
+        Whether inputs whose rows crowd in the cache (`lrfdse.kernels.lines.crowds`) are copied, at a cost; else
         tiles with such rows are not considered.
     storage
         What the weights are stored in.

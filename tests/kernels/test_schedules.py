@@ -12,8 +12,9 @@ from lrfdse.ir.storage import FLOAT32, INT8
 from lrfdse.kernels.bounds import lower_bound_cycles
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
-from lrfdse.kernels.estimate import cycles, stops
+from lrfdse.kernels.estimate import cycles
 from lrfdse.kernels.layout import Tiling, cover, tilings
+from lrfdse.kernels.lines import stops
 from lrfdse.kernels.schedules import alternatives, candidates, changed, changes, schedules
 from lrfdse.meters.meter import open_meter
 from lrfdse.targets.catalog import load_target

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lrfdse.ir.storage import FLOAT32
-from lrfdse.kernels.estimate import STREAMS
+from lrfdse.kernels.lines import STREAMS
 from lrfdse.kernels.registers import LOAD
 
 if TYPE_CHECKING:

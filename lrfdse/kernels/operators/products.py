@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, dense, tiles
-from lrfdse.kernels.estimate import gap
 from lrfdse.kernels.layout import RESIDENT
+from lrfdse.kernels.lines import gap
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied

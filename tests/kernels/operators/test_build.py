@@ -20,8 +20,8 @@ from lrfdse.ir.operators import Copy, Foreign, Operator, Softmax
 from lrfdse.ir.products import Convolution, FullyConnected
 from lrfdse.ir.window import Window
 from lrfdse.kernels.build import compile_kernel
-from lrfdse.kernels.estimate import crowds
 from lrfdse.kernels.layout import Tiling
+from lrfdse.kernels.lines import crowds
 from lrfdse.kernels.operators.build import compile_operator, packed_weight, schedules_of
 from lrfdse.kernels.operators.symbols import undefined
 from lrfdse.kernels.schedules import alternatives

@@ -48,7 +48,8 @@ def static_int8(model: Model, data: Dataset, layout: Layout) -> bytes:
 
     class Reader(tools.CalibrationDataReader):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
-            self._left = batches(shown, layout.size, pad=layout.fixed)
+            # Its session holds every tensor of a run.
+            self._left = batches(shown, layout.size if layout.fixed else 1, pad=layout.fixed)
 
         def get_next(self) -> dict[str, Any] | None:
             feeds, _ = next(self._left, (None, 0))

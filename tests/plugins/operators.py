@@ -102,7 +102,9 @@ class Case:
     """One for each port that is no output, in the order of the ports."""
     expected: Sequence[NDArray[Any]] = ()
     tolerance: float = 2e-6
-    """Of the largest magnitude that is expected."""
+    """Of the largest magnitude that is expected, or of `terms` where that is larger."""
+    terms: float = 1e-30
+    """The largest magnitude of what is summed, where a result may be one number that cancelled."""
     schedule: str | None = None
     """None takes the first."""
 
@@ -186,7 +188,7 @@ def check_cases(tmp_path: Path) -> Check:
             for output, expected in zip(made, case.expected, strict=True):
                 flat = np.asarray(expected).ravel()
                 finite = np.abs(flat[np.isfinite(flat)].astype(np.float64))
-                atol = case.tolerance * max(1e-30, finite.max(initial=0.0))
+                atol = case.tolerance * finite.max(initial=case.terms)
                 np.testing.assert_allclose(output, flat, rtol=0, atol=atol, err_msg=str(case.operator))
 
     return check

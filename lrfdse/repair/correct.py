@@ -214,6 +214,8 @@ class Corrector:
 
         if missing := [name for name in group if name not in self._moments]:
             self._moments |= moments(self._model, self._fitted, missing, self._runtime)
+        # What stands in a branch may be run on samples that are held out alone.
+        group = [name for name in group if self._moments[name].count]
         for name in group:
             choice, weighting = current[name].choice, weightings.get(name)
             if (name, str(choice), weighting is None) not in self._first:
@@ -233,6 +235,10 @@ class Corrector:
             seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
         for name in group:
+            if not seen[name].count:
+                # Nothing that it reads can be paired with what the original reads.
+                found[name] = current[name]
+                continue
             weight, weighting = self._model.weight(name), weightings.get(name)
             fitter = Fitter(weight, seen[name], self._method, weighting, self._beta, name=name)
             found[name] = fitter.fit(current[name].factorization, current[name].storage)
@@ -262,7 +268,7 @@ class Corrector:
         if len(sites) > 1:
             return None
         (site,), outputs = sites, model.layer(name).outputs
-        if site.in_axis is None:
+        if site.in_axis is None or site.holder is not None:
             return None
         objective = concerned(model.working.graph, site, self._objective)
         if not objective:

@@ -43,8 +43,12 @@ class Choice:
 
     @property
     def scales(self) -> int:
-        """Float32 scales beside the elements: one for each output of each step, none where the storage has none."""
-        return sum(step.out for step in self.factorization.steps()) if self.storage.scaled else 0
+        """Numbers of 32 bits beside the elements: of each output of each step a scale, where the storage has some.
+
+        Where inputs are rounded, they are two: the library also keeps what the zero point adds to the output's sum.
+        """
+        each = 2 if self.storage.rounds_inputs else 1
+        return each * sum(step.out for step in self.factorization.steps()) if self.storage.scaled else 0
 
     @property
     def bytes(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.ir.quantized import LEVELS, Rounding
+from lrfdse.ir.storage import QDQ
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array, Factorization
@@ -53,8 +54,10 @@ def rounded_inputs(factorization: Factorization, cores: Sequence[Array], rows: N
     Raises
     ------
     ValueError
-        There are no rows, or they hold NaN or Inf.
+        There are no rows, or they hold NaN or Inf; or a step does not multiply whole rows.
     """
+    if not QDQ.takes(factorization):
+        raise ValueError(f"the steps of {factorization} do not multiply whole rows")
     if not len(rows) or not np.isfinite(rows).all():
         raise ValueError("ranges are those of rows: there have to be some, and they have to be finite")
     exact = np.pad(rows.astype(np.float64), ((0, 0), (0, factorization.inputs - rows.shape[1])))

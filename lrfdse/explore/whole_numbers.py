@@ -33,7 +33,7 @@ def check_whole_numbers(settings: Settings, inputs: Inputs) -> None:
     opset = model.working.graph.opset_imports.get("", 0) or model.working.graph.opset_imports.get("ai.onnx", 0)
     if opset < _LEAST_OPSET:
         raise InputError(
-            f"{model.path}: opset {opset} is too old for {asked}: version {_LEAST_OPSET} or newer is needed"
+            f"{model.path}: opset {opset} is too old for {asked}: version {_LEAST_OPSET} or newer is required"
         )
     if settings.runner is not None:
         raise InputError(

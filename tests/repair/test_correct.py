@@ -106,7 +106,7 @@ def test_layers_in_whole_numbers_are_corrected_as_such(network):
         )
         for name, rank in (("w1", 5), ("w2", 4))
     }
-    found = Corrector(model, calib).correct(factors, sweeps=2)
+    found = Corrector(model, calib).correct(factors, sweeps=1)
     assert found.sweeps > 0 and found.after < 0.9 * found.before
     assert loss(model, found.factors, fresh) < 0.9 * loss(model, factors, fresh)
     for name, each in found.factors.items():

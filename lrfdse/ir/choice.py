@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.storage import FLOAT32, Storage
 
@@ -28,10 +29,16 @@ class Choice:
         Raises
         ------
         InputError
-            The text has another form, or does not fit a layer of so many outputs and inputs.
+            The text has another form, does not fit a layer of so many outputs and inputs, or names a storage that does
+            not take the factorization.
         """
-        shape, marked, storage = text.partition("@")
-        return cls(Factorization.parse(shape, outputs, inputs), Storage.parse(storage) if marked else FLOAT32)
+        shape, marked, named = text.partition("@")
+        factorization, storage = Factorization.parse(shape, outputs, inputs), FLOAT32
+        if marked:
+            storage = Storage.parse(named)
+        if not storage.takes(factorization):
+            raise InputError(f"{text}: what is stored as {storage} has to multiply whole rows: dense and svd do")
+        return cls(factorization, storage)
 
     def __str__(self) -> str:
         return str(self.factorization) + ("" if self.storage == FLOAT32 else f"@{self.storage}")

@@ -36,11 +36,15 @@ class _Sum:
         self.count += len(rows)
         self.first += rows.sum(axis=0)
         self.second += rows.T @ rows
-        drawn = np.concatenate([self._drawn, self._rng.random(len(rows))])
-        least = np.sort(np.argpartition(drawn, KEPT)[:KEPT]) if len(drawn) > KEPT else np.arange(len(drawn))
-        new = least[least >= len(self._drawn)] - len(self._drawn)
-        self._kept = np.concatenate([self._kept[least[least < len(self._drawn)]], rows[new].astype(np.float32)])
-        self._drawn = drawn[least]
+        drawn = self._rng.random(len(rows))
+        new = np.flatnonzero(drawn < self._drawn.max()) if len(self._drawn) == KEPT else np.arange(len(rows))
+        if len(new):
+            drawn, kept = (
+                np.append(self._drawn, drawn[new]),
+                np.append(self._kept, rows[new].astype(np.float32), axis=0),
+            )
+            least = np.sort(np.argsort(drawn)[:KEPT])
+            self._drawn, self._kept = drawn[least], kept[least]
 
     def moments(self) -> Moments:
         return Moments(self.count, self.first / self.count, self.second / self.count, rows=self._kept)

@@ -117,3 +117,5 @@ def test_its_library_multiplies_whole_numbers_on_every_kind_of_target(tmp_path, 
     kinds = [each.kind for each in made.facts.operators]
     assert [kind.startswith("QuantizedProduct") for kind in kinds] == [True, True], kinds
     assert made.facts.max_error is not None and made.facts.max_error < 1e-6
+    # Of the bytes that a choice is said to have none is missing; tiles and alignment fill up the rest.
+    assert factors.choice.bytes + 4 * OUTPUTS <= made.facts.weight_bytes < 2 * factors.choice.bytes

@@ -13,6 +13,7 @@ from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.program.lower import program
 from tests.program.interpreter import run
 
+
 def levels(*shape):
     """Weights of 7 bits: products of 8 saturate on some processors."""
     return np.random.default_rng(0).integers(-63, 64, shape).astype(np.int8)

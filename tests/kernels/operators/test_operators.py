@@ -13,9 +13,7 @@ LONG = ("convolutions", "copies", "depthwise", "pools", "products", "transposed"
 EMULATED = [name for name in families() if not load_target(name).is_native]
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in FAMILIES])
 def test_operators_on_the_host(family, check_cases):
     check_cases(list(FAMILIES[family]()), load_target("host"))
 

@@ -85,6 +85,7 @@ class Fitter:
     ridge: float | None = None
     thresholds: Thresholds = DEFAULT
     problem: Problem = dataclasses.field(init=False, repr=False)
+    _whole: float | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         METHODS.get(self.method)
@@ -176,9 +177,17 @@ class Fitter:
         moments = self.moments
         if moments is None:
             return Factors(factorization, cores, None, weight_error, None)
-        covariance = self.problem.covariance
+        problem, covariance = self.problem, self.problem.covariance
+        image = None
         if moments.cross is None:
-            left, whole = self._output_energy(difference), self._output_energy(self.weight)
+            if self._whole is None:
+                self._whole = self._output_energy(self.weight)
+            whole = self._whole
+            if problem.has_few_samples:
+                left = self._output_energy(difference)
+            else:
+                image = difference @ covariance
+                left = max(float(np.vdot(image, difference)), 0.0)
             shift = difference @ moments.mean
         else:
             assert moments.output_mean is not None and moments.output_variance is not None
@@ -189,7 +198,11 @@ class Fitter:
                 left = whole = 0.0
         output_error = _ratio(math.sqrt(max(left, 0.0)), math.sqrt(max(whole, 0.0)))
         # The loss of a small change d of the outputs is d^T H d / 2.
-        loss = None if self._weighting is None else self.loss(cores) / 2
+        loss = None
+        if image is not None and self._weighting is not None:
+            loss = max(float(np.vdot(self._weighting @ image, difference)), 0.0) / 2
+        elif self._weighting is not None:
+            loss = self.loss(cores) / 2
         return Factors(factorization, cores, shift, weight_error, output_error, loss)
 
     def loss(self, cores: tuple[Array, ...]) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from lrfdse.errors import plan_errors
 from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.moments import finite_rows
-from lrfdse.repair.openings import InMemory
+from lrfdse.repair.openings import InMemory, LatestFitters
 from lrfdse.repair.refine import Local, refined, rounded
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class Corrector:
         self._side = SideBySide.of(self._objective, outputs)
         self._reference = self._side.scores(outputs)
         self._moments: dict[str, Moments] = {}
+        self._fitters = LatestFitters()
         self._openings: Openings = InMemory() if openings is None else openings
 
     def correct(self, factors: Mapping[str, Factors], sweeps: int = 0) -> Correction:
@@ -221,8 +222,11 @@ class Corrector:
         def fitted(name: str) -> Factors:
             if missing := [each for each in group if each not in self._moments]:
                 self._moments |= moments(self._model, self._fitted, missing, self._runtime)
-            choice, weight = current[name].choice, self._model.weight(name)
-            fitter = Fitter(weight, self._moments[name], self._method, weightings.get(name), name=name)
+            choice, weighting = current[name].choice, weightings.get(name)
+            fitter = self._fitters.of(
+                (name, weighting is None),
+                lambda: Fitter(self._model.weight(name), self._moments[name], self._method, weighting, name=name),
+            )
             return fitter.fit(choice.factorization, choice.storage)
 
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,11 +10,37 @@ from lrfdse.base.keys import code_key, result_key
 from lrfdse.ir.factors import packed, unpacked
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from numpy.typing import NDArray
 
     from lrfdse.base.store import Store
+    from lrfdse.factorize.fit import Fitter
     from lrfdse.ir.choice import Choice
     from lrfdse.ir.factors import Factors
+
+
+_FITTERS = 4
+"""Fitters that are kept: each holds some matrices of its layer's inputs, and what its fits share. Chosen: an attention
+reads by three layers at once."""
+
+
+class LatestFitters:
+    """The latest few fitters of layers, for the plans that compress the same ones; threads may share it."""
+
+    def __init__(self, most: int = _FITTERS) -> None:
+        self._most = most
+        self._kept: dict[Hashable, Fitter] = {}
+        self._lock = threading.Lock()
+
+    def of(self, name: Hashable, make: Callable[[], Fitter]) -> Fitter:
+        """Return the fitter of that name, which `make` makes where it is not kept."""
+        with self._lock:
+            if name not in self._kept:
+                while len(self._kept) >= self._most:
+                    del self._kept[next(iter(self._kept))]
+                self._kept[name] = make()
+            return self._kept[name]
 
 
 class Openings(Protocol):

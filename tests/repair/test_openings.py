@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
 from lrfdse.ir.storage import FLOAT32, INT8
-from lrfdse.repair.openings import InMemory, InStore
+from lrfdse.repair.openings import InMemory, InStore, LatestFitters
 
 SHAPES = ("svd:r=3", "tt:m=6x2,n=4x5,r=4", "tt:m=1x12,n=10x2,r=4,lr")
 
@@ -66,3 +68,16 @@ def test_another_layer_choice_weighting_or_model_is_another_fit(tmp_path, fitter
             kept.factors(layer, each.choice, weighted, fit)
             kept.factors(layer, each.choice, weighted, fail)
         assert len(fitted) == 2
+
+
+def test_the_latest_fitters_are_kept(fitter):
+    kept, made = LatestFitters(most=2), []
+
+    def make():
+        made.append(dataclasses.replace(fitter))
+        return made[-1]
+
+    one, two = kept.of("a", make), kept.of("b", make)
+    assert kept.of("a", make) is one and kept.of("b", make) is two and len(made) == 2
+    kept.of("c", make)
+    assert kept.of("b", make) is two and kept.of("a", make) is not one

@@ -73,6 +73,7 @@ class OutputError:
     @functools.cached_property
     def weighting_root(self) -> Array:
         """Lower triangular ``K`` with ``K K^T`` the weighting, which must not be None."""
+        assert self.weighting is not None
         return np.asarray(np.linalg.cholesky(self.weighting))
 
     @functools.cached_property

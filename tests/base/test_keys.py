@@ -52,7 +52,7 @@ EDITS = {
     "lrfdse/repair/correct.py:Corrector._refined": CORRECTED | SCORED,
     "lrfdse/repair/refine.py:refined": CORRECTED | SCORED,
     "lrfdse/ir/factors.py:packed": FITTED,
-    "lrfdse/repair/openings.py:exact": {"openings"},
+    "lrfdse/repair/openings.py:exact": {"openings"} | SCORED,
     "lrfdse/explore/layers/fits.py:open_fits": FITTED - {"fits", "screens"},
     "lrfdse/explore/judging.py:open_judging": SCORED,
     "lrfdse/quality/reading.py:read_output": SCORED,

@@ -48,6 +48,7 @@ EDITS = {
         *("spectrum as the inputs see it", "spectrum of the inputs"),
         *FITTED,
     },
+    "lrfdse/factorize/inputs.py:rounding_of": {"spectrum as the inputs see it", "spectrum of the inputs"} | FITTED,
     "lrfdse/quality/objective.py:SideBySide.pulled_back": {"weightings"} | FITTED,
     "lrfdse/repair/correct.py:Corrector._refined": CORRECTED | SCORED,
     "lrfdse/repair/refine.py:refined": CORRECTED | SCORED,

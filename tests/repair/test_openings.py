@@ -12,7 +12,7 @@ from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
-from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.ir.storage import FLOAT32, INT8, QDQ
 from lrfdse.repair.openings import InMemory, InStore, LatestFitters
 
 SHAPES = ("svd:r=3", "tt:m=6x2,n=4x5,r=4", "tt:m=1x12,n=10x2,r=4,lr")
@@ -26,12 +26,13 @@ def fail():
 def fitter():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(64, 20)) @ rng.normal(size=(20, 20))
-    seen = Moments(64, rows.mean(axis=0), rows.T @ rows / 64)
+    seen = Moments(64, rows.mean(axis=0), rows.T @ rows / 64, rows=rows.astype(np.float32))
     return Fitter(rng.normal(size=(12, 20)), seen, weighting=np.diag(np.arange(1.0, 13.0)))
 
 
-@pytest.mark.parametrize("storage", [FLOAT32, INT8])
-@pytest.mark.parametrize("text", SHAPES)
+@pytest.mark.parametrize(
+    ("text", "storage"), [*((text, storage) for text in SHAPES for storage in (FLOAT32, INT8)), (SHAPES[0], QDQ)]
+)
 def test_others_find_what_was_fitted(tmp_path, fitter, text, storage):
     choice = Choice(Factorization.parse(text, 12, 20), storage)
     made = fitter.fit(choice.factorization, storage)
@@ -42,7 +43,7 @@ def test_others_find_what_was_fitted(tmp_path, fitter, text, storage):
     assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(made.cores, found.cores, strict=True))
     assert np.array_equal(made.bias_shift, found.bias_shift)
     assert (found.weight_error, found.output_error, found.loss) == (made.weight_error, made.output_error, made.loss)
-    assert found.choice == choice
+    assert found.choice == choice and found.roundings == made.roundings
     if storage.scaled:
         assert all(np.array_equal(a, b) for a, b in zip(made.scales, found.scales, strict=True))
 

@@ -58,9 +58,13 @@ _NOT_AHEAD = 0.7
 ahead, on the X60 by the model meter: tiles of 2 x 15 and 4 x 7 registers take 41 and 40 cycles an iteration, of which
 30 and 28 are FMAs, with 19 and 15 of loads."""
 
-_SECTION = 45.0
-"""FMAs of one register that another section of a part takes in a tile, besides its products, on the X60 by the model
-meter: 30 of 4 x 4 registers, 95 of 2 x 7 (3x3 windows, 16 or 32 channels a part)."""
+_SECTION = 30.0
+"""FMAs of one register that another section of a part takes in a tile of 4 x 4, besides its products, on the X60 by the
+model meter (3x3 windows, 16 or 32 channels a part). Without blocks it is -26 to 44."""
+
+_UNEVEN_SECTION = 95.0
+"""The same of tiles of other sizes: 95 of 2 x 7. Without blocks it is 36 to 205 of 2 x 7, 2 x 14, 4 x 5, 4 x 6 and 4 x
+7."""
 
 _ODD_SECTION = 150.0
 """The same where the registers of weights are no power of two, so that addresses take more: 125 to 190 of 3 x 7."""
@@ -166,7 +170,10 @@ def cycles(
     if tiling.schedule.inner_block:
         return _blocked(tiling, target, costs, runs)
     t = tiling
-    return _computing(t, target, costs) + (stops(t, target, distance) if target.in_order else 0.0)
+    computing = _computing(t, target, costs)
+    if target.vectors.grouped:
+        computing += _between_sections(t, target, runs.sections)
+    return computing + (stops(t, target, distance, runs.covered) if target.in_order else 0.0)
 
 
 def _computing(t: Tiling, target: Target, costs: Costs) -> float:
@@ -176,6 +183,17 @@ def _computing(t: Tiling, target: Target, costs: Costs) -> float:
         for o, p, q in itertools.product(t.out, t.batch, t.columns)
     ]
     return sum(count * one for count, one in tiles)
+
+
+def _between_sections(t: Tiling, target: Target, sections: tuple[int, ...]) -> float:
+    """Return the estimated cycles of all tiles that sections of the inner axis take besides their products."""
+    s = t.schedule
+    tiles = sum(span.count for span in t.out) * sum(span.count for span in t.batch)
+    if s.out_tile & (s.out_tile - 1):
+        one = _ODD_SECTION
+    else:
+        one = _SECTION if s.out_tile == s.column_tile == 4 else _UNEVEN_SECTION
+    return tiles * (math.prod(sections) - 1) * one * target.lanes / target.fma_per_cycle
 
 
 def _blocked(t: Tiling, target: Target, costs: Costs, runs: Runs) -> float:
@@ -188,9 +206,7 @@ def _blocked(t: Tiling, target: Target, costs: Costs, runs: Runs) -> float:
     width = sum(span.count * t.panel_width(span) for span in t.out)
     waiting = (blocks.parts - 1) * width * step.batch
     computing += waiting / lanes * LOAD * slot
-    tiles = sum(span.count for span in t.out) * sum(span.count for span in t.batch)
-    section = _ODD_SECTION if t.schedule.out_tile & (t.schedule.out_tile - 1) else _SECTION
-    computing += blocks.parts * tiles * (math.prod(blocks.sections) - 1) * section * slot
+    computing += blocks.parts * _between_sections(t, target, blocks.sections)
     copied = step.input_size if blocks.copy else runs.copied / max(1, runs.lines)
     computing += copied * ((LOAD * slot / lanes + 1) if target.vectors.strided else 2)
     if not target.in_order:

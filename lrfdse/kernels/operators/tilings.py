@@ -77,7 +77,9 @@ def runs_of(operator: Product) -> Runs:
     width = (w.out[1] - 1) * w.strides[1] + (w.kernel[1] - 1) * w.dilations[1] + 1
     covered = w.kernel[0] * width * (operator.channels // operator.groups)
     copied = 0 if any(w.pads) else operator.ports[0].size
-    return Runs(lines, sections_of(operator)[0], math.prod(w.kernel), covered, copied)
+    # The copy that blocks are read from has the columns and the channels of a row of a window side by side.
+    rows = (w.kernel[0],) if w.kernel[0] > 1 else ()
+    return Runs(lines, sections_of(operator)[0], rows, math.prod(w.kernel), covered, copied)
 
 
 def admits(operator: Product, schedule: StepSchedule) -> bool:

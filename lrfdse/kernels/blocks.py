@@ -27,6 +27,10 @@ class Runs:
     """A part is so many times a divisor of the rest of the inner axis."""
     covered: int = 0
     """Inputs that all positions of a line meet."""
+    fresh: int = 0
+    """Those of them that no line before has met."""
+    alive: int = 0
+    """Inputs from the first that a line meets to the last: what lies between two uses of one by different lines."""
     copied: int = 0
     """Inputs of all lines that are copied for blocks only."""
 

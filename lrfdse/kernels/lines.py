@@ -49,8 +49,8 @@ def stops(tiling: Tiling, target: Target, distance: int | None = None, covered: 
 
     Operands come from there once where they exceed the first level, and again whenever they are read again unless they
     stay in the first level meanwhile. Where a tile reads more rows at once than a prefetcher follows, besides its
-    weights, every line is waited for. For `distance` see `lrfdse.kernels.estimate.cycles`. `covered` are the inputs that
-    all positions meet where windows overlap; 0 where each position has its own.
+    weights, every line is waited for. For `distance` see `lrfdse.kernels.estimate.cycles`. `covered` are the inputs
+    that all positions meet where windows overlap; 0 where each position has its own.
     """
     t, step = tiling, tiling.step
     near = 1024 * target.l1.kib

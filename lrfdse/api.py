@@ -113,7 +113,8 @@ def explore(
     int8
         Whether the original and the designs that are written are made with int8 weights, too, and scored.
     storage
-        In what weights may be stored: "float32", "int8", or "both", where the search chooses layer by layer.
+        In what weights may be stored: "float32", "int8", or "both", where the search chooses layer by layer; "qdq" also
+        rounds what layers read, so that products are of whole numbers, and "all" offers each of the three.
     eval_samples
         How many samples of `eval` choose, drawn at random; None means all.
     correct

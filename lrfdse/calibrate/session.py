@@ -179,7 +179,8 @@ def bench(
     ids = sorted(path.parent.name for path in (folder / "designs").glob(f"*/{BENCH}") if path.parent.name in known)
     if not ids:
         raise InputError(
-            f"{folder / 'designs'}: holds no program for a board; explore again, or `lrfdse export {folder} ID`"
+            f"{folder / 'designs'}: holds no program for a board; explore again, or `lrfdse export {folder} ID` of a "
+            "design without layers in whole numbers (@qdq)"
         )
     if not options.allow_emulator:
         refuse_emulator(describe_board(runner, target), target)

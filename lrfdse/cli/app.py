@@ -219,7 +219,10 @@ def explore(
     ] = None,
     storage: Annotated[
         str,
-        typer.Option(help="Store weights as float32, int8, or both: a choice a layer.", rich_help_panel=SEARCH),
+        typer.Option(
+            help="Store weights as float32, int8, or both: a choice a layer; qdq rounds inputs, too; all: all three.",
+            rich_help_panel=SEARCH,
+        ),
     ] = "float32",
     config: Annotated[
         Path | None,

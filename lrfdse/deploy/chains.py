@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lrfdse.errors import InputError
 from lrfdse.formats.chain import Product, Slide
 from lrfdse.ir.convolution import filters
 
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
 
 
 def products(chosen: Factors) -> tuple[Product, ...]:
-    """Return the products of a chain in the order in which they run."""
+    """Return the products of a chain in the order in which they run.
+
+    Raises
+    ------
+    InputError
+        What they read is rounded, which is written as ONNX alone.
+    """
+    if chosen.roundings is not None:
+        raise InputError(f"{chosen.choice}: layers whose inputs are rounded are written as ONNX alone")
     columns = [step.columns for step in chosen.factorization.steps()]
     if chosen.scales is not None:
         levels = zip(chosen.int8_matrices(), columns, strict=True)

@@ -22,7 +22,7 @@ from lrfdse.errors import InputError, RoomError, ToolError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.form import FORM_FILES
-from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, kernel_spec
+from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, has_kernel, kernel_spec
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Plan
 from lrfdse.kernels.needs import supported_name
@@ -173,7 +173,8 @@ def write_program(
     kernels = [kernel for _, kernel, _ in _compiled(model, plan, factors, schedules, target)]
     if len(kernels) < sum(len(layer.uses) for layer in model.layers):
         raise ToolError(
-            "embeddings and convolutions of more than one pixel have no kernel of their own that a program could time"
+            "embeddings, convolutions of more than one pixel and layers in whole numbers (@qdq) have no kernel of "
+            "their own that a program could time"
         )
     write_atomically(path, build_program(kernels, target, identity), 0o777)
 
@@ -235,7 +236,7 @@ def _kernels(
     shift = None if factors is None else factors.bias_shift
     found = []
     for place, use in enumerate(layer.uses):
-        if not use.is_pointwise:
+        if not has_kernel(use, choice):
             continue
         bias = model.bias(layer.name, place)
         if shift is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lrfdse.deploy.designs import kernel_names, symbol_of
-from lrfdse.ir.kernel import Schedule, kernel_spec
+from lrfdse.ir.kernel import Schedule, has_kernel, kernel_spec
 from lrfdse.ir.plan import Plan
 from lrfdse.results.designs import KernelArgument, KernelFunction
 
@@ -27,7 +27,7 @@ def functions_of(plan: Plan, layers: Sequence[LayerResult], target: Target) -> t
         # Where the output error is known, factors were fitted on data.
         corrected = option.output_error is not None
         for place, use in enumerate(layer.uses):
-            if not use.is_pointwise:
+            if not has_kernel(use, option.choice):
                 continue
             spec = kernel_spec(layer, use, option.choice, corrected)
             listed = arguments(spec, tilings(spec, Schedule.parse(option.schedules[place])), target)

@@ -53,7 +53,9 @@ from lrfdse.explore.requests import (
 from lrfdse.explore.runtime import check_runtime
 from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.explore.whole import original_whole, whole_models
+from lrfdse.explore.whole_numbers import check_whole_numbers
 from lrfdse.ir.choice import Choice
+from lrfdse.ir.kernel import has_kernel
 from lrfdse.ir.storage import STORAGES
 from lrfdse.results.effort import EFFORTS
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
@@ -112,6 +114,7 @@ def explore(
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
         check_written(model, settings.format)
+        check_whole_numbers(settings, inputs)
         macs = macs_of(model)
         meter = open_meter(settings.meter, settings.target)
         search = search_request(settings, meter.name, meter.kind)
@@ -270,10 +273,11 @@ def _sensitivity(
     """Return on which assumption the recommended design's speed-up rests; nothing where no model gave it."""
     if meter.name != "model" or found.recommended is None or found.recommended.id == found.baseline.id:
         return ()
-    # Only kernels are counted again, and larger convolutions have none of their own.
-    if not all(use.is_pointwise for result in layers for use in result.layer.uses):
-        return ()
+    # Only kernels are counted again.
     compared = [found.baseline, found.recommended, *([] if found.plain is None else [found.plain])]
+    chosen = [(result.layer, design.plan[result.layer.name]) for result in layers for design in compared]
+    if not all(has_kernel(use, choice) for layer, choice in chosen for use in layer.uses):
+        return ()
     return sensitivity_of(compared, layers, target, cache, progress)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from lrfdse.factorize.als import SWEEPS
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.difference import squared_difference
+from lrfdse.factorize.inputs import rounded_inputs
 from lrfdse.factorize.methods import METHODS
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.problem import Problem
@@ -104,7 +105,7 @@ class Fitter:
     def fit(self, factorization: Factorization, storage: Storage = FLOAT32) -> Factors:
         """Return the fitted factors, rounded to what they are stored in, with their true errors."""
         if storage.scaled:
-            return self._rounded(factorization, self._cores(factorization))
+            return self._rounded(factorization, self._cores(factorization), storage)
         if factorization.is_dense and not self.problem.is_cumulative:
             shift = None if self.moments is None else np.zeros(len(self.weight))
             core = self.weight.reshape(1, *self.weight.shape, 1)
@@ -122,14 +123,37 @@ class Fitter:
         storage
             What they are to be stored in.
         """
-        return self._rounded(factors.factorization, factors.cores) if storage.scaled else factors
+        return self._rounded(factors.factorization, factors.cores, storage) if storage.scaled else factors
 
-    def _rounded(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
+    def _rounded(self, factorization: Factorization, cores: tuple[Array, ...], storage: Storage) -> Factors:
         covariance, shrunk = None, None
         if self.moments is not None:
             covariance, shrunk = self.covariance, self.problem.error(factorization).covariance
         target = self.problem.target(factorization)
-        return self.measured(factorization, *quantized(target, factorization, cores, covariance, shrunk))
+        found = self.measured(factorization, *quantized(target, factorization, cores, covariance, shrunk))
+        return self._with_inputs_rounded(found) if storage.rounds_inputs else found
+
+    def _with_inputs_rounded(self, found: Factors) -> Factors:
+        """Return factors whose steps read whole numbers, with what that adds to errors and takes from the bias.
+
+        It is taken as independent of what the factors lose.
+        """
+        if self.moments is None or self.moments.rows is None or found.bias_shift is None:
+            raise ValueError("inputs are rounded by what calibration data have a layer read: there are none")
+        outputs = len(self.weight)
+        made = rounded_inputs(found.factorization, found.cores, self.moments.rows)
+        moved = made.moved[:, :outputs]
+        mean = moved.mean(axis=0)
+        spread = moved - mean
+        added = float(np.vdot(spread, spread)) / len(spread)
+        assert found.output_error is not None
+        error = math.hypot(found.output_error, _ratio(math.sqrt(added), math.sqrt(max(self._whole(self.moments), 0.0))))
+        weighting = self._weighting
+        loss = None
+        if found.loss is not None and weighting is not None:
+            loss = found.loss + float(np.vdot(spread @ weighting, spread)) / len(spread) / 2
+        shift = found.bias_shift + mean
+        return dataclasses.replace(found, bias_shift=shift, output_error=error, loss=loss, roundings=made.roundings)
 
     @property
     def covariance(self) -> Array:
@@ -178,19 +202,29 @@ class Fitter:
             return Factors(factorization, cores, None, weight_error, None)
         covariance = self.problem.covariance
         if moments.cross is None:
-            left, whole = self._output_energy(difference), self._output_energy(self.weight)
+            left, whole = self._output_energy(difference), self._whole(moments)
             shift = difference @ moments.mean
         else:
             assert moments.output_mean is not None and moments.output_variance is not None
-            whole = moments.output_variance
-            left = whole - 2 * float(np.vdot(approximation, moments.cross)) + _energy(approximation, covariance)
+            whole = self._whole(moments)
+            left = (
+                moments.output_variance
+                - 2 * float(np.vdot(approximation, moments.cross))
+                + _energy(approximation, covariance)
+            )
             shift = moments.output_mean - approximation @ moments.mean
-            if whole <= _CONSTANT * float(np.vdot(moments.output_mean, moments.output_mean)):
-                left = whole = 0.0
+            left = left if whole > 0 else 0.0
         output_error = _ratio(math.sqrt(max(left, 0.0)), math.sqrt(max(whole, 0.0)))
         # The loss of a small change d of the outputs is d^T H d / 2.
         loss = None if self._weighting is None else self.loss(cores) / 2
         return Factors(factorization, cores, shift, weight_error, output_error, loss)
+
+    def _whole(self, moments: Moments) -> float:
+        """Return the variance of the outputs that are to be reached, summed; 0 where rounding is all that varies."""
+        if moments.output_mean is None or moments.output_variance is None:
+            return self._output_energy(self.weight)
+        varies = moments.output_variance > _CONSTANT * float(np.vdot(moments.output_mean, moments.output_mean))
+        return moments.output_variance if varies else 0.0
 
     def loss(self, cores: tuple[Array, ...]) -> float:
         """Return ``trace(H D G D^T)`` of cores, absolute: ``D = T - What`` with T the best linear map on the data.

@@ -1,4 +1,4 @@
-"""Matrices in int8 while they are trained: rounded in every step as they are stored, the slope handed straight through.
+"""Int8 while factors are trained: rounded in every step as they are stored, the slope handed straight through.
 
 The straight-through estimator of Bengio, Leonard and Courville ("Estimating or Propagating Gradients Through Stochastic
 Neurons", 2013): what is trained is a float32 matrix behind the stored one; the loss is that of the stored one, and its
@@ -16,6 +16,7 @@ from lrfdse.ir.int8 import LARGEST, Int8Matrix
 
 if TYPE_CHECKING:
     from lrfdse.ir.factors import Factors
+    from lrfdse.ir.quantized import Rounding
 
 _LEAST = float(np.finfo(np.float32).tiny) * LARGEST
 """Largest element of an output below which its scale would be no normal float32 number: its levels are worth 1 then, as
@@ -39,6 +40,12 @@ def rounded(matrix: NDArray[np.float32], tops: NDArray[np.float32]) -> Int8Matri
     largest = np.abs(matrix).max(axis=1, keepdims=True)
     scales = np.where(largest < _LEAST, np.float32(1), largest / tops)
     return Int8Matrix(np.rint(matrix / scales).astype(np.int8), scales[:, 0])
+
+
+def inputs_through(tf: Any, values: Any, rounding: Rounding) -> Any:
+    """Return what the levels of values stand for, whose slope is handed on to the values as they are."""
+    levels = tf.clip_by_value(tf.round(values * float(1 / np.float32(rounding.scale))), rounding.least, rounding.most)
+    return values + tf.stop_gradient(levels * rounding.scale - values)
 
 
 def straight_through(tf: Any, matrix: Any, tops: NDArray[np.float32]) -> Any:

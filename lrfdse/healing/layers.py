@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.healing.int8 import rounded, tops_of
+from lrfdse.healing.int8 import inputs_through, rounded, tops_of
 from lrfdse.healing.operators.call import Call
 from lrfdse.healing.operators.products import convolved
 from lrfdse.ir.convolution import filters
@@ -93,7 +93,9 @@ class Product:
         value = tf.reshape(x, [-1, layer.inputs])
         if f.inputs > layer.inputs:
             value = tf.pad(value, [(0, 0), (0, f.inputs - layer.inputs)])
-        for step, matrix in zip(f.steps(math.prod(leading)), matrices, strict=True):
+        roundings = self.factors.roundings or (None,) * len(matrices)
+        for step, matrix, rounding in zip(f.steps(math.prod(leading)), matrices, roundings, strict=True):
+            value = value if rounding is None else inputs_through(tf, value, rounding)
             if step.columns == 1:
                 value = tf.linalg.matmul(tf.reshape(value, [-1, step.inner]), matrix, transpose_b=True)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.storage import FLOAT32, Storage
 
@@ -28,10 +29,16 @@ class Choice:
         Raises
         ------
         InputError
-            The text has another form, or does not fit a layer of so many outputs and inputs.
+            The text has another form, does not fit a layer of so many outputs and inputs, or names a storage that does
+            not take the factorization.
         """
-        shape, marked, storage = text.partition("@")
-        return cls(Factorization.parse(shape, outputs, inputs), Storage.parse(storage) if marked else FLOAT32)
+        shape, marked, named = text.partition("@")
+        factorization, storage = Factorization.parse(shape, outputs, inputs), FLOAT32
+        if marked:
+            storage = Storage.parse(named)
+        if not storage.takes(factorization):
+            raise InputError(f"{text}: what is stored as {storage} has to multiply whole rows: dense and svd do")
+        return cls(factorization, storage)
 
     def __str__(self) -> str:
         return str(self.factorization) + ("" if self.storage == FLOAT32 else f"@{self.storage}")
@@ -43,8 +50,12 @@ class Choice:
 
     @property
     def scales(self) -> int:
-        """Float32 scales beside the elements: one for each output of each step, none where the storage has none."""
-        return sum(step.out for step in self.factorization.steps()) if self.storage.scaled else 0
+        """Numbers of 32 bits beside the elements: of each output of each step a scale, where the storage has some.
+
+        Where inputs are rounded, they are two: the library also keeps what the zero point adds to the output's sum.
+        """
+        each = 2 if self.storage.rounds_inputs else 1
+        return each * sum(step.out for step in self.factorization.steps()) if self.storage.scaled else 0
 
     @property
     def bytes(self) -> int:

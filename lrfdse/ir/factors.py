@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.int8 import Int8Matrix, levels_of
-from lrfdse.ir.storage import FLOAT32, INT8, Storage
+from lrfdse.ir.quantized import Rounding
+from lrfdse.ir.storage import FLOAT32, INT8, QDQ, Storage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,8 @@ class Moments:
     """E[y], shape (M,); goes with `cross`."""
     output_variance: float | None = None
     """E|y - E y|^2, summed over outputs; goes with `cross`."""
+    rows: NDArray[np.float32] | None = None
+    """Some of the input rows seen, drawn evenly, shape (rows, N); None where none were kept."""
 
     @property
     def covariance(self) -> Array:
@@ -63,11 +66,16 @@ class Factors:
     scales: tuple[NDArray[np.float32], ...] | None = None
     """Of cores in int8, for each core what a level of each output of its step is worth: the matrices of the steps are
     levels times scales. None where cores are in float32."""
+    roundings: tuple[Rounding, ...] | None = None
+    """How what each step reads becomes whole numbers of 8 bits, in execution order; None where it stays as it is. Then
+    `output_error`, `loss` and `bias_shift` are of the rounded chain."""
 
     @property
     def storage(self) -> Storage:
         """How the cores are stored."""
-        return FLOAT32 if self.scales is None else INT8
+        if self.scales is None:
+            return FLOAT32
+        return INT8 if self.roundings is None else QDQ
 
     @property
     def choice(self) -> Choice:
@@ -109,6 +117,8 @@ def packed(factors: Factors) -> dict[str, NDArray[Any]]:
         levels = factors.factorization.step_cores([each.levels for each in factors.int8_matrices()])
         arrays = {f"core{k}": core for k, core in enumerate(levels)}
         arrays |= {f"scale{k}": scale for k, scale in enumerate(factors.scales)}
+    if factors.roundings is not None:
+        arrays["roundings"] = np.array([(each.scale, each.least) for each in factors.roundings])
     shift = {} if factors.bias_shift is None else {"bias_shift": factors.bias_shift}
     return {"errors": errors, **shift, **arrays}
 
@@ -138,6 +148,11 @@ def unpacked(choice: Choice, stored: Mapping[str, NDArray[Any]]) -> Factors:
             raise ValueError(f"not the scales of {choice}")
         scaled = [m * s.astype(np.float64)[:, None] for m, s in zip(matrices, ordered, strict=True)]
         cores = tuple(factorization.step_cores(scaled))
+    roundings = None
+    if choice.storage.rounds_inputs:
+        roundings = tuple(Rounding(float(scale), int(least)) for scale, least in stored["roundings"])
+        if len(roundings) != len(cores):
+            raise ValueError(f"not the roundings of {choice}")
     if shift is not None and shift.shape != (factorization.outputs,):
         raise ValueError(f"not a bias of {factorization}")
     if shift is not None and not np.isfinite(shift).all():
@@ -154,4 +169,5 @@ def unpacked(choice: Choice, stored: Mapping[str, NDArray[Any]]) -> Factors:
         None if np.isnan(output_error) else output_error,
         None if np.isnan(loss) else loss,
         scales,
+        roundings,
     )

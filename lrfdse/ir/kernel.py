@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from lrfdse.errors import InputError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.storage import FLOAT32, Storage
+from lrfdse.ir.storage import FLOAT32, QDQ, Storage
 from lrfdse.ir.window import Window
 
 if TYPE_CHECKING:
@@ -160,8 +160,32 @@ class EmbeddingSpec:
         return f"{self.rows} of {self.table} rows of {self.outputs}{rank}{fused}"
 
 
-Spec = KernelSpec | ConvolutionSpec | EmbeddingSpec
+@dataclass(frozen=True, slots=True)
+class QuantizedSpec:
+    """What a use of a fully-connected layer in whole numbers computes: a product or two, inputs rounded before each."""
+
+    outputs: int
+    inputs: int
+    factorization: Factorization
+    """Dense or the two-factor form."""
+    rows: int
+    bias: bool
+    """Whether a bias is added."""
+    relu: bool
+    """Whether negative results become zero."""
+
+    def __str__(self) -> str:
+        fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
+        return f"{self.outputs}x{self.inputs} {Choice(self.factorization, QDQ)} rows={self.rows}{fused}"
+
+
+Spec = KernelSpec | ConvolutionSpec | EmbeddingSpec | QuantizedSpec
 """What is compiled, checked and measured for one use of a layer."""
+
+
+def has_kernel(use: Use, choice: Choice) -> bool:
+    """Return whether a kernel of its own computes a use, not operators one after the other."""
+    return use.is_pointwise and not choice.storage.rounds_inputs
 
 
 def spec_of(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Spec:
@@ -173,11 +197,14 @@ def spec_of(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Spec:
         As for `kernel_spec`; what has no kernel of its own is stored in float32.
     """
     kernel, factorization = kernel_spec(layer, use, choice, corrected), choice.factorization
+    if choice.storage.rounds_inputs:
+        return QuantizedSpec(layer.outputs, layer.inputs, factorization, use.rows, kernel.bias, kernel.relu)
     if use.table:
         rank = None if factorization.is_dense else factorization.ranks[0]
         return EmbeddingSpec(use.table, layer.outputs, rank, use.rows, kernel.bias, kernel.relu)
-    if use.window is None or use.is_pointwise:
+    if has_kernel(use, choice):
         return kernel
+    assert use.window is not None
     return ConvolutionSpec(layer.outputs, layer.channels, use.window, factorization, kernel.bias, kernel.relu)
 
 

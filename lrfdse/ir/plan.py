@@ -17,6 +17,12 @@ Metric = str
 DENSE_INT8 = "dense-int8"
 """Origin of the plan that stores every layer it can in int8 and factorizes none: a baseline."""
 
+DENSE_QDQ = "dense-qdq"
+"""Origin of the one that also rounds what these layers read."""
+
+DENSE_STORED = {DENSE_INT8: "dense int8", DENSE_QDQ: "dense qdq"}
+"""What the baselines of one storage are called, by their origin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -63,7 +69,7 @@ class Design:
     standard_error: float
     """Standard error of the score drop on the evaluation data (fraction)."""
     origin: str
-    """What proposed the plan: "dense", `DENSE_INT8`, "uniform-svd", "knapsack" or the sampler's name."""
+    """What proposed the plan: "dense", one of `DENSE_STORED`, "uniform-svd", "knapsack" or the sampler's name."""
     refined: bool = False
     """Whether the scores are of refined factors, see `lrfdse.repair.builder.Builder.factors`."""
     eval_interval: tuple[float, float] | None = None

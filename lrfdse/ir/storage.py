@@ -1,10 +1,14 @@
-"""How weights are stored: the element type, and the bytes that so many elements take in flash."""
+"""How weights are stored: the element type, its bytes in flash, and whether what they multiply is rounded, too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lrfdse.errors import InputError
+
+if TYPE_CHECKING:
+    from lrfdse.ir.factorization import Factorization
 
 ELEMENT_BYTES = {"float32": 4, "int8": 1}
 """Element types that weights can be stored in, each with the bytes of one element."""
@@ -20,10 +24,14 @@ class Storage:
 
     element: str
     """A key of `ELEMENT_BYTES`."""
+    rounds_inputs: bool = False
+    """Whether what each matrix multiplies is rounded to 8 bits, too, so that its products are of whole numbers."""
 
     def __post_init__(self) -> None:
         if self.element not in ELEMENT_BYTES:
             raise ValueError(f"{self.element!r} is no element type: {', '.join(ELEMENT_BYTES)}")
+        if self.rounds_inputs and not self.scaled:
+            raise ValueError(f"products with {self.element} are not of whole numbers")
 
     @classmethod
     def parse(cls, text: str) -> Storage:
@@ -34,12 +42,13 @@ class Storage:
         InputError
             No storage is called that.
         """
-        if text not in ELEMENT_BYTES:
-            raise InputError(f"storage must be one of {', '.join(ELEMENT_BYTES)}, but is {text!r}")
-        return cls(text)
+        for storage in STORAGES["all"]:
+            if str(storage) == text:
+                return storage
+        raise InputError(f"storage must be one of {', '.join(map(str, STORAGES['all']))}, but is {text!r}")
 
     def __str__(self) -> str:
-        return self.element
+        return "qdq" if self.rounds_inputs else self.element
 
     def bytes_of(self, elements: int) -> int:
         """Return the bytes that `elements` stored elements take, scales aside."""
@@ -50,6 +59,14 @@ class Storage:
         """Whether a matrix has a float32 scale for each of its outputs beside its elements."""
         return self.element == "int8"
 
+    def takes(self, factorization: Factorization) -> bool:
+        """Return whether a factorization can be stored so.
+
+        Products of whole numbers are of matrices that multiply whole rows, so that only one matrix and the two-factor
+        form are stored with rounded inputs.
+        """
+        return not self.rounds_inputs or all(step.batch == step.columns == 1 for step in factorization.steps())
+
 
 FLOAT32 = Storage("float32")
 """What weights are stored in unless they are quantized."""
@@ -57,9 +74,18 @@ FLOAT32 = Storage("float32")
 INT8 = Storage("int8")
 """Whole numbers from -127 to 127, with a float32 scale for each output of each matrix."""
 
+QDQ = Storage("int8", rounds_inputs=True)
+"""Weights as in `INT8`, and what they multiply rounded to 8 bits by one scale: QuantizeLinear and DequantizeLinear."""
 
-STORAGES = {"float32": (FLOAT32,), "int8": (INT8,), "both": (FLOAT32, INT8)}
-"""What an exploration may ask for, and in what the weights of its candidates are then stored."""
+
+STORAGES = {
+    "float32": (FLOAT32,),
+    "int8": (INT8,),
+    "both": (FLOAT32, INT8),
+    "qdq": (QDQ,),
+    "all": (FLOAT32, INT8, QDQ),
+}
+"""What an exploration may ask for, and how its candidates are then stored: "both" are those that compute in float32."""
 
 
 def words_of(size: int) -> int:

@@ -280,8 +280,11 @@ class Corrector:
         if not one.layout.together:
             return None
         side = SideBySide.of(objective, one.outputs)
+        # What is rounded behind the layer has no slope: there the numbers stand for their levels.
+        smooth = {each: dataclasses.replace(factors, roundings=None) for each, factors in current.items()}
+        rounds = any(factors.roundings is not None for factors in current.values())
         downstream = DownstreamModel(
-            version,
+            rewrite(model, smooth, closed=False) if rounds else version,
             site,
             side,
             one.rows[site.output].dtype,

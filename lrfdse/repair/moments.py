@@ -16,12 +16,19 @@ from lrfdse.model.graph import Model
 from lrfdse.model.passes.cut import read_out
 from lrfdse.model.runtime import Arrays, Runtime, batches
 
+KEPT = 512
+"""Rows of what a layer reads that are kept as they are, to take the range of its inputs from: as many as the samples
+that onnxruntime's quantizer is shown (`lrfdse.model.static_int8.SAMPLES`). Chosen, not measured."""
+
 
 class _Sum:
-    """Running sums of rows, in float64."""
+    """Running sums of rows, in float64, and some of the rows."""
 
     def __init__(self, size: int) -> None:
         self.count = 0
+        # Every row draws a number, and those of the least are kept, whatever comes in which batches.
+        self._rng, self._drawn = np.random.default_rng(0), np.zeros(0)
+        self._kept = np.zeros((0, size), np.float32)
         self.first = np.zeros(size)
         self.second = np.zeros((size, size))
 
@@ -29,9 +36,18 @@ class _Sum:
         self.count += len(rows)
         self.first += rows.sum(axis=0)
         self.second += rows.T @ rows
+        drawn = self._rng.random(len(rows))
+        new = np.flatnonzero(drawn < self._drawn.max()) if len(self._drawn) == KEPT else np.arange(len(rows))
+        if len(new):
+            drawn, kept = (
+                np.append(self._drawn, drawn[new]),
+                np.append(self._kept, rows[new].astype(np.float32), axis=0),
+            )
+            least = np.sort(np.argsort(drawn)[:KEPT])
+            self._drawn, self._kept = drawn[least], kept[least]
 
     def moments(self) -> Moments:
-        return Moments(self.count, self.first / self.count, self.second / self.count)
+        return Moments(self.count, self.first / self.count, self.second / self.count, rows=self._kept)
 
 
 class _Targets:
@@ -65,7 +81,7 @@ class _Targets:
             first, cross = weight @ first, weight @ cross
         else:
             variance = float((second - first**2).sum())
-        return Moments(seen.count, seen.mean, seen.second, cross, first, max(variance, 0.0))
+        return Moments(seen.count, seen.mean, seen.second, cross, first, max(variance, 0.0), seen.rows)
 
 
 def moments(
@@ -77,7 +93,7 @@ def moments(
     version: ir.Model | None = None,
     cross: bool = False,
 ) -> dict[str, Moments]:
-    """Return the moments of the inputs of layers, pooled over uses, samples and positions.
+    """Return the moments of the inputs of layers, pooled over uses, samples and positions, with up to `KEPT` rows.
 
     Memory holds the activations of one batch and, for each layer, inputs² numbers; with `cross`, as many again or
     outputs times inputs, whichever is less.

@@ -221,7 +221,7 @@ def _dot(one: Sequence[Single], other: Sequence[Single]) -> float:
 
 
 def rounded(factors: Factors, sizes: tuple[int, ...], inputs: Single) -> Factors:
-    """Return factors rounded to int8, the bias making up for what that does to the mean of the outputs.
+    """Return factors rounded as those given are stored, the bias making up for what that does to the outputs' mean.
 
     Parameters
     ----------
@@ -233,6 +233,7 @@ def rounded(factors: Factors, sizes: tuple[int, ...], inputs: Single) -> Factors
         What the layer reads, shape (samples, inputs).
     """
     from lrfdse.factorize.chain import dense_weight
+    from lrfdse.factorize.inputs import rounded_inputs
     from lrfdse.factorize.quantized import quantized
 
     assert factors.bias_shift is not None
@@ -242,4 +243,10 @@ def rounded(factors: Factors, sizes: tuple[int, ...], inputs: Single) -> Factors
     before = dense_weight(factors.cores)[: sizes[0], : sizes[1]]
     cores, scales = quantized(before, factors.factorization, factors.cores, covariance)
     moved = (before - dense_weight(cores)[: sizes[0], : sizes[1]]) @ mean
-    return dataclasses.replace(factors, cores=cores, scales=scales, bias_shift=factors.bias_shift + moved)
+    roundings = None
+    if factors.roundings is not None:
+        made = rounded_inputs(factors.factorization, cores, rows)
+        roundings, moved = made.roundings, moved + made.moved[:, : sizes[0]].mean(axis=0)
+    return dataclasses.replace(
+        factors, cores=cores, scales=scales, bias_shift=factors.bias_shift + moved, roundings=roundings
+    )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.text import clean
 from lrfdse.ir.latency import REGIMES
+from lrfdse.ir.storage import QDQ
+from lrfdse.report.fold import names_text
 from lrfdse.report.numbers import change_text, kib_text, latency_text, times_text
 from lrfdse.report.others import others_text
 from lrfdse.report.page.wording import (
@@ -151,18 +153,27 @@ def _sensitivity(document: Document) -> list[tuple[str, str]]:
 def _files(document: Document, best: DesignFacts, folder: Path) -> list[tuple[str, str]]:
     if not best.model:
         return [("Model", f"lrfdse export {_quoted(folder)} {best.id}")]
-    model = folder / best.model
-    return [("Model", str(model)), ("Kernels", f"{model.parent / 'kernels'}/ (C, for {document.target.name})")]
+    model, alone = folder / best.model, _in_whole_numbers(best)
+    where = f"; {clean(names_text(alone, 24))}: in the C library of model.onnx alone" if alone else ""
+    kernels = f"{model.parent / 'kernels'}/ (C, for {document.target.name}{where})"
+    return [("Model", str(model)), ("Kernels", kernels)]
+
+
+def _in_whole_numbers(design: DesignFacts) -> list[str]:
+    """Return the layers of a design that have no kernel of their own, because what they read is rounded."""
+    return [name for name, choice in design.plan.items() if choice.storage == str(QDQ)]
 
 
 def _next(document: Document, folder: Path) -> str:
-    # A board times kernels, and neither embeddings nor larger convolutions have one of their own.
+    # A board times kernels, and neither embeddings, larger convolutions nor layers in whole numbers have one.
     without_kernel = any(layer.kind in ("conv", "embedding") for layer in document.layers)
+    best = document.best
     if (
         document.meter.kind == "modelled"
         and not without_kernel
-        and document.best is not None
-        and document.best.board is None
+        and best is not None
+        and best.board is None
+        and not _in_whole_numbers(best)
     ):
         return f"lrfdse bench {_quoted(folder)} --runner 'ssh user@board'"
     return f"lrfdse check {_quoted(folder)}"

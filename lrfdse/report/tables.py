@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lrfdse.base.grid import Column, fitted
 from lrfdse.base.text import clean
 from lrfdse.ir.latency import REGIMES
-from lrfdse.ir.plan import DENSE_INT8
+from lrfdse.ir.plan import DENSE_STORED
 from lrfdse.report.bounds import moved_text
 from lrfdse.report.bracket import bracket_text
 from lrfdse.report.fold import folded, names_text
@@ -220,8 +220,8 @@ def _mark(design: DesignFacts, document: Document) -> str:
 def _role(design: DesignFacts, document: Document) -> str:
     if design.id == document.original.id:
         return "original"
-    if design.origin == DENSE_INT8:
-        return "dense int8"
+    if design.origin in DENSE_STORED:
+        return DENSE_STORED[design.origin]
     if design.origin == "uniform-svd":
         return "uniform SVD"
     return "equal-size SVD" if design.id == document.svd_at_equal_size != document.recommended else ""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from lrfdse.ir.latency import are_tied
-from lrfdse.ir.plan import DENSE_INT8
+from lrfdse.ir.plan import DENSE_STORED
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
@@ -18,7 +18,15 @@ WORST_SHOWN = 0.5
 """Relative output error beyond which a design is left to the files where losses are not measured. Chosen, not measured:
 the difference from the original then has a quarter of the outputs' energy."""
 
-ROLES = ("recommended", "original", "SVD at equal size", "dense int8", "uniform SVD", "front", "dominated")
+ROLES = (
+    "recommended",
+    "original",
+    "SVD at equal size",
+    *DENSE_STORED.values(),
+    "uniform SVD",
+    "front",
+    "dominated",
+)
 """What a design is to the reader, the most telling first."""
 
 
@@ -30,8 +38,8 @@ def role_of(design: DesignFacts, document: Document) -> str:
         return "original"
     if design.id == document.svd_at_equal_size:
         return "SVD at equal size"
-    if design.origin == DENSE_INT8:
-        return "dense int8"
+    if design.origin in DENSE_STORED:
+        return DENSE_STORED[design.origin]
     if design.origin == "uniform-svd":
         return "uniform SVD"
     return "front" if design.on_front else "dominated"
@@ -90,7 +98,7 @@ def shown(document: Document) -> list[DesignFacts]:
     uniform one.
     """
     original, best, every = document.original, document.best, document.every_design()
-    listed = {original.id} | {design.id for design in every if design.origin == DENSE_INT8}
+    listed = {original.id} | {design.id for design in every if design.origin in DENSE_STORED}
     listed |= {design.id for design in every if design.on_front and is_worth_showing(design, document)}
     if best is not None:
         uniform = [

@@ -12,7 +12,7 @@ from lrfdse.base.files import write_atomically
 from lrfdse.ir.choice import Choice as IrChoice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.latency import Latency
-from lrfdse.ir.plan import DENSE_INT8
+from lrfdse.ir.plan import DENSE_STORED
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.results.asked import HardwareError, LatencyFacts, MeterFacts, ModelFile
 from lrfdse.results.asking import asked_of, data_of, space_of, target_of
@@ -146,7 +146,7 @@ def write_document(document: Document, folder: Path) -> None:
 
 def _is_listed(design: Design, exploration: found.Exploration) -> bool:
     """Whether the design belongs into tables: on the front, or a baseline to compare with."""
-    compared = design.origin in ("uniform-svd", DENSE_INT8)
+    compared = design.origin in ("uniform-svd", *DENSE_STORED)
     return compared or design.id in (*exploration.front, exploration.svd_at_equal_size)
 
 

@@ -47,6 +47,7 @@ EDITS = {
         *("spectrum as the inputs see it", "spectrum of the inputs"),
         *FITTED,
     },
+    "lrfdse/factorize/inputs.py:rounding_of": {"spectrum as the inputs see it", "spectrum of the inputs"} | FITTED,
     "lrfdse/quality/objective.py:SideBySide.pulled_back": {"weightings"} | FITTED,
     "lrfdse/repair/correct.py:Corrector._refined": {"corrections"} | SCORED,
     "lrfdse/repair/refine.py:refined": {"corrections"} | SCORED,

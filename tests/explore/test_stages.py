@@ -117,6 +117,11 @@ def test_all_layers_dense_in_int8_are_a_baseline_where_int8_is_a_choice():
     assert not asked, "where nothing is left of the budget"
     dense_int8(search, 1)
     assert asked == [([{"a": "dense@int8", "b": "dense", "c": "dense@int8"}], "dense-int8")]
+    rounded = Choice("dense@qdq", DENSE * DENSE // 4, 30.0, 0.002)
+    search.warm = [LayerTable(t.layer, (*t.choices, rounded) if t.layer == "a" else t.choices) for t in search.warm]
+    asked.clear()
+    dense_int8(search, 2)
+    assert asked[1:] == [([{"a": "dense@qdq", "b": "dense", "c": "dense"}], "dense-qdq")]
 
 
 @pytest.mark.parametrize("budget", [1, 2, 5, 20, 40, 101])

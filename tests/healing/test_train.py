@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from lrfdse.errors import InputError
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.quantized import quantized
-from lrfdse.formats.onnx import file_content
+from lrfdse.formats.onnx import file_content, serialized
 from lrfdse.healing.feeding import Feeder, Feeders
 from lrfdse.healing.framework import load_tensorflow
 from lrfdse.healing.int8 import rounded, straight_through, tops_of
@@ -22,10 +22,11 @@ from lrfdse.healing.part import part_of
 from lrfdse.healing.train import Training, divided, train
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import packed, unpacked
+from lrfdse.ir.quantized import Rounding
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
-from lrfdse.model.runtime import Runtime
+from lrfdse.model.runtime import Runtime, as_written
 from lrfdse.quality.divergence import divergences, scores_of
 from lrfdse.quality.objective import objective_for
 
@@ -110,6 +111,26 @@ def in_int8(model, kit, text):
     before = dense_weight(each.cores)
     cores, scales = quantized(before, each.factorization, each.cores, np.eye(before.shape[1]))
     return {name: replace(each, cores=cores, scales=scales)}
+
+
+@pytest.mark.parametrize("name", ["gemm", "matmul"])
+def test_what_layers_read_is_rounded_as_in_the_rewritten_model(name, make, kit):
+    model, data = opened(name, make)
+    factors, runtime, tf = in_int8(model, kit, "svd:r=3"), Runtime(), load_tensorflow()
+    roundings = (Rounding(2.0**-5, -140), Rounding(float(np.float32(0.03)), -90))
+    factors = {layer: replace(each, roundings=roundings) for layer, each in factors.items()}
+    part = part_of(model, factors, ["y"])
+    feeder = Feeder(model, part, data, runtime)
+    fed = {key: tf.constant(array) for key, array in feeder.batch(np.arange(9)).fed.items()}
+    weights = {layer: [tf.Variable(each) for each in weights_of(chosen)] for layer, chosen in factors.items()}
+    with tf.GradientTape() as tape:
+        found = part.run(tf, weights, fed, feeder.folded)["y"]
+    written = serialized(rewrite(model, factors))
+    expected = runtime.call(as_written(written), {"x": data.inputs["x"][:9]})["y"]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    # The slope goes through what is rounded, to the first matrix.
+    ((first, *_),) = weights.values()
+    assert np.abs(tape.gradient(found, first).numpy()).max() > 0.1
 
 
 @pytest.mark.parametrize("text", FORMS["gemm"])

@@ -11,15 +11,20 @@ from lrfdse.errors import InputError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.int8 import Int8Matrix, levels_of
-from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.ir.storage import FLOAT32, INT8, QDQ
 
 SHAPES = ("dense", "svd:r=7", "tt:m=6x8,n=5x12,r=4", "tt:m=2x4x6,n=5x3x4,r=3x9,lr")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("storage", [FLOAT32, INT8])
+@pytest.mark.parametrize("storage", [FLOAT32, INT8, QDQ])
 def test_texts_come_back_as_they_were(shape, storage) -> None:
     choice = Choice(Factorization.parse(shape, 48, 60), storage)
+    if not storage.takes(choice.factorization):
+        with pytest.raises(InputError, match="multiply whole rows"):
+            Choice.parse(str(choice), 48, 60)
+        assert (storage, shape[:2]) == (QDQ, "tt")
+        return
     assert Choice.parse(str(choice), 48, 60) == choice
     assert choice.is_original == (str(choice) == "dense")
 
@@ -32,6 +37,9 @@ def test_bytes_are_those_of_the_arrays(shape) -> None:
     whole = [Int8Matrix(m.astype(np.int8), np.ones(len(m), np.float32)) for m in matrices]
     assert Choice(f).bytes == sum(m.astype(np.float32).nbytes for m in matrices)
     assert Choice(f, INT8).bytes == sum(m.levels.nbytes + m.scales.nbytes for m in whole)
+    # What a zero point adds to each sum is a number of 32 bits.
+    starts = [m.levels.sum(axis=1, dtype=np.int32) for m in whole]
+    assert Choice(f, QDQ).bytes == Choice(f, INT8).bytes + sum(each.nbytes for each in starts)
 
 
 @pytest.mark.parametrize("text", ["svd:r=7@", "svd:r=7@int4", "@int8", "svd:r=7@int8@int8", "dense@INT8"])

@@ -20,6 +20,8 @@ from onnx import numpy_helper
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import packed, unpacked
+from lrfdse.ir.storage import QDQ
 from lrfdse.model.data import Dataset, mixed
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
@@ -92,6 +94,28 @@ def test_correction_helps_on_data_it_has_not_seen(network, plan):
     for name, each in more.factors.items():
         assert each.factorization == factors[name].factorization
         assert tuple(core.shape for core in each.cores) == each.factorization.core_shapes
+
+
+@pytest.mark.slow
+def test_layers_in_whole_numbers_are_corrected_as_such(network):
+    model, calib, fresh = network
+    seen = moments(model, calib, ["w1", "w2"])
+    factors = {
+        name: Fitter(model.weight(name), seen[name]).fit(
+            Factorization.svd(model.layer(name).outputs, model.layer(name).inputs, rank), QDQ
+        )
+        for name, rank in (("w1", 5), ("w2", 4))
+    }
+    found = Corrector(model, calib).correct(factors, sweeps=1)
+    assert found.sweeps > 0 and found.after < 0.9 * found.before
+    assert loss(model, found.factors, fresh) < 0.9 * loss(model, factors, fresh)
+    for name, each in found.factors.items():
+        assert each.choice == factors[name].choice
+        # The ranges are those of what the corrected chain and model have each step read.
+        assert each.roundings != factors[name].roundings
+        again = unpacked(each.choice, packed(each))
+        for core, other in zip(again.cores, each.cores, strict=True):
+            np.testing.assert_allclose(core, other, rtol=1e-6)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.cut import levels
 from lrfdse.model.passes.factor import rewrite
-from lrfdse.repair.moments import moments
+from lrfdse.repair.moments import KEPT, moments
 
 
 def check(found, rows, outputs):
@@ -63,6 +63,21 @@ def test_without_a_rewritten_form_targets_are_the_layers_own(mlp):
         np.testing.assert_array_equal(seen.second, plain[name].second)
         np.testing.assert_allclose(seen.cross, model.weight(name) @ seen.covariance, atol=1e-9)
         assert plain[name].cross is None
+
+
+@pytest.mark.parametrize("count", [40, 3 * KEPT])
+def test_some_rows_are_kept_whatever_the_batches(mlp, count):
+    model = load_model(mlp)
+    data = Dataset({"x": np.random.default_rng(0).normal(size=(count, 12)).astype(np.float32)}, None)
+    first, other = (moments(model, data, batch=batch) for batch in (64, 7))
+    for name, seen in first.items():
+        assert seen.rows.dtype == np.float32 and len(seen.rows) == min(count, KEPT)
+        np.testing.assert_allclose(seen.rows, other[name].rows, atol=1e-6)
+    # Each is one of those that were read, none twice, and they are from all over.
+    read, kept = data.inputs["x"], first[model.layers[0].name].rows
+    places = [int(np.flatnonzero((read == row).all(axis=1))[0]) for row in kept]
+    assert len(set(places)) == len(kept) and places == sorted(places)
+    assert places[0] < count / 16 and places[-1] > count * 15 / 16
 
 
 def test_levels_follow_the_graph(make):

@@ -193,6 +193,22 @@ def test_where_nothing_satisfies_the_limits_the_nearest_says_what_it_misses(limi
     assert ("198 parameters" in found["Nearest"]) == (limits["max_params"] == 60)
 
 
+def test_no_board_is_named_for_layers_that_have_no_kernel(document, read):
+    def lines_of(storage):
+        made = copy.deepcopy(document)
+        best = next(each for each in made["designs"] if each["id"] == made["recommended"])
+        name = next(name for name, choice in best["plan"].items() if choice["factorization"] != "dense")
+        best["plan"][name]["storage"] = storage
+        return name, dict(answer_of(read(made), Path("out")).lines)
+
+    for storage in ("float32", "int8"):
+        _, lines = lines_of(storage)
+        assert lines["Next"].startswith("lrfdse bench") and lines["Kernels"].endswith("(C, for riscv64)")
+    name, lines = lines_of("qdq")
+    assert lines["Next"] == "lrfdse check out"
+    assert lines["Kernels"].endswith(f"(C, for riscv64; {name}: in the C library of model.onnx alone)")
+
+
 def test_the_answer_says_why_this_design_and_no_other(document, read):
     def why(made):
         return dict(answer_of(read(made), Path("out")).lines).get("Why")

@@ -20,7 +20,7 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
 from lrfdse.errors import KernelError
-from lrfdse.ir.kernel import ConvolutionSpec, EmbeddingSpec, KernelSpec, Schedule, Spec
+from lrfdse.ir.kernel import ConvolutionSpec, EmbeddingSpec, KernelSpec, QuantizedSpec, Schedule, Spec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS, open_meter
 from lrfdse.targets import isa
@@ -71,6 +71,7 @@ def measured_kernel(spec: Spec, target: Target, meter: Meter, tries: int = 4) ->
     """Return the best of so many schedules of a kernel with its measurement; one that fails has the reason instead."""
     from lrfdse.explore.layers.convolutions import measured_convolution
     from lrfdse.explore.layers.embeddings import measured_embedding
+    from lrfdse.explore.layers.quantized import measured_quantized
     from lrfdse.tune import best_kernel
 
     try:
@@ -78,6 +79,8 @@ def measured_kernel(spec: Spec, target: Target, meter: Meter, tries: int = 4) ->
             return MeasuredKernel(*measured_convolution(spec, target, meter.name))
         if isinstance(spec, EmbeddingSpec):
             return MeasuredKernel(*measured_embedding(spec, target, meter.name))
+        if isinstance(spec, QuantizedSpec):
+            return MeasuredKernel(*measured_quantized(spec, target, meter.name))
         artifact, measurement = best_kernel(spec, target, meter, tries)
     except KernelError as error:
         return MeasuredKernel(failure=str(error))
@@ -204,6 +207,7 @@ def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str
     """Return the key of each kernel's measurement in the cache."""
     from lrfdse.explore.layers.convolutions import measured_convolution
     from lrfdse.explore.layers.embeddings import measured_embedding
+    from lrfdse.explore.layers.quantized import measured_quantized
     from lrfdse.tune import best_kernel
 
     target, meter = request.target, request.meter
@@ -216,6 +220,7 @@ def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str
         KernelSpec: code_key(best_kernel),
         ConvolutionSpec: code_key(measured_convolution),
         EmbeddingSpec: code_key(measured_embedding),
+        QuantizedSpec: code_key(measured_quantized),
     }
     # Other specs stand for small models, which are tuned as such.
     return {

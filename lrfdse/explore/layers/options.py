@@ -128,7 +128,10 @@ def study_layers(
                 candidates[result.layer.name] += found
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
-    chosen = {result.layer.name: _stored(result, candidates[result.layer.name], storages) for result in results}
+    chosen = {
+        each.layer.name: _stored(each, candidates[each.layer.name], storages, _roundable(each.layer, model, fits))
+        for each in results
+    }
     wanted = [
         (candidate, storage, spec)
         for layer in layers
@@ -205,13 +208,18 @@ def _candidate(layer: Layer, factorization: Factorization, target: Target) -> Ca
     return Candidate(factorization, cost_of(layer, factorization, target.lanes), 0.0 if factorization.is_dense else 1.0)
 
 
+def _roundable(layer: Layer, model: Model, fits: Fits) -> bool:
+    """Return whether products of a layer can be of whole numbers: they are of rows whose range the data tell."""
+    return fits.calibrated(layer) and all(site.in_axis == -1 for site in model.sites[layer.name])
+
+
 def _stored(
-    result: LayerResult, candidates: Sequence[Candidate], storages: Sequence[Storage]
+    result: LayerResult, candidates: Sequence[Candidate], storages: Sequence[Storage], roundable: bool
 ) -> list[tuple[Candidate, Storage]]:
     """Return the choices of a layer, the one that leaves it as it is first; a layer that is not explored has no other.
 
     Without float32 among the storages, that one is still there to compare with. Only fully-connected layers have
-    kernels for anything else. What the model stores in int8 stays in int8.
+    kernels for anything else. Inputs are rounded where they are `roundable`. What the model stores in int8 stays so.
     """
     if result.kept_dense is not None:
         return [(candidates[0], FLOAT32)]
@@ -219,7 +227,8 @@ def _stored(
         storages = (FLOAT32,)
     if result.layer.storage.scaled:
         return [(candidates[0], FLOAT32), *((each, result.layer.storage) for each in candidates[1:])]
-    every = [(candidate, storage) for storage in storages for candidate in candidates]
+    storages = [storage for storage in storages if roundable or not storage.rounds_inputs]
+    every = [(each, storage) for storage in storages for each in candidates if storage.takes(each.factorization)]
     return list(dict.fromkeys([(candidates[0], FLOAT32), *every]))
 
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.base.text import free_name
+from lrfdse.ir.quantized import LEVELS, Rounding
 
 _INITIALIZERS_STAND_ALONE = 4
 """IR version of ONNX from which an initializer need not be an input of the graph as well (onnx/docs/IR.md)."""
@@ -120,6 +121,19 @@ class Emitter:
             value = self.op("Mul", [floats, self.constant(f"{label}scale", column)])
         value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(levels.shape)
         return value
+
+    def rounded(self, label: str, value: ir.Value, rounding: Rounding) -> ir.Value:
+        """Round a float32 value to 8 bits, and return what its levels stand for."""
+        zero = np.array(-rounding.least - LEVELS // 2, np.int8)
+        how = [
+            self.constant(f"{label}scale", np.array(rounding.scale, np.float32)),
+            self.constant(f"{label}zero", zero),
+        ]
+        levels = self.op("QuantizeLinear", [value, *how])
+        floats = self.op("DequantizeLinear", [levels, *how])
+        for made, element in ((levels, ir.DataType.INT8), (floats, ir.DataType.FLOAT)):
+            made.type, made.shape = ir.TensorType(element), value.shape
+        return floats
 
     def integers(self, values: Sequence[int]) -> ir.Value:
         """Return a constant vector of 64-bit whole numbers."""

@@ -83,6 +83,24 @@ class Place:
         value = self.emit.dequantized(f"{label}.", levels.T if flip else levels, scales, 1 if flip else 0)
         return value if self.dtype == ir.DataType.FLOAT else self.emit.op("Cast", [value], to=int(self.dtype))
 
+    def read(self, step: int, value: ir.Value) -> ir.Value:
+        """Return what a step multiplies: the value, or where inputs are rounded, what is left of it then.
+
+        Parameters
+        ----------
+        step
+            Place of the step in execution order.
+        value
+            What the step reads.
+        """
+        if self.chosen.roundings is None:
+            return value
+        floats = value
+        if self.dtype != ir.DataType.FLOAT:
+            floats = self.emit.op("Cast", [value], to=int(ir.DataType.FLOAT))
+        floats = self.emit.rounded(f"input{step}.", floats, self.chosen.roundings[step])
+        return floats if self.dtype == ir.DataType.FLOAT else self.emit.op("Cast", [floats], to=int(self.dtype))
+
 
 Writer: TypeAlias = Callable[[Place], ir.Value]
 """Adds the nodes of one use, and returns what gives the layer's output in the place of its node."""

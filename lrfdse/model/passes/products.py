@@ -22,7 +22,7 @@ def write_products(place: Place) -> ir.Value:
     at = _At(place)
     if not at.is_pair:
         result = at.chain(source, site)
-    elif all(each.in_axis == each.out_axis == -2 for each in place.sites):
+    elif chosen.roundings is None and all(each.in_axis == each.out_axis == -2 for each in place.sites):
         result = at.svd_on_columns(source)
     else:
         result = at.svd(source, site)
@@ -42,7 +42,7 @@ class _At:
 
     def __init__(self, place: Place) -> None:
         self._emit, self._layer, self._chosen, self._stored = place.emit, place.layer, place.chosen, place.stored
-        self._matrix = place.matrix
+        self._matrix, self._read = place.matrix, place.read
 
     @property
     def is_pair(self) -> bool:
@@ -54,8 +54,8 @@ class _At:
         """Write ``x B^T A^T`` on the last axis."""
         (a, outer), (b, inner) = self._pair()
         x = self._emit.swap_last(source, site.rank) if site.in_axis == -2 else source
-        hidden = self._emit.op("MatMul", [x, self._matrix("factor1", b, inner, True)])
-        y = self._emit.op("MatMul", [hidden, self._matrix("factor0", a, outer, True)])
+        hidden = self._emit.op("MatMul", [self._read(0, x), self._matrix("factor1", b, inner, True)])
+        y = self._emit.op("MatMul", [self._read(1, hidden), self._matrix("factor0", a, outer, True)])
         return self._emit.swap_last(y, site.rank) if site.out_axis == -2 else y
 
     def svd_on_columns(self, source: ir.Value) -> ir.Value:
@@ -83,6 +83,7 @@ class _At:
             else:
                 if not (is_matrix and width == step.inner):
                     value = emit.reshape(value, [-1, step.inner])
+                value = self._read(number, value)
                 value = emit.op("MatMul", [value, self._matrix(f"step{number}", matrix, scales, True)])
                 is_matrix, width = True, step.out
         if not (is_matrix and width == f.outputs):

@@ -149,6 +149,12 @@ class Fits:
             self._cache.put("screens", key, known._asdict())
         return known
 
+    def release(self, layer: Layer) -> None:
+        """Let go of what fits of `layer` share, once all that are wanted were made: layers are many."""
+        self._short.pop(layer.name, None)
+        if layer.name in self._fitters:
+            self._fitters[layer.name].problem.release()
+
     def _key(self, layer: Layer, choice: Choice, kind: str = "fits") -> str:
         from lrfdse.factorize.fit import Fitter
         from lrfdse.factorize.methods import METHODS

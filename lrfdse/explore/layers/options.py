@@ -188,6 +188,7 @@ def _candidates(
         work = {each: fit_work(layer, each) for each in some}
         rest = (_size(layer) - share) / max(sum(work.values()), 1)
         found = screened_front(layer, fits, list(some.values()), threads, lambda fit: progress(rest * work[fit]))
+        fits.release(layer)
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
@@ -293,6 +294,7 @@ def _with_options(
                 cold_bound=bound_of([*found, *later], "cold", size, target),
             )
         )
+    fits.release(layer)
     funnel = result.funnel
     if result.kept_dense is None:
         funnel = funnel.extended("compiled", len(chosen) - 1).extended("measured", len(options) - 1)

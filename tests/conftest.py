@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ import hypothesis
 import pytest
 
 pytest_plugins = ("tests.plugins.boards", "tests.plugins.folders", "tests.plugins.models", "tests.plugins.operators")
+
+# Whatever the environment says, which images of containers set for what they install once: the hundreds of processes
+# that tests start would compile the package anew, each of them, and every run its own assertions.
+sys.dont_write_bytecode = False
 
 # How long an example takes, and how long it takes to make one, says how busy the machine is.
 hypothesis.settings.register_profile("lrfdse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -43,6 +43,7 @@ def test_the_host_works_where_zig_is(capsys):
     assert {part["name"]: part["version"] for part in told["packages"]}["numpy"].count(".") == 2
 
 
+@pytest.mark.slow
 def test_what_is_missing_has_the_command_that_installs_it(tmp_path):
     """A path without programs: zig comes with Python, so kernels can be built but neither run nor modelled."""
     script = "import sys; from lrfdse.cli import main; sys.argv[0] = 'lrfdse'; main()"
@@ -56,6 +57,7 @@ def test_what_is_missing_has_the_command_that_installs_it(tmp_path):
     assert lines[-1].startswith("Not all of it works")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("qemu-riscv64") is None, reason="qemu-user is not installed")
 def test_a_plugin_that_cannot_be_compiled_is_said(tmp_path):
     """A zig that is there and compiles nothing, as where it lacks the headers: nothing can be modelled."""

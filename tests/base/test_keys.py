@@ -163,6 +163,7 @@ def test_a_library_under_another_name_and_one_that_is_not_installed(tmp_path, mo
         keys.forget()
 
 
+@pytest.mark.slow
 def test_no_library_is_looked_for_among_the_files_of_all_packages(monkeypatch):
     names = set()
     for path in Path(lrfdse.__file__).parent.rglob("*.py"):

@@ -102,6 +102,7 @@ def test_synthetic_samples_are_those_of_their_number(make):
     assert make(3).dtype == np.float32 and np.isfinite(make(3)).all() and make(3).std() > 0.05
 
 
+@pytest.mark.slow
 def test_bytes_of_files_are_those_at_both_ends():
     row = inputs.file_bytes(None, 7, 2)["bytes"]
     assert row.shape == (2, 2048) and row.min() >= 0 and row.max() <= 256 and (row != 256).any(axis=1).all()

@@ -99,6 +99,7 @@ def test_the_expected_output_is_that_of_the_dense_matrix(case):
     np.testing.assert_allclose(numbers.expected, numbers.x @ dense.T, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_all_peers_get_the_numbers_that_our_kernels_are_tuned_on(case):
     numbers, target = arrays.arrays(case), load_target("riscv64")
     artifact = compile_kernel(case.spec, schedules(case.spec, target, 1)[0], target, "kernel")

@@ -78,6 +78,7 @@ def package(path, text):
     path.write_text(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "ran"), [("litert", "ai-edge-litert"), ("onnxruntime", "onnxruntime")])
 def test_a_runtime_times_the_original_and_what_is_kept(folder, name, ran):
     if name == "litert":
@@ -94,6 +95,7 @@ def test_a_runtime_times_the_original_and_what_is_kept(folder, name, ran):
     assert [each.threads for each in again.document.original.whole_model.runtimes] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="the target is this machine")
 def test_a_board_gets_one_file_that_its_python_runs(folder, monkeypatch, tmp_path):
     python = tmp_path / "bin" / "python3"

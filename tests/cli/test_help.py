@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 import typer
 
 from lrfdse.cli import run
@@ -35,6 +36,7 @@ def test_options_stand_in_groups_and_none_is_lost(capsys):
     }
 
 
+@pytest.mark.slow
 def test_a_shell_completes_commands_options_and_targets():
     script = "import sys; from lrfdse.cli import main; sys.argv[0] = 'lrfdse'; main()"
 

@@ -79,6 +79,7 @@ def test_verdicts_and_targets_fit_80_columns_too(folder):
         assert len(lines) > len(words) and all(line == line.rstrip() and len(line) <= 80 for line in lines)
 
 
+@pytest.mark.slow
 def test_no_color_takes_the_colours_and_nothing_else(folder):
     coloured, plain = on_terminal(folder, 80), on_terminal(folder, 80, NO_COLOR="1")
     assert re.search(r"\x1b\[[0-9;]*3[0-7]m", coloured)

@@ -51,8 +51,9 @@ def make_project(root, small_folder, small_space):
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n')
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
-        # What is shown of the examples does not depend on how long they search.
+        # What is shown of the examples does not depend on how long they search, and they take ONNX files alone.
         "if sys.argv[1] == 'explore':\n    sys.argv += ['--effort', 'quick', '--budget', '8', '--keep', '1']\n"
+        "    sys.argv += ['--no-library', '--no-int8']\n"
         "from lrfdse.cli import main\nif __name__ == '__main__':\n    main()\n"
     )
     program.chmod(0o755)

@@ -242,7 +242,7 @@ def test_the_leader_is_killed_and_comes_back_while_workers_go_on(driver, postgre
 @pytest.fixture(scope="module")
 def undisturbed_run(deep_folder, small_space, tmp_path_factory):
     """A folder, an exploration in it that was left alone, and its options."""
-    root, more = tmp_path_factory.mktemp("kills"), ("--space", small_space, "--budget", 24, "--keep", 1)
+    root, more = tmp_path_factory.mktemp("kills"), ("--space", small_space, "--budget", 24, "--keep", 1, "--no-int8")
     return root, undisturbed(root / "whole", deep_folder, more), more
 
 

@@ -114,6 +114,7 @@ def test_the_plug_in_keeps_the_contracts(environment):
     assert " passed" in ran.stdout
 
 
+@pytest.mark.slow
 def test_without_the_plug_in_its_names_are_unknown(small_folder, tmp_path):
     space = tmp_path / "rms.toml"
     space.write_text('method = "svd-rms"\n')
@@ -123,6 +124,7 @@ def test_without_the_plug_in_its_names_are_unknown(small_folder, tmp_path):
     assert f"search space {space}: unknown fitting method 'svd-rms': choose from auto, als, svd" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_meter_of_this_process_alone_is_no_meter_for_its_children(tmp_path):
     class Mine(METERS.get("model")):
         name = "mine"

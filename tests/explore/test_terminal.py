@@ -60,7 +60,9 @@ def test_ctrl_c_ends_every_stage_and_says_how_to_go_on(deep_folder, small_space,
     """One exploration, interrupted in one stage after another; what it says goes on, until it is finished."""
     output = tmp_path / "out put"
     arguments = ["explore", deep_folder, "--target", "riscv64", "-o", output, "--space", small_space]
-    arguments = [str(a) for a in [*arguments, "--cache", tmp_path / "cache", "--workers", 2, "--budget", 20]]
+    arguments = [
+        str(a) for a in [*arguments, "--cache", tmp_path / "cache", "--workers", 2, "--budget", 20, "--no-int8"]
+    ]
     log = output / "log.jsonl"
     for stage in ("started", "calibrate", "layers", "kernels", "plans", "write"):
         code, shown, processes = on_terminal(arguments, tmp_path, partial(has_begun, log, stage, len(events(log))))

@@ -174,6 +174,7 @@ def test_a_core_that_fails_both_engines_has_none(monkeypatch):
         open_engine(CoreModel.of(load_target("riscv64")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "deviation"),
     [
@@ -209,6 +210,7 @@ def test_the_pieces_add_up_to_the_whole_trace(name, deviation, matvec, measured_
     assert decomposed.cycles == pytest.approx(whole, rel=deviation, abs=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", ["cortex-a55", "cortex-a510"])
 def test_both_engines_agree_on_in_order_cores_that_pass_the_probe(core, matvec):
     target = load_target("aarch64-a55")

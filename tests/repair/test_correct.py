@@ -196,6 +196,7 @@ def test_dense_layers_and_order_are_kept(network):
     assert list(found.factors) == list(given) and found.factors["w3"] is dense
 
 
+@pytest.mark.slow
 def test_squared_loss_of_outputs_that_are_no_classes(network):
     model, calib, fresh = network
     factors = fitted(model, calib, PLANS[1])
@@ -208,6 +209,7 @@ def test_squared_loss_of_outputs_that_are_no_classes(network):
     assert found.changed and error(found.factors) < error(factors)
 
 
+@pytest.mark.slow
 def test_a_head_with_several_rows_a_sample(tmp_path):
     rng = np.random.default_rng(1)
     text = """g (float[n, 3, 12] x) => (float[n, 3, 20] y) { a = MatMul (x, w)  b = Add (a, c)  y = Softmax (b) }"""

@@ -222,6 +222,7 @@ def fixed(batch):
     return Port("x", "float32", (batch, 8), (str(batch), "8"), (batch, 8))
 
 
+@pytest.mark.slow
 def test_random_data_of_large_samples_are_fewer():
     port = Port("x", "float32", (1, 1 << 22), ("1", "4194304"), (1, 1 << 22))
     data = random_data([port], 64, 0)

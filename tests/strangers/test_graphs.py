@@ -193,6 +193,7 @@ def chain(write, dtype=FLOAT, kind=np.float32, ir=9, opset=17, stored_as_inputs=
     )
 
 
+@pytest.mark.slow
 def test_ir_version_3_gives_what_4_gives(write, way):
     found = {}
     for ir in (3, 4):
@@ -229,6 +230,7 @@ def test_float16_between_casts(write, way):
     assert set(found.fits.weightings) == {"w", "v"} and found.scores.fidelity > 0.5
 
 
+@pytest.mark.slow
 def test_bfloat16_through_every_stage(write, way):
     """Onnxruntime has no kernels for it on a CPU: models run in float32, and what is written is bfloat16."""
     import ml_dtypes

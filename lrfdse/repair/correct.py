@@ -222,10 +222,11 @@ class Corrector:
         def fitted(name: str) -> Factors:
             if missing := [each for each in group if each not in self._moments]:
                 self._moments |= moments(self._model, self._fitted, missing, self._runtime)
-            choice, weighting = current[name].choice, weightings.get(name)
+            choice, weighting, weight = current[name].choice, weightings.get(name), self._model.weight(name)
             fitter = self._fitters.of(
                 (name, weighting is None),
-                lambda: Fitter(self._model.weight(name), self._moments[name], self._method, weighting, name=name),
+                max(weight.shape),
+                lambda: Fitter(weight, self._moments[name], self._method, weighting, name=name),
             )
             return fitter.fit(choice.factorization, choice.storage)
 

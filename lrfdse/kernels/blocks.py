@@ -19,19 +19,25 @@ class Runs:
     lines: int = 0
     """Equal runs of positions that lie apart, such as the rows of an image; 0 of a dense step, which has one."""
     sections: tuple[int, ...] = ()
-    """Equal sections of each part of the inner axis that lie apart, one factor a loop; see
+    """Equal sections of the inner axis that lie apart, one factor a loop, without blocks; see
     `lrfdse.kernels.emit.Access`."""
+    block_sections: tuple[int, ...] = ()
+    """Those of each part of the inner axis in blocks."""
     taps: int = 1
     """A part is so many times a divisor of the rest of the inner axis."""
     covered: int = 0
     """Inputs that all positions of a line meet."""
+    fresh: int = 0
+    """Those of them that no line before has met."""
+    alive: int = 0
+    """Inputs from the first that a line meets to the last: what lies between two uses of one by different lines."""
     copied: int = 0
     """Inputs of all lines that are copied for blocks only."""
 
     def part(self, inner: int, most: int) -> int:
         """Return the largest part of an inner axis that has at most so many iterations, 0 where none is as small.
 
-        >>> Runs(28, (3,), taps=9).part(9 * 64, 200)
+        >>> Runs(28, taps=9).part(9 * 64, 200)
         144
         """
         whole = inner // self.taps
@@ -102,7 +108,7 @@ class Blocks:
         widths = [tiling.panel_width(first) * panels] if groups else []
         widths.append(sum(tiling.panel_width(each.span) * each.count for each in others))
         return cls(
-            runs.sections,
+            runs.block_sections,
             inner,
             parts,
             tiling.step.inner - (parts - 1) * inner,

@@ -58,12 +58,16 @@ _NOT_AHEAD = 0.7
 ahead, on the X60 by the model meter: tiles of 2 x 15 and 4 x 7 registers take 41 and 40 cycles an iteration, of which
 30 and 28 are FMAs, with 19 and 15 of loads."""
 
-_SECTION = 45.0
-"""FMAs of one register that another section of a part takes in a tile, besides its products, on the X60 by the model
-meter: 30 of 4 x 4 registers, 95 of 2 x 7 (3x3 windows, 16 or 32 channels a part)."""
+_SECTION = 20.0
+"""FMAs of one register that another section of the inner axis takes in a tile of 4 x 4, besides its products, on the
+X60 by the model meter: -26 to 44 (windows of 3x3 and 7x7, 3 to 32 channels)."""
+
+_UNEVEN_SECTION = 95.0
+"""The same of tiles of other sizes: 36 to 205 of 2 x 7, 2 x 14, 4 x 5, 4 x 6 and 4 x 7."""
 
 _ODD_SECTION = 150.0
-"""The same where the registers of weights are no power of two, so that addresses take more: 125 to 190 of 3 x 7."""
+"""The same in blocks where the registers of weights are no power of two, so that addresses take more: 125 to 190 of
+3 x 7. Of other tiles in blocks it is nothing: -100 to 46 of 4 x 4 and 2 x 7."""
 
 _EXPOSED = 0.25
 """Share of loads or arithmetic, whichever is shorter, that is not hidden behind the other. Chosen, not measured."""
@@ -166,7 +170,11 @@ def cycles(
     if tiling.schedule.inner_block:
         return _blocked(tiling, target, costs, runs)
     t = tiling
-    return _computing(t, target, costs) + (stops(t, target, distance) if target.in_order else 0.0)
+    computing = _computing(t, target, costs)
+    if target.vectors.grouped:
+        one = _SECTION if t.schedule.out_tile == t.schedule.column_tile == 4 else _UNEVEN_SECTION
+        computing += _between_sections(t, target, runs.sections, one)
+    return computing + (stops(t, target, distance, runs.covered) if target.in_order else 0.0)
 
 
 def _computing(t: Tiling, target: Target, costs: Costs) -> float:
@@ -176,6 +184,12 @@ def _computing(t: Tiling, target: Target, costs: Costs) -> float:
         for o, p, q in itertools.product(t.out, t.batch, t.columns)
     ]
     return sum(count * one for count, one in tiles)
+
+
+def _between_sections(t: Tiling, target: Target, sections: tuple[int, ...], one: float) -> float:
+    """Return the estimated cycles of all tiles where each section of the inner axis but one takes so many FMAs."""
+    tiles = sum(span.count for span in t.out) * sum(span.count for span in t.batch)
+    return tiles * (math.prod(sections) - 1) * one * target.lanes / target.fma_per_cycle
 
 
 def _blocked(t: Tiling, target: Target, costs: Costs, runs: Runs) -> float:
@@ -188,15 +202,18 @@ def _blocked(t: Tiling, target: Target, costs: Costs, runs: Runs) -> float:
     width = sum(span.count * t.panel_width(span) for span in t.out)
     waiting = (blocks.parts - 1) * width * step.batch
     computing += waiting / lanes * LOAD * slot
-    tiles = sum(span.count for span in t.out) * sum(span.count for span in t.batch)
-    section = _ODD_SECTION if t.schedule.out_tile & (t.schedule.out_tile - 1) else _SECTION
-    computing += blocks.parts * tiles * (math.prod(blocks.sections) - 1) * section * slot
+    if t.schedule.out_tile & (t.schedule.out_tile - 1):
+        computing += blocks.parts * _between_sections(t, target, blocks.sections, _ODD_SECTION)
     copied = step.input_size if blocks.copy else runs.copied / max(1, runs.lines)
     computing += copied * ((LOAD * slot / lanes + 1) if target.vectors.strided else 2)
     if not target.in_order:
         return computing
     panels = math.ceil(sum(span.count for span in t.out) / t.schedule.out_block)
     met = runs.covered or step.input_size
+    near = blocks.inner * t.schedule.out_block * t.schedule.out_tile * t.schedule.lanes
+    if FLOAT32.bytes_of(near + runs.alive * blocks.inner // step.inner) <= 1024 * target.l1.kib:
+        # What a line meets is still there when the next one does.
+        met = runs.fresh or step.input_size
     moved = t.weight_size * blocks.groups_of_a_line + met * panels + copied + waiting
     return computing + FLOAT32.bytes_of(1) * moved / target.last_level_bytes_per_cycle
 

@@ -44,16 +44,17 @@ def copy_cycles(tiling: Tiling, target: Target) -> float:
     return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
 
 
-def stops(tiling: Tiling, target: Target, distance: int | None = None) -> float:
+def stops(tiling: Tiling, target: Target, distance: int | None = None, covered: int = 0) -> float:
     """Return the cycles for which an in-order core stops while lines come from the last-level cache.
 
     Operands come from there once where they exceed the first level, and again whenever they are read again unless they
     stay in the first level meanwhile. Where a tile reads more rows at once than a prefetcher follows, besides its
-    weights, every line is waited for. For `distance` see `cycles`.
+    weights, every line is waited for. For `distance` see `lrfdse.kernels.estimate.cycles`. `covered` are the inputs
+    that all positions meet where windows overlap; 0 where each position has its own.
     """
     t, step = tiling, tiling.step
     near = 1024 * target.l1.kib
-    weights, data = t.weight_bytes, FLOAT32.bytes_of(step.input_size)
+    weights, data = t.weight_bytes, FLOAT32.bytes_of(covered or step.input_size)
     if weights + data <= near:
         return 0.0
     panels = sum(span.count for span in t.out)

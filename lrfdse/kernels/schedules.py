@@ -142,7 +142,7 @@ def alternatives(
         tiling = Tiling.of(step, s, storage)
         crowded = crowds(tiling, target, apart)
         if copies or not crowded:
-            estimate = cycles(tiling, target, distance=apart) + crowded * copy_cycles(tiling, target)
+            estimate = cycles(tiling, target, runs=runs, distance=apart) + crowded * copy_cycles(tiling, target)
             ranked.append((estimate, str(s), s))
     ranked.sort()
     for s in filter(admitted, _blocked(step, target, storage, [s for _, _, s in ranked], runs)):

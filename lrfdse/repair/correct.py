@@ -222,6 +222,9 @@ class Corrector:
         def fitted(name: str) -> Factors:
             if missing := [each for each in group if each not in self._moments]:
                 self._moments |= moments(self._model, self._fitted, missing, self._runtime)
+            if not self._moments[name].count:
+                # What stands in a branch may be run on samples that are held out alone.
+                return current[name]
             choice, weighting, weight = current[name].choice, weightings.get(name), self._model.weight(name)
             fitter = self._fitters.of(
                 (name, weighting is None),
@@ -249,6 +252,10 @@ class Corrector:
             seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
         for name in group:
+            if not seen[name].count:
+                # Nothing that it reads can be paired with what the original reads.
+                found[name] = current[name]
+                continue
             weight, weighting = self._model.weight(name), weightings.get(name)
             fitter = Fitter(weight, seen[name], self._method, weighting, self._beta, name=name)
             found[name] = fitter.fit(current[name].factorization, current[name].storage)
@@ -278,7 +285,7 @@ class Corrector:
         if len(sites) > 1:
             return None
         (site,), outputs = sites, model.layer(name).outputs
-        if site.in_axis is None:
+        if site.in_axis is None or site.holder is not None:
             return None
         objective = concerned(model.working.graph, site, self._objective)
         if not objective:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -160,6 +161,19 @@ def test_a_library_under_another_name_and_one_that_is_not_installed(tmp_path, mo
     finally:
         monkeypatch.undo()
         keys.forget()
+
+
+def test_no_library_is_looked_for_among_the_files_of_all_packages(monkeypatch):
+    names = set()
+    for path in Path(lrfdse.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.partition(".")[0])
+    for name in names - {"lrfdse"} - sys.stdlib_module_names:
+        if importlib.util.find_spec(name) is not None:
+            importlib.metadata.version(keys.DISTRIBUTIONS.get(name, name))
 
 
 def _only(real, known):

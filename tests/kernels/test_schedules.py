@@ -157,6 +157,14 @@ def test_an_in_order_core_stops_for_what_its_first_level_does_not_hold() -> None
     assert stopped(Step(1, 320, 64, 1), "out:8:5x1:u1") == pytest.approx(4 * 64 * 321), "data of 256 bytes stay"
 
 
+def test_inputs_that_windows_share_are_read_once() -> None:
+    machine = load_target("riscv64")
+    tiling = Tiling.of(Step(56, 64, 147, 1), StepSchedule.parse("out:8:4x4:u2"))
+    covered = 7 * 117 * 3
+    moved = stops(tiling, machine, covered=covered) * machine.last_level_bytes_per_cycle
+    assert moved == pytest.approx(4 * (64 * 147 + covered)), "10 KiB of data stay beside a panel of 18 KiB"
+
+
 def test_an_in_order_core_waits_for_every_line_where_a_tile_reads_more_rows_than_its_prefetcher_follows() -> None:
     # The meter gives 2.67 and 0.90 ms for the two on the A55.
     machine, step = load_target("aarch64-a55"), Step(16, 256, 1024, 1)

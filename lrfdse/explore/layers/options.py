@@ -273,6 +273,8 @@ def _with_options(
     for place, ((candidate, choice, specs, measured, found), each) in enumerate(zip(working, errors, strict=True)):
         fitted(place)
         size = _bytes(layer, choice, candidate)
+        # In a loop the first turn alone may find its weights in DRAM.
+        later = [m for use, m in zip(layer.uses, found, strict=True) for _ in range(use.turns - 1)]
         # Uses without a bias share the one that a correction gives them.
         added_bias = layer.outputs if any(s.bias and not u.bias for s, u in zip(specs, layer.uses, strict=True)) else 0
         options.append(
@@ -283,13 +285,13 @@ def _with_options(
                 bytes=size + FLOAT32.bytes_of(layer.bias_params + added_bias),
                 weight_error=each.weight_error,
                 output_error=each.output_error,
-                warm=_sum([m.warm for m in found]),
-                cold=_sum([m.cold for m in found]),
+                warm=_sum([m.warm for m in [*found, *later]]),
+                cold=_sum([*(m.cold for m in found), *(m.warm for m in later)]),
                 max_error=max(m.max_error for m in found),
                 schedules=tuple(kernel.schedule for kernel in measured),
                 loss=each.loss,
-                warm_bound=bound_of(found, "warm", size, target),
-                cold_bound=bound_of(found, "cold", size, target),
+                warm_bound=bound_of([*found, *later], "warm", size, target),
+                cold_bound=bound_of([*found, *later], "cold", size, target),
             )
         )
     fits.release(layer)

@@ -68,29 +68,43 @@ class Planes:
 
     buffer: Buffer
     image: tuple[int, int]
-    """Its height and width."""
+    """Its height and width, places that nothing lies in included."""
     copy: Callable[[Expr], Stmt]
     """Returns what makes it of an image, given its number."""
+    place: Callable[[Expr], Expr]
+    """Returns where along its row a column of the padded image lies."""
     room: int
     """Where the part of the scratch memory begins that is free."""
 
 
 def planes(
-    x: Buffer, window: Window, channels: int, size: int, machine: Machine, *, images: int = 1, further: int = 0
+    x: Buffer,
+    window: Window,
+    channels: int,
+    size: int,
+    machine: Machine,
+    *,
+    images: int = 1,
+    apart: int = 1,
+    further: int = 0,
 ) -> Planes:
     """Return copies of a window's images by blocks of `size` channels, with zeros around them.
 
-    The last block begins earlier and overlaps its neighbour where the channels are no multiple. With one of `images`
-    there is room for a single image at a time, otherwise for all of the window. The scratch memory has room for so many
-    `further` elements.
+    Columns that lie `apart` are neighbours in a row of a copy. The last block begins earlier and overlaps its neighbour
+    where the channels are no multiple. With one of `images` there is room for a single image at a time, otherwise for
+    all of the window. The scratch memory has room for so many `further` elements.
     """
     top, left, bottom, right = window.pads
     (height, width), count = window.image, -(-channels // size)
-    image = height + top + bottom, width + left + right
+    each = -(-(width + left + right) // apart)
+    image = height + top + bottom, apart * each
     line, plane = image[1] * size, math.prod(image) * size
     # What is filled behind a row reaches into the next one, behind the last row of all beyond the image.
     room = images * count * plane + left * size
     work = flat(room + further, "work")
+
+    def place(column: Expr) -> Expr:
+        return column if apart == 1 else column % apart * each + column // apart
 
     def pixel(source: Expr, to: Expr) -> Stmt:
         whole = channels // size
@@ -111,12 +125,17 @@ def planes(
 
     def copy(number: Expr) -> Stmt:
         first = number * (count * plane) if images > 1 else 0
-        source, inner = number * (height * width * channels), first + top * line + left * size
+        source, inner = number * (height * width * channels), first + top * line
         pixels = over(
             height,
-            lambda r: over(width, lambda c: pixel(source + (r * width + c) * channels, inner + r * line + c * size)),
+            lambda r: over(
+                width, lambda c: pixel(source + (r * width + c) * channels, inner + r * line + place(left + c) * size)
+            ),
         )
-        borders = over(count, lambda block: border(first + block * plane))
-        return sequence([borders, pixels] if any(window.pads) else [pixels])
+        if not any(window.pads):
+            return pixels
+        if apart == 1:
+            return sequence([over(count, lambda block: border(first + block * plane)), pixels])
+        return sequence([filled(work, first, count * plane, 0, machine), pixels])
 
-    return Planes(work, image, copy, room)
+    return Planes(work, image, copy, place, room)

@@ -63,31 +63,32 @@ def _in_blocks(
 ) -> tuple[Stmt, Buffer]:
     """Return a convolution block by block of channels, and the scratch memory that it takes.
 
-    A copy of the image holds one block after the other. So all taps of a part read a few rows of memory as they lie,
-    most of which the positions before have brought into the first cache level.
+    A copy of the image holds one block after the other, and the columns that a row of a window meets side by side. So
+    all taps of a part read a few rows of memory as they lie, most of which the positions before have brought into the
+    first cache level.
     """
     w, groups, channels = operator.window, operator.groups, operator.channels
     size = block_channels(operator, tiling.schedule)
     blocks = Blocks.of(tiling, runs_of(operator))
-    copy = planes(x, w, channels, size, machine, images=w.batch, further=blocks.scratch)
+    apart = w.dilations[1] if w.kernel[1] > 1 else 1
+    copy = planes(x, w, channels, size, machine, images=w.batch, apart=apart, further=blocks.scratch)
     line, rows = copy.image[1] * size, w.out[0]
     plane = copy.image[0] * line
-    sections, distances = sections_of(operator)
-    apart = (plane, *(distance // channels * size for distance in distances))
+    distances = plane, w.dilations[0] * line
 
     def emitter(number: Expr, group: Expr) -> StepEmitter:
         before = number // rows * channels + group * (channels // groups)
         first = before // size * plane + number % rows * (w.strides[0] * line)
 
         def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
-            index = first + batch * (w.strides[1] * size) + k
-            for place, distance in zip(section, apart, strict=True):
+            index = first + copy.place(batch * w.strides[1]) * size + k
+            for place, distance in zip(section, distances[: len(section)], strict=True):
                 index = index + place * distance
             return index
 
         made = operator.outputs // groups
         row = _Row(finish, number * w.out[1], operator.outputs, group * made)
-        access = Access(data, None, sections, None if groups == 1 else group * tiling.weight_size)
+        access = Access(data, None, blocks.sections, None if groups == 1 else group * tiling.weight_size)
         return StepEmitter(tiling, copy.buffer, weight, row, machine.instructions, access)
 
     def group(number: Expr) -> Stmt:

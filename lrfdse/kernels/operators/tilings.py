@@ -75,9 +75,13 @@ def runs_of(operator: Product) -> Runs:
     w = operator.window
     lines = 1 if is_flat(operator) else w.batch * w.out[0]
     width = (w.out[1] - 1) * w.strides[1] + (w.kernel[1] - 1) * w.dilations[1] + 1
-    covered = w.kernel[0] * width * (operator.channels // operator.groups)
+    row = width * (operator.channels // operator.groups)
+    covered, fresh = w.kernel[0] * row, min(w.kernel[0], w.strides[0]) * row
+    alive = ((w.kernel[0] - 1) * w.dilations[0] + 1) * row
     copied = 0 if any(w.pads) else operator.ports[0].size
-    return Runs(lines, sections_of(operator)[0], math.prod(w.kernel), covered, copied)
+    # The copy that blocks are read from has the columns and the channels of a row of a window side by side.
+    rows = (w.kernel[0],) if w.kernel[0] > 1 else ()
+    return Runs(lines, sections_of(operator)[0], rows, math.prod(w.kernel), covered, fresh, alive, copied)
 
 
 def admits(operator: Product, schedule: StepSchedule) -> bool:

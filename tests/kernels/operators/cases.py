@@ -266,6 +266,14 @@ def convolution_cases() -> Iterator[Case]:
         convolution(window(9, 3, 2, dilations=(2, 3)), 8, 12, 2, BIAS), schedule="out:4:1x2:u2:b18x1x18"
     )
     yield dataclasses.replace(convolution(window(9, 3, strides=(2, 2)), 8, 12, 1, ALL), schedule="out:4:2x2:u2:b36x1x8")
+    dilated = (
+        window((7, 12), 3, 1, batch=2, dilations=(1, 2), strides=(1, 3)),
+        window((5, 14), (1, 4), dilations=(1, 3)),
+        window((14, 5), (4, 1), dilations=(3, 2), pads=(1, 0, 2, 0)),
+    )
+    for each in dilated:
+        part = 4 * each.kernel[0] * each.kernel[1]
+        yield dataclasses.replace(convolution(each, 8, 12, 1, ALL), schedule=f"out:4:2x3:u2:b{part}x1x8")
     yield convolution(window((12, 3), 3, pads=(1, 0, 1, 0)), 16, 24, 1, BIAS)
 
 

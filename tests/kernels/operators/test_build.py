@@ -113,6 +113,23 @@ def test_a_convolution_is_faster_in_blocks_on_an_in_order_core():
     assert min(inside) < 0.9 * min(outside)
 
 
+@pytest.mark.slow
+def test_dilated_and_grouped_windows_cost_no_more_than_others_on_an_in_order_core():
+    machine = load_target("riscv64")
+
+    def of(image: int, channels: int, groups: int, kernel: int, **more: tuple[int, ...]) -> Convolution:
+        return Convolution(Window(1, (image, image), (kernel, kernel), **more), channels, 64, groups)
+
+    plain, dilated, grouped = of(10, 64, 1, 3), of(12, 64, 1, 3, dilations=(2, 2)), of(10, 128, 2, 3)
+    first = of(29, 3, 1, 7, strides=(2, 2))
+    operators = [plain, dilated, grouped, first]
+    timed = timed_schedules(operators, machine, open_whole_meter("model", machine), lambda event: None)
+    rates = {o: {schedule: o.macs / us for us, schedule in timed[o]} for o in operators}
+    best = {o: rates[o][schedules_of(o, machine)[0]] for o in operators}
+    assert min(best[dilated], best[grouped]) > 0.92 * best[plain]
+    assert all(best[o] > 0.95 * max(rates[o].values()) for o in operators), "the estimate puts a good schedule first"
+
+
 def test_rows_that_crowd_are_read_from_a_copy():
     """The copy is the work buffer: a row of a dense layer is a cache line longer there than in x."""
     machine = load_target("riscv64")

@@ -36,6 +36,8 @@ class OutputError:
     root, lift
         Where few samples were seen, ``G = S S^T + lift I`` with S of few columns, shape (N, K): products with G are
         taken through it.
+    splits
+        SVDs of the target's unfoldings, and of those of the target under a covariance that is separable.
     """
 
     weight: Array
@@ -44,6 +46,7 @@ class OutputError:
     weighting: Array | None = None
     root: Array | None = None
     lift: float = 0.0
+    splits: Splits = dataclasses.field(default_factory=Splits, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -66,11 +69,6 @@ class OutputError:
         return cls(weight, covariance, product if weighting is None else weighting @ product, weighting, root, lift)
 
     @functools.cached_property
-    def splits(self) -> Splits:
-        """SVDs of the target's unfoldings, and of those of the target under a covariance that is separable."""
-        return Splits()
-
-    @functools.cached_property
     def weighting_root(self) -> Array:
         """Lower triangular ``K`` with ``K K^T`` the weighting, which must not be None."""
         assert self.weighting is not None
@@ -84,9 +82,7 @@ class OutputError:
     @functools.cached_property
     def unweighted(self) -> OutputError:
         """The error of the same target without the weighting."""
-        found = self.of_target(self.weight)
-        found.__dict__["splits"] = self.splits
-        return found
+        return dataclasses.replace(self.of_target(self.weight), splits=self.splits)
 
     def of_target(self, weight: Array) -> OutputError:
         """Return the error of another target, without a weighting."""

@@ -225,10 +225,11 @@ class Corrector:
             if not self._moments[name].count:
                 # What stands in a branch may be run on samples that are held out alone.
                 return current[name]
-            choice, weighting = current[name].choice, weightings.get(name)
+            choice, weighting, weight = current[name].choice, weightings.get(name), self._model.weight(name)
             fitter = self._fitters.of(
                 (name, weighting is None),
-                lambda: Fitter(self._model.weight(name), self._moments[name], self._method, weighting, name=name),
+                max(weight.shape),
+                lambda: Fitter(weight, self._moments[name], self._method, weighting, name=name),
             )
             return fitter.fit(choice.factorization, choice.storage)
 

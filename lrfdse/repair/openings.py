@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 _FITTERS = 4
-"""Fitters that are kept: each holds some matrices of its layer's inputs, and what its fits share. Chosen: an attention
-reads by three layers at once."""
+"""Fitters that are kept. Chosen: an attention reads by three layers at once."""
+
+_SIDE = 2048
+"""Outputs or inputs of a layer up to which its fitter is kept: it holds some ten matrices of that side. Chosen."""
 
 
 class LatestFitters:
@@ -33,8 +35,20 @@ class LatestFitters:
         self._kept: dict[Hashable, Fitter] = {}
         self._lock = threading.Lock()
 
-    def of(self, name: Hashable, make: Callable[[], Fitter]) -> Fitter:
-        """Return the fitter of that name, which `make` makes where it is not kept."""
+    def of(self, name: Hashable, side: int, make: Callable[[], Fitter]) -> Fitter:
+        """Return the fitter of that name, which `make` makes where it is not kept; a large one never is.
+
+        Parameters
+        ----------
+        name
+            Tells it from others.
+        side
+            Outputs or inputs of the layer, whichever are more.
+        make
+            Makes it.
+        """
+        if side > _SIDE:
+            return make()
         with self._lock:
             if name not in self._kept:
                 while len(self._kept) >= self._most:

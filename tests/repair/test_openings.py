@@ -78,7 +78,8 @@ def test_the_latest_fitters_are_kept(fitter):
         made.append(dataclasses.replace(fitter))
         return made[-1]
 
-    one, two = kept.of("a", make), kept.of("b", make)
-    assert kept.of("a", make) is one and kept.of("b", make) is two and len(made) == 2
-    kept.of("c", make)
-    assert kept.of("b", make) is two and kept.of("a", make) is not one
+    one, two = kept.of("a", 20, make), kept.of("b", 20, make)
+    assert kept.of("a", 20, make) is one and kept.of("b", 20, make) is two and len(made) == 2
+    kept.of("c", 20, make)
+    assert kept.of("b", 20, make) is two and kept.of("a", 20, make) is not one
+    assert kept.of("large", 4096, make) is not kept.of("large", 4096, make)

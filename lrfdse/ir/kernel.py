@@ -69,7 +69,8 @@ class StepSchedule:
             )
             raise InputError(f"{text!r} is no step of a schedule: {form} is one")
         axis: Axis = found[1]  # type: ignore[assignment]
-        return cls(axis, *(int(number or 0) for number in found.groups()[1:-1]), in_place=bool(found[9]))
+        lanes, rows, columns, unroll, inner, out, batch = (int(number or 0) for number in found.groups()[1:-1])
+        return cls(axis, lanes, rows, columns, unroll, inner, out, batch, bool(found[9]))
 
 
 @dataclass(frozen=True, slots=True)

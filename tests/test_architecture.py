@@ -39,16 +39,21 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else "lrfdse"
 
 
-def imports(module: str) -> Iterator[tuple[str, bool, bool]]:
-    """Yield what a module imports, whether for types only, and whether when it is loaded."""
+@cache
+def imports(module: str) -> tuple[tuple[str, bool, bool], ...]:
+    """Return what a module imports, whether for types only, and whether when it is loaded."""
+    return tuple(imported(tree(module), module))
+
+
+def imported(whole: ast.Module, module: str) -> Iterator[tuple[str, bool, bool]]:
     typed: set[int] = set()
     inner: set[int] = set()
-    for node in ast.walk(tree(module)):
+    for node in ast.walk(whole):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             typed |= {id(each) for each in ast.walk(node)}
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             inner |= {id(each) for each in ast.walk(node)}
-    for node in ast.walk(tree(module)):
+    for node in ast.walk(whole):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
             found = [f"{node.module}.{alias.name}" for alias in node.names]

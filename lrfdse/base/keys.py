@@ -18,8 +18,10 @@ from lrfdse.base.folders import data_folder
 
 _log = logging.getLogger("lrfdse.keys")
 
-_DISTRIBUTIONS = {"google": "protobuf", "tvm": "apache-tvm"}
-"""Import name to the package that provides it, where these differ by more than ``_`` and ``-``."""
+DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "tvm": "apache-tvm", "tvm_ffi": "apache-tvm-ffi"}
+"""Import name to the package that provides it, where these differ by more than ``_`` and ``-``.
+
+Of others the provider is looked for among the files of all packages, which takes a second where many are installed."""
 
 
 def digest(*parts: object) -> str:
@@ -151,7 +153,7 @@ def _code_key(places: tuple[tuple[str, str | None], ...], beside: tuple[Path, ..
 def _version(library: str) -> str:
     """Return the version of the package that provides a library, "none" where it is not installed."""
     try:
-        return importlib.metadata.version(_DISTRIBUTIONS.get(library, library))
+        return importlib.metadata.version(DISTRIBUTIONS.get(library, library))
     except importlib.metadata.PackageNotFoundError:
         providers = sorted(importlib.metadata.packages_distributions().get(library, ()))
         return " ".join(f"{name} {importlib.metadata.version(name)}" for name in providers) or "none"

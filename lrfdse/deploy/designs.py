@@ -48,6 +48,10 @@ _ALIGNMENT = 64
 """Bytes: every array of a weights file starts on a multiple, a cache line on all targets that ship."""
 
 
+Compiled = dict[tuple[KernelSpec, Schedule, str], Artifact]
+"""Kernels with their assembly, by what they compute, their schedule and their symbol."""
+
+
 def write_design(
     folder: Path,
     model: Model,
@@ -60,6 +64,7 @@ def write_design(
     int8: bytes | None = None,
     healed: bytes | None = None,
     forms: Sequence[Form] = (),
+    compiled: Compiled | None = None,
 ) -> None:
     """Write ``kernels/``, ``kernels.txt``, ``bench``, ``plan.json``, maybe `INT8`, and ``model.onnx`` of a design.
 
@@ -91,6 +96,8 @@ def write_design(
         Content of `HEALED`, of factors that were trained; None removes what was trained before.
     forms
         The formats that the user asked for; none means those of `lrfdse.deploy.forms.forms_of`.
+    compiled
+        Kernels of designs that were written before, for the same target; those of this one are added.
 
     Raises
     ------
@@ -110,7 +117,7 @@ def write_design(
     own += [HEALED] if healed is not None else []
     mark(folder, [*written, "kernels.txt", *own], exported=exported)
     folder_below(folder, "kernels")
-    for name, kernel, packed in _compiled(model, plan, factors, schedules, target):
+    for name, kernel, packed in _compiled(model, plan, factors, schedules, target, compiled):
         _write_kernel(folder / "kernels", name, kernel.artifact, packed, target)
         texts.append(kernel_text(name, kernel.artifact, target))
         timed.append(kernel)
@@ -185,18 +192,22 @@ def _compiled(
     factors: Mapping[str, Factors],
     schedules: Mapping[str, Sequence[str]],
     target: Target,
+    compiled: Compiled | None = None,
 ) -> Iterator[tuple[str, BenchKernel, list[NDArray[Any]]]]:
     """Compile a design's kernels one by one: each with the name of its files and its packed weights."""
     from lrfdse.kernels.build import compile_kernel
     from lrfdse.kernels.data import pack
 
-    names = kernel_names(model.layers)
+    names, known = kernel_names(model.layers), {} if compiled is None else compiled
     for layer in model.layers:
         fitted = factors.get(layer.name)
         cores, scales = _cores(layer, model, fitted), _scales(layer, model, fitted)
         for place, spec, bias in _kernels(layer, plan[layer.name], model, fitted):
             name, schedule = names[layer.name][place], Schedule.parse(schedules[layer.name][place])
-            artifact = compile_kernel(spec, schedule, target, symbol_of(name), assembly=True)
+            key = spec, schedule, symbol_of(name)
+            if key not in known:
+                known[key] = compile_kernel(*key[:2], target, key[2], assembly=True)
+            artifact = known[key]
             packed = pack(artifact, cores, bias, scales)
             yield name, bench_kernel(layer.name, place, artifact, packed, cores, bias), packed
 

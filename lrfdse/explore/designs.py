@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.base.events import Event, Listener
-from lrfdse.deploy.designs import write_design
+from lrfdse.deploy.designs import Compiled, write_design
 from lrfdse.deploy.folders import design_folder, remove_other_designs
 
 if TYPE_CHECKING:
@@ -66,13 +66,26 @@ def write_designs(
     forms
         The formats that were asked for; see `lrfdse.deploy.forms.forms_of`.
     """
+    # Most designs share some layer's kernel.
+    compiled: Compiled = {}
     for done, design in enumerate(designs):
         progress(Event("write", design.id, done, len(designs)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
         factors = builder.factors(design.plan, design.refined)
         content = None if int8 is None else int8.made(design.id, factors)
         where = design_folder(folder, design.id)
-        write_design(where, builder.model, design.plan, factors, schedules, target, progress, int8=content, forms=forms)
+        write_design(
+            where,
+            builder.model,
+            design.plan,
+            factors,
+            schedules,
+            target,
+            progress,
+            int8=content,
+            forms=forms,
+            compiled=compiled,
+        )
     progress(Event("write", "", len(designs), len(designs)))
     ids = sorted(design.id for design in designs)
     # Written for other settings: they may not fit the front that is written now.

@@ -266,7 +266,12 @@ def _notes(
 ) -> list[str]:
     found = []
     usual = judged.kind in ("classes", "whole") and judged.name == every[0]
-    if metric is None and not usual:
+    if metric is None and usual and judged.assumed and score == "fidelity":
+        found.append(
+            f"output {judged.name!r} is taken for class scores: {judged.reason}, and no labels say what it holds; "
+            "if it is an embedding or other numbers, give --metric cosine or mse"
+        )
+    elif metric is None and not usual:
         by = {"mse": "explained variance (mse)"}.get(score, score)
         cut = f", cut at {judged.threshold:g}" if judged.kind == "threshold" else ""
         found.append(f"output {judged.name!r} is judged by {by}{cut}: {judged.reason}")

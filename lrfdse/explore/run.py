@@ -23,15 +23,8 @@ from lrfdse.explore.identity import study_identity
 from lrfdse.explore.inputs import open_calibration, open_inputs
 from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.judging import output_facts
-from lrfdse.explore.layers.fits import (
-    FitRequest,
-    blind_notes,
-    explored_layers,
-    idle_layers,
-    open_builder,
-    open_fits,
-    still_layers,
-)
+from lrfdse.explore.layers.fits import FitRequest, blind_notes, explored_layers, open_builder, open_fits
+from lrfdse.explore.layers.left import idle_layers, still_layers
 from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
@@ -260,6 +253,11 @@ def _check_board(runner: str | None, model: Model) -> None:
             f"--runner times fully-connected layers and pointwise convolutions, and {without[0].name!r} is {what}: "
             "leave out --runner, or take --layers fc"
         )
+    turning = [layer for layer in model.layers if any(use.turns > 1 for use in layer.uses)]
+    if runner is not None and turning:
+        raise InputError(
+            f"--runner times each kernel once, and {turning[0].name!r} is run in turns, in a loop: leave out --runner"
+        )
 
 
 def _sensitivity(
@@ -273,10 +271,10 @@ def _sensitivity(
     """Return on which assumption the recommended design's speed-up rests; nothing where no model gave it."""
     if meter.name != "model" or found.recommended is None or found.recommended.id == found.baseline.id:
         return ()
-    # Only kernels are counted again.
+    # Only kernels are counted again, once each.
     compared = [found.baseline, found.recommended, *([] if found.plain is None else [found.plain])]
     chosen = [(result.layer, design.plan[result.layer.name]) for result in layers for design in compared]
-    if not all(has_kernel(use, choice) for layer, choice in chosen for use in layer.uses):
+    if not all(has_kernel(use, choice) and use.turns == 1 for layer, choice in chosen for use in layer.uses):
         return ()
     return sensitivity_of(compared, layers, target, cache, progress)
 

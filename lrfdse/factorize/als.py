@@ -86,10 +86,9 @@ def fit_outputs(
     holders = [k for k, m in enumerate(factorization.out_modes) if m > 1]
     if error.weighting is None or len(holders) > 1:
         return _descended(error, factorization, effort, also)
-    root = np.asarray(np.linalg.cholesky(error.weighting))
-    turned = error.of_target(root.T @ error.weight)
+    root, turned = error.weighting_root, error.turned
     # TT-SVD of the target itself is no start of the turned problem, but the promise is to stay below it.
-    plain = tt_svd(error.weight, factorization, thresholds)
+    plain = tt_svd(error.weight, factorization, thresholds, error.splits)
     also = [root.T @ dense_weight(plain), *(root.T @ weight for weight in also)]
     cores = list(_descended(turned, factorization, effort, also))
     k = holders[0] if holders else 0
@@ -112,14 +111,13 @@ def _descended(
 ) -> tuple[Array, ...]:
     """Return the cores after sweeps from the best start."""
     least_ranks, thresholds = dataclasses.replace(factorization, ranks=carried_ranks(factorization)), effort.thresholds
-    starts = [
-        _carried(tt_svd(weight, factorization, thresholds), factorization, least_ranks, thresholds)
-        for weight in (error.weight, *also)
-    ]
+    made = [tt_svd(error.weight, factorization, thresholds, error.splits)]
+    made += [tt_svd(weight, factorization, thresholds) for weight in also]
+    starts = [_carried(each, factorization, least_ranks, thresholds) for each in made]
     starts.insert(1, separable_start(error, least_ranks, thresholds))
     if error.weighting is not None:
-        plain, fewer = error.of_target(error.weight), min(effort.sweeps, _UNWEIGHTED_SWEEPS)
-        starts.append(_descended(plain, least_ranks, dataclasses.replace(effort, sweeps=fewer), also))
+        fewer = dataclasses.replace(effort, sweeps=min(effort.sweeps, _UNWEIGHTED_SWEEPS))
+        starts.append(_descended(error.unweighted, least_ranks, fewer, also))
     reached = [error(start) for start in starts]
     least = min(reached)
     best = starts[reached.index(least)]

@@ -86,6 +86,7 @@ class Fitter:
     ridge: float | None = None
     thresholds: Thresholds = DEFAULT
     problem: Problem = dataclasses.field(init=False, repr=False)
+    _energy: float | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         METHODS.get(self.method)
@@ -200,9 +201,15 @@ class Fitter:
         moments = self.moments
         if moments is None:
             return Factors(factorization, cores, None, weight_error, None)
-        covariance = self.problem.covariance
+        problem, covariance = self.problem, self.problem.covariance
+        image = None
         if moments.cross is None:
-            left, whole = self._output_energy(difference), self._whole(moments)
+            whole = self._whole(moments)
+            if problem.has_few_samples:
+                left = self._output_energy(difference)
+            else:
+                image = difference @ covariance
+                left = max(float(np.vdot(image, difference)), 0.0)
             shift = difference @ moments.mean
         else:
             assert moments.output_mean is not None and moments.output_variance is not None
@@ -216,13 +223,19 @@ class Fitter:
             left = left if whole > 0 else 0.0
         output_error = _ratio(math.sqrt(max(left, 0.0)), math.sqrt(max(whole, 0.0)))
         # The loss of a small change d of the outputs is d^T H d / 2.
-        loss = None if self._weighting is None else self.loss(cores) / 2
+        loss = None
+        if image is not None and self._weighting is not None:
+            loss = max(float(np.vdot(self._weighting @ image, difference)), 0.0) / 2
+        elif self._weighting is not None:
+            loss = self.loss(cores) / 2
         return Factors(factorization, cores, shift, weight_error, output_error, loss)
 
     def _whole(self, moments: Moments) -> float:
         """Return the variance of the outputs that are to be reached, summed; 0 where rounding is all that varies."""
         if moments.output_mean is None or moments.output_variance is None:
-            return self._output_energy(self.weight)
+            if self._energy is None:
+                self._energy = self._output_energy(self.weight)
+            return self._energy
         varies = moments.output_variance > _CONSTANT * float(np.vdot(moments.output_mean, moments.output_mean))
         return moments.output_variance if varies else 0.0
 

@@ -34,8 +34,8 @@ def leading_svd(matrix: Array, rank: int, thresholds: Thresholds = DEFAULT) -> t
     import scipy.linalg
 
     rank = min(rank, *matrix.shape)
-    if min(matrix.shape) <= thresholds.direct_side or rank > min(matrix.shape) // 2:
-        u, s, vt = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False, lapack_driver="gesdd")
+    if is_direct(matrix.shape, rank, thresholds):
+        u, s, vt = full_svd(matrix)
         return u[:, :rank], s[:rank], vt[:rank]
     block = min(rank + 16, *matrix.shape)
     basis = matrix @ np.random.default_rng(0).standard_normal((matrix.shape[1], block))
@@ -46,6 +46,20 @@ def leading_svd(matrix: Array, rank: int, thresholds: Thresholds = DEFAULT) -> t
     basis, _ = np.linalg.qr(basis)
     u, s, vt = scipy.linalg.svd(basis.T @ matrix, full_matrices=False, check_finite=False)
     return (basis @ u)[:, :rank], s[:rank], vt[:rank]
+
+
+def is_direct(shape: tuple[int, ...], rank: int, thresholds: Thresholds = DEFAULT) -> bool:
+    """Return whether the leading triplets of a matrix are cut from its full SVD, which serves every rank then."""
+    return min(shape) <= thresholds.direct_side or rank > min(shape) // 2
+
+
+def full_svd(matrix: Array) -> tuple[Array, Array, Array]:
+    """Return ``U (rows, k)``, ``s (k,)``, ``Vt (k, columns)`` of a matrix, k its smaller side."""
+    import scipy.linalg
+
+    found = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False, lapack_driver="gesdd")
+    u, s, vt = (np.asarray(part) for part in found)
+    return u, s, vt
 
 
 def leading_split(matrix: NDArray[Any], rank: int, thresholds: Thresholds = DEFAULT) -> tuple[Array, Array]:

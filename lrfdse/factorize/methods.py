@@ -13,7 +13,7 @@ import numpy as np
 
 from lrfdse.base.registry import Registry
 from lrfdse.factorize.als import BUDGET, fit_outputs
-from lrfdse.factorize.linalg import leading_split, leading_svd
+from lrfdse.factorize.linalg import leading_split
 from lrfdse.factorize.starts import diagonal_start, separable_start
 from lrfdse.factorize.tt import balanced, tt_svd
 
@@ -141,7 +141,7 @@ def projected_svd(problem: Problem, factorization: Factorization) -> tuple[Array
     rank, root = factorization.ranks[0], problem.weighting_root
     target = problem.target(factorization)
     turned = target if root is None else root.T @ target
-    u = _principal(turned, problem.root, min(rank, *turned.shape))
+    u = _principal(problem, turned, min(rank, *turned.shape))
     left, right = np.zeros((factorization.outputs, rank)), np.zeros((rank, factorization.inputs))
     used = u if root is None else scipy.linalg.solve_triangular(root, u, lower=True, trans="T", check_finite=False)
     left[: len(u), : u.shape[1]] = used
@@ -156,13 +156,13 @@ def _as_svd(factorization: Factorization, left: Array, right: Array) -> tuple[Ar
     return right.T[None, None], left.T[:, :, None, None]
 
 
-def _principal(weight: Array, root: Array, rank: int) -> Array:
+def _principal(problem: Problem, weight: Array, rank: int) -> Array:
     """Return orthonormal columns, at most `rank`: the leading left singular vectors of ``weight @ root``, then more.
 
     Columns without weight behind them are left out of the first part, and filled up with those of what the first part
     leaves of `weight`.
     """
-    u, s, _ = leading_svd(weight @ root, rank) if root.shape[1] else (np.zeros((len(weight), 0)), np.zeros(0), None)
+    u, s = problem.principal(weight, rank)
     u = u[:, s > (s[0] if len(s) else 0.0) * 1e-12]
     if (missing := rank - u.shape[1]) > 0:
         rest = weight - u @ (u.T @ weight)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.splits import Splits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +17,11 @@ if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class OutputError:
     """The squared error ``trace(H D G D^T)`` of a train What, with ``D = T - What``.
+
+    What fits share beside the parameters is made by the first of them that needs it.
 
     Parameters
     ----------
@@ -60,6 +64,29 @@ class OutputError:
         weight = np.asarray(weight, dtype=np.float64)
         product = weight @ covariance if root is None else (weight @ root) @ root.T + lift * weight
         return cls(weight, covariance, product if weighting is None else weighting @ product, weighting, root, lift)
+
+    @functools.cached_property
+    def splits(self) -> Splits:
+        """SVDs of the target's unfoldings, and of those of the target under a covariance that is separable."""
+        return Splits()
+
+    @functools.cached_property
+    def weighting_root(self) -> Array:
+        """Lower triangular ``K`` with ``K K^T`` the weighting, which must not be None."""
+        assert self.weighting is not None
+        return np.asarray(np.linalg.cholesky(self.weighting))
+
+    @functools.cached_property
+    def turned(self) -> OutputError:
+        """The error of ``K^T T``, without the weighting, which it holds; see `weighting_root`."""
+        return self.of_target(self.weighting_root.T @ self.weight)
+
+    @functools.cached_property
+    def unweighted(self) -> OutputError:
+        """The error of the same target without the weighting."""
+        found = self.of_target(self.weight)
+        found.__dict__["splits"] = self.splits
+        return found
 
     def of_target(self, weight: Array) -> OutputError:
         """Return the error of another target, without a weighting."""

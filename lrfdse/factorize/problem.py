@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.errors import InputError
-from lrfdse.factorize.linalg import left_vectors, shrinkage, shrunk, square_root
+from lrfdse.factorize.linalg import (
+    full_svd,
+    is_direct,
+    leading_svd,
+    left_vectors,
+    shrinkage,
+    shrunk,
+    square_root,
+)
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.target import Cumulative
 from lrfdse.factorize.thresholds import DEFAULT, Thresholds
@@ -51,6 +59,7 @@ class Problem:
     _weighting_root: Array | None = None
     _cumulative: Cumulative | None = None
     _error: OutputError | None = None
+    _principal: tuple[Array, Array] | None = None
 
     def __post_init__(self) -> None:
         # Nothing but closed forms in single precision is made of a large weight without data.
@@ -138,6 +147,31 @@ class Problem:
         if self._weighting_root is None and (damped := self.damped_weighting) is not None:
             self._weighting_root = np.asarray(np.linalg.cholesky(damped))
         return self._weighting_root
+
+    def principal(self, turned: Array, rank: int) -> tuple[Array, Array]:
+        """Return the leading left singular vectors and singular values of ``turned @ root``, at most `rank`.
+
+        Where one SVD serves every rank, and the target is one for all factorizations, it is made once.
+
+        Parameters
+        ----------
+        turned
+            ``K^T T``, with T the target and K the root of the weighting; T itself without a weighting.
+        rank
+            How many at most.
+        """
+        if not self.root.shape[1]:
+            return np.zeros((len(turned), 0)), np.zeros(0)
+        if self.is_cumulative or not is_direct((len(turned), self.root.shape[1]), rank):
+            return leading_svd(turned @ self.root, rank)[:2]
+        if self._principal is None:
+            self._principal = full_svd(turned @ self.root)[:2]
+        vectors, values = self._principal
+        return vectors[:, :rank], values[:rank]
+
+    def release(self) -> None:
+        """Let go of what fits share and the next would make again."""
+        self._error = self._principal = None
 
     @property
     def is_cumulative(self) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lrfdse.factorize.objective import OutputError
+    from lrfdse.factorize.splits import Splits
     from lrfdse.ir.factorization import Array, Factorization
 
 _LIFT = 0.01
@@ -38,7 +39,7 @@ def separable_start(
         trace = float(np.trace(factor))
         lifted = _LIFT * np.eye(size) + (factor * (size / trace) if trace > 0 else np.eye(size))
         roots.append(np.asarray(np.linalg.cholesky(lifted)))
-    return _scaled_tt_svd(error.weight, factorization, roots, thresholds)
+    return _scaled_tt_svd(error.weight, factorization, roots, thresholds, error.splits)
 
 
 def diagonal_start(
@@ -68,7 +69,11 @@ def diagonal_start(
 
 
 def _scaled_tt_svd(
-    weight: Array, factorization: Factorization, roots: Sequence[Array], thresholds: Thresholds
+    weight: Array,
+    factorization: Factorization,
+    roots: Sequence[Array],
+    thresholds: Thresholds,
+    splits: Splits | None = None,
 ) -> tuple[Array, ...]:
     """Return TT-SVD of the weight times one root for each input mode, the inverses multiplied into the cores.
 
@@ -81,7 +86,7 @@ def _scaled_tt_svd(
         last = np.moveaxis(scaled, k + 1, -1)
         scaled = np.moveaxis(last * root if root.ndim == 1 else last @ root, -1, k + 1)
     cores = []
-    whitened = tt_svd(scaled.reshape(weight.shape), factorization, thresholds)
+    whitened = tt_svd(scaled.reshape(weight.shape), factorization, thresholds, splits, "scaled")
     for core, root in zip(whitened, roots, strict=True):
         if root.ndim == 1:
             cores.append(core / root[:, None])

@@ -14,15 +14,35 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lrfdse.factorize.splits import Splits
     from lrfdse.ir.factorization import Array, Factorization
 
 
-def tt_svd(weight: Array, factorization: Factorization, thresholds: Thresholds = DEFAULT) -> tuple[Array, ...]:
+def tt_svd(
+    weight: Array,
+    factorization: Factorization,
+    thresholds: Thresholds = DEFAULT,
+    splits: Splits | None = None,
+    name: str = "",
+) -> tuple[Array, ...]:
     """Return cores ``(r_{k-1}, m_k, n_k, r_k)`` of `weight`, shape (M, N), by successive truncated SVDs.
 
     A weight smaller than the factorization's sizes is padded with zeros. A rank above what a bond can carry leaves
     zeros in the cores, so that their shapes are always those of the factorization. Large weights are worked on in
     single precision (`lrfdse.factorize.linalg.leading_split`).
+
+    Parameters
+    ----------
+    weight
+        Shape (M, N).
+    factorization
+        Its shape.
+    thresholds
+        When to work in single precision.
+    splits
+        Has the SVD of the first unfolding where a train of the same modes was made before; None makes it anew.
+    name
+        Tells the weight from others that share `splits`, unless it is a function of the weight and the modes alone.
     """
     m, n, bonds = factorization.out_modes, factorization.in_modes, factorization.bonds
     d = len(m)
@@ -34,7 +54,11 @@ def tt_svd(weight: Array, factorization: Factorization, thresholds: Thresholds =
     rest = padded.reshape(*m, *n).transpose(order)
     cores = []
     for k in range(d - 1):
-        u, found = leading_split(rest.reshape(bonds[k] * m[k] * n[k], -1), bonds[k + 1], thresholds)
+        unfolding = rest.reshape(bonds[k] * m[k] * n[k], -1)
+        if k == 0 and splits is not None:
+            u, found = splits.split((name, m, n), unfolding, bonds[k + 1], thresholds)
+        else:
+            u, found = leading_split(unfolding, bonds[k + 1], thresholds)
         core = np.zeros((len(u), bonds[k + 1]))
         core[:, : u.shape[1]] = u
         carried = np.zeros((bonds[k + 1], found.shape[1]), found.dtype)

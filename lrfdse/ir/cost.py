@@ -21,16 +21,16 @@ def cost_of(layer: Layer, factorization: Factorization, lanes: int) -> Cost:
     if layer.kind != "conv":
         return Cost.of(factorization, layer.rows, lanes)
     parts = [
-        part
+        (use.turns, part)
         for use in layer.uses
         if use.window is not None
         for part in filters(factorization, use.window, layer.channels)
     ]
     return Cost(
         factorization.params,
-        2 * sum(part.step.macs for part in parts),
-        2 * sum(part.step.padded_macs(lanes) for part in parts),
-        max(part.elements for part in parts),
+        2 * sum(turns * part.step.macs for turns, part in parts),
+        2 * sum(turns * part.step.padded_macs(lanes) for turns, part in parts),
+        max(part.elements for _, part in parts),
     )
 
 

@@ -24,13 +24,15 @@ class Use:
 
     node: str
     rows: int
-    """Rows of the input matrix in one inference: batch times every other leading dimension."""
+    """Rows of the input matrix in one inference: batch times every other leading dimension. In a loop, in one turn."""
     bias: bool
     relu: bool
     window: Window | None = None
     """The window that slides over the input, where the layer is a convolution."""
     table: int = 0
     """Rows of the table that the rows of the input are looked up in, where the layer is an embedding."""
+    turns: int = 1
+    """How often one inference comes by here: turns of the loops around it."""
 
     @property
     def is_pointwise(self) -> bool:
@@ -84,8 +86,8 @@ class Layer:
 
     @property
     def rows(self) -> int:
-        """Rows over all uses."""
-        return sum(use.rows for use in self.uses)
+        """Rows over all uses and turns."""
+        return sum(use.rows * use.turns for use in self.uses)
 
     @property
     def flops(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from lrfdse.base.store import Store
+    from lrfdse.ir.latency import ProgramMeasurement
     from lrfdse.ir.program import MemoryPlan, Program
+    from lrfdse.library.facts import OperatorFacts
     from lrfdse.library.layout import Layout
     from lrfdse.library.make import Library, Origin
     from lrfdse.library.vectors import Vectors
+    from lrfdse.meters.whole import WholeMeter
     from lrfdse.model.given import GivenModel
     from lrfdse.targets.target import Target
 
@@ -224,6 +228,33 @@ def board_program_of(
     made = _prepared(path, target, options, cache, progress)
     facts = signature(options.name, made.program, made.layout, weights_file=False)
     return board_program(trial(facts, made.layout, target, made.vectors), target, design)
+
+
+def operators_of(
+    path: Path, target: Target, options: LibraryOptions, meter: WholeMeter, cache: Store
+) -> tuple[ProgramMeasurement, tuple[OperatorFacts, ...]]:
+    """Return what a meter says of the library of the model in a file, as a whole and operator by operator.
+
+    None is made: nothing of it but the program that the meter runs. The meter's name among the options says nothing.
+
+    Raises
+    ------
+    InputError
+        The model or an option cannot be used as given, or operators cannot be compiled: all are named at once.
+    KernelError
+        The library computes wrong outputs, or crashes.
+    ToolError
+        A tool is missing or failed.
+    """
+    from lrfdse.library.facts import operator_facts
+    from lrfdse.library.interface import signature
+    from lrfdse.library.make import NO_METER
+    from lrfdse.library.trial import trial
+
+    made = _prepared(path, target, dataclasses.replace(options, meter=NO_METER), cache, silent)
+    facts = signature(options.name, made.program, made.layout, weights_file=options.weights_file)
+    measured = meter.measure(trial(facts, made.layout, target, made.vectors))
+    return measured, operator_facts(made.layout, measured)
 
 
 def library_of(

@@ -35,7 +35,17 @@ class Code:
     """``libNAME.a``, with that object as its only member."""
 
 
-def make_code(facts: Signature, layout: Layout, target: Target, *, marks: bool = False) -> Code:
+def make_code(facts: Signature, layout: Layout, target: Target) -> Code:
+    """Return the code of a library; see `make_object`, which has the parameters and the errors."""
+    content, compiler = make_object(facts, layout, target), require_zig().path
+    with temporary_folder() as here:
+        whole, archive = here / f"{facts.name}.o", here / f"lib{facts.name}.a"
+        whole.write_bytes(content)
+        zig.run_zig([compiler, "ar", "rcsD", str(archive), str(whole)], "making the archive")
+        return Code(content, archive.read_bytes())
+
+
+def make_object(facts: Signature, layout: Layout, target: Target, *, marks: bool = False) -> bytes:
     """Compile the driver and join it with the functions of operators and, where they are inside, the weights.
 
     Parameters
@@ -118,10 +128,9 @@ def _dropped(functions: Iterable[CompiledOperator]) -> list[str]:
     return [*_UNUSED, *(() if half else (_HALF,))]
 
 
-def _joined(name: str, parts: Sequence[Path], dropped: Sequence[str], compiler: str, here: Path) -> Code:
-    script, whole, archive = here / "sections", here / f"{name}.o", here / f"lib{name}.a"
+def _joined(name: str, parts: Sequence[Path], dropped: Sequence[str], compiler: str, here: Path) -> bytes:
+    script, whole = here / "sections", here / f"{name}.o"
     script.write_text(f"SECTIONS {{ /DISCARD/ : {{ *({' '.join(dropped)}) }} }}\n", encoding="ascii")
     inputs = [*map(str, parts), "-o", str(whole)]
     zig.run_zig([compiler, "ld.lld", "-r", "--strip-debug", "-T", str(script), *inputs], "joining the library")
-    zig.run_zig([compiler, "ar", "rcsD", str(archive), str(whole)], "making the archive")
-    return Code(whole.read_bytes(), archive.read_bytes())
+    return whole.read_bytes()

@@ -8,7 +8,7 @@ import numpy as np
 
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.library.interface import Signature, header
-from lrfdse.library.objects import make_code
+from lrfdse.library.objects import make_object
 from lrfdse.library.vectors import Vectors
 from lrfdse.meters.block import Expected, Whole, packed
 from lrfdse.toolchain import zig
@@ -29,7 +29,7 @@ def trial(facts: Signature, layout: Layout, target: Target, vectors: Vectors) ->
     ToolError
         zig is missing or failed.
     """
-    code = make_code(facts, layout, target, marks=True)
+    library = make_object(facts, layout, target, marks=True)
     given = [np.ascontiguousarray(array).tobytes() for array in vectors.inputs]
     written = [b"\xff" * array.nbytes for array in vectors.outputs]
     weights = [] if facts.weights_file is None else [layout.weights]
@@ -39,7 +39,7 @@ def trial(facts: Signature, layout: Layout, target: Target, vectors: Vectors) ->
     with temporary_folder() as here:
         (here / f"{facts.name}.h").write_text(header(facts, target, ""), encoding="utf-8")
         (here / "entry.c").write_text(source, encoding="ascii")
-        (here / "library.o").write_bytes(code.object_code)
+        (here / "library.o").write_bytes(library)
         machine = target.link or target.instruction_set.zig
         options = ("-target", machine, *zig.COMMON, *zig.FREESTANDING, "-fPIC", "-g0")
         compiler = require_zig().path

@@ -171,9 +171,12 @@ def readers(root: ir.Value) -> Iterator[ir.Node | None]:
 
 
 def known_values(graph: ir.Graph) -> set[ir.Value]:
-    """Return the values that depend on constants alone."""
+    """Return the values that depend on constants alone, those in bodies among them."""
+    nodes = list(ir.traversal.RecursiveGraphIterator(graph))
+    bodies = {node.graph for node in nodes} - {graph}
     known = set(graph.initializers.values())
-    for node in graph:
+    known.update(value for body in bodies if isinstance(body, ir.Graph) for value in body.initializers.values())
+    for node in nodes:
         inputs = [value for value in node.inputs if value is not None]
         has_body = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
         if not has_body and all(value in known or is_root(value) for value in inputs) and (inputs or _constant(node)):

@@ -21,6 +21,7 @@ from lrfdse.formats import format_of
 from lrfdse.formats.onnx import parsed
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind, Layer, Untouched, Use
 from lrfdse.ir.storage import INT8
+from lrfdse.model.bodies import all_nodes, owners_of
 from lrfdse.model.carriers import taken_from
 from lrfdse.model.constants import stored
 from lrfdse.model.kinds import KINDS, find_layers
@@ -32,6 +33,7 @@ from lrfdse.model.names import layer_name, module_of
 from lrfdse.model.passes.carried.opened import split_table
 from lrfdse.model.seen import seen_sizes
 from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
+from lrfdse.model.turns import Turned, seen_in_bodies
 from lrfdse.model.working import Working, working_form
 
 
@@ -151,6 +153,8 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
     working = working_form(model, proto, inputs, kinds)
     graph = working.graph.graph
     groups, refused = find_layers(graph, kinds)
+    groups, turned, others = seen_in_bodies(working.graph, groups, inputs)
+    refused |= others
     chosen = {match.node for group in groups for match in group}
     rest = untouched(working.graph, chosen, refused | working.reasons(), working.products)
     if not groups:
@@ -158,7 +162,7 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
 
     free = sizes_of(infer_values(working.proto, inputs, fixed=False))
     names = _names(groups)
-    fixed = _fixed_shapes(working, inputs, dict(zip(names, groups, strict=True)), path)
+    fixed = _fixed_shapes(working, inputs, dict(zip(names, groups, strict=True)), turned, path)
     inputs = _with_batches(model, inputs)
     layers, sites, alphas, matrices, scales = [], {}, {}, {}, {}
     for name, group in zip(names, groups, strict=True):
@@ -167,6 +171,7 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
         matrix.flags.writeable = False
         reads = [match.source.name or "" for match in group]
         found = [match.site(fixed[read], free.get(read)) for match, read in zip(group, reads, strict=True)]
+        found = [turned[m.node].at(site) if m.node in turned else site for m, site in zip(group, found, strict=True)]
         for array, tensor in [(matrix, root.name), *((site.bias, site.bias_root) for site in found)]:
             if array is not None and not _fits_float32(array):
                 raise InputError(f"{path}: tensor {tensor!r} of layer {name!r} holds NaN, Inf or values beyond float32")
@@ -246,15 +251,23 @@ def _layer(
     graph: ir.Graph,
     table: NDArray[Any] | None,
 ) -> Layer:
-    values = {value.name: value for value in graph.initializers.values()}
-    values |= {value.name: value for node in graph if node.op_type == "Constant" for value in node.outputs}
+    values = {value.name: value for part in (graph, *owners_of(graph)) for value in part.initializers.values()}
+    values |= {value.name: value for node in all_nodes(graph) if node.op_type == "Constant" for value in node.outputs}
     biases = {site.bias_root for site in sites if site.bias_root is not None}
     return Layer(
         name=name,
         outputs=weight.shape[0],
         inputs=weight.shape[1],
         uses=tuple(
-            Use(site.node, site.rows, site.bias is not None, site.relu, site.window, 0 if table is None else len(table))
+            Use(
+                site.node,
+                site.rows,
+                site.bias is not None,
+                site.relu,
+                site.window,
+                0 if table is None else len(table),
+                site.turns,
+            )
             for site in sites
         ),
         bias_params=sum(int(np.prod(stored(values[root]).shape.numpy(), dtype=np.int64)) for root in biases),
@@ -274,12 +287,15 @@ def _fixed_shapes(
     working: Working,
     inputs: Sequence[Port],
     groups: Mapping[str, Sequence[Match]],
+    turned: Mapping[ir.Node, Turned],
     path: Path,
 ) -> dict[str, Sizes]:
     """Return the shapes of all layer inputs in the timed inference, by inference or else by running the model once."""
     values = infer_values(working.proto, inputs, fixed=True)
     check_memory(values, path)
     shapes = sizes_of(values)
+    inside = [match for group in groups.values() for match in group if match.node in turned]
+    shapes |= {match.source.name or "": turned[match.node].sizes for match in inside}
     missing = {
         match.source.name or "": name
         for name, group in groups.items()

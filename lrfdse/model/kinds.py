@@ -9,6 +9,7 @@ from functools import partial
 import onnx_ir as ir
 
 from lrfdse.ir.layer import Kind
+from lrfdse.model.bodies import all_nodes
 from lrfdse.model.constants import known_values
 from lrfdse.model.match.convolutions import find_convolutions
 from lrfdse.model.match.match import Found, Match, grouped
@@ -17,6 +18,7 @@ from lrfdse.model.passes.carried.opened import could_be_opened
 from lrfdse.model.passes.convolutions import write_convolutions
 from lrfdse.model.passes.place import Writer
 from lrfdse.model.passes.products import write_products
+from lrfdse.model.turns import refused_bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class LayerKind:
     noun: str
     """What such a layer is called."""
     find: Callable[[ir.Graph, set[ir.Value]], Found]
-    """Finds its nodes in a main graph whose values that depend on constants alone are given."""
+    """Finds its nodes in a graph and its bodies; the values that depend on constants alone are given."""
 
 
 KINDS: Mapping[Kind, LayerKind] = {
@@ -51,6 +53,8 @@ WRITERS: Mapping[Kind, Writer] = {
 def find_layers(graph: ir.Graph, kinds: Collection[Kind]) -> tuple[list[list[Match]], dict[ir.Node, str]]:
     """Return layers as groups of nodes that share one weight, in graph order, and why other nodes are none.
 
+    Bodies are looked through as well.
+
     Parameters
     ----------
     graph
@@ -67,11 +71,15 @@ def find_layers(graph: ir.Graph, kinds: Collection[Kind]) -> tuple[list[list[Mat
         if name in kinds:
             matches += found
         else:
-            nodes = [match.node for match in found] or [node for node in graph if could_be_opened(node, known) == name]
+            nodes = [match.node for match in found] or [
+                node for node in all_nodes(graph) if could_be_opened(node, known) == name
+            ]
             refused |= {node: _not_asked(name, kinds) for node in nodes}
-    order = {node: place for place, node in enumerate(graph)}
+    order = {node: place for place, node in enumerate(all_nodes(graph))}
+    inner = refused_bodies(graph, matches)
+    matches = [match for match in matches if match.node not in inner]
     groups, conflicts = grouped(sorted(matches, key=lambda match: order[match.node]))
-    return groups, refused | conflicts
+    return groups, refused | inner | conflicts
 
 
 def _not_asked(name: Kind, kinds: Collection[Kind]) -> str:

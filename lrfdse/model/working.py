@@ -13,7 +13,12 @@ from onnx_ir.passes.common import InlinePass
 
 from lrfdse.formats.onnx import as_proto
 from lrfdse.ir.layer import Kind
+from lrfdse.model.bodies import all_nodes, owners_of
 from lrfdse.model.carriers import CARRIERS
+from lrfdse.model.passes.bodies.apart import NameApart
+from lrfdse.model.passes.bodies.branches import TakeBranches
+from lrfdse.model.passes.bodies.entered import EnterBodies
+from lrfdse.model.passes.bodies.invariants import ReadInvariants
 from lrfdse.model.passes.carried.opened import Opened, opened
 from lrfdse.model.passes.usual.einsum import SpellOutEinsum
 from lrfdse.model.passes.usual.fused import Unfuse
@@ -34,6 +39,8 @@ class Working:
     """What was taken out of other operators."""
     refused: Mapping[str, str]
     """Why nodes that carry a product keep it: name of the first output to reason."""
+    entered: tuple[str, ...] = ()
+    """Names of what layers of bodies read of the graphs around them, as it is called inside."""
 
     def table_of(self, output: str) -> NDArray[Any] | None:
         """Return the table of an embedding as the file has it, by the name of its output; None of anything else."""
@@ -43,12 +50,15 @@ class Working:
 
     def reasons(self) -> dict[ir.Node, str]:
         """Return why nodes that carry a product keep it."""
-        firsts = ((node, node.outputs[0].name or "") for node in self.graph.graph if node.outputs)
+        firsts = ((node, node.outputs[0].name or "") for node in all_nodes(self.graph.graph) if node.outputs)
         return {node: self.refused[name] for node, name in firsts if name in self.refused}
 
 
 def working_form(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port], kinds: Collection[Kind]) -> Working:
     """Return a model with functions written out, fused operators spelled out and products taken out of others.
+
+    In bodies as well, where weights are read from where they are stored; an If that always takes one branch is that
+    branch.
 
     Every step is exact, but for the rounding of the table of an embedding, and for products of whole numbers, which
     become products of floats.
@@ -68,6 +78,11 @@ def working_form(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port]
     integers = ir.passes.functionalize(SpellOutIntegers())(model)
     if integers.modified:
         model, proto = integers.model, as_proto(integers.model)
+    has_bodies = bool(owners_of(model.graph))
+    if has_bodies:
+        bodies = ir.passes.functionalize(ir.passes.Sequential(NameApart(), ReadInvariants(), TakeBranches()))(model)
+        if bodies.modified:
+            model, proto = bodies.model, as_proto(bodies.model)
     ranks = _ranks(model, proto, inputs)
     steps = ir.passes.functionalize(ir.passes.Sequential(StoreAsUsed(ranks), Unfuse(ranks), SpellOutEinsum(ranks)))(
         model
@@ -77,9 +92,12 @@ def working_form(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port]
         model = steps.model
     carriers = [carrier for carrier in CARRIERS if carrier in kinds]
     graph, products, refused = opened(model, carriers)
+    entering = EnterBodies()
+    if has_bodies and (entered := ir.passes.functionalize(entering)(graph)).modified:
+        graph, changed = entered.model, True
     if changed or products:
         proto = as_proto(graph)
-    return Working(graph, proto, products, refused)
+    return Working(graph, proto, products, refused, tuple(entering.entered))
 
 
 def _ranks(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port]) -> dict[str, int]:

@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.model.constants import is_standard
 from lrfdse.quality.divergence import are_chances
+from lrfdse.quality.makers import maker_of, no_scores_from
 from lrfdse.quality.outputs import Values, agreements, cosines, explained, is_scores, shares
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ _NUMBERS = re.compile(
 
 _CLASSES = re.compile(r"logits?|prob\w*|scores?|class\w*|labels?|softmax|cls", re.IGNORECASE)
 """Words in names of outputs that hold scores of classes."""
-
-_PASSED = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Transpose")
-"""Operators that hand numbers on as they are."""
 
 _MAKES_NUMBERS = ("Clip", "GRU", "LSTM", "RNN")
 """Operators whose results are no scores of classes: states of recurrent layers, and numbers between bounds."""
@@ -59,6 +56,8 @@ class Reading:
     """Score above which the second of two classes is decided, for the kind "threshold"."""
     chances: bool = False
     """Whether scores of classes are probabilities."""
+    assumed: bool = False
+    """Whether it is taken for scores of classes because nothing speaks against."""
 
     @property
     def loss(self) -> Loss:
@@ -121,7 +120,7 @@ def read_output(model: ir.Model, name: str, array: NDArray[Any], trusted: bool =
     """
     if array.dtype.kind in "biu":
         return Reading(name, "whole", "it holds whole numbers")
-    maker = _maker(model, name)
+    maker = maker_of(model, name)
     finite = bool(np.isfinite(array.astype(np.float64)).all())
     if not is_scores(array):
         return _single(name, array, maker, finite and trusted)
@@ -135,6 +134,8 @@ def read_output(model: ir.Model, name: str, array: NDArray[Any], trusted: bool =
         return Reading(name, "numbers", f"its largest number is number {decided.flat[0]} on all {len(array)} samples")
     if chances:
         return Reading(name, "classes", "it holds probabilities that add up to 1", chances=True)
+    if finite and (array <= 0).all() and are_chances(np.exp(array.astype(np.float64))):
+        return Reading(name, "classes", "it holds logarithms of probabilities that add up to 1")
     if any(_CLASSES.fullmatch(part) for part in parts):
         return Reading(name, "classes", "its name is one of class scores")
     if maker in _MAKES_NUMBERS:
@@ -143,7 +144,10 @@ def read_output(model: ir.Model, name: str, array: NDArray[Any], trusted: bool =
         return Reading(name, "direction", "it holds vectors of length 1")
     if any(_NUMBERS.fullmatch(part) for part in parts):
         return Reading(name, "numbers", "its name is one of other numbers than class scores")
-    return Reading(name, "classes", f"it holds {array.shape[-1]} numbers, of which each is the largest at times")
+    if (other := no_scores_from(model, name)) is not None:
+        return Reading(name, "numbers", f"{other} makes it, and class scores come of a linear layer or a Softmax")
+    why = f"it holds {array.shape[-1]} numbers, of which each is the largest at times"
+    return Reading(name, "classes", why, assumed=True)
 
 
 def thresholded(reading: Reading, array: NDArray[Any]) -> Reading:
@@ -165,15 +169,3 @@ def _single(name: str, array: NDArray[Any], maker: str | None, trusted: bool) ->
 def _are_units(array: NDArray[Any]) -> bool:
     lengths = np.linalg.norm(array.astype(np.float64), axis=-1)
     return bool((np.abs(lengths - 1) < _UNIT).all())
-
-
-def _maker(model: ir.Model, name: str) -> str | None:
-    """Return the operator that makes an output, those that hand it on passed over."""
-    value = next((value for value in model.graph.outputs if value.name == name), None)
-    while value is not None and (node := value.producer()) is not None:
-        if not is_standard(node):
-            return None
-        if node.op_type not in _PASSED:
-            return node.op_type
-        value = node.inputs[0]
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from lrfdse.errors import plan_errors
 from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.moments import finite_rows
+from lrfdse.repair.openings import InMemory, LatestFitters
 from lrfdse.repair.refine import Local, refined, rounded
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from lrfdse.model.runtime import Arrays, Runtime
     from lrfdse.quality.divergence import Loss
     from lrfdse.quality.objective import Objective
+    from lrfdse.repair.openings import Openings
 
 HELD_OUT = 8
 """One sample in so many judges the correction and is not fitted to. Chosen; docs/method.md, section 9, has what it
@@ -96,6 +99,8 @@ class Corrector:
         What runs the models; one of its own by default.
     seed
         Seed of the mixtures.
+    openings
+        Keeps the fits of layers above which nothing is compressed; in memory by default.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class Corrector:
         output: str | None = None,
         runtime: Runtime | None = None,
         seed: int = 0,
+        openings: Openings | None = None,
     ) -> None:
         from lrfdse.model.runtime import Runtime
         from lrfdse.quality.objective import SideBySide, objective_for
@@ -131,7 +137,8 @@ class Corrector:
         self._side = SideBySide.of(self._objective, outputs)
         self._reference = self._side.scores(outputs)
         self._moments: dict[str, Moments] = {}
-        self._first: dict[tuple[str, str, bool], Factors] = {}
+        self._fitters = LatestFitters()
+        self._openings: Openings = InMemory() if openings is None else openings
 
     def correct(self, factors: Mapping[str, Factors], sweeps: int = 0) -> Correction:
         """Return factors of the same factorizations that make the whole model's loss smaller, or those given.
@@ -212,14 +219,25 @@ class Corrector:
         from lrfdse.factorize.fit import Fitter
         from lrfdse.repair.moments import moments
 
-        if missing := [name for name in group if name not in self._moments]:
-            self._moments |= moments(self._model, self._fitted, missing, self._runtime)
-        for name in group:
+        def fitted(name: str) -> Factors:
+            if missing := [each for each in group if each not in self._moments]:
+                self._moments |= moments(self._model, self._fitted, missing, self._runtime)
+            if not self._moments[name].count:
+                # What stands in a branch may be run on samples that are held out alone.
+                return current[name]
             choice, weighting = current[name].choice, weightings.get(name)
-            if (name, str(choice), weighting is None) not in self._first:
-                fitter = Fitter(self._model.weight(name), self._moments[name], self._method, weighting, name=name)
-                self._first[name, str(choice), weighting is None] = fitter.fit(choice.factorization, choice.storage)
-        return {name: self._first[name, str(current[name].choice), weightings.get(name) is None] for name in group}
+            fitter = self._fitters.of(
+                (name, weighting is None),
+                lambda: Fitter(self._model.weight(name), self._moments[name], self._method, weighting, name=name),
+            )
+            return fitter.fit(choice.factorization, choice.storage)
+
+        return {
+            name: self._openings.factors(
+                name, current[name].choice, weightings.get(name) is not None, partial(fitted, name)
+            )
+            for name in group
+        }
 
     def _refitted(
         self, current: Mapping[str, Factors], group: Sequence[str], weightings: Mapping[str, Array | None]
@@ -233,6 +251,10 @@ class Corrector:
             seen = moments(self._model, self._fitted, group, self._runtime, version=version, cross=True)
         found = {}
         for name in group:
+            if not seen[name].count:
+                # Nothing that it reads can be paired with what the original reads.
+                found[name] = current[name]
+                continue
             weight, weighting = self._model.weight(name), weightings.get(name)
             fitter = Fitter(weight, seen[name], self._method, weighting, self._beta, name=name)
             found[name] = fitter.fit(current[name].factorization, current[name].storage)
@@ -262,7 +284,7 @@ class Corrector:
         if len(sites) > 1:
             return None
         (site,), outputs = sites, model.layer(name).outputs
-        if site.in_axis is None:
+        if site.in_axis is None or site.holder is not None:
             return None
         objective = concerned(model.working.graph, site, self._objective)
         if not objective:

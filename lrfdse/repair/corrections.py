@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.ir.factors import packed, unpacked
 from lrfdse.quality.objective import objective_facts
+from lrfdse.repair.openings import InStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +92,7 @@ class Corrections:
         if not factors or not all(self._fits.calibrated(self._model.layer(name)) for name in factors):
             return factors
         sweeps = SWEEPS if refined and self.always else 0
-        key = self._key(plan, sweeps)
+        key = result_key("corrections", **self._parts(), plan=sorted(plan.texts().items()), sweeps=sweeps)
 
         def read(stored: Mapping[str, NDArray[Any]]) -> dict[str, Factors]:
             return {
@@ -109,23 +110,21 @@ class Corrections:
         self._cache.put_arrays("corrections", key, stored)
         return read(stored)
 
-    def _key(self, plan: Plan, sweeps: int) -> str:
+    def _parts(self) -> dict[str, Any]:
+        """Return what everything that is kept here depends on."""
         from lrfdse.factorize.methods import METHODS
         from lrfdse.model.graph import load_model
         from lrfdse.repair.correct import Corrector
 
-        return result_key(
-            "corrections",
-            code=code_key(Corrector, packed, load_model),
-            fits=self._fits.code(),
-            model=self._model.sha256,
-            data=self._calib.digest,
-            method=METHODS.identity(self._method),
-            seed=self._seed,
-            loss=objective_facts(self._loss),
-            plan=sorted(plan.texts().items()),
-            sweeps=sweeps,
-        )
+        return {
+            "code": code_key(Corrector, packed, load_model),
+            "fits": self._fits.code(),
+            "model": self._model.sha256,
+            "data": self._calib.digest,
+            "method": METHODS.identity(self._method),
+            "seed": self._seed,
+            "loss": objective_facts(self._loss),
+        }
 
     def _open(self) -> Corrector:
         from lrfdse.repair.correct import Corrector
@@ -134,6 +133,12 @@ class Corrections:
         with self._opening:
             if self._corrector is None:
                 self._corrector = Corrector(
-                    self._model, self._calib, self._loss, self._fits.weightings, method=self._method, seed=self._seed
+                    self._model,
+                    self._calib,
+                    self._loss,
+                    self._fits.weightings,
+                    method=self._method,
+                    seed=self._seed,
+                    openings=InStore(self._cache, self._parts()),
                 )
             return self._corrector

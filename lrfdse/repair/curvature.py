@@ -76,8 +76,8 @@ def compute_weightings(
     Returns
     -------
     dict
-        Layer name to H, symmetric positive semidefinite. Layers that cost too much, or on which no output
-        depends, are absent.
+        Layer name to H, symmetric positive semidefinite. Layers that cost too much, on which no output depends, or
+        that stand in the body of an If or a loop, are absent.
 
     Raises
     ------
@@ -120,6 +120,8 @@ def _weighting(
 ) -> Array | None:
     if not (objective := concerned(model, site, objective)):
         return np.zeros(())
+    if site.holder is not None:
+        return None
     names = names_of(objective)
     read = list(dict.fromkeys([site.output, *names]))
     session = runtime.session(read_out(model, read))

@@ -58,14 +58,14 @@ def second_moments(
 ) -> dict[str, NDArray[np.float64]]:
     """Return E[x x^T] of what each weight multiplies, by its root, pooled over uses, samples and positions.
 
-    Weights of more than `MOST_INPUTS` inputs are left out.
+    Weights of more than `MOST_INPUTS` inputs are left out, and those that bodies of If and loops alone use.
 
     Raises
     ------
     InputError
         The version cannot be run on the data, or there is NaN or Inf.
     """
-    wanted = [site for site in sites if site.weight.shape[1] <= MOST_INPUTS]
+    wanted = [site for site in sites if site.reads and site.weight.shape[1] <= MOST_INPUTS]
     fed = {*data.inputs, *data.shared}
     names = sorted({name for site in wanted for name, _ in site.reads} - fed)
     sums = {site.root: np.zeros((site.weight.shape[1],) * 2) for site in wanted}

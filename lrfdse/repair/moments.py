@@ -13,6 +13,7 @@ from lrfdse.errors import InputError
 from lrfdse.ir.factors import Moments
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import Model
+from lrfdse.model.match.site import Site
 from lrfdse.model.passes.cut import read_out
 from lrfdse.model.runtime import Arrays, Runtime, batches
 
@@ -47,7 +48,8 @@ class _Sum:
             self._drawn, self._kept = drawn[least], kept[least]
 
     def moments(self) -> Moments:
-        return Moments(self.count, self.first / self.count, self.second / self.count, rows=self._kept)
+        rows = max(self.count, 1)
+        return Moments(self.count, self.first / rows, self.second / rows, rows=self._kept)
 
 
 class _Targets:
@@ -72,9 +74,10 @@ class _Targets:
         self._second += target.T @ target if self._late else (target**2).sum(axis=0)
 
     def joined(self, seen: Moments) -> Moments:
-        first, cross = self._first / seen.count, self._cross / seen.count
+        rows = max(seen.count, 1)
+        first, cross = self._first / rows, self._cross / rows
         cross -= first[:, None] * seen.mean[None, :]
-        second = self._second / seen.count
+        second = self._second / rows
         if self._late:
             weight = self._weight
             variance = float(np.vdot(weight @ (second - first[:, None] * first), weight))
@@ -97,6 +100,9 @@ def moments(
 
     Memory holds the activations of one batch and, for each layer, inputs² numbers; with `cross`, as many again or
     outputs times inputs, whichever is less.
+
+    A layer in a branch or a loop that is never run has moments of no rows, all 0. With `cross`, runs in which the two
+    models take other branches or other numbers of turns tell nothing of what belongs together, and are left out.
 
     Parameters
     ----------
@@ -142,14 +148,24 @@ def moments(
         untouched = _read(runtime, beside, feeds, wanted) if cross else arrays
         for name in names:
             for site in model.sites[name]:
-                read = (finite_rows(block, name) for block in site.blocks(arrays[site.source]))
-                before = (finite_rows(block, name) for block in site.blocks(untouched[site.source])) if cross else None
+                values, others = (_in_turns(site, read[site.source]) for read in (arrays, untouched))
+                # A branch that is not taken gives nothing.
+                if values.size == 0 or values.shape != others.shape:
+                    continue
+                read = (finite_rows(block, name) for block in site.blocks(values))
+                before = (finite_rows(block, name) for block in site.blocks(others)) if cross else None
                 for rows in read:
                     sums[name].add(rows)
                     if before is not None:
                         targets[name].add(next(before), rows)
     found = {name: total.moments() for name, total in sums.items()}
     return {name: targets[name].joined(seen) for name, seen in found.items()} if cross else found
+
+
+def _in_turns(site: Site, value: NDArray[Any]) -> NDArray[Any]:
+    """Return what a use reads with its turns in the axis of samples, where it stands in a loop."""
+    extra = value.ndim - site.rank
+    return value.reshape(-1, *value.shape[extra + 1 :]) if site.holder is not None and extra > 0 else value
 
 
 def _read(runtime: Runtime, session: Any, feeds: Arrays, wanted: Sequence[str]) -> Arrays:

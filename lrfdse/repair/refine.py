@@ -55,7 +55,7 @@ class Chain:
         level = float(np.exp(np.mean(np.log(norms))))
         # Cores of one norm make one damping fit them all; the product stays.
         self.matrices = [(m * (level / norm)).astype(np.float32) for m, norm in zip(matrices, norms, strict=True)]
-        self._states = [np.pad(rows, ((0, 0), (0, factorization.inputs - rows.shape[1])))]
+        self._states = [_padded(rows, factorization.inputs)]
         for step, matrix in zip(self._steps, self.matrices, strict=True):
             self._states.append(_apply(matrix, self._states[-1], step))
 
@@ -76,7 +76,7 @@ class Chain:
     def adjoint(self, pulls: Single) -> list[Single]:
         """Return the transpose of `tangent` at a value for every output."""
         total = self._states[-1].size // len(pulls)
-        back = np.pad(pulls, ((0, 0), (0, total - pulls.shape[1])))
+        back = _padded(pulls, total)
         found = []
         for number in reversed(range(len(self._steps))):
             step, matrix, state = self._steps[number], self.matrices[number], self._states[number]
@@ -88,6 +88,13 @@ class Chain:
 
     def _cut(self, state: Single) -> Single:
         return state.reshape(len(self._states[0]), -1)[:, : self._outputs]
+
+
+def _padded(rows: Single, size: int) -> Single:
+    """Return rows with zeros up to a size; those that have it are not copied."""
+    if rows.shape[1] == size and rows.flags.c_contiguous:
+        return rows
+    return np.pad(rows, ((0, 0), (0, size - rows.shape[1])))
 
 
 def _apply(matrix: Single, state: Single, step: Step, inner: int | None = None) -> Single:

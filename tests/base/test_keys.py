@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -27,7 +28,8 @@ from lrfdse.toolchain.programs import MODELLING, missing_tools
 SEEN = {"spectrum as the inputs see it", "spectrum of the inputs", "spectra", "fronts"}
 """What is computed from what layers read on calibration data, before anything is fitted."""
 SCORED = {"sensitivity by fidelity", "the study"}
-FITTED = {"fits", "screens", "corrections", "sensitivity by loss", *SCORED}
+CORRECTED = {"corrections", "openings"}
+FITTED = {"fits", "screens", *CORRECTED, "sensitivity by loss", *SCORED}
 METERED = {"the model meter", "terms", "libraries"}
 
 EDITS = {
@@ -49,13 +51,14 @@ EDITS = {
     },
     "lrfdse/factorize/inputs.py:rounding_of": {"spectrum as the inputs see it", "spectrum of the inputs"} | FITTED,
     "lrfdse/quality/objective.py:SideBySide.pulled_back": {"weightings"} | FITTED,
-    "lrfdse/repair/correct.py:Corrector._refined": {"corrections"} | SCORED,
-    "lrfdse/repair/refine.py:refined": {"corrections"} | SCORED,
+    "lrfdse/repair/correct.py:Corrector._refined": CORRECTED | SCORED,
+    "lrfdse/repair/refine.py:refined": CORRECTED | SCORED,
     "lrfdse/ir/factors.py:packed": FITTED,
+    "lrfdse/repair/openings.py:exact": {"openings"} | SCORED,
     "lrfdse/explore/layers/fits.py:open_fits": FITTED - {"fits", "screens"},
     "lrfdse/explore/judging.py:open_judging": SCORED,
     "lrfdse/quality/reading.py:read_output": SCORED,
-    "lrfdse/model/passes/products.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
+    "lrfdse/model/passes/products.py:_At.chain": {*CORRECTED, "sensitivity by loss"} | SCORED,
     "lrfdse/quality/metrics.py:_top5": SCORED,
     "lrfdse/quality/scores.py:paired_error": SCORED,
     # What outputs could lose scales the parts of the objective, too.
@@ -158,6 +161,19 @@ def test_a_library_under_another_name_and_one_that_is_not_installed(tmp_path, mo
     finally:
         monkeypatch.undo()
         keys.forget()
+
+
+def test_no_library_is_looked_for_among_the_files_of_all_packages(monkeypatch):
+    names = set()
+    for path in Path(lrfdse.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.partition(".")[0])
+    for name in names - {"lrfdse"} - sys.stdlib_module_names:
+        if importlib.util.find_spec(name) is not None:
+            importlib.metadata.version(keys.DISTRIBUTIONS.get(name, name))
 
 
 def _only(real, known):

@@ -88,7 +88,8 @@ def test_a_loader_without_end_is_read_no_further_than_needed(tmp_path):
 
 
 def test_several_inputs_by_name(tmp_path):
-    mask = RNG.integers(0, 2, (10, 4)).astype(bool)
+    rng = np.random.default_rng(1)
+    mask = rng.integers(0, 2, (10, 4)).astype(bool)
     names = ["ids", "mask"]
     flat = arrays(save_data(tmp_path / "a.npz", [(X, mask, Y)], inputs=names))
     nested = arrays(save_data(tmp_path / "b.npz", [((X, mask), Y)], inputs=names))

@@ -51,6 +51,7 @@ def gone(process):
     return not is_alive(process)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
 def test_within_a_kernel_a_worker_ends_with_its_parent_and_cleans_up(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -43,7 +43,7 @@ def column_by_column(weight, scales, second):
     return levels
 
 
-@pytest.mark.parametrize("inputs", [1, 2, 5, 150, 300])
+@pytest.mark.parametrize("inputs", [1, 2, 5, 150, pytest.param(300, marks=pytest.mark.slow)])
 def test_each_column_is_the_solution_of_constrained_least_squares(inputs):
     rng = np.random.default_rng(inputs)
     weight, second = coarse(rng, 3, inputs), moment(rng, inputs, 4 * inputs)

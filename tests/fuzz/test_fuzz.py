@@ -16,19 +16,19 @@ PACKS = {
     "keras": 500,
     "healed": 500,
     "npz": 3000,
-    "target": 200,
+    "target": 120,
     "space": 100,
-    "front": 60,
+    "front": 40,
     "board": 60,
-    "log": 200,
+    "log": 100,
 }
-PACKS |= {"study": 20, "artifact": 20, "cache": 100}
+PACKS |= {"study": 20, "artifact": 20, "cache": 40}
 """Files of each kind: two minutes together on an idle core, with the exploration that they begin with. Commands run
 on all but models and arrays."""
 EXPLORED = ("study", "artifact", "cache")
 """Kinds whose whole files an exploration makes."""
-LONG = (*EXPLORED, "space")
-"""Kinds whose whole files take seconds: designs of search spaces are counted."""
+LONG = (*EXPLORED, "space", "target")
+"""Kinds whose whole files take seconds: designs of the model that is explored are counted for each."""
 
 
 @pytest.fixture(scope="module")

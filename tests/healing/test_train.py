@@ -162,6 +162,7 @@ def test_an_output_of_zeros_stays_storable():
     assert found.scales.tolist() == [1.0, 1 / 64]
 
 
+@pytest.mark.slow
 def test_training_in_int8_trains_what_is_stored(make, kit):
     model, data = opened("gemm", make)
     factors = in_int8(model, kit, "svd:r=3")
@@ -208,6 +209,7 @@ def healed(model, data, factors, clock=None, **how):
     return train(model, factors, feeders, objective_for(model.original, "softmax"), Training(**how), **more)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_held_out_loss_and_seeds_decide_all(make, kit):
     model, data = opened("gemm", make)
     factors = compressed(model, kit, "svd:r=3")
@@ -242,6 +244,7 @@ def test_what_the_factors_were_fitted_to_does_not_judge(make, kit):
     assert found.before == pytest.approx(lost[judges].mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_labels_pull_where_they_count(make, kit):
     model, data = opened("gemm", make)
     labels = np.full(400, 2, dtype=np.int64)
@@ -284,22 +287,33 @@ def test_a_budget_of_minutes_cuts_the_steps(make, kit):
 def test_operators_that_are_not_covered_are_named_before_anything_runs(make, kit):
     text = """g (float[n, 12] x) => (float[n, 10] y)
     { h = MatMul(x, w)  c = CumSum(h, axis)  y = Det_(c) }""".replace("Det_", "Hardmax")
-    model = load_model(make(text, {"w": normal(12, 10), "axis": np.array(1, dtype=np.int64)}))
+    model = load_model(make(text, {"w": MODELS["matmul"][1]["w"], "axis": np.array(1, dtype=np.int64)}))
     with pytest.raises(
         InputError, match=r"does not cover what follows the compressed layers: CumSum 'c', Hardmax 'y'$"
     ):
         part_of(model, compressed(model, kit, "svd:r=2"), ["y"])
 
 
+def test_layers_inside_of_a_branch_are_refused_by_name(make, kit):
+    text = """g (float[n, 6] x, bool t) => (float[n, 4] y)
+        { y = If (t) <
+            then_branch = yes () => (float[n, 4] p) { p = MatMul (x, w) },
+            else_branch = no () => (float[n, 4] r) { r = MatMul (x, v) }> }"""
+    model = load_model(make(text, {"w": normal(6, 4), "v": normal(6, 4)}))
+    factors = {"w": kit.svd_factors(model.weight("w"), 2)}
+    with pytest.raises(InputError, match="healing does not reach layer 'w', inside the body of 'y'"):
+        part_of(model, factors, ["y"])
+
+
 def test_operators_in_front_of_the_layers_may_be_any(make, kit):
     text = "g (float[n, 12] x) => (float[n, 10] y) { c = CumSum(x, axis)  y = MatMul(c, w) }"
-    model = load_model(make(text, {"w": normal(12, 10), "axis": np.array(1, dtype=np.int64)}))
+    model = load_model(make(text, {"w": MODELS["matmul"][1]["w"], "axis": np.array(1, dtype=np.int64)}))
     part = part_of(model, compressed(model, kit, "svd:r=2"), ["y"])
     assert (part.fed, [node.op_type for node in part.nodes]) == (("c",), ["MatMul"])
 
 
 def test_only_float32_is_trained(make, kit):
     text = "g (float16[n, 12] x) => (float16[n, 10] y) { y = MatMul(x, w) }"
-    model = load_model(make(text, {"w": normal(12, 10).astype(np.float16)}))
+    model = load_model(make(text, {"w": MODELS["matmul"][1]["w"].astype(np.float16)}))
     with pytest.raises(InputError, match="computes in float16: healing is for float32 models"):
         part_of(model, compressed(model, kit, "svd:r=2"), ["y"])

@@ -160,11 +160,11 @@ def test_a_bias_that_two_uses_share_counts_once(make):
         ),
         (
             "g (float[n, 6] x, bool c) => (float[n, 6] y) { a = MatMul (x, w)  y = If (c) <"
-            "then_branch = yes () => (float[n, 6] p) { p = MatMul (a, v) }, "
+            "then_branch = yes () => (float[n, 6] p) { p = Mul (a, v) }, "
             "else_branch = no () => (float[n, 6] q) { q = Identity (a) }> }",
             {"v": SQUARE},
-            "MatMul",
-            "inside the subgraph of If",
+            "Mul",
+            "a constant of Mul, inside the body of If",
         ),
         (
             "g (float[n, 6] x, float[t, n, 6] s) => (float[n, 6] y, float[t, 1, n, 2] z) "

@@ -106,10 +106,11 @@ def test_moments_are_those_of_the_inputs(mlp, count):
 
 
 def test_moments_pool_uses_and_positions(make):
-    square = RNG.normal(size=(6, 6)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    square = rng.normal(size=(6, 6)).astype(np.float32)
     text = "g (float[n, 3, 6] x) => (float[n, 3, 6] y) { a = MatMul (x, w)  h = Relu (a)  y = MatMul (h, w) }"
     model = load_model(make(text, {"w": square}))
-    x = RNG.normal(size=(5, 3, 6)).astype(np.float32)
+    x = rng.normal(size=(5, 3, 6)).astype(np.float32)
     found = moments(model, _data(x), ["w"])["w"]
     rows = np.concatenate([x.reshape(-1, 6), np.maximum(x.reshape(-1, 6) @ square, 0)]).astype(np.float64)
     assert found.count == 30
@@ -117,9 +118,10 @@ def test_moments_pool_uses_and_positions(make):
 
 
 def test_moments_along_the_axis_of_features(make):
+    rng = np.random.default_rng(1)
     text = "g (float[n, 6, 3] x) => (float[n, 4, 3] y) { y = MatMul (v, x) }"
     model = load_model(make(text, {"v": np.ascontiguousarray(W.T)}))
-    x = RNG.normal(size=(5, 6, 3)).astype(np.float32)
+    x = rng.normal(size=(5, 6, 3)).astype(np.float32)
     rows = np.moveaxis(x, 1, -1).reshape(-1, 6).astype(np.float64)
     found = moments(model, _data(x))["v"]
     np.testing.assert_allclose(found.second, rows.T @ rows / 15, rtol=1e-5, atol=1e-6)

@@ -28,11 +28,12 @@ def test_wilson_is_that_of_scipy(right, count):
 
 
 def test_the_interval_of_positions_that_go_together_is_that_of_samples():
-    samples = RNG.random(200) < 0.8
+    rng = np.random.default_rng(1)
+    samples = rng.random(200) < 0.8
     together = Grade(samples.mean(), samples.astype(float), 200 * 30).interval
     assert together == pytest.approx(wilson(samples.mean(), 200))
     # Positions on their own say as much as so many samples; the estimate from the spread comes near.
-    alone = (RNG.random((200, 30)) < 0.8).mean(axis=1)
+    alone = (rng.random((200, 30)) < 0.8).mean(axis=1)
     low, high = Grade(alone.mean(), alone, 200 * 30).interval
     expected = wilson(alone.mean(), 6000)
     assert high - low == pytest.approx(expected[1] - expected[0], rel=0.15)
@@ -54,7 +55,8 @@ def test_intervals_cover_the_truth_nineteen_times_in_twenty():
 
 
 def test_the_normal_interval():
-    values = RNG.random(30)
+    rng = np.random.default_rng(1)
+    values = rng.random(30)
     low, high = Grade(values.mean(), values).interval
     assert (low, high) == pytest.approx(norm.interval(0.95, values.mean(), values.std(ddof=1) / 30**0.5))
     assert Grade(0.5).interval is None
@@ -62,7 +64,8 @@ def test_the_normal_interval():
 
 
 def test_the_paired_error_is_that_of_the_difference():
-    right, before = RNG.random(100) < 0.8, RNG.random(100) < 0.9
+    rng = np.random.default_rng(1)
+    right, before = rng.random(100) < 0.8, rng.random(100) < 0.9
     change = [float(a) - float(b) for a, b in zip(right, before, strict=True)]
     assert paired_error(Grade(0, right.astype(float), 100), Grade(0, before.astype(float), 100)) == pytest.approx(
         np.std(change) / 10

@@ -43,6 +43,10 @@ CHANCES = np.abs(NOISE) / np.abs(NOISE).sum(axis=1, keepdims=True)
         ("boxes", "Identity", CHANCES, "classes", "softmax"),
         ("logits", "Identity", UNITS, "classes", "softmax"),
         ("y", "Clip", NOISE, "numbers", "squared"),
+        ("y", "Tanh", NOISE, "numbers", "squared"),
+        ("y", "Tanh", UNITS, "direction", "squared"),
+        ("logits", "Tanh", NOISE, "classes", "softmax"),
+        ("y", "Tanh", np.log(CHANCES), "classes", "softmax"),
         ("logits", "Clip", NOISE, "classes", "softmax"),
         ("y", "Identity", np.where(NOISE > 3, np.nan, np.nan), "classes", "softmax"),
     ],
@@ -66,6 +70,68 @@ def test_states_of_a_recurrent_layer_are_numbers_whatever_moves_them():
         assert (found.kind, found.reason) == ("numbers", "LSTM makes it, which makes no class scores")
 
 
+LINEAR = "m = MatMul (x, w)"
+
+NORMALIZED = """m = ReduceMean <axes = [1]> (x)  c = Sub (x, m)  q = Mul (c, c)  v = ReduceMean <axes = [1]> (q)
+    s = Sqrt (v)  d = Div (c, s)"""
+
+
+@pytest.mark.parametrize(
+    ("body", "other"),
+    [
+        (f"{LINEAR}  y = Add (m, b)", None),
+        (f"{LINEAR}  y = Mul (m, temperature)", None),
+        (f"{LINEAR}  y = Div (m, temperature)", None),
+        (f"{LINEAR}  p = Relu (x)  k = MatMul (p, w)  y = Add (m, k)", None),
+        (f"{LINEAR}  k = Add (m, b)  y = Concat <axis = 1> (m, k)", None),
+        (f"{LINEAR}  y = Where (mask, m, low)", None),
+        (f"{LINEAR}  u = Unsqueeze (m, one)  y = ReduceMean <axes = [1], keepdims = 0> (u)", None),
+        (f"{LINEAR}  l = QuantizeLinear (m, temperature, zero)  y = DequantizeLinear (l, temperature, zero)", None),
+        (
+            "l, s, z = DynamicQuantizeLinear (x)  i = MatMulInteger (l, levels, z)  f = Cast <to = 1> (i)"
+            "  k = Mul (s, b)  m = Mul (f, k)  y = Add (m, b)",
+            None,
+        ),
+        ("y = com.microsoft.FusedGemm (x, w)", None),
+        (f"{LINEAR}  y = Mul (m, b)", "Mul"),
+        (f"{LINEAR}  y = Mul (m, x)", "Mul"),
+        (f"{LINEAR}  y = Relu (m)", "Relu"),
+        (f"{LINEAR}  y = LayerNormalization (m, b, b)", "LayerNormalization"),
+        (f"{LINEAR}  k = Tanh (m)  y = Add (m, k)", "Tanh"),
+        (f"{NORMALIZED}  g = Mul (d, b)  y = Add (g, b)", "Mul"),
+        (f"{NORMALIZED}  y = Identity (d)", "Div"),
+    ],
+)
+def test_class_scores_come_of_linear_layers(body, other):
+    text = f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]> g (float[n, 4] x, bool[n, 1] mask)
+        => (float[n, k] y) <float[4, 4] w = {{{", ".join("1" * 16)}}}, float[4] b = {{1, 2, 3, 4}}, int8 zero = {{0}},
+        float temperature = {{0.5}}, float low = {{-9}}, int64[1] one = {{1}},
+        int8[4, 4] levels = {{{", ".join("1" * 16)}}}>
+        {{ {body} }}"""
+    found = read_output(ir.from_proto(onnx.parser.parse_model(text)), "y", NOISE)
+    assert (found.kind, found.assumed) == ("numbers" if other else "classes", other is None)
+    assert other is None or found.reason == f"{other} makes it, and class scores come of a linear layer or a Softmax"
+
+
+@pytest.mark.parametrize(("inner", "kind"), [("MatMul (x, w)", "classes"), ("Tanh (x)", "numbers")])
+def test_branches_are_looked_into(inner, kind):
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[n, 4] x, bool t) => (float[n, 4] y)
+        <float[4, 4] w = {{{", ".join("1" * 16)}}}> {{ y = If (t) <
+            then_branch = yes () => (float[n, 4] p) {{ p = MatMul (x, w) }},
+            else_branch = no () => (float[n, 4] r) {{ r = {inner} }}> }}"""
+    assert read_output(ir.from_proto(onnx.parser.parse_model(text)), "y", NOISE).kind == kind
+
+
+@pytest.mark.parametrize(("inner", "kind"), [("Sigmoid (v)", "threshold"), ("Tanh (v)", "numbers")])
+def test_one_score_of_a_verifier_is_compared_with_a_threshold(inner, kind):
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[n, 1] x, float[n, 1] v, bool t) => (float[n, 1] y)
+        {{ first = Sigmoid (x)  y = If (t) <
+            then_branch = yes () => (float[n, 1] p) {{ p = {inner} }},
+            else_branch = no () => (float[n, 1] r) {{ r = Identity (first) }}> }}"""
+    graph = ir.from_proto(onnx.parser.parse_model(text))
+    assert read_output(graph, "y", 1 / (1 + np.exp(-NOISE[:, :1]))).kind == kind
+
+
 def test_one_class_on_random_inputs_or_few_samples_says_nothing():
     array = NOISE + np.array([0, 99, 0, 0])
     assert read_output(model(), "y", array, trusted=False).kind == "classes"
@@ -73,7 +139,8 @@ def test_one_class_on_random_inputs_or_few_samples_says_nothing():
 
 
 def test_agreements_by_kind():
-    other = NOISE + RNG.standard_normal(NOISE.shape)
+    rng = np.random.default_rng(1)
+    other = NOISE + rng.standard_normal(NOISE.shape)
     got = {"y": other}
     for kind, threshold, wanted in (
         ("classes", 0.0, (NOISE.argmax(1) == other.argmax(1)).mean()),

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
+from lrfdse.base.store import Store
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.factorization import Factorization
@@ -29,6 +30,7 @@ from lrfdse.model.runtime import Runtime
 from lrfdse.quality.objective import OutputLoss, SideBySide
 from lrfdse.repair.correct import HELD_OUT, MIXTURES, Corrector
 from lrfdse.repair.moments import moments
+from lrfdse.repair.openings import InStore
 from lrfdse.repair.refine import Chain, Local, cores_of, refined
 
 PLANS = [
@@ -311,3 +313,19 @@ def test_corrections_repeat_whether_sessions_are_kept_or_not(network):
         arrays, others = ((*found.factors[name].cores, found.factors[name].bias_shift) for found in (one, other))
         for array, same in zip(arrays, others, strict=True):
             np.testing.assert_array_equal(array, same)
+
+
+@pytest.mark.slow
+def test_a_correction_is_the_same_where_another_process_has_begun_it(network, tmp_path):
+    """The first layer's fit comes from a store; the second's depends on what it feeds."""
+    model, calib, _ = network
+    given = fitted(model, calib, PLANS[0])
+    begun, joined = (Corrector(model, calib, weightings={}, openings=InStore(Store(tmp_path), {})) for _ in range(2))
+    begun.correct(given)
+    assert len(list(tmp_path.rglob("*.npz"))) == 1
+    alone = Corrector(model, calib, weightings={}).correct(given, sweeps=1)
+    found = joined.correct(given, sweeps=1)
+    assert alone.changed and found.after == alone.after
+    for name in given:
+        for one, other in zip(alone.factors[name].cores, found.factors[name].cores, strict=True):
+            assert np.array_equal(one, other)

@@ -31,7 +31,8 @@ from lrfdse.search.study.storage import storage_errors
 
 W = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
 PORT = Port("x", "float32", (None, 8), ("N", "8"))
-CHAIN = 5000
+CHAIN = 2000
+"""Nodes of a chain: twice as many as Python lets functions call each other."""
 
 
 def refused(path, loads=load_model):

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lrfdse.base.store import Store
 from lrfdse.explore.inputs import open_inputs, settings_for
-from lrfdse.explore.layers.fits import explored_layers, idle_layers, open_builder, open_fits
+from lrfdse.explore.layers.fits import explored_layers, open_builder, open_fits
+from lrfdse.explore.layers.left import idle_layers
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.requests import data_request, files_of, fit_request
 from lrfdse.formats.onnx import file_content

@@ -116,7 +116,8 @@ def test_names_of_a_body_within_a_body_are_free(write):
     same_after_rewriting(folder, {"x": normal(5, 32)})
 
 
-def test_what_a_body_is_given_is_no_input_of_the_model(write):
+@pytest.mark.parametrize("handed", ["Identity", "Relu"])
+def test_what_a_body_is_given_is_a_weight_where_it_is_handed_on_as_it_is(write, handed):
     body = helper.make_graph(
         [node("Identity", ["d"], ["e"]), node("MatMul", ["s", "m"], ["z"])],
         "body",
@@ -128,7 +129,7 @@ def test_what_a_body_is_given_is_no_input_of_the_model(write):
         ],
         [value("e", onnx.TensorProto.BOOL, []), value("z", FLOAT, [8, 48])],
     )
-    body.node.append(node("Identity", ["m"], ["m2"]))
+    body.node.append(node(handed, ["m"], ["m2"]))
     body.output.append(value("m2", FLOAT, [48, 48]))
     folder = write(
         [
@@ -139,8 +140,12 @@ def test_what_a_body_is_given_is_no_input_of_the_model(write):
         [value("y", FLOAT, [8, 48])],
         {"w": decaying(32, 48, 1), "u": decaying(48, 48, 2), "n": np.int64(2), "go": np.bool_(True)},
     )
-    (part,) = [part for part in load_model(folder / "model.onnx").untouched if part.op == "MatMul"]
-    assert part.reason == "its weight 'm' is handed to the body of Loop 'while'"
+    model = load_model(folder / "model.onnx")
+    if handed == "Identity":
+        assert [layer.name for layer in model.layers] == ["w", "u"] and not model.untouched
+    else:
+        (part,) = [part for part in model.untouched if part.op == "MatMul"]
+        assert part.reason == "its weight 'm' is handed to the body of Loop 'while'"
 
 
 def test_a_product_of_two_activations_is_no_weight_of_the_model(write):

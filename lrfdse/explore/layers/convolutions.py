@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
     from lrfdse.ir.kernel import ConvolutionSpec
     from lrfdse.ir.latency import Measurement
+    from lrfdse.meters.whole import WholeMeter
     from lrfdse.targets.target import Target
 
 _SEED = 0
 """Latency does not depend on the weights; they only have to be the same every time."""
 
 
-def measured_convolution(spec: ConvolutionSpec, target: Target, meter: str) -> tuple[str, Measurement]:
+def measured_convolution(spec: ConvolutionSpec, target: Target, meter: WholeMeter) -> tuple[str, Measurement]:
     """Compile a chain of convolutions as the library of a model, check its outputs, and add up its operators.
 
     What brings the input into the order of the operators and the output back is left out: inside of a whole model
@@ -34,7 +35,7 @@ def measured_convolution(spec: ConvolutionSpec, target: Target, meter: str) -> t
     target
         The machine.
     meter
-        Name of the meter.
+        What takes the latencies.
 
     Returns
     -------

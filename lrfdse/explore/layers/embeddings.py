@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
     from lrfdse.ir.kernel import EmbeddingSpec
     from lrfdse.ir.latency import Measurement
+    from lrfdse.meters.whole import WholeMeter
     from lrfdse.targets.target import Target
 
 _SEED = 0
 """Latency does not depend on the table; it only has to be the same every time."""
 
 
-def measured_embedding(spec: EmbeddingSpec, target: Target, meter: str) -> tuple[str, Measurement]:
+def measured_embedding(spec: EmbeddingSpec, target: Target, meter: WholeMeter) -> tuple[str, Measurement]:
     """Compile an embedding as the library of a model, check its outputs, and add up its operators.
 
     Parameters
@@ -30,7 +31,7 @@ def measured_embedding(spec: EmbeddingSpec, target: Target, meter: str) -> tuple
     target
         The machine.
     meter
-        Name of the meter.
+        What takes the latencies.
 
     Returns
     -------

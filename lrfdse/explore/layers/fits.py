@@ -16,7 +16,7 @@ from lrfdse.explore.layers.errors import SHORT_SWEEPS, STORED, Errors, read_erro
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.ir.layer import Layer
-from lrfdse.quality.objective import Objective, names_of
+from lrfdse.quality.objective import Objective
 from lrfdse.repair.weightings import output_weightings, weightings_key
 from lrfdse.space.eligible import reason_to_keep_dense
 
@@ -66,10 +66,20 @@ class Fits:
         Where fits are kept.
     weighting_key
         Names the weightings that the fitters weight outputs by; "" where they do not.
+    never_run
+        Names of layers in branches that the calibration data never take.
     """
 
-    def __init__(self, fitters: Mapping[str, Fitter], data_key: str, cache: Store, weighting_key: str = "") -> None:
+    def __init__(
+        self,
+        fitters: Mapping[str, Fitter],
+        data_key: str,
+        cache: Store,
+        weighting_key: str = "",
+        never_run: Collection[str] = (),
+    ) -> None:
         self._fitters = fitters
+        self.never_run = frozenset(never_run)
         self._data_key = data_key
         self._cache = cache
         self._weighting_key = weighting_key
@@ -138,6 +148,12 @@ class Fits:
             known = Errors.of(self._short[layer.name].fit(choice.factorization, choice.storage))
             self._cache.put("screens", key, known._asdict())
         return known
+
+    def release(self, layer: Layer) -> None:
+        """Let go of what fits of `layer` share, once all that are wanted were made: layers are many."""
+        self._short.pop(layer.name, None)
+        if layer.name in self._fitters:
+            self._fitters[layer.name].problem.release()
 
     def _key(self, layer: Layer, choice: Choice, kind: str = "fits") -> str:
         from lrfdse.factorize.fit import Fitter
@@ -260,6 +276,8 @@ def open_fits(
 
     wanted = [name for name in explored if model.layer(name).inputs <= request.most_inputs]
     seen = {} if calib is None or not wanted else moments(model, calib, wanted)
+    never_run = [name for name, each in seen.items() if not each.count]
+    seen = {name: each for name, each in seen.items() if each.count}
     weightings: dict[str, Array] = {}
     if (loss := _weighting_loss(request)) is not None and calib is not None:
         weightings = output_weightings(model, calib, wanted, loss, cache, request.seed, progress=progress)
@@ -267,7 +285,7 @@ def open_fits(
         name: Fitter(_weight(model, name), seen.get(name), request.method, weightings.get(name), name=name)
         for name in explored
     }
-    return Fits(fitters, data_key(model, calib), cache, _weighting_key(request, model, calib))
+    return Fits(fitters, data_key(model, calib), cache, _weighting_key(request, model, calib), never_run)
 
 
 def open_builder(request: FitRequest, model: Model, calib: Dataset | None, fits: Fits, cache: Store) -> Builder:
@@ -325,25 +343,3 @@ def _weighting_key(request: FitRequest, model: Model, calib: Dataset | None) -> 
 def explored_layers(space: SearchSpace, model: Model) -> list[str]:
     """Return the names of the layers that the search space explores, in the order of the model."""
     return [layer.name for layer in model.layers if reason_to_keep_dense(layer, space) is None]
-
-
-def idle_layers(model: Model, objective: Objective) -> dict[str, str]:
-    """Return why layers are left as they are on which no output that counts depends, by their names."""
-    from lrfdse.model.passes.cut import dependent
-
-    counted = names_of(objective)
-    return {
-        name: "no output that counts depends on it"
-        for name, sites in model.sites.items()
-        if not dependent(model.working.graph, [site.output for site in sites], counted)
-    }
-
-
-def still_layers(fits: Fits, model: Model, explored: Collection[str]) -> dict[str, str]:
-    """Return why layers are left as they are that read the same on all calibration data, by their names.
-
-    Any rank would do for such an input, and nobody knows what it does for another.
-    """
-    layers = [model.layer(name) for name in explored]
-    still = [layer for layer in layers if fits.calibrated(layer) and not fits.fitter(layer).problem.covariance.any()]
-    return {layer.name: "what it reads never varies on the calibration data" for layer in still}

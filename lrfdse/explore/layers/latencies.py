@@ -23,6 +23,7 @@ from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import ConvolutionSpec, EmbeddingSpec, KernelSpec, QuantizedSpec, Schedule, Spec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS, open_meter
+from lrfdse.meters.whole import open_whole_meter
 from lrfdse.targets import isa
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.target import Target
@@ -30,6 +31,7 @@ from lrfdse.targets.target import Target
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
     from lrfdse.meters.meter import Meter
+    from lrfdse.meters.whole import WholeMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ Measure = Callable[[Spec], MeasuredKernel]
 def opened_meter(target: Target, meter: str, tries: int) -> Measure:
     """Open a meter by name and return what measures kernels with it, the best of so many schedules each."""
     opened = open_meter(meter, target)
-    return lambda spec: measured_kernel(spec, target, opened, tries)
+    # A meter of whole programs learns of instructions what it needs, once for all models.
+    whole = functools.cache(lambda: open_whole_meter(meter, target))
+    return lambda spec: measured_kernel(spec, target, opened, tries, whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +71,37 @@ class KernelRequest:
     """
 
 
-def measured_kernel(spec: Spec, target: Target, meter: Meter, tries: int = 4) -> MeasuredKernel:
-    """Return the best of so many schedules of a kernel with its measurement; one that fails has the reason instead."""
+def measured_kernel(
+    spec: Spec, target: Target, meter: Meter, tries: int = 4, whole: Callable[[], WholeMeter] | None = None
+) -> MeasuredKernel:
+    """Return the best of so many schedules of a kernel with its measurement; one that fails has the reason instead.
+
+    Parameters
+    ----------
+    spec
+        What is computed.
+    target
+        The machine.
+    meter
+        What measures kernels.
+    tries
+        Schedules that are measured at most.
+    whole
+        Opens what measures those that are small models; by default the meter of the same name for whole programs.
+    """
     from lrfdse.explore.layers.convolutions import measured_convolution
     from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.explore.layers.quantized import measured_quantized
     from lrfdse.tune import best_kernel
 
+    small = whole or (lambda: open_whole_meter(meter.name, target))
     try:
         if isinstance(spec, ConvolutionSpec):
-            return MeasuredKernel(*measured_convolution(spec, target, meter.name))
+            return MeasuredKernel(*measured_convolution(spec, target, small()))
         if isinstance(spec, EmbeddingSpec):
-            return MeasuredKernel(*measured_embedding(spec, target, meter.name))
+            return MeasuredKernel(*measured_embedding(spec, target, small()))
         if isinstance(spec, QuantizedSpec):
-            return MeasuredKernel(*measured_quantized(spec, target, meter.name))
+            return MeasuredKernel(*measured_quantized(spec, target, small()))
         artifact, measurement = best_kernel(spec, target, meter, tries)
     except KernelError as error:
         return MeasuredKernel(failure=str(error))

@@ -188,6 +188,7 @@ def _candidates(
         work = {each: fit_work(layer, each) for each in some}
         rest = (_size(layer) - share) / max(sum(work.values()), 1)
         found = screened_front(layer, fits, list(some.values()), threads, lambda fit: progress(rest * work[fit]))
+        fits.release(layer)
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
     for ratio in BASELINE_RATIOS:
@@ -272,6 +273,8 @@ def _with_options(
     for place, ((candidate, choice, specs, measured, found), each) in enumerate(zip(working, errors, strict=True)):
         fitted(place)
         size = _bytes(layer, choice, candidate)
+        # In a loop the first turn alone may find its weights in DRAM.
+        later = [m for use, m in zip(layer.uses, found, strict=True) for _ in range(use.turns - 1)]
         # Uses without a bias share the one that a correction gives them.
         added_bias = layer.outputs if any(s.bias and not u.bias for s, u in zip(specs, layer.uses, strict=True)) else 0
         options.append(
@@ -282,15 +285,16 @@ def _with_options(
                 bytes=size + FLOAT32.bytes_of(layer.bias_params + added_bias),
                 weight_error=each.weight_error,
                 output_error=each.output_error,
-                warm=_sum([m.warm for m in found]),
-                cold=_sum([m.cold for m in found]),
+                warm=_sum([m.warm for m in [*found, *later]]),
+                cold=_sum([*(m.cold for m in found), *(m.warm for m in later)]),
                 max_error=max(m.max_error for m in found),
                 schedules=tuple(kernel.schedule for kernel in measured),
                 loss=each.loss,
-                warm_bound=bound_of(found, "warm", size, target),
-                cold_bound=bound_of(found, "cold", size, target),
+                warm_bound=bound_of([*found, *later], "warm", size, target),
+                cold_bound=bound_of([*found, *later], "cold", size, target),
             )
         )
+    fits.release(layer)
     funnel = result.funnel
     if result.kept_dense is None:
         funnel = funnel.extended("compiled", len(chosen) - 1).extended("measured", len(options) - 1)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lrfdse.ir.kernel import QuantizedSpec
     from lrfdse.ir.latency import Measurement
+    from lrfdse.meters.whole import WholeMeter
     from lrfdse.targets.target import Target
 
 _SEED = 0
@@ -25,7 +26,7 @@ _SCALE = 2.0**-5
 it."""
 
 
-def measured_quantized(spec: QuantizedSpec, target: Target, meter: str) -> tuple[str, Measurement]:
+def measured_quantized(spec: QuantizedSpec, target: Target, meter: WholeMeter) -> tuple[str, Measurement]:
     """Compile a layer as the library of a model, check its outputs, and add up its operators.
 
     Parameters
@@ -35,7 +36,7 @@ def measured_quantized(spec: QuantizedSpec, target: Target, meter: str) -> tuple
     target
         The machine.
     meter
-        Name of the meter.
+        What takes the latencies.
 
     Returns
     -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lrfdse.base.events import silent
+from lrfdse.base.folders import cache_folder
 from lrfdse.base.store import Store
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError, KernelError
@@ -13,13 +13,14 @@ from lrfdse.ir.latency import Latency, Measurement
 if TYPE_CHECKING:
     import onnx
 
+    from lrfdse.meters.whole import WholeMeter
     from lrfdse.targets.target import Target
 
 
 def measured_model(
-    model: onnx.ModelProto, target: Target, meter: str, only_products: bool = False
+    model: onnx.ModelProto, target: Target, meter: WholeMeter, only_products: bool = False
 ) -> tuple[str, Measurement]:
-    """Compile a small model as a library, check its outputs, and add up its operators.
+    """Compile a small model as the program of a library, check its outputs, and add up its operators.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def measured_model(
     target
         The machine.
     meter
-        Name of the meter.
+        What takes the latencies.
     only_products
         Whether operators without multiply-accumulates are left out.
 
@@ -43,22 +44,22 @@ def measured_model(
     ToolError
         A tool is missing or failed.
     """
-    from lrfdse.library.build import LibraryOptions, library_of
+    from lrfdse.library.build import LibraryOptions, operators_of
 
     with temporary_folder() as here:
         path = here / "layer.onnx"
         path.write_bytes(model.SerializeToString())
         try:
-            made = library_of(path, target, LibraryOptions(meter=meter), Store(here / "cache"), silent)
+            # Candidates of a layer have operators in common, and the whole model of a design takes some again.
+            measured, operators = operators_of(path, target, LibraryOptions(), meter, Store(cache_folder()))
         except InputError as error:
             raise KernelError(str(error).removeprefix(f"{path}: ")) from error
-    facts = made.facts
-    parts = [each for each in facts.operators if each.macs or not only_products]
+    parts = [each for each in operators if each.macs or not only_products]
     warm, cold = [each.warm for each in parts], [each.cold for each in parts]
-    if facts.meter is None or None in warm or None in cold or facts.max_error is None:
-        raise KernelError(f"meter {meter} gives no latency of whole models")
+    if None in warm or None in cold:
+        raise KernelError(f"meter {meter.name} gives no latency of single operators")
     schedule = "|".join(each.schedule for each in parts if each.macs)
-    return schedule, Measurement(facts.meter.name, _sum(warm), _sum(cold), facts.max_error, facts.meter.details)
+    return schedule, Measurement(measured.meter, _sum(warm), _sum(cold), measured.max_error, measured.details)
 
 
 def _sum(parts: list[Latency | None]) -> Latency:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrfdse.ir.layer import Kind
 from lrfdse.ir.window import Window, same_pads
+from lrfdse.model.bodies import all_nodes
 from lrfdse.model.constants import FLOATS, Constant, is_standard, node_name, trace
 from lrfdse.model.match.match import Found
 from lrfdse.model.match.products import only_reader, unusable
@@ -152,13 +153,13 @@ def find_convolutions(graph: ir.Graph, known: set[ir.Value]) -> Found:
     Parameters
     ----------
     graph
-        The main graph.
+        The main graph, whose bodies are looked through as well.
     known
         Its values that depend on constants alone.
     """
     convolutions: list[Convolution] = []
     refused: dict[ir.Node, str] = {}
-    for node in graph:
+    for node in all_nodes(graph):
         if is_standard(node) and node.op_type == "Conv":
             found = _convolution(node, known)
             if isinstance(found, Convolution):

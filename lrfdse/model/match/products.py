@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrfdse.ir.int8 import LARGEST
 from lrfdse.ir.layer import Kind
+from lrfdse.model.bodies import all_nodes, bodies_of
 from lrfdse.model.carriers import Carrier, taken_from
 from lrfdse.model.constants import FLOATS, Constant, is_root, is_standard, node_name, stored, trace, vector_along
 from lrfdse.model.match.match import Found
@@ -110,7 +111,7 @@ def find_products(graph: ir.Graph, known: set[ir.Value], kind: Kind = "fc") -> F
     Parameters
     ----------
     graph
-        The main graph.
+        The main graph, whose bodies are looked through as well.
     known
         Its values that depend on constants alone.
     kind
@@ -118,7 +119,7 @@ def find_products(graph: ir.Graph, known: set[ir.Value], kind: Kind = "fc") -> F
     """
     products: list[Product] = []
     refused: dict[ir.Node, str] = {}
-    for node in graph:
+    for node in all_nodes(graph):
         taken = taken_from(node)
         if is_standard(node) and node.op_type in ("Gemm", "MatMul") and kind == ("fc" if taken is None else taken[0]):
             found = _product(node, known)
@@ -262,12 +263,6 @@ def every_node(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Node | None]]:
     """Yield each node with the outermost node whose subgraph holds it, None in the main graph."""
     for node in graph:
         yield node, None
-        for attribute in node.attributes.values():
-            bodies = []
-            if attribute.type == ir.AttributeType.GRAPH:
-                bodies = [attribute.as_graph()]
-            elif attribute.type == ir.AttributeType.GRAPHS:
-                bodies = list(attribute.as_graphs())
-            for body in bodies:
-                for inner in ir.traversal.RecursiveGraphIterator(body):
-                    yield inner, node
+        for body in bodies_of(node):
+            for inner in all_nodes(body):
+                yield inner, node

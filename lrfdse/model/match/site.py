@@ -34,7 +34,7 @@ class Site:
     rank: int
     """Number of dimensions of the source."""
     fixed: tuple[int, ...]
-    """Shape of the source in the inference that is timed."""
+    """Shape of the source in the inference that is timed, in one turn of it."""
     free: tuple[int | None, ...]
     """Shape of the source as far as the model itself fixes it."""
     add: str | None
@@ -45,10 +45,14 @@ class Site:
     """Bias of shape (outputs,), factors of the node folded in."""
     relu: bool
     """Whether a Relu follows that could be fused."""
+    turns: int = 1
+    """Turns in which the use is run in the timed inference, where it stands in the body of a loop."""
+    holder: str | None = None
+    """Name of the node of the main graph in whose body the use stands."""
 
     @property
     def rows(self) -> int:
-        """Rows of the input matrix in the inference that is timed."""
+        """Rows of the input matrix in the inference that is timed, in one turn."""
         assert self.in_axis is not None
         return math.prod(self.fixed) // self.fixed[self.in_axis]
 

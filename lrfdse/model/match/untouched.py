@@ -58,8 +58,11 @@ def untouched(
     seen: set[ir.Value] = set()
     found = []
     places: list[tuple[ir.Node, str | None]] = []
+    bodies = {}
     for node, outer in every_node(model.graph):
-        places.append((node, f"inside the subgraph of {outer.op_type} {node_name(outer)!r}" if outer else None))
+        places.append((node, None))
+        if outer is not None:
+            bodies[node] = f"{outer.op_type} {node_name(outer)!r}"
     for function in model.functions.values():
         places += [(node, f"inside the function {function.name!r}") for node in function.all_nodes()]
     for node, place in places:
@@ -81,9 +84,10 @@ def untouched(
         seen |= roots
         reason = refused.get(node)
         if reason is None:
-            reason = _given_weight(node, place)
+            reason = _given_weight(node, bodies.get(node))
         if reason is None and roots:
             reason = _REST.format(node.op_type) if is_half else place or _reason(node)
+            reason += f", inside the body of {bodies[node]}" if node in bodies else ""
         if reason is not None:
             found.append(Untouched(node_name(node), node.op_type, params, taken, reason))
     return tuple(found)
@@ -105,7 +109,7 @@ def _bytes(root: ir.Value) -> int:
     return stored(root).nbytes
 
 
-def _given_weight(node: ir.Node, place: str | None) -> str | None:
+def _given_weight(node: ir.Node, body: str | None) -> str | None:
     """Return why a Gemm or MatMul with a matrix that comes from outside of its graph is no layer, else None."""
     if not is_standard(node) or node.op_type not in ("Gemm", "MatMul") or len(node.inputs) < 2:
         return None
@@ -115,10 +119,9 @@ def _given_weight(node: ir.Node, place: str | None) -> str | None:
     # More axes are those of a product of two activations, as in attention.
     if weight.shape is not None and len(weight.shape) > 2:
         return None
-    if place is None:
+    if body is None:
         return f"its weight is the model's input {weight.name!r}"
-    body = place.removeprefix("inside the subgraph of ")
-    return f"its weight {weight.name!r} is handed to the body of {body}" if body != place else None
+    return f"its weight {weight.name!r} is handed to the body of {body}"
 
 
 def _reason(node: ir.Node) -> str:

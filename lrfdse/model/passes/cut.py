@@ -11,12 +11,17 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from lrfdse.model.bodies import bodies_of, reads_of, values_by_name
+from lrfdse.model.passes.bodies.shown import bring_out
+
 PROBE = "lrfdse.probe"
 """Name of the input that `Behind` adds."""
 
 
 class ReadOut(ir.passes.InPlacePass):
-    """Makes values of the main graph the model's only outputs and removes the nodes that they do not need.
+    """Makes values the model's only outputs and removes the nodes that they do not need.
+
+    Values of bodies are brought out (`lrfdse.model.passes.bodies.shown`).
 
     Parameters
     ----------
@@ -28,12 +33,12 @@ class ReadOut(ir.passes.InPlacePass):
         self._names = list(names)
 
     def requires(self, model: ir.Model) -> None:
-        """Raise `ir.passes.PreconditionError` where the main graph lacks one of the values."""
-        _require(model, self._names)
+        """Raise `ir.passes.PreconditionError` where the model lacks one of the values."""
+        _require(model, self._names, bodies=True)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the model; the result says that it was."""
-        found = _values(model)
+        found = _with_bodies(model, self._names)
         model.graph.outputs[:] = [found[name] for name in self._names]
         RemoveUnusedNodesPass()(model)
         return ir.passes.PassResult(model, modified=True)
@@ -44,7 +49,9 @@ class ReadOut(ir.passes.InPlacePass):
 
 
 class Expose(ir.passes.InPlacePass):
-    """Adds values of the main graph to the model's outputs; its inputs and outputs are passed over.
+    """Adds values to the model's outputs; its inputs and outputs are passed over.
+
+    Values of bodies are brought out (`lrfdse.model.passes.bodies.shown`).
 
     Parameters
     ----------
@@ -56,12 +63,13 @@ class Expose(ir.passes.InPlacePass):
         self._names = list(dict.fromkeys(names))
 
     def requires(self, model: ir.Model) -> None:
-        """Raise `ir.passes.PreconditionError` where the main graph lacks one of the values."""
-        _require(model, self._names)
+        """Raise `ir.passes.PreconditionError` where the model lacks one of the values."""
+        _require(model, self._names, bodies=True)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the model; the result says whether any output is new."""
-        found, passed_over = _values(model), {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
+        found = _with_bodies(model, self._names)
+        passed_over = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
         new = [found[name] for name in self._names if name not in passed_over]
         model.graph.outputs.extend(new)
         return ir.passes.PassResult(model, modified=bool(new))
@@ -147,16 +155,15 @@ def dependent(model: ir.Model, names: Sequence[str], targets: Sequence[str]) -> 
     model
         The model, which is only read.
     names
-        Names of the values that may be depended on, in the main graph.
+        Names of the values that may be depended on, in the main graph or in a body.
     targets
         Names of the values that may depend on them, in the main graph.
     """
     wanted = set(names)
     reached = {value for value in model.graph.inputs if value.name in wanted}
     for node in model.graph:
-        inner = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
-        # A body may read any value of the graph around it.
-        if (inner and reached) or any(value in reached for value in node.inputs):
+        inside = any(wanted & set(values_by_name(body)) for body in bodies_of(node))
+        if inside or not reached.isdisjoint(reads_of(node)):
             reached.update(node.outputs)
         reached.update(value for value in node.outputs if value.name in wanted)
     found = {value.name for value in reached}
@@ -187,16 +194,23 @@ def levels(model: ir.Model, sources: dict[str, Sequence[str]], outputs: dict[str
     above: dict[ir.Value, frozenset[str]] = {}
     made = {value: name for name, values in outputs.items() for value in values}
     named: dict[str, frozenset[str]] = {}
-    for node in model.graph:
-        inputs = [value for value in node.inputs if value is not None]
-        inner = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
-        # A body may read any value of the graph around it.
-        before = above.values() if inner else (above.get(value, frozenset()) for value in inputs)
-        upstream = frozenset().union(*before)
-        for value in node.outputs:
-            above[value] = upstream | ({made[value.name]} if value.name in made else frozenset())
-            if value.name:
-                named[value.name] = above[value]
+
+    def visit(graph: ir.Graph) -> None:
+        for node in graph:
+            # What a later turn reads of an earlier one is left out: all layers of a loop would depend on each other.
+            given = [value for value in node.inputs if value is not None]
+            before = frozenset().union(*(above.get(value, frozenset()) for value in given))
+            for body in bodies_of(node):
+                above.update(dict.fromkeys(body.inputs, before))
+                named.update({value.name: before for value in body.inputs if value.name})
+                visit(body)
+            upstream = frozenset().union(*(above.get(value, frozenset()) for value in reads_of(node)))
+            for value in node.outputs:
+                above[value] = upstream | ({made[value.name]} if value.name in made else frozenset())
+                if value.name:
+                    named[value.name] = above[value]
+
+    visit(model.graph)
     needs = {name: frozenset().union(*(named.get(v, frozenset()) for v in sources[name])) for name in sources}
     groups: list[list[str]] = []
     left = list(sources)
@@ -213,9 +227,17 @@ def _values(model: ir.Model) -> dict[str, ir.Value]:
     return values | {value.name: value for node in model.graph for value in node.outputs if value.name}
 
 
-def _require(model: ir.Model, names: Sequence[str]) -> None:
-    if missing := set(names) - set(_values(model)):
-        raise ir.passes.PreconditionError(f"the main graph has no value {min(missing)!r}")
+def _with_bodies(model: ir.Model, names: Sequence[str]) -> dict[str, ir.Value]:
+    """Return the values of the main graph by name, those named of bodies brought out."""
+    found = _values(model)
+    return found | bring_out(model, [name for name in names if name not in found])
+
+
+def _require(model: ir.Model, names: Sequence[str], bodies: bool = False) -> None:
+    there = set(_values(model)) | (set(values_by_name(model.graph)) if bodies else set())
+    if missing := set(names) - there:
+        where = "model" if bodies else "main graph"
+        raise ir.passes.PreconditionError(f"the {where} has no value {min(missing)!r}")
 
 
 def _ensure_outputs(model: ir.Model, names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lrfdse.base.text import free_name
 from lrfdse.ir.quantized import LEVELS, Rounding
+from lrfdse.model.bodies import around, bodies_of, owners_of
 
 _INITIALIZERS_STAND_ALONE = 4
 """IR version of ONNX from which an initializer need not be an input of the graph as well (onnx/docs/IR.md)."""
@@ -41,23 +42,16 @@ class Names:
         self._taken = {value.name for value in (*model.graph.inputs, *model.graph.initializers.values())}
         for node in ir.traversal.RecursiveGraphIterator(model.graph):
             self._taken.update(value.name for value in node.outputs)
-            for attribute in node.attributes.values():
-                for body in _bodies(attribute):
-                    self._taken.update(value.name for value in (*body.inputs, *body.initializers.values()))
+            for body in bodies_of(node):
+                self._taken.update(value.name for value in (*body.inputs, *body.initializers.values()))
 
     def free(self, wanted: str) -> str:
         """Return `wanted`, with a number behind it where that is taken, and take it."""
         return free_name(wanted, self._taken)
 
 
-def _bodies(attribute: ir.Attr) -> Sequence[ir.Graph]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        return [attribute.as_graph()]
-    return list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else []
-
-
 class Emitter:
-    """Nodes in the making, to stand before `anchor`; constants of one label are stored once.
+    """Nodes in the making, to stand before `anchor`; constants of one label are stored once, in the main graph.
 
     Parameters
     ----------
@@ -76,7 +70,8 @@ class Emitter:
     def __init__(
         self, model: ir.Model, anchor: ir.Node, prefix: str, shared: dict[str, ir.Value], names: Names
     ) -> None:
-        self._graph = model.graph
+        self._graph = model.graph if anchor.graph is None else anchor.graph
+        self._main = model.graph
         self._names = names
         self._opset = model.graph.opset_imports.get("", 0) or model.graph.opset_imports.get("ai.onnx", 0)
         self._stand_alone = model.ir_version >= _INITIALIZERS_STAND_ALONE
@@ -186,10 +181,12 @@ class Emitter:
         if not self._stand_alone:
             node = ir.node("Constant", [], {"value": tensor})
             node.outputs[0].name = name
-            self._graph.insert_before(self._anchor, node)
+            # Uses in other bodies may share it.
+            chain = around(self._anchor.graph, owners_of(self._main))
+            self._main.insert_before(chain[-1] if chain else self._anchor, node)
             return node.outputs[0]
         value = ir.val(name, const_value=tensor)
-        self._graph.register_initializer(value)
+        self._main.register_initializer(value)
         return value
 
 

@@ -9,10 +9,12 @@ import onnx_ir as ir
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.layer import Layer
+from lrfdse.model.bodies import values_by_name
 from lrfdse.model.constants import trace
 from lrfdse.model.graph import Model
 from lrfdse.model.kinds import WRITERS
 from lrfdse.model.match.site import Site
+from lrfdse.model.passes.bodies.entered import LeaveBodies
 from lrfdse.model.passes.carried.closed import CloseProducts
 from lrfdse.model.passes.emit import Emitter, Names, replace
 from lrfdse.model.passes.place import Place
@@ -43,10 +45,10 @@ class ReplaceLayers(ir.passes.InPlacePass):
 
     def requires(self, model: ir.Model) -> None:
         """Raise `ir.passes.PreconditionError` where a layer's place is not in the graph, as after an earlier pass."""
-        made = {value.name for node in model.graph for value in node.outputs}
+        made = values_by_name(model.graph)
         for name in self._factors:
             if gone := [site.output for site in self._model.sites.get(name, ()) if site.output not in made]:
-                raise ir.passes.PreconditionError(f"the main graph has no value {gone[0]!r}, made by layer {name!r}")
+                raise ir.passes.PreconditionError(f"the model has no value {gone[0]!r}, made by layer {name!r}")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the model; the result says whether anything is other than before.
@@ -89,7 +91,8 @@ def rewrite(model: Model, factors: Mapping[str, Factors], closed: bool = True) -
         Layer name to its fitted factors.
     closed
         Whether products that were taken out of other operators are put back (`CloseProducts`), as in a model that is to
-        be used. Otherwise every layer's input and output are values of the graph under the names in `Model.sites`.
+        be used, and what bodies read of the graphs around them is read directly (`LeaveBodies`). Otherwise every
+        layer's input and output are values under the names in `Model.sites`.
 
     Raises
     ------
@@ -101,7 +104,10 @@ def rewrite(model: Model, factors: Mapping[str, Factors], closed: bool = True) -
         Factors do not fit their layer.
     """
     made = ir.passes.functionalize(ReplaceLayers(model, factors))(model.working.graph).model
-    return CloseProducts(model.working.products)(made).model if closed else made
+    if not closed:
+        return made
+    made = CloseProducts(model.working.products)(made).model
+    return LeaveBodies(model.working.entered)(made).model
 
 
 def _check(layer: Layer, chosen: Factors) -> None:
@@ -123,7 +129,7 @@ def _dense(layer: Layer) -> Factorization:
 
 def _replace_layer(model: ir.Model, layer: Layer, sites: tuple[Site, ...], chosen: Factors, names: Names) -> None:
     shared: dict[str, ir.Value] = {}
-    made = {value.name: value for node in model.graph for value in node.outputs if value.name is not None}
+    made = values_by_name(model.graph)
     for site in sites:
         output = made[site.output]
         node = output.producer()

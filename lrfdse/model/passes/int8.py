@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.ir.int8 import Int8Matrix
+from lrfdse.model.bodies import all_nodes, owners_of
 from lrfdse.model.constants import known_values, stored
 from lrfdse.model.match.match import grouped
 from lrfdse.model.match.products import Product, find_products
@@ -31,11 +32,11 @@ class Int8Site:
     flip: bool
     """Whether the stored matrix is W transposed."""
     reads: tuple[tuple[str, int], ...]
-    """What the products multiply it with: name of a value of the main graph, and its axis of inputs, -1 or -2."""
+    """What the products of the main graph multiply it with: name of a value, and its axis of inputs, -1 or -2."""
 
 
 def int8_sites(model: ir.Model) -> list[Int8Site]:
-    """Return the float32 weights of Gemm and MatMul nodes of the main graph that int8 makes smaller, in graph order.
+    """Return the float32 weights of Gemm and MatMul nodes that int8 makes smaller, in graph order, bodies included.
 
     Weights that something else reads, too, are none of them, nor are small ones, whose scales and node would take what
     is saved.
@@ -49,7 +50,8 @@ def int8_sites(model: ir.Model) -> list[Int8Site]:
             continue
         saved = 3 * product.outputs * product.inputs - 4 * product.outputs
         if saved > _NODE_BYTES:
-            reads = tuple((each.source.name or "", each.in_axis) for each in group if isinstance(each, Product))
+            outer = [each for each in group if isinstance(each, Product) and each.node.graph is model.graph]
+            reads = tuple((each.source.name or "", each.in_axis) for each in outer)
             found.append(Int8Site(root.name, product.weight(), product.flip, reads))
     return found
 
@@ -75,7 +77,7 @@ class StoreInt8(ir.passes.InPlacePass):
         """Raise `ir.passes.PreconditionError` where a weight is not in the graph."""
         there = _roots(model)
         if gone := [site.root for site in self._sites if site.root not in there]:
-            raise ir.passes.PreconditionError(f"the main graph holds no weight {gone[0]!r}")
+            raise ir.passes.PreconditionError(f"the model holds no weight {gone[0]!r}")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the model; the result says whether there was anything to change."""
@@ -107,7 +109,9 @@ def stored_int8(model: ir.Model, sites: Sequence[Int8Site], rounded: Mapping[str
 
 
 def _roots(model: ir.Model) -> dict[str, ir.Value]:
-    """Return the values of the main graph that may hold a weight, by name."""
-    found = {name: value for name, value in model.graph.initializers.items()}
-    made = (value for node in model.graph if node.op_type == "Constant" for value in node.outputs)
+    """Return the values that may hold a weight, by name."""
+    graphs = [model.graph, *owners_of(model.graph)]
+    found = {name: value for graph in graphs for name, value in graph.initializers.items()}
+    nodes = all_nodes(model.graph)
+    made = (value for node in nodes if node.op_type == "Constant" for value in node.outputs)
     return found | {value.name: value for value in made if value.name is not None}

@@ -35,7 +35,7 @@ class Place:
     dtype: ir.DataType
     """Element type of the layer's arithmetic."""
     made: Mapping[str, ir.Value]
-    """Values of the main graph by name."""
+    """Values of the model by name."""
 
     @property
     def node(self) -> ir.Node:

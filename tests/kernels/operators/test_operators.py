@@ -8,12 +8,12 @@ from lrfdse.targets.catalog import load_target
 from tests.kernels.operators.cases import FAMILIES
 from tests.plugins.targets import families
 
+LONG = ("convolutions", "copies", "depthwise", "pools", "products", "transposed")
+"""Families of so many operators that compiling them takes seconds."""
 EMULATED = [name for name in families() if not load_target(name).is_native]
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=pytest.mark.slow) if name == "depthwise" else name for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in FAMILIES])
 def test_operators_on_the_host(family, check_cases):
     check_cases(list(FAMILIES[family]()), load_target("host"))
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.errors import PlanError
+from lrfdse.model.bodies import all_nodes
 from lrfdse.model.constants import is_root, stored
 from lrfdse.model.passes.carried.opened import Opened
 from lrfdse.model.passes.emit import Emitter, Names, drop_unused, replace, take_name
@@ -35,7 +36,7 @@ class CloseProducts(ir.passes.InPlacePass):
         """Raise `ir.passes.PreconditionError` where a product is not in the graph."""
         made = _made(model)
         if gone := [each.product for each in self._products if each.product not in made]:
-            raise ir.passes.PreconditionError(f"the main graph has no product {gone[0]!r}")
+            raise ir.passes.PreconditionError(f"the model has no product {gone[0]!r}")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the model; the result says whether there was anything to put back."""
@@ -54,7 +55,7 @@ class CloseProducts(ir.passes.InPlacePass):
 
 
 def _made(model: ir.Model) -> dict[str, ir.Value]:
-    return {value.name: value for node in model.graph for value in node.outputs if value.name}
+    return {value.name: value for node in all_nodes(model.graph) for value in node.outputs if value.name}
 
 
 def _close_product(
@@ -87,7 +88,7 @@ def _close_product(
         _set_input(node, place, new if bias is None or fixed else emit.op("Add", [bias, new]))
         if bias is not None and fixed:
             drop_unused(bias)
-    _remove(model, product, matmul)
+    _remove(product, matmul)
     drop_unused(selection)
     if not factor.uses():
         drop_unused(factor)
@@ -163,13 +164,14 @@ def _set_input(node: ir.Node, place: int, value: ir.Value) -> None:
     node.replace_input_with(place, value)
 
 
-def _remove(model: ir.Model, product: ir.Value, matmul: ir.Node) -> None:
+def _remove(product: ir.Value, matmul: ir.Node) -> None:
     """Remove the product's nodes, which nothing reads any more."""
     end = product.producer()
-    assert end is not None
+    assert end is not None and end.graph is not None
+    graph = end.graph
     constants = [value for value in end.inputs if value is not None and is_root(value)] if end is not matmul else []
     if end is not matmul:
-        model.graph.remove(end, safe=True)
-    model.graph.remove(matmul, safe=True)
+        graph.remove(end, safe=True)
+    graph.remove(matmul, safe=True)
     for value in constants:
         drop_unused(value)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.model.bodies import all_nodes
 from lrfdse.model.carriers import Carrier, carrier_of, mark
 from lrfdse.model.constants import FLOATS, is_root, known_values, node_name, readers, stored
 from lrfdse.model.passes.emit import Emitter, Names, drop_unused, take_name
@@ -43,7 +44,7 @@ class Opened:
 
 
 class OpenProducts(ir.passes.InPlacePass):
-    """Takes products out of the nodes of the main graph that carry one.
+    """Takes products out of the nodes that carry one, in bodies as well.
 
     Nodes stay as they are whose matrix is not stored or is read by something else; `refused` says why.
 
@@ -66,7 +67,7 @@ class OpenProducts(ir.passes.InPlacePass):
         names, known = Names(model), known_values(model.graph)
         shared: dict[ir.Value, tuple[ir.Value, ...]] = {}
         selections: dict[tuple[int, int, ir.DataType], ir.Value] = {}
-        for node in list(model.graph):
+        for node in all_nodes(model.graph):
             carrier = carrier_of(node)
             operands = _operands(node, known)
             if carrier is None or carrier not in self._carriers or operands is None:
@@ -78,7 +79,7 @@ class OpenProducts(ir.passes.InPlacePass):
             emit = Emitter.before(model, node, names)
             tensor, name, label = stored(weight), weight.name or "", node_name(node)
             if carrier == "embedding":
-                product, selection = _open_table(emit, model, node, weight, shared), None
+                product, selection = _open_table(emit, node, weight, shared), None
             else:
                 product, selection = _open_product(emit, node, carrier, weight, shared, selections)
             drop_unused(weight)
@@ -118,7 +119,7 @@ def _reason(node: ir.Node, carrier: Carrier, weight: ir.Value) -> str | None:
     for reader in readers(weight):
         if reader is None:
             return f"its weight {weight.name!r} is an output of the model"
-        if reader.graph is not node.graph or carrier_of(reader) != carrier or reader.op_type != node.op_type:
+        if carrier_of(reader) != carrier or reader.op_type != node.op_type:
             return f"its weight {weight.name!r} is also read by {reader.op_type} {node_name(reader)!r}"
     if len(shape) != (3 if carrier == "recurrent" else 2):
         return f"its input matrix has {len(shape)} dimensions"
@@ -159,7 +160,7 @@ def _open_product(
 
 
 def _open_table(
-    emit: Emitter, model: ir.Model, node: ir.Node, table: ir.Value, shared: dict[ir.Value, tuple[ir.Value, ...]]
+    emit: Emitter, node: ir.Node, table: ir.Value, shared: dict[ir.Value, tuple[ir.Value, ...]]
 ) -> ir.Value:
     """Put a product behind a Gather; return what it makes, under the name of what the Gather made."""
     if table not in shared:
@@ -178,7 +179,8 @@ def _open_table(
     old = node.outputs[0]
     name, product.type, product.shape = old.name, old.type, old.shape
     old.replace_all_uses_with(product, replace_graph_outputs=True)
-    model.graph.remove(node, safe=True)
+    assert node.graph is not None
+    node.graph.remove(node, safe=True)
     product.name = name
     return product
 
@@ -202,7 +204,7 @@ def opened(model: ir.Model, carriers: Collection[Carrier]) -> tuple[ir.Model, tu
 
     Where there is nothing to take out, the model returned is the one that was given.
     """
-    wanted = any(carrier_of(node) in carriers for node in model.graph)
+    wanted = any(carrier_of(node) in carriers for node in all_nodes(model.graph))
     if not wanted:
         return model, (), {}
     taking = OpenProducts(carriers)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from lrfdse.model.bodies import all_nodes
 from lrfdse.model.constants import FLOATS, is_root, is_standard, stored
 from lrfdse.model.passes.emit import Emitter, Names, instead_of, replace
 
@@ -29,9 +30,9 @@ class SpellOutEinsum(ir.passes.InPlacePass):
         self._ranks = ranks
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Change the main graph; the result says whether there was such a node."""
+        """Change the model; the result says whether there was such a node."""
         names, changed = Names(model), False
-        for node in list(model.graph):
+        for node in all_nodes(model.graph):
             if not is_standard(node) or node.op_type != "Einsum":
                 continue
             found = _plan(node, self._ranks)

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from lrfdse.model.bodies import all_nodes
 from lrfdse.model.constants import FLOATS, trace
 from lrfdse.model.passes.emit import Emitter, Names, instead_of, replace
 
@@ -45,9 +46,9 @@ class Unfuse(ir.passes.InPlacePass):
         self._ranks = ranks
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Change the main graph; the result says whether anything was fused."""
+        """Change the model; the result says whether anything was fused."""
         names, changed = Names(model), False
-        for node in list(model.graph):
+        for node in all_nodes(model.graph):
             write = _WRITERS.get(node.op_type) if node.domain == DOMAIN else None
             made = None if write is None else write(Emitter.before(model, node, names), node, self._ranks)
             if made is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.model.bodies import all_nodes
 from lrfdse.model.constants import FLOATS, is_root, is_standard, stored, trace
 from lrfdse.model.passes.emit import MOVING, Emitter, Names, drop_unused, instead_of, replace, take_name
 
@@ -48,9 +49,9 @@ class StoreAsUsed(ir.passes.InPlacePass):
         self._ranks = ranks
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Change the main graph; the result says whether a weight is stored otherwise."""
+        """Change the model; the result says whether a weight is stored otherwise."""
         names, changed = Names(model), False
-        for node in list(model.graph):
+        for node in all_nodes(model.graph):
             places = _WEIGHTS.get((node.domain if not is_standard(node) else "", node.op_type), ())
             for place in places:
                 value = node.inputs[place] if place < len(node.inputs) else None

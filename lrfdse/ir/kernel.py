@@ -44,9 +44,12 @@ class StepSchedule:
     """Tiles of the out axis in a block."""
     batch_block: int = 0
     """Positions along the batch axis whose sums wait together for the next part of the inner axis."""
+    in_place: bool = False
+    """Whether the inputs of blocks are read as they lie, not from a copy in the order of use."""
 
     def __str__(self) -> str:
         blocks = f":b{self.inner_block}x{self.out_block}x{self.batch_block}" if self.inner_block else ""
+        blocks += "i" if self.in_place else ""
         return f"{self.axis}:{self.lanes}:{self.out_tile}x{self.column_tile}:u{self.unroll}{blocks}"
 
     @classmethod
@@ -58,13 +61,16 @@ class StepSchedule:
         InputError
             The text has another form.
         """
-        blocks = r"(?::b([1-9]\d*)x([1-9]\d*)x([1-9]\d*))?"
+        blocks = r"(?::b([1-9]\d*)x([1-9]\d*)x([1-9]\d*)(i?))?"
         found = re.fullmatch(r"(out|inner|columns):(\d+):(\d+)x(\d+):u(\d+)" + blocks, text)
         if not found:
-            form = "`AXIS:LANES:OUTxCOLUMNS:uUNROLL` or `AXIS:LANES:OUTxCOLUMNS:uUNROLL:bINNERxOUTxBATCH`"
+            form = (
+                "`AXIS:LANES:OUTxCOLUMNS:uUNROLL`, with `:bINNERxOUTxBATCH` or `:bINNERxOUTxBATCHi` behind it or not,"
+            )
             raise InputError(f"{text!r} is no step of a schedule: {form} is one")
         axis: Axis = found[1]  # type: ignore[assignment]
-        return cls(axis, *(int(number or 0) for number in found.groups()[1:]))
+        lanes, rows, columns, unroll, inner, out, batch = (int(number or 0) for number in found.groups()[1:-1])
+        return cls(axis, lanes, rows, columns, unroll, inner, out, batch, bool(found[9]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,12 +162,18 @@ class BlockedEmitter:
         made: list[Stmt] = []
         start = opaque(spot.sums, made)
         panel = emitter.panel_at(spot.out) + part.before * width
+        places: list[Expr] = []
+        if self.blocks.dense:
+            # Else LLVM would compute the addresses of weights outside of the loop over positions, and spill them.
+            panel = panel + (start - spot.sums)
+            if not self.blocks.copy:
+                places = [opaque(emitter.access.data((), part.before, place, 0), made) for place in spot.places]
         length = t.step.inner // math.prod(self.blocks.sections)
 
         def operands(section: tuple[Expr, ...], iteration: Expr, k: Expr) -> Operands:
             at = panel + (passed(section, self.blocks.sections) * length + iteration) * width
             weights = [load(emitter.weight, at + i * lanes, lanes) for i in range(len(rows))]
-            return Operands(weights, self._data(part, spot, section, k))
+            return Operands(weights, self._data(part, spot, places, section, k))
 
         def held(i: int, c: int) -> Expr:
             return start + c * width + i * lanes
@@ -194,11 +200,13 @@ class BlockedEmitter:
                 statements.append(store(self.scratch, sums[i][c], held(i, c), lanes))
         return sequence([*made, *statements])
 
-    def _data(self, part: _Part, spot: _Spot, section: tuple[Expr, ...], k: Expr) -> list[Expr]:
-        """Return the inputs of one iteration."""
+    def _data(self, part: _Part, spot: _Spot, places: list[Expr], section: tuple[Expr, ...], k: Expr) -> list[Expr]:
+        """Return the inputs of one iteration; those of dense steps that are not copied begin at `places`."""
         size, count = part.tiling.step.inner, len(spot.places)
         if self.blocks.copy:
             first = self._copied_at(part.number, spot.places[0], size) + k * count
             return [load(self.scratch, first + i) for i in range(count)]
         data, access = spot.emitter.data, spot.emitter.access
+        if places:
+            return [load(data, first + k) for first in places]
         return [load(data, access.data((part.number, *section), k, place, 0)) for place in spot.places]

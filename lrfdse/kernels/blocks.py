@@ -79,6 +79,8 @@ class Blocks:
     """Groups of the positions of a line; several only where a group has one line."""
     sums: int
     """Sums of a group that wait in scratch memory."""
+    dense: bool
+    """Whether the step has no lines of its own, so that an input's place follows from its position and iteration."""
     copy: int
     """Elements of a copy of all inputs in the order in which tiles read them; 0 where they are read as they lie."""
 
@@ -117,7 +119,8 @@ class Blocks:
             cover(lines, 1, together),
             cover(batch, 1, positions),
             together * positions * max(widths) if parts > 1 else 0,
-            parts * batch * inner if dense and parts > 1 else 0,
+            dense,
+            parts * batch * inner if dense and parts > 1 and not s.in_place else 0,
         )
 
     @property

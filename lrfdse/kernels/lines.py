@@ -34,6 +34,25 @@ def crowds(tiling: Tiling, target: Target, distance: int) -> bool:
     return max(places.count(place) for place in set(places)) > max(1, target.l1.ways - 1)
 
 
+def crowds_in_place(tiling: Tiling, target: Target, distance: int) -> bool:
+    """Return whether the inputs of a block, read as they lie, drive its weights out of the first cache level.
+
+    Each set holds a line of every cache way that the weights fill; what is left is for the rows of a tile. For the
+    arguments see `crowds`.
+    """
+    s = tiling.schedule
+    way = 1024 * target.l1.kib // target.l1.ways
+    weights = FLOAT32.bytes_of(s.inner_block * s.out_block * s.out_tile * s.lanes)
+    rows = max(len(span.offsets) for span in tiling.batch)
+    lines = -(-FLOAT32.bytes_of(s.inner_block) // target.line)
+    sets = [
+        (FLOAT32.bytes_of(distance) * row // target.line + line) % (way // target.line)
+        for row in range(rows)
+        for line in range(lines)
+    ]
+    return max(sets.count(each) for each in set(sets)) > target.l1.ways - -(-weights // way)
+
+
 def gap(tiling: Tiling, target: Target, distance: int) -> int:
     """Return the elements that a copy of the input has behind each run of it: a cache line's where rows crowd."""
     return target.line // FLOAT32.bytes_of(1) if crowds(tiling, target, distance) else 0

@@ -11,7 +11,7 @@ from lrfdse.ir.storage import FLOAT32, Storage
 from lrfdse.kernels.blocks import DENSE, Runs
 from lrfdse.kernels.estimate import cycles, fits
 from lrfdse.kernels.layout import Tiling
-from lrfdse.kernels.lines import copy_cycles, crowds
+from lrfdse.kernels.lines import copy_cycles, crowds, crowds_in_place
 from lrfdse.kernels.registers import RegisterFile
 from lrfdse.targets.target import Target
 
@@ -145,7 +145,7 @@ def alternatives(
             estimate = cycles(tiling, target, runs=runs, distance=apart) + crowded * copy_cycles(tiling, target)
             ranked.append((estimate, str(s), s))
     ranked.sort()
-    for s in filter(admitted, _blocked(step, target, storage, [s for _, _, s in ranked], runs)):
+    for s in filter(admitted, _blocked(step, target, storage, [s for _, _, s in ranked], runs, apart)):
         tiling = Tiling.of(step, s)
         fitted = target.vectors.grouped and (runs == DENSE or not target.cpu.startswith("generic"))
         doubt = 1.0 if fitted else _UNSURE
@@ -162,7 +162,7 @@ def alternatives(
 
 
 def _blocked(
-    step: Step, target: Target, storage: Storage, ranked: Sequence[StepSchedule], runs: Runs
+    step: Step, target: Target, storage: Storage, ranked: Sequence[StepSchedule], runs: Runs, distance: int
 ) -> list[StepSchedule]:
     """Return schedules in blocks of some of the tiles in `ranked`.
 
@@ -188,16 +188,29 @@ def _blocked(
             continue
         batch = min(positions, 1024 * target.last_level.kib // 8 // FLOAT32.bytes_of(width))
         if runs == DENSE:
-            # Parts are equal, and bodies of a part are whole.
-            parts = -(-step.inner // (near // width // s.unroll * s.unroll))
-            inner = -(-step.inner // parts // s.unroll) * s.unroll
+            inner = _equal_parts(step.inner, near // width, s.unroll)
         else:
             # Of windows the rows that a part meets are few: its weights may take three quarters of the first level.
             inner = runs.part(step.inner, 3 * near // 2 // width)
             batch = -(-lines // max(1, -(-positions // batch))) * step.batch
         if inner:
             found.append(dataclasses.replace(s, inner_block=inner, out_block=1, batch_block=batch))
+        if runs == DENSE and target.vectors.grouped:
+            inner = _equal_parts(step.inner, 3 * near // 2 // width, s.unroll)
+            as_it_lies = dataclasses.replace(found[-1], inner_block=inner, in_place=True)
+            if not crowds_in_place(Tiling.of(step, as_it_lies), target, distance):
+                found.append(as_it_lies)
     return found
+
+
+def _equal_parts(inner: int, most: int, unroll: int) -> int:
+    """Return the iterations of equal parts of an inner axis that have at most so many, and of whole bodies.
+
+    >>> _equal_parts(576, 192, 4), _equal_parts(576, 129, 4)
+    (192, 116)
+    """
+    parts = -(-inner // (most // unroll * unroll))
+    return -(-inner // parts // unroll) * unroll
 
 
 def _is_new(s: StepSchedule, chosen: Sequence[StepSchedule]) -> bool:

@@ -113,6 +113,8 @@ BLOCKS = [
     (37, 53, "dense", 5, "out:8:1x2:u4:b20x2x4"),
     (67, 41, "dense", 7, "out:8:3x2:u1:b41x1x4"),
     (19, 64, "svd:r=11", 6, "out:8:1x3:u2:b24x1x6|out:8:2x2:u2:b5x1x2"),
+    (37, 53, "dense", 5, "out:8:1x2:u4:b20x2x4i"),
+    (19, 64, "svd:r=11", 6, "out:8:1x3:u2:b24x1x6i|out:8:2x2:u2:b11x1x2i"),
 ]
 """Parts of the inner axis that are all alike or not, two of them or more; groups of panels and rows, whole or not."""
 

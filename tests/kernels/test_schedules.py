@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization, Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.ir.storage import FLOAT32, INT8
@@ -204,6 +205,26 @@ def test_in_order_cores_get_blocks_where_a_weight_panel_exceeds_half_of_their_fi
     ):
         found = alternatives(step, target, 8, copies=True, storage=storage)
         assert not any(schedule.inner_block for _, schedule in found)
+
+
+def test_rows_are_read_as_they_lie_where_few_panels_meet_them_and_they_do_not_crowd() -> None:
+    machine = load_target("riscv64")
+
+    def found(outputs: int, inputs: int) -> list[StepSchedule]:
+        step = Step(196, outputs, inputs, 1)
+        return [schedule for _, schedule in alternatives(step, machine, 8, copies=True) if schedule.inner_block]
+
+    assert found(64, 384)[0].in_place
+    assert not found(1280, 384)[0].in_place, "one copy serves forty panels"
+    crowded = found(64, 2048)
+    assert crowded and not any(s.in_place for s in crowded), "rows 8 KiB apart lie in one set"
+
+
+def test_a_schedule_of_rows_as_they_lie_reads_as_it_is_written() -> None:
+    text = "out:8:4x4:u4:b192x1x196i"
+    assert str(StepSchedule.parse(text)) == text and StepSchedule.parse(text).in_place
+    with pytest.raises(InputError, match="no step of a schedule"):
+        StepSchedule.parse("out:8:4x4:u4i")
 
 
 @pytest.mark.slow

@@ -90,7 +90,12 @@ def admits(operator: Product, schedule: StepSchedule) -> bool:
         return False
     if schedule.inner_block and isinstance(operator, Convolution) and not copies_input(operator):
         channels, odd = divmod(schedule.inner_block, math.prod(operator.window.kernel))
-        return schedule.axis == "out" and not odd and operator.channels // operator.groups % channels == 0
+        return (
+            schedule.axis == "out"
+            and not odd
+            and not schedule.in_place
+            and operator.channels // operator.groups % channels == 0
+        )
     if isinstance(operator, FullyConnected):
         return True
     if isinstance(operator, BatchedProduct):

@@ -229,7 +229,7 @@ def product_cases() -> Iterator[Case]:
         yield fully_connected(1, 1, 1, 1, e)
         yield fully_connected(31, 70, 67, 1, e)
     yield fully_connected(23, 40, 1024, 1, BIAS)
-    for schedule in ("out:4:2x3:u4:b16x1x31", "out:4:3x2:u2:b70x2x5", "out:1:4x2:u2:b24x2x8"):
+    for schedule in ("out:4:2x3:u4:b16x1x31", "out:4:3x2:u2:b70x2x5", "out:1:4x2:u2:b24x2x8", "out:4:2x3:u4:b16x1x31i"):
         yield dataclasses.replace(fully_connected(31, 21, 67, 1, ALL), schedule=schedule)
     yield fully_connected(3, 5, 7, 11, epilogue("channel", "same", "scalar"))
     yield fully_connected(2, 33, 17, 50, epilogue("channel", "same", "scalar"))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lrfdse.base.privacy import load_quantizer
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import one_line
@@ -53,7 +55,8 @@ def static_int8(model: Model, data: Dataset, layout: Layout) -> bytes:
 
         def get_next(self) -> dict[str, Any] | None:
             feeds, _ = next(self._left, (None, 0))
-            return None if feeds is None else {name: array for name, array in feeds.items() if name in names}
+            # A scalar of a sample is a number of NumPy, which onnxruntime does not take.
+            return None if feeds is None else {name: np.asarray(feeds[name]) for name in feeds if name in names}
 
     with temporary_folder() as folder, _quiet():
         given, made = folder / "model.onnx", folder / "int8.onnx"

@@ -294,6 +294,17 @@ def test_operators_that_are_not_covered_are_named_before_anything_runs(make, kit
         part_of(model, compressed(model, kit, "svd:r=2"), ["y"])
 
 
+def test_layers_inside_of_a_branch_are_refused_by_name(make, kit):
+    text = """g (float[n, 6] x, bool t) => (float[n, 4] y)
+        { y = If (t) <
+            then_branch = yes () => (float[n, 4] p) { p = MatMul (x, w) },
+            else_branch = no () => (float[n, 4] r) { r = MatMul (x, v) }> }"""
+    model = load_model(make(text, {"w": normal(6, 4), "v": normal(6, 4)}))
+    factors = {"w": kit.svd_factors(model.weight("w"), 2)}
+    with pytest.raises(InputError, match="healing does not reach layer 'w', inside the body of 'y'"):
+        part_of(model, factors, ["y"])
+
+
 def test_operators_in_front_of_the_layers_may_be_any(make, kit):
     text = "g (float[n, 12] x) => (float[n, 10] y) { c = CumSum(x, axis)  y = MatMul(c, w) }"
     model = load_model(make(text, {"w": MODELS["matmul"][1]["w"], "axis": np.array(1, dtype=np.int64)}))

@@ -46,6 +46,20 @@ def test_weights_and_activations_are_int8_and_outputs_close(tmp_path, batch, cap
     assert capfd.readouterr() == ("", "")
 
 
+def test_samples_of_scalars_are_shown_to_the_quantizer(make):
+    text = """g (float[n, 30] x, int64 rate) => (float[n, 40] y, int64 z)
+        { y = MatMul (x, w)  z = Identity (rate) }"""
+    rng = np.random.default_rng(0)
+    model = load_model(make(text, {"w": rng.normal(size=(30, 40)).astype(np.float32)}))
+    inputs = {"x": rng.normal(size=(20, 1, 30)).astype(np.float32), "rate": np.full(20, 3)}
+    data, runtime = Dataset(inputs, None, axes={"x": None, "rate": None}), Runtime()
+    made = static_int8(model, data, runtime.layout(runtime.session(model.original), data, 64))
+    proto = onnx.ModelProto.FromString(made)
+    scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    # Of 255 steps from the least to the greatest number that it was shown.
+    assert scales["x_scale"] == pytest.approx(np.ptp(inputs["x"]) / 255, rel=1e-5)
+
+
 def test_what_the_quantizer_refuses_is_said_in_a_line(tmp_path):
     model = saved(tmp_path)
     data, runtime = Dataset({"x": np.ones((4, 30), np.float32)}, None), Runtime()

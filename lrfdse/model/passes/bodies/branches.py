@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from lrfdse.errors import InputError
-from lrfdse.formats.onnx import serialized
+from lrfdse.formats.onnx import parsed, serialized
 from lrfdse.model.bodies import is_branching
 from lrfdse.model.constants import is_root, known_values, stored
 from lrfdse.model.passes.cut import read_out
@@ -35,16 +35,11 @@ class TakeBranches(ir.passes.InPlacePass):
 
 def _decided(model: ir.Model, conditions: list[ir.Value]) -> dict[ir.Value | None, bool]:
     """Return the conditions that are the same whatever is fed."""
-    found: dict[ir.Value | None, bool] = {}
+    found: dict[ir.Value | None, bool] = {v: bool(stored(v).numpy().any()) for v in conditions if is_root(v)}
     known = known_values(model.graph)
-    for value in conditions:
-        if is_root(value):
-            found[value] = bool(stored(value).numpy().any())
-        elif value in known or _follows_sizes(value):
-            folded = _folded(model, value)
-            if folded is not None:
-                found[value] = folded
-    return found
+    left = [value for value in conditions if not is_root(value) and (value in known or _follows_sizes(value))]
+    folded = _folded(model, [value.name or "" for value in left])
+    return found | {value: folded[value.name] for value in left if value.name in folded}
 
 
 def _follows_sizes(value: ir.Value) -> bool:
@@ -62,21 +57,19 @@ def _follows_sizes(value: ir.Value) -> bool:
     return True
 
 
-def _folded(model: ir.Model, value: ir.Value) -> bool | None:
-    """Return what onnxruntime's constant folding makes of a condition; None where something is left to compute."""
-    try:
-        content = simplified(serialized(read_out(model, [value.name or ""])))
-    except InputError:
-        return None
-    graph = ir.serde.deserialize_model(_proto(content)).graph
-    constant = ir.convenience.get_const_tensor(graph.outputs[0])
-    return None if constant is None else bool(constant.numpy().any())
-
-
-def _proto(content: bytes) -> object:
+def _folded(model: ir.Model, names: list[str]) -> dict[str, bool]:
+    """Return what onnxruntime's constant folding makes of conditions, of those where nothing is left to compute."""
     import onnx
 
-    return onnx.ModelProto.FromString(content)
+    if not names:
+        return {}
+    try:
+        content = simplified(serialized(read_out(model, list(dict.fromkeys(names)))))
+    except InputError:
+        return {}
+    graph = parsed(onnx.ModelProto.FromString(content)).graph
+    constants = {value.name or "": ir.convenience.get_const_tensor(value) for value in graph.outputs}
+    return {name: bool(tensor.numpy().any()) for name, tensor in constants.items() if tensor is not None}
 
 
 def _take(node: ir.Node, condition: bool) -> None:

@@ -164,7 +164,7 @@ def test_a_library_under_another_name_and_one_that_is_not_installed(tmp_path, mo
 
 
 @pytest.mark.slow
-def test_no_library_is_looked_for_among_the_files_of_all_packages(monkeypatch):
+def test_no_library_is_looked_for_among_the_files_of_all_packages():
     names = set()
     for path in Path(lrfdse.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -164,10 +164,12 @@ def _exact(outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:
 
 
 def _mse(outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:
-    from lrfdse.quality.outputs import FLOOR, explained
+    from lrfdse.quality.outputs import FLOOR, explained, explained_without_each
 
-    values = explained(outputs, _targets(data, reference))
-    return Grade(max(FLOOR, float(values.mean())), values)
+    targets = _targets(data, reference)
+    values = explained(outputs, targets)
+    left = explained_without_each(outputs, targets)
+    return Grade(max(FLOOR, float(values.mean())), values, without_each=left)
 
 
 def _cosine(outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:

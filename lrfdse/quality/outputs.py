@@ -23,6 +23,9 @@ FLOOR = -1.0
 """The explained variance of a sample whose output is NaN or Inf, and the least that a model is given: the mean
 answer has 0, and how much worse than that a broken model is tells nothing."""
 
+_NO_VARIANCE = 1e-12
+"""Part of the variance of all samples below which that of all but one is none: what float64 leaves of equal targets."""
+
 
 def hits(outputs: Outputs, labels: NDArray[np.int64], name: str | None = None, best: int = 1) -> NDArray[np.bool_]:
     """Return, in the shape of the labels, where the label is one of the `best` classes of highest score.
@@ -123,15 +126,44 @@ def explained(outputs: Outputs, targets: NDArray[Any], name: str | None = None) 
     InputError
         The shapes differ, or a target is not finite.
     """
-    actual, wanted = _rows(outputs, targets, name)
-    centre = wanted.mean(axis=0) if len(wanted) > 1 else wanted.mean()
-    variance = float(np.mean(np.sum((wanted - centre) ** 2, axis=1)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        errors = np.sum((actual - wanted) ** 2, axis=1)
-    finite: NDArray[np.bool_] = np.isfinite(errors)
+    errors, distances = _squares(outputs, targets, name)
+    variance, finite = float(distances.mean()), np.isfinite(errors)
     errors = np.where(finite, errors, 0.0)
     values = 1.0 - errors / variance if variance > 0 else np.where(errors == 0, 1.0, 0.0)
     return np.asarray(np.where(finite, values, FLOOR), np.float64)
+
+
+def explained_without_each(outputs: Outputs, targets: NDArray[Any], name: str | None = None) -> Values:
+    """Return the explained variance of all samples but one, for each sample in turn; at least `FLOOR`.
+
+    Where one sample holds most of the variance, these differ much more than the values of `explained` do: what the
+    mean of those says rests on that sample. For the arguments and errors see `explained`.
+
+    >>> far = np.array([0.0, 0.01, 0.02, 9.0])
+    >>> explained_without_each({"y": far + [0.1, 0, 0, 0]}, far).round(3).tolist()
+    [1.0, 1.0, 1.0, -1.0]
+    """
+    errors, distances = _squares(outputs, targets, name)
+    values, count, whole = explained(outputs, targets, name), len(errors), float(distances.sum())
+    if count < 2 or not whole > 0:
+        return np.asarray((values.sum() - values) / max(count - 1, 1), np.float64)
+    # What `explained` gives a sample without a number is that of an error of so many variances.
+    errors = np.where(np.isfinite(errors), errors, (1 - FLOOR) * whole / count)
+    # The others' mean lies elsewhere: about it they vary by this much less.
+    rest = whole - distances * count / (count - 1)
+    wrong = np.maximum(errors.sum() - errors, 0.0)
+    known = rest > _NO_VARIANCE * whole
+    left = np.where(known, 1 - wrong / np.where(known, rest, 1.0), np.where(wrong > 0, FLOOR, 1.0))
+    return np.asarray(np.maximum(left, FLOOR), np.float64)
+
+
+def _squares(outputs: Outputs, targets: NDArray[Any], name: str | None) -> tuple[Values, Values]:
+    """Return each sample's squared error, and the squared distance of its target from the mean one."""
+    actual, wanted = _rows(outputs, targets, name)
+    centre = wanted.mean(axis=0) if len(wanted) > 1 else wanted.mean()
+    distances = np.sum((wanted - centre) ** 2, axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.sum((actual - wanted) ** 2, axis=1), distances
 
 
 def cosines(outputs: Outputs, targets: NDArray[Any], name: str | None = None) -> Values:

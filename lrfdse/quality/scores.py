@@ -27,6 +27,21 @@ class Grade:
     """One value a sample, whose mean is `value` before it is bounded; None where the metric gives only the whole."""
     decisions: int | None = None
     """How many right-or-wrong decisions the values are shares of; None where they are other numbers."""
+    without_each: NDArray[np.float64] | None = None
+    """The value of all samples but one, for each in turn, where the values share something that the samples decide,
+    such as a variance; None where each stands for itself."""
+
+    @property
+    def spread(self) -> NDArray[np.float64] | None:
+        """One number a sample whose spread is that of the value; None where samples are not known.
+
+        Where all but one say what the value would be, it is Tukey's pseudo-value of the jackknife, ``n v - (n - 1)
+        v_i`` (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982).
+        """
+        if self.samples is None or self.without_each is None or len(self.samples) < 2:
+            return self.samples
+        count = len(self.without_each)
+        return np.asarray(count * self.value - (count - 1) * self.without_each, np.float64)
 
     @property
     def interval(self) -> Interval | None:
@@ -39,15 +54,16 @@ class Grade:
         if values is None or len(values) < 1:
             return None
         if self.decisions is None:
-            return None if len(values) == 1 else self._normal(values)
+            apart = self.spread
+            return None if len(values) == 1 or apart is None else self._normal(values, apart)
         share, spread = float(values.mean()), float(values.var())
         count = float(len(values))
         if spread > 0:
             count = min(max(count, count * share * (1 - share) / spread), float(self.decisions))
         return wilson(share, count)
 
-    def _normal(self, values: NDArray[np.float64]) -> Interval:
-        half = _Z * float(values.std(ddof=1)) / math.sqrt(len(values))
+    def _normal(self, values: NDArray[np.float64], spread: NDArray[np.float64]) -> Interval:
+        half = _Z * float(spread.std(ddof=1)) / math.sqrt(len(spread))
         # A bounded value may lie outside.
         return min(self.value, float(values.mean()) - half), max(self.value, float(values.mean()) + half)
 
@@ -69,9 +85,10 @@ def wilson(share: float, count: float) -> Interval:
 
 def paired_error(grade: Grade, reference: Grade) -> float:
     """Return the standard error of the difference of two grades on the same samples; 0 where samples are not known."""
-    if grade.samples is None or reference.samples is None:
+    ours, theirs = grade.spread, reference.spread
+    if ours is None or theirs is None:
         return 0.0
-    change = grade.samples - reference.samples
+    change = ours - theirs
     return float(change.std() / math.sqrt(len(change)))
 
 

@@ -73,6 +73,32 @@ def test_the_paired_error_is_that_of_the_difference():
     assert paired_error(Grade(0.4), Grade(0.5)) == 0
 
 
+def test_an_explained_variance_that_rests_on_one_sample_has_an_error_of_its_size():
+    targets = np.random.default_rng(3).standard_normal((64, 1)) * 1e-4
+    targets[17] = 0.2
+    outputs = targets + np.random.default_rng(4).standard_normal((64, 1)) * 1e-3
+    scorer = open_scorer("mse", False)
+    original, found = (scorer.grade({"y": y}, Dataset(INPUTS, None), {"y": targets}) for y in (targets, outputs))
+    # By the errors alone it is sure; but all samples but one say that nothing is explained.
+    assert found.value > 0.99 and found.samples.std() / 8 < 0.01
+    assert paired_error(found, original) > 1
+    assert found.interval[0] < 0
+    assert paired_error(original, original) == 0
+
+
+def test_an_explained_variance_has_the_error_that_drawing_the_samples_again_shows():
+    rng = np.random.default_rng(5)
+    scorer, drawn, errors = open_scorer("mse", False), [], []
+    for _ in range(400):
+        targets = rng.standard_normal((100, 1))
+        outputs = targets + rng.standard_normal((100, 1))
+        pair = (scorer.grade({"y": y}, Dataset(INPUTS, None), {"y": targets}) for y in (outputs, targets))
+        found, original = pair
+        drawn.append(found.value)
+        errors.append(paired_error(found, original))
+    assert np.mean(errors) == pytest.approx(np.std(drawn), rel=0.15)
+
+
 def test_scores_survive_json():
     import json
 

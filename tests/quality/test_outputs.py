@@ -19,6 +19,7 @@ from lrfdse.quality.outputs import (
     decisions,
     exact_matches,
     explained,
+    explained_without_each,
     fits_targets,
     hits,
     output_error,
@@ -85,6 +86,22 @@ def test_explained_variance_is_one_minus_mse_over_variance():
     values = explained({"y": outputs[:, :, None]}, targets)
     assert values[7] == -1
     assert (values[:7] > 0.5).all()
+
+
+def test_explained_variance_without_each_sample_is_that_of_the_others():
+    rng = np.random.default_rng(2)
+    targets = rng.standard_normal((12, 3)) + np.array([3, 0, -7])
+    outputs = targets + rng.standard_normal((12, 3)) / 3
+    found = explained_without_each({"y": outputs}, targets)
+    for i in range(12):
+        rest = np.delete(targets, i, axis=0)
+        assert found[i] == pytest.approx(explained({"y": np.delete(outputs, i, axis=0)}, rest).mean())
+    # As bad as it gets is the same with all samples and without another one.
+    outputs[4] = np.nan
+    assert explained_without_each({"y": outputs}, targets)[4] == pytest.approx(found[4])
+    assert (explained_without_each({"y": outputs}, targets)[:4] < found[:4]).all()
+    assert explained_without_each({"y": np.array([1.0, 2.0, 1.0])}, np.ones(3)).tolist() == [0.5, 1, 0.5]
+    assert explained_without_each({"y": np.ones(1)}, np.ones(1)).tolist() == [0]
 
 
 def test_explained_variance_of_constant_targets():

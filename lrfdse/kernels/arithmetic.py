@@ -93,9 +93,10 @@ class Integers:
         elements = self.lanes * self.dot.group
         if side == 1:
             return tirx.reinterpret(_vector(self.dot.element, elements), splat(named(read, into), self.lanes))
-        return named(
-            tirx.Cast(_vector(self.dot.element, elements), tirx.reinterpret(_vector("int8", elements), read)), into
-        )
+        weights = tirx.reinterpret(_vector("int8", elements), read)
+        if self.dot.element == "int16":
+            weights = tirx.Cast(_vector("int16", elements), weights)
+        return named(weights, into)
 
     def added(self, total: Expr | None, left: Expr, right: Expr) -> Expr:
         """Return the sum of sums and products."""
@@ -103,7 +104,8 @@ class Integers:
             made = left * right
         elif self.dot.adds:
             name = self.dot.names[self.lanes]
-            return tirx.call_llvm_pure_intrin(self.kind, name, self.zero if total is None else total, left, right)
+            factors = (right, left) if self.dot.element == "uint8" else (left, right)
+            return tirx.call_llvm_pure_intrin(self.kind, name, self.zero if total is None else total, *factors)
         else:
             made = tirx.call_llvm_pure_intrin(self.kind, self.dot.names[self.lanes], left, right)
         return made if total is None else total + made

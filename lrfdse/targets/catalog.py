@@ -64,6 +64,7 @@ def load_target(name_or_path: str) -> Target:
     flat = {key: value for key, value in table.items() if key not in _SECTIONS}
     for section in _SECTIONS:
         flat |= _table(table.get(section, {}), f"{path}: key {section!r}")
+    asked = _checked(flat.pop("optional", []), tuple[str, ...], f"{path}: key 'optional'")
     listed = sorted(_instructions(flat.pop("instructions", []), f"{path}: key 'instructions'"))
     waited = sorted(_instructions(flat.pop("latencies", []), f"{path}: key 'latencies'"))
     target = _make(Target, {"name": path.stem, **flat}, str(path))
@@ -77,7 +78,7 @@ def load_target(name_or_path: str) -> Target:
         )
     if target.isa not in isa.names():
         raise InputError(f"{path}: isa {target.isa!r} is unknown: {', '.join(isa.names())} or a plug-in's")
-    isa.instruction_set(target.isa)
+    target = dataclasses.replace(target, features=(*target.features, *_found(asked, target, str(path))))
     rates = (*_RATES, *(name for name in _OPTIONAL_RATES if getattr(target, name) is not None))
     rules = {
         "`lanes` must be a power of two": _is_power_of_two(target.lanes),
@@ -102,6 +103,27 @@ def load_target(name_or_path: str) -> Target:
         )
     _check(rules, path)
     return target
+
+
+def _found(asked: tuple[str, ...], target: Target, where: str) -> Iterator[str]:
+    """Yield those features of `asked` that the machine at hand has; of an emulated target none may be asked for."""
+    flags = isa.instruction_set(target.isa).flags
+    told = _flags() if asked else frozenset()
+    for feature in asked:
+        if feature not in flags or not target.is_native:
+            raise InputError(
+                f"{where}: key 'optional': {feature!r} cannot be asked of the machine at hand: "
+                f"{', '.join(flags) or 'nothing'} of {target.isa} can, where there is no emulator"
+            )
+        if flags[feature] in told:
+            yield feature
+
+
+def _flags() -> frozenset[str]:
+    """Return the names that Linux has for what the processor at hand can do; none elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def load_search_space(name_or_path: str) -> SearchSpace:

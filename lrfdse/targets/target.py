@@ -180,10 +180,11 @@ class Target:
     @property
     def dot(self) -> Dot | None:
         """The instruction that multiplies groups of int8, None where this machine has none."""
-        dot = self.instruction_set.dot
-        if dot is None or self.lanes not in dot.names or (dot.feature and dot.feature not in self.features):
-            return None
-        return dot
+        for dot in self.instruction_set.dots:
+            has = self.lanes in dot.names and self.lanes >= dot.least_lanes
+            if has and (dot.feature is None or dot.feature in self.features):
+                return dot
+        return None
 
     @property
     def needs(self) -> Needs:

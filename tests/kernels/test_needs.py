@@ -129,22 +129,41 @@ def test_a_core_without_vectors_answers_no_or_ends_the_program(program):
     ],
 )
 def test_other_instruction_sets_answer_for_themselves(name, emulator, cpu, answer, language, program):
-    """QEMU's most capable x86 core has AVX2 and no AVX-512."""
-    assert run_on(emulator, cpu, program(load_target(name), language)) == answer
+    """QEMU's most capable x86 core has AVX2 and neither AVX-512 nor VNNI."""
+    target = load_target(name)
+    if target.isa == "x86_64":
+        target = dataclasses.replace(target, features=())
+    assert run_on(emulator, cpu, program(target, language)) == answer
+
+
+@pytest.mark.parametrize("feature", ["+avxvnni", "+avx512vnni"])
+def test_a_processor_without_vnni_is_not_supported(feature, program):
+    """QEMU's most capable x86 core has leaf 7 of cpuid, and AVX2."""
+    target = dataclasses.replace(load_target("host"), features=(feature,))
+    assert run_on("qemu-x86_64", "max", program(target)) == 0
+    assert "VNNI" in target.needs.words
+    assert "vnni" not in target.needs.unchecked
+
+
+AVX2 = "avx2 fma bmi1 bmi2 f16c movbe abm"
+AVX512 = f"{AVX2} avx512f avx512bw avx512cd avx512dq avx512vl"
 
 
 @pytest.mark.parametrize(
-    ("name", "flags"),
+    ("name", "features", "flags"),
     [
-        ("host", "avx2 fma bmi1 bmi2 f16c movbe abm"),
-        ("host-avx512", "avx2 fma bmi1 bmi2 f16c movbe abm avx512f avx512bw avx512cd avx512dq avx512vl"),
+        ("host", (), AVX2),
+        ("host", ("+avxvnni",), f"{AVX2} avx_vnni"),
+        ("host-avx512", (), AVX512),
+        ("host-avx512", ("+avx512vnni",), f"{AVX512} avx512_vnni"),
     ],
 )
-def test_this_machine_answers_as_linux_says(name, flags, program):
+def test_this_machine_answers_as_linux_says(name, features, flags, program):
     if platform.machine() != "x86_64":
         pytest.skip("this machine is no x86_64")
     told = Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split()
-    answer = subprocess.run([program(load_target(name))], timeout=600, check=False).returncode
+    target = dataclasses.replace(load_target(name), features=features)
+    answer = subprocess.run([program(target)], timeout=600, check=False).returncode
     assert answer == int(set(flags.split()) <= set(told))
 
 
@@ -192,10 +211,10 @@ def test_needs_are_said_in_words(name, words):
 
 
 def test_a_core_of_another_name_is_held_to_the_level_of_its_vectors():
-    target = dataclasses.replace(load_target("host-avx512"), cpu="icelake-server", features=("+avx512vnni", "-aes"))
-    needs = target.needs
-    assert list(needs.body) == list(load_target("host-avx512").needs.body)
-    assert "what icelake-server has beyond x86-64-v4, avx512vnni;" in needs.unchecked
+    host = dataclasses.replace(load_target("host-avx512"), features=("+avx512fp16", "-aes"))
+    needs = dataclasses.replace(host, cpu="sapphirerapids").needs
+    assert list(needs.body) == list(host.needs.body)
+    assert "what sapphirerapids has beyond x86-64-v4, avx512fp16;" in needs.unchecked
     assert "aes" not in needs.unchecked
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 import tomlkit
@@ -221,3 +222,24 @@ def _refused(path, text, message):
 def test_a_missing_file_is_named():
     with pytest.raises(InputError, match=r"nowhere\.toml: no such target file"):
         load_target("nowhere.toml")
+
+
+def test_optional_features_are_those_of_the_processor_at_hand(tmp_path):
+    text = (data_folder("targets") / "host.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace('optional = ["+avxvnni"]', 'optional = ["+avx512vnni", "+avxvnni"]'))
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().partition("\nflags")[2].partition("\n")[0].split() if cpuinfo.is_file() else []
+    both = (("+avx512vnni", "avx512_vnni"), ("+avxvnni", "avx_vnni"))
+    assert load_target(str(path)).features == tuple(feature for feature, flag in both if flag in flags)
+
+
+@pytest.mark.parametrize(("name", "feature"), [("host", "+sse9"), ("riscv64", "+avxvnni"), ("aarch64-a55", "+dotprod")])
+def test_what_the_machine_at_hand_cannot_be_asked_is_one_clear_line(name, feature, tmp_path):
+    text = (data_folder("targets") / f"{name}.toml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("optional")]
+    lines.insert(lines.index("[compile]") + 1, f'optional = ["{feature}"]')
+    (tmp_path / "mine.toml").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"key 'optional'.*cannot be asked") as error:
+        load_target(str(tmp_path / "mine.toml"))
+    assert "\n" not in str(error.value)

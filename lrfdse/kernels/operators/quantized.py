@@ -36,12 +36,14 @@ _MIDDLE_BITS = 0x4B400000
 class _Sums(Finish):
     """Makes floats of sums before their epilogue."""
 
-    start: Buffer
-    """What is added to the sums of each channel."""
+    starts: tuple[tuple[Buffer, int], ...]
+    """What is added to the sums of each channel: buffers, and where in them the first channel is."""
 
     def store(self, value: Expr, spot: Spot, lanes: int) -> list[Stmt]:
         """Return the statements that finish a vector of sums and store it."""
-        whole = value + load(self.start, spot.channel, lanes)
+        whole = value
+        for buffer, first in self.starts:
+            whole = whole + load(buffer, first + spot.channel, lanes)
         return Finish.store(self, tirx.Cast(vector_type(lanes), whole), spot, lanes)
 
 
@@ -86,7 +88,8 @@ class _Levels:
         rows = over(operator.window.batch, lambda number: over(height, lambda r: row(number, r)))
         if not any(operator.window.pads):
             return rows
-        zero = np.full(self.words.group, -operator.rounding.shift, self.words.datum).view(self.words.datum_word)
+        level = self.words.raised - operator.rounding.shift
+        zero = np.full(self.words.group, level, self.words.datum).view(self.words.datum_word)
         return sequence([filled(self.work, 0, int(self.work.shape[0]), int(zero[0]), self.machine), rows])
 
     def _run(self, source: Expr, to: Expr, size: int) -> Stmt:
@@ -101,7 +104,7 @@ class _Levels:
             kinds = ("int32", self.words.datum) if lanes == 1 else (f"int32x{lanes}", f"{self.words.datum}x{lanes}")
             value = tirx.Min(load(self.x, source + i, lanes) * number(factor), number(rounding.most))
             bits = tirx.reinterpret(kinds[0], tirx.Max(value, number(rounding.least)) + number(_MIDDLE))
-            level = bits - splat(tirx.IntImm("int32", _MIDDLE_BITS + rounding.shift), lanes)
+            level = bits - splat(tirx.IntImm("int32", _MIDDLE_BITS + rounding.shift - self.words.raised), lanes)
             return [store(self.elements, tirx.Cast(kinds[1], level), to + i, lanes)]
 
         return strips(size, self.machine.lanes, levels, 2)
@@ -114,10 +117,11 @@ def quantized(operator: Quantized, schedule: StepSchedule, machine: Machine) -> 
     x, _, start, *further, y = (
         flat(port.size, f"p{number}", port.element) for number, port in enumerate(operator.ports)
     )
-    weight = flat(tiling.weight_size, "p1", words.weight_word)
+    weight = flat(words.weight_size(operator, tiling), "p1", words.weight_word)
     work = flat(words.levels(operator), "work", words.datum_word)
     elements = flat(words.levels(operator) * words.group, "levels", words.datum, work.data)
-    finish = _Sums(machine, operator.epilogue, tuple(further), y, start)
+    starts = ((start, 0), (weight, tiling.weight_size))[: 2 if words.raised else 1]
+    finish = _Sums(machine, operator.epilogue, tuple(further), y, starts)
     arithmetic = Integers(schedule.lanes, machine.target.dot)
     if isinstance(product, FullyConnected):
         access = dense(product.step)

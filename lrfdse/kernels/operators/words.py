@@ -31,6 +31,9 @@ Quantized = QuantizedProduct | QuantizedConvolution
 _WEIGHT_WORDS: dict[int, Element] = {1: "int8", 2: "int16", 4: "int32"}
 """Elements as large as so many weights."""
 
+_UNSIGNED = 128
+"""What levels that are kept as uint8 are more than as int8."""
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -46,6 +49,14 @@ class Words:
     def of(cls, target: Target) -> Words:
         """Return the words of a target."""
         return cls(1, "int16") if target.dot is None else cls(target.dot.group, target.dot.element)
+
+    @property
+    def raised(self) -> int:
+        """What levels are kept more than as int8.
+
+        What that adds to each sum is taken off again, by a number for each output behind the packed weights.
+        """
+        return _UNSIGNED if self.datum == "uint8" else 0
 
     @property
     def weight_word(self) -> Element:
@@ -87,15 +98,26 @@ class Words:
         """Return the tiling of an operator's step."""
         return Tiling.of(step_of(self.product(operator)), schedule, self.storage)
 
+    def weight_size(self, operator: Quantized, tiling: Tiling) -> int:
+        """Return the words of a packed weight, with what follows it."""
+        return tiling.weight_size + (tiling.step.out if self.raised else 0)
+
     def packed(self, operator: Quantized, schedule: StepSchedule, weight: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Return a weight in the order in which its words are read, zeros where a run does not fill its last word."""
+        """Return a weight in the order in which its words are read, zeros where a run does not fill its last word.
+
+        Where levels are raised, what is added to the sums of each output to make up for it follows, as int32.
+        """
         inner = operator.step.inner if isinstance(operator, QuantizedProduct) else operator.channels
         tiling = self.tiling(operator, schedule)
         runs = weight.reshape(-1, inner)
         filled = np.zeros((len(runs), self.count(inner) * self.group), np.int8)
         filled[:, :inner] = runs
         words = filled.view(np.dtype(self.weight_word)).reshape(tiling.step.out, -1)
-        return tiling.ordered(words).view(np.int8)
+        ordered = tiling.ordered(words).view(np.int8)
+        if not self.raised:
+            return ordered
+        sums = weight.reshape(tiling.step.out, -1).sum(axis=1, dtype=np.int32)
+        return np.concatenate([ordered, (-self.raised * sums).astype(np.int32).view(np.int8)])
 
 
 def admits(schedule: StepSchedule, target: Target) -> bool:

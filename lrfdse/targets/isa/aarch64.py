@@ -45,12 +45,14 @@ AARCH64 = InstructionSet(
     needs=_needs,
     cpuinfo=("CPU implementer",),
     loads_ahead=True,
-    dot=Dot(
-        group=4,
-        element="int8",
-        names={2: "llvm.aarch64.neon.sdot.v2i32.v8i8", 4: "llvm.aarch64.neon.sdot.v4i32.v16i8"},
-        adds=True,
-        feature="+dotprod",
+    dots=(
+        Dot(
+            group=4,
+            element="int8",
+            names={2: "llvm.aarch64.neon.sdot.v2i32.v8i8", 4: "llvm.aarch64.neon.sdot.v4i32.v16i8"},
+            adds=True,
+            feature="+dotprod",
+        ),
     ),
     abi_option="mfloat-abi",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lrfdse.targets.isa.classes import INTEGER, Rules
@@ -77,18 +77,20 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """An instruction that multiplies groups of neighbouring whole numbers, and adds up each group to an int32."""
+    """An instruction that multiplies groups of neighbouring whole numbers, and adds each up to an int32, exactly."""
 
     group: int
     """Numbers of a group."""
-    element: Literal["int8", "int16"]
-    """What it multiplies."""
+    element: Literal["int8", "uint8", "int16"]
+    """What it multiplies; where that is uint8, its second factor is int8."""
     names: Mapping[int, str]
     """LLVM's intrinsic by the number of its results."""
     adds: bool
     """Whether it adds the results to its first operand."""
     feature: str | None = None
     """A target's feature without which it is not there; None where all cores have it."""
+    least_lanes: int = 1
+    """float32 lanes of a register without which it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,12 @@ class InstructionSet:
     """LLVM holds the operands of a whole loop body in registers at once, so that they bound its size."""
     folds_loads: bool = False
     """Arithmetic takes operands from memory, so that loads of straight code need no registers of their own."""
-    dot: Dot | None = None
-    """What multiplies int8 by int8; None where they are widened to int16 and multiplied lane by lane."""
+    dots: tuple[Dot, ...] = ()
+    """What multiplies int8 by int8, the best first; where a machine has none, they are widened to int16 and multiplied
+    lane by lane."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """Features that a target may leave to the machine at hand (``optional``), with what ``/proc/cpuinfo`` calls them
+    under ``flags``."""
     reassociates: bool = False
     """LLVM must be allowed to add in any order, or it sums lanes one by one."""
     explicit_fma: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lrfdse.targets.isa import classes
 from lrfdse.targets.isa.code import Instruction
 from lrfdse.targets.isa.description import Dot, InstructionSet, Probe
-from lrfdse.targets.isa.needs import TRAPS, Needs
+from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
 
 _LEVELS: Mapping[int, tuple[str, Mapping[str, Sequence[int]]]] = {
     2: ("SSE4.2", {"leaf 1": (0, 9, 13, 19, 20, 23)}),
@@ -18,6 +18,14 @@ _LEVELS: Mapping[int, tuple[str, Mapping[str, Sequence[int]]]] = {
 leaf 7 (ebx) and leaf 0x80000001 (ecx), and of the register state that the system saves (xcr0)."""
 
 
+_FEATURES: Mapping[str, tuple[str, str, int]] = {
+    "+avxvnni": ("AVX-VNNI", "leaf 7.1", 4),
+    "+avx512vnni": ("AVX-512 VNNI", "leaf 7 ecx", 11),
+}
+"""Features beyond the levels that are asked for: in words, and as bits of cpuid's leaf 7 (ecx) and its first subleaf
+(eax), by Intel's manual, volume 2A."""
+
+
 def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
     by_name = {f"x86-64-v{level}": level for level in _LEVELS}
     level = by_name.get(cpu, 4 if lanes > 8 else 3 if lanes > 4 else 2)
@@ -25,28 +33,50 @@ def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
     for each in range(2, level + 1):
         for name, bits in _LEVELS[each][1].items():
             masks[name] = masks.get(name, 0) | sum(1 << bit for bit in bits)
+    asked = [_FEATURES[feature] for feature in features if feature in _FEATURES]
+    masks |= {leaf: 1 << bit for _, leaf, bit in asked}
     body = ["unsigned int found[4];"]
-    if "leaf 7" in masks:
+    if any(name.startswith("leaf 7") for name in masks):
         body += [_cpuid("0"), "if (found[0] < 7) return 0;"]
-    for name, leaf, register in (("leaf 1", "1", 2), ("leaf 7", "7", 1), ("extended", "0x80000001U", 2)):
+    if "leaf 7.1" in masks:
+        body += [_cpuid("7"), "if (found[0] < 1) return 0;", _cpuid("7", 1), _lacks(0, masks["leaf 7.1"])]
+    for name, leaf, register in _REGISTERS:
         if name in masks:
             body += [_cpuid(leaf), _lacks(register, masks[name])]
     if "saved" in masks:
         body += ['__asm__ volatile("xgetbv" : "=a"(found[0]), "=d"(found[3]) : "c"(0));', _lacks(0, masks["saved"])]
     others = [] if cpu in by_name else [f"what {cpu} has beyond x86-64-v{level}"]
-    others += [feature[1:] for feature in features if feature.startswith("+")]
+    others += [feature[1:] for feature in features if feature.startswith("+") and feature not in _FEATURES]
     rest = f"Not checked: {', '.join(others)}; where it is missing, {TRAPS}." if others else ""
-    return Needs(f"x86-64-v{level} ({_LEVELS[level][0]}).", rest, "defined(__x86_64__)", [*body, "return 1;"])
+    words = f"{with_extensions(f'x86-64-v{level} ({_LEVELS[level][0]})', [name for name, _, _ in asked])}."
+    return Needs(words, rest, "defined(__x86_64__)", [*body, "return 1;"])
 
 
-def _cpuid(leaf: str) -> str:
+_REGISTERS = (
+    ("leaf 1", "1", 2),
+    ("leaf 7", "7", 1),
+    ("leaf 7 ecx", "7", 2),
+    ("extended", "0x80000001U", 2),
+)
+"""Names of masks, the leaf that is asked for, and the place of the register that answers."""
+
+
+def _cpuid(leaf: str, subleaf: int = 0) -> str:
     outputs = ", ".join(f'"={name}"(found[{place}])' for place, name in enumerate("abcd"))
-    return f'__asm__ volatile("cpuid" : {outputs} : "a"({leaf}), "c"(0));'
+    return f'__asm__ volatile("cpuid" : {outputs} : "a"({leaf}), "c"({subleaf}));'
 
 
 def _lacks(register: int, mask: int) -> str:
     return f"if ((found[{register}] & 0x{mask:X}U) != 0x{mask:X}U) return 0;"
 
+
+_VPDPBUSD = {
+    4: "llvm.x86.avx512.vpdpbusd.128",
+    8: "llvm.x86.avx512.vpdpbusd.256",
+    16: "llvm.x86.avx512.vpdpbusd.512",
+}
+"""Of either VNNI; its products of an unsigned and a signed factor do not saturate. The short forms of AVX-512 VNNI need
+AVX-512 VL."""
 
 X86_64 = InstructionSet(
     name="x86_64",
@@ -77,16 +107,20 @@ X86_64 = InstructionSet(
     needs=_needs,
     cpuinfo=("vendor_id",),
     folds_loads=True,
-    # With VNNI, LLVM makes one instruction (vpdpwssd) of it and of the addition behind it.
-    dot=Dot(
-        group=2,
-        element="int16",
-        names={
-            4: "llvm.x86.sse2.pmadd.wd",
-            8: "llvm.x86.avx2.pmadd.wd",
-            16: "llvm.x86.avx512.pmaddw.d.512",
-        },
-        adds=False,
+    dots=(
+        Dot(4, "uint8", _VPDPBUSD, True, "+avx512vnni", least_lanes=16),
+        Dot(4, "uint8", {lanes: name for lanes, name in _VPDPBUSD.items() if lanes <= 8}, True, "+avxvnni"),
+        Dot(
+            group=2,
+            element="int16",
+            names={
+                4: "llvm.x86.sse2.pmadd.wd",
+                8: "llvm.x86.avx2.pmadd.wd",
+                16: "llvm.x86.avx512.pmaddw.d.512",
+            },
+            adds=False,
+        ),
     ),
+    flags={"+avxvnni": "avx_vnni", "+avx512vnni": "avx512_vnni"},
     abi_option="mfloat-abi",
 )

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct, Rounding
 from lrfdse.ir.window import Window
 from lrfdse.kernels.operators.build import compile_operator, schedules_of
 from lrfdse.targets.catalog import load_target
+from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import find_llvm
 from tests.kernels.operators import references
 from tests.kernels.operators.cases import BIAS, RNG, draw, exact, further
@@ -92,8 +94,30 @@ def widened(rows: int, out: int, inner: int) -> Case:
     return Case(FullyConnected(Step(rows, out, inner, 1), weight="int8"), [x, w], [y])
 
 
-def test_whole_numbers_on_the_host(check_cases):
-    check_cases(list(cases()), load_target("host"))
+X86 = {
+    "avx2": ("host", (), {"avx2"}),
+    "avxvnni": ("host", ("+avxvnni",), {"avx2", "avx_vnni"}),
+    "avx512": ("host-avx512", (), {"avx512vl", "avx512bw", "avx512dq"}),
+    "avx512vnni": ("host-avx512", ("+avx512vnni",), {"avx512vl", "avx512bw", "avx512dq", "avx512_vnni"}),
+}
+"""Targets with the features of a processor, and what Linux says of one that can run them."""
+
+
+def x86(name: str) -> Target:
+    target, features, _ = X86[name]
+    return dataclasses.replace(load_target(target), features=features)
+
+
+@pytest.mark.parametrize("name", X86)
+def test_whole_numbers_on_this_machine(name, check_cases):
+    if missing := X86[name][2] - _flags():
+        pytest.skip(f"this machine has no {', '.join(sorted(missing))}")
+    check_cases(list(cases()), x86(name))
+
+
+def _flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    return set(path.read_text().partition("\nflags")[2].partition("\n")[0].split()) if path.is_file() else set()
 
 
 @pytest.mark.slow
@@ -117,9 +141,10 @@ MULTIPLIES = {
     "riscv64": r"vwmacc\.vx",
     "aarch64": r"smlal2?\s+v\d+\.4s",
     "aarch64-a55": r"sdot\s+v\d+\.[24]s",
-    "host": r"vpmaddwd\s.*%ymm",
-    "host-avx512": r"vpmaddwd\s.*%zmm",
-    "vnni": r"vpdpwssd\s.*%zmm",
+    "avx2": r"vpmaddwd\s.*%ymm",
+    "avxvnni": r"vpdpbusd\s.*%ymm",
+    "avx512": r"vpmaddwd\s.*%zmm",
+    "avx512vnni": r"vpdpbusd\s.*%zmm",
 }
 
 
@@ -128,9 +153,7 @@ def test_the_instruction_of_the_machine_multiplies(name, tmp_path):
     tool = find_llvm("llvm-objdump")
     if tool is None:
         pytest.skip("llvm-objdump is not installed")
-    target = load_target("host-avx512" if name == "vnni" else name)
-    if name == "vnni":
-        target = dataclasses.replace(target, features=("+avx512vnni",))
+    target = x86(name) if name in X86 else load_target(name)
     operator = product(1, 64, 64, SIGNED).operator
     (tmp_path / "op.o").write_bytes(
         compile_operator(operator, schedules_of(operator, target)[0], target, "op").object_code

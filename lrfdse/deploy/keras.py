@@ -63,7 +63,7 @@ def _chain(model: Model, read: Read, name: str, chosen: Factors) -> Chain:
     from lrfdse.formats.keras.replace import Chain
 
     layer, sites = model.layer(name), model.sites[name]
-    owners = {_owner(read, site.node) for site in sites}
+    owners = {None if site.joined else _owner(read, site.node) for site in sites}
     if len(owners) != 1 or None in owners:
         raise InputError(f"{model.path}: layer {name!r} is no Dense or Conv2D of Keras that could be replaced")
     parts = products(chosen) if layer.kind == "fc" else slides(chosen, sites[0], layer.channels)

@@ -82,7 +82,7 @@ def _replacements(model: Model, graph: Graph, name: str, chosen: Factors) -> Ite
     for site in model.sites[name]:
         named = _NODE.match(site.node)
         is_right = named is not None and (layer.kind == "conv") == (named[1] == "CONV_2D")
-        if named is None or not is_right or (chain is not None and site.in_axis != -1):
+        if named is None or site.joined or not is_right or (chain is not None and site.in_axis != -1):
             raise InputError(f"{model.path}: layer {name!r} is no operator that a TensorFlow Lite design could replace")
         bias, shift = site.bias, chosen.bias_shift
         if shift is not None:

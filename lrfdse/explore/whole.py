@@ -235,7 +235,7 @@ def cost_of(facts: LibraryFacts, layers: Sequence[Layer], library: str | None) -
     library
         Path of its folder, relative to the output folder; None where it is not kept.
     """
-    nodes = {use.node: layer.name for layer in layers for use in layer.uses}
+    nodes = {node: layer.name for layer in layers for use in layer.uses for node in use.nodes}
     return WholeModel(
         latency=_latencies(facts.warm, facts.cold),
         flash_bytes=facts.code_bytes + facts.weight_bytes,

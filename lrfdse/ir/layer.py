@@ -9,10 +9,11 @@ from typing import Literal
 from lrfdse.ir.storage import FLOAT32, Storage
 from lrfdse.ir.window import Window
 
-Kind = Literal["fc", "conv", "recurrent", "attention", "embedding"]
+Kind = Literal["fc", "conv", "recurrent", "attention", "embedding", "joint"]
 """What a layer is: "fc" a fully-connected layer; "conv" a convolution of one group, its matrix over patches;
 "recurrent" the matrix by which an LSTM, GRU or RNN multiplies what it reads, of all gates and directions; "attention"
-the same of a fused attention; "embedding" a table of which rows are looked up."""
+the same of a fused attention; "embedding" a table of which rows are looked up; "joint" the matrices of several
+products that read the same value, one under the other."""
 
 DEFAULT_KINDS: tuple[Kind, ...] = ("fc", "recurrent", "attention", "embedding")
 """The kinds that are looked for where nobody says."""
@@ -33,6 +34,13 @@ class Use:
     """Rows of the table that the rows of the input are looked up in, where the layer is an embedding."""
     turns: int = 1
     """How often one inference comes by here: turns of the loops around it."""
+    joined: tuple[str, ...] = ()
+    """Names of the file's nodes that it stands for, where several were made one product."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the file's nodes that it stands for."""
+        return self.joined or (self.node,)
 
     @property
     def is_pointwise(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import onnx_ir as ir
@@ -14,8 +15,9 @@ Carrier = Literal["recurrent", "attention", "embedding"]
 CARRIERS: tuple[Carrier, ...] = ("recurrent", "attention", "embedding")
 """All of them; each is a kind of layers, too."""
 
-_MARK, _NAME = "lrfdse.carrier", "lrfdse.carrier.name"
-"""Keys under which a product in the open notes what it was taken out of; they are never written into a file."""
+_MARK, _NAME, _JOINED = "lrfdse.carrier", "lrfdse.carrier.name", "lrfdse.joined"
+"""Keys under which a product in the open notes what it was taken out of, or which nodes it stands for; they are never
+written into a file."""
 
 _RECURRENT = ("GRU", "LSTM", "RNN")
 
@@ -40,6 +42,17 @@ def taken_from(node: ir.Node) -> tuple[Carrier, str] | None:
     """Return what `mark` noted of a node, or None."""
     carrier, name = node.meta.get(_MARK), node.meta.get(_NAME)
     return None if carrier is None or name is None else (carrier, name)
+
+
+def mark_joined(node: ir.Node, names: Sequence[str]) -> None:
+    """Note of a product the names of the nodes that it stands for."""
+    node.meta[_JOINED] = tuple(names)
+
+
+def joined_in(node: ir.Node) -> tuple[str, ...]:
+    """Return what `mark_joined` noted of a node; nothing of a node that stands for itself."""
+    found: tuple[str, ...] = node.meta.get(_JOINED, ())
+    return found
 
 
 def _looks_up_rows(node: ir.Node) -> bool:

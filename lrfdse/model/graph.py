@@ -267,6 +267,7 @@ def _layer(
                 site.window,
                 0 if table is None else len(table),
                 site.turns,
+                site.joined,
             )
             for site in sites
         ),

@@ -37,6 +37,7 @@ KINDS: Mapping[Kind, LayerKind] = {
     "recurrent": LayerKind("recurrent input", partial(find_products, kind="recurrent")),
     "attention": LayerKind("attention input", partial(find_products, kind="attention")),
     "embedding": LayerKind("embedding", partial(find_products, kind="embedding")),
+    "joint": LayerKind("joint product", partial(find_products, kind="joint")),
 }
 """The kinds by name, in the order in which they are looked for."""
 
@@ -46,6 +47,7 @@ WRITERS: Mapping[Kind, Writer] = {
     "recurrent": write_products,
     "attention": write_products,
     "embedding": write_products,
+    "joint": write_products,
 }
 """What puts factors in the place of one use, by kind. Apart from `KINDS`: who reads a model depends on no writer."""
 

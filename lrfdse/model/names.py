@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
@@ -59,6 +60,19 @@ def layer_name(weight: str, node: str, taken: set[str]) -> str:
         name = f"{base}_{number}"
     taken.add(name.casefold())
     return name
+
+
+def joint_name(names: Sequence[str]) -> str:
+    """Return a name for layers that are joined: what their names have in common, then the rest of each.
+
+    >>> joint_name(["block.0.attention.query", "block.0.attention.key"]), joint_name(["a.up", "b.gate"])
+    ('block.0.attention.query-key', 'a_up-b_gate')
+    """
+    parts = [name.split(".") for name in names]
+    common = 0
+    while all(len(each) > common + 1 and each[common] == parts[0][common] for each in parts):
+        common += 1
+    return ".".join([*parts[0][:common], "-".join("_".join(each[common:]) for each in parts)])
 
 
 def _readable(name: str) -> str:

@@ -15,6 +15,7 @@ NOUNS = {
     "recurrent": "recurrent input",
     "attention": "attention input",
     "embedding": "embedding",
+    "joint": "joint product",
 }
 """What a layer of each kind is called."""
 
@@ -181,7 +182,8 @@ class LayerFacts:
     outputs: int
     kind: str = "fc"
     """What it is: "fc", a fully-connected layer; "conv", a convolution; "recurrent", the matrix by which an LSTM, GRU
-    or RNN multiplies what it reads; "attention", the same of a fused attention; "embedding", a table."""
+    or RNN multiplies what it reads; "attention", the same of a fused attention; "embedding", a table; "joint", several
+    products of one input."""
     kernel: tuple[int, int] | None = None
     """Height and width of a convolution's kernel; null of other layers."""
     storage: str = "float32"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lrfdse.ir.int8 import LARGEST
 from lrfdse.ir.layer import Kind
 from lrfdse.model.bodies import all_nodes, bodies_of
-from lrfdse.model.carriers import Carrier, taken_from
+from lrfdse.model.carriers import Carrier, joined_in, taken_from
 from lrfdse.model.constants import FLOATS, Constant, is_root, is_standard, node_name, stored, trace, vector_along
 from lrfdse.model.match.match import Found
 from lrfdse.model.match.site import Site
@@ -86,7 +86,7 @@ class Product:
         add, value, bias, relu = _fused(self, rank)
         constant = trace(value)
         return Site(
-            node=node_name(self.node) if (taken := taken_from(self.node)) is None else taken[1],
+            node=_name(self.node),
             output=self.node.outputs[0].name or "",
             source=self.source.name or "",
             in_axis=in_axis,
@@ -98,6 +98,7 @@ class Product:
             bias_root=constant.root.name if constant is not None and bias is not None else None,
             bias=bias,
             relu=relu,
+            joined=joined_in(self.node),
         )
 
 
@@ -120,14 +121,28 @@ def find_products(graph: ir.Graph, known: set[ir.Value], kind: Kind = "fc") -> F
     products: list[Product] = []
     refused: dict[ir.Node, str] = {}
     for node in all_nodes(graph):
-        taken = taken_from(node)
-        if is_standard(node) and node.op_type in ("Gemm", "MatMul") and kind == ("fc" if taken is None else taken[0]):
+        if is_standard(node) and node.op_type in ("Gemm", "MatMul") and kind == _kind(node):
             found = _product(node, known)
             if isinstance(found, Product):
                 products.append(dataclasses.replace(found, kind=kind))
             elif found is not None:
                 refused[node] = found
     return products, refused
+
+
+def _kind(node: ir.Node) -> Kind:
+    if joined_in(node):
+        return "joint"
+    taken = taken_from(node)
+    return "fc" if taken is None else taken[0]
+
+
+def _name(node: ir.Node) -> str:
+    """Return what a product is called that stands for itself, for others, or in the place of an operator's own."""
+    if joined := joined_in(node):
+        return "+".join(joined)
+    taken = taken_from(node)
+    return node_name(node) if taken is None else taken[1]
 
 
 def _fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None, NDArray[np.float64] | None, bool]:

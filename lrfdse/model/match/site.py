@@ -49,6 +49,8 @@ class Site:
     """Turns in which the use is run in the timed inference, where it stands in the body of a loop."""
     holder: str | None = None
     """Name of the node of the main graph in whose body the use stands."""
+    joined: tuple[str, ...] = ()
+    """Names of the file's nodes that it stands for, where several were made one product."""
 
     @property
     def rows(self) -> int:

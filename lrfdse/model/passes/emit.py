@@ -163,6 +163,15 @@ class Emitter:
             return self.op("Slice", [value], starts=[0], ends=[end], axes=[axis])
         return self.op("Slice", [value, self.integers([0]), self.integers([end]), self.integers([axis])])
 
+    def split(self, value: ir.Value, sizes: Sequence[int], axis: int) -> list[ir.Value]:
+        """Cut into parts of these sizes along one axis, counted from the front."""
+        given, attributes = ([value, self.integers(sizes)], {}) if self._opset >= 13 else ([value], {"split": sizes})
+        node = ir.node("Split", given, {"axis": axis, **attributes}, num_outputs=len(sizes))
+        for part in node.outputs:
+            part.name = self._names.free(f"{self._prefix}.Split")
+        self._graph.insert_before(self._anchor, node)
+        return list(node.outputs)
+
     def pad_columns(self, value: ir.Value, count: int) -> ir.Value:
         """Append `count` columns of zeros to a matrix."""
         pads = [0, 0, 0, count]

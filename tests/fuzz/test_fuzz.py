@@ -31,6 +31,10 @@ LONG = (*EXPLORED, "space", "target")
 """Kinds whose whole files take seconds: designs of the model that is explored are counted for each."""
 
 
+def kind_of(path):
+    return path.name.partition("-")[0]
+
+
 @pytest.fixture(scope="module")
 def loader():
     with Loader() as made:
@@ -45,9 +49,12 @@ def test_seeds_are_whole(kind, loader):
     assert {ending.kind for ending in endings} == {"ok"}, endings
 
 
-@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (kind_of(path) in LONG), id=path.name) for path in CORPUS],
+)
 def test_what_was_found_before_stays_mended(path, loader):
-    ending = loader.load(path.name.partition("-")[0], path.read_bytes())
+    ending = loader.load(kind_of(path), path.read_bytes())
     assert ending.kind in ("ok", "refused"), ending.text
 
 

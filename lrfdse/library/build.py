@@ -17,9 +17,6 @@ from lrfdse.library.facts import SLOW_SHARE, LibraryFacts
 from lrfdse.library.names import DEFAULT, checked_name
 
 if TYPE_CHECKING:
-    import onnx
-    import onnx_ir
-
     from lrfdse.base.store import Store
     from lrfdse.ir.latency import ProgramMeasurement
     from lrfdse.ir.program import MemoryPlan, Program
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
     from lrfdse.meters.whole import WholeMeter
     from lrfdse.model.given import GivenModel
     from lrfdse.targets.target import Target
-
-_SEED = 0
-"""Latency does not depend on the input of the test vectors; it only has to be the same every time."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -136,7 +130,7 @@ def build(
             "this model rounds to 8 bits as it runs, where the last bit of a float may decide between two levels"
             if made.facts.rounds
             else "rounding alone changes this model's outputs on random inputs: onnxruntime's results with and without "
-            "optimizations differ"
+            "optimizations differ, or what should be a part of 1 is next to nothing"
         )
         tell(Event("note", f"{reason}, so that errors up to {made.facts.tolerance:.2g} count as right"))
     if not made.facts.checked:
@@ -180,6 +174,7 @@ def _prepared(
     from lrfdse.base.border import reading
     from lrfdse.formats import format_of
     from lrfdse.library.compiling import compile_program, pack_for
+    from lrfdse.library.drawn import drawn_vectors
     from lrfdse.library.layout import lay_out
     from lrfdse.library.make import NO_METER, Origin, require_room, require_tools_of
     from lrfdse.library.tuning import tuned
@@ -196,7 +191,7 @@ def _prepared(
         proto, sha256 = format_of(path).read(path)
         model = ir.from_proto(proto)
         program = lowered(model, shape, path)
-        vectors = _vectors(proto, model, program, shape, path)
+        vectors = drawn_vectors(proto, model, program, shape, path)
     if not options.weights_file:
         require_room(program)
     # What cannot be compiled is found before anything is measured.
@@ -297,27 +292,3 @@ def library_of(
     if key is not None and known is None and made.measured is not None:
         remember(cache, key, made.measured)
     return made
-
-
-def _vectors(
-    proto: onnx.ModelProto, model: onnx_ir.Model, program: Program, shape: Mapping[str, tuple[int, ...]], path: Path
-) -> Vectors:
-    """Return a random input, what onnxruntime computes for it, and how much of that is rounding."""
-    import numpy as np
-
-    from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
-    from lrfdse.library.vectors import ROUNDED, Vectors, tolerance_of
-    from lrfdse.model.data import random_inputs
-    from lrfdse.model.runtime import Runtime, as_written
-    from lrfdse.model.shapes import ports
-
-    feeds = random_inputs(ports(model.graph, shape, path), np.random.default_rng(_SEED))
-    runtime = Runtime(sessions=0)
-    content = proto.SerializeToString()
-    found, again = (runtime.call(session, feeds) for session in (runtime.session(content), as_written(content)))
-    inputs = tuple(feeds[port.name].astype(program.values[port.value].element, copy=False) for port in program.inputs)
-    outputs, others = ([each[port.name] for port in program.outputs] for each in (found, again))
-    if any(isinstance(call.operator, QuantizedProduct | QuantizedConvolution) for call in program.calls):
-        # Onnxruntime's own whole numbers saturate on some machines; node by node, its floats do not.
-        return Vectors(inputs, tuple(others), ROUNDED)
-    return Vectors(inputs, tuple(outputs), tolerance_of(outputs, others))

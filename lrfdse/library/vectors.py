@@ -25,6 +25,10 @@ LOOSEST = 1e-2
 """Largest error of an output that is called right, however much rounding changes it. Chosen: on the inputs that showed
 rounding of 3e-3 (a detector on noise, whose output is 6e-5 at most), wrong code is off by the whole output."""
 
+FAINTEST = 0.5
+"""Largest error that is called right of an output that is computed to a part of 1 and is next to nothing. Chosen: code
+that gives nothing at all is off by 1."""
+
 ROUNDED = 5e-2
 """Largest error that is called right of a model in whole numbers: where the last bit of a float decides between two
 levels, what follows is off by a level. Chosen: on noise the outputs of a LeNet-300 reach half of their 127 levels, so
@@ -49,19 +53,31 @@ class Vectors:
     """Largest error of an output that counts as right, relative to its largest element."""
 
 
-def tolerance_of(outputs: Sequence[NDArray[Any]], others: Sequence[NDArray[Any]]) -> float:
+def tolerance_of(outputs: Sequence[NDArray[Any]], others: Sequence[NDArray[Any]], steps: Sequence[float] = ()) -> float:
     """Return which error counts as right where the same model, computed in another way, gives `others`.
 
     Some models lose all digits but a few on some inputs. That tells nothing of the code that runs them, so the
     tolerance is widened to what rounding explains.
 
+    Parameters
+    ----------
+    outputs, others
+        Outputs of the model, computed in two ways.
+    steps
+        By how much each output may be off whatever it is, in its own unit; nothing where none are given.
+
     >>> one = np.array([1.0, 2.0])
     >>> tolerance_of([one], [one + 1e-7]), tolerance_of([one], [one * 1.001]), tolerance_of([one], [one * 2])
     (0.0001, 0.004, 0.01)
+    >>> tolerance_of([one], [one], [1e-7]), tolerance_of([one / 2e6], [one / 2e6], [1e-7])
+    (0.0001, 0.1)
     """
     pairs = zip(outputs, others, strict=True)
     spread = max((relative_error(other, output) for output, other in pairs), default=0.0)
-    return float(f"{min(max(TOLERANCE, SPREADS * spread), LOOSEST):.3g}")
+    rounding = min(max(TOLERANCE, SPREADS * spread), LOOSEST)
+    largest = [float(np.abs(output[np.isfinite(output)]).max(initial=0.0)) for output in outputs]
+    least = [step / size for step, size in zip(steps, largest, strict=False) if step and size]
+    return float(f"{max(rounding, min(max(least, default=0.0), FAINTEST)):.3g}")
 
 
 def vectors_files(facts: Signature, vectors: Vectors) -> tuple[str, bytes | None]:

@@ -24,7 +24,8 @@ from lrfdse.model.shapes import (
     value_bytes,
 )
 from lrfdse.model.sized import with_sizes
-from lrfdse.program.refuse import ends_in, foreign_domains, found_in, raise_if_any, types_in
+from lrfdse.program.branches import branches_computed
+from lrfdse.program.refuse import Refusal, ends_in, foreign_domains, found_in, raise_if_any, types_in
 
 if TYPE_CHECKING:
     import onnx
@@ -63,11 +64,22 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     _check_constants(sized, inputs, path)
     try:
         content = _simplest(sized)
+        content, refused = _without_branches(content, inputs)
     except InputError as error:
         # What nothing can compile is named before what onnxruntime says of it.
-        raise_if_any(found_in(model), path)
+        raise_if_any([each for each in found_in(model) if each.operator != "If"], path)
         raise InputError(f"{path}: {error}") from error
+    raise_if_any(refused, path)
     return typed(content, inputs, path)
+
+
+def _without_branches(content: bytes, inputs: Sequence[Port]) -> tuple[bytes, list[Refusal]]:
+    """Return a model whose Ifs are computed on both sides, and what is in the way of that."""
+    import onnx
+
+    model = ir.from_proto(onnx.ModelProto.FromString(content))
+    made, refused = branches_computed(model, inputs)
+    return (content if made is model else _simplest(with_sizes(made, inputs))), refused
 
 
 def _open(model: ir.Model) -> ir.Model:

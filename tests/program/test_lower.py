@@ -90,14 +90,14 @@ def test_operators_that_no_rule_and_no_compiler_knows_are_named():
 
 def test_control_flow_that_does_not_fold_is_refused():
     value = helper.make_tensor_value_info("r", TensorProto.FLOAT, [2])
-    branches = {
-        f"{name}_branch": helper.make_graph([helper.make_node(op, ["x"], ["r"])], name, [], [value])
-        for name, op in (("then", "Relu"), ("else", "Neg"))
-    }
+    on = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("on", "go")]
+    turn = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    nodes = [helper.make_node("Identity", ["on"], ["go"]), helper.make_node("Relu", ["x"], ["r"])]
+    body = helper.make_graph(nodes, "body", [turn, on[0]], [on[1], value])
     g = Graph()
     g.input("x", [2])
-    with pytest.raises(InputError, match=r"If \(control flow: 'If_0'\)"):
-        program(g.model(g.op("If", g.input("c", [], TensorProto.BOOL), **branches)))
+    with pytest.raises(InputError, match=r"Loop \(control flow: 'Loop_0'\)"):
+        program(g.model(g.op("Loop", g.input("n", [], TensorProto.INT64), "", body=body)))
 
 
 def test_operators_of_other_domains_are_refused():

@@ -72,19 +72,34 @@ def _folded(model: ir.Model, names: list[str]) -> dict[str, bool]:
     return {name: bool(tensor.numpy().any()) for name, tensor in constants.items() if tensor is not None}
 
 
+def put_before(node: ir.Node, branch: str) -> list[ir.Value]:
+    """Put the nodes of one branch of an If in front of it, and return what the branch gives.
+
+    Parameters
+    ----------
+    node
+        The If, whose names of values are those of no other value in the model.
+    branch
+        Name of the attribute that holds the branch.
+    """
+    graph, body = node.graph, node.attributes[branch].as_graph()
+    assert isinstance(graph, ir.Graph)
+    outputs = list(body.outputs)
+    body.outputs[:] = []
+    for value in list(body.initializers.values()):
+        del body.initializers[value.name or ""]
+        graph.register_initializer(value)
+    for inner in list(body):
+        body.remove(inner)
+        graph.insert_before(node, inner)
+    return outputs
+
+
 def _take(node: ir.Node, condition: bool) -> None:
     """Put the nodes of one branch in the place of an If."""
     graph = node.graph
     assert isinstance(graph, ir.Graph)
-    branch = node.attributes["then_branch" if condition else "else_branch"].as_graph()
-    outputs = list(branch.outputs)
-    branch.outputs[:] = []
-    for value in list(branch.initializers.values()):
-        del branch.initializers[value.name or ""]
-        graph.register_initializer(value)
-    for inner in list(branch):
-        branch.remove(inner)
-        graph.insert_before(node, inner)
+    outputs = put_before(node, "then_branch" if condition else "else_branch")
     for old, new in zip(list(node.outputs), outputs, strict=True):
         if old.is_graph_output():
             # An output of the model keeps its name, whatever is handed out.

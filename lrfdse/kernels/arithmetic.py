@@ -8,8 +8,9 @@ from typing import Protocol
 from tvm import tirx
 
 from lrfdse.ir.kernel import StepSchedule
+from lrfdse.ir.storage import FLOAT32, INT8, Storage
 from lrfdse.kernels.instructions import Instructions
-from lrfdse.kernels.tir import Expr, Stmt, named, splat, vector_type, widened, zero
+from lrfdse.kernels.tir import RAISED, Expr, Stmt, named, raised, splat, vector_type, widened, zero
 from lrfdse.targets.isa.description import Dot
 
 
@@ -24,6 +25,10 @@ class Arithmetic(Protocol):
     def zero(self) -> Expr:
         """A vector of sums that nothing was added to."""
 
+    @property
+    def raised(self) -> float:
+        """What every weight is multiplied as more than it is, to be taken off the sums: times the sum of the data."""
+
     def operand(self, read: Expr, side: int, into: list[Stmt]) -> Expr:
         """Return what is multiplied of what was read: of weights (side 0) or of data (side 1), on all lanes."""
 
@@ -37,6 +42,8 @@ class Floats:
 
     schedule: StepSchedule
     instructions: Instructions
+    storage: Storage = FLOAT32
+    """What weights are stored in."""
 
     @property
     def kind(self) -> str:
@@ -48,10 +55,20 @@ class Floats:
         """Zeros."""
         return zero(self.schedule.lanes)
 
+    @property
+    def raised(self) -> float:
+        """Nothing, but of int8 on the lanes where the machine converts slowly."""
+        s = self.schedule
+        by_bits = self.storage == INT8 and self.instructions.adds_to_convert and s.lanes > 1
+        # Where data lie on the lanes, too, taking it off would take as many instructions as it saves.
+        return RAISED if by_bits and s.axis == "out" else 0.0
+
     def operand(self, read: Expr, side: int, into: list[Stmt]) -> Expr:
         """Return a weight or a datum as float32; what is one number is spread over the lanes."""
         lanes = self.schedule.lanes
         elements = 1 if self.schedule.axis == ("columns", "out")[side] else lanes
+        if side == 0 and self.raised:
+            return named(raised(read, elements), into)
         return splat(named(widened(read, elements, self.instructions.adds_to_convert), into), lanes // elements)
 
     def added(self, total: Expr | None, left: Expr, right: Expr) -> Expr:
@@ -83,6 +100,11 @@ class Integers:
     def zero(self) -> Expr:
         """Zeros."""
         return splat(tirx.IntImm("int32", 0), self.lanes)
+
+    @property
+    def raised(self) -> float:
+        """Nothing."""
+        return 0.0
 
     def operand(self, read: Expr, side: int, into: list[Stmt]) -> Expr:
         """Return the numbers of a group on every lane, as wide as they are multiplied."""

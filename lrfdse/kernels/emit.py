@@ -175,7 +175,7 @@ class StepEmitter:
     @property
     def sums(self) -> Arithmetic:
         """What is done to weights and data."""
-        return self.arithmetic or Floats(self.tiling.schedule, self.instructions)
+        return self.arithmetic or Floats(self.tiling.schedule, self.instructions, self.tiling.storage)
 
     def statement(self) -> Stmt:
         """Return the loops over all tiles."""

@@ -11,13 +11,8 @@ from tvm import tirx
 from lrfdse.kernels.arithmetic import Arithmetic
 from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.layout import Span, Tiling, cover
-from lrfdse.kernels.registers import Body
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, prefetch, sequence, store, total
-
-_PIPELINED_FROM = 3
-"""Bodies of a loop from which loading ahead pays: the first and the last are outside of the loop then.
-
-Chosen, not measured."""
+from lrfdse.kernels.registers import PIPELINED_FROM, Body
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, prefetch, sequence, splat, store, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +33,25 @@ class Operands:
         """Weights, then data."""
         return [*self.weights, *self.data]
 
-    def slots(self) -> Operands:
-        """Return a buffer for each operand; LLVM promotes them to registers."""
-        weights, data = ([tirx.decl_buffer((1,), v.ty.dtype, name="next") for v in side] for side in self.sides)
+    def slots(self, weight: str | None) -> Operands:
+        """Return a buffer for each operand; LLVM promotes them to registers.
+
+        Weights are of a type of their own where `weight` names it.
+        """
+        sides = zip(self.sides, (weight, None), strict=True)
+        kinds = [[kind or v.ty.dtype for v in side] for side, kind in sides]
+        weights, data = ([tirx.decl_buffer((1,), kind, name="next") for kind in side] for side in kinds)
         return Operands(weights, data, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A set of accumulators of a tile."""
+
+    each: list[list[Buffer]]
+    """By row and column."""
+    data: list[Buffer]
+    """The sum of the data of each column since what weights are raised by was taken off; empty where they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ class InnerLoop:
 
     def sums(self) -> tuple[list[list[Expr]], list[Stmt]]:
         """Return the sums, and the statements that compute them."""
-        t = self.tiling
+        t, raised = self.tiling, self.arithmetic.raised != 0
         registers = self.instructions.ahead
         if registers is not None:
             body = registers.body(t.schedule, self.rows, self.columns, t.storage)
@@ -71,18 +81,22 @@ class InnerLoop:
             body = Body(t.schedule.unroll, t.chains, 0, False)
         ahead = registers is not None and (body.carried > 0 or registers.apart)
         sets = [
-            [
-                [tirx.decl_buffer((1,), self.arithmetic.kind, name="acc") for _ in range(self.columns)]
-                for _ in range(self.rows)
-            ]
+            Sums(
+                [
+                    [tirx.decl_buffer((1,), self.arithmetic.kind, name="acc") for _ in range(self.columns)]
+                    for _ in range(self.rows)
+                ],
+                [tirx.decl_buffer((1,), "float32", name="data") for _ in range(self.columns if raised else 0)],
+            )
             for _ in range(min(body.sets, t.depth))
         ]
-        buffers = [buffer for chain in sets for row in chain for buffer in row]
-        statements = [tirx.AllocBuffer(b) for b in buffers]
+        buffers = [buffer for chain in sets for row in chain.each for buffer in row]
+        statements = [tirx.AllocBuffer(b) for chain in sets for b in chain.data]
+        statements += [tirx.AllocBuffer(b) for b in buffers]
         if self.start is not None:
             first, *others = sets
-            statements += [store(b, self.start(i, c), 0) for i, row in enumerate(first) for c, b in enumerate(row)]
-            buffers = [buffer for chain in others for row in chain for buffer in row]
+            statements += [store(b, self.start(i, c), 0) for i, row in enumerate(first.each) for c, b in enumerate(row)]
+            buffers = [buffer for chain in others for row in chain.each for buffer in row]
         if not ahead or self.sections or self.start is not None:
             statements += [store(b, self.arithmetic.zero, 0) for b in buffers]
 
@@ -103,7 +117,7 @@ class InnerLoop:
             return [over(self.sections[len(numbers)], lambda number: sequence(nest((*numbers, number))))]
 
         statements += nest(())
-        held = [[total([load(s[i][c], 0) for s in sets]) for c in range(self.columns)] for i in range(self.rows)]
+        held = [[total([load(s.each[i][c], 0) for s in sets]) for c in range(self.columns)] for i in range(self.rows)]
         return held, statements
 
     @property
@@ -115,19 +129,16 @@ class InnerLoop:
     def _at(self, span: Span, section: tuple[Expr, ...], done: int, number: Expr) -> Operands:
         return self.operands(section, done + number, span.start + number * span.stride + span.offsets[0])
 
-    def _plain(
-        self, sets: list[list[list[Buffer]]], span: Span, section: tuple[Expr, ...], done: int, unroll: int
-    ) -> list[Stmt]:
+    def _plain(self, sets: list[Sums], span: Span, section: tuple[Expr, ...], done: int, unroll: int) -> list[Stmt]:
         """Return loops that load what an iteration multiplies at its beginning."""
 
         def loop(first: int, count: int, width: int) -> Stmt:
             def body(block: Expr) -> Stmt:
                 made: list[Stmt] = []
                 for u in range(width):
-                    made += self._iteration(
-                        sets[u % len(sets)], self._at(span, section, done, first + block * width + u)
-                    )
-                return sequence(made)
+                    now = self._at(span, section, done, first + block * width + u)
+                    made += self._iteration(sets[u % len(sets)], now, begins=u < len(sets))
+                return sequence([*made, *self._lowered(sets[:width])])
 
             return over(count, body)
 
@@ -136,7 +147,7 @@ class InnerLoop:
 
     def _ahead(
         self,
-        sets: list[list[list[Buffer]]],
+        sets: list[Sums],
         span: Span,
         section: tuple[Expr, ...],
         done: int,
@@ -155,9 +166,11 @@ class InnerLoop:
 
         def renewed(slots: Operands, values: Operands) -> list[Stmt]:
             """Return the loads of an iteration; what it holds throughout before what passes by."""
-            sides = sorted(zip(slots.sides, values.sides, strict=True), key=lambda side: len(side[0]))
-            pairs = [pair for side in sides for pair in zip(*side, strict=True)]
-            return [store(slot, value, 0) for slot, value in pairs]
+            made: list[Stmt] = []
+            for side in sorted((0, 1), key=lambda side: len(slots.sides[side])):
+                for slot, value in zip(slots.sides[side], values.sides[side], strict=True):
+                    made.append(store(slot, self._held(value, side, made), 0))
+            return made
 
         def straight(first: Expr, count: int, slots: list[Operands], more: bool, fresh: bool = False) -> list[Stmt]:
             made: list[Stmt] = []
@@ -171,14 +184,15 @@ class InnerLoop:
                     now, ahead = slots[u], at(first + u + unroll) if more else None
                 else:
                     now = at(first + u)
-                made += self._iteration(sets[u % len(sets)], now, ahead, fresh and u < len(sets))
-            return made
+                begins = u < len(sets)
+                made += self._iteration(sets[u % len(sets)], now, ahead, fresh=fresh and begins, begins=begins)
+            return [*made, *self._lowered(sets[:count])]
 
         fresh = done == 0 and not self.sections and self.start is None
         bodies, rest = divmod(span.count, unroll)
-        if bodies < _PIPELINED_FROM:
+        if bodies < PIPELINED_FROM:
             return straight(0, span.count, [], False, fresh)
-        slots = [at(u).slots() for u in range(carried)]
+        slots = [at(u).slots(self.arithmetic.kind if self.arithmetic.raised else None) for u in range(carried)]
         made = [tirx.AllocBuffer(slot) for operand in slots for slot in operand.all]
         for u, operand in enumerate(slots[:-1] if body.rotates else slots):
             made += renewed(operand, at(u))
@@ -190,22 +204,45 @@ class InnerLoop:
         made += straight((bodies - 1) * unroll, unroll, slots, False)
         return [*made, over(rest, lambda b: sequence(straight(bodies * unroll + b, 1, [], False)))] if rest else made
 
+    def _held(self, read: Expr, side: int, into: list[Stmt]) -> Expr:
+        """Return what is held of an operand that is loaded ahead: where weights are raised, that is done ahead, too."""
+        return self.arithmetic.operand(read, side, into) if side == 0 and self.arithmetic.raised else read
+
+    def _lowered(self, sets: list[Sums]) -> list[Stmt]:
+        """Return what takes off sums what weights were raised by, after each body: sums that grow lose digits."""
+        made: list[Stmt] = []
+        for sums in sets:
+            for column, data in enumerate(sums.data):
+                less = named(load(data, 0) * tirx.FloatImm("float32", -self.arithmetic.raised), made)
+                off = splat(less, self.tiling.schedule.lanes)
+                made += [store(row[column], load(row[column], 0) + off, 0) for row in sums.each]
+        return made
+
     def _iteration(
-        self, sums: list[list[Buffer]], now: Operands, ahead: Operands | None = None, fresh: bool = False
+        self, sums: Sums, now: Operands, ahead: Operands | None = None, *, fresh: bool = False, begins: bool = False
     ) -> list[Stmt]:
         """Return one iteration: the outer product of weights and data added to the sums, or where `fresh`, stored.
 
-        Operands in slots are loaded for a later iteration, `ahead`, as soon as they are used.
+        Operands in slots are loaded for a later iteration, `ahead`, as soon as they are used. The sums of data begin
+        anew where the iteration `begins` a body.
         """
         statements: list[Stmt] = []
 
         def value(side: int, i: int) -> Expr:
             operand = now.sides[side][i]
-            return self.arithmetic.operand(load(operand, 0) if now.in_slots else operand, side, statements)
+            read = load(operand, 0) if now.in_slots else operand
+            if side == 1 and sums.data:
+                read = named(read, statements)
+                more = read if begins else load(sums.data[i], 0) + read
+                statements.append(store(sums.data[i], more, 0))
+            if side == 0 and sums.data and now.in_slots:
+                return read
+            return self.arithmetic.operand(read, side, statements)
 
         def renew(side: int, i: int) -> None:
             if ahead is not None:
-                statements.append(store(now.sides[side][i], ahead.sides[side][i], 0))
+                value = self._held(ahead.sides[side][i], side, statements)
+                statements.append(store(now.sides[side][i], value, 0))
 
         # The shorter side stays in registers, the longer passes by one operand at a time.
         held, passing = (0, 1) if len(now.weights) <= len(now.data) else (1, 0)
@@ -214,7 +251,7 @@ class InnerLoop:
         for p in range(last + 1):
             one = value(passing, p)
             for h, other in enumerate(stays):
-                total = sums[h][p] if held == 0 else sums[p][h]
+                total = sums.each[h][p] if held == 0 else sums.each[p][h]
                 pair = (other, one) if held == 0 else (one, other)
                 statements.append(store(total, self.arithmetic.added(None if fresh else load(total, 0), *pair), 0))
                 if p == last:

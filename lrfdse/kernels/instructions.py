@@ -18,6 +18,6 @@ class Instructions:
     reducing: bool
     """Whether one instruction sums a vector across its lanes."""
     adds_to_convert: bool
-    """Whether vectors of whole numbers become floats by additions, see `lrfdse.kernels.tir.widened`."""
+    """Whether vectors of int8 become floats by their bits, see `lrfdse.kernels.tir.raised`."""
     ahead: RegisterFile | None
     """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""

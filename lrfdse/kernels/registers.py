@@ -15,6 +15,11 @@ _SPARE = 8
 _SCALARS = 24
 """Registers for scalar operands where they have their own, of 32. Chosen, not measured."""
 
+PIPELINED_FROM = 3
+"""Bodies of a loop from which loading ahead pays: the first and the last are outside of the loop then.
+
+Chosen, not measured."""
+
 LOAD = 2
 """FMAs that take as long as the load of a vector: a `vle32` of 1, 2 and 4 registers takes the X60 2, 4 and 8 cycles, a
 `vfmacc` 1, 2 and 4; the A55 takes two cycles to load 128 bits."""

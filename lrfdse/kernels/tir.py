@@ -38,9 +38,14 @@ def load(buffer: Buffer, index: Expr, lanes: int = 1) -> Expr:
     return tirx.BufferLoad(buffer, [ramp(index, lanes)])
 
 
-_MIDDLE = 0x4B400000, 12582912.0
-"""A float32 as its bits and as a number: 2^23 + 2^22, about which the last bit is worth 1, so that adding a small whole
-number to the bits adds it to the float, exactly."""
+RAISED = 384.0
+"""What int8 are more than they are where they become floats by their bits: the middle of the floats from 2^8 to 2^9."""
+
+_RAISED_HALF = 0x8780
+"""Its bits without the last 15, all of which are 0: one more of what is left is one more of the float."""
+
+_HALF_STEP = 1 << 15
+"""What a number of these 16 bits is multiplied by to be the bits of a float."""
 
 
 def widened(value: Expr, lanes: int, by_adding: bool = False) -> Expr:
@@ -53,17 +58,23 @@ def widened(value: Expr, lanes: int, by_adding: bool = False) -> Expr:
     lanes
         How many there are.
     by_adding
-        Whether a vector of whole numbers becomes floats by an addition to the bits of one and a subtraction from it, in
-        place of the machine's conversion.
+        Whether a vector of int8 becomes floats by `raised` and a subtraction, in place of the machine's conversion.
     """
     made = vector_type(lanes)
     if str(value.ty.dtype) == made:
         return value
     if not by_adding or lanes == 1:
         return tirx.Cast(made, value)
-    bits, middle = _MIDDLE
-    whole = tirx.Cast(f"int32x{lanes}", value) + splat(tirx.IntImm("int32", bits), lanes)
-    return tirx.reinterpret(made, whole) - splat(tirx.FloatImm("float32", middle), lanes)
+    return raised(value, lanes) - splat(tirx.FloatImm("float32", RAISED), lanes)
+
+
+def raised(value: Expr, lanes: int) -> Expr:
+    """Return a vector of int8 as float32 plus `RAISED`, exactly: a widening addition and a widening product of bits."""
+    first = tirx.IntImm("int16", _RAISED_HALF - (1 << 16))
+    half = tirx.Cast(f"int16x{lanes}", value) + splat(first, lanes)
+    whole = tirx.Cast(f"uint32x{lanes}", tirx.reinterpret(f"uint16x{lanes}", half))
+    step = splat(tirx.IntImm("uint32", _HALF_STEP), lanes)
+    return tirx.reinterpret(vector_type(lanes), whole * step)
 
 
 def store(buffer: Buffer, value: Expr, index: Expr, lanes: int = 1) -> Stmt:

@@ -16,6 +16,7 @@ from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
 from lrfdse.ir.storage import FLOAT32, INT8
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
+from lrfdse.kernels.layout import tilings
 from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target
 
@@ -126,6 +127,48 @@ def test_steps_in_blocks(run_on_host, outputs, inputs, text, rows, schedule, sto
     chosen = Schedule.parse(schedule)
     assert str(chosen) == schedule
     check(run_on_host, compile_kernel(spec, chosen, HOST, "kernel"))
+
+
+RAISING = dataclasses.replace(HOST, slow_conversions=True)
+"""As the X60 makes floats of int8; with plain loops, those that load ahead run under the emulator."""
+
+RAISED = [
+    (37, 53, "dense", 1, "out:8:2x1:u4"),
+    (37, 53, "dense", 5, "out:8:2x3:u8"),
+    (16, 5, "dense", 2, "out:8:2x2:u1"),
+    (37, 53, "dense", 1, "inner:8:5x1:u2"),
+    (37, 53, "dense", 5, "out:8:2x3:u2:b16x1x3"),
+    (30, 98, "tt:m=5x6,n=14x7,r=5", 2, "out:4:5x2:u2|columns:4:2x2:u4"),
+]
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "text", "rows", "schedule"), RAISED)
+def test_int8_that_become_floats_by_their_bits(run_on_host, outputs, inputs, text, rows, schedule) -> None:
+    spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, INT8)
+    check(run_on_host, compile_kernel(spec, Schedule.parse(schedule), RAISING, "kernel"))
+
+
+@pytest.mark.parametrize("schedule", ["out:8:4x1:u8", "out:16:1x1:u4", "out:8:3x2:u1"])
+def test_int8_that_become_floats_by_their_bits_lose_nothing_on_inputs_of_one_sign(run_on_host, schedule) -> None:
+    """What weights are raised by is added up with the inputs, and taken off before it outgrows the sums."""
+    spec = KernelSpec(40, 2048, Factorization.dense(40, 2048), 2, False, False, INT8)
+    made = {}
+    for machine in (HOST, RAISING):
+        artifact = compile_kernel(spec, Schedule.parse(schedule), machine, "kernel")
+        arrays, _ = example(artifact, 0)
+        arrays[0] = (100 + np.random.default_rng(0).random(arrays[0].size)).astype(np.float32)
+        levels, worth = (np.asarray(each, np.float64) for each in arrays[1:3])
+        tile = tilings(spec, artifact.schedule)[0]
+        # Ones give the sums of weights: what multiplies 100.
+        rows = tile.ordered(np.arange(40)[:, None].repeat(2048, 1)).astype(int)
+        places = tile.ordered(np.arange(2048)[None].repeat(40, 0)).astype(int)
+        matrix = np.zeros((40, 2048))
+        matrix[rows, places] = levels
+        x = arrays[0].astype(np.float64).reshape(2, 2048)
+        expected = ((x @ matrix.T) * worth).ravel()
+        size = (np.abs(x) @ np.abs(matrix.T) * worth).max()
+        made[machine.slow_conversions] = max(np.abs(y - expected).max() for y in run_on_host(artifact, arrays)) / size
+    assert made[True] <= max(4 * made[False], 4e-7), made
 
 
 def test_a_layer_of_one_weight_in_int8(run_on_host) -> None:

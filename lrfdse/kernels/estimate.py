@@ -41,11 +41,15 @@ each of them where data lie on the lanes, too, else once a body for each registe
 
 _LEAST_CONVERTED = 4.8
 """Cycles that a vector of int8 weights takes at least on the X60 by the model meter: bodies of 8 times four vectors of
-one register take 19.3 an iteration."""
+one register take 19.4 an iteration."""
 
-_BEFORE_FMAS = 8.0
+_BEFORE_FMAS = 2.0
 """Cycles from a loop body's first int8 weights to their FMAs on the X60 by the model meter: bodies of 2 and 4 times two
-groups of four registers take 16.1 and 13.7 cycles an iteration, of which weights take 12."""
+groups of four registers take 12.6 and 13.0 cycles an iteration, of which weights take 12."""
+
+_BEFORE_SINGLE_FMAS = 12.0
+"""The same of a single vector of weights, or several places: bodies of 4 and 8 times a group of four take 9.1 and 7.9
+cycles an iteration, weights 6 of them; bodies of 4 times 2 x 2 vectors of two registers 13.9, FMAs 10 of them."""
 
 _MET_VECTORS = 5.0
 """Cycles for each register of data where vectors of int8 weights meet them, on the X60 by the model meter: tiles of 2,
@@ -60,7 +64,7 @@ their loops on the X60, those of 2 x 4, 3 x 2 and 4 x 1 take ten times as long."
 
 _MOST_RAISED = 48
 """Registers of weights in a body that meet one place each: LLVM 22 makes floats of all of them first. Bodies of 4 and 8
-times two groups of four registers take the X60 13.7 and 51.5 cycles an iteration."""
+times two groups of four registers take the X60 13.0 and 59.5 cycles an iteration."""
 
 _NOT_AHEAD = 0.7
 """Share of the loads that is not hidden behind FMAs where weights lie on the lanes and no register is left to load them
@@ -143,7 +147,7 @@ def fits(tiling: Tiling, target: Target) -> bool:
             if s.axis == "out":
                 held = rows * columns * body.sets + rows + _SPARE_RAISED
                 # A loop of a single body is none.
-                straight = s.unroll if tiling.depth > PIPELINED_FROM * s.unroll else tiling.depth
+                straight = s.unroll if tiling.depth > (PIPELINED_FROM + 1) * s.unroll - 1 else tiling.depth
                 many = columns == 1 and rows * straight * size > _MOST_RAISED
                 return held * size <= available and scalars <= 28 and not many
             others = vectors // turns - (0 if s.axis == "columns" else rows)
@@ -304,7 +308,9 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
         # Where weights are scalars, each takes two instructions more.
         issue += costs.issue * min(1.0, 1 / slot) * 2 * (rows - converted)
         loads = max(loads, converted * max(_WIDENED * group, _LEAST_CONVERTED))
-        before = _BEFORE_FMAS / shape.unroll + (_MET_VECTORS * group * places if s.axis == "inner" else 0.0)
+        single = converted == 1 or places > 1 or s.axis != "out"
+        before = (_BEFORE_SINGLE_FMAS if single else _BEFORE_FMAS) / shape.unroll
+        before += _MET_VECTORS * group * places if s.axis == "inner" else 0.0
     longest = max(arithmetic, loads, issue, (costs.latency + group - 1) / sets)
     if t.storage != FLOAT32:
         exposed = before

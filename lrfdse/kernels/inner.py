@@ -169,7 +169,7 @@ class InnerLoop:
             made: list[Stmt] = []
             for side in sorted((0, 1), key=lambda side: len(slots.sides[side])):
                 for slot, value in zip(slots.sides[side], values.sides[side], strict=True):
-                    made.append(store(slot, self._held(value, side, made), 0))
+                    made.append(store(slot, self._held(value, slot, side, made), 0))
             return made
 
         def straight(first: Expr, count: int, slots: list[Operands], more: bool, fresh: bool = False) -> list[Stmt]:
@@ -192,7 +192,9 @@ class InnerLoop:
         bodies, rest = divmod(span.count, unroll)
         if bodies < PIPELINED_FROM:
             return straight(0, span.count, [], False, fresh)
-        slots = [at(u).slots(self.arithmetic.kind if self.arithmetic.raised else None) for u in range(carried)]
+        # What the first iteration multiplies is made ahead, for what makes it takes long; the others are only loaded.
+        ready = self.arithmetic.kind if self.arithmetic.raised else None
+        slots = [at(u).slots(ready if u == 0 else None) for u in range(carried)]
         made = [tirx.AllocBuffer(slot) for operand in slots for slot in operand.all]
         for u, operand in enumerate(slots[:-1] if body.rotates else slots):
             made += renewed(operand, at(u))
@@ -204,9 +206,9 @@ class InnerLoop:
         made += straight((bodies - 1) * unroll, unroll, slots, False)
         return [*made, over(rest, lambda b: sequence(straight(bodies * unroll + b, 1, [], False)))] if rest else made
 
-    def _held(self, read: Expr, side: int, into: list[Stmt]) -> Expr:
-        """Return what is held of an operand that is loaded ahead: where weights are raised, that is done ahead, too."""
-        return self.arithmetic.operand(read, side, into) if side == 0 and self.arithmetic.raised else read
+    def _held(self, read: Expr, slot: Buffer, side: int, into: list[Stmt]) -> Expr:
+        """Return what a slot holds of an operand: what was read, or what is made of it."""
+        return read if read.ty.dtype == slot.dtype else self.arithmetic.operand(read, side, into)
 
     def _lowered(self, sets: list[Sums]) -> list[Stmt]:
         """Return what takes off sums what weights were raised by, after each body: sums that grow lose digits."""
@@ -235,14 +237,14 @@ class InnerLoop:
                 read = named(read, statements)
                 more = read if begins else load(sums.data[i], 0) + read
                 statements.append(store(sums.data[i], more, 0))
-            if side == 0 and sums.data and now.in_slots:
+            if side == 0 and sums.data and read.ty.dtype == self.arithmetic.kind:
                 return read
             return self.arithmetic.operand(read, side, statements)
 
         def renew(side: int, i: int) -> None:
             if ahead is not None:
-                value = self._held(ahead.sides[side][i], side, statements)
-                statements.append(store(now.sides[side][i], value, 0))
+                slot = now.sides[side][i]
+                statements.append(store(slot, self._held(ahead.sides[side][i], slot, side, statements), 0))
 
         # The shorter side stays in registers, the longer passes by one operand at a time.
         held, passing = (0, 1) if len(now.weights) <= len(now.data) else (1, 0)

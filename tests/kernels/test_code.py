@@ -12,6 +12,7 @@ import pytest
 
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
+from lrfdse.ir.storage import INT8
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.header import c_header
 from lrfdse.kernels.schedules import schedules
@@ -205,3 +206,17 @@ def test_the_header_compiles_and_declares_every_argument(tmp_path, compiler) -> 
 
 def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_int8_weights_leave_the_floating_point_unit_of_the_x60_to_fmas(columns) -> None:
+    spec = KernelSpec(64, 512, Factorization.dense(64, 512), columns, False, False, INT8)
+    machine = load_target("riscv64")
+    artifact = compile_kernel(spec, Schedule.parse(f"out:16:4x{columns}:u4"), machine, "kernel", assembly=True)
+    made = instructions(artifact)
+    products, rows = made["vle8.v"] * columns, 4
+    assert made["vwmulu.vx"] == made["vwadd.wv"] >= made["vle8.v"] - rows
+    assert not any(name.startswith(("vfcvt", "vfwcvt", "vsext", "vfsub")) for name in made), made
+    floats = sum(n for name, n in made.items() if name.startswith("vf"))
+    scaled = rows * columns
+    assert floats <= products + products // 4 + scaled, "once a body what weights are raised by is taken off"

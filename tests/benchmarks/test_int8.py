@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from benchmarks.int8.__main__ import kept, sections
+from benchmarks.int8.__main__ import kept, merged, sections
 from benchmarks.int8.accuracy import WAYS, Row, section, svd, svd_within
+from benchmarks.int8.host import OURS, RUNTIMES, Host, ours, timed
+from benchmarks.int8.host import section as measured
 from benchmarks.int8.integers import Trio, forms
 from benchmarks.int8.integers import section as integers
 from benchmarks.int8.repair import patch, repaired, repaired_bytes
-from benchmarks.kernels.layers import named
+from benchmarks.int8.runtimes import Dense
+from benchmarks.kernels.layers import Layer, named
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
-from lrfdse.ir.layer import Layer, Use
+from lrfdse.ir.layer import Layer as FoundLayer
+from lrfdse.ir.layer import Use
 from lrfdse.ir.storage import FLOAT32, INT8
 from lrfdse.targets.catalog import load_target
 
@@ -66,7 +71,7 @@ def test_the_bytes_of_a_repair_are_those_of_what_is_stored():
 
 
 def test_the_same_bytes_in_float32_are_the_most_that_fit():
-    layer = Layer("fc", 300, 784, (Use("fc", 1, True, False),), 300, "digest")
+    layer = FoundLayer("fc", 300, 784, (Use("fc", 1, True, False),), 300, "digest")
     size = Choice(svd(layer, 2.0).factorization, INT8).bytes
     found = svd_within(layer, size)
     (rank,) = found.factorization.ranks
@@ -105,3 +110,36 @@ def test_the_page_says_what_was_not_run():
     lines = sections({"lenet300-1": {"unit": "% right", "rows": rows}})
     assert "### lenet300" in lines
     assert "Not run: mlp1024, conv512, rapidocr-head, minilm." in lines
+
+
+def test_sections_that_are_not_run_stay_behind_those_that_are():
+    old = ["before", "", "### one", "1", "### two", "2"]
+    assert merged(old, ["after", "### two", "3"]) == ["after", "### two", "3", "### one", "1"]
+
+
+@pytest.mark.slow
+def test_all_peers_on_this_machine_compute_the_layer_and_are_timed():
+    """Each is held against floats before it is timed."""
+    pytest.importorskip("ai_edge_litert")
+    host = load_target("host")
+    if platform.machine() != host.instruction_set.machine:
+        pytest.skip("this machine is no x86-64")
+    found = timed(Layer("small", 70, 33), 3, [host], rounds=1)
+    names = {*(ours(kind, "host") for kind in OURS), *RUNTIMES}
+    assert set(found.us) == set(found.variants) == names
+    assert all(us > 0 for us in found.us.values())
+
+
+def test_numbers_of_this_machine_are_told_with_ratios_of_times():
+    host = load_target("host")
+    us = {ours(kind, "host"): us for kind, us in zip(OURS, (8.0, 5.0, 2.0), strict=True)} | dict.fromkeys(RUNTIMES, 3.0)
+    lines = measured([Host(Layer("a", 10, 20), rows, us, {}) for rows in (1, 64)], [host])
+    assert lines.count("| 10→20 | 8 | 5 | 2 | 3 | 3 | 3 |") == 2
+    assert lines.count("| host | 4.00 (4.00 to 4.00) | " + " | ".join(["1.50 (1.50 to 1.50)"] * 3) + " |") == 2
+
+
+def test_a_drawn_layer_is_what_its_levels_stand_for():
+    dense = Dense.drawn(5, 7, 40)
+    assert np.abs(dense.levels).max() <= 127 and dense.levels.shape == (7, 40)
+    y = dense.x.astype(float) @ (dense.levels * dense.scales.astype(float)[:, None]).T
+    assert dense.y == pytest.approx(y, rel=1e-4, abs=1e-5)

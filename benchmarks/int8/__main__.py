@@ -95,7 +95,8 @@ def kept(path: Path, part: str) -> list[str]:
     if not path.is_file():
         return []
     _, _, rest = path.read_text(encoding="utf-8").partition(f"\n## {part.capitalize()}\n\n")
-    return [*rest.partition("\n## ")[0].rstrip("\n").splitlines(), ""]
+    lines = f"\n{rest}".partition("\n## ")[0].strip("\n").splitlines()
+    return [*lines, ""] if lines else []
 
 
 def speed_part(options: argparse.Namespace) -> list[str]:

@@ -93,6 +93,8 @@ def test_a_part_that_is_not_run_stays_as_it_is(tmp_path):
     page.write_text("# Int8 weights\n\n## Speed\n\nfast\n\n### more\n\n## Accuracy\n\nright\n", encoding="utf-8")
     assert kept(page, "speed") == ["fast", "", "### more", ""]
     assert kept(page, "accuracy") == ["right", ""]
+    page.write_text("# Int8 weights\n\n## Speed\n\n## Accuracy\n\nright\n", encoding="utf-8")
+    assert kept(page, "speed") == []
 
 
 def test_the_three_forms_of_a_layer_are_told_side_by_side():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.base.events import Event, Listener
+from lrfdse.base.threads import ahead
 from lrfdse.deploy.designs import Compiled, write_design
 from lrfdse.deploy.folders import design_folder, remove_other_designs
 
@@ -68,11 +69,16 @@ def write_designs(
     """
     # Most designs share some layer's kernel.
     compiled: Compiled = {}
-    for done, design in enumerate(designs):
+
+    def rounded(design: Design) -> bytes | None:
+        return None if int8 is None else int8.made(design.id, builder.factors(design.plan, design.refined))
+
+    # One thread makes the int8 forms of all designs, in their order, while another compiles kernels.
+    contents = ahead(rounded, designs)
+    for done, (design, content) in enumerate(zip(designs, contents, strict=True)):
         progress(Event("write", design.id, done, len(designs)))
         schedules = {result.layer.name: result.option(design.plan[result.layer.name]).schedules for result in layers}
         factors = builder.factors(design.plan, design.refined)
-        content = None if int8 is None else int8.made(design.id, factors)
         where = design_folder(folder, design.id)
         write_design(
             where,

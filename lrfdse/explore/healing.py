@@ -227,6 +227,7 @@ def _with_scores(facts: DesignFacts, scores: Scores, healed: Healed) -> DesignFa
         fidelity=scores.fidelity,
         output_error=scores.output_error,
         others=dict(scores.others),
+        others_error=dict(scores.others_error),
         eval_score=_chosen(scores),
         test_score=_reported(scores),
         model=f"{DESIGNS}/{facts.id}/model.onnx",

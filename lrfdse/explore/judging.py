@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from lrfdse.errors import InputError
 from lrfdse.model.data import Dataset
 from lrfdse.quality.labels import class_labels
-from lrfdse.quality.metrics import compares_numbers, is_own, needs_classes, open_scorer
+from lrfdse.quality.metrics import compares_numbers, explained_grade, is_own, needs_classes, open_scorer
 from lrfdse.quality.objective import Objective, OutputLoss, scaled
 from lrfdse.quality.outputs import is_scores
 from lrfdse.quality.reading import Kind, Reading, read_output, thresholded
+from lrfdse.quality.scores import Grade
 from lrfdse.results.outputs import OutputFacts
 
 if TYPE_CHECKING:
     from lrfdse.model.graph import Model
     from lrfdse.model.runtime import Arrays, Runtime
     from lrfdse.quality.metrics import Scorer
-    from lrfdse.quality.scores import Grade
 
 SAMPLES = 64
 """Samples of the calibration data on which outputs are read where there are no evaluation data. Chosen."""
@@ -55,9 +55,9 @@ class Judging:
             first = self.judged.two_classes(first)
         return {self.judged.name: first} | {name: a for name, a in outputs.items() if name != self.judged.name}
 
-    def kept(self, outputs: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    def kept(self, outputs: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]]) -> dict[str, Grade]:
         """Return how far each output but the judged one agrees with the original model's, at most 1."""
-        return {each.name: float(each.agreements(outputs, reference).mean()) for each in self.others}
+        return {each.name: _agreement(each, outputs, reference) for each in self.others}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,14 @@ class Judged:
         """Grade a version of the model."""
         judging = self.judging
         return judging.scorer.grade(judging.graded(outputs), self.data, judging.graded(self.reference))
+
+
+def _agreement(reading: Reading, outputs: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]]) -> Grade:
+    values = reading.agreements(outputs, reference)
+    if reading.kind == "numbers":
+        graded = explained_grade(outputs, reference[reading.name], reading.name)
+        return replace(graded, value=float(values.mean()))
+    return Grade(float(values.mean()), values)
 
 
 def outputs_on(model: Model, data: Dataset, runtime: Runtime, needed: Sequence[str] = ()) -> Arrays:

@@ -84,6 +84,8 @@ class Design:
     others: Mapping[str, float] = field(default_factory=dict)
     """How far the other outputs that count agree with the original model's, by name: a share of equal decisions, R² or
     a cosine."""
+    others_error: Mapping[str, float] = field(default_factory=dict)
+    """Standard error of what each of them keeps, by name."""
 
     @property
     def least_kept(self) -> float:

@@ -143,6 +143,16 @@ def fidelity_grade(outputs: Outputs, reference: Outputs) -> Grade:
     return Grade(min(1.0, max(0.0, float(values.mean()))), values, decision_count(reference))
 
 
+def explained_grade(outputs: Outputs, targets: NDArray[Any], name: str | None = None) -> Grade:
+    """Grade the explained variance, with what its error needs; for the arguments see `lrfdse.quality.outputs`."""
+    from lrfdse.quality.outputs import FLOOR, effective_samples, explained, explained_without_each
+
+    values = explained(outputs, targets, name)
+    left = explained_without_each(outputs, targets, name)
+    effective = effective_samples(outputs, targets, name)
+    return Grade(max(FLOOR, float(values.mean())), values, without_each=left, effective=effective)
+
+
 def _top1(outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:
     from lrfdse.quality.outputs import hits, shares
 
@@ -164,12 +174,7 @@ def _exact(outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:
 
 
 def _mse(outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:
-    from lrfdse.quality.outputs import FLOOR, explained, explained_without_each
-
-    targets = _targets(data, reference)
-    values = explained(outputs, targets)
-    left = explained_without_each(outputs, targets)
-    return Grade(max(FLOOR, float(values.mean())), values, without_each=left)
+    return explained_grade(outputs, _targets(data, reference))
 
 
 def _cosine(outputs: Outputs, data: Dataset, reference: Outputs) -> Grade:

@@ -157,6 +157,20 @@ def explained_without_each(outputs: Outputs, targets: NDArray[Any], name: str | 
     return np.asarray(np.maximum(left, FLOOR), np.float64)
 
 
+def effective_samples(outputs: Outputs, targets: NDArray[Any], name: str | None = None) -> float:
+    """Return how many samples of equal weight hold the targets' variance: ``(sum d)^2 / sum d^2`` (Kish 1965).
+
+    `d` are the squared distances from the mean target. For the arguments and errors see `explained`.
+
+    >>> far = np.array([0.0, 0.01, 0.02, 9.0])
+    >>> round(effective_samples({"y": far}, far), 2), effective_samples({"y": far}, np.array([0.0, 1, 0, 1]))
+    (1.71, 4.0)
+    """
+    distances = _squares(outputs, targets, name)[1]
+    squares = float(np.sum(distances**2))
+    return float(distances.sum()) ** 2 / squares if squares > 0 else float(len(distances))
+
+
 def _squares(outputs: Outputs, targets: NDArray[Any], name: str | None) -> tuple[Values, Values]:
     """Return each sample's squared error, and the squared distance of its target from the mean one."""
     actual, wanted = _rows(outputs, targets, name)

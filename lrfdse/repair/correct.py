@@ -42,6 +42,10 @@ SEEN = 8192
 SENSED = 1024
 """Most samples and mixtures that output weightings are taken from. Chosen, not measured."""
 
+_MISLED = 1.1
+"""Loss after a pass with weightings, relative to that of the factors given, from which a pass without is worth a try:
+docs/method.md, section 9, has what it gives below."""
+
 _BROKEN = 1e12
 """Loss of outputs that are not finite: above any other."""
 
@@ -175,7 +179,7 @@ class Corrector:
             losses = self._judged(passed)
             if losses.mean() < closest:
                 current, closest, gain = passed, float(losses.mean()), given - losses
-            if closest < before:
+            if closest < _MISLED * before:
                 break
         if closest < least:
             best, least = dict(current), closest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.ir.factors import packed, unpacked
 from lrfdse.quality.objective import objective_facts
-from lrfdse.repair.openings import InStore
+from lrfdse.repair.openings import InMemory, OfLayers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class Corrections:
         from lrfdse.repair.correct import Corrector
 
         return {
-            "code": code_key(Corrector, packed, load_model),
+            "code": code_key(Corrector, OfLayers, packed, load_model),
             "fits": self._fits.code(),
             "model": self._model.sha256,
             "data": self._calib.digest,
@@ -139,6 +139,6 @@ class Corrections:
                     self._fits.weightings,
                     method=self._method,
                     seed=self._seed,
-                    openings=InStore(self._cache, self._parts()),
+                    openings=OfLayers(self._model, self._fits, InMemory()),
                 )
             return self._corrector

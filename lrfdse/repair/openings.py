@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
-
-from lrfdse.base.keys import code_key, result_key
-from lrfdse.ir.factors import packed, unpacked
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from numpy.typing import NDArray
-
-    from lrfdse.base.store import Store
     from lrfdse.factorize.fit import Fitter
     from lrfdse.ir.choice import Choice
     from lrfdse.ir.factors import Factors
+    from lrfdse.model.graph import Model
+    from lrfdse.repair.layer_fits import LayerFits
 
 
 _FITTERS = 4
@@ -90,45 +86,25 @@ class InMemory:
         return self._known[key]
 
 
-class InStore:
-    """First fits that other processes and later runs find, to the last digit.
+class OfLayers:
+    """First fits that are the layers' own: on what the original model feeds a layer, both fit the same outputs.
+
+    A layer's own fit sees the samples that judge a correction as well. So do the plan's factors as they were, which the
+    correction is held against: the two share these layers, and only what follows them is judged.
 
     Parameters
     ----------
-    cache
-        Where they are kept.
-    parts
-        Everything that they depend on beside layer, choice and weighting, by name.
+    model, fits
+        The original model, and what fits its layers.
+    others
+        Gives those that go by another weighting than the layers' own fits.
     """
 
-    def __init__(self, cache: Store, parts: Mapping[str, Any]) -> None:
-        self._cache, self._parts = cache, dict(parts)
-        self._near = InMemory()
+    def __init__(self, model: Model, fits: LayerFits, others: Openings) -> None:
+        self._model, self._fits, self._others = model, fits, others
 
     def factors(self, layer: str, choice: Choice, weighted: bool, fit: Callable[[], Factors]) -> Factors:
         """Return the factors of a layer; see `Openings.factors`."""
-        return self._near.factors(layer, choice, weighted, lambda: self._found(layer, choice, weighted, fit))
-
-    def _found(self, layer: str, choice: Choice, weighted: bool, fit: Callable[[], Factors]) -> Factors:
-        form = code_key(exact)
-        key = result_key("openings", form=form, **self._parts, layer=layer, choice=str(choice), weighted=weighted)
-
-        def read(stored: Mapping[str, NDArray[Any]]) -> Factors:
-            return unpacked(choice, stored)
-
-        if (known := self._cache.get_arrays("openings", key, read)) is not None:
-            return known
-        found = fit()
-        self._cache.put_arrays("openings", key, exact(found))
-        return found
-
-
-def exact(factors: Factors) -> dict[str, NDArray[Any]]:
-    """Return factors as `lrfdse.ir.factors.packed` does, but cores of floating point in double precision.
-
-    What is fitted further must not depend on which process fitted it first.
-    """
-    arrays = packed(factors)
-    if factors.scales is None:
-        arrays |= {f"core{k}": core for k, core in enumerate(factors.cores)}
-    return arrays
+        if weighted != (self._fits.weightings.get(layer) is not None):
+            return self._others.factors(layer, choice, weighted, fit)
+        return self._fits.factors(self._model.layer(layer), choice)

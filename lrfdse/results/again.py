@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from lrfdse.results.asked import Limits
-from lrfdse.results.choice import Candidate, Field, field_of, front_of, is_within, joint_loss, recommended_of
+from lrfdse.results.choice import (
+    Candidate,
+    Field,
+    field_of,
+    front_of,
+    is_within,
+    joint_loss,
+    recommended_of,
+    shared_losses,
+)
 from lrfdse.results.designs import DesignFacts
 from lrfdse.results.document import Document
 
@@ -27,6 +36,7 @@ def candidate_of(design: DesignFacts, document: Document, limits: Limits | None 
         standard_error=error or 0.0,
         is_original=design.id == document.original.id,
         kept=kept,
+        others=shared_losses(design.others, design.others_error, limits.max_drop, limits.max_other_drop),
         rest_us=None if document.latency.rest is None else document.latency.rest.us,
     )
 

@@ -7,7 +7,7 @@ the meter can tell them apart. To the recommendation, sizes that nearly agree (`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,11 @@ confidence (one-sided, normal distribution), 1 the one-standard-error rule of Br
 front of examples/lenet300-fashion at a limit of 1 point, 2,000 of its 10,000 test images choosing by turns: what is
 chosen loses more on all of them in 38 % of the draws without a margin, in 8 % by one standard error, in 3 % by
 1.645."""
+
+_BLIND = 2.0
+"""Multiples of the limit that the standard error of a loss may be for the loss, as it was measured, to say anything: a
+design that keeps the limit on data that cannot tell it from one that loses three times as much keeps it by luck. By
+simulation (tests/quality/test_promises.py) such designs lost 4 to 15 times their limit."""
 
 _LEAST_DROP = 0.001
 """Limit of a loss (fraction) below which losses are not compared by multiples of it. Chosen, not measured: two samples
@@ -57,6 +62,9 @@ class Candidate:
     is_original: bool = False
     kept: float = 1.0
     """What the worst of the other outputs that count keeps of the original's; 1 where no other counts."""
+    others: tuple[tuple[float, float], ...] = ()
+    """What each of the other outputs that count loses and its standard error, in fractions of the judged one's limit
+    times that limit, as `shared_losses` gives them."""
     rest_us: float | None = None
     """What everything but the fully-connected layers takes, the same for every candidate; None where nobody knows."""
 
@@ -92,6 +100,22 @@ def joint_loss(own: float, other: float, max_drop: float | None, max_other_drop:
     if max_drop is None or most is None or most == max_drop:
         return max(own, other)
     return max(own, other * max_drop / most) if most > 0 and max_drop > 0 else max(own, other - most)
+
+
+def shared_losses(
+    kept: Mapping[str, float], errors: Mapping[str, float], max_drop: float | None, max_other_drop: float | None
+) -> tuple[tuple[float, float], ...]:
+    """Return what other outputs lose and their standard errors, so that both can be held against `max_drop`.
+
+    >>> shared_losses({"state": 0.96}, {"state": 0.01}, 0.01, 0.02)
+    ((0.02, 0.005),)
+    """
+    found = []
+    for name, value in kept.items():
+        loss = joint_loss(-math.inf, 1.0 - value, max_drop, max_other_drop)
+        upper = joint_loss(-math.inf, 1.0 - value + errors.get(name, 0.0), max_drop, max_other_drop)
+        found.append((round(loss, 12), round(upper - loss, 12)))
+    return tuple(found)
 
 
 def front_of(candidates: Sequence[Candidate], resolution: float | None = 0.0) -> list[Candidate]:
@@ -152,10 +176,18 @@ def margin_of(compressed: Sequence[Candidate], max_drop: float | None) -> tuple[
     The list is empty where none does even without a margin.
     """
     for margin in MARGINS:
-        sure = [c for c in compressed if max_drop is None or c.loss + margin * c.standard_error <= max_drop + _SLACK]
+        sure = [each for each in compressed if max_drop is None or _is_sure(each, margin, max_drop)]
         if sure:
             return margin, sure
     return MARGINS[-1], []
+
+
+def _is_sure(candidate: Candidate, margin: float, max_drop: float) -> bool:
+    """Return whether every output that counts loses little enough by a margin, and the data can tell."""
+    parts = [(candidate.loss, candidate.standard_error), *candidate.others]
+    if any(loss + margin * error > max_drop + _SLACK for loss, error in parts):
+        return False
+    return margin > 0 or max(error for _, error in parts) <= _BLIND * max(max_drop, _LEAST_DROP)
 
 
 def excess(candidate: Candidate, limits: Limits) -> float:

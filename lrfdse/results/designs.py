@@ -243,6 +243,8 @@ class DesignFacts:
     others: Mapping[str, float] = field(default_factory=dict)
     """How far the other outputs that count agree with the original's on the data of `fidelity`, by name: at most 1, by
     the measure that the document's `outputs` say."""
+    others_error: Mapping[str, float] = field(default_factory=dict)
+    """Standard error of each of `others`, by name; empty in documents that do not say."""
     eval_score: Score | None = expected(None)
     """The metric on the data of `fidelity`; null where it is unknown."""
     test_score: Score | None = expected(None)

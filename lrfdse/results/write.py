@@ -172,6 +172,7 @@ def _design(design: Design, exploration: found.Exploration) -> DesignFacts:
         fidelity=design.fidelity,
         output_error=None if design.output_error is None else _rounded(design.output_error),
         others={name: _rounded(value) for name, value in design.others.items()},
+        others_error={name: _rounded(value) for name, value in design.others_error.items()},
         eval_score=None if chosen is None else score_of(chosen, design.eval_interval, design.standard_error),
         test_score=reported,
         plan={name: _choice(choice) for name, choice in design.plan.choices},

@@ -140,7 +140,6 @@ def stages(folder):
         "screens": lambda: fits().screened(layer, Choice(shape)),
         "weightings": lambda: weightings.output_weightings(model, calib, [layer.name], loss, store),
         "corrections": correct,
-        "openings": correct,
         "kernels": lambda: latencies.measure_kernels([spec], latencies.KernelRequest(target, fake), store, silent),
         "operators": lambda: compile_program(softmax, "net", target, folder / "model.onnx", store, silent),
         "sensitivity by fidelity": lambda: predicted("fidelity"),

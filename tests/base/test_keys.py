@@ -28,8 +28,7 @@ from lrfdse.toolchain.programs import MODELLING, missing_tools
 SEEN = {"spectrum as the inputs see it", "spectrum of the inputs", "spectra", "fronts"}
 """What is computed from what layers read on calibration data, before anything is fitted."""
 SCORED = {"sensitivity by fidelity", "the study"}
-CORRECTED = {"corrections", "openings"}
-FITTED = {"fits", "screens", *CORRECTED, "sensitivity by loss", *SCORED}
+FITTED = {"fits", "screens", "corrections", "sensitivity by loss", *SCORED}
 METERED = {"the model meter", "terms", "libraries"}
 
 EDITS = {
@@ -51,14 +50,14 @@ EDITS = {
     },
     "lrfdse/factorize/inputs.py:rounding_of": {"spectrum as the inputs see it", "spectrum of the inputs"} | FITTED,
     "lrfdse/quality/objective.py:SideBySide.pulled_back": {"weightings"} | FITTED,
-    "lrfdse/repair/correct.py:Corrector._refined": CORRECTED | SCORED,
-    "lrfdse/repair/refine.py:refined": CORRECTED | SCORED,
+    "lrfdse/repair/correct.py:Corrector._refined": {"corrections"} | SCORED,
+    "lrfdse/repair/refine.py:refined": {"corrections"} | SCORED,
     "lrfdse/ir/factors.py:packed": FITTED,
-    "lrfdse/repair/openings.py:exact": {"openings"} | SCORED,
+    "lrfdse/repair/openings.py:OfLayers.factors": {"corrections"} | SCORED,
     "lrfdse/explore/layers/fits.py:open_fits": FITTED - {"fits", "screens"},
     "lrfdse/explore/judging.py:open_judging": SCORED,
     "lrfdse/quality/reading.py:read_output": SCORED,
-    "lrfdse/model/passes/products.py:_At.chain": {*CORRECTED, "sensitivity by loss"} | SCORED,
+    "lrfdse/model/passes/products.py:_At.chain": {"corrections", "sensitivity by loss"} | SCORED,
     "lrfdse/quality/metrics.py:_top5": SCORED,
     "lrfdse/quality/scores.py:paired_error": SCORED,
     # What outputs could lose scales the parts of the objective, too.

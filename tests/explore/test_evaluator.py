@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import onnx_ir
@@ -19,6 +21,7 @@ from lrfdse.explore.plans.job import Job
 from lrfdse.explore.requests import data_request, files_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.plan import Design, Plan
+from lrfdse.quality.scores import Grade
 from lrfdse.results.settings import Limits
 from lrfdse.targets.catalog import load_target
 
@@ -54,6 +57,23 @@ def arrays(folder, role):
 def opened(folder, **more):
     inputs = open_inputs(files_of(settings := settings_for(folder, "host", **more)), data_request(settings))
     return inputs, Evaluator(None, inputs)
+
+
+def test_a_score_that_rests_on_few_samples_is_said_to_do_so():
+    def notes(effective):
+        grade = Grade(1.0, np.ones(64), effective=effective)
+        inputs = SimpleNamespace(
+            choosing=SimpleNamespace(count=64, labels=np.zeros(64)),
+            chosen=SimpleNamespace(original=grade),
+            scorer=SimpleNamespace(name="mse"),
+            judging=SimpleNamespace(judged=SimpleNamespace(name="y")),
+            verified=True,
+        )
+        return evidence_notes(inputs, None, None)
+
+    assert notes(None) == notes(8.0) == []
+    (note,) = notes(1.18)
+    assert "no more than 1.2 of the 64 samples" in note and "'y'" in note
 
 
 def test_accuracy_with_its_interval_and_the_error_of_its_loss(small_folder, content, spoiled):

@@ -33,6 +33,7 @@ class Trials:
     def __init__(self):
         self.found = {}
         self.refined = []
+        self.ahead = None
 
     def designs(self):
         return list(self.found.values())
@@ -47,8 +48,9 @@ class Trials:
         for rank in range(count):
             self.evaluated((f"svd:r={1 + rank % 20}", f"svd:r={1 + rank // 20}", "dense"), sampler.name)
 
-    def refine(self, designs):
+    def refine(self, designs, ahead=None):
         self.refined += [design.id for design in designs]
+        self.ahead = ahead or self.ahead
         return list(designs)
 
     def evaluated(self, texts, origin):
@@ -122,6 +124,14 @@ def test_all_layers_dense_in_int8_are_a_baseline_where_int8_is_a_choice():
     asked.clear()
     dense_int8(search, 2)
     assert asked[1:] == [([{"a": "dense@qdq", "b": "dense", "c": "dense"}], "dense-qdq")]
+
+
+def test_what_the_comparison_will_refine_is_begun_beside_the_refinement():
+    search = search_of(40)
+    spent(search)
+    assert search.recommended is not search.base
+    assert search.trials.ahead is not None and search.trials.has(search.trials.ahead)
+    assert search.trials.refined[-1] == search.trials.found[tuple(search.trials.ahead.values())].id
 
 
 @pytest.mark.parametrize("budget", [1, 2, 5, 20, 40, 101])

@@ -1,21 +1,18 @@
-"""First fits of corrections: what is kept is what was fitted, to the last digit."""
+"""First fits of corrections: made once, or the layers' own."""
 
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from lrfdse.base.store import Store
 from lrfdse.factorize.fit import Fitter
-from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments
-from lrfdse.ir.storage import FLOAT32, INT8, QDQ
-from lrfdse.repair.openings import InMemory, InStore, LatestFitters
-
-SHAPES = ("svd:r=3", "tt:m=6x2,n=4x5,r=4", "tt:m=1x12,n=10x2,r=4,lr")
+from lrfdse.ir.storage import INT8
+from lrfdse.repair.openings import InMemory, LatestFitters, OfLayers
 
 
 def fail():
@@ -30,45 +27,31 @@ def fitter():
     return Fitter(rng.normal(size=(12, 20)), seen, weighting=np.diag(np.arange(1.0, 13.0)))
 
 
-@pytest.mark.parametrize(
-    ("text", "storage"), [*((text, storage) for text in SHAPES for storage in (FLOAT32, INT8)), (SHAPES[0], QDQ)]
-)
-def test_others_find_what_was_fitted(tmp_path, fitter, text, storage):
-    choice = Choice(Factorization.parse(text, 12, 20), storage)
-    made = fitter.fit(choice.factorization, storage)
-    one, other = (InStore(Store(tmp_path), {"model": "a"}) for _ in range(2))
-    assert one.factors("w", choice, True, lambda: made) is made
-    assert one.factors("w", choice, True, fail) is made
-    found = other.factors("w", choice, True, fail)
-    assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(made.cores, found.cores, strict=True))
-    assert np.array_equal(made.bias_shift, found.bias_shift)
-    assert (found.weight_error, found.output_error, found.loss) == (made.weight_error, made.output_error, made.loss)
-    assert found.choice == choice and found.roundings == made.roundings
-    if storage.scaled:
-        assert all(np.array_equal(a, b) for a, b in zip(made.scales, found.scales, strict=True))
-
-
-def test_another_layer_choice_weighting_or_model_is_another_fit(tmp_path, fitter):
-    shape = Factorization.parse(SHAPES[0], 12, 20)
-    made = [fitter.fit(shape), fitter.fit(shape, INT8)]
-    cache = Store(tmp_path)
-    InStore(cache, {"model": "a"}).factors("w", made[0].choice, True, lambda: made[0])
-    for model, layer, weighted, each in (
-        ("a", "v", True, made[0]),
-        ("a", "w", False, made[0]),
-        ("a", "w", True, made[1]),
-        ("b", "w", True, made[0]),
-    ):
+def test_another_layer_choice_or_weighting_is_another_fit(fitter):
+    shape = Factorization.parse("svd:r=3", 12, 20)
+    kept, made = InMemory(), [fitter.fit(shape), fitter.fit(shape, INT8)]
+    cases = [("w", True, made[0]), ("v", True, made[0]), ("w", False, made[0]), ("w", True, made[1])]
+    for layer, weighted, each in cases:
         fitted = []
 
         def fit(each=each, fitted=fitted):
             fitted.append(each)
             return each
 
-        for kept in (InStore(cache, {"model": model}), InMemory()):
-            kept.factors(layer, each.choice, weighted, fit)
-            kept.factors(layer, each.choice, weighted, fail)
-        assert len(fitted) == 2
+        assert kept.factors(layer, each.choice, weighted, fit) is each
+        assert kept.factors(layer, each.choice, weighted, fail) is each and len(fitted) == 1
+
+
+def test_first_fits_are_the_layers_own_where_they_go_by_the_same_weighting(fitter):
+    """Others are asked for by what stands outside: a stub of the layers' fits, of which one has a weighting."""
+    shape = Factorization.parse("svd:r=3", 12, 20)
+    own, other = fitter.fit(shape), dataclasses.replace(fitter, weighting=None).fit(shape)
+    fits = SimpleNamespace(weightings={"w": fitter.weighting}, factors=lambda layer, choice: own)
+    first = OfLayers(SimpleNamespace(layer=lambda name: name), fits, InMemory())
+    assert first.factors("w", own.choice, True, fail) is own
+    assert first.factors("w", own.choice, False, lambda: other) is other
+    assert first.factors("v", own.choice, False, fail) is own
+    assert first.factors("v", own.choice, True, lambda: other) is other
 
 
 def test_the_latest_fitters_are_kept(fitter):

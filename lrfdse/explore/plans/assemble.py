@@ -73,6 +73,7 @@ def assemble(
         accuracy_error=scores.accuracy_error,
         output_error=scores.output_error,
         others=scores.others,
+        others_error=scores.others_error,
         refined=refined,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.ir.plan import Design, Metric
 from lrfdse.results.asked import Limits as Asked
-from lrfdse.results.choice import Candidate, front_of, joint_loss, margin_of, recommended_of
+from lrfdse.results.choice import Candidate, front_of, joint_loss, margin_of, recommended_of, shared_losses
 
 if TYPE_CHECKING:
     from lrfdse.results.settings import Limits
@@ -117,5 +117,6 @@ def _candidate(design: Design, baseline: Design, metric: Metric, limits: Limits,
         loss=lost(design, baseline, metric, limits),
         standard_error=design.standard_error,
         is_original=design.id == baseline.id,
+        others=shared_losses(design.others, design.others_error, limits.max_drop, limits.max_other_drop),
         rest_us=rest_us,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lrfdse.errors import plan_errors
 from lrfdse.ir.plan import Plan
-from lrfdse.quality.scores import Grade, Scores, paired_error
+from lrfdse.quality.scores import Grade, Scores, agreement_error, choosing_error, paired_error
 from lrfdse.repair.builder import Builder
 
 if TYPE_CHECKING:
@@ -71,12 +71,13 @@ class Evaluator:
             eval_accuracy=None if self._by_fidelity else chosen.value,
             accuracy=None if reported is None else reported.value,
             fidelity=kept.value,
-            standard_error=paired_error(chosen, choosing.original),
+            standard_error=choosing_error(chosen, choosing.original),
             eval_interval=chosen.interval,
             accuracy_interval=None if reported is None else reported.interval,
             accuracy_error=error,
             output_error=output_error(outputs, choosing.reference, judging.judged.name),
-            others=others,
+            others={name: grade.value for name, grade in others.items()},
+            others_error={name: agreement_error(grade) for name, grade in others.items()},
         )
 
     def _exposed(self, model: ir.Model | bytes) -> ir.Model | bytes:

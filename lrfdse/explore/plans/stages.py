@@ -198,28 +198,27 @@ def refinement(search: Search, most: int) -> None:
     The study keeps the scores before; what is printed and written has those after.
     """
     request, trials = search.request, search.trials
-    trials.refine(
-        worth_refining(
-            trials.designs(),
-            search.base,
-            search.metric,
-            request.limits,
-            request.refined,
-            verified=search.verified,
-            resolution=request.resolution,
-            rest_us=request.rest_us,
-        )
+    chosen = worth_refining(
+        trials.designs(),
+        search.base,
+        search.metric,
+        request.limits,
+        request.refined,
+        verified=search.verified,
+        resolution=request.resolution,
+        rest_us=request.rest_us,
     )
+    # Most often it is still the best once designs are refined.
+    now = search.best()
+    trials.refine(chosen, ahead=None if now is None else _plain_beside(search, now))
     search.recommended = search.best()
 
 
 def comparison(search: Search, most: int) -> None:
     """Evaluate and refine SVD at no more parameters than the recommended design: what that is to be compared with."""
     chosen, trials = search.recommended, search.trials
-    if chosen is None or chosen.id == search.base.id:
-        return
-    texts = best_svd(search.warm, search.cold, search.warm_params, chosen.words)
-    if texts is None or not (len(trials.designs()) < search.request.budget or trials.has(texts)):
+    texts = None if chosen is None else _plain_beside(search, chosen)
+    if chosen is None or texts is None:
         return
     plain = next(iter(trials.run([texts], "svd")), None)
     if plain is None:
@@ -228,6 +227,15 @@ def comparison(search: Search, most: int) -> None:
     # It may be better than what it was to be compared with.
     search.recommended = search.best() or chosen
     search.plain = None if plain.id == search.recommended.id else plain
+
+
+def _plain_beside(search: Search, chosen: Design) -> dict[str, str] | None:
+    """Return the plan of SVD that a design is to be compared with; None where there is none, or no place for it."""
+    if chosen.id == search.base.id:
+        return None
+    texts = best_svd(search.warm, search.cold, search.warm_params, chosen.words)
+    fits = texts is not None and (len(search.trials.designs()) < search.request.budget or search.trials.has(texts))
+    return texts if fits else None
 
 
 STAGES = (

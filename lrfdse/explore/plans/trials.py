@@ -7,6 +7,7 @@ on nothing else, so the result is the same for any number of workers, and for a 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from lrfdse.base.threads import in_threads
 from lrfdse.errors import InputError, PlanError
 from lrfdse.explore.plans.assemble import assemble, plan_of
 from lrfdse.explore.plans.job import Job, broken, evaluate
-from lrfdse.ir.plan import plan_id
+from lrfdse.ir.plan import Plan, plan_id
 from lrfdse.quality.scores import Scores
 from lrfdse.results.settings import Limits
 
@@ -171,20 +172,41 @@ class Trials:
         finished = self._study.finished()
         return [self._take(plan, finished[plan], origin) for plan in wanted if plan in finished]
 
-    def refine(self, designs: Sequence[Design]) -> list[Design]:
+    def refine(self, designs: Sequence[Design], ahead: Mapping[str, str] | None = None) -> list[Design]:
         """Refine these designs with full-model Gauss-Newton steps and return them.
 
         One that scores worse when it is refined stays as it was. The study keeps the scores from before.
+
+        Parameters
+        ----------
+        designs
+            What is to be refined.
+        ahead
+            A plan that may be refined next: where processors would be idle at the end, its factors are made beside
+            those of the designs, and are found when they are asked for.
         """
         if not (self._request.refined and self._job.evaluator.refines):
             return list(designs)
         found: list[Design] = []
         self._listener(Event("refine", "", 0, len(designs)))
-        refined = in_threads(self._refined_scores, designs, self._request.helpers + 1)
-        for design, scores in zip(designs, refined, strict=True):
+        threads = self._request.helpers + 1
+        items: list[Design | Plan] = list(designs)
+        if ahead is not None and len(designs) % threads:
+            items.append(plan_of(ahead, self._job.layers))
+        refined = in_threads(self._refined_or_ahead, items, threads)
+        for design, scores in zip(designs, refined, strict=False):
             found.append(self._better(design, scores))
             self._listener(Event("refine", design.id, len(found), len(designs)))
         return found
+
+    def _refined_or_ahead(self, item: Design | Plan) -> Scores | PlanError | None:
+        """Return `_refined_scores` of a design; of a plan only its factors are made, and kept for later."""
+        if not isinstance(item, Plan):
+            return self._refined_scores(item)
+        if not self.out_of_time:
+            with contextlib.suppress(PlanError):
+                self._job.evaluator.builder.factors(item, refined=True)
+        return None
 
     def _refined_scores(self, design: Design) -> Scores | PlanError | None:
         """Return the scores of a design once it is refined, or why it has none; None where it stays as it is."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+_TOP = Path(__file__).resolve().parents[1]
 
 
 def machine(*packages: str) -> dict[str, object]:
@@ -24,6 +27,18 @@ def machine(*packages: str) -> dict[str, object]:
         "python": platform.python_version(),
         **{name: installed(name) or "not installed" for name in ("lrfdse", "numpy", *packages)},
     }
+
+
+def commit() -> str:
+    """Return which commit the code is of, with a + where files were changed since; nothing outside of a repository."""
+    try:
+        head, changed = (
+            subprocess.run(["git", *words], cwd=_TOP, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("+" if changed else "")
 
 
 def installed(package: str) -> str | None:

@@ -20,8 +20,7 @@ class Records:
             for line in path.read_text(encoding="utf-8").splitlines():
                 # A line that was being written when a run was ended is no record.
                 try:
-                    record = json.loads(line)
-                    self._records[record["key"]] = record
+                    self._keep(json.loads(line))
                 except (ValueError, KeyError, TypeError):
                     continue
 
@@ -34,12 +33,21 @@ class Records:
         """Return the record of a key, or None where there is none."""
         return self._records.get(key)
 
+    def last(self, field: str, value: object) -> Record | None:
+        """Return the record that was put last of those whose `field` is `value`, or None where there is none."""
+        return next((each for each in reversed(self._records.values()) if each.get(field) == value), None)
+
     def put(self, record: Record) -> None:
         """Keep a record."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             # The newline in front ends a line that was cut off.
             file.write("\n" + json.dumps(record))
+        self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        # One that is replaced is the last one, too.
+        self._records.pop(record["key"], None)
         self._records[record["key"]] = record
 
     def asked(self) -> list[Record]:

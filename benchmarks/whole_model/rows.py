@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.keys import code
-from benchmarks.machine import installed
+from benchmarks.machine import commit, installed
 from benchmarks.program import ONE_THREAD
 from benchmarks.records import Record, Records
 from benchmarks.results import TOP
 from benchmarks.whole_model import iree, timing, worker
 from benchmarks.whole_model.models import Model, NotAvailableError, Packaged
 from lrfdse.kernels.bounds import operator_bound_cycles
+from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule
 from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.target import Target
 from lrfdse.toolchain.programs import require_zig
@@ -33,11 +34,8 @@ from lrfdse.toolchain.zig import run_zig
 NAME = "net"
 """What the libraries' symbols begin with: the default of `lrfdse build`."""
 
-BOUND = ("FullyConnected", "Convolution")
-"""Kinds of operators whose time is held against the least that it can be."""
-
-PRODUCTS = "FullyConnected"
-"""The kind of operator that 1x1 convolutions become, too."""
+DEPTHWISE = "Depthwise"
+"""What a row calls a depthwise convolution, whose channels do not meet: nothing like a product."""
 
 _INPUT_SEED = 1
 """Another than that of the test vectors, so that libraries are checked with two inputs."""
@@ -89,34 +87,26 @@ class Rows:
             path = model.write(self._models, self._beside)
         except NotAvailableError as error:
             return {**about, "failure": f"not available: {error}"}
-        key = self._key(path, target, meter)
+        about["of"] = _of(path, target, meter)
+        versions = [str(installed(name)) for name in ("onnxruntime", "ai-edge-litert", "iree-base-compiler")]
+        key = _digest(about["of"], code(worker.main, timing.main, Rows.row), *versions)
         if self._records.ask(key):
             return self._records.get(key) or {}
         try:
             found = self._made(model, path, target, meter)
         except TooSlowError as error:
             found = {"failure": str(error)}
-        row = {"key": key, **about, **found}
+        row = {"key": key, **about, "commit": commit(), **found}
         self._records.put(row)
         return row
 
-    def kept(self, model: Model, target: Target, meter: str) -> bool:
-        """Return whether the row of a model on a target is finished."""
+    def kept(self, model: Model, target: Target, meter: str) -> Record | None:
+        """Return the last finished row of a model on a target, of whatever code; None where there is none."""
         try:
             path = model.write(self._models, self._beside)
         except NotAvailableError:
-            return False
-        return self._records.get(self._key(path, target, meter)) is not None
-
-    def _key(self, path: Path, target: Target, meter: str) -> str:
-        parts = [
-            hashlib.sha256(path.read_bytes()).hexdigest(),
-            noun_digest(target),
-            meter,
-            code(worker.main, timing.main, Rows.row),
-            *(str(installed(name)) for name in ("onnxruntime", "ai-edge-litert", "iree-base-compiler")),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+            return None
+        return self._records.last("of", _of(path, target, meter))
 
     def _made(self, model: Model, path: Path, target: Target, meter: str) -> Record:
         with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as temporary:
@@ -132,11 +122,9 @@ class Rows:
                 measured = self._apart("worker", job | {"meter": meter})
                 if "failure" in measured:
                     return row | {"meter_failure": measured["failure"]}
-                share = bound_share(measured["facts"], target)
-                row |= latency_row(measured["facts"]) | {"meter_seconds": measured["seconds"], "bound": share}
-                return row | self._emulated(path, target, built["facts"])
+                return row | latency_row(measured["facts"], target) | {"meter_seconds": measured["seconds"]}
             if meter == "host":
-                row |= latency_row(built["facts"]) | self._timed(model, path, built["facts"], here)
+                row |= latency_row(built["facts"], target) | self._timed(model, path, built["facts"], here)
             return row
 
     def _timed(self, model: Model, path: Path, facts: Mapping[str, Any], here: Path) -> Record:
@@ -231,6 +219,15 @@ class Rows:
         return found
 
 
+def _of(path: Path, target: Target, meter: str) -> str:
+    """Return a name for what a row is about, whatever code it was made by."""
+    return _digest(hashlib.sha256(path.read_bytes()).hexdigest(), noun_digest(target), meter)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def inputs_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return random arrays for a library's inputs, in their order; whole numbers are 0 or 1, which every table has."""
     rng = np.random.default_rng(_INPUT_SEED)
@@ -251,50 +248,42 @@ def facts_row(facts: Mapping[str, Any]) -> Record:
     }
 
 
-def bound_share(facts: Mapping[str, Any], target: Target) -> float | None:
-    """Return which share of their time products and convolutions would take at least; None where there are none."""
-    taken = least = 0.0
-    for each in facts["operators"]:
-        if not each["macs"] or each["kind"] not in BOUND:
-            continue
-        read = sum(array["bytes"] for array in each["arrays"] if array["role"] in ("input", "weight"))
-        taken += each["warm"]["us"]
-        least += operator_bound_cycles(each["macs"], read, target) / target.clock_mhz
-    return least / taken if taken else None
-
-
-def latency_row(facts: Mapping[str, Any], most: int = 8) -> Record:
-    """Return the latency of the whole and of its slowest operators, and which share products and the slow way take.
+def latency_row(facts: Mapping[str, Any], target: Target) -> Record:
+    """Return the latency of the whole and of its operators, each with the least time that it can take.
 
     Operators count by their lower quartile: other programs of a busy machine lengthen long ones, not short ones.
     """
-    operators: list[Record] = [each | {"us": each["warm"]["low_us"]} for each in facts["operators"]]
-    total = sum(float(each["us"]) for each in operators)
-
-    def share(kind: str) -> float:
-        return sum(float(each["us"]) for each in operators if each["kind"].startswith(kind)) / total
-
-    slowest = sorted(operators, key=lambda each: -float(each["us"]))
-    foreign = [each for each in slowest if each["kind"].startswith("Foreign")]
     return {
-        "operators_us": total,
         "warm_us": facts["warm"]["us"],
         "cold_us": facts["cold"]["us"],
-        "products_share": share(PRODUCTS),
-        "foreign_share": share("Foreign"),
-        "largest_foreign": foreign[0]["kind"] if foreign else "",
         "instructions": facts["meter"]["details"].get("instructions"),
-        "slowest": [
+        "parts": [
             {
-                "kind": each["kind"],
+                "kind": kind_of(each),
                 "nodes": list(each["nodes"][:3]),
-                "us": each["us"],
+                "us": each["warm"]["low_us"],
+                "least_us": least_us(each, target),
                 "macs": each["macs"],
                 "schedule": each["schedule"],
             }
-            for each in slowest[:most]
+            for each in facts["operators"]
         ],
     }
+
+
+def kind_of(operator: Mapping[str, Any]) -> str:
+    """Return what an operator is; depthwise convolutions apart from others, by their schedules."""
+    try:
+        DepthwiseSchedule.parse(operator["schedule"])
+    except ValueError:
+        return str(operator["kind"])
+    return DEPTHWISE
+
+
+def least_us(operator: Mapping[str, Any], target: Target) -> float:
+    """Return the microseconds that an operator takes at least, see `operator_bound_cycles`."""
+    read = sum(array["bytes"] for array in operator["arrays"] if array["role"] in ("input", "weight"))
+    return operator_bound_cycles(operator["macs"], read, target) / target.clock_mhz
 
 
 def times_of(samples: Sequence[Sequence[float]]) -> dict[str, float]:

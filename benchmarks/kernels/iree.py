@@ -17,10 +17,12 @@ import numpy as np
 from benchmarks.kernels.arrays import Arrays
 from benchmarks.kernels.foreign import (
     ALIGN,
+    BUILD_SECONDS,
     SIGNATURE,
     Built,
     NotAvailableError,
     Pool,
+    Singles,
     compile_c,
     foreign,
     joined,
@@ -28,7 +30,7 @@ from benchmarks.kernels.foreign import (
     run,
 )
 from benchmarks.kernels.forms import onnx_model
-from benchmarks.kernels.iree_schedule import CLEAR, Buffer, Dispatch, Program, UnsupportedError, read
+from benchmarks.kernels.iree_schedule import CLEAR, COPY, Buffer, Dispatch, Program, UnsupportedError, read
 from benchmarks.kernels.layers import Case
 from benchmarks.kernels.once import output_of
 from benchmarks.machine import installed
@@ -87,24 +89,22 @@ def build_direct(case: Case, numbers: Arrays, form: str, flags: str, target: Tar
 
 
 def build_imported(
-    case: Case, numbers: Arrays, flags: Sequence[str], target: Target, folder: Path, timeout: float, entry: str = "main"
+    case: Case, numbers: Arrays, flags: Sequence[str], target: Target, folder: Path, timeout: float
 ) -> Built:
-    """Return a kernel that calls the dispatch functions of the model that lies as `MODULE` in a folder.
+    """Return a kernel that calls the dispatch functions of the layer that lies as `MODULE` in a folder.
 
     Parameters
     ----------
     case, numbers
-        The sizes of the model's only input and output, as those of a layer, and its input.
+        The layer, and its input.
     flags
         Further options of the compiler.
     target
         The machine.
     folder
-        Takes what is made, too: ``kernels.o`` has the dispatch functions.
+        Takes what is made, too.
     timeout
         Seconds that packing the weights may take.
-    entry
-        Name of the model's function.
 
     Raises
     ------
@@ -113,20 +113,53 @@ def build_imported(
     TooSlowError
         Compiling or packing took too long.
     """
+    program, kernels = dispatches(flags, target, folder, "main", BUILD_SECONDS)
+    if len(program.inputs) != 1 or len(program.outputs) != 1:
+        raise NotAvailableError("IREE's program has several inputs or outputs")
+    (result,) = program.outputs
+    if result.offset or result.length != 4 * case.rows * case.layer.outputs:
+        raise NotAvailableError("IREE returns a part of a buffer")
+    places = {program.inputs[0]: "(char *)x", result.buffer: "(char *)y"}
+    code, weights, work = joined_calls(case, target, program, kernels, places, timeout)
+    return foreign(case, target, code, numbers.x, weights, work)
+
+
+def dispatches(flags: Sequence[str], target: Target, folder: Path, entry: str, seconds: int) -> tuple[Program, bytes]:
+    """Compile the model that lies as `MODULE` in a folder; return what its function does and the object file for it.
+
+    Parameters
+    ----------
+    flags
+        Further options of the compiler.
+    target
+        The machine.
+    folder
+        Takes what is made: ``kernels.o`` has the dispatch functions, as IREE made them.
+    entry
+        Name of the model's function.
+    seconds
+        Processor time that the compiler may take.
+
+    Raises
+    ------
+    NotAvailableError
+        IREE cannot compile the model, or does something other than dispatches.
+    TooSlowError
+        Compiling took too long.
+    """
     static = ("--iree-llvmcpu-link-embedded=false", "--iree-llvmcpu-link-static", "--compile-to=hal")
     files = ("--iree-llvmcpu-static-library-output-path=kernels.o", "-o", "model.mlir")
-    run([_tool(), MODULE, *_options(target), *flags, *static, *files], folder)
+    run([_tool(), MODULE, *_options(target), *flags, *static, *files], folder, seconds)
     try:
         program = read((folder / "model.mlir").read_text(encoding="utf-8"), entry)
     except UnsupportedError as error:
         raise NotAvailableError(f"IREE's program holds {error}") from error
-    names = sorted({dispatch.function for dispatch in (*program.first, *program.each)} - {CLEAR})
+    names = sorted({dispatch.function for dispatch in (*program.first, *program.each)} - {CLEAR, COPY})
     shown = [f"--globalize-symbol={symbol}" for symbol in names]
     objcopy = find_llvm("llvm-objcopy")
     assert objcopy is not None
     run([objcopy.path, *shown, "kernels.o", "shown.o"], folder)
-    kernels = (folder / "shown.o").read_bytes()
-    return _kernel(case, numbers, target, program, kernels, timeout)
+    return program, (folder / "shown.o").read_bytes()
 
 
 def _tool() -> str:
@@ -160,28 +193,39 @@ def _imported(model: Any, path: Path) -> None:
             module.write_bytecode(file)
 
 
-def _kernel(case: Case, numbers: Arrays, target: Target, program: Program, kernels: bytes, timeout: float) -> Built:
+def joined_calls(
+    case: Case, target: Target, program: Program, kernels: bytes, places: dict[Buffer, str], timeout: float
+) -> tuple[bytes, Singles, int]:
+    """Return one object file that runs a program, its packed weights, and the elements of work that it takes.
+
+    Parameters
+    ----------
+    case
+        Names the function for messages.
+    target
+        The machine.
+    program, kernels
+        See `dispatches`.
+    places
+        Where inputs and outputs lie, as addresses in C.
+    timeout
+        Seconds that packing the weights may take.
+    """
     constants = _distinct(program, "constant")
-    packed = [b for b in _buffers(program.first) if b.kind == "transient" and b in set(_buffers(program.each))]
+    used = set(_buffers(program.each))
+    packed = [b for b in _buffers(program.first) if b.kind == "transient" and b in used]
     pool = Pool.of([np.frombuffer(_whole_floats(b.data), dtype="<f4") for b in constants])
-    places = {b: f"(char *)w + {4 * offset}" for b, offset in zip(constants, pool.offsets, strict=True)}
+    held = {b: f"(char *)w + {4 * offset}" for b, offset in zip(constants, pool.offsets, strict=True)}
     weights = pool.data
     if program.first:
         offsets = layout([-(-b.size // 4) for b in packed])
-        outputs = {b: f"(char *)y + {4 * offset}" for b, offset in zip(packed, offsets, strict=False)}
-        filled = output_of(
-            _packing(case, target, program, kernels, places | outputs, pool, offsets[-1]), target, timeout
-        )
-        weights = np.concatenate([pool.data, filled])
+        made = {b: f"(char *)y + {4 * offset}" for b, offset in zip(packed, offsets, strict=False)}
+        packing = _packing(case, target, program, kernels, held | made, pool, offsets[-1])
+        weights = np.concatenate([pool.data, output_of(packing, target, timeout)])
         at = [4 * (pool.data.size + offset) for offset in offsets[:-1]]
-        places |= {b: f"(char *)w + {start}" for b, start in zip(packed, at, strict=True)}
-    result = program.output
-    if result.offset or result.length != 4 * case.rows * case.layer.outputs:
-        raise NotAvailableError("IREE returns a part of a buffer")
-    places |= {program.input: "(char *)x", result.buffer: "(char *)y"}
-    text, work = _source(program.each, places)
-    code = joined([compile_c(text, target, ("-O2",)), kernels], target)
-    return foreign(case, target, code, numbers.x, weights, work)
+        held |= {b: f"(char *)w + {start}" for b, start in zip(packed, at, strict=True)}
+    text, work = _source(program.each, held | places)
+    return joined([compile_c(text, target, ("-O2",)), kernels], target), weights, work
 
 
 def _packing(
@@ -217,7 +261,7 @@ def _source(dispatches: Sequence[Dispatch], places: dict[Buffer, str]) -> tuple[
     others = [buffer for buffer in _buffers(dispatches) if buffer not in places]
     offsets = layout([-(-buffer.size // 4) for buffer in others])
     places = places | {b: f"(char *)work + {4 * offset}" for b, offset in zip(others, offsets, strict=False)}
-    called = dict.fromkeys(one.function for one in dispatches if one.function != CLEAR)
+    called = dict.fromkeys(one.function for one in dispatches if one.function not in (CLEAR, COPY))
     functions = {name: f"f{i}" for i, name in enumerate(called)}
     declared = [f'extern dispatch_function {short} __asm__("{name}");' for name, short in functions.items()]
     calls = []
@@ -225,6 +269,11 @@ def _source(dispatches: Sequence[Dispatch], places: dict[Buffer, str]) -> tuple[
         if one.function == CLEAR:
             (b,) = one.bindings
             calls.append(f"    __builtin_memset({places[b.buffer]} + {b.offset}, 0, {b.length});")
+            continue
+        if one.function == COPY:
+            a, b = one.bindings
+            ends = [f"{places[end.buffer]} + {end.offset}" for end in (b, a)]
+            calls.append(f"    __builtin_memcpy({', '.join(ends)}, {b.length});")
             continue
         pointers = ", ".join(f"{places[b.buffer]} + {b.offset}" for b in one.bindings)
         lengths = ", ".join(str(b.length) for b in one.bindings)

@@ -1,14 +1,16 @@
 """Reading what an IREE-compiled module does from its HAL text: which dispatches, over which parts of which buffers.
 
 IREE compiles a model into dispatch functions and a host program that calls them. The host program is written here as
-MLIR text (``--compile-to=hal``). Of that text only what moves data matters: constants, buffers, command buffers;
-devices, fences and checks are passed over. Only static shapes and dispatches are understood.
+MLIR text (``--compile-to=hal``). Of that text only what moves data matters: constants, buffers, command buffers, and
+loops around them; devices, fences and checks are passed over. Only static shapes, dispatches, copies and clearing are
+understood.
 """
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -45,10 +47,13 @@ class Binding:
 CLEAR = ""
 """Function of a command that sets the bytes of its only binding to zero."""
 
+COPY = "copy"
+"""Function of a command that copies its first binding to its second one of the same length."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """A call of a dispatch function for every workgroup, or `CLEAR`."""
+    """A call of a dispatch function for every workgroup, or `CLEAR`, or `COPY`."""
 
     function: str
     workgroups: tuple[int, int, int]
@@ -62,8 +67,8 @@ class Program:
 
     first: tuple[Dispatch, ...]
     each: tuple[Dispatch, ...]
-    input: Buffer
-    output: Binding
+    inputs: tuple[Buffer, ...]
+    outputs: tuple[Binding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,19 @@ class _Planned:
     constants: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """A function's head, and its statements."""
+
+    head: str
+    body: list[str]
+
+
 @dataclass(slots=True)
 class _State:
     """What the host program holds in its globals."""
 
-    functions: dict[str, list[str]]
+    functions: dict[str, _Function]
     values: dict[str, object] = field(default_factory=dict)
     executed: list[Dispatch] = field(default_factory=list)
 
@@ -108,24 +121,26 @@ def read(text: str, entry: str) -> Program:
     main = functions.get(f"{entry}$async") or functions.get(entry)
     if main is None:
         raise UnsupportedError(f"no function {entry}")
-    model_input = Buffer("input", 0)
-    result = _run(main, {"%arg0": model_input}, state)
-    if not isinstance(result, Binding):
-        raise UnsupportedError("the model does not return one buffer")
-    return Program(first, tuple(state.executed), model_input, result)
+    inputs = {name: Buffer("input", 0) for name in _VIEW_ARGUMENT.findall(main.head)}
+    names: dict[str, object] = dict(inputs)
+    returned = _run(main.body, names, state)
+    outputs = tuple(value for value in returned if isinstance(value, Binding))
+    if not outputs or len(outputs) != len(returned):
+        raise UnsupportedError("the model returns something other than buffers")
+    return Program(first, tuple(state.executed), tuple(inputs.values()), outputs)
 
 
-def _parts(text: str) -> tuple[dict[str, list[str]], list[list[str]]]:
-    """Return the statements of every function by name, and those of every initializer in order."""
-    functions: dict[str, list[str]] = {}
+def _parts(text: str) -> tuple[dict[str, _Function], list[list[str]]]:
+    """Return every function by name, and the statements of every initializer in order."""
+    functions: dict[str, _Function] = {}
     initializers: list[list[str]] = []
     body: list[str] | None = None
     for statement in _statements(text):
         if statement.startswith("util.initializer"):
             body = []
             initializers.append(body)
-        elif found := re.match(r"util\.func (?:public|private) @([^\s(]+)\(", statement):
-            body = functions.setdefault(found[1], [])
+        elif found := re.match(rf"util\.func (?:public|private) {_SYMBOL}\(", statement):
+            body = functions.setdefault(found[1].strip('"'), _Function(statement, [])).body
         elif statement == "}":
             body = None
         elif body is not None:
@@ -149,17 +164,22 @@ def _statements(text: str) -> Iterator[str]:
 
 
 _LONG = 4096
-_NAME = r"%[\w$\-]+"
+_NAME = r"%[\w$.\-]+"
+_SYMBOL = r'@("[^"]*"|[\w$.\-]+)'
+_VIEW_ARGUMENT = re.compile(rf"({_NAME}): !hal\.buffer_view\b")
 _CONSTANT = re.compile(rf"({_NAME}) = arith\.constant (-?\d+|true|false)\b")
 _BUFFER_CONSTANT = re.compile(rf"({_NAME}) = util\.buffer\.constant")
 _IMPORT = re.compile(
     rf"({_NAME}), ({_NAME}) = hal\.allocator\.import.* source\(({_NAME}) : [^)]*\)\[({_NAME}), ({_NAME})\]"
 )
 _ALLOCA = re.compile(rf"({_NAME}) = hal\.device\.queue\.alloca.*!hal\.buffer\{{({_NAME})\}}")
-_BRANCH = re.compile(rf"cf\.cond_br {_NAME}, (\^\w+)(?:\(([^:]*):[^)]*\))?")
-_LABEL = re.compile(r"(\^\w+)\((.*)\):")
-_LOAD = re.compile(rf"({_NAME}) = util\.global\.load (?:immutable )?@([\w$\-]+)")
-_STORE = re.compile(rf"util\.global\.store ({_NAME}), @([\w$\-]+)")
+_TO = r"(\^\w+)(?:\(([^:]*):[^)]*\))?"
+_BRANCH = re.compile(rf"cf\.cond_br ({_NAME}), {_TO}, {_TO}")
+_JUMP = re.compile(rf"cf\.br {_TO}")
+_LABEL = re.compile(r"(\^\w+)(?:\((.*)\))?:")
+_ARITHMETIC = re.compile(rf"({_NAME}) = arith\.(\w+) (?:(\w+), )?({_NAME})(?:, ({_NAME}))?(?:, ({_NAME}))? : ")
+_LOAD = re.compile(rf"({_NAME}) = util\.global\.load (?:immutable )?{_SYMBOL}")
+_STORE = re.compile(rf"util\.global\.store ({_NAME}), {_SYMBOL}")
 _COMMANDS = re.compile(rf"({_NAME}) = hal\.command_buffer\.create")
 _FUNCTION = re.compile(rf'({_NAME}) = hal\.executable\.lookup\.function .*function\(@[^:]+::@[^:]+::@"?([^)"]+)"?\)')
 _DISPATCH = re.compile(
@@ -168,69 +188,153 @@ _DISPATCH = re.compile(
 )
 _EXECUTE = re.compile(rf"hal\.device\.queue\.execute(?:\.indirect)?<.* commands\(({_NAME})\)(?: bindings\(\[(.*)\]\))?")
 _BINDING = re.compile(rf"\(({_NAME}) : ([^)]*)\)\[({_NAME}), ({_NAME})\]")
-_CALL = re.compile(rf"({_NAME}) = util\.call @([\w$\-]+)\(([^)]*)\)")
+_CALL = re.compile(rf"({_NAME}) = util\.call {_SYMBOL}\(([^)]*)\)")
 _VIEWED = re.compile(rf"({_NAME}) = hal\.buffer_view\.buffer<({_NAME}) ")
 _VIEW = re.compile(rf"({_NAME}) = hal\.buffer_view\.create buffer\(({_NAME}) : [^)]*\)\[({_NAME}), ({_NAME})\]")
-_RETURN = re.compile(rf"util\.return ({_NAME})")
+_RETURN = re.compile(rf"util\.return((?: {_NAME},?)*)")
 _FILL = re.compile(rf"hal\.command_buffer\.fill_buffer<({_NAME}) .*target(.*) pattern\(({_NAME}) : ")
+_COPY = re.compile(
+    rf"hal\.command_buffer\.copy_buffer<({_NAME}) .*source\(({_NAME}) : ([^)]*)\)\[({_NAME})\] "
+    rf"target\(({_NAME}) : ([^)]*)\)\[({_NAME})\] length\(({_NAME})\)"
+)
 _REFUSED = re.compile(
     r"hal\.(command_buffer\.(?:fill_buffer|copy_buffer|update_buffer|collective|dispatch\.indirect)"
     r"|device\.queue\.(?:fill|copy|update))\b"
 )
 
 
-def _run(body: list[str], names: dict[str, object], state: _State) -> object:
-    """Interpret statements in their order and return what they return; conditions are those of a successful import."""
-    waiting: dict[str, list[object]] = {}
+_OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "addi": operator.add,
+    "subi": operator.sub,
+    "muli": operator.mul,
+    "divui": operator.floordiv,
+    "divsi": operator.floordiv,
+    "remui": operator.mod,
+    "minui": min,
+    "minsi": min,
+    "maxui": max,
+    "maxsi": max,
+}
+"""Of whole numbers that are not negative, as sizes and offsets are."""
+_COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    **{f"{sign}{name}": getattr(operator, name) for sign in "su" for name in ("lt", "le", "gt", "ge")},
+}
+_SAME = ("index_cast", "index_castui", "extui", "extsi", "trunci")
+
+
+def _blocks(body: list[str]) -> dict[str, tuple[list[str], list[str]]]:
+    """Return the parameters and statements of every block by label; the first block's is empty."""
+    parameters, statements = [], []
+    found = {"": (parameters, statements)}
     for statement in body:
-        if len(statement) >= _LONG or statement.startswith("%buffer_cst"):
-            if found := _BUFFER_CONSTANT.match(statement):
-                data = constant_bytes(statement)
-                names[found[1]] = Buffer("constant", len(data), data)
-            continue
-        if found := _CONSTANT.match(statement):
-            names[found[1]] = int(found[2]) if found[2][-1].isdigit() else found[2] == "true"
-        elif found := _IMPORT.match(statement):
-            names[found[1]] = True
-            names[found[2]] = _imported(_part(names, found[3], found[4], found[5]))
-        elif found := _ALLOCA.match(statement):
-            names[found[1]] = Buffer("transient", _whole(names, found[2]))
-        elif found := _BRANCH.match(statement):
-            waiting.setdefault(found[1], [names.get(name.strip()) for name in (found[2] or "").split(",")])
-        elif found := _LABEL.match(statement):
-            labels = [part.split(":")[0].strip() for part in found[2].split(",")]
-            names.update(zip(labels, waiting.get(found[1], []), strict=False))
-        elif found := _LOAD.match(statement):
-            names[found[1]] = state.values.get(found[2])
-        elif found := _STORE.match(statement):
-            state.values[found[2]] = names.get(found[1])
-        elif found := _COMMANDS.match(statement):
-            names[found[1]] = []
-        elif found := _FUNCTION.match(statement):
-            names[found[1]] = found[2]
-        elif found := _DISPATCH.match(statement):
-            commands = names[found[1]]
-            assert isinstance(commands, list)
-            commands.append(_planned(names, *found.group(2, 3, 4, 5)))
-        elif (found := _FILL.match(statement)) and names.get(found[3]) == 0:
-            commands = names[found[1]]
-            assert isinstance(commands, list)
-            commands.append(_Planned(CLEAR, (1, 1, 1), _bound(names, found[2]), ()))
-        elif found := _EXECUTE.match(statement):
-            _execute(names, found[1], found[2], state)
-        elif found := _CALL.match(statement):
-            names[found[1]] = _run(state.functions[found[2]], {}, state)
-        elif found := _VIEWED.match(statement):
-            names[found[1]] = names.get(found[2])
-        elif found := _VIEW.match(statement):
-            buffer = names[found[2]]
-            assert isinstance(buffer, Buffer)
-            names[found[1]] = Binding(buffer, _whole(names, found[3]), _whole(names, found[4]))
-        elif found := _RETURN.match(statement):
-            return names.get(found[1])
-        elif found := _REFUSED.search(statement):
-            raise UnsupportedError(f"command {found[1]}")
-    return None
+        if len(statement) < _LONG and (label := _LABEL.match(statement)):
+            parameters = [part.split(":")[0].strip() for part in (label[2] or "").split(",")]
+            statements = []
+            found[label[1]] = (parameters, statements)
+        else:
+            statements.append(statement)
+    return found
+
+
+def _run(body: list[str], names: dict[str, object], state: _State) -> tuple[object, ...]:
+    """Interpret blocks from the first one on and return what they return.
+
+    Of a condition that is not known (whether a constant could be imported, whether there is a further device) the first
+    way is taken, and the second one where it is met again.
+    """
+    blocks = _blocks(body)
+    label = ""
+    given: list[object] = []
+    passed: set[str] = set()
+    while True:
+        parameters, statements = blocks[label]
+        names.update(zip(parameters, given, strict=False))
+        for statement in statements:
+            if len(statement) >= _LONG or statement.startswith("%buffer_cst"):
+                if found := _BUFFER_CONSTANT.match(statement):
+                    data = constant_bytes(statement)
+                    names[found[1]] = Buffer("constant", len(data), data)
+            elif found := _RETURN.match(statement):
+                return tuple(names.get(name) for name in re.findall(_NAME, found[1]))
+            elif found := _JUMP.match(statement):
+                label, given = found[1], _given(names, found[2])
+            elif found := _BRANCH.match(statement):
+                known = names.get(found[1])
+                first = known if isinstance(known, bool) else statement not in passed
+                passed.add(statement)
+                label, given = (found[2], _given(names, found[3])) if first else (found[4], _given(names, found[5]))
+            else:
+                _step(statement, names, state)
+        if not statements or not statements[-1].startswith("cf."):
+            return ()
+
+
+def _given(names: dict[str, object], listed: str | None) -> list[object]:
+    return [names.get(name.strip()) for name in (listed or "").split(",")]
+
+
+def _step(statement: str, names: dict[str, object], state: _State) -> None:
+    """Interpret one statement that is none of a block's ends."""
+    if found := _CONSTANT.match(statement):
+        names[found[1]] = int(found[2]) if found[2][-1].isdigit() else found[2] == "true"
+    elif found := _ARITHMETIC.match(statement):
+        names[found[1]] = _computed(found[2], found[3], [names.get(name) for name in found.group(4, 5, 6)])
+    elif found := _IMPORT.match(statement):
+        names[found[1]] = True
+        names[found[2]] = _imported(_part(names, found[3], found[4], found[5]))
+    elif found := _ALLOCA.match(statement):
+        names[found[1]] = Buffer("transient", _whole(names, found[2]))
+    elif found := _LOAD.match(statement):
+        names[found[1]] = state.values.get(found[2])
+    elif found := _STORE.match(statement):
+        state.values[found[2]] = names.get(found[1])
+    elif found := _COMMANDS.match(statement):
+        names[found[1]] = []
+    elif found := _FUNCTION.match(statement):
+        names[found[1]] = found[2]
+    elif found := _DISPATCH.match(statement):
+        _commands(names, found[1]).append(_planned(names, *found.group(2, 3, 4, 5)))
+    elif (found := _FILL.match(statement)) and names.get(found[3]) == 0:
+        _commands(names, found[1]).append(_Planned(CLEAR, (1, 1, 1), _bound(names, found[2]), ()))
+    elif found := _COPY.match(statement):
+        ends = [_where(names, *found.group(*at), found[8]) for at in ((2, 3, 4), (5, 6, 7))]
+        _commands(names, found[1]).append(_Planned(COPY, (1, 1, 1), tuple(ends), ()))
+    elif found := _EXECUTE.match(statement):
+        _execute(names, found[1], found[2], state)
+    elif found := _CALL.match(statement):
+        called = state.functions.get(found[2].strip('"'))
+        if called is None:
+            raise UnsupportedError(f"call of {found[2]}")
+        names[found[1]] = next(iter(_run(called.body, {}, state)), None)
+    elif found := _VIEWED.match(statement):
+        names[found[1]] = names.get(found[2])
+    elif found := _VIEW.match(statement):
+        names[found[1]] = _part(names, found[2], found[3], found[4])
+    elif found := _REFUSED.search(statement):
+        raise UnsupportedError(f"command {found[1]}")
+
+
+def _computed(name: str, how: str | None, values: list[object]) -> object:
+    """Return what an operation gives, or None where that is not known."""
+    if name == "select":
+        chosen, one, other = values
+        return None if chosen is None else one if chosen else other
+    if name in _SAME:
+        return values[0]
+    first, second = values[:2]
+    if not isinstance(first, int) or not isinstance(second, int):
+        return None
+    if name == "cmpi":
+        return _COMPARISONS[how or ""](first, second)
+    return _OPERATIONS[name](first, second) if name in _OPERATIONS else None
+
+
+def _commands(names: dict[str, object], name: str) -> list[_Planned]:
+    commands = names[name]
+    assert isinstance(commands, list)
+    return commands
 
 
 def _planned(names: dict[str, object], function: str, groups: str, constants: str | None, bindings: str) -> _Planned:
@@ -240,14 +344,14 @@ def _planned(names: dict[str, object], function: str, groups: str, constants: st
 
 
 def _bound(names: dict[str, object], bindings: str) -> tuple[tuple[Buffer | _Slot, int, int], ...]:
-    listed: list[tuple[Buffer | _Slot, int, int]] = []
-    for name, kind, offset, length in _BINDING.findall(bindings):
-        value = names.get(name)
-        where = _Slot(_whole(names, name)) if kind.strip() == "index" else value
-        if not isinstance(where, Buffer | _Slot):
-            raise UnsupportedError(f"binding of {name}")
-        listed.append((where, _whole(names, offset), _whole(names, length)))
-    return tuple(listed)
+    return tuple(_where(names, *found) for found in _BINDING.findall(bindings))
+
+
+def _where(names: dict[str, object], name: str, kind: str, offset: str, length: str) -> tuple[Buffer | _Slot, int, int]:
+    where = _Slot(_whole(names, name)) if kind.strip() == "index" else names.get(name)
+    if not isinstance(where, Buffer | _Slot):
+        raise UnsupportedError(f"binding of {name}")
+    return where, _whole(names, offset), _whole(names, length)
 
 
 def _execute(names: dict[str, object], commands: str, table: str | None, state: _State) -> None:

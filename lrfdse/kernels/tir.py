@@ -157,6 +157,18 @@ def opaque(index: Expr, into: list[Stmt]) -> Expr:
     return named(tirx.reinterpret("int32", fence), into)
 
 
+def apart(statements: Sequence[Stmt]) -> list[Stmt]:
+    """Return statements that LLVM cannot mix with those before them: a loop of one iteration, which it does not know.
+
+    Else it may put off what came before until its result is read, and spill what that takes. It costs a branch.
+    """
+    made: list[Stmt] = []
+    # The number of its bits would be a float that is denormal: no machine flushes it, for nothing computes with it.
+    count = opaque(tirx.IntImm("int32", 1), made)
+    counter = tirx.Var("i", "int32")
+    return [*made, tirx.For(counter, 0, count, tirx.ForKind.SERIAL, sequence(statements))]
+
+
 def kept(value: Expr, into: list[Stmt]) -> Expr:
     """Append to `into` the statements that compute `value` once into a register of its own, and return its content.
 

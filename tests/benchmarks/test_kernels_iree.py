@@ -29,12 +29,13 @@ def test_an_inference_is_its_dispatches_over_input_weights_and_output():
     assert (first.function, first.workgroups) == ("main$async_dispatch_0_matmul", (2, 1, 1))
     assert first.constants == (7,) and second.constants == ()
     x, weights, between = first.bindings
-    assert x.buffer is program.input
+    assert (x.buffer,) == program.inputs
     assert weights.buffer is program.first[0].bindings[1].buffer
     assert (between.offset, between.length, between.buffer.size) == (64, 48, 128)
     assert second.bindings[0].buffer is between.buffer
-    assert second.bindings[1].buffer is program.output.buffer
-    assert (program.output.offset, program.output.length) == (0, 24)
+    (output,) = program.outputs
+    assert second.bindings[1].buffer is output.buffer
+    assert (output.offset, output.length) == (0, 24)
 
 
 @pytest.mark.parametrize(

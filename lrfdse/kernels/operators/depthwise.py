@@ -14,11 +14,12 @@ from tvm import tirx
 
 from lrfdse.ir.window import Window
 from lrfdse.kernels.operators.border import bordered, planes
+from lrfdse.kernels.operators.depthwise_schedule import takes_rows_apart
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
 from lrfdse.kernels.operators.strips import accumulator, clamped, identity
 from lrfdse.kernels.operators.window import inside, taps
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, opaque, over, ranged, sequence, store
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, apart, load, named, opaque, over, ranged, sequence, store
 
 if TYPE_CHECKING:
     from lrfdse.ir.products import Convolution
@@ -143,9 +144,15 @@ class _Depthwise:
         w, lanes = self._window, self._lanes
         top, left = r * w.strides[0] - w.pads[0], c * w.strides[1] - w.pads[1]
         origin = (top * w.image[1] + left) * place.pixel + place.data
-        made: list[Stmt] = []
+        grouped = self._machine.target.vectors.grouped
+        by_rows = grouped and takes_rows_apart(w)
+        held = [accumulator(lanes) for _ in range(width)] if by_rows else []
+        made: list[Stmt] = [tirx.AllocBuffer(each) for each in held]
         sums: list[Expr | None] = [None] * width
         for i in range(w.kernel[0]):
+            if by_rows and i:
+                sums = [load(each, 0) for each in held]
+            row: list[Stmt] = []
             # Each input is loaded once for all outputs that it takes part in.
             uses: dict[int, list[tuple[int, int]]] = {}
             for k in range(width):
@@ -153,21 +160,33 @@ class _Depthwise:
                     uses.setdefault(k * w.strides[1] + j * w.dilations[1], []).append((k, j))
             first = i * w.kernel[1]
             weights = [
-                named(load(self._weight, (first + j) * place.tap + place.weight, lanes), made)
+                named(load(self._weight, (first + j) * place.tap + place.weight, lanes), row)
                 for j in range(w.kernel[1])
             ]
             for column in sorted(uses):
                 index = origin + (i * w.dilations[0] * w.image[1] + column) * place.pixel
-                one = named(load(self._x, index, lanes), made)
+                one = named(load(self._x, index, lanes), row)
                 for k, j in uses[column]:
                     done = sums[k]
                     product = (
                         one * weights[j] if done is None else self._machine.multiplied(one, weights[j], done, lanes)
                     )
-                    sums[k] = named(product, made)
-        for k, total in enumerate(sums):
-            made += self._finish.store(total, self._spot(image, r, c + k, place.channel), lanes)
-        return sequence(made)
+                    sums[k] = named(product, row)
+            if by_rows:
+                row += [store(each, total, 0) for each, total in zip(held, sums, strict=True) if total is not None]
+            made += apart(row) if by_rows and i else row
+        if by_rows:
+            sums = [load(each, 0) for each in held]
+        totals = [total for total in sums if total is not None]
+        spots = [self._spot(image, r, c + k, place.channel) for k in range(width)]
+        if not grouped:
+            for total, spot in zip(totals, spots, strict=True):
+                made += self._finish.store(total, spot, lanes)
+            return sequence(made)
+        stores = self._finish.store_all(totals, spots, lanes)
+        # LLVM would multiply for one pixel after the other, each before its store, and spill the inputs until then.
+        long = len(self._finish.epilogue.instructions) > 1
+        return sequence(made + (apart(stores) if long else stores))
 
     def edge(self, rows: range, columns: range) -> Stmt:
         """Return the loops over output pixels whose windows may leave the image, as little code."""

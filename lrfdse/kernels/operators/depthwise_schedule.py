@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lrfdse.ir.products import Convolution
+    from lrfdse.ir.window import Window
     from lrfdse.targets.target import Target
 
 Layout = Literal["rows", "blocks"]
@@ -23,6 +24,20 @@ Layout = Literal["rows", "blocks"]
 
 _SHARE = 4
 """One in so many registers is an accumulator: the others hold weights and inputs. Chosen, not measured."""
+
+_SMALL = 9
+"""Taps of a window whose rows LLVM keeps in order; of a larger one it loads rows ahead, and spills them (X60)."""
+
+_NEAR = 0.5
+"""Share of what a prefetcher brings in that neighbouring pixels may lie apart. Chosen: LLVM loads some of them out of
+order, so that of 72 channels at 56x56 most lines are waited for (modelled for the X60)."""
+
+_EPILOGUE = 3
+"""Vectors that an epilogue needs beside sums: a mask and two more. Chosen: with fewer LLVM spills in some (X60)."""
+
+_BETWEEN_ROWS = 9
+"""The same where rows are pieces of code of their own. Chosen: a 5x5 window with stride 2 takes 725, 808 and 998 us
+with 5, 6 and 7 pixels (72 channels, 56x56, modelled for the X60)."""
 
 _BEGIN = 8.0
 """Cycles of a tile's addresses and of its loop. Chosen, not measured."""
@@ -110,7 +125,21 @@ def _holds(operator: Convolution, lanes: int, width: int, target: Target) -> boo
     group = max(1, lanes // target.lanes)
     if not target.vectors.grouped:
         return width <= target.vector_registers // group // _SHARE
-    return (width + operator.window.kernel[1] + _inputs(operator, width)) * group <= target.vector_registers
+    window = operator.window
+    if group > 1 and math.prod(window.kernel) > _SMALL and not takes_rows_apart(window):
+        return False
+    spare = _BETWEEN_ROWS if takes_rows_apart(window) else _EPILOGUE
+    held = width + window.kernel[1] + _inputs(operator, width) + spare
+    return held * group <= target.vector_registers
+
+
+def takes_rows_apart(window: Window) -> bool:
+    """Return whether every row of a window is a piece of code of its own, where registers form groups.
+
+    A large window with strides spills with any number of pixels else. Without strides it does with groups of registers
+    only, and pieces would cost it a third.
+    """
+    return math.prod(window.kernel) > _SMALL and window.strides[1] > 1
 
 
 def _inputs(operator: Convolution, width: int) -> int:
@@ -152,7 +181,7 @@ def _memory(operator: Convolution, schedule: DepthwiseSchedule, target: Target, 
     row = FLOAT32.bytes_of(w.image[1] * operator.channels)
     moved = (w.kernel[0] if row * w.kernel[0] > near else 1) * image / read
     # Neighbouring pixels, or taps, that lie within what a prefetcher brings in are one stream.
-    apart = FLOAT32.bytes_of(operator.channels) > target.prefetch_lines * target.line
+    apart = FLOAT32.bytes_of(operator.channels) > _NEAR * target.prefetch_lines * target.line
     streams = w.kernel[0] * (_inputs(operator, schedule.width) + w.kernel[1] if apart else 2)
     if streams <= STREAMS:
         return moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lrfdse.ir.epilogue import Epilogue, Operand
@@ -39,20 +40,41 @@ class Finish:
         """Return the statements that finish a vector and store it."""
         made: list[Stmt] = []
         value = self.finished(value, spot, lanes, made)
-        if spot.stride > 1 and lanes > 1:
-            made.append(strided_store(self.output, value, spot.index, spot.stride, lanes))
-        else:
-            made.append(store(self.output, value, spot.index, lanes))
-        return made
+        return [*made, self._stored(value, spot, lanes)]
 
-    def finished(self, value: Expr, spot: Spot, lanes: int, into: list[Stmt]) -> Expr:
-        """Return what an epilogue makes of a vector; its statements go to `into`."""
+    def store_all(self, values: Sequence[Expr], spots: Sequence[Spot], lanes: int) -> list[Stmt]:
+        """Return the statements that finish vectors of the same channels and store them.
+
+        What they have in common is read once, and all are finished before the first is stored, so that they may be
+        side by side: an in-order core would wait for each instruction of a vector on its own.
+        """
+        made: list[Stmt] = []
+        shared: dict[int, Expr] = {}
+        if len(values) > 1:
+            for place, source in enumerate(self.epilogue.sources):
+                if source in ("channel", "scalar"):
+                    shared[place] = kept(self._read(place, spots[0], lanes), made)
+        found = [self.finished(value, spot, lanes, made, shared) for value, spot in zip(values, spots, strict=True)]
+        return [*made, *(self._stored(value, spot, lanes) for value, spot in zip(found, spots, strict=True))]
+
+    def _stored(self, value: Expr, spot: Spot, lanes: int) -> Stmt:
+        if spot.stride > 1 and lanes > 1:
+            return strided_store(self.output, value, spot.index, spot.stride, lanes)
+        return store(self.output, value, spot.index, lanes)
+
+    def finished(
+        self, value: Expr, spot: Spot, lanes: int, into: list[Stmt], shared: Mapping[int, Expr] | None = None
+    ) -> Expr:
+        """Return what an epilogue makes of a vector; its statements go to `into`.
+
+        `shared` has further inputs that are read already, by their places.
+        """
         if not self.epilogue.instructions:
             return value
         functions = self.machine.functions(lanes, into)
         value = kept(value, into)
         results: list[Expr] = []
-        read: dict[int, Expr] = {}
+        read = dict(shared or {})
 
         def given(operand: Operand) -> Expr:
             if operand.kind == "value":

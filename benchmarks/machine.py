@@ -29,16 +29,21 @@ def machine(*packages: str) -> dict[str, object]:
     }
 
 
-def commit() -> str:
-    """Return which commit the code is of, with a + where files were changed since; nothing outside of a repository."""
+def commit(folder: str = "lrfdse") -> str:
+    """Return the last commit that changed a folder, with a + where its files were changed since.
+
+    Nothing outside of a repository.
+    """
     try:
-        head, changed = (
-            subprocess.run(["git", *words], cwd=_TOP, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        last, changed = (
+            subprocess.run(
+                ["git", *words, "--", folder], cwd=_TOP, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (("log", "-1", "--format=%h"), ("status", "--porcelain", "--untracked-files=no"))
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head + ("+" if changed else "")
+    return last + ("+" if changed else "")
 
 
 def installed(package: str) -> str | None:

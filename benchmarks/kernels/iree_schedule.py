@@ -226,7 +226,8 @@ _SAME = ("index_cast", "index_castui", "extui", "extsi", "trunci")
 
 def _blocks(body: list[str]) -> dict[str, tuple[list[str], list[str]]]:
     """Return the parameters and statements of every block by label; the first block's is empty."""
-    parameters, statements = [], []
+    parameters: list[str] = []
+    statements: list[str] = []
     found = {"": (parameters, statements)}
     for statement in body:
         if len(statement) < _LONG and (label := _LABEL.match(statement)):
@@ -299,8 +300,9 @@ def _step(statement: str, names: dict[str, object], state: _State) -> None:
     elif (found := _FILL.match(statement)) and names.get(found[3]) == 0:
         _commands(names, found[1]).append(_Planned(CLEAR, (1, 1, 1), _bound(names, found[2]), ()))
     elif found := _COPY.match(statement):
-        ends = [_where(names, *found.group(*at), found[8]) for at in ((2, 3, 4), (5, 6, 7))]
-        _commands(names, found[1]).append(_Planned(COPY, (1, 1, 1), tuple(ends), ()))
+        source = _where(names, found[2], found[3], found[4], found[8])
+        to = _where(names, found[5], found[6], found[7], found[8])
+        _commands(names, found[1]).append(_Planned(COPY, (1, 1, 1), (source, to), ()))
     elif found := _EXECUTE.match(statement):
         _execute(names, found[1], found[2], state)
     elif found := _CALL.match(statement):

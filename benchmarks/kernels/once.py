@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from lrfdse.toolchain.programs import require_emulator
 from lrfdse.toolchain.zig import harness, link, timer
 
 
-def output_of(built: Built, target: Target, timeout: float) -> Singles:
-    """Return what a kernel writes to its output.
+def output_of(built: Built, target: Target, timeout: float, options: Sequence[str] = ()) -> Singles:
+    """Return what a kernel writes to its output; `options` are further ones of the emulator.
 
     Raises
     ------
@@ -37,13 +38,13 @@ def output_of(built: Built, target: Target, timeout: float) -> Singles:
             command = [sys.executable, "-I", "-S", str(HOST_RUNNER), str(library), "image", "1", "0", "0", "64"]
         else:
             link(artifact, harness(target, len(artifact.arguments)), here)
-            command = [require_emulator(target).path, *target.emulator[1:], "program"]
+            command = [require_emulator(target).path, *target.emulator[1:], *options, "program"]
         try:
             done = subprocess.run(command, cwd=here, capture_output=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired as error:
-            raise TooSlowError(f"packing took more than {timeout:g} s") from error
+            raise TooSlowError(f"a run took more than {timeout:g} s") from error
         if done.returncode:
-            raise NotAvailableError(f"packing the weights ended with status {done.returncode}")
+            raise NotAvailableError(f"a run ended with status {done.returncode}")
         header = np.fromfile(here / "image", dtype="<u8", count=32)
         start = int(header[2 + index])
         return np.fromfile(here / "image", dtype="<f4", count=output.size, offset=start)

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import resource
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.kernels.arrays import Arrays
-from benchmarks.kernels.iree import MODULE, build_imported
-from benchmarks.kernels.layers import Case, Layer
+from benchmarks.kernels.iree import MODULE
 from benchmarks.machine import installed
-from lrfdse.ir.factorization import Factorization
-from lrfdse.meters.meter import open_meter
-from lrfdse.targets.target import Target
-from lrfdse.toolchain.programs import find_llvm
 
 _CHANNELS_LAST = (
     "--iree-preprocessing-pass-pipeline=builtin.module(util.func(iree-preprocessing-convert-conv-to-channels-last))"
@@ -61,10 +50,10 @@ def compiled(model: Path, folder: Path, seconds: float) -> Modules:
     failures: list[str] = []
     begin = _spent()
     try:
-        _imported(model, folder / MODULE)
+        imported(model, folder / MODULE)
     # The importer raises what it likes.
     except Exception as error:
-        return Modules({}, _spent() - begin, f"IREE's importer: {_first_line(str(error))}")
+        return Modules({}, _spent() - begin, f"IREE's importer: {first_line(str(error))}")
     for number, (name, flags) in enumerate(FLAGS.items()):
         made = folder / f"{number}.vmfb"
         command = [_tool(), str(folder / MODULE), *_HOST, *flags, "-o", str(made)]
@@ -74,67 +63,14 @@ def compiled(model: Path, folder: Path, seconds: float) -> Modules:
             failures.append(f"IREE, {name}: no result within {seconds:g} s")
             continue
         if done.returncode:
-            failures.append(f"IREE, {name}: {_first_line(done.stderr)}")
+            failures.append(f"IREE, {name}: {first_line(done.stderr)}")
         else:
             files[name] = str(made)
     return Modules(files, _spent() - begin, "; ".join(failures))
 
 
-@dataclass(frozen=True, slots=True)
-class Emulated:
-    """What IREE's code of a model is on an emulated target, by the flags with the fewest instructions."""
-
-    instructions: int
-    """Executed in a run, those that pack weights at the start aside."""
-    text_bytes: int
-    """Of its object file: code and tables."""
-
-
-def emulated(
-    model: Path, target: Target, given: NDArray[Any], expected: NDArray[Any], seconds: float
-) -> tuple[Emulated | None, str]:
-    """Return what IREE's dispatches of a model with one input and one output execute, or why that is not known.
-
-    Parameters
-    ----------
-    model
-        The file.
-    target
-        The machine.
-    given, expected
-        The model's only input and output.
-    seconds
-        Processor seconds of a compilation, and of packing weights.
-    """
-    case = Case(
-        Layer(model.stem, given.size, expected.size), "dense", Factorization.dense(expected.size, given.size), 1
-    )
-    numbers = Arrays(given.reshape(1, -1).astype(np.float64), (), expected.reshape(1, -1).astype(np.float64))
-    found: list[Emulated] = []
-    failures = []
-    for name, flags in FLAGS.items():
-        with tempfile.TemporaryDirectory(prefix="lrfdse-bench-") as made:
-            folder = Path(made)
-            try:
-                entry = _imported(model, folder / MODULE)
-                built = build_imported(case, numbers, flags, target, folder, seconds, entry)
-                measured = open_meter("model", target).measure(built.artifact, built.given, numbers.expected.ravel())
-                found.append(Emulated(int(measured.details["instructions"]), _text_bytes(folder / "kernels.o")))
-            # Its importer raises what it likes.
-            except Exception as error:
-                failures.append(f"IREE, {name}: {_first_line(str(error))}")
-    return (min(found, key=lambda each: each.instructions) if found else None), "; ".join(failures)
-
-
-def _text_bytes(path: Path) -> int:
-    size = find_llvm("llvm-size")
-    assert size is not None
-    listed = subprocess.run([size.path, str(path)], capture_output=True, text=True, check=True).stdout
-    return int(listed.splitlines()[1].split()[0])
-
-
-def _imported(model: Path, to: Path) -> str:
-    """Write an ONNX model as MLIR bytecode and return the name of its function."""
+def imported(model: Path, to: Path, name: str = "") -> None:
+    """Write an ONNX model as MLIR bytecode; its function is called so, or as the model's graph is."""
     import onnx
     from iree.compiler import ir
     from iree.compiler.extras import onnx_importer
@@ -143,6 +79,7 @@ def _imported(model: Path, to: Path) -> str:
     # Its importer knows the operators of later versions only.
     if all(each.domain not in ("", "ai.onnx") or each.version < 17 for each in proto.opset_import):
         proto = onnx.version_converter.convert_version(proto, 17)
+    proto.graph.name = name or proto.graph.name
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     with ir.Context() as context:
         described = onnx_importer.ModelInfo(inferred)
@@ -150,7 +87,6 @@ def _imported(model: Path, to: Path) -> str:
         onnx_importer.NodeImporter.define_function(described.main_graph, module).import_all()
         with to.open("wb") as file:
             module.write_bytecode(file)
-    return str(proto.graph.name)
 
 
 def _tool() -> str:
@@ -164,6 +100,7 @@ def _spent() -> float:
     return sum(each.ru_utime + each.ru_stime for each in spent)
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """Return the first line of a message that names an error."""
     lines = [line for line in text.splitlines() if "error" in line] or text.strip().splitlines() or [""]
     return lines[0].strip()[:200]

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.machine import described
 from benchmarks.records import Record
 from benchmarks.results import table
+from benchmarks.whole_model.kinds import PRODUCTS, geometric_mean, kinds, ms, slowest
+from benchmarks.whole_model.modelled import modelled
 from benchmarks.whole_model.models import Model
 from lrfdse.ir.latency import TOLERANCE
 
 RIGHT = 1e-5
 """Largest deviation from onnxruntime, relative to the largest output, that is aimed at. Chosen."""
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Return the geometric mean; not a number of nothing.
-
-    >>> geometric_mean([0.5, 2.0])
-    1.0
-    """
-    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
 
 
 PEERS = ("onnxruntime", "litert", "iree")
@@ -56,13 +48,31 @@ def lines_of(
         "",
         described(about),
         "",
+        *_commits([*host, *emulated]),
         *_sources(models),
         *_host(host),
         *_operators(host),
         *_emulated(emulated),
-        *_modelled([row for row in emulated if "meter_seconds" in row or "meter_failure" in row]),
+        *modelled([row for row in emulated if "meter_seconds" in row or "meter_failure" in row]),
         *_failures([*host, *emulated]),
     ]
+
+
+def _commits(rows: Sequence[Record]) -> list[str]:
+    """Return which commits of lrfdse the rows are of."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        if row.get("commit"):
+            found.setdefault(row["commit"], {}).setdefault(row["target"], []).append(row["model"])
+    if not found:
+        return []
+    ordered = sorted(found.items(), key=lambda item: -sum(map(len, item[1].values())))
+    main, targets = ordered[0]
+    lines = [f"Rows are of commit {main} ({', '.join(targets)})" + (", but for these:" if ordered[1:] else "."), ""]
+    for name, others in ordered[1:]:
+        said = "; ".join(f"{target}: {', '.join(models)}" for target, models in others.items())
+        lines.append(f"- of {name}: {said}")
+    return [*lines, ""] if ordered[1:] else lines
 
 
 def _sources(models: Sequence[Model]) -> list[str]:
@@ -83,17 +93,17 @@ def _host(rows: Sequence[Record]) -> list[str]:
         found.append(
             [
                 row["model"],
-                *("" if (ms := milliseconds(row, peer)) is None else _ms(ms) for peer in ("ours", *PEERS)),
+                *("" if (found_ms := milliseconds(row, peer)) is None else ms(found_ms) for peer in ("ours", *PEERS)),
                 *(f"{value:.2f}" if (value := ratio(row, peer)) else "" for peer in PEERS),
-                _ms(times["ours"]["wall_ms"]),
-                _ms(times["onnxruntime"]["wall_ms"]),
+                ms(times["ours"]["wall_ms"]),
+                ms(times["onnxruntime"]["wall_ms"]),
                 _error(row, row["errors"]["ours"]),
                 f"{row['arena_bytes']:,}" + ("" if row["arena_bytes"] == row["arena_bound"] else " (not least)"),
                 f"{row['code_bytes']:,}",
                 f"{row['weight_bytes']:,}",
                 f"{row['build_seconds']:.0f}",
-                f"{row['products_share']:.0%}",
-                f"{row['largest_foreign']} {row['foreign_share']:.0%}" if row["largest_foreign"] else "",
+                f"{kinds(row, PRODUCTS).share:.0%}",
+                _foreign(row),
             ]
         )
     heads = ["model", "ours", "onnxruntime", "LiteRT", "IREE", *(f"ours / {name}" for name in _NAMES), "wall: ours"]
@@ -118,6 +128,12 @@ def _host(rows: Sequence[Record]) -> list[str]:
     ]
 
 
+def _foreign(row: Record) -> str:
+    """Return the largest operator without a schedule of its own, and the share of all of these."""
+    found = [each for each in slowest(row, len(row["parts"])) if each["kind"].startswith("Foreign ")]
+    return f"{found[0]['kind']} {kinds(row, 'Foreign ').share:.0%}" if found else ""
+
+
 def _summary(rows: Sequence[Record]) -> list[str]:
     lines = []
     for peer, name in zip(PEERS, _NAMES, strict=True):
@@ -138,10 +154,11 @@ def _operators(rows: Sequence[Record]) -> list[str]:
         slower = [name for name in PEERS if (value := ratio(row, name)) and value > 1]
         if not slower:
             continue
-        for each in row["slowest"][:4]:
+        total = sum(each["us"] for each in row["parts"])
+        for each in slowest(row, 4):
             speed = f"{each['macs'] / each['us'] / 1e3:.1f}" if each["macs"] else ""
             nodes = ", ".join(each["nodes"])
-            share = f"{each['us'] / row['operators_us']:.0%}"
+            share = f"{each['us'] / total:.0%}"
             found.append([row["model"], each["kind"], nodes, f"{each['us']:,.0f}", share, speed, each["schedule"]])
     if not found:
         return []
@@ -183,56 +200,6 @@ def _emulated(rows: Sequence[Record]) -> list[str]:
     ]
 
 
-def _modelled(rows: Sequence[Record]) -> list[str]:
-    if not rows:
-        return []
-    found = []
-    for row in rows:
-        if "meter_failure" in row:
-            found.append([row["model"], row["target"], "see below", *[""] * 10])
-            continue
-        first = row["slowest"][0]
-        found.append(
-            [
-                row["model"],
-                row["target"],
-                _ms(row["warm_us"] / 1e3),
-                _ms(row["cold_us"] / 1e3),
-                f"{row['instructions'] / 1e6:,.2f}",
-                f"{row['iree_instructions'] / 1e6:,.2f}" if "iree_instructions" in row else "",
-                f"{row['instructions'] / row['iree_instructions']:.2f}" if "iree_instructions" in row else "",
-                f"{row['code_bytes'] / 1e3:,.0f}",
-                f"{row['iree_text_bytes'] / 1e3:,.0f}" if "iree_text_bytes" in row else "",
-                f"{row['products_share']:.0%}",
-                f"{first['kind']} {first['us'] / row['operators_us']:.0%}",
-                "" if row.get("bound") is None else f"{row['bound']:.0%}",
-                f"{row['meter_seconds']:.0f}",
-            ]
-        )
-    heads = ["model", "target", "warm ms", "cold ms", "million instructions", "IREE's", "ours / IREE", "kB of code"]
-    heads += ["IREE's", "FC and 1x1", "slowest", "of bound", "meter s"]
-    return [
-        "## Modelled latency",
-        "",
-        "By the model meter, from one run of the whole library under QEMU: modelled, not measured. `meter s`:",
-        "processor seconds that it took, with operators compiled before. `of bound`: the least time of",
-        "fully-connected layers and convolutions (FMAs at the peak rate, and inputs and weights once from the",
-        "last cache level where they exceed the first) as a share of what is modelled. IREE's instructions are",
-        "those of its dispatch functions, called as its own runtime would, what packs weights at the start aside.",
-        "",
-        *table(heads, found),
-        "",
-        *_fewer(rows),
-    ]
-
-
-def _fewer(rows: Sequence[Record]) -> list[str]:
-    ratios = [row["instructions"] / row["iree_instructions"] for row in rows if "iree_instructions" in row]
-    if not ratios:
-        return []
-    return [f"Instructions over IREE's: geometric mean {geometric_mean(ratios):.2f} of {len(ratios)} models.", ""]
-
-
 def _failures(rows: Sequence[Record]) -> list[str]:
     found = [
         [row["model"], row["target"], row[name]]
@@ -249,7 +216,3 @@ def _error(row: Record, error: float) -> str:
         return f"{error:.1e}"
     explained = row["tolerance"] > TOLERANCE and error <= row["tolerance"]
     return f"{error:.1e} ({'rounding' if explained else 'above the goal'})"
-
-
-def _ms(value: float) -> str:
-    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"

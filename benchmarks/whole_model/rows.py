@@ -22,7 +22,7 @@ from benchmarks.machine import commit, installed
 from benchmarks.program import ONE_THREAD
 from benchmarks.records import Record, Records
 from benchmarks.results import TOP
-from benchmarks.whole_model import iree, timing, worker
+from benchmarks.whole_model import iree, iree_counted, timing, worker
 from benchmarks.whole_model.models import Model, NotAvailableError, Packaged
 from lrfdse.kernels.bounds import operator_bound_cycles
 from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule
@@ -36,6 +36,9 @@ NAME = "net"
 
 DEPTHWISE = "Depthwise"
 """What a row calls a depthwise convolution, whose channels do not meet: nothing like a product."""
+
+IREE_VERSION = "3.13"
+"""Of which instructions are counted (`benchmarks.kernels.iree`)."""
 
 _INPUT_SEED = 1
 """Another than that of the test vectors, so that libraries are checked with two inputs."""
@@ -100,6 +103,32 @@ class Rows:
         self._records.put(row)
         return row
 
+    def counted(self, model: Model, target: Target, *, make: bool) -> Record:
+        """Return what IREE's code of a model executes on an emulated target, as a part of its row.
+
+        It is kept apart from rows, because it takes minutes and does not depend on lrfdse's code. Where it is not
+        known it is found out if `make` is true, which takes IREE; else nothing is returned.
+        """
+        try:
+            path = model.write(self._models, self._beside)
+        except NotAvailableError:
+            return {}
+        key = _digest("iree", _of(path, target, "count"), IREE_VERSION)
+        if not make or self._records.get(key):
+            return {name: value for name, value in (self._records.get(key) or {}).items() if name.startswith("iree_")}
+        if why := iree.unavailable():
+            return {"iree_failure": why}
+        given = timing.drawn(str(path), _INPUT_SEED)
+        peer = timing.onnxruntime(str(path), given)
+        peer.run()
+        found, why = iree_counted.counted(path, target, given, peer.outputs(), self._limits.wall)
+        said: Record = {"iree_failure": why} if why else {}
+        if found is not None:
+            said |= {"iree_instructions": found.instructions, "iree_text_bytes": found.text_bytes}
+            said["iree_flags"] = found.flags
+        self._records.put({"key": key, "model": model.name, "target": target.name, **said})
+        return said
+
     def kept(self, model: Model, target: Target, meter: str) -> Record | None:
         """Return the last finished row of a model on a target, of whatever code; None where there is none."""
         try:
@@ -163,21 +192,6 @@ class Rows:
             **({} if theirs is None else {"iree_seconds": theirs.seconds}),
         }
 
-    def _emulated(self, path: Path, target: Target, facts: Mapping[str, Any]) -> Record:
-        """Return what IREE executes on an emulated target; nothing where it is not installed."""
-        if iree.unavailable():
-            return {}
-        inputs = list(inputs_of(facts).values())
-        if len(inputs) != 1 or len(facts["outputs"]) != 1 or facts["outputs"][0]["element"] != "float32":
-            return {"iree_failure": "IREE is only called with one input and one output of float32"}
-        peer = timing.onnxruntime(str(path), inputs)
-        peer.run()
-        found, why = iree.emulated(path, target, inputs[0], peer.outputs()[0], self._limits.wall)
-        said = {"iree_failure": why} if why else {}
-        if found is None:
-            return said
-        return {"iree_instructions": found.instructions, "iree_text_bytes": found.text_bytes, **said}
-
     def _litert(self, model: Model) -> tuple[Path | None, str]:
         """Return the model for LiteRT, or why there is none."""
         if model.litert is None or installed("ai-edge-litert") is None:
@@ -229,14 +243,9 @@ def _digest(*parts: str) -> str:
 
 
 def inputs_of(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return random arrays for a library's inputs, in their order; whole numbers are 0 or 1, which every table has."""
-    rng = np.random.default_rng(_INPUT_SEED)
-    found = {}
-    for number, each in enumerate(facts["inputs"]):
-        kind = np.dtype(each["element"])
-        drawn = rng.standard_normal(each["shape"]) if kind.kind == "f" else rng.integers(0, 2, each["shape"])
-        found[f"input_{number}"] = np.asarray(drawn, dtype=kind)
-    return found
+    """Return random arrays for a library's inputs, in their order."""
+    ports = [(each["shape"], np.dtype(each["element"])) for each in facts["inputs"]]
+    return {f"input_{number}": array for number, array in enumerate(timing.random_arrays(ports, _INPUT_SEED))}
 
 
 def facts_row(facts: Mapping[str, Any]) -> Record:
@@ -282,8 +291,11 @@ def kind_of(operator: Mapping[str, Any]) -> str:
 
 def least_us(operator: Mapping[str, Any], target: Target) -> float:
     """Return the microseconds that an operator takes at least, see `operator_bound_cycles`."""
-    read = sum(array["bytes"] for array in operator["arrays"] if array["role"] in ("input", "weight"))
-    return operator_bound_cycles(operator["macs"], read, target) / target.clock_mhz
+    read, written = (
+        sum(array["bytes"] for array in operator["arrays"] if array["role"] in roles)
+        for roles in (("input", "weight"), ("output",))
+    )
+    return operator_bound_cycles(operator["macs"], read, written, target) / target.clock_mhz
 
 
 def times_of(samples: Sequence[Sequence[float]]) -> dict[str, float]:

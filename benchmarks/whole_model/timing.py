@@ -108,6 +108,31 @@ def iree(path: str, given: Arrays) -> Peer:
     return Peer(run, lambda: [np.asarray(each.to_host()) for each in last])
 
 
+def random_arrays(ports: Sequence[tuple[Sequence[int], np.dtype[Any]]], seed: int) -> Arrays:
+    """Return random arrays of given shapes and elements; whole numbers are 0 or 1, which every table has."""
+    rng = np.random.default_rng(seed)
+    return [
+        np.asarray(rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 2, shape), dtype=kind)
+        for shape, kind in ports
+    ]
+
+
+def drawn(path: str, seed: int) -> Arrays:
+    """Return random arrays for a model's inputs; sizes that it leaves open are 1."""
+    ports = load_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs()
+    kinds = {"float": "float32", "double": "float64"}
+    return random_arrays(
+        [
+            (
+                [size if isinstance(size, int) else 1 for size in port.shape],
+                np.dtype(kinds.get(kind := port.type.removeprefix("tensor(").rstrip(")"), kind)),
+            )
+            for port in ports
+        ],
+        seed,
+    )
+
+
 def sampled(run: Callable[[], object]) -> Callable[[], tuple[float, float]]:
     """Return what takes a sample: processor and wall nanoseconds of one run."""
     run()

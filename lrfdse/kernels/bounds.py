@@ -27,18 +27,30 @@ def lower_bound_cycles(spec: KernelSpec, target: Target, regime: Regime) -> floa
     return max(computing, dram) + passing if target.in_order else max(computing, dram, passing)
 
 
-def operator_bound_cycles(macs: int, read: int, target: Target) -> float:
-    """Return the cycles below which no operator of a whole model can run: FMAs at the peak rate, and what it reads.
+def operator_bound_cycles(macs: int, read: int, written: int, target: Target) -> float:
+    """Return the cycles below which no operator of a whole model can run: FMAs at the peak rate, and bytes moved once.
 
     Parameters
     ----------
     macs
         Its multiply-accumulates.
     read
-        Bytes of its inputs and weights. Where they exceed the first cache level they come from the last one, each once.
+        Bytes of its inputs and weights. Where they exceed the first cache level they come from the last one, each once,
+        and what exceeds that one from DRAM.
+    written
+        Bytes of its outputs, which are stored to the last cache level where they exceed the first; what exceeds that
+        one goes to DRAM.
     target
-        The machine; an in-order core stops for what comes from there (docs/meter.md).
+        The machine. Stores and DRAM overlap with computing; what an in-order core reads from the last level does not
+        (docs/meter.md).
     """
+    near, far = 1024 * target.l1.kib, target.last_level.bytes
     computing = macs / target.fma_per_cycle
-    passing = read / target.last_level_bytes_per_cycle if read > 1024 * target.l1.kib else 0.0
-    return computing + passing if target.in_order else max(computing, passing)
+    passing = read / target.last_level_bytes_per_cycle if read > near else 0.0
+    filling = target.last_level_fill_bytes_per_cycle or target.last_level_bytes_per_cycle
+    storing = written / filling if written > near else 0.0
+    dram = max(0.0, read - far) / target.dram_bytes_per_cycle
+    dram += max(0.0, written - far) / (target.dram_fill_bytes_per_cycle or target.dram_bytes_per_cycle / 2)
+    if target.in_order:
+        return max(computing, storing + dram) + passing
+    return max(computing, passing + storing, dram)

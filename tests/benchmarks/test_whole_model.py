@@ -16,10 +16,12 @@ from benchmarks.kernels.__main__ import host_target
 from benchmarks.records import Records
 from benchmarks.results import TOP
 from benchmarks.whole_model import architectures
+from benchmarks.whole_model.kinds import DENSE, kinds, slowest
 from benchmarks.whole_model.models import MODELS, Model, NotAvailableError, Packaged, named
 from benchmarks.whole_model.page import lines_of
-from benchmarks.whole_model.rows import Limits, Rows, latency_row, times_of
+from benchmarks.whole_model.rows import DEPTHWISE, Limits, Rows, latency_row, times_of
 from benchmarks.whole_model.timing import Peer, error_of, in_turns, sampled, unordered_error
+from lrfdse.targets.catalog import load_target
 
 PARAMETERS = {
     # Published numbers of parameters, in thousands; batch normalizations are folded into biases here.
@@ -99,17 +101,42 @@ def test_times_are_medians_of_milliseconds():
     assert found == {"cpu_ms": 2.0, "wall_ms": 5.0, "least_cpu_ms": 1.0, "least_wall_ms": 4.0}
 
 
-def test_shares_are_of_all_operators():
-    names = ("kind", "nodes", "macs", "schedule")
-    kinds = (("FullyConnected", 6.0), ("Foreign TopK", 3.0), ("Foreign Cast", 1.0))
+def test_shares_and_bounds_are_of_the_operators_of_a_kind():
+    arrays = [{"role": role, "bytes": size} for role, size in (("input", 64), ("weight", 64), ("output", 64))]
+    target = load_target("riscv64")
+    listed = (
+        ("FullyConnected", 6.0, 25_600, "out:8:4x4:u4"),
+        ("Convolution", 2.0, 6_400, "blocks:16x4"),
+        ("Foreign TopK", 1.5, 0, ""),
+        ("Foreign Cast", 0.5, 0, ""),
+    )
     operators = [
-        dict(zip(names, (kind, ["n"], 1, ""), strict=True)) | {"warm": {"us": 9 * us, "low_us": us}}
-        for kind, us in kinds
+        {"kind": kind, "nodes": ["n"], "macs": macs, "schedule": schedule, "arrays": arrays}
+        | {"warm": {"us": 9 * us, "low_us": us}}
+        for kind, us, macs, schedule in listed
     ]
     whole = {"warm": {"us": 11.0}, "cold": {"us": 20.0}, "meter": {"details": {}}, "operators": operators}
-    row = latency_row(whole)
-    assert (row["products_share"], row["foreign_share"]) == (0.6, 0.4)
-    assert row["largest_foreign"] == "Foreign TopK" and row["slowest"][0]["us"] == 6.0
+    row = latency_row(whole, target)
+    assert [part["kind"] for part in row["parts"]] == ["FullyConnected", DEPTHWISE, "Foreign TopK", "Foreign Cast"]
+    dense, depthwise, foreign = kinds(row, *DENSE), kinds(row, DEPTHWISE), kinds(row, "Foreign ")
+    # 25,600 MACs at 8 a cycle and 1600 MHz are 2 us.
+    assert (dense.share, dense.bound) == (0.6, pytest.approx(1 / 3))
+    assert (depthwise.share, depthwise.bound) == (0.2, pytest.approx(0.25))
+    assert (foreign.share, foreign.bound) == (0.2, 0.0) and kinds(row, "Pool").bound is None
+    assert slowest(row, 1)[0]["us"] == 6.0
+
+
+def test_a_page_says_of_which_commits_rows_are():
+    parts = [{"kind": "FullyConnected", "nodes": ["n"], "us": 4.0, "least_us": 3.2, "macs": 1, "schedule": "s"}]
+    shared = {"checked": True, "max_error": 1e-7, "tolerance": 1e-4, "code_bytes": 1, "build_seconds": 1.0}
+    shared |= {"parts": parts, "warm_us": 4.0, "cold_us": 4.0, "instructions": 10, "meter_seconds": 1.0}
+    rows = [
+        {"model": name, "target": "riscv64", "commit": commit, **shared}
+        for name, commit in (("a", "1111111"), ("b", "1111111"), ("c", "2222222"))
+    ]
+    text = "\n".join(lines_of({}, [], [], rows))
+    assert "Rows are of commit 1111111 (riscv64), but for these:" in text and "- of 2222222: riscv64: c" in text
+    assert "reach 75% of their bound in 3 of 3 models; 80% over all" in text
 
 
 @pytest.mark.slow

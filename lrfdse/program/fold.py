@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lrfdse.errors import InputError
+from lrfdse.model.constants import is_standard
 from lrfdse.model.passes.usual.integers import SpellOutIntegers
 from lrfdse.model.runtime import Runtime, simplified
 from lrfdse.model.shapes import (
@@ -158,8 +159,24 @@ def typed(content: bytes, inputs: Sequence[Port], path: Path) -> ir.Model:
         value.shape = ir.Shape([dim.dim_value for dim in found.type.tensor_type.shape.dim])
     if missing:
         _run_for(model, proto, inputs, missing, path)
+    _leave_out_nothing(model)
     raise_if_any(types_in(model.graph), path)
     return model
+
+
+def _leave_out_nothing(model: ir.Model) -> None:
+    """Take tensors without elements out of what is put together: exporters leave slices of sizes that became 0."""
+    changed = False
+    for node in model.graph:
+        if node.op_type == "Concat" and is_standard(node):
+            parts = [value for value in node.inputs if value is None or value.shape is None or 0 not in value.shape]
+            if parts and len(parts) < len(node.inputs):
+                for place, value in enumerate(parts):
+                    node.replace_input_with(place, value)
+                node.resize_inputs(len(parts))
+                changed = True
+    if changed:
+        RemoveUnusedNodesPass()(model)
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

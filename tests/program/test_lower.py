@@ -108,6 +108,17 @@ def test_operators_of_other_domains_are_refused():
         program(g.model(y))
 
 
+def test_parts_of_no_elements_are_left_out_of_what_is_put_together():
+    g = Graph()
+    x = g.input("x", [2, 5])
+    empty = g.op("Slice", g.op("Relu", x), g.integers(3), g.integers(3), g.integers(1))
+    model = g.model(g.op("Concat", g.op("Neg", x), empty, x, axis=1))
+    made = compared(model)
+    assert made.outputs[0].shape == (2, 10)
+    with pytest.raises(InputError, match=r"Slice \(a tensor without elements"):
+        program(g.model(empty))
+
+
 def test_element_types_without_arrays_are_refused():
     g = Graph()
     x = g.input("x", [2], TensorProto.UINT32)

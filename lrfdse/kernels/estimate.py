@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.blocks import DENSE, Blocks, Runs
+from lrfdse.kernels.conversions import CONVERTED, conversion, raised_fit
 from lrfdse.kernels.layout import Span, Tiling, cover, register_group
 from lrfdse.kernels.lines import stops
-from lrfdse.kernels.registers import LOAD, PIPELINED_FROM, RegisterFile, operands
+from lrfdse.kernels.registers import LOAD, RegisterFile, operands
 from lrfdse.targets.target import Target
 
 _FMA_LATENCY = 5.0
@@ -31,40 +32,13 @@ spills 12."""
 _SHORT = 8
 """Inner iterations up to which LLVM 22 makes a loop over them straight code."""
 
-_WIDENED = 1.5
-"""FMAs of one register that widening the int8 weights of one takes, beside the arithmetic on floats: an instruction of
-two cycles and one of four for four registers on the X60."""
-
-_CONVERTED = 1.0
-"""FMAs of one register that the arithmetic on floats takes to make a register of floats of widened weights: once for
-each of them where data lie on the lanes, too, else once a body for each register of sums."""
-
-_LEAST_CONVERTED = 4.8
-"""Cycles that a vector of int8 weights takes at least on the X60 by the model meter: bodies of 8 times four vectors of
-one register take 19.4 an iteration."""
-
-_BEFORE_FMAS = 2.0
-"""Cycles from a loop body's first int8 weights to their FMAs on the X60 by the model meter: bodies of 2 and 4 times two
-groups of four registers take 12.6 and 13.0 cycles an iteration, of which weights take 12."""
-
-_BEFORE_SINGLE_FMAS = 12.0
-"""The same of a single vector of weights, or several places: bodies of 4 and 8 times a group of four take 9.1 and 7.9
-cycles an iteration, weights 6 of them; bodies of 4 times 2 x 2 vectors of two registers 13.9, FMAs 10 of them."""
-
 _MET_VECTORS = 5.0
 """Cycles for each register of data where vectors of int8 weights meet them, on the X60 by the model meter: tiles of 2,
 4 and 8 times two registers take 20, 36 and 58 cycles an iteration, of which the weights of 4 and 8 take 25 and 50."""
 
 _SPARE_CONVERTING = 4
-"""Groups of registers that hold int8 weights on their way to floats where these are made one by one."""
-
-_SPARE_RAISED = 3
-"""The same beside those that were made ahead: tiles of 1 x 4, 2 x 1 and 3 x 1 groups of four registers spill nothing in
-their loops on the X60, those of 2 x 4, 3 x 2 and 4 x 1 take ten times as long."""
-
-_MOST_RAISED = 48
-"""Registers of weights in a body that meet one place each: LLVM 22 makes floats of all of them first. Bodies of 4 and 8
-times two groups of four registers take the X60 13.0 and 59.5 cycles an iteration."""
+"""Groups of registers that hold int8 weights on their way to floats: with 3 sums of four registers LLVM 22 spills none
+on the X60, with 4 it spills 26."""
 
 _NOT_AHEAD = 0.7
 """Share of the loads that is not hidden behind FMAs where weights lie on the lanes and no register is left to load them
@@ -144,12 +118,8 @@ def fits(tiling: Tiling, target: Target) -> bool:
         turns = min(s.unroll, 2) if body.rotates else s.unroll
         vectors, scalars = (turns * number for number in operands(s, rows, columns))
         if tiling.storage != FLOAT32 and target.lanes > 1:
-            if s.axis == "out":
-                held = rows * columns * body.sets + rows + _SPARE_RAISED
-                # A loop of a single body is none.
-                straight = s.unroll if tiling.depth > (PIPELINED_FROM + 1) * s.unroll - 1 else tiling.depth
-                many = columns == 1 and rows * straight * size > _MOST_RAISED
-                return held * size <= available and scalars <= 28 and not many
+            if conversion(s, target).once_a_body:
+                return raised_fit(tiling, body.sets, size, target)
             others = vectors // turns - (0 if s.axis == "columns" else rows)
             # Data are loaded ahead as early as weights, and live longer: of a group of four there is no room for them.
             held = rows * columns * body.sets + (3 * others if s.axis == "inner" else others) + _SPARE_CONVERTING
@@ -259,7 +229,7 @@ def _tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> fl
     scalars = operands(s, rows, places)[1]
     arithmetic = rows * places * fma
     if t.storage != FLOAT32:
-        arithmetic += (_WIDENED + _CONVERTED) * (weights * fma or rows * slot)
+        arithmetic += (CONVERTED.widened + 1) * (weights * fma or rows * slot)
     sets = min(t.chains, s.unroll)
     near = register_group(s.lanes, target.lanes) * slot
     streams = t.weight_bytes > 1024 * target.l1.kib
@@ -303,13 +273,13 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
     before = 0.0
     if t.storage != FLOAT32:
         converted = 0 if s.axis == "columns" else rows
-        arithmetic += _CONVERTED * group * (sums / shape.unroll if s.axis == "out" else converted)
+        made = conversion(s, target)
+        arithmetic += group * made.arithmetic(converted, sums, shape.unroll)
         loads -= LOAD * group * converted * (1 - t.storage.bytes_of(1) / FLOAT32.bytes_of(1))
         # Where weights are scalars, each takes two instructions more.
         issue += costs.issue * min(1.0, 1 / slot) * 2 * (rows - converted)
-        loads = max(loads, converted * max(_WIDENED * group, _LEAST_CONVERTED))
-        single = converted == 1 or places > 1 or s.axis != "out"
-        before = (_BEFORE_SINGLE_FMAS if single else _BEFORE_FMAS) / shape.unroll
+        loads = max(loads, converted * max(made.widened * group, made.least))
+        before = (made.before if rows > 1 and places == 1 else made.before_others) / shape.unroll
         before += _MET_VECTORS * group * places if s.axis == "inner" else 0.0
     longest = max(arithmetic, loads, issue, (costs.latency + group - 1) / sets)
     if t.storage != FLOAT32:

@@ -50,11 +50,13 @@ class RegisterFile:
     """Whether scalar operands lie in registers of their own."""
     lanes: int
     """Elements of one vector register."""
+    raises: bool = False
+    """Whether int8 weights on the lanes become floats by their bits, those of the first iteration ahead."""
 
     @classmethod
     def of(cls, target: Target) -> RegisterFile:
         """Return the registers of a target."""
-        return cls(target.vector_registers, target.vectors.scalars_apart, target.lanes)
+        return cls(target.vector_registers, target.vectors.scalars_apart, target.lanes, target.slow_conversions)
 
     def body(self, schedule: StepSchedule, rows: int, columns: int, storage: Storage = FLOAT32) -> Body:
         """Return the loop body of a tile of `rows` x `columns` accumulators with weights stored so."""
@@ -63,10 +65,10 @@ class RegisterFile:
         sets = min(schedule.unroll, max(1, FMAS_IN_FLIGHT // (group * products)))
         vectors, scalars = operands(schedule, rows, columns)
         if storage != FLOAT32 and self.apart:
-            # What takes its time is making floats of them: it overlaps inside of long bodies, and is done ahead for the
-            # first iteration where weights lie on the lanes. On the X60 a body of 4 times two groups of four takes 5 %
-            # longer where the second is not loaded ahead, and 1 % where the third is.
-            ahead = min(2, schedule.unroll) if schedule.axis == "out" else 1
+            # What takes its time is making floats of them: it overlaps inside of long bodies. One iteration loaded
+            # ahead is enough, or a second behind one that is made ahead: on the X60 a body of 4 times two groups of
+            # four takes 5 % longer without, and 1 % with a third.
+            ahead = min(2, schedule.unroll) if self.raises and schedule.axis == "out" else 1
             return Body(schedule.unroll, min(sets, schedule.unroll), ahead, False)
         carried = self._bodies(group, sets * products, vectors, scalars)
         # Where loads take longer than FMAs, LLVM moves those of all iterations to the front of the body.

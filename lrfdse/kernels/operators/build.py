@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from lrfdse.kernels.build import compile_function, instructions_of, tvm_target
 from lrfdse.kernels.operators import tilings
 from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule, depthwise_schedules
 from lrfdse.kernels.operators.symbols import undefined
-from lrfdse.kernels.operators.words import Words, admits
+from lrfdse.kernels.operators.words import Words, admits, whole
 from lrfdse.kernels.schedules import alternatives
 from lrfdse.targets.target import Target
 
@@ -150,7 +151,7 @@ def _of_words(operator: QuantizedProduct | QuantizedConvolution, target: Target)
     product = words.product(operator)
     found = alternatives(
         tilings.step_of(product),
-        target,
+        whole(target),
         MOST_SCHEDULES,
         lambda schedule: admits(schedule, target),
         tilings.distance_of(product),
@@ -195,7 +196,8 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
         case Recurrence():
             return recurrence(operator, StepSchedule.parse(schedule), machine)
         case QuantizedProduct() | QuantizedConvolution():
-            return quantized(operator, StepSchedule.parse(schedule), machine)
+            made = dataclasses.replace(machine, instructions=instructions_of(whole(machine.target)))
+            return quantized(operator, StepSchedule.parse(schedule), made)
         case Interpolation():
             return interpolation(operator, machine, constants)
         case Elementwise():

@@ -5,6 +5,7 @@ Nothing here loads TVM.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -118,6 +119,11 @@ class Words:
             return ordered
         sums = weight.reshape(tiling.step.out, -1).sum(axis=1, dtype=np.int32)
         return np.concatenate([ordered, (-self.raised * sums).astype(np.int32).view(np.int8)])
+
+
+def whole(target: Target) -> Target:
+    """Return the machine as it is to whole numbers, which do not become floats."""
+    return dataclasses.replace(target, slow_conversions=False)
 
 
 def admits(schedule: StepSchedule, target: Target) -> bool:

@@ -117,7 +117,7 @@ def test_factors_of_other_sizes_are_no_repair_of_the_layer(tmp_path):
 
 def test_it_is_no_chain_of_products_that_other_formats_take(tmp_path):
     weight, _ = written(tmp_path / "net.onnx", "Gemm")
-    with pytest.raises(InputError, match=r"dense\+r=3@int8: layers with a repair beside them are written as ONNX"):
+    with pytest.raises(InputError, match=r"dense\+r=3@int8: layers with a repair are written as ONNX"):
         products(fitted(weight)[0])
 
 

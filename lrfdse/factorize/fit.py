@@ -107,7 +107,15 @@ class Fitter:
         self.weight = self.problem.weight
 
     def fit(self, factorization: Factorization, storage: Storage = FLOAT32) -> Factors:
-        """Return the fitted factors, rounded to what they are stored in, with their true errors."""
+        """Return the fitted factors, rounded to what they are stored in, with their true errors.
+
+        Raises
+        ------
+        ValueError
+            The storage does not take the factorization.
+        """
+        if factorization.repair and not storage.takes(factorization):
+            raise ValueError(f"{factorization} is not stored as {storage}")
         if storage.scaled:
             return self._rounded(factorization, self._cores(factorization), storage)
         if factorization.is_dense and not self.problem.is_cumulative:

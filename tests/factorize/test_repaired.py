@@ -12,7 +12,7 @@ from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import packed, unpacked
 from lrfdse.ir.int8 import LARGEST
-from lrfdse.ir.storage import INT8
+from lrfdse.ir.storage import FLOAT32, INT8, QDQ
 
 OUTPUTS, INPUTS = 12, 30
 DENSE = Factorization.dense(OUTPUTS, INPUTS)
@@ -121,6 +121,13 @@ def test_its_matrices_are_levels_and_come_back_from_where_they_are_kept(method, 
     for core, one, other in zip(found.cores, again.cores, rounded.cores, strict=True):
         np.testing.assert_array_equal(core, one)
         np.testing.assert_array_equal(core, other)
+
+
+@pytest.mark.parametrize("storage", [FLOAT32, QDQ])
+def test_there_is_none_where_weights_are_not_rounded_alone(storage, moments_of):
+    weight, rows = data(8)
+    with pytest.raises(ValueError, match="is not stored as"):
+        Fitter(weight, moments_of(rows)).fit(Factorization.repaired(OUTPUTS, INPUTS, 3), storage)
 
 
 def test_a_layer_of_features_of_very_different_size_needs_it(moments_of):

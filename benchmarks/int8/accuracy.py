@@ -9,7 +9,6 @@ import numpy as np
 import onnx_ir as ir
 
 from benchmarks.accuracy.cases import Case
-from benchmarks.int8.repair import repaired, repaired_bytes
 from benchmarks.results import table
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.fits import FitRequest, open_builder, open_fits
@@ -97,17 +96,20 @@ def rows(case: Case, cache: Store) -> Iterator[Row]:
             yield Row(shape, WAYS[2], size(fitted), score(after))
         yield Row(shape, WAYS[3], size(same), score(builder.model_of(same)))
     for rank in REPAIRS:
-        factors, taken = {}, biases
-        for layer in layers:
-            fitter, k = fits.fitter(layer), min(rank, layer.outputs, layer.inputs)
-            factors[layer.name] = repaired(fitter, fits.factors(layer, Choice(dense(layer).factorization, INT8)), k)
-            taken += repaired_bytes(layer.outputs, layer.inputs, k)
-        yield Row(f"{DENSE}, repaired by rank {rank}", WAYS[1], taken, score(rewrite(model, factors)))
+        repairs = {layer.name: repaired(layer, rank) for layer in layers}
+        factors = {layer.name: fits.factors(layer, repairs[layer.name]) for layer in layers}
+        yield Row(f"{DENSE}, repaired by rank {rank}", WAYS[1], size(plan(repairs)), score(rewrite(model, factors)))
 
 
 def dense(layer: Layer) -> Choice:
     """Return a layer as it is."""
     return Choice(Factorization.dense(layer.outputs, layer.inputs))
+
+
+def repaired(layer: Layer, rank: int) -> Choice:
+    """Return a layer dense in int8 with a repair of a rank, at most that of the layer."""
+    outputs, inputs = layer.outputs, layer.inputs
+    return Choice(Factorization.repaired(outputs, inputs, min(rank, outputs, inputs)), INT8)
 
 
 def svd(layer: Layer, ratio: float) -> Choice:

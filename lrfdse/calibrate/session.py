@@ -180,7 +180,7 @@ def bench(
     if not ids:
         raise InputError(
             f"{folder / 'designs'}: holds no program for a board; explore again, or `lrfdse export {folder} ID` of a "
-            "design without layers in whole numbers (@qdq)"
+            "design without layers in whole numbers (@qdq) or with a repair (dense+r)"
         )
     if not options.allow_emulator:
         refuse_emulator(describe_board(runner, target), target)

@@ -21,8 +21,10 @@ def products(chosen: Factors) -> tuple[Product, ...]:
     Raises
     ------
     InputError
-        What they read is rounded, which is written as ONNX alone.
+        What they read is rounded, or the layer is no chain: such are written as ONNX alone.
     """
+    if chosen.factorization.repair:
+        raise InputError(f"{chosen.choice}: layers with a repair are written as ONNX where the model is no ONNX")
     if chosen.roundings is not None:
         raise InputError(f"{chosen.choice}: layers whose inputs are rounded are written as ONNX alone")
     columns = [step.columns for step in chosen.factorization.steps()]

@@ -180,8 +180,8 @@ def write_program(
     kernels = [kernel for _, kernel, _ in _compiled(model, plan, factors, schedules, target)]
     if len(kernels) < sum(len(layer.uses) for layer in model.layers):
         raise ToolError(
-            "embeddings, convolutions of more than one pixel and layers in whole numbers (@qdq) have no kernel of "
-            "their own that a program could time"
+            "embeddings, convolutions of more than one pixel, layers in whole numbers (@qdq) and layers with a repair "
+            "(dense+r) have no kernel of their own that a program could time"
         )
     write_atomically(path, build_program(kernels, target, identity), 0o777)
 

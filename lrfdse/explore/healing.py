@@ -237,7 +237,8 @@ def _with_scores(facts: DesignFacts, scores: Scores, healed: Healed) -> DesignFa
 
 def _remeasured(factors: Factors, weight: Any) -> Factors:
     """Return factors with the error of their weight measured anew."""
-    from lrfdse.factorize.difference import squared_difference
+    from lrfdse.factorize.difference import squared_error
 
     norm = float(np.linalg.norm(weight)) or 1.0
-    return dataclasses.replace(factors, weight_error=squared_difference(weight, factors.cores) ** 0.5 / norm)
+    error = squared_error(weight, factors.factorization, factors.cores) ** 0.5 / norm
+    return dataclasses.replace(factors, weight_error=error)

@@ -26,6 +26,7 @@ from lrfdse.explore.judging import output_facts
 from lrfdse.explore.layers.fits import FitRequest, blind_notes, explored_layers, open_builder, open_fits
 from lrfdse.explore.layers.left import idle_layers, still_layers
 from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
+from lrfdse.explore.layers.repaired import RANKS
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
 from lrfdse.explore.plans.evaluator import Evaluator
@@ -143,6 +144,8 @@ def explore(
             idle,
             STORAGES[settings.storage],
             EFFORTS[settings.effort].screened,
+            # A board times kernels, and layers with a repair have none of their own.
+            RANKS if settings.runner is None else (),
         )
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from lrfdse.ir.factorization import Array
+    from lrfdse.ir.factorization import Array, Factorization
 
 
 def dense_weight(cores: Sequence[Array]) -> Array:
     """Contract cores ``(r_{k-1}, m_k, n_k, r_k)`` to the weight of shape ``(prod m, prod n)``."""
     return product_of(cores)[0, :, :, 0]
+
+
+def weight_of(factorization: Factorization, cores: Sequence[Array]) -> Array:
+    """Return the weight that cores stand for, of the sizes of the factorization, padding included."""
+    if factorization.repair:
+        return np.asarray(dense_weight(cores[:1]) + dense_weight(cores[1:]))
+    return dense_weight(cores)
 
 
 def product_of(cores: Sequence[Array]) -> Array:

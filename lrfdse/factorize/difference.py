@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lrfdse.ir.factorization import Array
+    from lrfdse.ir.factorization import Array, Factorization
 
 
 def squared_difference(weight: NDArray[Any], cores: Sequence[Array], thresholds: Thresholds = DEFAULT) -> float:
@@ -52,6 +52,15 @@ def squared_difference(weight: NDArray[Any], cores: Sequence[Array], thresholds:
                 rest[j, :, max(inputs - (start + j) * d, 0) :] = 0
             total += float(np.einsum("jcd,jcd->", rest, rest, dtype=np.float64))
     return total
+
+
+def squared_error(
+    weight: NDArray[Any], factorization: Factorization, cores: Sequence[Array], thresholds: Thresholds = DEFAULT
+) -> float:
+    """Return ``|W - What|^2`` of the cores of a factorization; see `squared_difference`."""
+    if not factorization.repair:
+        return squared_difference(weight, cores, thresholds)
+    return squared_difference(weight - cores[0][0, :, :, 0].astype(weight.dtype), cores[1:], thresholds)
 
 
 def _halves(cores: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:

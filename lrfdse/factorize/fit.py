@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.factorize.als import SWEEPS
-from lrfdse.factorize.chain import dense_weight
-from lrfdse.factorize.difference import squared_difference
+from lrfdse.factorize.chain import dense_weight, weight_of
+from lrfdse.factorize.difference import squared_error
 from lrfdse.factorize.inputs import rounded_inputs
 from lrfdse.factorize.methods import METHODS
 from lrfdse.factorize.objective import OutputError
 from lrfdse.factorize.problem import Problem
 from lrfdse.factorize.quantized import quantized
+from lrfdse.factorize.repaired import repaired
 from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
@@ -24,6 +25,8 @@ from lrfdse.ir.storage import FLOAT32, Storage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lrfdse.factorize.methods import Method
+    from lrfdse.ir.choice import Choice
     from lrfdse.ir.factorization import Array
     from lrfdse.ir.factors import Moments
 
@@ -104,7 +107,15 @@ class Fitter:
         self.weight = self.problem.weight
 
     def fit(self, factorization: Factorization, storage: Storage = FLOAT32) -> Factors:
-        """Return the fitted factors, rounded to what they are stored in, with their true errors."""
+        """Return the fitted factors, rounded to what they are stored in, with their true errors.
+
+        Raises
+        ------
+        ValueError
+            The storage does not take the factorization.
+        """
+        if factorization.repair and not storage.takes(factorization):
+            raise ValueError(f"{factorization} is not stored as {storage}")
         if storage.scaled:
             return self._rounded(factorization, self._cores(factorization), storage)
         if factorization.is_dense and not self.problem.is_cumulative:
@@ -114,19 +125,21 @@ class Fitter:
             return Factors(factorization, (core,), shift, 0.0, error, loss)
         return self.measured(factorization, self._cores(factorization))
 
-    def stored(self, factors: Factors, storage: Storage) -> Factors:
+    def stored(self, factors: Factors, choice: Choice) -> Factors:
         """Return fitted factors in another storage: those given in float32, else rounded, with their true errors.
 
         Parameters
         ----------
         factors
-            What `fit` gave of this layer in float32.
-        storage
-            What they are to be stored in.
+            What `fit` gave of this layer in float32; of a repaired layer, without the repair.
+        choice
+            What they are to be.
         """
-        return self._rounded(factors.factorization, factors.cores, storage) if storage.scaled else factors
+        return self._rounded(choice.factorization, factors.cores, choice.storage) if choice.storage.scaled else factors
 
     def _rounded(self, factorization: Factorization, cores: tuple[Array, ...], storage: Storage) -> Factors:
+        if factorization.repair:
+            return self.measured(factorization, *repaired(self.problem, factorization, self._method))
         covariance, shrunk = None, None
         if self.moments is not None:
             covariance, shrunk = self.covariance, self.problem.error(factorization).covariance
@@ -162,13 +175,15 @@ class Fitter:
         return self.problem.covariance
 
     def _cores(self, factorization: Factorization) -> tuple[Array, ...]:
-        if factorization.is_dense:
-            target = self.problem.target(factorization)
+        if factorization.is_dense or factorization.repair:
+            target = self.problem.target(factorization.unrepaired)
             return (target.reshape(1, *target.shape, 1),)
+        return self._method.fit(self.problem, factorization)
+
+    @property
+    def _method(self) -> Method:
         method = METHODS.get(self.method)
-        if method.needs_moments and self.moments is None:
-            method = METHODS.get("svd")
-        return method.fit(self.problem, factorization)
+        return METHODS.get("svd") if method.needs_moments and self.moments is None else method
 
     def measured(
         self,
@@ -193,9 +208,9 @@ class Fitter:
     def _measured(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
         outputs, inputs = self.weight.shape
         if self.moments is None and self.weight.size >= self.thresholds.large:
-            error = math.sqrt(squared_difference(self.weight, cores, self.thresholds))
+            error = math.sqrt(squared_error(self.weight, factorization, cores, self.thresholds))
             return Factors(factorization, cores, None, _ratio(error, float(np.linalg.norm(self.weight))), None)
-        approximation = dense_weight(cores)[:outputs, :inputs]
+        approximation = weight_of(factorization, cores)[:outputs, :inputs]
         difference = self.weight - approximation
         weight_error = _ratio(float(np.linalg.norm(difference)), float(np.linalg.norm(self.weight)))
         moments = self.moments
@@ -227,7 +242,7 @@ class Fitter:
         if image is not None and self._weighting is not None:
             loss = max(float(np.vdot(self._weighting @ image, difference)), 0.0) / 2
         elif self._weighting is not None:
-            loss = self.loss(cores) / 2
+            loss = self._loss(approximation) / 2
         return Factors(factorization, cores, shift, weight_error, output_error, loss)
 
     def _whole(self, moments: Moments) -> float:
@@ -244,10 +259,13 @@ class Fitter:
 
         T is the weight, or with `Moments.cross` the regression of the original outputs on the inputs.
         """
-        problem = self.problem
         outputs, inputs = self.weight.shape
+        return self._loss(dense_weight(cores)[:outputs, :inputs])
+
+    def _loss(self, approximation: Array) -> float:
+        problem = self.problem
         target = problem.cumulative.at(1.0) if problem.is_cumulative else self.weight
-        difference = target - dense_weight(cores)[:outputs, :inputs]
+        difference = target - approximation
         return OutputError(target, problem.covariance, target, problem.weighting).of_difference(difference)
 
     def _output_energy(self, weight: Array) -> float:

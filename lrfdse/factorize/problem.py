@@ -169,6 +169,22 @@ class Problem:
         vectors, values = self._principal
         return vectors[:, :rank], values[:rank]
 
+    def part(self, weight: Array) -> Problem:
+        """Return the problem of a part of the target, as a layer of its own that reads what this one does."""
+        moments = self.moments
+        if moments is None:
+            return Problem(weight, None, self.weighting, name=self.name, thresholds=self.thresholds)
+        return Problem(
+            weight,
+            dataclasses.replace(moments, cross=None, output_mean=None, output_variance=None),
+            self.weighting,
+            name=self.name,
+            thresholds=self.thresholds,
+            _covariance=self.covariance,
+            _root=self.root,
+            _weighting_root=self.weighting_root,
+        )
+
     def release(self) -> None:
         """Let go of what fits share and the next would make again."""
         self._error = self._principal = None

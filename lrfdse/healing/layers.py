@@ -86,16 +86,19 @@ class Product:
         return found
 
     def _multiplied(self, tf: Any, x: Any, matrices: Sequence[Any]) -> Any:
-        """Return the chain's product along one axis, step by step as `Factorization.steps` has it."""
+        """Return the product along one axis, step by step as `Factorization.steps` has it."""
         f, layer, site = self.factors.factorization, self.layer, self.site
         x = tf.linalg.matrix_transpose(x) if site.in_axis == -2 else x
         leading = [int(size) for size in x.shape[:-1]]
-        value = tf.reshape(x, [-1, layer.inputs])
+        value = rows = tf.reshape(x, [-1, layer.inputs])
         if f.inputs > layer.inputs:
             value = tf.pad(value, [(0, 0), (0, f.inputs - layer.inputs)])
         roundings = self.factors.roundings or (None,) * len(matrices)
         for step, matrix, rounding in zip(f.steps(math.prod(leading)), matrices, roundings, strict=True):
             value = value if rounding is None else inputs_through(tf, value, rounding)
+            if f.repair and matrix is matrices[-1]:
+                value += tf.linalg.matmul(rows, matrix, transpose_b=True)
+                continue
             if step.columns == 1:
                 value = tf.linalg.matmul(tf.reshape(value, [-1, step.inner]), matrix, transpose_b=True)
                 continue

@@ -9,6 +9,15 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.storage import FLOAT32, Storage
 
 
+def is_plain(text: str) -> bool:
+    """Return whether the text of a choice, or of a factorization, is of a dense layer or of its plain SVD.
+
+    >>> is_plain("svd:r=24@int8"), is_plain("dense"), is_plain("dense+r=8@int8")
+    (True, True, False)
+    """
+    return text.startswith(("dense", "svd:")) and not text.startswith("dense+")
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A factorization and the storage of its cores.
@@ -36,6 +45,8 @@ class Choice:
         factorization, storage = Factorization.parse(shape, outputs, inputs), FLOAT32
         if marked:
             storage = Storage.parse(named)
+        if factorization.repair and not storage.takes(factorization):
+            raise InputError(f"{text}: a repair makes up for the rounding of int8 weights: write {factorization}@int8")
         if not storage.takes(factorization):
             raise InputError(f"{text}: what is stored as {storage} has to multiply whole rows: dense and svd do")
         return cls(factorization, storage)

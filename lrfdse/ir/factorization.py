@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lrfdse.errors import InputError
@@ -76,9 +76,10 @@ class Step:
 class Factorization:
     """The shape of a layer's decomposition: modes, ranks and contraction direction; no numbers.
 
-    ``ranks`` holds the ``d - 1`` inner ranks. ``d = 1`` is the dense layer. Plain SVD is the path through ``(M, 1)``:
-    modes ``m = (M, 1)``, ``n = (1, N)``, right to left. Modes that multiply to more than the layer's sizes mean a layer
-    padded with zeros: unused trailing inputs and outputs.
+    ``ranks`` holds the ``d - 1`` inner ranks. ``d = 1`` is the dense layer, beside which a product of two matrices of
+    rank `repair` may stand: ``y = Q x + A (B x)`` has the cores Q, A and B, and the steps B, A and Q. Plain SVD is the
+    path through ``(M, 1)``: modes ``m = (M, 1)``, ``n = (1, N)``, right to left. Modes that multiply to more than the
+    layer's sizes mean a layer padded with zeros: unused trailing inputs and outputs.
 
     >>> f = Factorization.parse("tt:m=300x1,n=4x196,r=9", outputs=300, inputs=784)
     >>> f.params, f.macs(), str(f)
@@ -91,6 +92,8 @@ class Factorization:
     in_modes: tuple[int, ...]
     ranks: tuple[int, ...] = ()
     direction: Direction = "rl"
+    repair: int = 0
+    """Rank of what is added to the dense layer, to make up for its rounding; 0 adds nothing."""
 
     def __post_init__(self) -> None:
         if not (len(self.out_modes) == len(self.in_modes) == len(self.ranks) + 1):
@@ -100,6 +103,8 @@ class Factorization:
             )
         if min((*self.out_modes, *self.in_modes, *self.ranks)) < 1:
             raise ValueError(f"modes and ranks must be positive, but got {self}")
+        if self.repair < 0 or (self.repair and (self.ranks or self.direction != "rl")):
+            raise ValueError(f"a repair has a positive rank and stands beside a dense layer, but got {self!r}")
 
     @classmethod
     def dense(cls, outputs: int, inputs: int) -> Factorization:
@@ -112,13 +117,20 @@ class Factorization:
         return cls((outputs, 1), (1, inputs), (rank,))
 
     @classmethod
+    def repaired(cls, outputs: int, inputs: int, rank: int) -> Factorization:
+        """Return the dense layer with a product of two matrices of a rank beside it."""
+        if rank < 1:
+            raise ValueError(f"the rank of a repair must be positive, but is {rank}")
+        return cls((outputs,), (inputs,), repair=rank)
+
+    @classmethod
     def parse(cls, text: str, outputs: int, inputs: int) -> Factorization:
         """Read the text form that `str` gives.
 
         Parameters
         ----------
         text
-            ``dense``, ``svd:r=R`` or ``tt:m=AxB,n=CxD,r=R[,lr]``.
+            ``dense``, ``dense+r=R``, ``svd:r=R`` or ``tt:m=AxB,n=CxD,r=R[,lr]``.
         outputs, inputs
             The layer's sizes, which the modes must cover.
 
@@ -129,13 +141,14 @@ class Factorization:
         """
         if text == "dense":
             return cls.dense(outputs, inputs)
-        rank = re.fullmatch(r"svd:r=(\d+)", text)
+        rank = re.fullmatch(r"(svd:|dense\+)r=(\d+)", text)
         train = re.fullmatch(rf"tt:m=({_SIZES}),n=({_SIZES}),r=({_SIZES})(,lr)?", text)
         if not (rank or train):
-            raise InputError(f"unknown factorization {text!r}: write `dense`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]`")
+            known = "`dense`, `dense+r=R`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]`"
+            raise InputError(f"unknown factorization {text!r}: write {known}")
         try:
             if rank:
-                return cls.svd(outputs, inputs, int(rank[1]))
+                return (cls.svd if rank[1] == "svd:" else cls.repaired)(outputs, inputs, int(rank[2]))
             assert train is not None
             m, n, r = (tuple(int(size) for size in part.split("x")) for part in train.group(1, 2, 3))
             made = cls(m, n, r, "lr" if train[4] else "rl")
@@ -161,7 +174,12 @@ class Factorization:
     @property
     def is_dense(self) -> bool:
         """Whether the layer is kept as it is."""
-        return len(self.out_modes) == 1
+        return len(self.out_modes) == 1 and not self.repair
+
+    @property
+    def unrepaired(self) -> Factorization:
+        """The factorization without what is added to a dense layer."""
+        return replace(self, repair=0)
 
     @property
     def is_svd(self) -> bool:
@@ -171,8 +189,8 @@ class Factorization:
         )
 
     def __str__(self) -> str:
-        if self.is_dense:
-            return "dense"
+        if len(self.out_modes) == 1:
+            return f"dense+r={self.repair}" if self.repair else "dense"
         if self.out_modes[1:] == (1,) and self.in_modes[:1] == (1,) and self.direction == "rl":
             return f"svd:r={self.ranks[0]}"
         m, n, r = ("x".join(map(str, part)) for part in (self.out_modes, self.in_modes, self.ranks))
@@ -185,7 +203,10 @@ class Factorization:
 
     @property
     def core_shapes(self) -> tuple[tuple[int, int, int, int], ...]:
-        """Shapes ``(r_{k-1}, m_k, n_k, r_k)``."""
+        """Shapes ``(r_{k-1}, m_k, n_k, r_k)``; of a repaired layer, those of the two-factor form come last."""
+        if self.repair:
+            beside = Factorization.svd(self.outputs, self.inputs, self.repair)
+            return (*self.unrepaired.core_shapes, *beside.core_shapes)
         r = self.bonds
         return tuple((r[k], m, n, r[k + 1]) for k, (m, n) in enumerate(zip(self.out_modes, self.in_modes, strict=True)))
 
@@ -210,11 +231,16 @@ class Factorization:
         ]
 
     def steps(self, rows: int = 1) -> tuple[Step, ...]:
-        """Return the chain of matrix products in execution order, for `rows` input rows.
+        """Return the matrix products in execution order, for `rows` input rows.
+
+        They are a chain, but for the last of a repaired layer, which reads what the first does and adds to the others.
 
         Right to left, step ``k`` multiplies by core ``k`` as the matrix ``[(r_{k-1} m_k), (n_k r_k)]``; left to right
         as ``[(m_k r_k), (r_{k-1} n_k)]``.
         """
+        if self.repair:
+            beside = Factorization.svd(self.outputs, self.inputs, self.repair).steps(rows)
+            return (*beside, *self.unrepaired.steps(rows))
         m, n, r = self.out_modes, self.in_modes, self.bonds
         order = range(len(m))
         if self.direction == "rl":
@@ -233,5 +259,6 @@ class Factorization:
         return sum(step.padded_macs(lanes) for step in self.steps(rows))
 
     def peak(self, rows: int = 1) -> int:
-        """Peak activation memory in elements: the largest input plus output of one step."""
-        return max(step.input_size + step.output_size for step in self.steps(rows))
+        """Peak activation memory in elements: the largest input plus output of one step, and a repair that waits."""
+        waiting = rows * self.outputs if self.repair else 0
+        return max(step.input_size + step.output_size for step in self.steps(rows)) + waiting

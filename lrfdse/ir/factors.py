@@ -53,7 +53,7 @@ class Factors:
 
     factorization: Factorization
     cores: tuple[Array, ...]
-    """Core k has shape (r_{k-1}, m_k, n_k, r_k), float64."""
+    """Core k has shape (r_{k-1}, m_k, n_k, r_k), float64; of a repaired layer see `Factorization`."""
     bias_shift: Array | None
     """What is added to every use's bias, shape (M,): ``(W - What) E[x]``; None without calibration data."""
     weight_error: float
@@ -134,7 +134,7 @@ def unpacked(choice: Choice, stored: Mapping[str, NDArray[Any]]) -> Factors:
     import numpy as np
 
     factorization, scales = choice.factorization, None
-    cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.out_modes)))
+    cores = tuple(stored[f"core{k}"].astype(np.float64) for k in range(len(factorization.core_shapes)))
     shift = stored.get("bias_shift")
     if tuple(core.shape for core in cores) != factorization.core_shapes or not all(np.isfinite(c).all() for c in cores):
         raise ValueError(f"not the cores of {factorization}")

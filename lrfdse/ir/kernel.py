@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from lrfdse.errors import InputError
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.storage import FLOAT32, QDQ, Storage
+from lrfdse.ir.storage import FLOAT32, INT8, QDQ, Storage
 from lrfdse.ir.window import Window
 
 if TYPE_CHECKING:
@@ -185,13 +185,33 @@ class QuantizedSpec:
         return f"{self.outputs}x{self.inputs} {Choice(self.factorization, QDQ)} rows={self.rows}{fused}"
 
 
-Spec = KernelSpec | ConvolutionSpec | EmbeddingSpec | QuantizedSpec
+@dataclass(frozen=True, slots=True)
+class RepairedSpec:
+    """What a use of a fully-connected layer in int8 with a repair computes: three products, the last one added."""
+
+    outputs: int
+    inputs: int
+    rank: int
+    """Of the repair."""
+    rows: int
+    bias: bool
+    """Whether a bias is added."""
+    relu: bool
+    """Whether negative results become zero."""
+
+    def __str__(self) -> str:
+        fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
+        choice = Choice(Factorization.repaired(self.outputs, self.inputs, self.rank), INT8)
+        return f"{self.outputs}x{self.inputs} {choice} rows={self.rows}{fused}"
+
+
+Spec = KernelSpec | ConvolutionSpec | EmbeddingSpec | QuantizedSpec | RepairedSpec
 """What is compiled, checked and measured for one use of a layer."""
 
 
 def has_kernel(use: Use, choice: Choice) -> bool:
     """Return whether a kernel of its own computes a use, not operators one after the other."""
-    return use.is_pointwise and not choice.storage.rounds_inputs
+    return use.is_pointwise and not (choice.storage.rounds_inputs or choice.factorization.repair)
 
 
 def spec_of(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Spec:
@@ -205,6 +225,8 @@ def spec_of(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Spec:
     kernel, factorization = kernel_spec(layer, use, choice, corrected), choice.factorization
     if choice.storage.rounds_inputs:
         return QuantizedSpec(layer.outputs, layer.inputs, factorization, use.rows, kernel.bias, kernel.relu)
+    if factorization.repair:
+        return RepairedSpec(layer.outputs, layer.inputs, factorization.repair, use.rows, kernel.bias, kernel.relu)
     if use.table:
         rank = None if factorization.is_dense else factorization.ranks[0]
         return EmbeddingSpec(use.table, layer.outputs, rank, use.rows, kernel.bias, kernel.relu)

@@ -63,8 +63,10 @@ class Storage:
         """Return whether a factorization can be stored so.
 
         Products of whole numbers are of matrices that multiply whole rows, so that only one matrix and the two-factor
-        form are stored with rounded inputs.
+        form are stored with rounded inputs. A repair makes up for what levels lose, where nothing else is rounded.
         """
+        if factorization.repair:
+            return self.scaled and not self.rounds_inputs
         return not self.rounds_inputs or all(step.batch == step.columns == 1 for step in factorization.steps())
 
 

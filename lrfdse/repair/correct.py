@@ -257,17 +257,24 @@ class Corrector:
         return found
 
     def _refined(self, current: Mapping[str, Factors], name: str) -> Factors:
+        from lrfdse.factorize.chain import weight_of
+
         given = current[name]
         local = around(
             self._model, current, name, self._objective, self._mixed, self._runtime, least=self._fitted.count
         )
         if local is None or given.bias_shift is None:
             return given
-        cores, shift, gain = refined(given.factorization, given.cores, given.bias_shift, local)
+        # What is repaired has the freedom of a dense layer, which is rounded and repaired again.
+        smooth, whole = given.factorization.unrepaired, given.cores
+        if given.factorization.repair:
+            whole = (weight_of(given.factorization, given.cores)[None, :, :, None],)
+        cores, shift, gain = refined(smooth, whole, given.bias_shift, local)
         if not gain > 0:
             return given
-        found = dataclasses.replace(given, cores=cores, bias_shift=shift)
-        return found if given.scales is None else rounded(found, self._model.weight(name).shape, local.rows)
+        if given.scales is None:
+            return dataclasses.replace(given, cores=cores, bias_shift=shift)
+        return rounded(dataclasses.replace(given, bias_shift=shift), cores, self._model.weight(name).shape, local.rows)
 
     def _judged(self, factors: Mapping[str, Factors]) -> Array:
         """Return the loss on each held-out sample and mixture."""

@@ -227,33 +227,41 @@ def _dot(one: Sequence[Single], other: Sequence[Single]) -> float:
     return sum(float(np.vdot(a, b)) for a, b in zip(one, other, strict=True))
 
 
-def rounded(factors: Factors, sizes: tuple[int, ...], inputs: Single) -> Factors:
-    """Return factors rounded as those given are stored, the bias making up for what that does to the outputs' mean.
+def rounded(factors: Factors, cores: Sequence[Array], sizes: tuple[int, ...], inputs: Single) -> Factors:
+    """Return cores rounded as factors are stored, the bias making up for what that does to the outputs' mean.
 
     Parameters
     ----------
     factors
-        Cores with a shift of the bias.
+        How they are stored, and the shift of the bias.
+    cores
+        What is rounded; of a repaired layer its weight, which is repaired again.
     sizes
         Outputs and inputs of the layer, padding aside.
     inputs
         What the layer reads, shape (samples, inputs).
     """
-    from lrfdse.factorize.chain import dense_weight
+    from lrfdse.factorize.chain import dense_weight, weight_of
     from lrfdse.factorize.inputs import rounded_inputs
+    from lrfdse.factorize.problem import Problem
     from lrfdse.factorize.quantized import quantized
+    from lrfdse.factorize.repaired import repaired
+    from lrfdse.ir.factors import Moments
 
     assert factors.bias_shift is not None
     rows = inputs.astype(np.float64)
     mean = rows.mean(axis=0)
     covariance = rows.T @ rows / len(rows) - np.outer(mean, mean)
-    before = dense_weight(factors.cores)[: sizes[0], : sizes[1]]
-    cores, scales = quantized(before, factors.factorization, factors.cores, covariance)
-    moved = (before - dense_weight(cores)[: sizes[0], : sizes[1]]) @ mean
+    factorization, before = factors.factorization, dense_weight(cores)[: sizes[0], : sizes[1]]
+    if factorization.repair:
+        found, scales = repaired(Problem(before, Moments(len(rows), mean, rows.T @ rows / len(rows))), factorization)
+    else:
+        found, scales = quantized(before, factorization, cores, covariance)
+    moved = (before - weight_of(factorization, found)[: sizes[0], : sizes[1]]) @ mean
     roundings = None
     if factors.roundings is not None:
-        made = rounded_inputs(factors.factorization, cores, rows)
+        made = rounded_inputs(factorization, found, rows)
         roundings, moved = made.roundings, moved + made.moved[:, : sizes[0]].mean(axis=0)
     return dataclasses.replace(
-        factors, cores=cores, scales=scales, bias_shift=factors.bias_shift + moved, roundings=roundings
+        factors, cores=found, scales=scales, bias_shift=factors.bias_shift + moved, roundings=roundings
     )

@@ -153,19 +153,19 @@ def _sensitivity(document: Document) -> list[tuple[str, str]]:
 def _files(document: Document, best: DesignFacts, folder: Path) -> list[tuple[str, str]]:
     if not best.model:
         return [("Model", f"lrfdse export {_quoted(folder)} {best.id}")]
-    model, alone = folder / best.model, _in_whole_numbers(best)
+    model, alone = folder / best.model, _without_kernel(best)
     where = f"; {clean(names_text(alone, 24))}: in the C library of model.onnx alone" if alone else ""
     kernels = f"{model.parent / 'kernels'}/ (C, for {document.target.name}{where})"
     return [("Model", str(model)), ("Kernels", kernels)]
 
 
-def _in_whole_numbers(design: DesignFacts) -> list[str]:
-    """Return the layers of a design that have no kernel of their own, because what they read is rounded."""
-    return [name for name, choice in design.plan.items() if choice.storage == str(QDQ)]
+def _without_kernel(design: DesignFacts) -> list[str]:
+    """Return the layers of a design that have no kernel of their own, but operators one after the other."""
+    return [name for name, choice in design.plan.items() if choice.is_repaired or choice.storage == str(QDQ)]
 
 
 def _next(document: Document, folder: Path) -> str:
-    # A board times kernels, and neither embeddings, larger convolutions nor layers in whole numbers have one.
+    # A board times kernels, and neither embeddings, larger convolutions nor such layers have one.
     without_kernel = any(layer.kind in ("conv", "embedding") for layer in document.layers)
     best = document.best
     if (
@@ -173,7 +173,7 @@ def _next(document: Document, folder: Path) -> str:
         and not without_kernel
         and best is not None
         and best.board is None
-        and not _in_whole_numbers(best)
+        and not _without_kernel(best)
     ):
         return f"lrfdse bench {_quoted(folder)} --runner 'ssh user@board'"
     return f"lrfdse check {_quoted(folder)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from lrfdse.ir.choice import is_plain
 from lrfdse.results.asked import Limits
 from lrfdse.results.choice import (
     Candidate,
@@ -104,6 +105,6 @@ def _plain(document: Document, identity: str) -> str | None:
         for design in document.every_design()
         if design.weight_bytes <= most
         and design.id not in (identity, document.original.id)
-        and all(choice.factorization.startswith(("dense", "svd:")) for choice in design.plan.values())
+        and all(is_plain(choice.factorization) for choice in design.plan.values())
     ]
     return max(svd, key=lambda d: (d.eval_value, -d.charged.us, d.id)).id if svd else None

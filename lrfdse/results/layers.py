@@ -74,9 +74,14 @@ class Choice:
     """What became of a layer."""
 
     factorization: str
-    """Text of the factorization: `dense`, `svd:r=R` or `tt:m=AxB,n=CxD,r=R[,lr]`."""
+    """Text of the factorization: `dense`, `svd:r=R`, `tt:m=AxB,n=CxD,r=R[,lr]`, or `dense+r=R`, which has a repair."""
     storage: str = expected("float32")
     """Element type in which the weights are stored."""
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether a product beside the dense layer makes up for its rounding."""
+        return self.factorization.startswith("dense+")
 
     @property
     def is_original(self) -> bool:

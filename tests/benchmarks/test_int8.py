@@ -1,4 +1,4 @@
-"""The benchmark of int8: what a repair takes back, and what its page says and keeps."""
+"""The benchmark of int8: the bytes of what it compares, and what its page says and keeps."""
 
 from __future__ import annotations
 
@@ -9,65 +9,27 @@ import numpy as np
 import pytest
 
 from benchmarks.int8.__main__ import kept, merged, sections
-from benchmarks.int8.accuracy import WAYS, Row, section, svd, svd_within
+from benchmarks.int8.accuracy import WAYS, Row, repaired, section, svd, svd_within
 from benchmarks.int8.host import OURS, RUNTIMES, Host, ours, timed
 from benchmarks.int8.host import section as measured
 from benchmarks.int8.integers import Trio, forms
 from benchmarks.int8.integers import section as integers
-from benchmarks.int8.repair import patch, repaired, repaired_bytes
 from benchmarks.int8.runtimes import Dense
 from benchmarks.kernels.layers import Layer, named
-from lrfdse.factorize.chain import dense_weight
-from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.factors import Moments
 from lrfdse.ir.layer import Layer as FoundLayer
 from lrfdse.ir.layer import Use
-from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.ir.storage import INT8
 from lrfdse.targets.catalog import load_target
-
-OUTPUTS, INPUTS = 12, 30
-
-
-@pytest.fixture(scope="module")
-def fitter():
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(400, INPUTS)) @ rng.normal(size=(INPUTS, INPUTS)) + rng.normal(size=INPUTS)
-    mean = rows.mean(axis=0)
-    return Fitter(rng.normal(size=(OUTPUTS, INPUTS)), Moments(len(rows), mean, rows.T @ rows / len(rows)), "auto")
-
-
-@pytest.fixture(scope="module")
-def rounded(fitter):
-    return fitter.fit(Factorization.dense(OUTPUTS, INPUTS), INT8)
-
-
-def harm(fitter, weight):
-    difference = fitter.weight - weight
-    return float(np.trace(difference @ fitter.moments.covariance @ difference.T))
-
-
-@pytest.mark.parametrize("rank", [1, 4, OUTPUTS])
-def test_a_repair_takes_back_the_leading_directions_of_what_rounding_lost(fitter, rounded, rank):
-    lost = fitter.weight - dense_weight(rounded.cores)
-    # By the definition: the singular values of E S beyond the rank, S any root of the covariance.
-    values = np.linalg.svd(lost @ np.linalg.cholesky(fitter.moments.covariance), compute_uv=False)
-    left = float(np.sum(values[rank:] ** 2))
-    added = dense_weight(patch(fitter, rounded, rank, FLOAT32).cores)
-    found = harm(fitter, dense_weight(rounded.cores) + added)
-    assert found == pytest.approx(left, rel=1e-6, abs=1e-9 * float(np.sum(values**2)))
-
-
-@pytest.mark.parametrize("rank", [1, 4, OUTPUTS])
-def test_a_repair_in_int8_is_no_worse_than_none(fitter, rounded, rank):
-    whole = dense_weight(repaired(fitter, rounded, rank).cores)
-    assert harm(fitter, whole) < harm(fitter, dense_weight(rounded.cores))
 
 
 def test_the_bytes_of_a_repair_are_those_of_what_is_stored():
-    dense, low = Factorization.dense(OUTPUTS, INPUTS), Factorization.svd(OUTPUTS, INPUTS, 3)
-    assert repaired_bytes(OUTPUTS, INPUTS, 3) == Choice(dense, INT8).bytes + Choice(low, INT8).bytes
+    layer = FoundLayer("fc", 12, 30, (Use("fc", 1, True, False),), 12, "digest")
+    dense, low = Factorization.dense(12, 30), Factorization.svd(12, 30, 3)
+    assert repaired(layer, 3).bytes == Choice(dense, INT8).bytes + Choice(low, INT8).bytes
+    # The output of a classifier may have fewer classes than the rank.
+    assert str(repaired(layer, 32)) == "dense+r=12@int8"
 
 
 def test_the_same_bytes_in_float32_are_the_most_that_fit():

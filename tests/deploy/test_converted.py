@@ -71,6 +71,20 @@ def test_designs_of_the_example(storage):
     assert stored == (sum(core.size for each in factors.values() for core in each.cores) if storage is INT8 else 0)
 
 
+def test_a_repair_of_dense_int8_is_written_as_its_three_products():
+    model = load_model(EXAMPLE)
+    layer = model.layer("fc2")
+    shape = Factorization.repaired(layer.outputs, layer.inputs, 4)
+    factors = {"fc2": Fitter(model.weight("fc2"), None).fit(shape, INT8)}
+    made = tflite_file(model, factors)
+    image = np.random.default_rng(0).integers(0, 256, (1, 28, 28), np.uint8)
+    close(made, as_proto(rewrite(model, factors)), [image])
+    used = names(made, model)
+    assert used.count("DEQUANTIZE") == 3 and used.count("FULLY_CONNECTED") == 5
+    whole = [t.data for t in read_graph(made, model.path).tensors if t.kind == "INT8" and t.data is not None]
+    assert sum(array.nbytes for array in whole) == shape.params
+
+
 IMAGES = """
 <ir_version: 8, opset_import: ["": 17]>
 net (float[batch, 3, 9, 8] image) => (float[batch, 7] scores, float[batch, 6, 9, 8] features) {

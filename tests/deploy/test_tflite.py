@@ -38,6 +38,12 @@ def names(content, path):
     return [operator.name for operator in read_graph(content, path).operators]
 
 
+def test_a_repair_is_no_chain_and_refused(model):
+    factors = {"first": Fitter(model.weight("first"), None).fit(Factorization.repaired(32, 24, 3), INT8)}
+    with pytest.raises(InputError, match=r"dense\+r=3@int8: layers with a repair are written as ONNX"):
+        tflite_file(model, factors)
+
+
 @pytest.mark.parametrize("storage", [FLOAT32, INT8], ids=str)
 @pytest.mark.parametrize("text", SHAPES)
 def test_litert_computes_the_design(model, text, storage):

@@ -82,7 +82,7 @@ def test_weights_are_those_of_int8_and_errors_and_the_bias_are_of_whole_numbers(
     assert found.output_error > plain.output_error
     again = unpacked(found.choice, packed(found))
     assert again.roundings == found.roundings
-    stored = fitter.stored(fitter.fit(f, FLOAT32), QDQ)
+    stored = fitter.stored(fitter.fit(f, FLOAT32), Choice(f, QDQ))
     assert stored.roundings == found.roundings
     np.testing.assert_array_equal(stored.bias_shift, found.bias_shift)
 

@@ -11,7 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from lrfdse.errors import InputError
-from lrfdse.factorize.chain import dense_weight
+from lrfdse.factorize.chain import weight_of
+from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.quantized import quantized
 from lrfdse.formats.onnx import file_content, serialized
 from lrfdse.healing.feeding import Feeder, Feeders
@@ -23,6 +24,7 @@ from lrfdse.healing.train import Training, divided, train
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import packed, unpacked
 from lrfdse.ir.quantized import Rounding
+from lrfdse.ir.storage import INT8
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
@@ -71,8 +73,9 @@ FORMS = {
         "tt:m=2x5,n=4x3,r=4,lr",
         "tt:m=3x2x2,n=2x2x4,r=2x3",
         "tt:m=1x10,n=4x3,r=2",
+        "dense+r=3",
     ],
-    "matmul": ["svd:r=3", "tt:m=5x2,n=3x4,r=4"],
+    "matmul": ["svd:r=3", "dense+r=3", "tt:m=5x2,n=3x4,r=4"],
     "conv": ["tt:m=10x1,n=1x18,r=4", "tt:m=10x1x1,n=1x6x3,r=4x2", "tt:m=10x1,n=2x9,r=3"],
     "line": ["tt:m=10x1,n=1x9,r=4", "tt:m=10x1,n=3x3,r=4"],
 }
@@ -108,7 +111,10 @@ def test_the_part_gives_what_onnxruntime_gives_for_the_rewritten_model(name, tex
 def in_int8(model, kit, text):
     """Return factors in int8, rounded as fits round them where inputs are not correlated."""
     ((name, each),) = compressed(model, kit, text).items()
-    before = dense_weight(each.cores)
+    before = weight_of(each.factorization, each.cores)
+    if each.factorization.repair:
+        found = Fitter(before).fit(each.factorization, INT8)
+        return {name: replace(each, cores=found.cores, scales=found.scales)}
     cores, scales = quantized(before, each.factorization, each.cores, np.eye(before.shape[1]))
     return {name: replace(each, cores=cores, scales=scales)}
 

@@ -16,7 +16,8 @@ def factorizations(draw):
     modes = draw(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4))
     ranks = tuple(draw(st.integers(1, 9)) for _ in modes[1:])
     direction = draw(st.sampled_from(["rl", "lr"])) if ranks else "rl"
-    return Factorization(tuple(m for m, _ in modes), tuple(n for _, n in modes), ranks, direction)
+    repair = draw(st.integers(0, 9)) if not ranks else 0
+    return Factorization(tuple(m for m, _ in modes), tuple(n for _, n in modes), ranks, direction, repair)
 
 
 @given(factorizations())
@@ -33,6 +34,9 @@ def test_what_is_written_is_read_back(factorization):
         ("tt:m=3x,n=2x2,r=2", "unknown factorization"),
         ("tt:m=3x4,n=2x2,r=2,up", "unknown factorization"),
         ("svd:r=0", "'svd:r=0': modes and ranks must be positive"),
+        ("dense+r=0", "'dense+r=0': the rank of a repair must be positive"),
+        ("dense+r=-3", "unknown factorization"),
+        ("svd:r=2+r=3", "unknown factorization"),
         ("tt:m=0x4,n=2x2,r=2", "modes and ranks must be positive"),
         ("tt:m=3x4,n=2x2x2,r=2", "as many output modes as input modes"),
         ("tt:m=3x4,n=2x2,r=2x2", "one rank fewer"),
@@ -52,6 +56,21 @@ def test_a_users_text_that_is_wrong_is_one_line(text, said):
 def test_an_impossible_shape_is_a_defect_of_the_caller(shape):
     with pytest.raises(ValueError, match="modes"):
         Factorization(*shape)
+
+
+def test_a_repair_stands_beside_a_dense_layer_alone():
+    with pytest.raises(ValueError, match="beside a dense layer"):
+        Factorization((2, 3), (4, 5), (3,), repair=2)
+    with pytest.raises(ValueError, match="positive rank"):
+        Factorization((2,), (4,), repair=-1)
+
+
+def test_a_repair_costs_what_its_three_products_do():
+    f = Factorization.parse("dense+r=4", 24, 30)
+    assert not f.is_dense and not f.is_svd and f.unrepaired == Factorization.dense(24, 30)
+    assert f.params == f.macs() == 24 * 30 + 4 * (24 + 30) and f.macs(5) == 5 * f.macs()
+    # While the dense product is taken, what the others gave waits.
+    assert f.peak(2) == 2 * (30 + 24 + 24)
 
 
 schedules = st.builds(

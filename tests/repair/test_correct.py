@@ -22,7 +22,7 @@ from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import packed, unpacked
-from lrfdse.ir.storage import QDQ
+from lrfdse.ir.storage import FLOAT32, INT8, QDQ
 from lrfdse.model.data import Dataset, mixed
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
@@ -119,6 +119,28 @@ def test_layers_in_whole_numbers_are_corrected_as_such(network):
         again = unpacked(each.choice, packed(each))
         for core, other in zip(again.cores, each.cores, strict=True):
             np.testing.assert_allclose(core, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_repaired_layer_is_rounded_and_repaired_again(network, weighted):
+    model, calib, fresh = network
+    seen = moments(model, calib, ["w1", "w2"])
+    first, second = model.layer("w1"), model.layer("w2")
+    shapes = {
+        "w1": (Factorization.svd(first.outputs, first.inputs, 5), FLOAT32),
+        "w2": (Factorization.repaired(second.outputs, second.inputs, 3), INT8),
+    }
+    factors = {name: Fitter(model.weight(name), seen[name]).fit(*shape) for name, shape in shapes.items()}
+    found = Corrector(model, calib, weightings=None if weighted else {}).correct(factors, sweeps=1)
+    assert found.sweeps > 0 and found.after < 0.9 * found.before
+    assert loss(model, found.factors, fresh) < 0.9 * loss(model, factors, fresh)
+    repaired = found.factors["w2"]
+    assert repaired.choice == factors["w2"].choice
+    # Levels, after the step as before it, and other ones.
+    again, before = unpacked(repaired.choice, packed(repaired)), factors["w2"]
+    for core, kept, old in zip(repaired.cores, again.cores, before.cores, strict=True):
+        np.testing.assert_allclose(kept, core, rtol=1e-6)
+        assert np.abs(core - old).max() > 1e-3 * np.abs(old).max()
 
 
 @pytest.fixture

@@ -125,7 +125,8 @@ class Fits:
         fitter = self.fitter(layer)
         if choice.storage.scaled:
             # What is rounded is the fit in floating point, which is made once for both.
-            factors = fitter.stored(self.factors(layer, Choice(choice.factorization)), choice.storage)
+            plain = self.factors(layer, Choice(choice.factorization.unrepaired))
+            factors = fitter.stored(plain, choice)
         else:
             factors = fitter.fit(choice.factorization)
         arrays = packed(factors)

@@ -20,7 +20,7 @@ from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
 from lrfdse.errors import KernelError
-from lrfdse.ir.kernel import ConvolutionSpec, EmbeddingSpec, KernelSpec, QuantizedSpec, Schedule, Spec
+from lrfdse.ir.kernel import ConvolutionSpec, EmbeddingSpec, KernelSpec, QuantizedSpec, RepairedSpec, Schedule, Spec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS, open_meter
 from lrfdse.meters.whole import open_whole_meter
@@ -92,6 +92,7 @@ def measured_kernel(
     from lrfdse.explore.layers.convolutions import measured_convolution
     from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.explore.layers.quantized import measured_quantized
+    from lrfdse.explore.layers.repaired import measured_repaired
     from lrfdse.tune import best_kernel
 
     small = whole or (lambda: open_whole_meter(meter.name, target))
@@ -102,6 +103,8 @@ def measured_kernel(
             return MeasuredKernel(*measured_embedding(spec, target, small()))
         if isinstance(spec, QuantizedSpec):
             return MeasuredKernel(*measured_quantized(spec, target, small()))
+        if isinstance(spec, RepairedSpec):
+            return MeasuredKernel(*measured_repaired(spec, target, small()))
         artifact, measurement = best_kernel(spec, target, meter, tries)
     except KernelError as error:
         return MeasuredKernel(failure=str(error))
@@ -229,6 +232,7 @@ def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str
     from lrfdse.explore.layers.convolutions import measured_convolution
     from lrfdse.explore.layers.embeddings import measured_embedding
     from lrfdse.explore.layers.quantized import measured_quantized
+    from lrfdse.explore.layers.repaired import measured_repaired
     from lrfdse.tune import best_kernel
 
     target, meter = request.target, request.meter
@@ -242,6 +246,7 @@ def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str
         ConvolutionSpec: code_key(measured_convolution),
         EmbeddingSpec: code_key(measured_embedding),
         QuantizedSpec: code_key(measured_quantized),
+        RepairedSpec: code_key(measured_repaired),
     }
     # Other specs stand for small models, which are tuned as such.
     return {

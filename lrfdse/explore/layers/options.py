@@ -13,6 +13,7 @@ from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.errors import fit_threads
 from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
+from lrfdse.explore.layers.repaired import RANKS, repairs_of
 from lrfdse.explore.layers.screening import MOST_WEIGHTS, fit_work, screened_front
 from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 from lrfdse.ir.choice import Choice
@@ -22,7 +23,7 @@ from lrfdse.ir.kernel import Spec, spec_of
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.space import Candidate, Funnel
-from lrfdse.ir.storage import FLOAT32, Storage
+from lrfdse.ir.storage import FLOAT32, INT8, Storage
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
 from lrfdse.space.eligible import reason_to_keep_dense
 
@@ -76,6 +77,7 @@ def study_layers(
     idle: Mapping[str, str] | None = None,
     storages: Sequence[Storage] = (FLOAT32,),
     screened: int = 3,
+    repairs: Sequence[int] = RANKS,
 ) -> tuple[LayerResult, ...]:
     """Return every layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -97,6 +99,8 @@ def study_layers(
         In what the weights of each candidate are stored: a choice each.
     screened
         Candidates of a layer of few enough weights that are shortly fitted for each one that is compiled.
+    repairs
+        Ranks of repairs of dense int8 that are thought of.
 
     Raises
     ------
@@ -128,6 +132,10 @@ def study_layers(
                 candidates[result.layer.name] += found
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
+    for result in results:
+        if result.kept_dense is None and _int8_is_offered(result.layer, storages):
+            added = [_candidate(result.layer, each, target) for each in repairs_of(result.layer, fits, repairs)]
+            candidates[result.layer.name] += added
     chosen = {
         each.layer.name: _stored(each, candidates[each.layer.name], storages, _roundable(each.layer, model, fits))
         for each in results
@@ -212,6 +220,11 @@ def _candidate(layer: Layer, factorization: Factorization, target: Target) -> Ca
 def _roundable(layer: Layer, model: Model, fits: Fits) -> bool:
     """Return whether products of a layer can be of whole numbers: they are of rows whose range the data tell."""
     return fits.calibrated(layer) and all(site.in_axis == -1 for site in model.sites[layer.name])
+
+
+def _int8_is_offered(layer: Layer, storages: Sequence[Storage]) -> bool:
+    """Return whether the weights of a layer may become int8 that are not."""
+    return layer.kind == "fc" and not layer.storage.scaled and INT8 in storages
 
 
 def _stored(

@@ -11,7 +11,7 @@ import numpy as np
 from lrfdse.explore.layers.options import BASELINE_RATIOS
 from lrfdse.explore.plans.choose import lost, pareto, recommend, worth_refining
 from lrfdse.explore.plans.relaxation import relaxed
-from lrfdse.ir.choice import Choice
+from lrfdse.ir.choice import Choice, is_plain
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.plan import DENSE_INT8, DENSE_QDQ
 from lrfdse.ir.storage import INT8, QDQ
@@ -287,7 +287,7 @@ def best_svd(
     from lrfdse.search.plans.knapsack import plans_by_regime
 
     def svd_only(regime: Sequence[LayerTable]) -> list[LayerTable]:
-        return [replace(t, choices=tuple(c for c in t.choices if c.text.startswith(("dense", "svd:")))) for t in regime]
+        return [replace(t, choices=tuple(c for c in t.choices if is_plain(c.text))) for t in regime]
 
     front = plans_by_regime(svd_only(warm), svd_only(cold), warm_params, max_params=most)
     return front.texts(int(np.argmin(front.error))) if len(front) else None

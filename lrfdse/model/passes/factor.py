@@ -27,10 +27,10 @@ class ReplaceLayers(ir.passes.InPlacePass):
     """Puts factors in the place of layers of the model given.
 
     Each kind of layers has its writer (`lrfdse.model.kinds`). Of a fully-connected layer the two-factor form becomes
-    two products; any other chain becomes reshapes and products, step by step as `Factorization.steps` has them. Padded
-    inputs and outputs of a factorization are added and cut off around the chain. Opset, IR version, element types,
-    names of inputs and outputs, and open sizes stay as they are. Layers that are not named, or that are
-    dense in float, stay too. Weights that nothing reads any more are removed.
+    two products, a repaired layer three; any other chain becomes reshapes and products, step by step as
+    `Factorization.steps` has them. Padded inputs and outputs of a factorization are added and cut off around the chain.
+    Opset, IR version, element types, names of inputs and outputs, and open sizes stay as they are. Layers that are not
+    named, or that are dense in float, stay too. Weights that nothing reads any more are removed.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def rewrite(model: Model, factors: Mapping[str, Factors], closed: bool = True) -
 
 def _check(layer: Layer, chosen: Factors) -> None:
     f = chosen.factorization
-    if f.outputs < layer.outputs or f.inputs < layer.inputs or (f.is_dense and f != _dense(layer)):
+    if f.outputs < layer.outputs or f.inputs < layer.inputs or (not f.ranks and f.unrepaired != _dense(layer)):
         raise ValueError(
             f"layer {layer.name!r} has {layer.outputs} outputs and {layer.inputs} inputs, "
             f"but got {f} for {f.outputs} and {f.inputs}"

@@ -20,7 +20,9 @@ def write_products(place: Place) -> ir.Value:
     """Write one use of a fully-connected layer as products of its factors."""
     node, site, chosen, source = place.node, place.site, place.chosen, place.source
     at = _At(place)
-    if not at.is_pair:
+    if chosen.factorization.repair:
+        result = at.repaired(source, site)
+    elif not at.is_pair:
         result = at.chain(source, site)
     elif chosen.roundings is None and all(each.in_axis == each.out_axis == -2 for each in place.sites):
         result = at.svd_on_columns(source)
@@ -63,6 +65,24 @@ class _At:
         (a, outer), (b, inner) = self._pair()
         hidden = self._emit.op("MatMul", [self._matrix("factor1", b, inner, False), source])
         return self._emit.op("MatMul", [self._matrix("factor0", a, outer, False), hidden])
+
+    def repaired(self, source: ir.Value, site: Site) -> ir.Value:
+        """Write ``x Q^T + x B^T A^T`` on the last axis, ``Q x + A (B x)`` on the last but one."""
+        emit, columns = self._emit, site.in_axis == -2 and site.out_axis == -2
+        steps = zip(
+            ("factor1", "factor0", "whole"),
+            self._chosen.factorization.step_matrices(self._chosen.cores),
+            self._chosen.step_scales(),
+            strict=True,
+        )
+        b, a, whole = (self._matrix(name, matrix, scales, not columns) for name, matrix, scales in steps)
+        if columns:
+            product = emit.op("MatMul", [a, emit.op("MatMul", [b, source])])
+            return emit.op("Add", [emit.op("MatMul", [whole, source]), product])
+        x = emit.swap_last(source, site.rank) if site.in_axis == -2 else source
+        product = emit.op("MatMul", [emit.op("MatMul", [x, b]), a])
+        y = emit.op("Add", [emit.op("MatMul", [x, whole]), product])
+        return emit.swap_last(y, site.rank) if site.out_axis == -2 else y
 
     def chain(self, source: ir.Value, site: Site) -> ir.Value:
         """Write reshapes and products, at most one of each a step."""

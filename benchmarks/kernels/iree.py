@@ -320,8 +320,9 @@ typedef int dispatch_function(const struct environment *, const struct dispatch_
 static const struct environment environment __attribute__((aligned(16)));
 static char local_memory[1 << 16] __attribute__((aligned(64)));
 
-static inline void run(dispatch_function *function, unsigned x, unsigned y, unsigned short z, unsigned char bindings,
-                       void *const *pointers, const size *lengths, unsigned short count, const unsigned *constants) {
+__attribute__((noinline))
+static void run(dispatch_function *function, unsigned x, unsigned y, unsigned short z, unsigned char bindings,
+                void *const *pointers, const size *lengths, unsigned short count, const unsigned *constants) {
     struct dispatch_state dispatch = {1, 1, 1, count, x, y, z, 1, bindings, constants, pointers, lengths};
     struct workgroup_state group = {0, 0, 0, 0, 0, local_memory, sizeof local_memory};
     for (group.workgroup_id_z = 0; group.workgroup_id_z < z; group.workgroup_id_z++)

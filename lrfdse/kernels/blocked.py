@@ -193,11 +193,11 @@ class BlockedEmitter:
             None if part.is_first else before,
         )
         sums, statements = loop.sums()
-        for (i, row), (c, place) in itertools.product(enumerate(rows), enumerate(spot.places)):
-            if part.is_last:
-                statements += emitter.store(sums[i][c], place, row, 0, spot.out.span.valid)
-            else:
-                statements.append(store(self.scratch, sums[i][c], held(i, c), lanes))
+        if part.is_last:
+            positions = [(place, 0) for place in spot.places]
+            return sequence([*made, *statements, *emitter.stores(sums, rows, positions, spot.out.span.valid)])
+        for i, c in itertools.product(range(len(rows)), range(len(spot.places))):
+            statements.append(store(self.scratch, sums[i][c], held(i, c), lanes))
         return sequence([*made, *statements])
 
     def _data(self, part: _Part, spot: _Spot, places: list[Expr], section: tuple[Expr, ...], k: Expr) -> list[Expr]:

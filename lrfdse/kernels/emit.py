@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +57,24 @@ class Finish(Protocol):
             How far two of the elements lie apart in an output of shape (batch, rows, columns).
         """
 
+    def together(
+        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
+    ) -> list[Stmt]:
+        """Return the statements that finish and store vectors of the same rows, whose elements lie side by side.
+
+        `places` has the positions of each along batch and columns.
+        """
+
+
+def one_by_one(
+    finish: Finish, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
+) -> list[Stmt]:
+    """Return the statements that finish and store one vector after the other, see `Finish.together`."""
+    made: list[Stmt] = []
+    for value, (batch, column) in zip(values, places, strict=True):
+        made += finish.results(value, batch, row, column, lanes, 1)
+    return made
+
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
@@ -82,6 +100,12 @@ class Epilogue:
             factor = load(self.scale, row) if self.along_columns else load(self.scale, row, lanes)
             value = value * (splat(factor, lanes) if self.along_columns else factor)
         return [self.store(value, index, bias, lanes, stride)]
+
+    def together(
+        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
+    ) -> list[Stmt]:
+        """Return the statements that finish and store vectors of the same rows, see `Finish`."""
+        return one_by_one(self, values, places, row, lanes)
 
     def store(self, value: Expr, index: Expr, bias_index: Expr, lanes: int, stride: int = 1) -> Stmt:
         """Return the statement that finishes `value` and stores it from `index` on, every `stride` elements."""
@@ -219,9 +243,24 @@ class StepEmitter:
             t, self.instructions, self.sums, self.weight, len(j.starts), len(places), operands, access.sections
         )
         sums, statements = loop.sums()
-        for (i, row), (c, (batch, column)) in itertools.product(enumerate(j.starts), enumerate(places)):
-            statements += self.store(sums[i][c], batch, row, column, j.span.valid)
-        return sequence(statements)
+        return sequence([*statements, *self.stores(sums, j.starts, places, j.span.valid)])
+
+    def stores(
+        self, sums: list[list[Expr]], rows: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], valid: int
+    ) -> list[Stmt]:
+        """Return the statements that store the accumulators of a tile, of whose lanes `valid` exist.
+
+        `rows` has where its vectors begin along the out axis, `places` the positions along batch and columns.
+        """
+        schedule, made = self.tiling.schedule, list[Stmt]()
+        side_by_side = schedule.axis == "out" and self.tiling.step.columns == 1 and valid == schedule.lanes > 1
+        for row, of_row in zip(rows, sums, strict=True):
+            if side_by_side:
+                made += self.finish.together(of_row, places, row, schedule.lanes)
+                continue
+            for value, (batch, column) in zip(of_row, places, strict=True):
+                made += self.store(value, batch, row, column, valid)
+        return made
 
     def panel_at(self, j: Tile) -> Expr:
         """Return where the packed weights of a tile along the out axis begin."""

@@ -83,7 +83,11 @@ def stops(tiling: Tiling, target: Target, distance: int | None = None, covered: 
     weights_again = (weights if t.by_positions else panel) + place > near
     data_again = (place if t.by_positions else data) + panel > near
     moved = weights * (places if weights_again else 1) + data * (panels if data_again else 1)
+    # What exceeds the last level, too, comes again from DRAM.
+    is_far = not t.by_positions and data > target.last_level.bytes
+    further = (panels - 1) * data if is_far else 0.0
+    dram = further * max(0.0, 1 / target.dram_bytes_per_cycle - 1 / target.last_level_bytes_per_cycle)
     rows = max(len(span.offsets) for span in t.batch)
     apart = FLOAT32.bytes_of(distance or step.inner * step.columns) > target.prefetch_lines * target.line
     waits = moved / target.line * target.last_level_latency if apart and rows + 1 > STREAMS else 0.0
-    return moved / target.last_level_bytes_per_cycle + waits
+    return moved / target.last_level_bytes_per_cycle + dram + waits

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.kernels.iree_schedule import UnsupportedError, read
+from benchmarks.kernels.iree_schedule import COPY, UnsupportedError, read
 
 TEXT = Path(__file__).with_name("iree_hal.mlir").read_text(encoding="utf-8")
 
@@ -51,3 +51,19 @@ def test_what_is_not_understood_is_refused_by_name(before, after, named):
     assert before in TEXT
     with pytest.raises(UnsupportedError, match=named.replace("$", r"\$")):
         read(TEXT.replace(before, after), "main")
+
+
+LOOP = Path(__file__).with_name("iree_loop.mlir").read_text(encoding="utf-8")
+
+
+def test_loops_copies_and_several_inputs_and_outputs_are_followed():
+    program = read(LOOP, "main")
+    assert len(program.inputs) == 2
+    assert [one.function for one in program.each] == [COPY, COPY]
+    for number, one in enumerate(program.each):
+        source, to = one.bindings
+        assert (source.buffer, source.offset, source.length) == (program.inputs[0], 16 * number, 16)
+        assert (to.buffer.size, to.offset) == (32, 0)
+    first, second = program.outputs
+    assert first.buffer is program.each[0].bindings[1].buffer
+    assert (second.buffer, second.offset) == (program.inputs[1], 16)

@@ -10,7 +10,7 @@ from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization, Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.ir.storage import FLOAT32, INT8
-from lrfdse.kernels.bounds import lower_bound_cycles
+from lrfdse.kernels.bounds import lower_bound_cycles, operator_bound_cycles
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
 from lrfdse.kernels.estimate import cycles
@@ -142,6 +142,32 @@ def test_lower_bounds() -> None:
     assert lower_bound_cycles(large, none, "warm") == pytest.approx(size / target.dram_bytes_per_cycle)
     small = KernelSpec(32, 32, Factorization.dense(32, 32), 1, True, True)
     assert lower_bound_cycles(small, in_order, "warm") == pytest.approx(32 * 32 / target.fma_per_cycle)
+
+
+def test_bounds_of_operators_count_each_byte_once() -> None:
+    in_order = load_target("riscv64")
+    target = dataclasses.replace(in_order, in_order=False)
+    read_rate, fill_rate = target.last_level_bytes_per_cycle, target.last_level_fill_bytes_per_cycle
+    assert fill_rate is not None and target.dram_fill_bytes_per_cycle is not None
+    assert operator_bound_cycles(8000, 32 * 1024, 32 * 1024, in_order) == 1000, "what fits the first level is free"
+    near = 64 * 1024
+    assert operator_bound_cycles(80_000, near, near, in_order) == pytest.approx(10_000 + near / read_rate)
+    assert operator_bound_cycles(8000, near, near, in_order) == pytest.approx(near / fill_rate + near / read_rate)
+    assert operator_bound_cycles(8000, near, near, target) == pytest.approx(near / fill_rate + near / read_rate)
+    far, beyond = 1024 * 1024, 512 * 1024
+    stored = far / fill_rate + beyond / target.dram_fill_bytes_per_cycle
+    assert operator_bound_cycles(8000, 0, far, in_order) == pytest.approx(stored)
+    fetched = beyond / target.dram_bytes_per_cycle
+    assert operator_bound_cycles(8000, far, 0, in_order) == pytest.approx(fetched + far / read_rate)
+    assert operator_bound_cycles(8000, far, 0, target) == pytest.approx(max(fetched, far / read_rate))
+
+
+def test_what_exceeds_the_last_level_comes_again_from_dram() -> None:
+    machine = load_target("riscv64")
+    tiling = Tiling.of(Step(960, 240, 240, 1), StepSchedule.parse("out:8:3x8:u2"))
+    larger = dataclasses.replace(machine, last_level=CacheLevel(4096, 16, replacement="bimodal"))
+    slower = 1 / machine.dram_bytes_per_cycle - 1 / machine.last_level_bytes_per_cycle
+    assert stops(tiling, machine) - stops(tiling, larger) == pytest.approx(9 * 4 * 960 * 240 * slower)
 
 
 def test_an_in_order_core_stops_for_what_its_first_level_does_not_hold() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,10 +39,19 @@ class _Row:
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        return self.finish.store(value, self._spot(batch, row), lanes)
+
+    def together(
+        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
+    ) -> list[Stmt]:
+        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.emit.Finish`."""
+        return self.finish.store_all(values, [self._spot(batch, row) for batch, _ in places], lanes)
+
+    def _spot(self, batch: Expr, row: Expr) -> Spot:
         pixel = self.first + batch
         channel = self.channels_before + row
         index = pixel * self.outputs + channel
-        return self.finish.store(value, Spot(index, index, channel, pixel), lanes)
+        return Spot(index, index, channel, pixel)
 
 
 def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine) -> Emission:

@@ -179,13 +179,9 @@ class _Depthwise:
             sums = [load(each, 0) for each in held]
         totals = [total for total in sums if total is not None]
         spots = [self._spot(image, r, c + k, place.channel) for k in range(width)]
-        if not grouped:
-            for total, spot in zip(totals, spots, strict=True):
-                made += self._finish.store(total, spot, lanes)
-            return sequence(made)
         stores = self._finish.store_all(totals, spots, lanes)
         # LLVM would multiply for one pixel after the other, each before its store, and spill the inputs until then.
-        long = len(self._finish.epilogue.instructions) > 1
+        long = grouped and len(self._finish.epilogue.instructions) > 1
         return sequence(made + (apart(stores) if long else stores))
 
     def edge(self, rows: range, columns: range) -> Stmt:

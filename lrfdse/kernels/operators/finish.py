@@ -9,6 +9,9 @@ from lrfdse.ir.epilogue import Epilogue, Operand
 from lrfdse.kernels.operators.machine import Machine
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, kept, load, splat, store, strided_load, strided_store
 
+_TOGETHER = 16
+"""Vectors that are finished side by side at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spot:
@@ -45,17 +48,28 @@ class Finish:
     def store_all(self, values: Sequence[Expr], spots: Sequence[Spot], lanes: int) -> list[Stmt]:
         """Return the statements that finish vectors of the same channels and store them.
 
-        What they have in common is read once, and all are finished before the first is stored, so that they may be
-        side by side: an in-order core would wait for each instruction of a vector on its own.
+        Where registers form groups, what they have in common is read once, and some are finished before the first of
+        them is stored, so that they may be side by side: an in-order core would wait for each instruction of a vector
+        on its own, and for its store before the next could read.
         """
         made: list[Stmt] = []
+        if not self.machine.target.vectors.grouped or not self.epilogue.instructions:
+            for value, spot in zip(values, spots, strict=True):
+                made += self.store(value, spot, lanes)
+            return made
         shared: dict[int, Expr] = {}
         if len(values) > 1:
             for place, source in enumerate(self.epilogue.sources):
                 if source in ("channel", "scalar"):
                     shared[place] = kept(self._read(place, spots[0], lanes), made)
-        found = [self.finished(value, spot, lanes, made, shared) for value, spot in zip(values, spots, strict=True)]
-        return [*made, *(self._stored(value, spot, lanes) for value, spot in zip(found, spots, strict=True))]
+        for first in range(0, len(values), _TOGETHER):
+            some = slice(first, first + _TOGETHER)
+            found = [
+                self.finished(value, spot, lanes, made, shared)
+                for value, spot in zip(values[some], spots[some], strict=True)
+            ]
+            made += [self._stored(value, spot, lanes) for value, spot in zip(found, spots[some], strict=True)]
+        return made
 
     def _stored(self, value: Expr, spot: Spot, lanes: int) -> Stmt:
         if spot.stride > 1 and lanes > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,18 @@ class Dense:
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        return self.finish.store(value, self._spot(batch, row, column, stride), lanes)
+
+    def together(
+        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
+    ) -> list[Stmt]:
+        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.emit.Finish`."""
+        return self.finish.store_all(values, [self._spot(batch, row, column, 1) for batch, column in places], lanes)
+
+    def _spot(self, batch: Expr, row: Expr, column: Expr, stride: int) -> Spot:
         step = self.tiling.step
         index = (batch * step.out + row) * step.columns + column
-        one_channel = self.tiling.schedule.axis == "columns"
-        return self.finish.store(value, Spot(index, index, row, batch, stride, one_channel), lanes)
+        return Spot(index, index, row, batch, stride, self.tiling.schedule.axis == "columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +56,19 @@ class _Placed:
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        return self.finish.store(value, self._spot(batch, row), lanes)
+
+    def together(
+        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
+    ) -> list[Stmt]:
+        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.emit.Finish`."""
+        return self.finish.store_all(values, [self._spot(batch, row) for batch, _ in places], lanes)
+
+    def _spot(self, batch: Expr, row: Expr) -> Spot:
         o = self.operator
         index = self.number * o.result.batch + batch * o.result.row + row
         line = self.number * o.rows + batch
-        return self.finish.store(value, Spot(index, line * o.columns + row, row, line), lanes)
+        return Spot(index, line * o.columns + row, row, line)
 
 
 def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: Machine) -> Emission:

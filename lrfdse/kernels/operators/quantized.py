@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,12 +40,14 @@ class _Sums(Finish):
     starts: tuple[tuple[Buffer, int], ...]
     """What is added to the sums of each channel: buffers, and where in them the first channel is."""
 
-    def store(self, value: Expr, spot: Spot, lanes: int) -> list[Stmt]:
-        """Return the statements that finish a vector of sums and store it."""
+    def finished(
+        self, value: Expr, spot: Spot, lanes: int, into: list[Stmt], shared: Mapping[int, Expr] | None = None
+    ) -> Expr:
+        """Return what an epilogue makes of a vector of sums."""
         whole = value
         for buffer, first in self.starts:
             whole = whole + load(buffer, first + spot.channel, lanes)
-        return Finish.store(self, tirx.Cast(vector_type(lanes), whole), spot, lanes)
+        return Finish.finished(self, tirx.Cast(vector_type(lanes), whole), spot, lanes, into, shared)
 
 
 @dataclass(frozen=True, slots=True)

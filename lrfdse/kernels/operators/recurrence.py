@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tvm import tirx
 
-from lrfdse.kernels.emit import Access, StepEmitter
+from lrfdse.kernels.emit import Access, StepEmitter, one_by_one
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied
 from lrfdse.kernels.operators.strips import strips
@@ -32,6 +32,12 @@ class _Stored:
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statement that stores a vector, see `lrfdse.kernels.emit.Finish`."""
         return [store(self.buffer, value, self.first + batch * self.rows + row, lanes)]
+
+    def together(
+        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
+    ) -> list[Stmt]:
+        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.emit.Finish`."""
+        return one_by_one(self, values, places, row, lanes)
 
 
 def recurrence(operator: Recurrence, schedule: StepSchedule, machine: Machine) -> Emission:

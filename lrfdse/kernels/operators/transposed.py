@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,9 +33,18 @@ class _Phase:
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        return self.finish.store(value, self._spot(batch, row), lanes)
+
+    def together(
+        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
+    ) -> list[Stmt]:
+        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.emit.Finish`."""
+        return self.finish.store_all(values, [self._spot(batch, row) for batch, _ in places], lanes)
+
+    def _spot(self, batch: Expr, row: Expr) -> Spot:
         pixel = self.first + batch * self.stride
         index = pixel * self.outputs + row
-        return self.finish.store(value, Spot(index, index, row, pixel), lanes)
+        return Spot(index, index, row, pixel)
 
 
 def transposed(operator: TransposedConvolution, schedule: StepSchedule, machine: Machine) -> Emission:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import subprocess
 
 import numpy as np
 import pytest
 
+from lrfdse.ir.epilogue import Epilogue, Instruction, Operand
 from lrfdse.ir.products import Convolution
-from lrfdse.kernels.operators.build import packed_weight, schedules_of
+from lrfdse.kernels.operators.build import compile_operator, packed_weight, schedules_of
 from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule
 from lrfdse.targets.catalog import load_target
+from lrfdse.toolchain.programs import find_llvm
 from tests.kernels.operators import cases
 
 WIDE = Convolution(cases.window((12, 80), 5, 2), 240, 240, 240)
@@ -48,6 +52,36 @@ def test_every_tap_of_every_channel_is_in_its_block():
     assert np.array_equal(plain, weight.T)
 
 
+HARD_SWISH = Epilogue(
+    (
+        Instruction("add", (Operand("value"), Operand("input", 0))),
+        Instruction("add", (Operand("result", 0), Operand("number", number=3.0))),
+        Instruction("max", (Operand("result", 1), Operand("number", number=0.0))),
+        Instruction("min", (Operand("result", 2), Operand("number", number=6.0))),
+        Instruction("mul", (Operand("result", 0), Operand("result", 3))),
+    ),
+    ("channel",),
+)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_a_long_epilogue_spills_next_to_nothing_on_rvv(kernel, stride, tmp_path):
+    objdump = find_llvm("llvm-objdump")
+    if objdump is None:
+        pytest.skip("needs llvm-objdump")
+    machine = load_target("riscv64")
+    operator = Convolution(
+        cases.window((12, 80), kernel, kernel // 2, strides=(stride, stride)), 240, 240, 240, HARD_SWISH
+    )
+    for text in schedules_of(operator, machine)[:2]:
+        (tmp_path / "k.o").write_bytes(compile_operator(operator, text, machine, "k").object_code)
+        command = [objdump.path, "-d", "--no-show-raw-insn", f"--mattr={','.join(machine.features)}", "k.o"]
+        code = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        assert len(re.findall(r"vfma(cc|dd)", code)) > kernel
+        # There were 236 where products were put off until their results were stored.
+        assert len(re.findall(r"\bvl[124]re?\d*\.v\b", code)) <= 8, text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["riscv64", "riscv64-u74"])
 def test_both_layouts_are_right_under_the_emulator(target, check_cases):
@@ -57,6 +91,7 @@ def test_both_layouts_are_right_under_the_emulator(target, check_cases):
             cases.window((6, 21), (3, 5), pads=(1, 2, 0, 1), batch=2, strides=(2, 1)), 21, 21, 21, cases.ALL
         ),
         cases.convolution(cases.window((9, 20), 3), 16, 16, 16, cases.BIAS),
+        cases.convolution(cases.window((11, 21), 5, 2, strides=(2, 2)), 21, 21, 21, cases.ALL),
     ]
     every = [dataclasses.replace(each, schedule=text) for each in made for text in schedules_of(each.operator, machine)]
     assert {each.schedule.partition(":")[0] for each in every} == {"rows", "blocks"}

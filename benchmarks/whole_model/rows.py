@@ -22,7 +22,7 @@ from benchmarks.machine import commit, installed
 from benchmarks.program import ONE_THREAD
 from benchmarks.records import Record, Records
 from benchmarks.results import TOP
-from benchmarks.whole_model import iree, iree_counted, timing, worker
+from benchmarks.whole_model import exact, iree, iree_counted, timing, worker
 from benchmarks.whole_model.models import Model, NotAvailableError, Packaged
 from lrfdse.kernels.bounds import operator_bound_cycles
 from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule
@@ -129,6 +129,25 @@ class Rows:
         self._records.put({"key": key, "model": model.name, "target": target.name, **said})
         return said
 
+    def distance(self, model: Model, *, make: bool) -> Record:
+        """Return how far onnxruntime's output of a model is from float64, as a part of its rows.
+
+        Kept apart from rows, as for `counted`; what is known not to be had is nothing.
+        """
+        try:
+            path = model.write(self._models, self._beside)
+        except NotAvailableError:
+            return {}
+        key = _digest("exact", hashlib.sha256(path.read_bytes()).hexdigest(), code(exact.main))
+        if make and self._records.get(key) is None:
+            try:
+                found = self._apart("exact", str(path), str(_INPUT_SEED))
+            except TooSlowError as error:
+                found = {"failure": str(error)}
+            self._records.put({"key": key, "model": model.name, **found})
+        known = self._records.get(key) or {}
+        return {"distance": known["distance"]} if "distance" in known else {}
+
     def kept(self, model: Model, target: Target, meter: str) -> Record | None:
         """Return the last finished row of a model on a target, of whatever code; None where there is none."""
         try:
@@ -208,8 +227,9 @@ class Rows:
                 return None, f"TensorFlow's converter failed: {done.stderr.strip().splitlines()[-1]}"
         return made, ""
 
-    def _apart(self, name: str, job: Mapping[str, Any]) -> Record:
-        command = [sys.executable, "-m", f"benchmarks.whole_model.{name}", json.dumps(job)]
+    def _apart(self, name: str, *job: Mapping[str, Any] | str) -> Record:
+        words = [each if isinstance(each, str) else json.dumps(each) for each in job]
+        command = [sys.executable, "-m", f"benchmarks.whole_model.{name}", *words]
         environment = os.environ | ONE_THREAD
         process = subprocess.Popen(
             command,

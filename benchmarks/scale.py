@@ -1,8 +1,10 @@
-"""Explore a model of VGG-16's fully-connected layers from an empty cache: time, CPU time and memory by stage.
+"""Explore large models from an empty cache: time, CPU time and memory by stage.
 
-The weights are synthetic, of full rank with singular values ``i^-0.7``. `lrfdse explore` runs as a child process, two
-workers, one BLAS thread each; CPU time and memory (proportional set size) are those of its whole process tree, and a
-stage is what the run's log last told of. Writes results/scale.md, with the earlier runs of other names that
+The models are VGG-16's fully-connected layers, with synthetic weights of full rank and singular values ``i^-0.7``; the
+sentence encoder of `benchmarks.accuracy.minilm`, calibrated with 240 documents of 128 tokens and chosen by 60; and the
+text recogniser of `benchmarks.recogniser` with the data of `benchmarks.rapidocr`. `lrfdse explore` runs as a child
+process, two workers, one BLAS thread each; CPU time and memory (proportional set size) are those of its whole process
+tree, and a stage is what the run's log last told of. Writes results/scale.md, with the earlier runs of other names that
 results/scale.json holds.
 """
 
@@ -17,13 +19,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 import lrfdse
+from benchmarks import recogniser
+from benchmarks.accuracy import minilm
 from benchmarks.machine import described, machine
 from benchmarks.mlp import write_mlp
 from benchmarks.program import LRFDSE, ONE_THREAD, parser
@@ -33,10 +38,13 @@ from lrfdse.base.files import write_atomically
 SIZES = (25088, 4096, 4096, 1000)
 DECAY = 0.7
 MIB = 1 << 20
+_NAMED = 5
+"""Layers that the page names; of more it has the number."""
 
 
 def main() -> int:
     asked = parser("scale", __doc__, "Options after -- go to lrfdse explore.")
+    asked.add_argument("--what", choices=("layers", "minilm", "recogniser"), default="layers", help="is explored")
     asked.add_argument("--sizes", default=",".join(map(str, SIZES)), help="inputs, then outputs of every layer")
     asked.add_argument("--samples", type=int, default=0, help="calibration samples (default: none)")
     asked.add_argument("--target", default="riscv64")
@@ -45,24 +53,58 @@ def main() -> int:
     asked.add_argument("explore", nargs="*", help="further options of lrfdse explore")
     options = asked.parse_args()
     sizes = tuple(map(int, options.sizes.split(",")))
-    name = options.name or ("no data" if not options.samples else f"{options.samples} calibration samples")
+    samples = "no data" if not options.samples else f"{options.samples} calibration samples"
+    name = options.name or (samples if options.what == "layers" else options.what)
     folder = options.folder / name.replace(" ", "-")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    model = write_model(folder / "model.onnx", sizes)
-    command = [LRFDSE, "explore", str(model), "--target", options.target]
+    if options.what == "layers":
+        given = [str(write_model(folder / "model.onnx", sizes))]
+        if options.samples:
+            np.savez(folder / "calib.npz", x=inputs(options.samples, sizes[0]))
+            given += ["--calib", str(folder / "calib.npz")]
+    else:
+        sizes, given = (), (encoder if options.what == "minilm" else reader)(folder)
+    command = [LRFDSE, "explore", *given, "--target", options.target]
     command += ["--output", str(folder / "out"), "--cache", str(folder / "cache"), "--workers", "2", *options.explore]
-    if options.samples:
-        np.savez(folder / "calib.npz", x=inputs(options.samples, sizes[0]))
-        command += ["--calib", str(folder / "calib.npz")]
     found = measured(command, folder / "out" / "log.jsonl", folder / "stderr.log")
-    kept: dict[str, object] = {"sizes": sizes, "target": options.target, "compiled": {}, "plans": 0}
+    kept: dict[str, object] = {
+        "sizes": sizes,
+        "options": options.explore,
+        "target": options.target,
+        "compiled": {},
+        "plans": 0,
+    }
     if (folder / "out" / "front.json").is_file():
         document = lrfdse.load(folder / "out").document
         kept["compiled"] = {layer.name: len(layer.options) - 1 for layer in document.layers}
         kept["plans"] = document.evaluated or 0
     add(options.out, name, found | kept | {"machine": machine("scipy", "onnxruntime", "apache-tvm")})
     return int(found["status"])
+
+
+def encoder(folder: Path) -> list[str]:
+    """Write the sentence encoder and its data, and return what an exploration of them is given."""
+    onnx.save(minilm.build(), folder / "model.onnx")
+    return [
+        str(folder / "model.onnx"),
+        *_roles(folder, dict(zip(("calib", "eval"), minilm.background(0), strict=True))),
+        *(each for name in ("input_ids", "attention_mask") for each in ("--shape", f"{name}=1x{minilm.SHORT}")),
+    ]
+
+
+def reader(folder: Path) -> list[str]:
+    """Write the text recogniser's data, and return what an exploration of it is given."""
+    words, found = recogniser.vocabulary(360, 0), {}
+    for role, first, count in (("calib", 0, 200), ("eval", 200, 60), ("test", 260, 100)):
+        found[role] = {"x": recogniser.render(words[first : first + count], 0)}
+    return [str(recogniser.recogniser()), "--shape", recogniser.SHAPE, *_roles(folder, found)]
+
+
+def _roles(folder: Path, data: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    for role, arrays in data.items():
+        np.savez(folder / f"{role}.npz", **arrays)
+    return [each for role in data for each in (f"--{role}", str(folder / f"{role}.npz"))]
 
 
 def write_model(path: Path, sizes: tuple[int, ...]) -> Path:
@@ -173,14 +215,18 @@ def page_of(runs: dict[str, dict[str, Any]]) -> list[str]:
         "depends on what else the machine does (its load average is below), CPU time hardly.",
     ]
     for title, run in runs.items():
-        compiled = ", ".join(f"{count} of {layer}" for layer, count in run["compiled"].items())
+        made = run["compiled"]
+        compiled = ", ".join(f"{count} of {layer}" for layer, count in made.items())
+        if len(made) > _NAMED:
+            compiled = f"{sum(made.values())} designs of {len(made)} layers"
         stages = [*run["stages"].items(), ("**all**", run["total"])]
         lines += [
             "",
-            f"## {title}: {'→'.join(map(str, run['sizes']))} on {run['target']}",
+            f"## {title}{': ' if run['sizes'] else ''}{'→'.join(map(str, run['sizes']))} on {run['target']}",
             "",
             described(run["machine"]),
             "",
+            *([f"Options: `{' '.join(run['options'])}`.", ""] if run.get("options") else []),
             f"Compiled and measured: {compiled}. {run['plans']} plans. Exit status {run['status']}. The longest time",
             f"between two events of the log was {run['longest_silence_s']:.0f} s.",
             "",

@@ -47,9 +47,12 @@ def fit_request(settings: Settings, inputs: Inputs) -> FitRequest:
 
 
 def space_of(settings: Settings) -> SearchSpace:
-    """Return the search space, with no more compiled designs a layer than the effort allows."""
-    space, most = settings.space, EFFORTS[settings.effort].most_compiled
-    return space if most is None else dataclasses.replace(space, max_compiled=min(space.max_compiled, most))
+    """Return the search space, with no more compiled designs a layer and cores a train than the effort allows."""
+    space, effort = settings.space, EFFORTS[settings.effort]
+    compiled, cores = effort.most_compiled or space.max_compiled, effort.most_cores or space.max_cores
+    return dataclasses.replace(
+        space, max_compiled=min(space.max_compiled, compiled), max_cores=min(space.max_cores, cores)
+    )
 
 
 def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:

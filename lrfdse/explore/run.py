@@ -131,7 +131,7 @@ def explore(
         search = with_rest(search, measured.rest_us)
         if calib is not None:
             progress(Event("calibrate", counted(calib.count, "sample")))
-        fits = open_fits(fit, model, calib, explored, cache, progress)
+        fits = open_fits(fit, model, calib, explored, cache, progress, settings.workers)
         idle |= still_layers(fits, model, explored)
         _check_explored([name for name in explored if name not in idle], idle, settings.space, model)
         layers = study_layers(

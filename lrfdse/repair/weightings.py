@@ -10,6 +10,7 @@ import numpy as np
 
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.keys import code_key, digest, result_key
+from lrfdse.base.threads import in_threads
 from lrfdse.quality.objective import objective_facts
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def output_weightings(
     seed: int = 0,
     most_outputs: int = MOST_OUTPUTS,
     progress: Listener = silent,
+    threads: int = 1,
 ) -> dict[str, Array]:
     """Return the output weighting of each layer whose derivatives are within reach, from the cache where known.
 
@@ -67,7 +69,9 @@ def output_weightings(
     most_outputs
         Outputs above which a layer gets none.
     progress
-        Told of every layer that was begun.
+        Told of every layer, and how many are done.
+    threads
+        Layers that are looked at side by side.
 
     Returns
     -------
@@ -78,24 +82,30 @@ def output_weightings(
     from lrfdse.repair.curvature import compute_weightings
 
     key = weightings_key(model, calib, loss, seed)
-    data: Dataset | None = None
-    found: dict[str, Array] = {}
-    for done, name in enumerate(names):
-        progress(Event("calibrate", name, done, len(names)))
-        layer = model.layer(name)
-        if layer.outputs > most_outputs:
-            continue
-        own = result_key("weightings", of=key, layer=name)
-        if (stored := cache.get_arrays("weightings", own, partial(_checked, outputs=layer.outputs))) is None:
-            data = data or mixed(calib, calib.count, seed)
-            made = compute_weightings(
-                model, data, [name], loss=loss, samples=_SAMPLES, budget=_BUDGETS[layer.rows == 1], seed=seed
-            )
-            stored = {"weighting": made[name]} if name in made else {}
-            cache.put_arrays("weightings", own, stored)
-        if "weighting" in stored:
-            found[name] = stored["weighting"]
-    return found
+    within = [name for name in names if model.layer(name).outputs <= most_outputs]
+    own = {name: result_key("weightings", of=key, layer=name) for name in within}
+
+    def known(name: str) -> dict[str, Array] | None:
+        read = partial(_checked, outputs=model.layer(name).outputs)
+        return cache.get_arrays("weightings", own[name], read)
+
+    kept = {name: stored for name in within if (stored := known(name)) is not None}
+    missing = [name for name in within if name not in kept]
+    data = mixed(calib, calib.count, seed) if missing else calib
+
+    def computed(name: str) -> dict[str, Array]:
+        budget = _BUDGETS[model.layer(name).rows == 1]
+        made = compute_weightings(model, data, [name], loss=loss, samples=_SAMPLES, budget=budget, seed=seed)
+        stored = {"weighting": made[name]} if name in made else {}
+        cache.put_arrays("weightings", own[name], stored)
+        return stored
+
+    if missing:
+        progress(Event("calibrate", missing[0], len(kept), len(within)))
+    for name, stored in zip(missing, in_threads(computed, missing, threads), strict=True):
+        kept[name] = stored
+        progress(Event("calibrate", name, len(kept), len(within)))
+    return {name: kept[name]["weighting"] for name in within if "weighting" in kept[name]}
 
 
 def _checked(stored: dict[str, Array], outputs: int) -> dict[str, Array]:

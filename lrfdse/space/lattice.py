@@ -6,6 +6,7 @@ A factorization with modes ``m_1 ... m_d`` and ``n_1 ... n_d`` is a path from ``
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -117,6 +118,11 @@ def bonds(outputs: int, inputs: int, space: SearchSpace) -> dict[Bond, int]:
     space : SearchSpace
         What the exploration may try.
     """
+    return dict(_bonds(outputs, inputs, space))
+
+
+@functools.lru_cache(maxsize=64)
+def _bonds(outputs: int, inputs: int, space: SearchSpace) -> dict[Bond, int]:
     limit = outputs * inputs / space.ratio(outputs * inputs)
     nodes = inner_bonds(outputs, inputs, space.unit_modes)
     grid = rank_grid(max((rank_bound(outputs, inputs, bond) for bond in nodes), default=0), space, 1)

@@ -245,7 +245,7 @@ def test_weightings_are_computed_once(chain, tmp_path, monkeypatch):
     cache = Store(tmp_path / "cache")
     told = []
     first = output_weightings(model, data, ["w1"], "softmax", cache, progress=told.append)
-    assert told == [Event("calibrate", "w1", 0, 1)]
+    assert told == [Event("calibrate", "w1", done, 1) for done in (0, 1)]
     monkeypatch.setattr("lrfdse.repair.curvature.compute_weightings", None)
     np.testing.assert_array_equal(output_weightings(model, data, ["w1"], "softmax", cache)["w1"], first["w1"])
     assert output_weightings(model, data, ["w2"], "softmax", cache, most_outputs=4) == {}
@@ -322,3 +322,15 @@ def test_a_shared_weight_counts_once_a_use_where_corrections_are_priced(samples,
     model = tied(tmp_path / "model.onnx", 64, 8)
     found = Corrections(model, SimpleNamespace(count=samples), None, Store(tmp_path), loss="squared")
     assert found.always is cheap
+
+
+def test_threads_change_no_weighting(chain, tmp_path):
+    model, data, *_ = chain
+    names = [layer.name for layer in model.layers]
+    one, two = (
+        output_weightings(model, data, names, "softmax", Store(tmp_path / str(threads)), threads=threads)
+        for threads in (1, 2)
+    )
+    assert list(one) == list(two) and len(one) > 1
+    for name, weighting in one.items():
+        np.testing.assert_array_equal(weighting, two[name])

@@ -266,11 +266,13 @@ def open_fits(
     explored: Sequence[str],
     cache: Store,
     progress: Listener = silent,
+    threads: int = 1,
 ) -> Fits:
     """Return the fits of the layers named in `explored`.
 
     With calibration data they have moments, and by methods that look at these a weighting of the outputs where it is
     within reach: fits then lower the loss of the model as far as its curvature tells, not the error of the layer.
+    Of these, so many `threads` are taken side by side.
     """
     from lrfdse.factorize.fit import Fitter
     from lrfdse.repair.moments import moments
@@ -281,7 +283,9 @@ def open_fits(
     seen = {name: each for name, each in seen.items() if each.count}
     weightings: dict[str, Array] = {}
     if (loss := _weighting_loss(request)) is not None and calib is not None:
-        weightings = output_weightings(model, calib, wanted, loss, cache, request.seed, progress=progress)
+        weightings = output_weightings(
+            model, calib, wanted, loss, cache, request.seed, progress=progress, threads=threads
+        )
     fitters = {
         name: Fitter(_weight(model, name), seen.get(name), request.method, weightings.get(name), name=name)
         for name in explored

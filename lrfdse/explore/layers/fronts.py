@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lrfdse.ir.factors import Moments
 
 
+Made = tuple[list[Candidate], Funnel]
+"""Candidates of a layer and the funnel down to them."""
+
 _DIGITS = 12
 """Decimals of a discarded part of the energy: the following ones depend on how many threads BLAS has, and designs of
 equal error would stand on the front for them."""
@@ -80,43 +83,61 @@ def surrogate_front(
     target: Target,
     cache: Store,
     progress: Callable[[float], None] = ignored,
-) -> tuple[list[Candidate], Funnel]:
+    begun: Callable[[], Made] | None = None,
+) -> Made:
     """Return the layer's Pareto front of (params, padded FLOPs, surrogate error) and the funnel down to it.
 
     The surrogate error is the TT-SVD bound from the spectra of the weight's unfoldings; with calibration data, the
     unfoldings are whitened by the inputs' second moment, and the sum over bonds is no bound any more. `progress` gets
-    the part that is done, spectra aside.
+    the part that is done, spectra aside; nothing of a front that `begun` waits for, which others make.
     """
     from lrfdse.space.convolution import convolution_candidates
-    from lrfdse.space.front import front
     from lrfdse.space.ranks import rank_candidates
 
-    counted = funnel_of(layer, space, target, cache)
     key = _front_key(layer, fits, space, target)
     read = partial(_front, layer=layer, lanes=target.lanes)
     if (known := cache.get("fronts", key, read)) is None:
-        own, *padded = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
-        if layer.kind == "conv":
-            candidates, funnel = convolution_candidates(layer, space, target.lanes, own)
-        elif layer.kind != "fc":
-            candidates, funnel = rank_candidates(layer, space, target.lanes, own)
+        if begun is not None:
+            candidates, funnel = begun()
+        elif layer.kind == "fc":
+            made = front_work(layer, fits, space, target, cache)
+            assert made is not None
+            candidates, funnel = made(progress=progress)
         else:
-            candidates, funnel = front(
-                layer.outputs,
-                layer.inputs,
-                layer.rows,
-                target.lanes,
-                space,
-                own,
-                padded_tails=padded[0] if padded else None,
-                counts=counted,
-                progress=progress,
-            )
+            (own,) = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
+            special = convolution_candidates if layer.kind == "conv" else rank_candidates
+            candidates, funnel = special(layer, space, target.lanes, own)
         designs = [[str(c.factorization), c.error_bound] for c in candidates]
         stored = {"stages": [list(stage) for stage in funnel.stages], "gap": funnel.gap, "designs": designs}
         cache.put("fronts", key, stored)
         known = read(stored)
     return known
+
+
+def front_work(
+    layer: Layer, fits: Fits, space: SearchSpace, target: Target, cache: Store
+) -> Callable[..., Made] | None:
+    """Return what makes the front of a fully-connected layer, with all that it needs; None where the cache holds it.
+
+    What is returned can be sent to another process.
+    """
+    from lrfdse.space.front import front
+
+    read = partial(_front, layer=layer, lanes=target.lanes)
+    if layer.kind != "fc" or cache.get("fronts", _front_key(layer, fits, space, target), read) is not None:
+        return None
+    own, *padded = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
+    return partial(
+        front,
+        layer.outputs,
+        layer.inputs,
+        layer.rows,
+        target.lanes,
+        space,
+        own,
+        padded_tails=padded[0] if padded else None,
+        counts=funnel_of(layer, space, target, cache),
+    )
 
 
 def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> str:

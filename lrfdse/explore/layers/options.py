@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from lrfdse.base.events import Event, Listener, hundredths
 from lrfdse.base.threads import in_threads
 from lrfdse.errors import ToolError
+from lrfdse.explore.layers.beside import fronts_beside
 from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.errors import fit_threads
-from lrfdse.explore.layers.fronts import funnel_of, prepare_spectra, spectra_work, surrogate_front
+from lrfdse.explore.layers.fronts import Made, funnel_of, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.layers.repaired import RANKS, repairs_of
 from lrfdse.explore.layers.screening import MOST_WEIGHTS, fit_work, screened_front
@@ -122,12 +123,24 @@ def study_layers(
     candidates = {
         layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), target)] for layer in layers
     }
-    with hundredths("fronts", {layer.name: _size(layer) for layer in explored}, progress) as of:
+    sizes = {layer.name: _size(layer) for layer in explored}
+    with (
+        fronts_beside(explored, fits, space, target, cache, kernels.workers) as begun,
+        hundredths("fronts", sizes, progress) as of,
+    ):
         for place, result in enumerate(results):
             if result.kept_dense is None:
                 with of(result.layer.name) as worked:
                     found, funnel = _candidates(
-                        result.layer, fits, space, target, cache, kernels.workers, screened, worked
+                        result.layer,
+                        fits,
+                        space,
+                        target,
+                        cache,
+                        kernels.workers,
+                        screened,
+                        worked,
+                        begun.get(result.layer.name),
                     )
                 candidates[result.layer.name] += found
                 results[place] = dataclasses.replace(result, funnel=funnel)
@@ -175,8 +188,12 @@ def _candidates(
     threads: int,
     screened: int,
     progress: Callable[[float], None],
-) -> tuple[list[Candidate], Funnel]:
-    """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios."""
+    begun: Callable[[], Made] | None = None,
+) -> Made:
+    """Return the designs of one layer to compile: the best of the surrogate front, and SVD at the baseline ratios.
+
+    Where another process makes that front, `begun` waits for it.
+    """
     from lrfdse.space.thin import thin
 
     if layer.kind == "conv":
@@ -190,7 +207,7 @@ def _candidates(
         progress(share * (done - before))
         before = done
 
-    found, funnel = surrogate_front(layer, fits, space, target, cache, part)
+    found, funnel = surrogate_front(layer, fits, space, target, cache, part, begun)
     if fitted:
         some = {each.factorization: each for each in thin(found, screened * space.max_compiled)}
         work = {each: fit_work(layer, each) for each in some}

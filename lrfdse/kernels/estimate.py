@@ -279,7 +279,9 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
         # Where weights are scalars, each takes two instructions more.
         issue += costs.issue * min(1.0, 1 / slot) * 2 * (rows - converted)
         loads = max(loads, converted * max(made.widened * group, made.least))
-        before = (made.before if rows > 1 and places == 1 else made.before_others) / shape.unroll
+        before = made.before / shape.unroll
+        if rows == 1 or places > 1:
+            before += made.exposed * min(arithmetic, loads)
         before += _MET_VECTORS * group * places if s.axis == "inner" else 0.0
     longest = max(arithmetic, loads, issue, (costs.latency + group - 1) / sets)
     if t.storage != FLOAT32:

@@ -114,5 +114,7 @@ def _enough(sites: Sequence[Int8Site], arrays: Arrays, samples: int, most: int) 
     rows = [float(sum(arrays[name].size for name, _ in site.reads)) / site.weight.shape[1] / samples for site in sites]
     if max(rows, default=1.0) <= 1.0:
         return most
-    needed = max(ENOUGH * int(site.weight.shape[1]) / max(each, 1e-9) for site, each in zip(sites, rows, strict=True))
+    needed: float = max(
+        ENOUGH * int(site.weight.shape[1]) / max(each, 1e-9) for site, each in zip(sites, rows, strict=True)
+    )
     return min(most, max(LEAST, math.ceil(needed)))

@@ -13,12 +13,13 @@ import pytest
 
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, StepSchedule
-from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.ir.storage import FLOAT16, FLOAT32, INT8
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
 from lrfdse.kernels.header import c_header
 from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target, names
+from lrfdse.toolchain.programs import emulated
 
 TARGETS = [name for name in names("targets") if not load_target(name).is_native]
 
@@ -52,12 +53,14 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
     if not shutil.which(machine.emulator[0]) or not importlib.util.find_spec("ziglang"):
         pytest.skip(f"{machine.emulator[0]} or ziglang is not installed")
     artifacts = []
-    for (outputs, inputs, text, rows), storage in itertools.product(LAYERS, (FLOAT32, INT8)):
+    stored = (FLOAT32, INT8, FLOAT16) if machine.widens_halves else (FLOAT32, INT8)
+    for (outputs, inputs, text, rows), storage in itertools.product(LAYERS, stored):
         spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
         for schedule in schedules(spec, machine, 3 if storage == FLOAT32 else 1):
             artifacts.append(compile_kernel(spec, schedule, machine, f"kernel{len(artifacts)}"))
     if machine.lanes > 1:
         cases = [(*case, FLOAT32) for case in LOOPS] + [(*case, INT8) for case in LOOPS[::2]]
+        cases += [(*case, FLOAT16) for case in LOOPS if machine.widens_halves]
         for outputs, inputs, text, rows, schedule, storage in cases:
             spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
             steps = Schedule(tuple(StepSchedule.parse(step) for step in schedule.split("|")))
@@ -75,7 +78,7 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
     )
     examples = [example(artifact, seed) for seed, artifact in enumerate(artifacts)]
     given = b"".join(array.tobytes() for arrays, _ in examples for array in arrays)
-    ran = subprocess.run([*machine.emulator, program], input=given, capture_output=True, timeout=600)
+    ran = subprocess.run([*emulated(machine.reading(stored[-1])), program], input=given, capture_output=True, timeout=600)
     assert ran.returncode == 0, ran.stderr.decode()
     outputs = np.frombuffer(ran.stdout, dtype=np.float32)
     for artifact, (_, expected) in zip(artifacts, examples, strict=True):
@@ -85,13 +88,16 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
     assert outputs.size == 0
 
 
+_TYPES = {FLOAT32: ("float", 4), FLOAT16: ("unsigned short", 2), INT8: ("signed char", 1)}
+
+
 def _program(artifacts: list[Artifact]) -> str:
     lines = ["#include <stdio.h>"] + [f'#include "{artifact.symbol}.h"' for artifact in artifacts]
     body = []
     for artifact in artifacts:
         names_of = [f"{artifact.symbol}_{a.name}" for a in artifact.arguments]
         for argument, name in zip(artifact.arguments, names_of, strict=True):
-            kind, size = ("signed char", 1) if argument.storage == INT8 else ("float", 4)
+            kind, size = _TYPES[argument.storage]
             lines.append(f"static {kind} {name}[{argument.size}];")
             if argument.role in GIVEN:
                 body.append(f"if (fread({name}, {size}, {argument.size}, stdin) != {argument.size}) return 2;")

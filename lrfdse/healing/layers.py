@@ -45,10 +45,15 @@ def factors_of(before: Factors, weights: Sequence[NDArray[np.float32]]) -> Facto
         matrices, scales = [each.dense() for each in stored], tuple(each.scales for each in stored)
         scales = scales if before.factorization.direction == "lr" else scales[::-1]
     cores = before.factorization.step_cores(matrices)
-    if before.halves:
-        cores = halved(cores)
     shift = None if before.bias_shift is None else weights[count].astype(np.float64)
-    return replace(before, cores=tuple(cores), bias_shift=shift, output_error=None, loss=None, scales=scales)
+    return replace(
+        before,
+        cores=halved(cores) if before.halves else tuple(cores),
+        bias_shift=shift,
+        output_error=None,
+        loss=None,
+        scales=scales,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,9 @@ def asked_storages(text: str) -> tuple[Storage, ...]:
     found: list[Storage] = []
     for part in text.split(","):
         if part not in STORAGES:
-            raise InputError(f"--storage takes {', '.join(STORAGES)} or some of them like float32,fp16, but got {text!r}")
+            raise InputError(
+                f"--storage takes {', '.join(STORAGES)} or some of them like float32,fp16, but got {text!r}"
+            )
         found += STORAGES[part]
     return tuple(dict.fromkeys(found))
 

@@ -44,6 +44,10 @@ _SPARE_CONVERTING = 4
 """Groups of registers that hold int8 weights on their way to floats: with 3 sums of four registers LLVM 22 spills none
 on the X60, with 4 it spills 26."""
 
+_CONVERTING = {"int8": _SPARE_CONVERTING, "float16": 2}
+"""Registers for weights on their way to floats on machines without groups: with 13 sums and AVX2's 16 registers LLVM 22
+spills 22 times for float16, with 7 it spills none."""
+
 _NOT_AHEAD = 0.7
 """Share of the loads that is not hidden behind FMAs where weights lie on the lanes and no register is left to load them
 ahead, on the X60 by the model meter: tiles of 2 x 15 and 4 x 7 registers take 41 and 40 cycles an iteration, of which
@@ -145,7 +149,7 @@ def fits(tiling: Tiling, target: Target) -> bool:
         return sums * size <= available // (4 if ahead else 2)
     if target.lanes == 1:
         return sums <= available // 2 and sums + (rows + columns) * min(s.unroll, 4) <= available - 5
-    spare = (4 if available == 32 else 0) + (_SPARE_CONVERTING if tiling.storage.scaled else 0)
+    spare = (4 if available == 32 else 0) + _CONVERTING.get(tiling.storage.element, 0)
     return sums + min(rows, columns) + 1 < available - spare
 
 

@@ -44,7 +44,9 @@ def test_bytes_are_those_of_the_arrays(shape) -> None:
     assert Choice(f, QDQ).bytes == Choice(f, INT8).bytes + sum(each.nbytes for each in starts)
 
 
-@pytest.mark.parametrize("text", ["svd:r=7@", "svd:r=7@int4", "@int8", "svd:r=7@int8@int8", "dense@INT8", "dense@float16"])
+@pytest.mark.parametrize(
+    "text", ["svd:r=7@", "svd:r=7@int4", "@int8", "svd:r=7@int8@int8", "dense@INT8", "dense@float16"]
+)
 def test_other_texts_are_refused(text) -> None:
     with pytest.raises(InputError):
         Choice.parse(text, 48, 60)

@@ -15,7 +15,7 @@ from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, StepSchedule
 from lrfdse.ir.storage import FLOAT16, FLOAT32, INT8
 from lrfdse.kernels.build import compile_kernel
-from lrfdse.kernels.data import example
+from lrfdse.kernels.data import example, pack
 from lrfdse.kernels.header import c_header
 from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target, names
@@ -65,6 +65,10 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
             spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
             steps = Schedule(tuple(StepSchedule.parse(step) for step in schedule.split("|")))
             artifacts.append(compile_kernel(spec, steps, machine, f"kernel{len(artifacts)}"))
+    tiny = int(machine.widens_halves)
+    if tiny:
+        spec = KernelSpec(40, 24, Factorization.dense(40, 24), 2, False, False, FLOAT16)
+        artifacts.append(compile_kernel(spec, schedules(spec, machine, 1)[0], machine, f"kernel{len(artifacts)}"))
     sources = []
     for artifact in artifacts:
         (tmp_path / f"{artifact.symbol}.h").write_text(c_header(artifact, machine))
@@ -76,9 +80,12 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
     subprocess.run(
         [*command, str(tmp_path / "main.c"), *sources, "-o", program], check=True, capture_output=True, timeout=600
     )
-    examples = [example(artifact, seed) for seed, artifact in enumerate(artifacts)]
+    examples = [example(artifact, seed) for seed, artifact in enumerate(artifacts[: len(artifacts) - tiny])]
+    examples += [_subnormal(artifact) for artifact in artifacts[len(artifacts) - tiny :]]
     given = b"".join(array.tobytes() for arrays, _ in examples for array in arrays)
-    ran = subprocess.run([*emulated(machine.reading(stored[-1])), program], input=given, capture_output=True, timeout=600)
+    ran = subprocess.run(
+        [*emulated(machine.reading(stored[-1])), program], input=given, capture_output=True, timeout=600
+    )
     assert ran.returncode == 0, ran.stderr.decode()
     outputs = np.frombuffer(ran.stdout, dtype=np.float32)
     for artifact, (_, expected) in zip(artifacts, examples, strict=True):
@@ -86,6 +93,14 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
         where = f"{artifact.spec} as {artifact.schedule}"
         np.testing.assert_allclose(output, expected.ravel(), atol=2e-6 * np.abs(expected).max(), err_msg=where)
     assert outputs.size == 0
+
+
+def _subnormal(artifact: Artifact) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return arrays and output of a kernel whose float16 weights are all below the least normal one."""
+    rng = np.random.default_rng(7)
+    weight = rng.integers(-1023, 1024, (40, 24)) * 2.0**-24
+    x = rng.standard_normal((2, 24)).astype(np.float32)
+    return [x.ravel(), *pack(artifact, [weight[None, :, :, None]], None)], x.astype(np.float64) @ weight.T
 
 
 _TYPES = {FLOAT32: ("float", 4), FLOAT16: ("unsigned short", 2), INT8: ("signed char", 1)}

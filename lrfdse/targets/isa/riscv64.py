@@ -9,7 +9,6 @@ from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
 from lrfdse.targets.isa.riscv_registers import canonical, riscv_registers
 from lrfdse.targets.isa.riscv_vtype import E32_M1, form, vtype_hints, with_vtype
 
-
 _SCALAR_HALF = ("zfhmin", "zfh", "zvfh")
 """Extensions that widen a float16, as LLVM has them; Zvfh implies Zfhmin."""
 
@@ -46,7 +45,8 @@ def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
             "#if defined(__linux__)",
             "/* riscv_hwprobe, whether V is there and enabled; Linux before 6.4 does not have the call. */",
             f"unsigned long asked[{4 if halves else 2}] = {{4, 0{', 6, 0' if halves else ''}}}, refused;",
-            f'__asm__ volatile("mv a0, %1\\n\\tli a1, {2 if halves else 1}\\n\\tli a2, 0\\n\\tli a3, 0\\n\\tli a4, 0\\n\\t"',
+            f'__asm__ volatile("mv a0, %1\\n\\tli a1, {2 if halves else 1}\\n\\t"',
+            '                 "li a2, 0\\n\\tli a3, 0\\n\\tli a4, 0\\n\\t"',
             '                 "li a7, 258\\n\\tecall\\n\\tmv %0, a0"',
             '                 : "=r"(refused) : "r"(asked) : "a0", "a1", "a2", "a3", "a4", "a7", "memory");',
             "if (!refused && !(asked[1] & 4)) return 0;",

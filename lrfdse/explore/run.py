@@ -150,7 +150,18 @@ def explore(
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
         unmeasured: list[str] = []
-        errors = predicted_errors(settings.proxy, fit, inputs, layers, evaluator, cache, progress, unmeasured)
+        errors = predicted_errors(
+            settings.proxy,
+            fit,
+            inputs,
+            layers,
+            evaluator,
+            cache,
+            progress,
+            unmeasured,
+            settings.workers,
+            EFFORTS[settings.effort].probed,
+        )
         trial = TrialRequest(data_request(settings), fit, settings.target, search.limits, layers)
         study = StudyRequest(place, identity, trial, files_of(settings))
         found = search_plans(search, study, inputs, evaluator, errors, progress, deadline)

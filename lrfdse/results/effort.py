@@ -17,6 +17,8 @@ class Effort:
     """Candidates of a small layer that are shortly fitted for each one that is compiled."""
     refined: int
     """Designs refined by the whole model's outputs before one is recommended; 0 leaves refinement out."""
+    probed: int = 4
+    """Designs of each layer that are run in the model to tell what the layer's errors cost it."""
     most_compiled: int | None = None
     """Designs of one layer that are compiled at most, if the search space allows more; None leaves that to the space.
     """
@@ -33,6 +35,7 @@ EFFORTS = {
         tries=1,
         screened=1,
         refined=0,
+        probed=2,
         most_compiled=12,
         most_cores=3,
         most_plans=20,

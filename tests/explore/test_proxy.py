@@ -204,3 +204,9 @@ def test_a_layer_that_is_kept_dense(cache):
 def test_no_such_proxy(cache):
     with pytest.raises(InputError, match="--proxy takes loss, output, weight, fidelity, score, but got 'rank'"):
         proxy_errors("rank", LAYERS, Network(), cache)
+
+
+def test_two_points_tell_a_power_as_four_do(cache):
+    four, two = (loss_errors(LAYERS, Steep(), Store(cache.folder / str(n)), points=n) for n in (4, 2))
+    for name, errors in four.items():
+        assert two[name] == pytest.approx(errors, rel=1e-9)

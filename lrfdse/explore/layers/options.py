@@ -142,13 +142,13 @@ def study_layers(
                         worked,
                         begun.get(result.layer.name),
                     )
+                    if _int8_is_offered(result.layer, storages):
+                        offered = repairs_of(result.layer, fits, repairs)
+                        found += [_candidate(result.layer, each, target) for each in offered]
+                        fits.release(result.layer)
                 candidates[result.layer.name] += found
                 results[place] = dataclasses.replace(result, funnel=funnel)
 
-    for result in results:
-        if result.kept_dense is None and _int8_is_offered(result.layer, storages):
-            added = [_candidate(result.layer, each, target) for each in repairs_of(result.layer, fits, repairs)]
-            candidates[result.layer.name] += added
     chosen = {
         each.layer.name: _stored(each, candidates[each.layer.name], storages, _roundable(each.layer, model, fits))
         for each in results

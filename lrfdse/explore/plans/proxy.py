@@ -16,6 +16,7 @@ from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.keys import code_key, result_key
 from lrfdse.base.store import Store
+from lrfdse.base.threads import in_threads
 from lrfdse.errors import InputError, PlanError
 from lrfdse.explore.plans.assemble import plan_of
 from lrfdse.quality.losses import Divergences
@@ -231,6 +232,8 @@ def predicted_errors(
     cache: Store,
     progress: Listener,
     notes: list[str] | None = None,
+    threads: int = 1,
+    points: int = POINTS,
 ) -> Errors:
     """Return the errors of a proxy; single layers are run here where the cache does not know them.
 
@@ -252,6 +255,10 @@ def predicted_errors(
         Told of every plan that is run, and of those that cannot be.
     notes
         Gets what the reader of the results must know: which choices could not be run.
+    threads
+        Plans that are run side by side.
+    points
+        Options of each layer that are run.
 
     Raises
     ------
@@ -264,17 +271,25 @@ def predicted_errors(
     def each(plans: Sequence[Texts], run: Callable[[Texts], T]) -> list[T | None]:
         found: list[T | None] = []
         failed: dict[str, list[str]] = {}
+
+        def attempt(texts: Texts) -> T | PlanError:
+            try:
+                return run(texts)
+            except PlanError as error:
+                return error
+
+        made = in_threads(attempt, plans, threads)
         for done, texts in enumerate(plans):
             progress(Event("sensitivity", ", ".join(texts), done, len(plans)))
-            try:
-                found.append(run(texts))
-            except PlanError as error:
-                if not texts:
-                    raise InputError(str(error)) from error
-                said = ", ".join(f"{name}={text}" for name, text in texts.items())
-                failed.setdefault(str(error), []).append(said)
-                progress(Event("note", f"{said} cannot be evaluated: {error}"))
-                found.append(None)
+            if not isinstance(each_made := next(made), PlanError):
+                found.append(each_made)
+                continue
+            if not texts:
+                raise InputError(str(each_made)) from each_made
+            said = ", ".join(f"{name}={text}" for name, text in texts.items())
+            failed.setdefault(str(each_made), []).append(said)
+            progress(Event("note", f"{said} cannot be evaluated: {each_made}"))
+            found.append(None)
         progress(Event("sensitivity", "", len(plans), len(plans)))
         if notes is not None:
             notes.extend(f"loss not measured of {', '.join(names)}: {reason}" for reason, names in failed.items())
@@ -285,7 +300,7 @@ def predicted_errors(
 
     if kind != "loss":
         key = (score_code().digest, *scores_key(inputs, fit.method), fit.correct)
-        return proxy_errors(kind, layers, evaluate, cache, key)
+        return proxy_errors(kind, layers, evaluate, cache, key, points)
     if fit.loss is None:
         raise ValueError('the proxy "loss" needs FitRequest.loss: how outputs are compared')
     data, loss, fits = inputs.choosing if inputs.calib is None else inputs.calib, fit.loss, evaluator.builder.fits
@@ -302,7 +317,7 @@ def predicted_errors(
 
     code = (code_key(Divergences, load_model).digest, fits.code().digest)
     key = (*code, *scores_key(inputs, fit.method), data.digest, objective_facts(loss))
-    return loss_errors(layers, measure, cache, key)
+    return loss_errors(layers, measure, cache, key, points)
 
 
 def scores_key(inputs: Inputs, method: str) -> tuple[object, ...]:

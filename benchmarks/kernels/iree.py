@@ -279,10 +279,11 @@ def _source(dispatches: Sequence[Dispatch], places: dict[Buffer, str]) -> tuple[
         lengths = ", ".join(str(b.length) for b in one.bindings)
         given = ", ".join(map(str, one.constants))
         x, y, z = one.workgroups
+        # In a block of its own a call's arrays share the stack with those of others.
         calls.append(
-            f"    run({functions[one.function]}, {x}, {y}, {z}, {len(one.bindings)}, (void *[]){{{pointers}}},"
+            f"    {{ run({functions[one.function]}, {x}, {y}, {z}, {len(one.bindings)}, (void *[]){{{pointers}}},"
             f" (size[]){{{lengths}}}, {len(one.constants)}, "
-            + (f"(const unsigned[]){{{given}}});" if given else "(const unsigned *)0);")
+            + (f"(const unsigned[]){{{given}}}); }}" if given else "(const unsigned *)0); }")
         )
     text = "\n".join([_ABI, *declared, SIGNATURE + " {", *calls, "}", ""])
     return text, (offsets[-1] if others else ALIGN)

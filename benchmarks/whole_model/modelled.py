@@ -79,11 +79,12 @@ def _reached(rows: Sequence[Record]) -> list[str]:
 
 
 def _wasting(rows: Sequence[Record], most: int = 12) -> list[str]:
-    """Return the table of the operators that are farthest from their bound, by the share of their model's time."""
+    """Return the table of the products that are farthest from their bound, by the share of their model's time."""
     lost = []
     for row in rows:
         total = sum(each["us"] for each in row.get("parts", ()))
-        lost += [((each["us"] - each["least_us"]) / total, row["model"], each) for each in row.get("parts", ())]
+        products = [each for each in row.get("parts", ()) if each["kind"] in (*DENSE, DEPTHWISE)]
+        lost += [((each["us"] - each["least_us"]) / total, row["model"], each) for each in products]
     lost.sort(key=lambda each: -each[0])
     found = [
         [
@@ -99,7 +100,7 @@ def _wasting(rows: Sequence[Record], most: int = 12) -> list[str]:
     ]
     heads = ["model", "operator", "first node", "us", "bound us", "share of the model lost", "schedule"]
     return [
-        "The operators that lose the largest share of their model's time to their bound:",
+        "The products and convolutions that lose the largest share of their model's time to their bound:",
         "",
         *table(heads, found),
         "",

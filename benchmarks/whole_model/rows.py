@@ -92,7 +92,7 @@ class Rows:
             return {**about, "failure": f"not available: {error}"}
         about["of"] = _of(path, target, meter)
         versions = [str(installed(name)) for name in ("onnxruntime", "ai-edge-litert", "iree-base-compiler")]
-        key = _digest(about["of"], code(worker.main, timing.main, Rows.row), *versions)
+        key = _digest(about["of"], noun_digest(target), code(worker.main, timing.main, Rows.row), *versions)
         if self._records.ask(key):
             return self._records.get(key) or {}
         try:
@@ -254,8 +254,8 @@ class Rows:
 
 
 def _of(path: Path, target: Target, meter: str) -> str:
-    """Return a name for what a row is about, whatever code it was made by."""
-    return _digest(hashlib.sha256(path.read_bytes()).hexdigest(), noun_digest(target), meter)
+    """Return a name for what a row is about, whatever code it was made by, and whatever its target's file said then."""
+    return _digest(hashlib.sha256(path.read_bytes()).hexdigest(), target.name, meter)
 
 
 def _digest(*parts: str) -> str:

@@ -75,12 +75,14 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
 
 
 def _without_branches(content: bytes, inputs: Sequence[Port]) -> tuple[bytes, list[Refusal]]:
-    """Return a model whose Ifs are computed on both sides, and what is in the way of that."""
+    """Return a model whose Ifs are computed on both sides, or what is in the way of that and of all else."""
     import onnx
 
     model = ir.from_proto(onnx.ModelProto.FromString(content))
     made, refused = branches_computed(model, inputs)
-    return (content if made is model else _simplest(with_sizes(made, inputs))), refused
+    if refused:
+        return content, [*refused, *(each for each in found_in(model) if each.operator != "If")]
+    return (content if made is model else _simplest(with_sizes(made, inputs))), []
 
 
 def _open(model: ir.Model) -> ir.Model:

@@ -114,8 +114,9 @@ def explore(
     int8
         Whether the original and the designs that are written are made with int8 weights, too, and scored.
     storage
-        In what weights may be stored: "float32", "int8", or "both", where the search chooses layer by layer; "qdq" also
-        rounds what layers read, so that products are of whole numbers, and "all" offers each of the three.
+        In what weights may be stored: "float32", "fp16", "int8", or "both" (float32 and int8), where the search chooses
+        layer by layer; "qdq" also rounds what layers read, so that products are of whole numbers, and "all" offers
+        float32, int8 and that. Several with commas between offer each of them.
     eval_samples
         How many samples of `eval` choose, drawn at random; None means all.
     correct

@@ -220,7 +220,7 @@ def explore(
     storage: Annotated[
         str,
         typer.Option(
-            help="Store weights as float32, int8, or both: a choice a layer; qdq rounds inputs, too; all: all three.",
+            help="float32, fp16, int8, both (float32, int8), qdq (rounds inputs, too), all but fp16, or a list of them",
             rich_help_panel=SEARCH,
         ),
     ] = "float32",

@@ -54,7 +54,7 @@ def bench_kernel(
     spec = artifact.spec
     x = np.random.default_rng(_SEED).standard_normal((spec.rows, spec.inputs)).astype(np.float32)
     # Levels times scales are what the kernel multiplies, unrounded.
-    stored = cores if spec.storage.scaled else [core.astype(np.float32) for core in cores]
+    stored = cores if spec.storage.scaled else [core.astype(spec.storage.element) for core in cores]
     exact = [core.astype(np.float64) for core in stored]
     added = None if bias is None else bias.astype(np.float32).astype(np.float64)
     expected = reference(spec, x.astype(np.float64), exact, added)

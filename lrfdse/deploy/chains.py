@@ -32,7 +32,7 @@ def products(chosen: Factors) -> tuple[Product, ...]:
         levels = zip(chosen.int8_matrices(), columns, strict=True)
         return tuple(Product(each.levels, each.scales, count) for each, count in levels)
     matrices = zip(chosen.factorization.step_matrices(chosen.cores), columns, strict=True)
-    return tuple(Product(each.astype(np.float32), None, count) for each, count in matrices)
+    return tuple(Product(each.astype(chosen.storage.element), None, count) for each, count in matrices)
 
 
 def slides(chosen: Factors, site: Site, channels: int) -> tuple[Slide, ...]:

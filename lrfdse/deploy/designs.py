@@ -25,6 +25,7 @@ from lrfdse.ir.form import FORM_FILES
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, has_kernel, kernel_spec
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Plan
+from lrfdse.ir.storage import FLOAT16
 from lrfdse.kernels.needs import supported_name
 from lrfdse.targets.target import Target
 
@@ -121,7 +122,9 @@ def write_design(
         _write_kernel(folder / "kernels", name, kernel.artifact, packed, target)
         texts.append(kernel_text(name, kernel.artifact, target))
         timed.append(kernel)
-    head = f"Kernels for {target.name}: {target.core}\nNeeds {target.needs.words}\n\n"
+    read = {kernel.artifact.spec.storage for kernel in timed}
+    needs = (target.reading(FLOAT16) if FLOAT16 in read else target).needs
+    head = f"Kernels for {target.name}: {target.core}\nNeeds {needs.words}\n\n"
     write_atomically(folder / "kernels.txt", head + "\n".join(texts))
     _write_program(folder / BENCH, timed, len(timed) == sum(map(len, names.values())), target, progress)
     write_atomically(folder / "plan.json", json.dumps(plan.texts(), indent=1) + "\n")

@@ -70,7 +70,7 @@ def forecast(settings: Settings) -> Forecast:
 
     check_output(settings.output)
     check_proxy(settings.proxy)
-    check_storage(settings.storage)
+    check_storage(settings.storage, settings.target)
     check_forms(settings.model, settings.format)
     check_runtime(settings.runtime, settings.model, settings.format)
     meter = auto_meter(settings.target) if settings.meter == "auto" else settings.meter

@@ -50,7 +50,7 @@ from lrfdse.explore.whole import original_whole, whole_models
 from lrfdse.explore.whole_numbers import check_whole_numbers
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.kernel import has_kernel
-from lrfdse.ir.storage import STORAGES
+from lrfdse.ir.storage import asked_storages
 from lrfdse.results.effort import EFFORTS
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
@@ -102,7 +102,7 @@ def explore(
     check_output(folder)
     with failures_logged(folder, facts):
         check_proxy(settings.proxy)
-        check_storage(settings.storage)
+        check_storage(settings.storage, settings.target)
         check_forms(settings.model, settings.format)
         check_runtime(settings.runtime, settings.model, settings.format)
         inputs = open_inputs(files_of(settings), data_request(settings))
@@ -142,7 +142,7 @@ def explore(
             cache,
             progress,
             idle,
-            STORAGES[settings.storage],
+            asked_storages(settings.storage),
             EFFORTS[settings.effort].screened,
             # A board times kernels, and layers with a repair have none of their own.
             RANKS if settings.runner is None else (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lrfdse.errors import InputError
-from lrfdse.ir.storage import STORAGES
+from lrfdse.ir.storage import asked_storages
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
@@ -25,7 +25,7 @@ def check_whole_numbers(settings: Settings, inputs: Inputs) -> None:
         There are no calibration data to take ranges from, the model's opset has no operator for it, or kernels are to
         be timed that layers in whole numbers do not have.
     """
-    if not any(storage.rounds_inputs for storage in STORAGES[settings.storage]):
+    if not any(storage.rounds_inputs for storage in asked_storages(settings.storage)):
         return
     asked, model = f"--storage {settings.storage}", inputs.model
     if inputs.calib is None:

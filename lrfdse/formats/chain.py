@@ -14,9 +14,9 @@ class Product:
     """One step of a chain: the weight (out, inner) on the last axis, or on the last but one where there are columns."""
 
     weight: NDArray[Any]
-    """float32, or int8 levels."""
+    """float32, float16, or int8 levels."""
     scales: NDArray[np.float32] | None = None
-    """What a level of each output is worth; None of float32."""
+    """What a level of each output is worth; None of numbers."""
     columns: int = 1
 
     @property

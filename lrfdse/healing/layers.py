@@ -15,6 +15,7 @@ from lrfdse.healing.operators.call import Call
 from lrfdse.healing.operators.products import convolved
 from lrfdse.ir.convolution import filters
 from lrfdse.ir.factors import Factors
+from lrfdse.ir.halves import halved
 
 if TYPE_CHECKING:
     from lrfdse.ir.layer import Layer
@@ -45,7 +46,14 @@ def factors_of(before: Factors, weights: Sequence[NDArray[np.float32]]) -> Facto
         scales = scales if before.factorization.direction == "lr" else scales[::-1]
     cores = before.factorization.step_cores(matrices)
     shift = None if before.bias_shift is None else weights[count].astype(np.float64)
-    return replace(before, cores=tuple(cores), bias_shift=shift, output_error=None, loss=None, scales=scales)
+    return replace(
+        before,
+        cores=halved(cores) if before.halves else tuple(cores),
+        bias_shift=shift,
+        output_error=None,
+        loss=None,
+        scales=scales,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.int8 import Int8Matrix, levels_of
 from lrfdse.ir.quantized import Rounding
-from lrfdse.ir.storage import FLOAT32, INT8, QDQ, Storage
+from lrfdse.ir.storage import FLOAT16, FLOAT32, INT8, QDQ, Storage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,16 +65,18 @@ class Factors:
     alone is so; None where nothing is known of how the model depends on the layer."""
     scales: tuple[NDArray[np.float32], ...] | None = None
     """Of cores in int8, for each core what a level of each output of its step is worth: the matrices of the steps are
-    levels times scales. None where cores are in float32."""
+    levels times scales. None where cores are in floating point."""
     roundings: tuple[Rounding, ...] | None = None
     """How what each step reads becomes whole numbers of 8 bits, in execution order; None where it stays as it is. Then
     `output_error`, `loss` and `bias_shift` are of the rounded chain."""
+    halves: bool = False
+    """Whether the cores are stored as float16, which all their elements then are (`lrfdse.ir.halves`)."""
 
     @property
     def storage(self) -> Storage:
         """How the cores are stored."""
         if self.scales is None:
-            return FLOAT32
+            return FLOAT16 if self.halves else FLOAT32
         return INT8 if self.roundings is None else QDQ
 
     @property
@@ -88,15 +90,15 @@ class Factors:
         Raises
         ------
         ValueError
-            The cores are in float32, or not made of levels.
+            The cores are in floating point, or not made of levels.
         """
         if self.scales is None:
-            raise ValueError(f"the cores of {self.factorization} are in float32")
+            raise ValueError(f"the cores of {self.factorization} are in floating point")
         scaled = zip(self.factorization.step_matrices(self.cores), self.step_scales(), strict=True)
         return [Int8Matrix(levels_of(m, scales), scales) for m, scales in scaled if scales is not None]
 
     def step_scales(self) -> tuple[NDArray[np.float32] | None, ...]:
-        """Return the scales of every step's matrix in execution order, None of those in float32."""
+        """Return the scales of every step's matrix in execution order, None of those in floating point."""
         if self.scales is None:
             return (None,) * len(self.cores)
         return self.scales if self.factorization.direction == "lr" else self.scales[::-1]
@@ -112,7 +114,8 @@ def packed(factors: Factors) -> dict[str, NDArray[Any]]:
     known = (factors.weight_error, factors.output_error, factors.loss)
     errors = np.array([np.nan if error is None else error for error in known])
     if factors.scales is None:
-        arrays: dict[str, NDArray[Any]] = {f"core{k}": core.astype(np.float32) for k, core in enumerate(factors.cores)}
+        kind = factors.storage.element
+        arrays: dict[str, NDArray[Any]] = {f"core{k}": core.astype(kind) for k, core in enumerate(factors.cores)}
     else:
         levels = factors.factorization.step_cores([each.levels for each in factors.int8_matrices()])
         arrays = {f"core{k}": core for k, core in enumerate(levels)}
@@ -170,4 +173,5 @@ def unpacked(choice: Choice, stored: Mapping[str, NDArray[Any]]) -> Factors:
         None if np.isnan(loss) else loss,
         scales,
         roundings,
+        choice.storage == FLOAT16,
     )

@@ -20,7 +20,10 @@ DENSE_INT8 = "dense-int8"
 DENSE_QDQ = "dense-qdq"
 """Origin of the one that also rounds what these layers read."""
 
-DENSE_STORED = {DENSE_INT8: "dense int8", DENSE_QDQ: "dense qdq"}
+DENSE_FP16 = "dense-fp16"
+"""Origin of the one that stores them as float16."""
+
+DENSE_STORED = {DENSE_INT8: "dense int8", DENSE_QDQ: "dense qdq", DENSE_FP16: "dense fp16"}
 """What the baselines of one storage are called, by their origin."""
 
 

@@ -23,7 +23,7 @@ class FullyConnected:
     step: Step
     epilogue: Epilogue = NO_EPILOGUE
     weight: Element = "float32"
-    """What the weight consists of: float32, or int8, whose scales are part of the epilogue then."""
+    """What the weight consists of: float32, float16, or int8, whose scales are part of the epilogue then."""
 
     @property
     def ports(self) -> tuple[Port, ...]:

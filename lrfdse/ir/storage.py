@@ -10,7 +10,7 @@ from lrfdse.errors import InputError
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Factorization
 
-ELEMENT_BYTES = {"float32": 4, "int8": 1}
+ELEMENT_BYTES = {"float32": 4, "float16": 2, "int8": 1}
 """Element types that weights can be stored in, each with the bytes of one element."""
 
 
@@ -42,13 +42,13 @@ class Storage:
         InputError
             No storage is called that.
         """
-        for storage in STORAGES["all"]:
+        for storage in EVERY:
             if str(storage) == text:
                 return storage
-        raise InputError(f"storage must be one of {', '.join(map(str, STORAGES['all']))}, but is {text!r}")
+        raise InputError(f"storage must be one of {', '.join(map(str, EVERY))}, but is {text!r}")
 
     def __str__(self) -> str:
-        return "qdq" if self.rounds_inputs else self.element
+        return "qdq" if self.rounds_inputs else _SHORT.get(self.element, self.element)
 
     def bytes_of(self, elements: int) -> int:
         """Return the bytes that `elements` stored elements take, scales aside."""
@@ -70,8 +70,14 @@ class Storage:
         return not self.rounds_inputs or all(step.batch == step.columns == 1 for step in factorization.steps())
 
 
+_SHORT = {"float16": "fp16"}
+"""What a storage is called where that is not its element type."""
+
 FLOAT32 = Storage("float32")
 """What weights are stored in unless they are quantized."""
+
+FLOAT16 = Storage("float16")
+"""Half precision (IEEE 754 binary16), widened to float32 as it is read."""
 
 INT8 = Storage("int8")
 """Whole numbers from -127 to 127, with a float32 scale for each output of each matrix."""
@@ -80,14 +86,39 @@ QDQ = Storage("int8", rounds_inputs=True)
 """Weights as in `INT8`, and what they multiply rounded to 8 bits by one scale: QuantizeLinear and DequantizeLinear."""
 
 
+EVERY = (FLOAT32, FLOAT16, INT8, QDQ)
+"""All storages."""
+
 STORAGES = {
     "float32": (FLOAT32,),
+    "fp16": (FLOAT16,),
     "int8": (INT8,),
     "both": (FLOAT32, INT8),
     "qdq": (QDQ,),
     "all": (FLOAT32, INT8, QDQ),
 }
 """What an exploration may ask for, and how its candidates are then stored: "both" are those that compute in float32."""
+
+
+def asked_storages(text: str) -> tuple[Storage, ...]:
+    """Return the storages that a text asks for: a key of `STORAGES`, or several of them with commas between.
+
+    >>> [str(storage) for storage in asked_storages("float32,fp16")]
+    ['float32', 'fp16']
+
+    Raises
+    ------
+    InputError
+        A part is none.
+    """
+    found: list[Storage] = []
+    for part in text.split(","):
+        if part not in STORAGES:
+            raise InputError(
+                f"--storage takes {', '.join(STORAGES)} or some of them like float32,fp16, but got {text!r}"
+            )
+        found += STORAGES[part]
+    return tuple(dict.fromkeys(found))
 
 
 def words_of(size: int) -> int:

@@ -69,7 +69,13 @@ class Floats:
         elements = 1 if self.schedule.axis == ("columns", "out")[side] else lanes
         if side == 0 and self.raised:
             return named(raised(read, elements), into)
-        return splat(named(widened(read, elements, self.instructions.adds_to_convert), into), lanes // elements)
+        return splat(named(self._widened(read, elements), into), lanes // elements)
+
+    def _widened(self, read: Expr, lanes: int) -> Expr:
+        name = self.instructions.widens.get(lanes)
+        if name is not None and str(read.ty.dtype).startswith("float16"):
+            return tirx.call_llvm_pure_intrin(vector_type(lanes), name, tirx.reinterpret(_vector("int16", lanes), read))
+        return widened(read, lanes, self.instructions.adds_to_convert)
 
     def added(self, total: Expr | None, left: Expr, right: Expr) -> Expr:
         """Return the sum, by an FMA where the machine can."""

@@ -67,6 +67,7 @@ def compile_kernel(
     """
     from lrfdse.kernels.chain import arguments, function
 
+    target = target.reading(spec.storage)
     tiles = tilings(spec, schedule)
     listed = arguments(spec, tiles, target)
 
@@ -138,6 +139,7 @@ def instructions_of(target: Target) -> Instructions:
         strided=vectors.strided,
         reducing=vectors.reducing,
         adds_to_convert=target.slow_conversions,
+        widens=instruction_set.widens,
         ahead=RegisterFile.of(target) if instruction_set.loads_ahead else None,
     )
 

@@ -25,9 +25,10 @@ class Conversion:
     least: float
     """What a vector of weights takes at least."""
     before: float
-    """From the first weights of a loop body to their FMAs, where several vectors of weights meet one place."""
-    before_others: float
-    """The same of a single vector of weights, or several places."""
+    """From the first weights of a loop body to their FMAs."""
+    exposed: float
+    """Share of widening or arithmetic, whichever is shorter, that is not hidden behind the other where a single vector
+    of weights, or several places, meet."""
     once_a_body: bool
     """Whether arithmetic on floats is an addition a body for each register of sums, else one for each of weights."""
 
@@ -36,15 +37,16 @@ class Conversion:
         return sums / unroll if self.once_a_body else float(weights)
 
 
-CONVERTED = Conversion(2.0, 6.0, 14.0, 14.0, False)
+CONVERTED = Conversion(2.0, 6.0, 14.0, 0.0, False)
 """One by one: a sign extension, two instructions of two cycles for two registers, and an addition. Four vectors of two
 registers take 24 cycles; bodies of 2, 4 and 8 times two groups of four registers 46, 78 and 143."""
 
-RAISED = Conversion(1.5, 4.8, 2.0, 12.0, True)
+RAISED = Conversion(1.5, 4.8, 2.0, 0.44, True)
 """By their bits (`lrfdse.kernels.tir.raised`), those of the first iteration ahead: two cycles and four for four
 registers. Bodies of 8 times four vectors of one register take 19.4 cycles an iteration; bodies of 2 and 4 times two
-groups of four 12.6 and 13.0, of which weights take 12; bodies of 4 and 8 times one group of four 9.1 and 7.9, weights 6
-of them; bodies of 4 times 2 x 2 vectors of two registers 13.9, FMAs 10 of them."""
+groups of four 12.6 and 13.0, of which weights take 12; bodies of 8 times one group of four 7.9, weights 6 of them,
+beside 4.5 of arithmetic. Bodies of 8 times 2 x 2, 3 x 2 and 4 x 2 vectors of two registers take 13.7, 19.5 and 28.2,
+weights 9.6, 14.4 and 19.2 of them; bodies of 4 times 2 x 4 take 24.2, arithmetic 20 of them."""
 
 _SPARE = 3
 """Groups of registers that hold raised weights in the making: tiles of 1 x 4, 2 x 1 and 3 x 1 groups of four registers
@@ -77,6 +79,7 @@ def raised_fit(tiling: Tiling, sets: int, size: int, target: Target) -> bool:
     s = tiling.schedule
     held = s.out_tile * s.column_tile * sets + s.out_tile + _SPARE
     # A loop of a single body is none.
-    straight = s.unroll if tiling.depth >= (PIPELINED_FROM + 1) * s.unroll else tiling.depth
-    many = s.column_tile == 1 and s.out_tile * straight * size > _MOST
+    loops = tiling.depth >= (PIPELINED_FROM + 1) * s.unroll
+    straight = s.unroll if loops else tiling.depth
+    many = (s.column_tile == 1 or not loops) and s.out_tile * straight * size > _MOST
     return held * size <= target.vector_registers and s.column_tile * s.unroll <= 28 and not many

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lrfdse.ir.int8 import LARGEST, Int8Matrix, levels_of
 from lrfdse.ir.kernel import Artifact, KernelSpec
+from lrfdse.ir.storage import FLOAT16
 from lrfdse.kernels.layout import step_cores, tilings
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def example(artifact: Artifact, seed: int) -> tuple[list[NDArray[Any]], NDArray[
     """Return random arrays for every argument that a kernel only reads, in order, and the expected output.
 
     The expectation has shape (rows, outputs) and is computed from the same numbers, see `reference`: for weights in
-    int8, from levels times scales in float64.
+    int8, from levels times scales in float64, in float16, from the rounded ones.
     """
     spec, f = artifact.spec, artifact.spec.factorization
     rng = np.random.default_rng(seed)
@@ -75,6 +76,8 @@ def example(artifact: Artifact, seed: int) -> tuple[list[NDArray[Any]], NDArray[
     x = draw((spec.rows, spec.inputs))
     # Each core keeps the variance of what it is multiplied by, so that long chains neither vanish nor overflow.
     cores = [draw(shape, (shape[2] * shape[3]) ** -0.5) for shape in f.core_shapes]
+    if spec.storage == FLOAT16:
+        cores = [core.astype(np.float16).astype(np.float64) for core in cores]
     scales: list[NDArray[np.float32]] = []
     if spec.storage.scaled:
         drawn = {

@@ -32,6 +32,10 @@ spills 12."""
 _SHORT = 8
 """Inner iterations up to which LLVM 22 makes a loop over them straight code."""
 
+_WIDENED_HALVES = 2.0
+"""FMAs of one register that making a register of floats of float16 takes on the vector extension of RISC-V: on the X60
+four cycles for two registers. Of other machines half of it: one instruction."""
+
 _MET_VECTORS = 5.0
 """Cycles for each register of data where vectors of int8 weights meet them, on the X60 by the model meter: tiles of 2,
 4 and 8 times two registers take 20, 36 and 58 cycles an iteration, of which the weights of 4 and 8 take 25 and 50."""
@@ -39,6 +43,10 @@ _MET_VECTORS = 5.0
 _SPARE_CONVERTING = 4
 """Groups of registers that hold int8 weights on their way to floats: with 3 sums of four registers LLVM 22 spills none
 on the X60, with 4 it spills 26."""
+
+_CONVERTING = {"int8": _SPARE_CONVERTING, "float16": 2}
+"""Registers for weights on their way to floats on machines without groups: with 13 sums and AVX2's 16 registers LLVM 22
+spills 22 times for float16, with 7 it spills none."""
 
 _NOT_AHEAD = 0.7
 """Share of the loads that is not hidden behind FMAs where weights lie on the lanes and no register is left to load them
@@ -117,7 +125,7 @@ def fits(tiling: Tiling, target: Target) -> bool:
         body = RegisterFile.of(target).body(s, rows, columns, tiling.storage)
         turns = min(s.unroll, 2) if body.rotates else s.unroll
         vectors, scalars = (turns * number for number in operands(s, rows, columns))
-        if tiling.storage != FLOAT32 and target.lanes > 1:
+        if tiling.storage.scaled and target.lanes > 1:
             if conversion(s, target).once_a_body:
                 return raised_fit(tiling, body.sets, size, target)
             others = vectors // turns - (0 if s.axis == "columns" else rows)
@@ -130,7 +138,9 @@ def fits(tiling: Tiling, target: Target) -> bool:
             return False
         # Folding a group, and moving one, takes another; v0 is of no use in a group.
         spare = 6 if s.axis == "inner" else (0, 0, 0, 4)[size - 1]
-        return (sums + vectors) * size <= available - spare and scalars <= 28
+        # LLVM has the float16 of a body and the floats that they become at the same time.
+        read = vectors * max(1, size // 2) if tiling.storage.element == "float16" else 0
+        return (sums + vectors) * size + read <= available - spare and scalars <= 28
     scattered = s.axis == "out" and step.columns > 1 and s.lanes > 1
     if s.axis == "inner" or scattered or tiling.depth <= _SHORT:
         # Horizontal sums and scattered stores hold parts of several accumulators. LLVM makes short loops straight and
@@ -139,7 +149,7 @@ def fits(tiling: Tiling, target: Target) -> bool:
         return sums * size <= available // (4 if ahead else 2)
     if target.lanes == 1:
         return sums <= available // 2 and sums + (rows + columns) * min(s.unroll, 4) <= available - 5
-    spare = (4 if available == 32 else 0) + (_SPARE_CONVERTING if tiling.storage != FLOAT32 else 0)
+    spare = (4 if available == 32 else 0) + _CONVERTING.get(tiling.storage.element, 0)
     return sums + min(rows, columns) + 1 < available - spare
 
 
@@ -228,8 +238,10 @@ def _tile(t: Tiling, target: Target, costs: Costs, out: Span, places: int) -> fl
     weights, data = (0 if s.axis == "columns" else rows), (0 if s.axis == "out" else places)
     scalars = operands(s, rows, places)[1]
     arithmetic = rows * places * fma
-    if t.storage != FLOAT32:
+    if t.storage.scaled:
         arithmetic += (CONVERTED.widened + 1) * (weights * fma or rows * slot)
+    elif t.storage != FLOAT32:
+        arithmetic += _WIDENED_HALVES / 2 * (weights * fma or rows * slot)
     sets = min(t.chains, s.unroll)
     near = register_group(s.lanes, target.lanes) * slot
     streams = t.weight_bytes > 1024 * target.l1.kib
@@ -271,7 +283,7 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
     # A vector load takes another instruction to form its address, a loop a few at its end.
     issue = costs.issue * min(1.0, 1 / slot) * (sums + 1.6 * vectors + scalars + 8 / shape.unroll)
     before = 0.0
-    if t.storage != FLOAT32:
+    if t.storage.scaled:
         converted = 0 if s.axis == "columns" else rows
         made = conversion(s, target)
         arithmetic += group * made.arithmetic(converted, sums, shape.unroll)
@@ -279,10 +291,17 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
         # Where weights are scalars, each takes two instructions more.
         issue += costs.issue * min(1.0, 1 / slot) * 2 * (rows - converted)
         loads = max(loads, converted * max(made.widened * group, made.least))
-        before = (made.before if rows > 1 and places == 1 else made.before_others) / shape.unroll
+        before = made.before / shape.unroll
+        if rows == 1 or places > 1:
+            before += made.exposed * min(arithmetic, loads)
         before += _MET_VECTORS * group * places if s.axis == "inner" else 0.0
+    elif t.storage != FLOAT32:
+        converted = 0 if s.axis == "columns" else rows
+        arithmetic += _WIDENED_HALVES * group * converted
+        loads -= LOAD * group * converted * (1 - t.storage.bytes_of(1) / FLOAT32.bytes_of(1))
+        issue += costs.issue * min(1.0, 1 / slot) * (rows - converted)
     longest = max(arithmetic, loads, issue, (costs.latency + group - 1) / sets)
-    if t.storage != FLOAT32:
+    if t.storage.scaled:
         exposed = before
     elif s.axis == "inner":
         exposed = costs.exposed_sums * min(arithmetic, loads)
@@ -292,7 +311,7 @@ def _grouped_tile(t: Tiling, target: Target, costs: Costs, out: Span, places: in
         exposed = (costs.exposed if group == 1 else costs.exposed_by_groups) * loads
     else:
         exposed = costs.exposed_arithmetic * arithmetic
-    reloaded = 0.0 if shape.rotates or t.storage != FLOAT32 else costs.reload * group
+    reloaded = 0.0 if shape.rotates or t.storage.scaled else costs.reload * group
     body = longest + exposed + reloaded
     if s.axis == "inner":
         stored = costs.summing + group

@@ -23,9 +23,10 @@ _ROLES = {
     "work": "scratch",
 }
 
-_TYPES = {"float32": "float", "int8": "signed char"}
-"""The C type of an element; "signed char" needs no header, and is ``int8_t`` wherever that exists."""
-_COUNTED = {"float32": "floats", "int8": "bytes"}
+_TYPES = {"float32": "float", "float16": "unsigned short", "int8": "signed char"}
+"""The C type of an element, one that needs no header: the bits of a float16, and "signed char", which is ``int8_t``
+wherever that exists."""
+_COUNTED = {"float32": "floats", "float16": "halves (IEEE 754 binary16)", "int8": "bytes"}
 
 
 def c_header(artifact: Artifact, target: Target) -> str:
@@ -35,6 +36,7 @@ def c_header(artifact: Artifact, target: Target) -> str:
     array, and how weights are packed.
     """
     spec, symbol = artifact.spec, artifact.symbol
+    target = target.reading(spec.storage)
     parameters = ", ".join(
         f"{'const ' if a.role in GIVEN else ''}{_TYPES[a.storage.element]} *restrict {a.name}"
         for a in artifact.arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lrfdse.kernels.registers import RegisterFile
@@ -19,5 +20,7 @@ class Instructions:
     """Whether one instruction sums a vector across its lanes."""
     adds_to_convert: bool
     """Whether vectors of int8 become floats by their bits, see `lrfdse.kernels.tir.raised`."""
+    widens: Mapping[int, str]
+    """LLVM's intrinsics that make so many float32 of the bits of float16, where a plain conversion will not do."""
     ahead: RegisterFile | None
     """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,9 +150,12 @@ class Tiling:
         """Whether all weight panels meet a group of positions before the next; otherwise a panel meets all of them."""
         return self.schedule.axis == "columns" or self.weight_bytes <= FLOAT32.bytes_of(RESIDENT)
 
-    def pack(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return ``matrix`` (out, inner) in the order that the kernel reads it, zeros where it reads too much."""
-        return self.ordered(matrix).astype(np.float32)
+    def pack(self, matrix: NDArray[np.float64]) -> NDArray[Any]:
+        """Return ``matrix`` (out, inner) in the order that the kernel reads it, zeros where it reads too much.
+
+        Elements are float32, or what the storage has, which the matrix then consists of.
+        """
+        return self.ordered(matrix).astype(self.storage.element)
 
     def ordered(self, matrix: NDArray[Number]) -> NDArray[Number]:
         """Return what `pack` does, in the matrix's own element type."""

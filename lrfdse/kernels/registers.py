@@ -64,7 +64,7 @@ class RegisterFile:
         products = rows * columns
         sets = min(schedule.unroll, max(1, FMAS_IN_FLIGHT // (group * products)))
         vectors, scalars = operands(schedule, rows, columns)
-        if storage != FLOAT32 and self.apart:
+        if storage.scaled and self.apart:
             # What takes its time is making floats of them: it overlaps inside of long bodies. One iteration loaded
             # ahead is enough, or a second behind one that is made ahead: on the X60 a body of 4 times two groups of
             # four takes 5 % longer without, and 1 % with a third.

@@ -63,7 +63,7 @@ def widened(value: Expr, lanes: int, by_adding: bool = False) -> Expr:
     made = vector_type(lanes)
     if str(value.ty.dtype) == made:
         return value
-    if not by_adding or lanes == 1:
+    if not by_adding or lanes == 1 or str(value.ty.dtype).startswith("float"):
         return tirx.Cast(made, value)
     return raised(value, lanes) - splat(tirx.FloatImm("float32", RAISED), lanes)
 

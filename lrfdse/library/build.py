@@ -163,6 +163,8 @@ class _Prepared:
     layout: Layout
     vectors: Vectors
     origin: Origin
+    target: Target
+    """The machine as code is compiled for that reads weights which are stored as the program's."""
 
 
 def _prepared(
@@ -173,6 +175,8 @@ def _prepared(
 
     from lrfdse.base.border import reading
     from lrfdse.formats import format_of
+    from lrfdse.ir.products import FullyConnected
+    from lrfdse.ir.storage import FLOAT16
     from lrfdse.library.compiling import compile_program, pack_for
     from lrfdse.library.drawn import drawn_vectors
     from lrfdse.library.layout import lay_out
@@ -190,10 +194,12 @@ def _prepared(
     with reading(path, "a model"):
         proto, sha256 = format_of(path).read(path)
         model = ir.from_proto(proto)
-        program = lowered(model, shape, path)
+        program = lowered(model, shape, path, target.widens_halves)
         vectors = drawn_vectors(proto, model, program, shape, path)
     if not options.weights_file:
         require_room(program)
+    if any(isinstance(call.operator, FullyConnected) and call.operator.weight == "float16" for call in program.calls):
+        target = target.reading(FLOAT16)
     # What cannot be compiled is found before anything is measured.
     functions = compile_program(program, name, target, path, cache, progress)
     if options.tune:
@@ -201,7 +207,7 @@ def _prepared(
         functions = compile_program(program, name, target, path, cache, progress, chosen)
     plan = planned(program, [function.work for function in functions])
     layout = lay_out(program, plan, functions, pack_for(target))
-    return _Prepared(program, plan, layout, vectors, Origin(path.name, sha256))
+    return _Prepared(program, plan, layout, vectors, Origin(path.name, sha256), target)
 
 
 def board_program_of(
@@ -222,7 +228,7 @@ def board_program_of(
 
     made = _prepared(path, target, options, cache, progress)
     facts = signature(options.name, made.program, made.layout, weights_file=False)
-    return board_program(trial(facts, made.layout, target, made.vectors), target, design)
+    return board_program(trial(facts, made.layout, made.target, made.vectors), made.target, design)
 
 
 def operators_of(
@@ -248,7 +254,7 @@ def operators_of(
 
     made = _prepared(path, target, dataclasses.replace(options, meter=NO_METER), cache, silent)
     facts = signature(options.name, made.program, made.layout, weights_file=options.weights_file)
-    measured = meter.measure(trial(facts, made.layout, target, made.vectors))
+    measured = meter.measure(trial(facts, made.layout, made.target, made.vectors))
     return measured, operator_facts(made.layout, measured)
 
 
@@ -271,7 +277,7 @@ def library_of(
 
     name, shape, meter = options.name, options.shape, options.meter
     ready = _prepared(path, target, options, cache, progress)
-    layout, origin = ready.layout, ready.origin
+    layout, origin, target = ready.layout, ready.origin, ready.target
     progress(Event("library", name))
     key = None
     if meter != NO_METER:

@@ -11,6 +11,7 @@ from lrfdse.library.names import comment, macro
 from lrfdse.library.tensor import Tensor
 from lrfdse.library.vectors import FILE
 from lrfdse.targets.target import Target
+from lrfdse.toolchain.programs import emulated
 
 
 def makefile(facts: Signature, target: Target) -> str:
@@ -22,7 +23,7 @@ def makefile(facts: Signature, target: Target) -> str:
     name, machine = facts.name, target.instruction_set.machine
     zig = target.instruction_set.zig
     cross = zig.replace("musl", "gnu")
-    emulator = shlex.join(target.emulator) if target.emulator else ""
+    emulator = shlex.join(emulated(target)) if target.emulator else ""
     return f"""\
 # make              builds the program `example` with the library in this folder
 # make check        runs it, on another machine under QEMU
@@ -75,7 +76,7 @@ def readme(facts: Signature, target: Target, model: str, files: Sequence[str]) -
         extra.append(f"| `{name}_weights.bin` | the weights, which `{name}_run` takes as its last argument |")
     if FILE in files:
         extra.append(f"| `{FILE}` | the numbers of the test vectors |")
-    run = [f"    {shlex.join(target.emulator)} ./example", ""] if target.emulator else []
+    run = [f"    {shlex.join(emulated(target))} ./example", ""] if target.emulator else []
     return "\n".join(
         [
             f"# {name}",

@@ -116,7 +116,7 @@ def _weight(port: Port, rng: np.random.Generator) -> NDArray[Any]:
     """Return a random weight."""
     if port.element == "int8":
         return rng.integers(-127, 127, port.size, np.int8, endpoint=True)
-    return rng.standard_normal(port.size).astype(np.float32)
+    return rng.standard_normal(port.size).astype(port.element)
 
 
 def _batches(candidates: Sequence[CompiledOperator], most: int) -> list[list[CompiledOperator]]:

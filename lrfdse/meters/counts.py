@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrfdse.ir.kernel import Artifact
+from lrfdse.ir.storage import FLOAT16
 from lrfdse.meters import scheduling, trace
 from lrfdse.meters.disassemble import Disassembler
 from lrfdse.meters.mca import CoreModel
@@ -55,8 +56,10 @@ class Counter:
         require_tools(target, MODELLING)
         self._target = target
         self._timeout = timeout
-        self._disassembler = Disassembler(target)
-        self._engine = scheduling.open_engine(CoreModel.of(target))
+        # What LLVM takes for unknown instructions would cost nothing.
+        whole = target.reading(FLOAT16)
+        self._disassembler = Disassembler(whole)
+        self._engine = scheduling.open_engine(CoreModel.of(whole))
 
     @property
     def engine(self) -> str:
@@ -66,7 +69,8 @@ class Counter:
     def count(self, artifact: Artifact, arrays: Sequence[NDArray[Any]], expected: NDArray[np.float64]) -> Counts:
         """Run a kernel, check its output, and count; parameters and errors are those of `Meter.measure`."""
         window = 0 if self._target.in_order else self._engine.window
-        seen = trace.record(artifact, self._target, arrays, expected, self._timeout, window)
+        target = self._target.reading(artifact.spec.storage)
+        seen = trace.record(artifact, target, arrays, expected, self._timeout, window)
         sequences = self._disassembler.sequences(seen)
         core = scheduling.compute(seen, sequences, self._engine, str(artifact.spec))
         return Counts(core, seen.warm, seen.cold, seen.max_error)

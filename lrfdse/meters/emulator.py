@@ -12,7 +12,7 @@ from lrfdse.base.processes import run_to_end
 from lrfdse.errors import KernelError, ToolError
 from lrfdse.targets.target import CacheLevel, Replacement, Target
 from lrfdse.toolchain import zig
-from lrfdse.toolchain.programs import require_emulator
+from lrfdse.toolchain.programs import emulator_command
 
 _REPLACEMENTS = typing.get_args(Replacement)
 """In the order of the plugin's numbers for them."""
@@ -52,7 +52,7 @@ def emulate(name: str, folder: Path, target: Target, timeout: float, plugin: Map
     if plugin is not None:
         values = ",".join((str(zig.plugin(target)), *(f"{key}={value}" for key, value in plugin.items())))
         options = ["-plugin", values]
-    command = [require_emulator(target).path, *target.emulator[1:], *options, "program"]
+    command = [*emulator_command(target), *options, "program"]
     try:
         ended = run_to_end(command, f"{name}: {target.emulator[0]}", cwd=folder, env={}, timeout=timeout)
     except subprocess.TimeoutExpired as error:
@@ -94,7 +94,7 @@ def _cache(cache: CacheLevel) -> str:
 
 def _failure(name: str, target: Target, ended: subprocess.CompletedProcess[str]) -> ToolError:
     number = -ended.returncode if ended.returncode < 0 else ended.returncode - 128
-    emulator = " ".join(target.emulator)
+    emulator = " ".join([target.emulator[0], *emulator_command(target)[1:]])
     if number == signal.SIGILL:
         return KernelError(f"{name}: illegal instruction under `{emulator}`: compiled for another core?")
     if 0 < number < signal.NSIG:

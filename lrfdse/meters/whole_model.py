@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError, ToolError
 from lrfdse.ir.latency import Latency, MeterKind, PartLatency, ProgramMeasurement
+from lrfdse.ir.storage import FLOAT16
 from lrfdse.meters import scheduling
 from lrfdse.meters.disassemble import Disassembler
 from lrfdse.meters.emulator import emulate, plugin_options
@@ -44,8 +45,10 @@ class WholeModelMeter:
         require_tools(target, MODELLING)
         self._target = target
         self._timeout = timeout
-        self._disassembler = Disassembler(target)
-        self._engine = scheduling.open_engine(CoreModel.of(target))
+        # What LLVM takes for unknown instructions would cost nothing.
+        whole = target.reading(FLOAT16)
+        self._disassembler = Disassembler(whole)
+        self._engine = scheduling.open_engine(CoreModel.of(whole))
 
     def measure(self, whole: Whole) -> ProgramMeasurement:
         """Return the modelled latency of a run, part by part; the sum of the parts is the latency of the whole.
@@ -62,7 +65,7 @@ class WholeModelMeter:
         with temporary_folder() as here:
             zig.link_object(whole.name, whole.object_code, "lrf_whole", zig.harness(target, 1), here)
             whole.write(here / "image")
-            text = emulate(whole.name, here, target, self._timeout, plugin_options(target, window))
+            text = emulate(whole.name, here, target.reading(FLOAT16), self._timeout, plugin_options(target, window))
             error = whole.check(here / "image")
         seen = parse(text, error)
         if len(seen.starts) != whole.parts or len(seen.parts) != 2 * whole.parts:

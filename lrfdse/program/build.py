@@ -69,6 +69,8 @@ class Builder:
         """Arrays that are another one rounded: as levels, or as floats that lie as the other one does."""
         self.scales: dict[int, NDArray[np.float32]] = {}
         """Of constants that are whole numbers times scales, the scale of each element."""
+        self.halves = False
+        """Whether matrices that consist of float16 numbers are stored as such, to become floats as they are read."""
         self._known: dict[tuple[str, bytes], int] = {}
         self._copies: dict[tuple[int, View, View], Tensor] = {}
 

@@ -61,8 +61,18 @@ def contract(
     if whole is not None:
         widen(build, x.value, step, Levels(_ordered(whole.levels, parts), whole.scales), result.value)
     else:
-        build.call(FullyConnected(step), x.value, build.constant(_ordered(weight, parts)).value, result.value)
+        ordered = _ordered(weight, parts)
+        halves = _halved(ordered) if build.halves else None
+        operator = FullyConnected(step) if halves is None else FullyConnected(step, weight="float16")
+        build.call(operator, x.value, build.constant(ordered if halves is None else halves).value, result.value)
     return result
+
+
+def _halved(weight: NDArray[np.float32]) -> NDArray[np.float16] | None:
+    """Return a weight as float16 where that loses nothing of it."""
+    with np.errstate(over="ignore"):
+        halves = weight.astype(np.float16)
+    return halves if np.array_equal(halves.astype(np.float32), weight) else None
 
 
 def _contracted(view: View, axis: int, out: int, columns: int) -> tuple[Axis, View]:

@@ -50,7 +50,10 @@ FLOAT: Rules = {
 
 
 def program(
-    model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None, path: Path = Path("the model")
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    path: Path = Path("the model"),
+    halves: bool = False,
 ) -> Program:
     """Return a model as calls of operators on flat arrays, elementwise functions fused into what they follow.
 
@@ -63,6 +66,8 @@ def program(
         it is not given.
     path
         Where the model is from, for messages.
+    halves
+        Whether weights that the model stores as float16 and casts to float32 are float16 in the program, too.
 
     Raises
     ------
@@ -72,11 +77,24 @@ def program(
     """
     fixed = folded(model, shapes or {}, path)
     joined(fixed)
-    return lowered(fixed, path)
+    return lowered(fixed, path, halves and _has_halves(model))
 
 
-def lowered(model: ir.Model, path: Path) -> Program:
+def _has_halves(model: ir.Model) -> bool:
+    """Return whether a node makes float32 of a stored float16 matrix; onnxruntime folds such nodes away."""
+    for node in model.graph:
+        if node.op_type != "Cast" or node.domain not in STANDARD or node.attributes["to"].as_int() != ir.DataType.FLOAT:
+            continue
+        tensor = None if node.inputs[0] is None else ir.convenience.get_const_tensor(node.inputs[0])
+        if tensor is not None and tensor.dtype == ir.DataType.FLOAT16 and len(tensor.shape) > 1:
+            return True
+    return False
+
+
+def lowered(model: ir.Model, path: Path, halves: bool = False) -> Program:
     """Return the program of a model whose shapes and types are all known.
+
+    Matrices that consist of float16 numbers are stored as such where `halves`.
 
     Raises
     ------
@@ -84,6 +102,7 @@ def lowered(model: ir.Model, path: Path) -> Program:
         It holds operators that nothing can compile.
     """
     lowering = _Lowering(model)
+    lowering.build.halves = halves
     for node in model.graph:
         lowering.node(node)
     raise_if_any(lowering.refused, path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.errors import plan_errors
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.around import around
 from lrfdse.repair.openings import InMemory, LatestFitters
@@ -272,7 +273,7 @@ class Corrector:
         cores, shift, gain = refined(smooth, whole, given.bias_shift, local)
         if not gain > 0:
             return given
-        if given.scales is None:
+        if given.storage == FLOAT32:
             return dataclasses.replace(given, cores=cores, bias_shift=shift)
         return rounded(dataclasses.replace(given, bias_shift=shift), cores, self._model.weight(name).shape, local.rows)
 

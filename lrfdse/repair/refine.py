@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lrfdse.ir.halves import halved
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -249,6 +251,8 @@ def rounded(factors: Factors, cores: Sequence[Array], sizes: tuple[int, ...], in
     from lrfdse.ir.factors import Moments
 
     assert factors.bias_shift is not None
+    if factors.halves:
+        return dataclasses.replace(factors, cores=halved(cores))
     rows = inputs.astype(np.float64)
     mean = rows.mean(axis=0)
     covariance = rows.T @ rows / len(rows) - np.outer(mean, mean)

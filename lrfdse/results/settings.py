@@ -14,7 +14,7 @@ from lrfdse.errors import InputError
 from lrfdse.ir.form import Form
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind
 from lrfdse.ir.space import SearchSpace
-from lrfdse.ir.storage import STORAGES
+from lrfdse.ir.storage import FLOAT16, asked_storages
 from lrfdse.targets.target import Target
 
 
@@ -126,7 +126,7 @@ class Settings:
     effort: str = "normal"
     """How much work the answer is worth, a key of `lrfdse.results.effort.EFFORTS`."""
     storage: str = "float32"
-    """In what the weights of factorized layers may be stored, a key of `lrfdse.ir.storage.STORAGES`."""
+    """In what the weights of factorized layers may be stored, see `lrfdse.ir.storage.asked_storages`."""
     accept_unverified: bool = False
     """Whether a design may be recommended though no evaluation data say what it loses."""
     runner: str | None = None
@@ -231,10 +231,12 @@ PROXIES = ("loss", "output", "weight", "fidelity", "score")
 error of the layer's output, or of its weight; measured loss of fidelity, or of the metric."""
 
 
-def check_storage(name: str) -> None:
-    """Raise `InputError` where an exploration cannot be asked for such a storage."""
-    if name not in STORAGES:
-        raise InputError(f"--storage takes {', '.join(STORAGES)}, but got {name!r}")
+def check_storage(text: str, target: Target) -> None:
+    """Raise `InputError` where an exploration for a target cannot be asked for such storages."""
+    if FLOAT16 in asked_storages(text) and not target.widens_halves:
+        raise InputError(
+            f"--storage {text}: target {target.name} has no instruction that makes float32 of float16 (docs/int8.md)"
+        )
 
 
 def check_proxy(kind: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lrfdse.ir.storage import Storage
 from lrfdse.targets.commands import check_emulator, check_features, check_word
 from lrfdse.targets.isa import instruction_set
 from lrfdse.targets.isa.description import Dot, InstructionSet, Vectors
@@ -116,6 +117,8 @@ class Target:
     alone: tuple[str, ...] = ()
     """Forms of instructions beside which no other begins for as many cycles as they take, though what has begun before
     goes on. Only for cores that issue in order."""
+    float16_features: tuple[str, ...] = ()
+    """Features that only code which reads float16 is compiled with, behind `features`: all other code runs without."""
     halves: bool = False
     """Whether schedules with halves of vector registers are tried, too: for cores that load a half beside arithmetic,
     and hold arithmetic up while they load a whole register."""
@@ -152,7 +155,7 @@ class Target:
 
     def __post_init__(self) -> None:
         check_emulator(self.emulator)
-        check_features(self.features)
+        check_features((*self.features, *self.float16_features))
         for name in ("triple", "cpu", "abi", "link", "scheduling_model"):
             check_word(name, getattr(self, name))
 
@@ -185,6 +188,32 @@ class Target:
             if has and (dot.feature is None or dot.feature in self.features):
                 return dot
         return None
+
+    @property
+    def widens_halves(self) -> bool:
+        """Whether float16 becomes float32 by an instruction, as it is read."""
+        features = (*self.features, *self.float16_features)
+        return self.instruction_set.widens_halves(self.cpu, features, self.lanes)
+
+    def reading(self, storage: Storage) -> Target:
+        """Return the machine as code is compiled for that reads weights which are stored so."""
+        if storage.element != "float16" or not self.float16_features:
+            return self
+        return dataclasses.replace(self, features=(*self.features, *self.float16_features), float16_features=())
+
+    def emulated(self, release: tuple[int, int] | None) -> tuple[str, ...]:
+        """Return the properties that QEMU's processor needs besides for code compiled with these features.
+
+        Parameters
+        ----------
+        release
+            QEMU's major and minor version; None is the newest.
+        """
+        instruction_set = self.instruction_set
+        # An emulator without a processor named has none that could be told more.
+        if len(self.emulator) < 3 or not instruction_set.widens_halves(self.cpu, self.features, self.lanes):
+            return ()
+        return instruction_set.emulated_halves(release)
 
     @property
     def needs(self) -> Needs:

@@ -137,6 +137,33 @@ def require_emulator(target: Target) -> Tool:
     raise ToolError(f"{' '.join(target.emulator[:1]) or 'QEMU'} is not installed: run `sudo apt-get install qemu-user`")
 
 
+def emulator_command(target: Target) -> list[str]:
+    """Return the command of the target's QEMU; raise `ToolError` where it is missing.
+
+    The processor has what code needs that is compiled for the target, under the names that this QEMU gives it.
+    """
+    tool = require_emulator(target)
+    return [tool.path, *emulated(target, tool.version)[1:]]
+
+
+def emulated(target: Target, version: str | None = None) -> tuple[str, ...]:
+    """Return a target's `emulator` with the properties of the processor that QEMU leaves out unless it is told.
+
+    Parameters
+    ----------
+    target
+        An emulated machine.
+    version
+        QEMU's; None is that of the machine at hand, or where there is none, the newest.
+    """
+    if version is None:
+        tool = find_emulator(target)
+        version = tool.version if tool else ""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    more = target.emulated((int(found[1]), int(found[2])) if found else None)
+    return (*target.emulator[:-1], ",".join((target.emulator[-1], *more))) if more else target.emulator
+
+
 def require_llvm(program: str) -> Tool:
     """Return an LLVM program that is new enough; raise `ToolError` where it is missing."""
     if tool := find_llvm(program):

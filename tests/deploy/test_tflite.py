@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -17,7 +18,7 @@ from lrfdse.formats.tflite.flatbuffer import read_graph
 from lrfdse.formats.tflite.litert import run
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
-from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.ir.storage import FLOAT16, FLOAT32, INT8
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
 from tests.formats.test_tflite import litert, ours
@@ -44,14 +45,12 @@ def test_a_repair_is_no_chain_and_refused(model):
         tflite_file(model, factors)
 
 
-@pytest.mark.parametrize("storage", [FLOAT32, INT8], ids=str)
+@pytest.mark.parametrize("storage", [FLOAT32, FLOAT16, INT8], ids=str)
 @pytest.mark.parametrize("text", SHAPES)
 def test_litert_computes_the_design(model, text, storage):
     factorization = Factorization.parse(text, 32, 24)
     fitted = Fitter(model.weight("first"), None).fit(factorization, storage)
-    shifted = Factors(
-        factorization, fitted.cores, np.linspace(-1, 1, 32), fitted.weight_error, None, scales=fitted.scales
-    )
+    shifted = dataclasses.replace(fitted, bias_shift=np.linspace(-1, 1, 32))
     made = tflite_file(model, {"first": shifted})
     feed = np.random.default_rng(1).normal(size=(3, 24)).astype(np.float32)
     (wanted,) = ours(as_proto(rewrite(model, {"first": shifted})), [feed])
@@ -61,7 +60,7 @@ def test_litert_computes_the_design(model, text, storage):
     assert np.abs(found - original).max() > 1e-3, "the design is another model than the original"
     used = names(made, model.path)
     assert "TRANSPOSE" not in used and used[-2:] == ["FULLY_CONNECTED", "SOFTMAX"]
-    assert used.count("DEQUANTIZE") == (len(factorization.steps()) if storage is INT8 else 0)
+    assert used.count("DEQUANTIZE") == (len(factorization.steps()) if storage != FLOAT32 else 0)
 
 
 def test_a_pair_is_two_layers_and_nothing_else_changes(model):

@@ -143,5 +143,8 @@ def test_the_baseline_in_whole_numbers_scores_as_its_file_does(output, document,
 def test_an_unknown_storage_is_refused_before_anything_runs(tmp_path, small_folder, capsys):
     words = ["--target", "riscv64", "--output", str(tmp_path / "out"), "--storage", "int4"]
     assert run(["explore", str(small_folder), *words]) == 2
-    assert "--storage takes float32, int8, both, qdq, all, but got 'int4'" in capsys.readouterr().err
+    assert (
+        "--storage takes float32, fp16, int8, both, qdq, all or some of them like float32,fp16, but got 'int4'"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "out").exists()

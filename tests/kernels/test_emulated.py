@@ -13,12 +13,13 @@ import pytest
 
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import GIVEN, Artifact, KernelSpec, Schedule, StepSchedule
-from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.ir.storage import FLOAT16, FLOAT32, INT8
 from lrfdse.kernels.build import compile_kernel
-from lrfdse.kernels.data import example
+from lrfdse.kernels.data import example, pack
 from lrfdse.kernels.header import c_header
 from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target, names
+from lrfdse.toolchain.programs import emulated
 
 TARGETS = [name for name in names("targets") if not load_target(name).is_native]
 
@@ -52,16 +53,22 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
     if not shutil.which(machine.emulator[0]) or not importlib.util.find_spec("ziglang"):
         pytest.skip(f"{machine.emulator[0]} or ziglang is not installed")
     artifacts = []
-    for (outputs, inputs, text, rows), storage in itertools.product(LAYERS, (FLOAT32, INT8)):
+    stored = (FLOAT32, INT8, FLOAT16) if machine.widens_halves else (FLOAT32, INT8)
+    for (outputs, inputs, text, rows), storage in itertools.product(LAYERS, stored):
         spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
         for schedule in schedules(spec, machine, 3 if storage == FLOAT32 else 1):
             artifacts.append(compile_kernel(spec, schedule, machine, f"kernel{len(artifacts)}"))
     if machine.lanes > 1:
         cases = [(*case, FLOAT32) for case in LOOPS] + [(*case, INT8) for case in LOOPS[::2]]
+        cases += [(*case, FLOAT16) for case in LOOPS if machine.widens_halves]
         for outputs, inputs, text, rows, schedule, storage in cases:
             spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
             steps = Schedule(tuple(StepSchedule.parse(step) for step in schedule.split("|")))
             artifacts.append(compile_kernel(spec, steps, machine, f"kernel{len(artifacts)}"))
+    tiny = int(machine.widens_halves)
+    if tiny:
+        spec = KernelSpec(40, 24, Factorization.dense(40, 24), 2, False, False, FLOAT16)
+        artifacts.append(compile_kernel(spec, schedules(spec, machine, 1)[0], machine, f"kernel{len(artifacts)}"))
     sources = []
     for artifact in artifacts:
         (tmp_path / f"{artifact.symbol}.h").write_text(c_header(artifact, machine))
@@ -73,9 +80,12 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
     subprocess.run(
         [*command, str(tmp_path / "main.c"), *sources, "-o", program], check=True, capture_output=True, timeout=600
     )
-    examples = [example(artifact, seed) for seed, artifact in enumerate(artifacts)]
+    examples = [example(artifact, seed) for seed, artifact in enumerate(artifacts[: len(artifacts) - tiny])]
+    examples += [_subnormal(artifact) for artifact in artifacts[len(artifacts) - tiny :]]
     given = b"".join(array.tobytes() for arrays, _ in examples for array in arrays)
-    ran = subprocess.run([*machine.emulator, program], input=given, capture_output=True, timeout=600)
+    ran = subprocess.run(
+        [*emulated(machine.reading(stored[-1])), program], input=given, capture_output=True, timeout=600
+    )
     assert ran.returncode == 0, ran.stderr.decode()
     outputs = np.frombuffer(ran.stdout, dtype=np.float32)
     for artifact, (_, expected) in zip(artifacts, examples, strict=True):
@@ -85,13 +95,24 @@ def test_kernels_compute_the_layer_under_the_emulator(tmp_path, target) -> None:
     assert outputs.size == 0
 
 
+def _subnormal(artifact: Artifact) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return arrays and output of a kernel whose float16 weights are all below the least normal one."""
+    rng = np.random.default_rng(7)
+    weight = rng.integers(-1023, 1024, (40, 24)) * 2.0**-24
+    x = rng.standard_normal((2, 24)).astype(np.float32)
+    return [x.ravel(), *pack(artifact, [weight[None, :, :, None]], None)], x.astype(np.float64) @ weight.T
+
+
+_TYPES = {FLOAT32: ("float", 4), FLOAT16: ("unsigned short", 2), INT8: ("signed char", 1)}
+
+
 def _program(artifacts: list[Artifact]) -> str:
     lines = ["#include <stdio.h>"] + [f'#include "{artifact.symbol}.h"' for artifact in artifacts]
     body = []
     for artifact in artifacts:
         names_of = [f"{artifact.symbol}_{a.name}" for a in artifact.arguments]
         for argument, name in zip(artifact.arguments, names_of, strict=True):
-            kind, size = ("signed char", 1) if argument.storage == INT8 else ("float", 4)
+            kind, size = _TYPES[argument.storage]
             lines.append(f"static {kind} {name}[{argument.size}];")
             if argument.role in GIVEN:
                 body.append(f"if (fread({name}, {size}, {argument.size}, stdin) != {argument.size}) return 2;")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from lrfdse.errors import KernelError
 from lrfdse.ir.factorization import Factorization, Step
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule, StepSchedule
-from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.ir.storage import FLOAT16, FLOAT32, INT8
 from lrfdse.kernels.build import compile_kernel
-from lrfdse.kernels.data import example
+from lrfdse.kernels.data import example, pack
 from lrfdse.kernels.layout import tilings
 from lrfdse.kernels.schedules import schedules
 from lrfdse.targets.catalog import load_target
@@ -63,7 +63,7 @@ def kernels(draw) -> tuple[KernelSpec, Schedule]:
         draw(st.integers(1, 5)),
         draw(st.booleans()),
         draw(st.booleans()),
-        draw(st.sampled_from([FLOAT32, INT8])),
+        draw(st.sampled_from([FLOAT32, FLOAT16, INT8])),
     )
     return spec, Schedule(tuple(draw(step_schedules(step)) for step in f.steps(spec.rows)))
 
@@ -120,7 +120,7 @@ BLOCKS = [
 """Parts of the inner axis that are all alike or not, two of them or more; groups of panels and rows, whole or not."""
 
 
-@pytest.mark.parametrize("storage", [FLOAT32, INT8])
+@pytest.mark.parametrize("storage", [FLOAT32, FLOAT16, INT8])
 @pytest.mark.parametrize(("outputs", "inputs", "text", "rows", "schedule"), BLOCKS)
 def test_steps_in_blocks(run_on_host, outputs, inputs, text, rows, schedule, storage) -> None:
     spec = KernelSpec(outputs, inputs, Factorization.parse(text, outputs, inputs), rows, True, True, storage)
@@ -169,6 +169,16 @@ def test_int8_that_become_floats_by_their_bits_lose_nothing_on_inputs_of_one_sig
         size = (np.abs(x) @ np.abs(matrix.T) * worth).max()
         made[machine.slow_conversions] = max(np.abs(y - expected).max() for y in run_on_host(artifact, arrays)) / size
     assert made[True] <= max(4 * made[False], 1.5e-7), made
+
+
+def test_every_float16_becomes_the_float32_that_it_is(run_on_host) -> None:
+    numbers = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    numbers = np.where(np.isfinite(numbers), numbers, np.float16(0)).reshape(256, 256)
+    spec = KernelSpec(256, 256, Factorization.dense(256, 256), 256, False, False, FLOAT16)
+    artifact = compile_kernel(spec, schedules(spec, HOST, 1)[0], HOST, "kernel")
+    packed = pack(artifact, [numbers.astype(np.float64)[None, :, :, None]], None)
+    for found in run_on_host(artifact, [np.eye(256, dtype=np.float32).ravel(), *packed]):
+        np.testing.assert_array_equal(found.reshape(256, 256).T, numbers.astype(np.float32))
 
 
 def test_a_layer_of_one_weight_in_int8(run_on_host) -> None:

@@ -54,6 +54,21 @@ def test_moments_are_those_of_what_the_products_read(batch, count):
         assert np.allclose(found[root], rows.T @ rows / len(rows), rtol=1e-4, atol=1e-3)
 
 
+def test_of_samples_with_many_rows_so_many_are_run_as_give_enough():
+    """The rows of samples spread evenly over the data: 8 for each of 32 inputs are 26 samples, and 64 are the least."""
+    rows = 10
+    model = mlp("n")
+    model.graph.inputs[0].shape = ir.Shape(["n", rows, 24])
+    model.graph.outputs[0].shape = ir.Shape(["n", rows, 10])
+    x = inputs(600 * rows).reshape(600, rows, 24)
+    found = second_moments(model, int8_sites(model), data(x), Runtime())
+    seen = x[np.arange(64) * 600 // 64].reshape(-1, 24).astype(np.float64)
+    assert np.allclose(found["w"], seen.T @ seen / len(seen), rtol=1e-4, atol=1e-3)
+    every = x.reshape(-1, 24).astype(np.float64)
+    whole = every.T @ every / len(every)
+    assert np.linalg.norm(found["w"] - whole) < 0.15 * np.linalg.norm(whole)
+
+
 def test_data_make_the_outputs_of_other_samples_come_closer():
     model, x = mlp(), inputs(1200)
     runtime, held = Runtime(), {"x": x[600:]}

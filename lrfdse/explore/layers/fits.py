@@ -16,6 +16,7 @@ from lrfdse.explore.layers.errors import SHORT_SWEEPS, STORED, Errors, read_erro
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factors import Factors, packed, unpacked
 from lrfdse.ir.layer import Layer
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.quality.objective import Objective
 from lrfdse.repair.weightings import output_weightings, weightings_key
 from lrfdse.space.eligible import reason_to_keep_dense
@@ -123,7 +124,7 @@ class Fits:
         if (known := self._cache.get_arrays("fits", key, read)) is not None:
             return known
         fitter = self.fitter(layer)
-        if choice.storage.scaled:
+        if choice.storage != FLOAT32:
             # What is rounded is the fit in floating point, which is made once for both.
             plain = self.factors(layer, Choice(choice.factorization.unrepaired))
             factors = fitter.stored(plain, choice)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener, hundredths
 from lrfdse.base.threads import in_threads
-from lrfdse.errors import ToolError
+from lrfdse.errors import PlanError, ToolError
 from lrfdse.explore.layers.beside import fronts_beside
 from lrfdse.explore.layers.bounds import bound_of
-from lrfdse.explore.layers.errors import fit_threads
+from lrfdse.explore.layers.errors import Errors, fit_threads
 from lrfdse.explore.layers.fronts import Made, funnel_of, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.layers.repaired import RANKS, repairs_of
@@ -299,9 +299,19 @@ def _with_options(
             failures[str(choice)] = next(kernel.failure for kernel in measured if kernel.measurement is None)
         else:
             working.append((candidate, choice, specs, measured, found))
-    errors = in_threads(lambda each: fits.errors(layer, each[1]), working, fit_threads(layer, threads))
+
+    def fit(choice: Choice) -> Errors | PlanError:
+        try:
+            return fits.errors(layer, choice)
+        except PlanError as error:
+            return error
+
+    errors = in_threads(lambda each: fit(each[1]), working, fit_threads(layer, threads))
     for place, ((candidate, choice, specs, measured, found), each) in enumerate(zip(working, errors, strict=True)):
         fitted(place)
+        if isinstance(each, PlanError):
+            failures[str(choice)] = str(each)
+            continue
         size = _bytes(layer, choice, candidate)
         # In a loop the first turn alone may find its weights in DRAM.
         later = [m for use, m in zip(layer.uses, found, strict=True) for _ in range(use.turns - 1)]

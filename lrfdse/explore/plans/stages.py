@@ -13,8 +13,8 @@ from lrfdse.explore.plans.choose import lost, pareto, recommend, worth_refining
 from lrfdse.explore.plans.relaxation import relaxed
 from lrfdse.ir.choice import Choice, is_plain
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.plan import DENSE_INT8, DENSE_QDQ
-from lrfdse.ir.storage import INT8, QDQ
+from lrfdse.ir.plan import DENSE_FP16, DENSE_INT8, DENSE_QDQ
+from lrfdse.ir.storage import FLOAT16, INT8, QDQ
 
 if TYPE_CHECKING:
     from lrfdse.explore.plans.trials import SearchRequest, Trials
@@ -118,9 +118,9 @@ class Stage:
 def dense_int8(search: Search, most: int) -> None:
     """Evaluate the model with all layers dense in int8, where that is a choice of any: what is deployed most.
 
-    Weights alone, and where that is a choice, what the layers read as well.
+    Weights alone, and where that is a choice, what the layers read as well; and all in half precision.
     """
-    for storage, origin in ((INT8, DENSE_INT8), (QDQ, DENSE_QDQ)):
+    for storage, origin in ((INT8, DENSE_INT8), (QDQ, DENSE_QDQ), (FLOAT16, DENSE_FP16)):
         stored = str(Choice(Factorization.dense(1, 1), storage))
         having = {table.layer for table in search.warm if any(c.text == stored for c in table.choices)}
         plan = {table.layer: stored if table.layer in having else table.dense.text for table in search.warm}

@@ -37,9 +37,9 @@ def patched(content: bytes, replacements: Sequence[Replacement], names: Mapping[
     """Return the file with operators replaced; stored tensors that nothing reads any more are left out.
 
     Products of one column are FULLY_CONNECTED, those of several BATCH_MATMUL with the weight on the left, and RESHAPE
-    stands between: there are no transpositions. Weights of int8 stand behind DEQUANTIZE, so that LiteRT computes in
-    float32 what the design computes, and bytes of the file are those of int8. Where the operator reads or gives levels,
-    DEQUANTIZE stands before its chain and QUANTIZE behind it.
+    stands between: there are no transpositions. Weights of int8 and float16 stand behind DEQUANTIZE, so that LiteRT
+    computes in float32 what the design computes, and bytes of the file are those of the weights. Where the operator
+    reads or gives levels, DEQUANTIZE stands before its chain and QUANTIZE behind it.
 
     Parameters
     ----------
@@ -203,7 +203,9 @@ class _Writer:
     def _weight(self, part: Product, axis: int) -> int:
         if id(part) not in self._weights:
             array = part.weight if axis == 0 else part.weight[None]
-            if part.scales is None:
+            if part.weight.dtype == np.float16:
+                stored = self._dequantized(self._parts.constant(array, self._label("factor")), array.shape)
+            elif part.scales is None:
                 stored = self._constant(array, "factor")
             else:
                 stored = self._parts.levels(array, part.scales, axis, self._label("factor"))

@@ -142,7 +142,7 @@ def tiling_of(operator: Product, schedule: StepSchedule) -> Tiling:
 
 def storage_of(operator: Product) -> Storage:
     """Return what an operator's weight is stored in."""
-    return INT8 if isinstance(operator, FullyConnected) and operator.weight == "int8" else FLOAT32
+    return Storage(operator.weight) if isinstance(operator, FullyConnected) else FLOAT32
 
 
 def recurrent_tilings(operator: Recurrence, schedule: StepSchedule) -> tuple[Tiling, ...]:

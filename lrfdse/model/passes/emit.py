@@ -117,6 +117,12 @@ class Emitter:
         value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(levels.shape)
         return value
 
+    def widened(self, label: str, halves: NDArray[np.float16], dtype: ir.DataType) -> ir.Value:
+        """Store float16 numbers, and return them in another type."""
+        value = self.op("Cast", [self.constant(f"{label}.float16", halves)], to=int(dtype))
+        value.type, value.shape = ir.TensorType(dtype), ir.Shape(halves.shape)
+        return value
+
     def rounded(self, label: str, value: ir.Value, rounding: Rounding) -> ir.Value:
         """Round a float32 value to 8 bits, and return what its levels stand for."""
         zero = np.array(-rounding.least - LEVELS // 2, np.int8)

@@ -73,10 +73,14 @@ class Place:
         matrix
             Shape (outputs, inputs).
         scales
-            What an int8 level of each output is worth; None where it is stored in the layer's element type.
+            What an int8 level of each output is worth; None where it is stored as float16 or in the layer's
+            element type.
         flip
             Whether the product multiplies by the transpose.
         """
+        if scales is None and self.chosen.halves and self.dtype != ir.DataType.FLOAT16:
+            halves = (matrix.T if flip else matrix).astype(np.float16)
+            return self.emit.widened(label, halves, self.dtype)
         if scales is None:
             return self.stored(label, matrix.T if flip else matrix)
         levels = levels_of(matrix, scales)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lrfdse.results.designs import DesignFacts
     from lrfdse.results.document import Document
 
-_MARKS = dict(zip(ROLES, "★■◆⬢⬣▲●○", strict=True))
+_MARKS = dict(zip(ROLES, "★■◆⬢⬣⬟▲●○", strict=True))
 _ROWS_OPEN = 12
 """Rows up to which tables of layers stand open. Chosen, not measured: about half a screen."""
 

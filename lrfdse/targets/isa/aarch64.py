@@ -54,5 +54,7 @@ AARCH64 = InstructionSet(
             feature="+dotprod",
         ),
     ),
+    # Widening (fcvtl) is part of ARMv8-A.
+    widens_halves=lambda cpu, features, lanes: True,
     abi_option="mfloat-abi",
 )

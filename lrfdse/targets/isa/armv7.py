@@ -53,5 +53,8 @@ ARMV7 = InstructionSet(
     # There are too few registers to load ahead.
     loads_ahead=False,
     explicit_fma="+vfp4",
+    # VFPv4 has the half-precision extension (Arm's Architecture Reference Manual for ARMv7-A, A2.6).
+    widens_halves=lambda cpu, features, lanes: not {"+vfp4", "+fp16"}.isdisjoint(features),
+    widens={4: "llvm.arm.neon.vcvthf2fp"},
     abi_option="mfloat-abi",
 )

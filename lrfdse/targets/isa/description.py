@@ -93,6 +93,14 @@ class Dot:
     """float32 lanes of a register without which it is not there."""
 
 
+def _as_it_is(release: tuple[int, int] | None) -> tuple[str, ...]:
+    return ()
+
+
+def _never(cpu: str, features: tuple[str, ...], lanes: int) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class InstructionSet:
     """An instruction set: its names elsewhere, its text, its registers, and what code generation does about it.
@@ -145,6 +153,12 @@ class InstructionSet:
     flags: Mapping[str, str] = field(default_factory=dict)
     """Features that a target may leave to the machine at hand (``optional``), with what ``/proc/cpuinfo`` calls them
     under ``flags``."""
+    widens_halves: Callable[[str, tuple[str, ...], int], bool] = _never
+    """Returns whether an instruction makes float32 of float16, from a target's ``cpu``, ``features`` and ``lanes``."""
+    widens: Mapping[int, str] = field(default_factory=dict)
+    """LLVM's intrinsic for it, by the number of floats, where LLVM makes scalar code of a plain conversion."""
+    emulated_halves: Callable[[tuple[int, int] | None], tuple[str, ...]] = _as_it_is
+    """Returns properties of QEMU's processor for it, from QEMU's release; None is the newest."""
     reassociates: bool = False
     """LLVM must be allowed to add in any order, or it sums lanes one by one."""
     explicit_fma: str | None = None

@@ -9,6 +9,12 @@ from lrfdse.targets.isa.needs import TRAPS, Needs, with_extensions
 from lrfdse.targets.isa.riscv_registers import canonical, riscv_registers
 from lrfdse.targets.isa.riscv_vtype import E32_M1, form, vtype_hints, with_vtype
 
+_SCALAR_HALF = ("zfhmin", "zfh", "zvfh")
+"""Extensions that widen a float16, as LLVM has them; Zvfh implies Zfhmin."""
+
+_VECTOR_HALF = ("zvfhmin", "zvfh")
+"""Extensions that widen vectors of float16."""
+
 
 def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
     macro = "defined(__riscv) && __riscv_xlen == 64"
@@ -18,8 +24,17 @@ def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
         return Needs(f"{with_extensions('RV64GC', named)}.", rest, macro, ["return 1;"])
     bits = 32 * lanes
     ask = '__asm__ volatile(".insn i 0x57, 7, %0, x0, 0xd0" : "=r"(lanes)'
+    halves, also = _widens_halves(cpu, features, lanes), []
+    if halves:
+        also = [
+            "/* Linux before 6.7, which does not know of key 6, does not tell of them either. */",
+            "if (!refused && asked[2] == 6 && !((asked[1] >> 27 & 3) && (asked[1] >> 30 & 3))) return 0;",
+        ]
     return Needs(
-        words=f"RVV 1.0 with VLEN >= {bits}: with shorter vectors it computes wrong numbers without any error.",
+        words=(
+            f"RVV 1.0 with VLEN >= {bits}: with shorter vectors it computes wrong numbers without any error."
+            f"{' Also Zfhmin and Zvfhmin, by which float16 becomes wider.' if halves else ''}"
+        ),
         unchecked=(
             "V must be enabled before it is asked for, on bare metal by mstatus.VS: where it is off or missing, "
             f"{TRAPS}, except on Linux 6.4 and newer, where the answer is 0. {rest}"
@@ -29,11 +44,13 @@ def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
             "unsigned long lanes;",
             "#if defined(__linux__)",
             "/* riscv_hwprobe, whether V is there and enabled; Linux before 6.4 does not have the call. */",
-            "unsigned long asked[2] = {4, 0}, refused;",
-            '__asm__ volatile("mv a0, %1\\n\\tli a1, 1\\n\\tli a2, 0\\n\\tli a3, 0\\n\\tli a4, 0\\n\\t"',
+            f"unsigned long asked[{4 if halves else 2}] = {{4, 0{', 6, 0' if halves else ''}}}, refused;",
+            f'__asm__ volatile("mv a0, %1\\n\\tli a1, {2 if halves else 1}\\n\\t"',
+            '                 "li a2, 0\\n\\tli a3, 0\\n\\tli a4, 0\\n\\t"',
             '                 "li a7, 258\\n\\tecall\\n\\tmv %0, a0"',
             '                 : "=r"(refused) : "r"(asked) : "a0", "a1", "a2", "a3", "a4", "a7", "memory");',
             "if (!refused && !(asked[1] & 4)) return 0;",
+            *also,
             "#endif",
             "/* vsetvli lanes, zero, e32, m1, ta, ma: how many floats a register holds, 0 in the draft 0.7.1 of V. */",
             "#if defined(__riscv_vector)",
@@ -49,6 +66,23 @@ def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
             "#endif",
         ],
     )
+
+
+def _widens_halves(cpu: str, features: tuple[str, ...], lanes: int) -> bool:
+    """Return whether floats of 16 bits become wider, as scalars by Zfhmin and as vectors by Zvfhmin.
+
+    Of a feature that is named twice the last sign counts.
+    """
+    signs = {feature[1:]: feature[0] for feature in features}
+    scalar, vector = (any(signs.get(name) == "+" for name in names) for names in (_SCALAR_HALF, _VECTOR_HALF))
+    return scalar and (lanes == 1 or vector)
+
+
+def _emulated_halves(release: tuple[int, int] | None) -> tuple[str, ...]:
+    """Return QEMU's properties: 7.2 runs vectors without any, and until 9.0 those for them were experimental."""
+    if release is None or release >= (9, 0):
+        return "zfhmin=true", "zvfhmin=true"
+    return ("Zfhmin=true",) if release < (8, 0) else ("Zfhmin=true", "x-zvfhmin=true")
 
 
 RISCV64 = InstructionSet(
@@ -98,6 +132,8 @@ RISCV64 = InstructionSet(
     ),
     loads_ahead=True,
     holds_bodies=True,
+    widens_halves=_widens_halves,
+    emulated_halves=_emulated_halves,
     reassociates=True,
     abi_option="mabi",
 )

@@ -25,10 +25,21 @@ _FEATURES: Mapping[str, tuple[str, str, int]] = {
 """Features beyond the levels that are asked for: in words, and as bits of cpuid's leaf 7 (ecx) and its first subleaf
 (eax), by Intel's manual, volume 2A."""
 
+_BY_NAME = {f"x86-64-v{level}": level for level in _LEVELS}
+
+
+def _level(cpu: str, lanes: int) -> int:
+    """Return the level of x86-64 that a target's machines have, of a processor by its name the one of its vectors."""
+    return _BY_NAME.get(cpu, 4 if lanes > 8 else 3 if lanes > 4 else 2)
+
+
+def _widens_halves(cpu: str, features: tuple[str, ...], lanes: int) -> bool:
+    """Return whether there is F16C, which is part of x86-64-v3 and checked with it."""
+    return "-f16c" not in features and (_level(cpu, lanes) >= 3 or "+f16c" in features)
+
 
 def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
-    by_name = {f"x86-64-v{level}": level for level in _LEVELS}
-    level = by_name.get(cpu, 4 if lanes > 8 else 3 if lanes > 4 else 2)
+    level = _level(cpu, lanes)
     masks: dict[str, int] = {}
     for each in range(2, level + 1):
         for name, bits in _LEVELS[each][1].items():
@@ -45,7 +56,7 @@ def _needs(cpu: str, features: tuple[str, ...], lanes: int) -> Needs:
             body += [_cpuid(leaf), _lacks(register, masks[name])]
     if "saved" in masks:
         body += ['__asm__ volatile("xgetbv" : "=a"(found[0]), "=d"(found[3]) : "c"(0));', _lacks(0, masks["saved"])]
-    others = [] if cpu in by_name else [f"what {cpu} has beyond x86-64-v{level}"]
+    others = [] if cpu in _BY_NAME else [f"what {cpu} has beyond x86-64-v{level}"]
     others += [feature[1:] for feature in features if feature.startswith("+") and feature not in _FEATURES]
     rest = f"Not checked: {', '.join(others)}; where it is missing, {TRAPS}." if others else ""
     words = f"{with_extensions(f'x86-64-v{level} ({_LEVELS[level][0]})', [name for name, _, _ in asked])}."
@@ -122,5 +133,6 @@ X86_64 = InstructionSet(
         ),
     ),
     flags={"+avxvnni": "avx_vnni", "+avx512vnni": "avx512_vnni"},
+    widens_halves=_widens_halves,
     abi_option="mfloat-abi",
 )

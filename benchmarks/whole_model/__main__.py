@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.kernels.__main__ import host_target
 from benchmarks.machine import machine
@@ -41,6 +42,23 @@ QUICK = ("lenet5", "keywords")
 def say(text: str) -> None:
     """Tell how far the run is."""
     print(text, file=sys.stderr, flush=True)
+
+
+def lines(numbers: dict[str, Any]) -> str:
+    """Return JSON with a line for each row.
+
+    >>> print(lines({"a": {"b": 1}, "c": [{"d": 2}, {"e": 3}]}), end="")
+    {"a": {"b": 1},
+    "c": [
+    {"d": 2},
+    {"e": 3}]}
+    """
+    found = []
+    for name, value in numbers.items():
+        listed = ",\n".join(map(json.dumps, value)) if isinstance(value, list) else ""
+        text = f"[\n{listed}]" if isinstance(value, list) else json.dumps(value)
+        found.append(f"{json.dumps(name)}: {text}")
+    return "{" + ",\n".join(found) + "}\n"
 
 
 def main() -> None:
@@ -95,7 +113,7 @@ def main() -> None:
     about = machine("onnxruntime", "ai-edge-litert", "iree-base-compiler", "apache-tvm", "ziglang")
     page(options.out, "whole_model", lines_of(about, models, host, emulated))
     numbers = {"machine": about, "host": host, "emulated": emulated}
-    write_atomically(options.out / "whole_model.json", json.dumps(numbers, indent=1) + "\n")
+    write_atomically(options.out / "whole_model.json", lines(numbers))
 
 
 if __name__ == "__main__":

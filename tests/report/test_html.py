@@ -282,6 +282,25 @@ def test_a_damaged_document_gives_a_page_or_one_clear_error(whole, data):
         Page(text)
 
 
+@pytest.mark.parametrize("where", ["resolution", "latency"])
+def test_numbers_below_zero_end(whole, where):
+    """Designs are grouped by what ties: one that ties with nothing, itself included, was looked at for ever."""
+    damaged = copy.deepcopy(whole)
+    if where == "resolution":
+        damaged["meter"]["resolution"] = -1
+    else:
+        for design in [damaged["original"], *damaged["designs"], *damaged["dominated"]]:
+            for latency in design["latency"].values():
+                if latency is not None:
+                    latency |= {"us": -1.0, "low_us": 1.0, "high_us": -1.0}
+    try:
+        text = report_html(document_of_plain(damaged))
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        Page(text)
+
+
 def test_the_short_report_fetches_nothing_and_runs_nothing(document, read, tmp_path):
     page = Page(brief_html(read(document), tmp_path))
     assert not page.loads and not page.scripts and not page.links

@@ -77,7 +77,8 @@ def _split(at: Site) -> Sequence[Tensor]:
     found, start = [], 0
     for place in range(len(at.node.outputs)):
         count = at.shape(place)[axis]
-        found.append(cut(at, x, axis, start, 1, count))
+        # A part without elements is one that nothing reads.
+        found.append(cut(at, x, axis, start, 1, count) if count else x)
         start += count
     return found
 

@@ -72,6 +72,11 @@ class Layer:
         return self.storage.bytes_of(self.weights) + FLOAT32.bytes_of(scales + self.bias_params)
 
     @property
+    def is_product(self) -> bool:
+        """Whether it is a product of its own, in whose place any chain can stand, and not a part of an operator."""
+        return self.kind in ("fc", "joint")
+
+    @property
     def table(self) -> int:
         """Rows of an embedding's table, else 0. Its matrix is that of the directions which the table has."""
         return self.uses[0].table

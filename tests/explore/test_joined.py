@@ -59,6 +59,9 @@ def test_the_joint_layer_is_compressed(explored):
     document = explored[2]
     (layer,) = [each for each in document["layers"] if each["kind"] == "joint"]
     assert (layer["name"], layer["inputs"], layer["outputs"]) == ("query-key-value", WIDE, 3 * WIDE)
+    # Any chain can stand in its place, as in that of a fully-connected layer.
+    stages = {each["stage"]: each["designs"] for each in layer["funnel"]["stages"]}
+    assert stages["raw designs"] > min(WIDE, 3 * WIDE)
     recommended = next(each for each in document["designs"] if each["id"] == document["recommended"])
     choice = recommended["plan"]["query-key-value"]["factorization"]
     assert choice != "dense"

@@ -36,7 +36,7 @@ def funnel_of(layer: Layer, space: SearchSpace, target: Target, cache: Store) ->
     """Count the layer's designs after each filter, without looking at its weight."""
     from lrfdse.space.count import count_designs
 
-    if layer.kind != "fc":
+    if not layer.is_product:
         # Its candidates are counted as they are made: by what the kind costs, not by its sizes alone.
         return Funnel(())
     key = result_key(
@@ -99,7 +99,7 @@ def surrogate_front(
     if (known := cache.get("fronts", key, read)) is None:
         if begun is not None:
             candidates, funnel = begun()
-        elif layer.kind == "fc":
+        elif layer.is_product:
             made = front_work(layer, fits, space, target, cache)
             assert made is not None
             candidates, funnel = made(progress=progress)
@@ -124,7 +124,7 @@ def front_work(
     from lrfdse.space.front import front
 
     read = partial(_front, layer=layer, lanes=target.lanes)
-    if layer.kind != "fc" or cache.get("fronts", _front_key(layer, fits, space, target), read) is not None:
+    if not layer.is_product or cache.get("fronts", _front_key(layer, fits, space, target), read) is not None:
         return None
     own, *padded = (_tails(layer, fits, sizes, space, cache, ignored) for sizes in _sizes(layer, space))
     return partial(
@@ -148,7 +148,7 @@ def _front_key(layer: Layer, fits: Fits, space: SearchSpace, target: Target) -> 
     from lrfdse.space.ranks import rank_candidates
 
     special = convolution_candidates if layer.kind == "conv" else rank_candidates
-    made = (front, count_designs) if layer.kind == "fc" else (special,)
+    made = (front, count_designs) if layer.is_product else (special,)
     return result_key(
         "fronts",
         code=code_key(*made, _energy, _rounded),
@@ -167,7 +167,7 @@ def _sizes(layer: Layer, space: SearchSpace) -> list[tuple[int, int]]:
     from lrfdse.space.lattice import padded_size
 
     sizes = layer.outputs, layer.inputs
-    if layer.kind != "fc":
+    if not layer.is_product:
         return [sizes]
     padded = padded_size(layer.outputs), padded_size(layer.inputs)
     return [sizes, padded] if space.pad_to_smooth and padded != sizes else [sizes]
@@ -179,7 +179,7 @@ def _bonds(layer: Layer, sizes: tuple[int, int], space: SearchSpace) -> dict[tup
     from lrfdse.space.lattice import bonds
     from lrfdse.space.ranks import rank_bonds
 
-    if layer.kind == "fc":
+    if layer.is_product:
         return bonds(*sizes, space)
     return convolution_bonds(layer) if layer.kind == "conv" else rank_bonds(layer)
 

@@ -241,7 +241,7 @@ def _roundable(layer: Layer, model: Model, fits: Fits) -> bool:
 
 def _int8_is_offered(layer: Layer, storages: Sequence[Storage]) -> bool:
     """Return whether the weights of a layer may become int8 that are not."""
-    return layer.kind == "fc" and not layer.storage.scaled and INT8 in storages
+    return layer.is_product and not layer.storage.scaled and INT8 in storages
 
 
 def _stored(
@@ -254,7 +254,7 @@ def _stored(
     """
     if result.kept_dense is not None:
         return [(candidates[0], FLOAT32)]
-    if result.layer.kind != "fc":
+    if not result.layer.is_product:
         storages = (FLOAT32,)
     if result.layer.storage.scaled:
         return [(candidates[0], FLOAT32), *((each, result.layer.storage) for each in candidates[1:])]

@@ -68,9 +68,9 @@ class ComputeBranches(ir.passes.InPlacePass):
         for old, first, second in zip(list(node.outputs), *branches, strict=True):
             chosen = emit.op("Where", [condition, first, second])
             self.pairs.append(_Pair(node_name(node), first.name or "", second.name or ""))
-            name, chosen.type, chosen.shape = old.name, old.type, old.shape
+            chosen.type, chosen.shape = old.type, old.shape
             old.replace_all_uses_with(chosen, replace_graph_outputs=True)
-            old.name, chosen.name = names.free(f"{name}.before"), name
+            chosen.name = old.name
         model.graph.remove(node, safe=True)
 
 

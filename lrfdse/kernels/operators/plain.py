@@ -10,6 +10,7 @@ from tvm import tirx
 
 from lrfdse.ir.epilogue import Function
 from lrfdse.kernels.operators.double import exponential
+from lrfdse.kernels.operators.longs import float_to_long, long_to_float
 from lrfdse.kernels.operators.machine import Machine
 from lrfdse.kernels.tir import Expr, Stmt, sequence
 
@@ -57,18 +58,20 @@ def plain(body: Stmt, machine: Machine) -> Stmt:
         value = tvm_ffi.structural_map(value, (tvm.ir.Call, called))
         return sequence([*made, tirx.BufferStore(statement.buffer, value, statement.indices)])
 
-    return tvm_ffi.structural_map(tvm_ffi.structural_map(body, (tirx.Cast, _by_words)), (tirx.BufferStore, stored))
+    longs = machine.target.instruction_set.converts_longs
 
+    def converted(cast: Any) -> Any:
+        kind, given = str(cast.ty.dtype), str(cast.value.ty.dtype)
+        if given.startswith("float") and kind in ("int8", "uint8", "int16", "uint16"):
+            # QEMU 7.2 ends at RISC-V's instruction that makes 16 bits of floats of 32 (vfncvt.rtz.x.f.w).
+            return tirx.Cast(kind, tirx.Cast("int32", cast.value))
+        if not longs and given.startswith("float") and kind == "int64":
+            return float_to_long(cast.value)
+        if not longs and kind.startswith("float") and given == "int64":
+            return long_to_float(cast.value, kind)
+        return cast
 
-def _by_words(cast: Any) -> Any:
-    """Return a cast of floats to small integers by way of 32 bits.
-
-    QEMU 7.2 ends at RISC-V's instruction that makes integers of 16 bits of floats of 32 (``vfncvt.rtz.x.f.w``).
-    """
-    kind, given = str(cast.ty.dtype), str(cast.value.ty.dtype)
-    if given.startswith("float") and kind in ("int8", "uint8", "int16", "uint16"):
-        return tirx.Cast(kind, tirx.Cast("int32", cast.value))
-    return cast
+    return tvm_ffi.structural_map(tvm_ffi.structural_map(body, (tirx.Cast, converted)), (tirx.BufferStore, stored))
 
 
 def _is_guarded(value: Expr) -> bool:

@@ -56,5 +56,6 @@ ARMV7 = InstructionSet(
     # VFPv4 has the half-precision extension (Arm's Architecture Reference Manual for ARMv7-A, A2.6).
     widens_halves=lambda cpu, features, lanes: not {"+vfp4", "+fp16"}.isdisjoint(features),
     widens={4: "llvm.arm.neon.vcvthf2fp"},
+    converts_longs=False,
     abi_option="mfloat-abi",
 )

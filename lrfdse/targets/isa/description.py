@@ -163,6 +163,8 @@ class InstructionSet:
     """LLVM must be allowed to add in any order, or it sums lanes one by one."""
     explicit_fma: str | None = None
     """Feature with which FMAs must be asked for one by one, because LLVM does not form them; None where it does."""
+    converts_longs: bool = True
+    """Instructions convert between floats and integers of 64 bits; else LLVM calls a library for it."""
     abi_option: Literal["mabi", "mfloat-abi"] = "mabi"
     """The option of TVM's that takes a target's ``abi``."""
 

@@ -225,14 +225,28 @@ def foreign(name: str) -> Case:
 @pytest.mark.parametrize("target", ["host", "riscv64", "riscv64-u74", "aarch64", "armv7"])
 def test_foreign_nodes_give_what_onnx_defines(target, check_cases):
     # LLVM calls a library for these; no program has a convolution as a foreign node.
-    refused = {"armv7": "Cast", "riscv64-u74": "Conv"}.get(target)
+    refused = {"riscv64-u74": "Conv"}.get(target)
     check_cases([foreign(name) for name in FOREIGN if name != refused], load_target(target))
 
 
-def test_a_conversion_that_32_bit_arm_has_no_instruction_for_is_refused():
-    operator = foreign("Cast").operator
-    with pytest.raises(KernelError, match="Cast for armv7: the code calls __aeabi_l2f"):
-        compile_operator(operator, "", load_target("armv7"), "f")
+LONGS = np.array([0, 1, -1, 2**31, -(2**31), 2**32 + 5, -(2**32) - 5, 2**40 + 2**20, -(2**53), 2**53 - 1, -(2**62), 7])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["host", "armv7"])
+def test_integers_of_64_bits_become_floats_and_back(target, check_cases):
+    cases = []
+    for real, name, number in ((np.float32, "float", 1), (np.float64, "double", 11)):
+        floats = LONGS.astype(real)
+        parts = floats * real(0.75)
+        for text, given, expected in (
+            (f"(int64[12] x) => ({name}[12] y) {{ y = Cast <to = {number}> (x) }}", LONGS, floats),
+            (f"({name}[12] x) => (int64[12] y) {{ y = Cast <to = 7> (x) }}", parts, parts.astype(np.int64)),
+        ):
+            model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> g {text}')
+            ports = ((12, str(given.dtype)),), ((12, str(expected.dtype)),)
+            cases.append(Case(Foreign(model.SerializeToString(), "Cast", *ports), [given], [expected]))
+    check_cases(cases, load_target(target))
 
 
 def test_foreign_indices_are_clipped(check_cases):

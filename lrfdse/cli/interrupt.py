@@ -55,7 +55,7 @@ def resume_command(program: str, arguments: list[str]) -> str | None:
             shown.append(f"{option}={masked(value)}")
         else:
             shown.append(masked(argument) if before == "--study" or scheme_of(argument) else argument)
-    return shlex.join([_called(program), *shown])
+    return shlex.join([*_called(program), *shown])
 
 
 def advice(program: str, arguments: list[str]) -> str:
@@ -215,10 +215,12 @@ def _signal(processes: Iterable[int], number: signal.Signals) -> None:
             os.kill(process, number)
 
 
-def _called(program: str) -> str:
+def _called(program: str) -> list[str]:
     """Return how a person calls the program: by its name where the shell finds it."""
     name = os.path.basename(program)
+    if name == "__main__.py" and os.path.basename(os.path.dirname(program)) == "lrfdse":
+        return ["python", "-m", "lrfdse"]
     if not name.startswith("lrfdse"):
-        return "lrfdse"
+        return ["lrfdse"]
     found = shutil.which(name)
-    return name if found is not None and os.path.realpath(found) == os.path.realpath(program) else program
+    return [name if found is not None and os.path.realpath(found) == os.path.realpath(program) else program]

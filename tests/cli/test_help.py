@@ -10,6 +10,7 @@ import sys
 import pytest
 import typer
 
+import lrfdse
 from lrfdse.cli import run
 from lrfdse.cli.app import app
 
@@ -49,3 +50,9 @@ def test_a_shell_completes_commands_options_and_targets():
     assert completed("lrfdse explore --max-d") == ["--max-drop"]
     for command in ("explore", "inspect", "build", "doctor"):
         assert completed(f"lrfdse {command} --target riscv64-p") == ["riscv64-p550", "riscv64-p670"]
+
+
+def test_the_package_runs_as_a_module():
+    ended = subprocess.run([sys.executable, "-m", "lrfdse", "--version"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.strip() == f"lrfdse {lrfdse.__version__}"

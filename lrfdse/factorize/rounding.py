@@ -1,6 +1,6 @@
-"""Rounding a matrix to int8: every weight to the nearest level, or against the second moment of what it multiplies.
+"""Rounding a matrix to int8 against the second moment of what it multiplies.
 
-The second is the greedy scheme of Optimal Brain Quantization (Frantar and Alistarh, "Optimal Brain Compression", 2022)
+This is the greedy scheme of Optimal Brain Quantization (Frantar and Alistarh, "Optimal Brain Compression", 2022)
 in the column order and Cholesky form of GPTQ (Frantar, Ashkboos, Hoefler and Alistarh, 2022). With ``H = E[x x^T]`` the
 harm of an error d in one output's weights is ``d H d^T``. After weight j was rounded with error e, the best the weights
 that are not yet rounded can do is to move by ``-e / [H^-1]_jj * [H^-1]_j,rest``, where H is that of the weights not yet
@@ -13,33 +13,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.ir.int8 import LARGEST, Int8Matrix
+from lrfdse.ir.int8 import Int8Matrix, nearest, nearest_levels
 
 DAMPING = 0.01
 """Part of the mean of H's diagonal that is added to it: GPTQ's value."""
 
 _BLOCK = 128
 """Columns after which the others are told of all errors at once: GPTQ's value. Decides speed alone."""
-
-
-def nearest(weight: NDArray[np.float64]) -> Int8Matrix:
-    """Return a matrix with every element rounded to the nearest level of its output.
-
-    The largest element of an output becomes the largest level. An output of zeros, or of elements too small for a
-    normal float32 scale, has levels 0 and the scale 1.
-
-    Parameters
-    ----------
-    weight
-        Shape (outputs, inputs), finite and within float32.
-
-    Raises
-    ------
-    ValueError
-        There is NaN or Inf.
-    """
-    scales = _scales(weight)
-    return Int8Matrix(_levels(weight, scales.astype(np.float64)[:, None]), scales)
 
 
 def against_moment(weight: NDArray[np.float64], second: NDArray[np.float64]) -> Int8Matrix:
@@ -84,20 +64,6 @@ def harm(rounded: Int8Matrix, weight: NDArray[np.float64], second: NDArray[np.fl
     return found
 
 
-def _scales(weight: NDArray[np.float64]) -> NDArray[np.float32]:
-    if not np.isfinite(weight).all():
-        raise ValueError("a matrix with NaN or Inf cannot be rounded")
-    limits = np.finfo(np.float32)
-    largest = np.abs(weight).max(axis=1, initial=0.0)
-    # The product of scale and level, taken in float32, must stay within it.
-    scales = np.minimum(largest / LARGEST, np.nextafter(limits.max / np.float32(LARGEST), np.float32(0)))
-    return np.where(scales < limits.tiny, 1.0, scales).astype(np.float32)
-
-
-def _levels(weight: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.int8]:
-    return np.clip(np.rint(weight / scales), -LARGEST, LARGEST).astype(np.int8)
-
-
 def _spread(second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the upper triangular inverse of R, where H with damping is R R^T."""
     damped = second + DAMPING * np.diag(second).mean() * np.eye(len(second))
@@ -114,7 +80,7 @@ def _greedy(weight: NDArray[np.float64], scales: NDArray[np.float64], spread: ND
         stop = min(start + _BLOCK, inputs)
         errors = np.empty((len(weight), stop - start))
         for j in range(start, stop):
-            levels[:, j] = _levels(left[:, j], scales)
+            levels[:, j] = nearest_levels(left[:, j], scales)
             errors[:, j - start] = (left[:, j] - levels[:, j] * scales) / spread[j, j]
             left[:, j + 1 : stop] -= errors[:, j - start, None] * spread[j, None, j + 1 : stop]
         left[:, stop:] -= errors @ spread[start:stop, stop:]

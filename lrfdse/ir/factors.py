@@ -71,10 +71,15 @@ class Factors:
     `output_error`, `loss` and `bias_shift` are of the rounded chain."""
     halves: bool = False
     """Whether the cores are stored as float16, which all their elements then are (`lrfdse.ir.halves`)."""
+    table: bool = False
+    """Whether they are of an embedding whose table is int8, with a scale for each column. The table is rounded when it
+    is made; cores are in floating point, and errors know what rounding adds."""
 
     @property
     def storage(self) -> Storage:
-        """How the cores are stored."""
+        """How the cores, or an embedding's table, are stored."""
+        if self.table:
+            return INT8
         if self.scales is None:
             return FLOAT16 if self.halves else FLOAT32
         return INT8 if self.roundings is None else QDQ
@@ -114,7 +119,7 @@ def packed(factors: Factors) -> dict[str, NDArray[Any]]:
     known = (factors.weight_error, factors.output_error, factors.loss)
     errors = np.array([np.nan if error is None else error for error in known])
     if factors.scales is None:
-        kind = factors.storage.element
+        kind = "float32" if factors.table else factors.storage.element
         arrays: dict[str, NDArray[Any]] = {f"core{k}": core.astype(kind) for k, core in enumerate(factors.cores)}
     else:
         levels = factors.factorization.step_cores([each.levels for each in factors.int8_matrices()])
@@ -141,7 +146,8 @@ def unpacked(choice: Choice, stored: Mapping[str, NDArray[Any]]) -> Factors:
     shift = stored.get("bias_shift")
     if tuple(core.shape for core in cores) != factorization.core_shapes or not all(np.isfinite(c).all() for c in cores):
         raise ValueError(f"not the cores of {factorization}")
-    if choice.storage.scaled:
+    table = choice.storage == INT8 and "scale0" not in stored
+    if choice.storage.scaled and not table:
         scales = tuple(stored[f"scale{k}"].astype(np.float32) for k in range(len(cores)))
         matrices = factorization.step_matrices(cores)
         ordered = scales if factorization.direction == "lr" else scales[::-1]
@@ -174,4 +180,5 @@ def unpacked(choice: Choice, stored: Mapping[str, NDArray[Any]]) -> Factors:
         scales,
         roundings,
         choice.storage == FLOAT16,
+        table,
     )

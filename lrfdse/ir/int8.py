@@ -58,3 +58,38 @@ def levels_of(matrix: NDArray[np.floating], scales: NDArray[np.floating]) -> NDA
     if not (np.abs(exact - levels) <= _OFF).all() or not (np.abs(levels) <= LARGEST).all():
         raise ValueError("the matrix is not made of int8 levels with these scales")
     return levels.astype(np.int8)
+
+
+def nearest(weight: NDArray[np.float64]) -> Int8Matrix:
+    """Return a matrix with every element rounded to the nearest level of its output.
+
+    The largest element of an output becomes the largest level. An output of zeros, or of elements too small for a
+    normal float32 scale, has levels 0 and the scale 1.
+
+    Parameters
+    ----------
+    weight
+        Shape (outputs, inputs), finite and within float32.
+
+    Raises
+    ------
+    ValueError
+        There is NaN or Inf.
+    """
+    import numpy as np
+
+    if not np.isfinite(weight).all():
+        raise ValueError("a matrix with NaN or Inf cannot be rounded")
+    limits = np.finfo(np.float32)
+    largest = np.abs(weight).max(axis=1, initial=0.0)
+    # The product of scale and level, taken in float32, must stay within it.
+    scales = np.minimum(largest / LARGEST, np.nextafter(limits.max / np.float32(LARGEST), np.float32(0)))
+    scales = np.where(scales < limits.tiny, 1.0, scales).astype(np.float32)
+    return Int8Matrix(nearest_levels(weight, scales.astype(np.float64)[:, None]), scales)
+
+
+def nearest_levels(weight: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Return numbers as the nearest levels of scales, which broadcast against them."""
+    import numpy as np
+
+    return np.clip(np.rint(weight / scales), -LARGEST, LARGEST).astype(np.int8)

@@ -159,11 +159,14 @@ class EmbeddingSpec:
     """Whether a bias is added."""
     relu: bool
     """Whether negative results become zero."""
+    storage: Storage = FLOAT32
+    """Of the table; the second factor is in float32."""
 
     def __str__(self) -> str:
         fused = ("+bias" if self.bias else "") + ("+relu" if self.relu else "")
         rank = "" if self.rank is None else f" by {self.rank}"
-        return f"{self.rows} of {self.table} rows of {self.outputs}{rank}{fused}"
+        stored = "" if self.storage == FLOAT32 else f"@{self.storage}"
+        return f"{self.rows} of {self.table} rows of {self.outputs}{rank}{stored}{fused}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +225,15 @@ def spec_of(layer: Layer, use: Use, choice: Choice, corrected: bool) -> Spec:
     layer, use, choice, corrected
         As for `kernel_spec`; what has no kernel of its own is stored in float32.
     """
-    kernel, factorization = kernel_spec(layer, use, choice, corrected), choice.factorization
+    factorization = choice.factorization
+    kernel = kernel_spec(layer, use, choice, corrected and not (use.table and factorization.is_dense))
     if choice.storage.rounds_inputs:
         return QuantizedSpec(layer.outputs, layer.inputs, factorization, use.rows, kernel.bias, kernel.relu)
     if factorization.repair:
         return RepairedSpec(layer.outputs, layer.inputs, factorization.repair, use.rows, kernel.bias, kernel.relu)
     if use.table:
         rank = None if factorization.is_dense else factorization.ranks[0]
-        return EmbeddingSpec(use.table, layer.outputs, rank, use.rows, kernel.bias, kernel.relu)
+        return EmbeddingSpec(use.table, layer.outputs, rank, use.rows, kernel.bias, kernel.relu, choice.storage)
     if has_kernel(use, choice):
         return kernel
     assert use.window is not None

@@ -213,6 +213,7 @@ class Corrector:
     ) -> dict[str, Factors]:
         """Fit layers above which nothing is compressed: the same for every plan."""
         from lrfdse.factorize.fit import Fitter
+        from lrfdse.model.tables import table_rows
         from lrfdse.repair.moments import moments
 
         def fitted(name: str) -> Factors:
@@ -225,7 +226,14 @@ class Corrector:
             fitter = self._fitters.of(
                 (name, weighting is None),
                 max(weight.shape),
-                lambda: Fitter(weight, self._moments[name], self._method, weighting, name=name),
+                lambda: Fitter(
+                    weight,
+                    self._moments[name],
+                    self._method,
+                    weighting,
+                    name=name,
+                    rows=table_rows(self._model, name),
+                ),
             )
             return fitter.fit(choice.factorization, choice.storage)
 
@@ -241,6 +249,7 @@ class Corrector:
     ) -> dict[str, Factors]:
         from lrfdse.factorize.fit import Fitter
         from lrfdse.model.passes.factor import rewrite
+        from lrfdse.model.tables import table_rows
         from lrfdse.repair.moments import moments
 
         version = rewrite(self._model, current, closed=False)
@@ -253,7 +262,8 @@ class Corrector:
                 found[name] = current[name]
                 continue
             weight, weighting = self._model.weight(name), weightings.get(name)
-            fitter = Fitter(weight, seen[name], self._method, weighting, self._beta, name=name)
+            rows = table_rows(self._model, name)
+            fitter = Fitter(weight, seen[name], self._method, weighting, self._beta, name=name, rows=rows)
             found[name] = fitter.fit(current[name].factorization, current[name].storage)
         return found
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lrfdse.factorize.rounding import against_moment, nearest
+from lrfdse.factorize.rounding import against_moment
+from lrfdse.ir.int8 import nearest
 from lrfdse.model.passes.cut import read_out
 from lrfdse.model.passes.int8 import Int8Site, int8_sites, stored_int8
 from lrfdse.model.runtime import Runtime, batches

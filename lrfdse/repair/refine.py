@@ -251,6 +251,8 @@ def rounded(factors: Factors, cores: Sequence[Array], sizes: tuple[int, ...], in
     from lrfdse.ir.factors import Moments
 
     assert factors.bias_shift is not None
+    if factors.table:
+        return dataclasses.replace(factors, cores=tuple(cores))
     if factors.halves:
         return dataclasses.replace(factors, cores=halved(cores))
     rows = inputs.astype(np.float64)

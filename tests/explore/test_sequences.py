@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lrfdse.cli import run
 from lrfdse.explore.layers.embeddings import embedding_model
 from lrfdse.ir.kernel import EmbeddingSpec
+from lrfdse.ir.storage import FLOAT32, INT8
 
 SPACE = "summary = 'few designs'\nmax_compiled = 2\nmin_size = 12\n"
 
@@ -64,7 +65,7 @@ def explored(tmp_path_factory, shared_cache):
     here = tmp_path_factory.mktemp("sequences")
     (here / "few.toml").write_text(SPACE)
     model = write(tmp_path_factory.mktemp("network"))
-    options = ["--space", str(here / "few.toml"), "--budget", "6", "--keep", "1", "--no-int8"]
+    options = ["--space", str(here / "few.toml"), "--budget", "8", "--keep", "2", "--no-int8", "--storage", "both"]
     where = ["--cache", str(shared_cache), "--output", str(here / "out"), "--max-drop", "20%"]
     assert run(["explore", str(model), "--target", "aarch64", *options, *where]) == 0
     return model, here / "out"
@@ -95,15 +96,30 @@ def test_layers_are_of_their_kinds(document):
 def test_every_option_was_run_and_counts_what_it_stores(document):
     for layer in document["layers"]:
         for option in layer["options"][1:]:
+            assert 0 <= option["kernel_error"] <= 1e-4
+            if option["factorization"] == "dense":
+                continue
             rank = int(option["factorization"].removeprefix("svd:r="))
             side = layer["table"] or layer["inputs"]
             assert option["params"] <= rank * (side + layer["outputs"]) + 8 * CELLS
-            assert 0 <= option["kernel_error"] <= 1e-4
         for option in layer["options"]:
             assert 0 < option["latency"]["warm"]["us"] <= option["latency"]["cold"]["us"]
-    lookup, *factorized = next(each for each in document["layers"] if each["name"] == "words")["options"]
-    # A product behind the lookup is more than the lookup.
-    assert all(option["latency"]["warm"]["us"] > lookup["latency"]["warm"]["us"] for option in factorized)
+    lookup, *others = next(each for each in document["layers"] if each["name"] == "words")["options"]
+    # A product behind the lookup is more than the lookup, and so are the scales of a table in int8.
+    assert all(option["latency"]["warm"]["us"] > lookup["latency"]["warm"]["us"] for option in others)
+
+
+@pytest.mark.slow
+def test_tables_in_int8_are_choices_and_recurrent_inputs_are_not(document):
+    found = {layer["name"]: layer["options"] for layer in document["layers"]}
+    whole = next(o for o in found["words"] if (o["factorization"], o["storage"]) == ("dense", "int8"))
+    assert (whole["params"], whole["weight_bytes"]) == (TABLE * WIDTH, TABLE * WIDTH + 4 * WIDTH)
+    for option in found["words"]:
+        if option["storage"] == "int8" and option["factorization"] != "dense":
+            rank = int(option["factorization"].removeprefix("svd:r="))
+            # The table and its scales, what makes rows of it, and what is added behind.
+            assert option["weight_bytes"] == TABLE * rank + 4 * (rank + rank * WIDTH + WIDTH)
+    assert {option["storage"] for option in found["cells"]} == {"float32"}
 
 
 @pytest.mark.slow
@@ -119,8 +135,9 @@ def test_kept_models_score_and_hold_what_is_reported(document, explored):
         found = session.run(None, {"i": test["i"]})[0].argmax(axis=1)
         assert (found == test["labels"]).mean() == pytest.approx(design["test_score"]["value"], abs=1 / 150)
         stored = onnx.load(path).graph.initializer
-        held = sum(math.prod(each.dims) for each in stored if each.data_type == TensorProto.FLOAT)
-        assert held - recurrent == design["params"]
+        sizes = {TensorProto.FLOAT: 4, TensorProto.INT8: 1}
+        held = sum(math.prod(each.dims) * sizes.get(each.data_type, 0) for each in stored)
+        assert held - 4 * recurrent == design["weight_bytes"]
 
 
 @pytest.mark.slow
@@ -131,7 +148,7 @@ def test_the_whole_model_is_compiled_and_only_products_have_kernels(document, ex
     assert (folder / "library").is_dir() and not (folder / "bench").exists()
     operators = document["original"]["whole_model"]["operators"]
     named = {(each["layer"], each["op"]) for each in operators if each["layer"]}
-    assert {("cells", "FullyConnected"), ("head", "FullyConnected")} == named
+    assert {("words", "Gather"), ("cells", "FullyConnected"), ("head", "FullyConnected")} == named
     assert "Recurrence" in {each["op"] for each in operators}
 
 
@@ -150,12 +167,14 @@ def test_inspect_names_the_kinds(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("rank", [None, 3])
-def test_the_model_that_is_timed_is_the_lookup_and_the_product(rank):
-    made = embedding_model(EmbeddingSpec(50, 8, rank, 6, True, True))
+@pytest.mark.parametrize("storage", [FLOAT32, INT8], ids=str)
+def test_the_model_that_is_timed_is_the_lookup_and_the_product(rank, storage):
+    made = embedding_model(EmbeddingSpec(50, 8, rank, 6, True, True, storage))
     onnx.checker.check_model(made, full_check=True)
     tensors = {each.name: numpy_helper.to_array(each) for each in made.graph.initializer}
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"x": np.arange(6) * 7})
-    rows = tensors["table"][np.arange(6) * 7]
+    assert tensors["table"].dtype == storage.element
+    rows = tensors["table"][np.arange(6) * 7] * tensors.get("scale", np.float32(1))
     wanted = (rows if rank is None else rows @ tensors["factor"]) + tensors["bias"]
     np.testing.assert_allclose(found, np.maximum(wanted, 0), rtol=1e-5, atol=1e-6)

@@ -8,11 +8,11 @@ import pytest
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
 from lrfdse.factorize.quantized import quantized
-from lrfdse.factorize.rounding import against_moment, nearest
+from lrfdse.factorize.rounding import against_moment
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Moments, packed, unpacked
-from lrfdse.ir.int8 import LARGEST
+from lrfdse.ir.int8 import LARGEST, nearest
 from lrfdse.ir.storage import FLOAT32, INT8
 
 SHAPES = ("dense", "svd:r=6", "tt:m=24x1,n=1x30,r=6,lr", "tt:m=4x6,n=5x6,r=7", "tt:m=2x3x4,n=3x2x5,r=4x5,lr")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrfdse.factorize.rounding import DAMPING, against_moment, harm, nearest
-from lrfdse.ir.int8 import LARGEST, Int8Matrix
+from lrfdse.factorize.rounding import DAMPING, against_moment, harm
+from lrfdse.ir.int8 import LARGEST, Int8Matrix, nearest
 
 
 def moment(rng, inputs, count=64, strength=1.0):

@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 
 from lrfdse.base.privacy import load_onnxruntime
-from lrfdse.factorize.rounding import nearest
 from lrfdse.formats.onnx import file_content, serialized
+from lrfdse.ir.int8 import nearest
 from lrfdse.model.passes.int8 import StoreInt8, int8_sites, stored_int8
 
 

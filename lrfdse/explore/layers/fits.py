@@ -276,6 +276,7 @@ def open_fits(
     Of these, so many `threads` are taken side by side.
     """
     from lrfdse.factorize.fit import Fitter
+    from lrfdse.model.tables import table_rows
     from lrfdse.repair.moments import moments
 
     wanted = [name for name in explored if model.layer(name).inputs <= request.most_inputs]
@@ -288,7 +289,14 @@ def open_fits(
             model, calib, wanted, loss, cache, request.seed, progress=progress, threads=threads
         )
     fitters = {
-        name: Fitter(_weight(model, name), seen.get(name), request.method, weightings.get(name), name=name)
+        name: Fitter(
+            _weight(model, name),
+            seen.get(name),
+            request.method,
+            weightings.get(name),
+            name=name,
+            rows=table_rows(model, name),
+        )
         for name in explored
     }
     return Fits(fitters, data_key(model, calib), cache, _weighting_key(request, model, calib), never_run)

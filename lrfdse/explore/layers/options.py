@@ -255,7 +255,8 @@ def _stored(
     if result.kept_dense is not None:
         return [(candidates[0], FLOAT32)]
     if not result.layer.is_product:
-        storages = (FLOAT32,)
+        storages = [each for each in storages if each == INT8] if result.layer.kind == "embedding" else []
+        storages = [FLOAT32, *storages]
     if result.layer.storage.scaled:
         return [(candidates[0], FLOAT32), *((each, result.layer.storage) for each in candidates[1:])]
     storages = [storage for storage in storages if roundable or not storage.rounds_inputs]
@@ -273,6 +274,11 @@ def _bytes(layer: Layer, choice: Choice, candidate: Candidate) -> int:
     """Return the bytes of a choice's weights and scales; of an embedding, the cost has the elements."""
     if choice.is_original:
         choice = Choice(choice.factorization, layer.storage)
+    if layer.kind == "embedding" and choice.storage.scaled:
+        # The table is rounded, and what makes rows of its columns is not.
+        width = layer.outputs if choice.factorization.is_dense else choice.factorization.ranks[0]
+        table = layer.table * width
+        return choice.storage.bytes_of(table) + FLOAT32.bytes_of(candidate.cost.params - table + width)
     return choice.storage.bytes_of(candidate.cost.params) + FLOAT32.bytes_of(choice.scales)
 
 

@@ -117,6 +117,17 @@ class Emitter:
         value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(levels.shape)
         return value
 
+    def scaled(self, levels: ir.Value, scales: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """Multiply int8 levels by a float32 scale for each index of their last axis, in the type that is to be given.
+
+        That is DequantizeLinear; before opset 13, Cast and Mul.
+        """
+        if self._opset >= _PER_AXIS:
+            value = self.op("DequantizeLinear", [levels, scales], axis=-1)
+        else:
+            value = self.op("Mul", [self.op("Cast", [levels], to=int(ir.DataType.FLOAT)), scales])
+        return value if dtype == ir.DataType.FLOAT else self.op("Cast", [value], to=int(dtype))
+
     def widened(self, label: str, halves: NDArray[np.float16], dtype: ir.DataType) -> ir.Value:
         """Store float16 numbers, and return them in another type."""
         value = self.op("Cast", [self.constant(f"{label}.float16", halves)], to=int(dtype))

@@ -65,7 +65,8 @@ class ReplaceLayers(ir.passes.InPlacePass):
             layer = self._model.layer(name)
             _check(layer, chosen)
             model.metadata_props[METADATA_PREFIX + name] = str(chosen.choice)
-            if not chosen.choice.is_original:
+            # A table that stays whole is rounded where it is put back.
+            if not chosen.choice.is_original and not (chosen.table and chosen.factorization.is_dense):
                 _replace_layer(model, layer, self._model.sites[name], chosen, names)
         return ir.passes.PassResult(model, modified=bool(self._factors))
 
@@ -106,7 +107,8 @@ def rewrite(model: Model, factors: Mapping[str, Factors], closed: bool = True) -
     made = ir.passes.functionalize(ReplaceLayers(model, factors))(model.working.graph).model
     if not closed:
         return made
-    made = CloseProducts(model.working.products)(made).model
+    rounded = {site.output for name, each in factors.items() if each.table for site in model.sites[name]}
+    made = CloseProducts(model.working.products, rounded)(made).model
     return LeaveBodies(model.working.entered)(made).model
 
 

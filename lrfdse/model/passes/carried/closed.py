@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.errors import PlanError
+from lrfdse.ir.int8 import nearest
 from lrfdse.model.bodies import all_nodes
 from lrfdse.model.constants import is_root, stored
 from lrfdse.model.passes.carried.opened import Opened
@@ -27,10 +28,12 @@ class CloseProducts(ir.passes.InPlacePass):
     ----------
     products
         What was taken out.
+    rounded
+        Names of the products of embeddings whose table is to be int8.
     """
 
-    def __init__(self, products: Sequence[Opened]) -> None:
-        self._products = products
+    def __init__(self, products: Sequence[Opened], rounded: Collection[str] = ()) -> None:
+        self._products, self._rounded = products, frozenset(rounded)
 
     def requires(self, model: ir.Model) -> None:
         """Raise `ir.passes.PreconditionError` where a product is not in the graph."""
@@ -43,8 +46,11 @@ class CloseProducts(ir.passes.InPlacePass):
         names = Names(model)
         shared: dict[tuple[str, ir.Value], ir.Value] = {}
         for each in self._products:
-            close = _close_table if each.carrier == "embedding" else _close_product
-            close(model, each, _made(model)[each.product], names, shared)
+            product = _made(model)[each.product]
+            if each.carrier == "embedding":
+                _close_table(model, each, product, names, shared, each.product in self._rounded)
+            else:
+                _close_product(model, each, product, names, shared)
         return ir.passes.PassResult(model, modified=bool(self._products))
 
     def ensures(self, model: ir.Model) -> None:
@@ -96,7 +102,12 @@ def _close_product(
 
 
 def _close_table(
-    model: ir.Model, opened: Opened, product: ir.Value, names: Names, shared: dict[tuple[str, ir.Value], ir.Value]
+    model: ir.Model,
+    opened: Opened,
+    product: ir.Value,
+    names: Names,
+    shared: dict[tuple[str, ir.Value], ir.Value],
+    rounded: bool,
 ) -> None:
     last, _ = _unshifted(product)
     first = last.inputs[0].producer() if last.inputs[0] is not None else None
@@ -110,14 +121,24 @@ def _close_table(
     if ("table", factor) not in shared:
         emit = Emitter.before(model, gather, names)
         if is_whole:
-            table = emit.constant("table", opened.tensor.numpy())
+            array = opened.tensor.numpy()
         else:
-            table = emit.constant("table", _product(stored(rows).numpy(), stored(factor).numpy(), opened.weight))
-        shared["table", factor] = table
+            array = _product(stored(rows).numpy(), stored(factor).numpy(), opened.weight)
+        if rounded:
+            found = nearest(array.astype(np.float64).T)
+            shared["scales", factor] = emit.constant("table.scale", found.scales)
+            array = found.levels.T
+        shared["table", factor] = emit.constant("table", array)
     gather.replace_input_with(0, shared["table", factor])
     drop_unused(rows)
-    replace(end.outputs[0], gather.outputs[0])
-    if is_whole and opened.weight not in model.graph.initializers:
+    looked_up = gather.outputs[0]
+    if rounded:
+        assert opened.tensor.dtype is not None
+        looked_up.type = ir.TensorType(ir.DataType.INT8)
+        emit = Emitter.before(model, end, names)
+        looked_up = emit.scaled(looked_up, shared["scales", factor], opened.tensor.dtype)
+    replace(end.outputs[0], looked_up)
+    if is_whole and not rounded and opened.weight not in model.graph.initializers:
         shared["table", factor].name = opened.weight
 
 

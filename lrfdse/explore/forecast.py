@@ -12,7 +12,7 @@ from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.requests import data_request, files_of, search_request
 from lrfdse.explore.run import inspect
 from lrfdse.explore.runtime import check_runtime
-from lrfdse.explore.whole_numbers import check_whole_numbers
+from lrfdse.explore.storages import check_storages
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import Data, check_proxy, check_storage
 
@@ -77,7 +77,7 @@ def forecast(settings: Settings) -> Forecast:
     require_tools(settings.target, METERS.get(meter).tools)
     inputs = open_inputs(files_of(settings), data_request(settings))
     check_written(inputs.model, settings.format)
-    check_whole_numbers(settings, inputs)
+    check_storages(settings, inputs)
     with temporary_folder() as folder:
         inspection = inspect(dataclasses.replace(settings, cache=folder, data=Data()))
     parts = {"calib": inputs.calib, "eval": inputs.choosing if inputs.verified else None, "test": inputs.reporting}

@@ -46,8 +46,8 @@ from lrfdse.explore.requests import (
 )
 from lrfdse.explore.runtime import check_runtime
 from lrfdse.explore.sensitivity import sensitivity_of
+from lrfdse.explore.storages import check_storages
 from lrfdse.explore.whole import original_whole, whole_models
-from lrfdse.explore.whole_numbers import check_whole_numbers
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.kernel import has_kernel
 from lrfdse.ir.storage import asked_storages
@@ -108,7 +108,7 @@ def explore(
         inputs = open_inputs(files_of(settings), data_request(settings))
         model, calib = inputs.model, inputs.calib
         check_written(model, settings.format)
-        check_whole_numbers(settings, inputs)
+        check_storages(settings, inputs)
         macs = macs_of(model)
         meter = open_meter(settings.meter, settings.target)
         search = search_request(settings, meter.name, meter.kind)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lrfdse.ir.storage import FLOAT32, Storage
+from lrfdse.ir.storage import FLOAT32, INT8, Storage
 from lrfdse.ir.window import Window
 
 Kind = Literal["fc", "conv", "recurrent", "attention", "embedding", "joint"]
@@ -75,6 +75,10 @@ class Layer:
     def is_product(self) -> bool:
         """Whether it is a product of its own, in whose place any chain can stand, and not a part of an operator."""
         return self.kind in ("fc", "joint")
+
+    def takes(self, storage: Storage) -> bool:
+        """Return whether some choice of it can be stored so: products in any storage, tables of embeddings in int8."""
+        return self.is_product or storage == FLOAT32 or (self.kind == "embedding" and storage == INT8)
 
     @property
     def table(self) -> int:

@@ -178,3 +178,12 @@ def test_the_model_that_is_timed_is_the_lookup_and_the_product(rank, storage):
     rows = tensors["table"][np.arange(6) * 7] * tensors.get("scale", np.float32(1))
     wanted = (rows if rank is None else rows @ tensors["factor"]) + tensors["bias"]
     np.testing.assert_allclose(found, np.maximum(wanted, 0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("storage", ["fp16", "qdq"])
+def test_a_storage_that_no_layer_takes_is_refused(storage, tmp_path, capsys):
+    options = ["--layers", "embedding", "--storage", storage, "--output", str(tmp_path / "out")]
+    assert run(["explore", str(write(tmp_path)), "--target", "aarch64", "--cache", str(tmp_path), *options]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"--storage {storage} is for fully-connected layers" in told and "has embeddings alone" in told
+    assert not (tmp_path / "out").exists()

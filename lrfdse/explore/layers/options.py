@@ -255,8 +255,7 @@ def _stored(
     if result.kept_dense is not None:
         return [(candidates[0], FLOAT32)]
     if not result.layer.is_product:
-        storages = [each for each in storages if each == INT8] if result.layer.kind == "embedding" else []
-        storages = [FLOAT32, *storages]
+        storages = [FLOAT32, *(each for each in storages if each != FLOAT32 and result.layer.takes(each))]
     if result.layer.storage.scaled:
         return [(candidates[0], FLOAT32), *((each, result.layer.storage) for each in candidates[1:])]
     storages = [storage for storage in storages if roundable or not storage.rounds_inputs]

@@ -7,48 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.explore.layers.small_models import measured_model
 from lrfdse.ir.convolution import Filter, filters
 
 if TYPE_CHECKING:
     import onnx
 
     from lrfdse.ir.kernel import ConvolutionSpec
-    from lrfdse.ir.latency import Measurement
-    from lrfdse.meters.whole import WholeMeter
-    from lrfdse.targets.target import Target
 
 _SEED = 0
 """Latency does not depend on the weights; they only have to be the same every time."""
-
-
-def measured_convolution(spec: ConvolutionSpec, target: Target, meter: WholeMeter) -> tuple[str, Measurement]:
-    """Compile a chain of convolutions as the library of a model, check its outputs, and add up its operators.
-
-    What brings the input into the order of the operators and the output back is left out: inside of a whole model
-    images are in that order already.
-
-    Parameters
-    ----------
-    spec
-        What is computed.
-    target
-        The machine.
-    meter
-        What takes the latencies.
-
-    Returns
-    -------
-    The operators' schedules, and what they take together.
-
-    Raises
-    ------
-    KernelError
-        The operators cannot be compiled, crash, or compute wrong outputs.
-    ToolError
-        A tool is missing or failed.
-    """
-    return measured_model(convolution_model(spec), target, meter, only_products=True)
 
 
 def convolution_model(spec: ConvolutionSpec) -> onnx.ModelProto:

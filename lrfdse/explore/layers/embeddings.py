@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrfdse.explore.layers.small_models import measured_model
 from lrfdse.ir.int8 import nearest
 
 if TYPE_CHECKING:
@@ -15,38 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lrfdse.ir.kernel import EmbeddingSpec
-    from lrfdse.ir.latency import Measurement
-    from lrfdse.meters.whole import WholeMeter
-    from lrfdse.targets.target import Target
 
 _SEED = 0
 """Latency does not depend on the table; it only has to be the same every time."""
-
-
-def measured_embedding(spec: EmbeddingSpec, target: Target, meter: WholeMeter) -> tuple[str, Measurement]:
-    """Compile an embedding as the library of a model, check its outputs, and add up its operators.
-
-    Parameters
-    ----------
-    spec
-        What is computed.
-    target
-        The machine.
-    meter
-        What takes the latencies.
-
-    Returns
-    -------
-    The operators' schedules, and what they take together.
-
-    Raises
-    ------
-    KernelError
-        The operators cannot be compiled, crash, or compute wrong outputs.
-    ToolError
-        A tool is missing or failed.
-    """
-    return measured_model(embedding_model(spec), target, meter)
 
 
 def embedding_model(spec: EmbeddingSpec) -> onnx.ModelProto:

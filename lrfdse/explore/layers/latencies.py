@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener
-from lrfdse.base.keys import code_key, result_key
+from lrfdse.base.keys import CodeKey, code_key, result_key
 from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
 from lrfdse.errors import KernelError
+from lrfdse.explore.layers.convolutions import convolution_model
+from lrfdse.explore.layers.embeddings import embedding_model
+from lrfdse.explore.layers.quantized import quantized_model
+from lrfdse.explore.layers.repaired import repaired_model
+from lrfdse.explore.layers.small_models import measured_model
 from lrfdse.ir.kernel import ConvolutionSpec, EmbeddingSpec, KernelSpec, QuantizedSpec, RepairedSpec, Schedule, Spec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.meters.meter import METERS, open_meter
@@ -29,6 +34,8 @@ from lrfdse.targets.catalog import noun_digest
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
+    import onnx
+
     from lrfdse.base.store import Store
     from lrfdse.meters.meter import Meter
     from lrfdse.meters.whole import WholeMeter
@@ -71,6 +78,15 @@ class KernelRequest:
     """
 
 
+_MODELS: dict[type[Spec], Callable[[Any], onnx.ModelProto]] = {
+    ConvolutionSpec: convolution_model,
+    EmbeddingSpec: embedding_model,
+    QuantizedSpec: quantized_model,
+    RepairedSpec: repaired_model,
+}
+"""What makes a small model of each layer that no kernel stands for."""
+
+
 def measured_kernel(
     spec: Spec, target: Target, meter: Meter, tries: int = 4, whole: Callable[[], WholeMeter] | None = None
 ) -> MeasuredKernel:
@@ -89,22 +105,13 @@ def measured_kernel(
     whole
         Opens what measures those that are small models; by default the meter of the same name for whole programs.
     """
-    from lrfdse.explore.layers.convolutions import measured_convolution
-    from lrfdse.explore.layers.embeddings import measured_embedding
-    from lrfdse.explore.layers.quantized import measured_quantized
-    from lrfdse.explore.layers.repaired import measured_repaired
     from lrfdse.tune import best_kernel
 
     small = whole or (lambda: open_whole_meter(meter.name, target))
     try:
-        if isinstance(spec, ConvolutionSpec):
-            return MeasuredKernel(*measured_convolution(spec, target, small()))
-        if isinstance(spec, EmbeddingSpec):
-            return MeasuredKernel(*measured_embedding(spec, target, small()))
-        if isinstance(spec, QuantizedSpec):
-            return MeasuredKernel(*measured_quantized(spec, target, small()))
-        if isinstance(spec, RepairedSpec):
-            return MeasuredKernel(*measured_repaired(spec, target, small()))
+        if not isinstance(spec, KernelSpec):
+            model = _MODELS[type(spec)](spec)
+            return MeasuredKernel(*measured_model(model, target, small(), isinstance(spec, ConvolutionSpec)))
         artifact, measurement = best_kernel(spec, target, meter, tries)
     except KernelError as error:
         return MeasuredKernel(failure=str(error))
@@ -229,10 +236,6 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 
 def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:
     """Return the key of each kernel's measurement in the cache."""
-    from lrfdse.explore.layers.convolutions import measured_convolution
-    from lrfdse.explore.layers.embeddings import measured_embedding
-    from lrfdse.explore.layers.quantized import measured_quantized
-    from lrfdse.explore.layers.repaired import measured_repaired
     from lrfdse.tune import best_kernel
 
     target, meter = request.target, request.meter
@@ -241,13 +244,8 @@ def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str
         "isa": isa.REGISTRY.identity(target.isa),
         "meter": (METERS.identity(meter.name), meter.key()),
     }
-    codes = {
-        KernelSpec: code_key(best_kernel),
-        ConvolutionSpec: code_key(measured_convolution),
-        EmbeddingSpec: code_key(measured_embedding),
-        QuantizedSpec: code_key(measured_quantized),
-        RepairedSpec: code_key(measured_repaired),
-    }
+    codes: dict[type[Spec], CodeKey] = {KernelSpec: code_key(best_kernel)}
+    codes |= {kind: code_key(measured_model, make) for kind, make in _MODELS.items()}
     # Other specs stand for small models, which are tuned as such.
     return {
         spec: result_key(

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.explore.layers.small_models import measured_model
 from lrfdse.ir.int8 import LARGEST
 
 if TYPE_CHECKING:
     import onnx
 
     from lrfdse.ir.kernel import QuantizedSpec
-    from lrfdse.ir.latency import Measurement
-    from lrfdse.meters.whole import WholeMeter
-    from lrfdse.targets.target import Target
 
 _SEED = 0
 """Latency does not depend on the weights; they only have to be the same every time."""
@@ -24,32 +20,6 @@ _SEED = 0
 _SCALE = 2.0**-5
 """What a level of what a step reads is worth: inputs of a bell curve stay within the levels. Latency does not depend on
 it."""
-
-
-def measured_quantized(spec: QuantizedSpec, target: Target, meter: WholeMeter) -> tuple[str, Measurement]:
-    """Compile a layer as the library of a model, check its outputs, and add up its operators.
-
-    Parameters
-    ----------
-    spec
-        What is computed.
-    target
-        The machine.
-    meter
-        What takes the latencies.
-
-    Returns
-    -------
-    The operators' schedules, and what they take together.
-
-    Raises
-    ------
-    KernelError
-        The operators cannot be compiled, crash, or compute wrong outputs.
-    ToolError
-        A tool is missing or failed.
-    """
-    return measured_model(quantized_model(spec), target, meter)
 
 
 def quantized_model(spec: QuantizedSpec) -> onnx.ModelProto:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.explore.layers.small_models import measured_model
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.int8 import LARGEST
@@ -18,10 +17,7 @@ if TYPE_CHECKING:
 
     from lrfdse.explore.layers.fits import Fits
     from lrfdse.ir.kernel import RepairedSpec
-    from lrfdse.ir.latency import Measurement
     from lrfdse.ir.layer import Layer
-    from lrfdse.meters.whole import WholeMeter
-    from lrfdse.targets.target import Target
 
 RANKS = (8, 32)
 """Ranks of repairs that are candidates: a few per cent of the layer's bytes, and some ten. Chosen."""
@@ -60,32 +56,6 @@ def repairs_of(
         return []
     lost = fits.errors(layer, Choice(Factorization.dense(outputs, inputs), INT8)).output_error
     return found if lost is not None and lost >= least else []
-
-
-def measured_repaired(spec: RepairedSpec, target: Target, meter: WholeMeter) -> tuple[str, Measurement]:
-    """Compile a layer as the library of a model, check its outputs, and add up its operators.
-
-    Parameters
-    ----------
-    spec
-        What is computed.
-    target
-        The machine.
-    meter
-        What takes the latencies.
-
-    Returns
-    -------
-    The operators' schedules, and what they take together.
-
-    Raises
-    ------
-    KernelError
-        The operators cannot be compiled, crash, or compute wrong outputs.
-    ToolError
-        A tool is missing or failed.
-    """
-    return measured_model(repaired_model(spec), target, meter)
 
 
 def repaired_model(spec: RepairedSpec) -> onnx.ModelProto:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ def write_designs(
     progress: Listener,
     int8: Int8Forms | None = None,
     forms: Sequence[Form] = (),
+    rounded_of: Collection[str] | None = None,
 ) -> list[str]:
     """Write the files of designs into a folder each, remove what earlier explorations kept, and return the ids, sorted.
 
@@ -66,12 +67,16 @@ def write_designs(
         Makes the int8 form of each, which is written beside it; None where there is to be none.
     forms
         The formats that were asked for; see `lrfdse.deploy.forms.forms_of`.
+    rounded_of
+        Ids of the designs whose int8 form is made; None means all.
     """
     # Most designs share some layer's kernel.
     compiled: Compiled = {}
 
     def rounded(design: Design) -> bytes | None:
-        return None if int8 is None else int8.made(design.id, builder.factors(design.plan, design.refined))
+        if int8 is None or (rounded_of is not None and design.id not in rounded_of):
+            return None
+        return int8.made(design.id, builder.factors(design.plan, design.refined))
 
     # One thread makes the int8 forms of all designs, in their order, while another compiles kernels.
     contents = ahead(rounded, designs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.deploy.forms import check_forms, check_written
 from lrfdse.explore.inputs import open_inputs
-from lrfdse.explore.requests import data_request, files_of, search_request
+from lrfdse.explore.requests import data_request, effort_of, files_of, search_request
 from lrfdse.explore.run import inspect
 from lrfdse.explore.runtime import check_runtime
 from lrfdse.explore.storages import check_storages
@@ -84,7 +84,7 @@ def forecast(settings: Settings) -> Forecast:
     samples = {role: part.count for role, part in parts.items() if part is not None}
     layers = [result for result in inspection.layers if result.kept_dense is None]
     unknown = tuple(_unknown(settings, meter, samples, layers))
-    plans = search_request(settings, meter, "modelled").budget
+    plans = search_request(settings, meter, "modelled", effort_of(settings, inputs.model)).budget
     minutes = None if unknown else LAYER_MINUTES * len(layers) + PLAN_MINUTES * plans
     return Forecast(inspection, meter, samples, plans, minutes, unknown)
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from lrfdse.explore.identity import default_name
 from lrfdse.explore.inputs import DataRequest, Files
-from lrfdse.explore.layers.fits import FitRequest
+from lrfdse.explore.layers.fits import FitRequest, explored_layers
 from lrfdse.explore.layers.latencies import KernelRequest
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.explore.whole import WholeRequest
 from lrfdse.results.document import model_name
-from lrfdse.results.effort import EFFORTS
+from lrfdse.results.effort import EFFORTS, effort_for
 from lrfdse.results.exploration import StudyPlace
 from lrfdse.targets.resolution import resolution_of
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lrfdse.ir.latency import MeterKind
     from lrfdse.ir.space import SearchSpace
     from lrfdse.meters.meter import Meter
+    from lrfdse.model.graph import Model
+    from lrfdse.results.effort import Effort
     from lrfdse.results.settings import Settings
 
 
@@ -46,21 +48,35 @@ def fit_request(settings: Settings, inputs: Inputs) -> FitRequest:
     return FitRequest(method, settings.correct, settings.seed, inputs.judging.objective if by_loss else None)
 
 
-def space_of(settings: Settings) -> SearchSpace:
-    """Return the search space, with no more compiled designs a layer and cores a train than the effort allows."""
-    space, effort = settings.space, EFFORTS[settings.effort]
+def effort_of(settings: Settings, model: Model) -> Effort:
+    """Return what the stages of an exploration of a model may spend."""
+    explored = explored_layers(settings.space, model)
+    return effort_for(settings.effort, sum(model.layer(name).weights for name in explored))
+
+
+def space_of(settings: Settings, effort: Effort | None = None) -> SearchSpace:
+    """Return the search space, with no more compiled designs a layer and cores a train than the effort allows.
+
+    Without an `effort` it is that of small models.
+    """
+    space, effort = settings.space, effort or EFFORTS[settings.effort]
     compiled, cores = effort.most_compiled or space.max_compiled, effort.most_cores or space.max_cores
     return dataclasses.replace(
         space, max_compiled=min(space.max_compiled, compiled), max_cores=min(space.max_cores, cores)
     )
 
 
-def kernel_request(settings: Settings, meter: Meter) -> KernelRequest:
-    """Return what kernels are compiled for, and how they are measured."""
-    return KernelRequest(settings.target, meter, settings.workers, EFFORTS[settings.effort].tries)
+def kept_of(settings: Settings, effort: Effort) -> int:
+    """Return how many designs are written beside the recommended one at most."""
+    return settings.keep if effort.most_kept is None else min(settings.keep, effort.most_kept)
 
 
-def search_request(settings: Settings, meter: str, kind: MeterKind) -> SearchRequest:
+def kernel_request(settings: Settings, meter: Meter, effort: Effort | None = None) -> KernelRequest:
+    """Return what kernels are compiled for, and how they are measured; without an `effort` as for small models."""
+    return KernelRequest(settings.target, meter, settings.workers, (effort or EFFORTS[settings.effort]).tries)
+
+
+def search_request(settings: Settings, meter: str, kind: MeterKind, effort: Effort | None = None) -> SearchRequest:
     """Return what the search may spend, and what it looks for.
 
     Parameters
@@ -69,8 +85,10 @@ def search_request(settings: Settings, meter: str, kind: MeterKind) -> SearchReq
         What the user asks of the exploration.
     meter, kind
         The name of its meter, and whether latencies are measured or modelled.
+    effort
+        What the search may spend; by default what it may on small models.
     """
-    effort = EFFORTS[settings.effort]
+    effort = effort or EFFORTS[settings.effort]
     return SearchRequest(
         budget=min(settings.budget, effort.most_plans or settings.budget),
         refined=effort.refined,
@@ -85,10 +103,12 @@ def search_request(settings: Settings, meter: str, kind: MeterKind) -> SearchReq
     )
 
 
-def whole_request(settings: Settings, meter: str) -> WholeRequest:
-    """Return what whole models are compiled for; `meter` is the name of that of the exploration."""
+def whole_request(settings: Settings, meter: Meter) -> WholeRequest:
+    """Return what whole models are compiled for, by the meter of the exploration."""
     most = settings.limits.max_model_latency_us
-    return WholeRequest(settings.library, settings.model, settings.shape, settings.target, meter, most)
+    return WholeRequest(
+        settings.library, settings.model, settings.shape, settings.target, meter.name, most, meter.exclusive
+    )
 
 
 def with_rest(search: SearchRequest, rest_us: float | None) -> SearchRequest:

@@ -25,7 +25,7 @@ from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.judging import output_facts
 from lrfdse.explore.layers.fits import FitRequest, blind_notes, explored_layers, open_builder, open_fits
 from lrfdse.explore.layers.left import idle_layers, still_layers
-from lrfdse.explore.layers.options import inspect_layer, study_layers, with_data
+from lrfdse.explore.layers.options import baseline_ratios, inspect_layer, study_layers, with_data
 from lrfdse.explore.layers.repaired import RANKS
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
@@ -35,8 +35,10 @@ from lrfdse.explore.plans.proxy import predicted_errors
 from lrfdse.explore.plans.search import StudyRequest, check_study, search_plans
 from lrfdse.explore.requests import (
     data_request,
+    effort_of,
     files_of,
     fit_request,
+    kept_of,
     kernel_request,
     search_request,
     space_of,
@@ -47,11 +49,11 @@ from lrfdse.explore.requests import (
 from lrfdse.explore.runtime import check_runtime
 from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.explore.storages import check_storages
-from lrfdse.explore.whole import original_whole, whole_models
+from lrfdse.explore.whole import whole_models
+from lrfdse.explore.whole_beside import original_beside
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.kernel import has_kernel
 from lrfdse.ir.storage import asked_storages
-from lrfdse.results.effort import EFFORTS
 from lrfdse.results.exploration import Exploration, Inspection, LayerResult
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import check_proxy, check_storage
@@ -111,7 +113,8 @@ def explore(
         check_storages(settings, inputs)
         macs = macs_of(model)
         meter = open_meter(settings.meter, settings.target)
-        search = search_request(settings, meter.name, meter.kind)
+        effort = effort_of(settings, model)
+        search = search_request(settings, meter.name, meter.kind, effort)
         fit = fit_request(settings, inputs)
         idle = idle_layers(model, inputs.judging.objective)
         explored = [name for name in explored_layers(settings.space, model) if name not in idle]
@@ -125,28 +128,32 @@ def explore(
     with failures_logged(folder, facts), sole_writer(folder), logged(folder / "log.jsonl", progress, facts) as progress:
         progress(Event("note", f"{settings.model}: {_layers_text(model)}"))
         cache = Store(settings.cache)
-        whole_asked = whole_request(settings, meter.name)
+        whole_asked = whole_request(settings, meter)
         may_recommend = inputs.verified or settings.accept_unverified
-        measured = original_whole(whole_asked, model.layers, may_recommend, cache, progress)
+        with original_beside(
+            whole_asked, model.layers, may_recommend, cache, progress, settings.workers
+        ) as original_done:
+            if calib is not None:
+                progress(Event("calibrate", counted(calib.count, "sample")))
+            fits = open_fits(fit, model, calib, explored, cache, progress, settings.workers)
+            idle |= still_layers(fits, model, explored)
+            _check_explored([name for name in explored if name not in idle], idle, settings.space, model)
+            layers = study_layers(
+                space_of(settings, effort),
+                kernel_request(settings, meter, effort),
+                model,
+                fits,
+                cache,
+                progress,
+                idle,
+                asked_storages(settings.storage),
+                effort.screened,
+                # A board times kernels, and layers with a repair have none of their own.
+                RANKS if settings.runner is None else (),
+                baseline_ratios(effort.most_baselines),
+            )
+            measured = original_done()
         search = with_rest(search, measured.rest_us)
-        if calib is not None:
-            progress(Event("calibrate", counted(calib.count, "sample")))
-        fits = open_fits(fit, model, calib, explored, cache, progress, settings.workers)
-        idle |= still_layers(fits, model, explored)
-        _check_explored([name for name in explored if name not in idle], idle, settings.space, model)
-        layers = study_layers(
-            space_of(settings),
-            kernel_request(settings, meter),
-            model,
-            fits,
-            cache,
-            progress,
-            idle,
-            asked_storages(settings.storage),
-            EFFORTS[settings.effort].screened,
-            # A board times kernels, and layers with a repair have none of their own.
-            RANKS if settings.runner is None else (),
-        )
         builder = open_builder(fit, model, calib, fits, cache)
         evaluator = Evaluator(builder, inputs)
         unmeasured: list[str] = []
@@ -160,7 +167,8 @@ def explore(
             progress,
             unmeasured,
             settings.workers,
-            EFFORTS[settings.effort].probed,
+            effort.probed,
+            effort.least_run,
         )
         trial = TrialRequest(data_request(settings), fit, settings.target, search.limits, layers)
         study = StudyRequest(place, identity, trial, files_of(settings))
@@ -171,10 +179,19 @@ def explore(
         compared = [] if board is None else [found.baseline, *([] if found.plain is None else [found.plain])]
         # Who is to choose from the trade-off has the original already.
         spread = front if inputs.verified else [design for design in front if design.id != found.baseline.id]
-        chosen = chosen_designs(spread, found.recommended, settings.keep, compared)
+        chosen = chosen_designs(spread, found.recommended, kept_of(settings, effort), compared)
         int8 = Int8Forms(inputs, evaluator) if settings.int8 else None
+        one = found.recommended or found.baseline
         kept = write_designs(
-            folder / DESIGNS, chosen, layers, builder, settings.target, progress, int8, settings.format
+            folder / DESIGNS,
+            chosen,
+            layers,
+            builder,
+            settings.target,
+            progress,
+            int8,
+            settings.format,
+            None if effort.int8_of_all else (one.id,),
         )
         if int8 is not None:
             int8.add_baselines(found.baseline.id)
@@ -219,7 +236,7 @@ def explore(
                 *([] if calib is None else blind_notes(fit, model, explored)),
                 *board_notes(boards.values()),
                 *unmeasured,
-                *EFFORTS[settings.effort].left_out,
+                *effort.left_out,
                 *whole.notes,
                 *(() if int8 is None else int8.notes),
                 *found.notes,

@@ -48,6 +48,8 @@ class WholeRequest:
     """Name of the meter."""
     most_us: float | None = None
     """Highest latency of a design's whole model; None asks for nothing."""
+    exclusive: bool = False
+    """Whether the meter must have the machine for itself."""
 
 
 @dataclass(frozen=True, slots=True)

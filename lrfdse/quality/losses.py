@@ -23,7 +23,7 @@ _FLOPS = 4e9
 Chosen; it decides, between the two bounds below, how many samples are run."""
 
 
-_LEAST, _MOST = 32, 512
+LEAST, _MOST = 32, 512
 """Samples that losses are measured on, at least and at most; docs/accuracy.md says what they predict. Chosen, not
 measured."""
 
@@ -39,14 +39,16 @@ class Divergences:
         Samples, of which some are run, spread evenly; labels are not looked at.
     loss
         How outputs are compared; a single loss stands for the first output of floating point.
+    least
+        Samples that are run at least; of models that take little, more are.
     """
 
-    def __init__(self, model: Model, data: Dataset, loss: Loss | Objective) -> None:
+    def __init__(self, model: Model, data: Dataset, loss: Loss | Objective, least: int = LEAST) -> None:
         from lrfdse.model.runtime import Runtime
 
         flops = sum(layer.flops for layer in model.layers)
         self._model = model
-        self._data = evenly_spread(data, int(min(max(_FLOPS / max(flops, 1), _LEAST), _MOST)))
+        self._data = evenly_spread(data, int(min(max(_FLOPS / max(flops, 1), least), _MOST)))
         # Every version of the model is run once.
         self._runtime = Runtime(sessions=0)
         objective = objective_for(model.original, loss)

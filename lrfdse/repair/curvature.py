@@ -13,11 +13,11 @@ from lrfdse.model.data import Dataset
 from lrfdse.model.graph import Model
 from lrfdse.model.match.site import Site
 from lrfdse.model.passes.cut import dependent, read_out
-from lrfdse.model.runtime import Arrays, Runtime
+from lrfdse.model.runtime import Arrays, Runtime, batches
 from lrfdse.model.samples import Rows
 from lrfdse.quality.divergence import Loss, evenly_spread
 from lrfdse.quality.objective import Objective, SideBySide, names_of, objective_for
-from lrfdse.repair.downstream import DownstreamModel
+from lrfdse.repair.downstream import DownstreamModel, least_macs
 
 if TYPE_CHECKING:
     from lrfdse.ir.factorization import Array
@@ -29,6 +29,10 @@ _CHUNK = 16_000_000
 
 _LEAST_SAMPLES = 32
 """Samples below which no weighting is taken: it would be that of their chance. Chosen, not measured."""
+
+
+_FEW = 3
+"""Samples of the run that shows the sizes of what layers give: as many as tell where samples lie. Chosen."""
 
 
 def compute_weightings(
@@ -101,6 +105,58 @@ def compute_weightings(
             if np.trace(total) > 0:
                 found[name] = (total + total.T) / 2
     return found
+
+
+def within_reach(
+    model: Model,
+    dataset: Dataset,
+    budgets: Mapping[str, float],
+    runtime: Runtime | None = None,
+    loss: Loss | Objective = "softmax",
+) -> list[str]:
+    """Return the layers whose weighting may be within reach; of the others `compute_weightings` would give none.
+
+    The original runs on few samples, once for all layers, to show how many rows and scores these have.
+
+    Parameters
+    ----------
+    model, dataset, runtime, loss
+        As for `compute_weightings`.
+    budgets
+        Layer name to the MACs that its weighting may cost.
+
+    Raises
+    ------
+    InputError
+        The model cannot be run on the data, or there is no such output.
+    """
+    runtime, original = runtime or Runtime(), model.working.graph
+    objective = objective_for(original, loss)
+    sites = {name: model.sites[name] for name in budgets if all(site.holder is None for site in model.sites[name])}
+    outputs, few = [site.output for each in sites.values() for site in each], dataset.head(_FEW)
+    read = list(dict.fromkeys([*outputs, *names_of(objective)]))
+    session = runtime.session(read_out(original, read))
+    layout = runtime.layout(session, few, _FEW, read)
+    feeds, _ = next(batches(few, layout.size, pad=layout.fixed))
+    count, arrays = layout.size, runtime.call(session, _needed(session, feeds), read)
+    sides: dict[Objective, SideBySide] = {}
+
+    def is_within(site: Site, budget: float) -> bool:
+        if not (own := concerned(original, site, objective)):
+            return True
+        value = arrays[site.output]
+        if (place := layout.place(site.output, value)) is None:
+            return False
+        if own not in sides:
+            split = {name: layout.split(name, arrays[name], count) for name in names_of(own)}
+            sides[own] = SideBySide.of(own, split)
+        _, rows, units = Rows.of(value, place, site.out_axis, count).rows(value, count).shape
+        macs = least_macs(original, site, sides[own], value.dtype, rows, units)
+        return not macs or (
+            min(_LEAST_SAMPLES, dataset.count) * macs <= budget and sides[own].size * units <= 4 * _CHUNK
+        )
+
+    return [name for name, each in sites.items() if all(is_within(site, budgets[name]) for site in each)]
 
 
 def concerned(model: ir.Model, site: Site, objective: Objective) -> Objective:

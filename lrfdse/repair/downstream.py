@@ -184,6 +184,26 @@ class DownstreamModel:
         return found
 
 
+def least_macs(model: ir.Model, site: Site, scores: SideBySide, dtype: np.dtype[Any], rows: int, units: int) -> float:
+    """Return the MACs that derivatives of one sample's scores take at least; 0 where a layer's outputs are the scores.
+
+    They are estimated as `DownstreamModel` does, from the weights behind the layer, but nothing is run.
+
+    Parameters
+    ----------
+    model, site, scores, dtype
+        As for `DownstreamModel`.
+    rows, units
+        Rows and outputs of the layer in one sample.
+    """
+    only = scores.only
+    part = behind(model, site.output, names_of(scores.objective), dtype)
+    direct, weights = _looked_over(part, site, only[0].loss if only else "squared")
+    if direct and only is not None:
+        return 0.0
+    return float(min(units, BACKWARD * scores.size) * rows * max(weights, 1))
+
+
 def _looked_over(part: ir.Model, site: Site, loss: Loss) -> tuple[bool, int]:
     """Return whether a layer's outputs are the scores up to constants, and how many weights stand behind it."""
     graph = part.graph

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.base.threads import in_threads
 from lrfdse.errors import InputError
 from lrfdse.ir.factors import Moments
 from lrfdse.model.data import Dataset
@@ -95,11 +96,12 @@ def moments(
     batch: int = 64,
     version: ir.Model | None = None,
     cross: bool = False,
+    threads: int = 1,
 ) -> dict[str, Moments]:
     """Return the moments of the inputs of layers, pooled over uses, samples and positions, with up to `KEPT` rows.
 
     Memory holds the activations of one batch and, for each layer, inputs² numbers; with `cross`, as many again or
-    outputs times inputs, whichever is less.
+    outputs times inputs, whichever is less. Layers that read the same have the same moments, summed and held once.
 
     A layer in a branch or a loop that is never run has moments of no rows, all 0. With `cross`, runs in which the two
     models take other branches or other numbers of turns tell nothing of what belongs together, and are left out.
@@ -121,6 +123,8 @@ def moments(
     cross
         Run the original model beside `version`, and tie what the layers read there to what their products give in the
         original: `Moments.cross`, `Moments.output_mean` and `Moments.output_variance`.
+    threads
+        Layers whose sums are taken side by side; they do not depend on it.
 
     Raises
     ------
@@ -128,7 +132,10 @@ def moments(
         The model cannot be run on the data, or a layer reads NaN or Inf.
     """
     runtime = runtime or Runtime()
-    names = [layer.name for layer in model.layers] if layers is None else list(layers)
+    asked = [layer.name for layer in model.layers] if layers is None else list(layers)
+    # What ties a layer to the original's outputs is its own.
+    same = {name: name for name in asked} if cross else _readers(model, asked)
+    names = list(dict.fromkeys(same.values()))
     sums = {name: _Sum(model.layer(name).inputs) for name in names}
     targets = {name: _Targets(model.weight(name)) for name in names} if cross else {}
     wanted = sorted(
@@ -146,7 +153,8 @@ def moments(
             continue
         arrays = _read(runtime, seen, feeds, wanted)
         untouched = _read(runtime, beside, feeds, wanted) if cross else arrays
-        for name in names:
+
+        def add(name: str, arrays: Arrays = arrays, untouched: Arrays = untouched) -> None:
             for site in model.sites[name]:
                 values, others = (_in_turns(site, read[site.source]) for read in (arrays, untouched))
                 # A branch that is not taken gives nothing.
@@ -158,8 +166,25 @@ def moments(
                     sums[name].add(rows)
                     if before is not None:
                         targets[name].add(next(before), rows)
+
+        for _ in in_threads(add, names, threads):
+            pass
     found = {name: total.moments() for name, total in sums.items()}
-    return {name: targets[name].joined(seen) for name, seen in found.items()} if cross else found
+    if cross:
+        return {name: targets[name].joined(seen) for name, seen in found.items()}
+    return {name: found[of] for name, of in same.items()}
+
+
+def _readers(model: Model, names: Sequence[str]) -> dict[str, str]:
+    """Return for each layer the first of those named that reads the same, along one axis of the same value."""
+    first: dict[object, str] = {}
+    found = {}
+    for name in names:
+        sites = model.sites[name]
+        plain = all(type(site) is Site for site in sites)
+        read = tuple((site.source, site.in_axis, site.rank, site.holder) for site in sites)
+        found[name] = first.setdefault((read, model.layer(name).inputs) if plain else name, name)
+    return found
 
 
 def _in_turns(site: Site, value: NDArray[Any]) -> NDArray[Any]:

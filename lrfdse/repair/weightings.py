@@ -79,7 +79,7 @@ def output_weightings(
         Layer name to H, shape (outputs, outputs); see `lrfdse.repair.curvature.compute_weightings`.
     """
     from lrfdse.model.data import mixed
-    from lrfdse.repair.curvature import compute_weightings
+    from lrfdse.repair.curvature import compute_weightings, within_reach
 
     key = weightings_key(model, calib, loss, seed)
     within = [name for name in names if model.layer(name).outputs <= most_outputs]
@@ -93,9 +93,13 @@ def output_weightings(
     missing = [name for name in within if name not in kept]
     data = mixed(calib, calib.count, seed) if missing else calib
 
+    budgets = {name: _BUDGETS[model.layer(name).rows == 1] for name in missing}
+    reached = within_reach(model, data, budgets, loss=loss) if missing else []
+
     def computed(name: str) -> dict[str, Array]:
-        budget = _BUDGETS[model.layer(name).rows == 1]
-        made = compute_weightings(model, data, [name], loss=loss, samples=_SAMPLES, budget=budget, seed=seed)
+        made: dict[str, Array] = {}
+        if name in reached:
+            made = compute_weightings(model, data, [name], loss=loss, samples=_SAMPLES, budget=budgets[name], seed=seed)
         stored = {"weighting": made[name]} if name in made else {}
         cache.put_arrays("weightings", own[name], stored)
         return stored

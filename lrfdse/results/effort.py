@@ -26,9 +26,26 @@ class Effort:
     """Cores of a train at most, if the search space allows more; None leaves that to the space."""
     most_plans: int | None = None
     """Plans evaluated at most, if the budget is larger; None leaves that to the budget."""
+    most_baselines: int | None = None
+    """Compressions at most at which SVD of a layer is compiled whatever its front; None takes all."""
+    most_kept: int | None = None
+    """Designs written beside the recommended one at most, if the user keeps more; None leaves that to the user."""
+    least_run: int = 32
+    """Samples at least that a layer's designs are run on to tell what its errors cost; small models run more."""
+    int8_of_all: bool = True
+    """Whether the int8 form is made of every design that is written, or of the recommended one and the original."""
     left_out: tuple[str, ...] = ()
     """Notes on what was left out, for the reader of the results."""
+    large: Effort | None = None
+    """What is taken in its place where the explored layers have `LARGE` weights; None is the same."""
 
+
+LARGE = 4_000_000
+"""Weights of all explored layers from which an effort may leave out more. Chosen: the two layers of README's example
+have 0.3 million, a small sentence encoder 22 million, and its layers alone took twice the three minutes that quick is
+to take with what quick leaves out of small models."""
+
+_QUICK = "--effort quick: {}, no refinement: --effort normal finds better designs"
 
 EFFORTS = {
     "quick": Effort(
@@ -40,8 +57,29 @@ EFFORTS = {
         most_cores=3,
         most_plans=20,
         left_out=(
-            "--effort quick: trains of at most 3 cores, at most 12 designs of a layer beside SVD, 20 plans, one "
-            "schedule a kernel, no refinement: --effort normal finds better designs",
+            _QUICK.format(
+                "trains of at most 3 cores, at most 12 designs of a layer beside SVD, 20 plans, one schedule a kernel"
+            ),
+        ),
+        large=Effort(
+            tries=1,
+            screened=0,
+            refined=0,
+            probed=2,
+            most_compiled=6,
+            most_cores=2,
+            most_plans=12,
+            most_baselines=5,
+            most_kept=2,
+            least_run=12,
+            int8_of_all=False,
+            left_out=(
+                _QUICK.format(
+                    "the model is large, so trains of two cores alone, at most 6 designs of a layer beside SVD at 5 "
+                    "ratios, 12 plans, one schedule a kernel, losses of layers on 12 samples, 2 designs written beside "
+                    "the recommended one, int8 forms of that and the original alone"
+                ),
+            ),
         ),
     ),
     "normal": Effort(tries=2, screened=3, refined=4),
@@ -50,6 +88,18 @@ EFFORTS = {
 """The efforts by name. The second schedule of a kernel gained 1.6 % in the mean over 13 kernels of a 300x784 layer on
 `riscv64`, the third and fourth together 0.8 % more. Fronts of 384x384 and 1536x384 layers take 5.5 processor seconds in
 the mean with trains of up to 4 cores, 1.8 with up to 3, and counting all designs 4.6 and 0.04."""
+
+
+def effort_for(name: str, weights: int) -> Effort:
+    """Return the effort of a name for a model whose explored layers have so many weights.
+
+    >>> effort_for("quick", 300_000).most_cores, effort_for("quick", LARGE).most_cores
+    (3, 2)
+    >>> effort_for("normal", LARGE) == EFFORTS["normal"]
+    True
+    """
+    found = EFFORTS[name]
+    return found.large if found.large is not None and weights >= LARGE else found
 
 
 def check_effort(name: str) -> None:

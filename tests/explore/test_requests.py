@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import re
 import typing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lrfdse.base.codec import from_plain, to_plain
@@ -19,8 +21,10 @@ from lrfdse.explore.layers.latencies import kernel_keys
 from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.explore.requests import (
     data_request,
+    effort_of,
     files_of,
     fit_request,
+    kept_of,
     kernel_request,
     search_request,
     space_of,
@@ -30,6 +34,8 @@ from lrfdse.explore.run import explore
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import KernelSpec
 from lrfdse.meters.meter import open_meter
+from lrfdse.model.graph import load_model
+from lrfdse.results.effort import EFFORTS, LARGE
 from lrfdse.results.settings import Limits, Settings
 from lrfdse.targets.resolution import UNCHECKED
 from lrfdse.targets.target import ModelError
@@ -163,6 +169,23 @@ def test_more_effort_asks_for_more_and_never_for_more_than_the_user_allows(setti
     many = dataclasses.replace(settings.space, max_compiled=40)
     compiled = [space_of(dataclasses.replace(each, space=many)).max_compiled for each in asked.values()]
     assert compiled == [12, 40, 40]
+
+
+def test_of_a_large_model_quick_leaves_out_more_and_says_what(settings, make):
+    small = load_model(settings.model)
+    sizes = (2100, 2000)
+    text = "g (float[n, 2000] x) => (float[n, 2100] y) { y = Gemm <transB = 1> (x, w) }"
+    large = load_model(make(text, {"w": np.zeros(sizes, np.float32)}))
+    quick = dataclasses.replace(settings, effort="quick", budget=60, keep=8)
+    assert effort_of(quick, small) == EFFORTS["quick"] and effort_of(settings, large) == EFFORTS["normal"]
+    left = effort_of(quick, large)
+    assert left == EFFORTS["quick"].large and math.prod(sizes) >= LARGE
+    assert space_of(quick, left).max_cores == 2 and space_of(quick, left).max_compiled == 6
+    assert search_request(quick, "model", "modelled", left).budget == 12
+    assert (kept_of(quick, left), kept_of(dataclasses.replace(quick, keep=1), left)) == (2, 1)
+    assert kept_of(quick, effort_of(quick, small)) == 8
+    (note,) = left.left_out
+    assert "the model is large" in note and "--effort normal" in note
 
 
 def test_a_kernel_tuned_with_less_effort_is_not_taken_for_one_with_more(settings):

@@ -12,7 +12,7 @@ from lrfdse.model.runtime import Layout, Runtime
 from lrfdse.model.samples import Place, Rows
 from lrfdse.quality.divergence import divergences, evenly_spread, scores_of, softmax
 from lrfdse.quality.objective import OutputLoss, SideBySide
-from lrfdse.repair.curvature import compute_weightings
+from lrfdse.repair.curvature import compute_weightings, within_reach
 from lrfdse.repair.downstream import DownstreamModel
 
 RNG = np.random.default_rng(5)
@@ -180,3 +180,22 @@ def test_spread_takes_samples_from_all_over():
     few = evenly_spread(Dataset({"x": np.arange(100)}, np.arange(100)), 7)
     assert few.count == 7 and few.inputs["x"].tolist() == few.labels.tolist()
     assert few.inputs["x"][0] == 0 and few.inputs["x"][-1] > 80 and len(set(few.inputs["x"])) == 7
+
+
+@pytest.mark.parametrize("samples", [20, 60])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_what_is_out_of_reach_is_known_without_a_derivative(make, rows, samples):
+    shape = f"n, {rows}, 12" if rows else "n, 12"
+    text = f"""g (float[{shape}] x) => (float[{shape.replace("12", "5")}] y) {{
+        a = MatMul (x, v1)  h = Tanh (a)  b = MatMul (h, v2)  i = Tanh (b)  y = MatMul (i, v3) }}"""
+    weights = {"v1": (12, 8), "v2": (8, 7), "v3": (7, 5)}
+    rng = np.random.default_rng(6)
+    model = load_model(make(text, {n: rng.normal(size=sizes).astype(np.float32) for n, sizes in weights.items()}))
+    given = Dataset({"x": rng.normal(size=(samples, *([rows] if rows else []), 12)).astype(np.float32)}, None)
+    seen = set()
+    for budget in np.geomspace(1e2, 1e6, 25):
+        computed = set(compute_weightings(model, given, loss="squared", budget=budget))
+        assert set(within_reach(model, given, dict.fromkeys(weights, budget), loss="squared")) == computed
+        seen.add(len(computed))
+    # The budgets take in none but the last, where it costs nothing, and all.
+    assert len(seen) >= 3 and max(seen) == 3

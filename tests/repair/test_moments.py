@@ -97,3 +97,23 @@ def test_levels_follow_the_graph(make):
     assert groups("qkvof") == [["q", "k", "v"], ["o"], ["f"]]
     assert groups("fq") == [["q"], ["f"]]
     assert groups("") == []
+
+
+def test_layers_that_read_the_same_share_moments_in_any_number_of_threads(make):
+    rng = np.random.default_rng(2)
+    weights = {name: rng.normal(size=(6, 6)).astype(np.float32) for name in ("q", "k", "v", "o")}
+    text = """g (float[n, 3, 6] x) => (float[n, 3, 6] y) {
+        a = MatMul (x, q)  b = MatMul (x, k)  c = MatMul (x, v)  d = Add (a, b)  e = Mul (d, c)  y = MatMul (e, o) }"""
+    model = load_model(make(text, weights))
+    data = Dataset({"x": rng.normal(size=(50, 3, 6)).astype(np.float32)}, None)
+    found = moments(model, data, threads=2)
+    assert found["q"] is found["k"] is found["v"] and found["o"] is not found["q"]
+    for name, seen in found.items():
+        alone = moments(model, data, [name])[name]
+        np.testing.assert_array_equal(seen.second, alone.second)
+        np.testing.assert_array_equal(seen.mean, alone.mean)
+        np.testing.assert_array_equal(seen.rows, alone.rows)
+    rows = data.inputs["x"].reshape(-1, 6).astype(np.float64)
+    np.testing.assert_allclose(found["v"].second, rows.T @ rows / len(rows), rtol=1e-12)
+    middle = (rows @ weights["q"] + rows @ weights["k"]) * (rows @ weights["v"])
+    np.testing.assert_allclose(found["o"].second, middle.T @ middle / len(middle), rtol=1e-4)

@@ -45,7 +45,7 @@ def fronts_beside(
     import multiprocessing
 
     pool = ProcessPoolExecutor(
-        min(processes, len(work)), mp_context=multiprocessing.get_context("spawn"), initializer=_start
+        min(processes, len(work)), mp_context=multiprocessing.get_context("spawn"), initializer=start_beside
     )
     with interrupts_held():
         begun = {name: pool.submit(make) for name, make in work.items()}
@@ -65,6 +65,7 @@ def _waited(future: Future[Made], make: Callable[[], Made]) -> Made:
         return make()
 
 
-def _start() -> None:
+def start_beside() -> None:
+    """Have a process end when it is told to, or its parent is gone."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     end_with_parent()

@@ -280,7 +280,7 @@ def open_fits(
     from lrfdse.repair.moments import moments
 
     wanted = [name for name in explored if model.layer(name).inputs <= request.most_inputs]
-    seen = {} if calib is None or not wanted else moments(model, calib, wanted)
+    seen = {} if calib is None or not wanted else moments(model, calib, wanted, threads=threads)
     never_run = [name for name, each in seen.items() if not each.count]
     seen = {name: each for name, each in seen.items() if each.count}
     weightings: dict[str, Array] = {}

@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lrfdse.base.events import Event, Listener, hundredths
 from lrfdse.base.threads import in_threads
 from lrfdse.errors import PlanError, ToolError
 from lrfdse.explore.layers.beside import fronts_beside
 from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.errors import Errors, fit_threads
-from lrfdse.explore.layers.fronts import Made, funnel_of, prepare_spectra, spectra_work, surrogate_front
+from lrfdse.explore.layers.fronts import Made, funnel_of, ignored, prepare_spectra, spectra_work, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
 from lrfdse.explore.layers.repaired import RANKS, repairs_of
 from lrfdse.explore.layers.screening import MOST_WEIGHTS, fit_work, screened_front
@@ -37,6 +39,18 @@ if TYPE_CHECKING:
 
 BASELINE_RATIOS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 """Compressions at which SVD is always compiled: what every other design is held against."""
+
+
+def baseline_ratios(most: int | None = None) -> tuple[float, ...]:
+    """Return the compressions at which SVD is compiled, or at most so many of them, the ends among these.
+
+    >>> baseline_ratios(5)
+    (2.0, 4.0, 8.0, 16.0, 32.0)
+    """
+    if most is None or most >= len(BASELINE_RATIOS):
+        return BASELINE_RATIOS
+    return tuple(BASELINE_RATIOS[place] for place in np.linspace(0, len(BASELINE_RATIOS) - 1, most).round().astype(int))
+
 
 _FRONT_SHARE = 0.05
 """Share of the time of a layer's front, fits included, that is spent before the fits: 7.4 s of CPU time for the 300x784
@@ -79,6 +93,7 @@ def study_layers(
     storages: Sequence[Storage] = (FLOAT32,),
     screened: int = 3,
     repairs: Sequence[int] = RANKS,
+    ratios: Sequence[float] = BASELINE_RATIOS,
 ) -> tuple[LayerResult, ...]:
     """Return every layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -99,9 +114,11 @@ def study_layers(
     storages
         In what the weights of each candidate are stored: a choice each.
     screened
-        Candidates of a layer of few enough weights that are shortly fitted for each one that is compiled.
+        Candidates of a layer of few enough weights that are shortly fitted for each one that is compiled; 0 fits none.
     repairs
         Ranks of repairs of dense int8 that are thought of.
+    ratios
+        Compressions at which SVD is compiled whatever the front.
 
     Raises
     ------
@@ -109,17 +126,33 @@ def study_layers(
         The dense kernel of a layer fails on the target, so that nothing can be compared.
     """
     layers, target = model.layers, kernels.target
-    results = []
+    threads = min(fit_threads(layer, kernels.workers) for layer in layers)
+
+    def looked_at(layer: Layer) -> LayerResult:
+        result = inspect_layer(layer, model, space, target, cache, (idle or {}).get(layer.name))
+        return with_data(result, fits, cache) if result.kept_dense is None else result
+
+    results: list[LayerResult] = []
+    seen = in_threads(looked_at, layers, threads)
     for done, layer in enumerate(layers):
         progress(Event("layers", layer.name, done, len(layers)))
-        result = inspect_layer(layer, model, space, target, cache, (idle or {}).get(layer.name))
-        results.append(with_data(result, fits, cache) if result.kept_dense is None else result)
+        results.append(next(seen))
     progress(Event("layers", "", len(layers), len(layers)))
     explored = [result.layer for result in results if result.kept_dense is None]
     with hundredths("spectra", {layer.name: spectra_work(layer, space) for layer in explored}, progress) as of:
+        # Only what is made in this thread is told of as it is made.
+        told = threads == 1
+        ahead = in_threads(
+            lambda layer: prepare_spectra(layer, fits, space, target, cache, ignored),
+            [] if told else explored,
+            threads,
+        )
         for layer in explored:
             with of(layer.name) as worked:
-                prepare_spectra(layer, fits, space, target, cache, worked)
+                if told:
+                    prepare_spectra(layer, fits, space, target, cache, worked)
+                else:
+                    next(ahead)
     candidates = {
         layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), target)] for layer in layers
     }
@@ -139,6 +172,7 @@ def study_layers(
                         cache,
                         kernels.workers,
                         screened,
+                        ratios,
                         worked,
                         begun.get(result.layer.name),
                     )
@@ -187,6 +221,7 @@ def _candidates(
     cache: Store,
     threads: int,
     screened: int,
+    ratios: Sequence[float],
     progress: Callable[[float], None],
     begun: Callable[[], Made] | None = None,
 ) -> Made:
@@ -199,7 +234,7 @@ def _candidates(
     if layer.kind == "conv":
         found, funnel = surrogate_front(layer, fits, space, target, cache, progress)
         return thin(found, space.max_compiled), funnel
-    fitted = fits.calibrated(layer) and layer.outputs * layer.inputs <= MOST_WEIGHTS
+    fitted = screened > 0 and fits.calibrated(layer) and layer.outputs * layer.inputs <= MOST_WEIGHTS
     before, share = 0.0, _size(layer) * (_FRONT_SHARE if fitted else 1.0)
 
     def part(done: float) -> None:
@@ -216,7 +251,7 @@ def _candidates(
         fits.release(layer)
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
-    for ratio in BASELINE_RATIOS:
+    for ratio in ratios:
         rank = int(layer.weights / ratio / (layer.outputs + (layer.table or layer.inputs)))
         if rank >= 1:
             svd = Factorization.svd(layer.outputs, layer.inputs, rank)

@@ -19,7 +19,7 @@ from lrfdse.base.store import Store
 from lrfdse.base.threads import in_threads
 from lrfdse.errors import InputError, PlanError
 from lrfdse.explore.plans.assemble import plan_of
-from lrfdse.quality.losses import Divergences
+from lrfdse.quality.losses import LEAST, Divergences
 from lrfdse.quality.objective import objective_facts
 from lrfdse.quality.scores import Scores
 from lrfdse.results.settings import check_proxy
@@ -234,6 +234,7 @@ def predicted_errors(
     notes: list[str] | None = None,
     threads: int = 1,
     points: int = POINTS,
+    least: int = LEAST,
 ) -> Errors:
     """Return the errors of a proxy; single layers are run here where the cache does not know them.
 
@@ -259,6 +260,8 @@ def predicted_errors(
         Plans that are run side by side.
     points
         Options of each layer that are run.
+    least
+        Samples at least that losses are measured on.
 
     Raises
     ------
@@ -306,7 +309,7 @@ def predicted_errors(
     data, loss, fits = inputs.choosing if inputs.calib is None else inputs.calib, fit.loss, evaluator.builder.fits
 
     def measure(plans: Sequence[Texts]) -> list[float | None]:
-        lost = Divergences(inputs.model, data, loss)
+        lost = Divergences(inputs.model, data, loss, least)
 
         def alone(texts: Texts) -> float:
             chosen = {name: f for name, f in plan_of(texts, layers).choices if not f.is_original}
@@ -316,7 +319,7 @@ def predicted_errors(
         return each(plans, alone)
 
     code = (code_key(Divergences, load_model).digest, fits.code().digest)
-    key = (*code, *scores_key(inputs, fit.method), data.digest, objective_facts(loss))
+    key = (*code, *scores_key(inputs, fit.method), data.digest, objective_facts(loss), least)
     return loss_errors(layers, measure, cache, key, points)
 
 

@@ -253,7 +253,7 @@ def inspect(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.base.threads import one_thread_each
     from lrfdse.explore.inputs import settings_for
-    from lrfdse.explore.run import inspect as run
+    from lrfdse.explore.inspection import inspect as run
     from lrfdse.model.given import data_file, model_file
     from lrfdse.results.write import inspection_of
 

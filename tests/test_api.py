@@ -67,7 +67,7 @@ def test_names_are_those_of_the_modules_that_define_them():
     "code",
     [
         "import lrfdse, lrfdse.explore.run",
-        "from lrfdse.explore.run import inspect; import lrfdse",
+        "from lrfdse.explore.inspection import inspect; import lrfdse",
         "import lrfdse; lrfdse.explore; import lrfdse.explore.run",
         "from lrfdse import explore; import lrfdse.explore.plans.choose, lrfdse",
     ],

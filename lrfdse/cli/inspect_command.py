@@ -43,7 +43,7 @@ def inspect(
     from lrfdse.base.folders import cache_folder_at
     from lrfdse.cli.progress import listening
     from lrfdse.cli.show_command import print_layers
-    from lrfdse.explore.run import inspect as run
+    from lrfdse.explore.inspection import inspect as run
     from lrfdse.results.settings import Data
     from lrfdse.results.write import inspection_of, json_of
 

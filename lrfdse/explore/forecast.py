@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.deploy.forms import check_forms, check_written
 from lrfdse.explore.inputs import open_inputs
+from lrfdse.explore.inspection import inspect
+from lrfdse.explore.refusals import check_storages
 from lrfdse.explore.requests import data_request, effort_of, files_of, search_request
-from lrfdse.explore.run import inspect
 from lrfdse.explore.runtime import check_runtime
-from lrfdse.explore.storages import check_storages
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import Data, check_proxy, check_storage
 

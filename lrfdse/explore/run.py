@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.files import sole_writer
@@ -14,18 +14,18 @@ from lrfdse.base.text import counted
 from lrfdse.calibrate.session import board_notes, measured_on, open_board
 from lrfdse.deploy.folders import DESIGNS
 from lrfdse.deploy.forms import check_forms, check_written
-from lrfdse.errors import InputError, ToolError
+from lrfdse.errors import ToolError
 from lrfdse.explore.designs import chosen_designs, write_designs
 from lrfdse.explore.evidence import evidence_notes
 from lrfdse.explore.firmware import functions_of
 from lrfdse.explore.healing_kept import check_healing
 from lrfdse.explore.identity import study_identity
-from lrfdse.explore.inputs import open_calibration, open_inputs
+from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.judging import output_facts
-from lrfdse.explore.layers.fits import FitRequest, blind_notes, explored_layers, open_builder, open_fits
+from lrfdse.explore.layers.fits import blind_notes, explored_layers, open_builder, open_fits
 from lrfdse.explore.layers.left import idle_layers, still_layers
-from lrfdse.explore.layers.options import baseline_ratios, inspect_layer, study_layers, with_data
+from lrfdse.explore.layers.options import baseline_ratios, study_layers
 from lrfdse.explore.layers.repaired import RANKS
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
@@ -33,6 +33,7 @@ from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.job import TrialRequest
 from lrfdse.explore.plans.proxy import predicted_errors
 from lrfdse.explore.plans.search import StudyRequest, check_study, search_plans
+from lrfdse.explore.refusals import check_board, check_explored, check_storages
 from lrfdse.explore.requests import (
     data_request,
     effort_of,
@@ -48,23 +49,21 @@ from lrfdse.explore.requests import (
 )
 from lrfdse.explore.runtime import check_runtime
 from lrfdse.explore.sensitivity import sensitivity_of
-from lrfdse.explore.storages import check_storages
+from lrfdse.explore.versions import plugins, versions
 from lrfdse.explore.whole import whole_models
 from lrfdse.explore.whole_beside import original_beside
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.kernel import has_kernel
 from lrfdse.ir.storage import asked_storages
-from lrfdse.results.exploration import Exploration, Inspection, LayerResult
+from lrfdse.results.exploration import Exploration, LayerResult
 from lrfdse.results.folder import check_output
 from lrfdse.results.settings import check_proxy, check_storage
-from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from lrfdse.explore.plans.search import SearchResult
     from lrfdse.ir.plan import Design
-    from lrfdse.ir.space import SearchSpace
     from lrfdse.meters.meter import Meter
     from lrfdse.model.graph import Model
     from lrfdse.results.sensitivity import SensitivityCase
@@ -118,9 +117,9 @@ def explore(
         fit = fit_request(settings, inputs)
         idle = idle_layers(model, inputs.judging.objective)
         explored = [name for name in explored_layers(settings.space, model) if name not in idle]
-        _check_explored(explored, idle, settings.space, model)
+        check_explored(explored, idle, settings.space, model)
         identity = study_identity(fit, settings.target.name, settings.target.resident, inputs, meter)
-        _check_board(settings.runner, model)
+        check_board(settings.runner, model)
         check_healing(settings, inputs)
         place = study_place(settings, identity)
         check_study(place, identity, search.sampler)
@@ -137,7 +136,7 @@ def explore(
                 progress(Event("calibrate", counted(calib.count, "sample")))
             fits = open_fits(fit, model, calib, explored, cache, progress, settings.workers)
             idle |= still_layers(fits, model, explored)
-            _check_explored([name for name in explored if name not in idle], idle, settings.space, model)
+            check_explored([name for name in explored if name not in idle], idle, settings.space, model)
             layers = study_layers(
                 space_of(settings, effort),
                 kernel_request(settings, meter, effort),
@@ -218,7 +217,7 @@ def explore(
             meter_kind=meter.kind,
             procedure=meter.procedure,
             bracket=meter.bracket,
-            versions=_versions() | meter.versions() | _plugins(settings, meter),
+            versions=versions() | meter.versions() | plugins(settings, meter),
             layers=tuple(_on_front(result, front) for result in layers),
             untouched=model.untouched,
             macs=macs.total,
@@ -269,28 +268,6 @@ def _layers_text(model: Model) -> str:
     return ", ".join(counted(kinds.count(kind), each.noun) for kind, each in KINDS.items() if kind in kinds)
 
 
-def _check_board(runner: str | None, model: Model) -> None:
-    """Refuse a board where the program that runs on it would time only a part of the layers.
-
-    Raises
-    ------
-    InputError
-        The message names the first layer that has no kernel of its own.
-    """
-    without = [layer for layer in model.layers if not all(use.is_pointwise for use in layer.uses)]
-    if runner is not None and without:
-        what = "an embedding" if without[0].kind == "embedding" else "a larger one"
-        raise InputError(
-            f"--runner times fully-connected layers and pointwise convolutions, and {without[0].name!r} is {what}: "
-            "leave out --runner, or take --layers fc"
-        )
-    turning = [layer for layer in model.layers if any(use.turns > 1 for use in layer.uses)]
-    if runner is not None and turning:
-        raise InputError(
-            f"--runner times each kernel once, and {turning[0].name!r} is run in turns, in a loop: leave out --runner"
-        )
-
-
 def _sensitivity(
     found: SearchResult,
     meter: Meter,
@@ -316,77 +293,3 @@ def _on_front(result: LayerResult, front: Sequence[Design]) -> LayerResult:
         return result
     chosen = {design.plan[result.layer.name] for design in front} - {Choice(result.dense)}
     return dataclasses.replace(result, funnel=result.funnel.extended("on the final front", len(chosen)))
-
-
-def _check_explored(explored: Sequence[str], idle: Mapping[str, str], space: SearchSpace, model: Model) -> None:
-    """Refuse an exploration of nothing.
-
-    Raises
-    ------
-    InputError
-        No layer is explored; the message says why.
-    """
-    if explored:
-        return
-    reasons: dict[str, list[str]] = {}
-    for layer in model.layers:
-        reasons.setdefault(idle.get(layer.name) or str(reason_to_keep_dense(layer, space)), []).append(layer.name)
-    if len(reasons) == 1:
-        why = f"{counted(len(model.layers), 'layer')}: {next(iter(reasons))}"
-    else:
-        why = "; ".join(
-            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}: {r}" for r, names in reasons.items()
-        )
-    raise InputError(f"{model.path}: nothing to compress: {why}")
-
-
-def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
-    """Look at the model's layers and count their designs; compile nothing.
-
-    The original model runs on the calibration data, where there are any: what its layers read tells more of their
-    compressibility than their weights.
-    """
-    from lrfdse.model.graph import load_model
-    from lrfdse.model.macs import macs_of
-
-    model, cache = load_model(settings.model, settings.shape, settings.layers), Store(settings.cache)
-    calib = open_calibration(settings.data.calib, model)
-    explored = explored_layers(settings.space, model)
-    if calib is not None and explored:
-        progress(Event("calibrate", counted(calib.count, "sample")))
-    # Nothing is fitted: what layers read is all that is wanted, not what their errors cost.
-    fits = open_fits(FitRequest(settings.space.method), model, calib, explored, cache)
-    still = still_layers(fits, model, explored)
-    results = []
-    for done, layer in enumerate(model.layers):
-        progress(Event("count", layer.name, done, len(model.layers)))
-        result = inspect_layer(layer, model, settings.space, settings.target, cache, still.get(layer.name))
-        results.append(result if result.kept_dense else with_data(result, fits, cache))
-    macs = macs_of(model)
-    return Inspection(settings, model.sha256, tuple(results), model.untouched, macs.total, macs.nodes)
-
-
-def _plugins(settings: Settings, meter: Meter) -> dict[str, str]:
-    """Return the distribution and version of every plug-in that had a part in the numbers, by what it gave."""
-    from lrfdse.base.registry import Registry
-    from lrfdse.factorize.methods import METHODS
-    from lrfdse.meters.meter import METERS
-    from lrfdse.quality.metrics import DEFAULT, METRICS
-    from lrfdse.search.samplers.builtin import SAMPLERS
-
-    used: tuple[tuple[Registry[Any], str], ...] = (
-        (METERS, meter.name),
-        (METHODS, settings.space.method),
-        (SAMPLERS, settings.sampler),
-        (METRICS, settings.metric or DEFAULT),
-    )
-    return {f"{registry.what} {name}": origin for registry, name in used if (origin := registry.origin(name))}
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    from lrfdse.base.version import __version__
-
-    packages = ("apache-tvm", "numpy", "onnx", "onnx-ir", "onnxruntime", "optuna", "scipy")
-    return {"lrfdse": __version__} | {name: version(name) for name in packages}

@@ -182,7 +182,7 @@ def test_a_machine_without_memory_is_one_line(more, small_folder, monkeypatch, c
     def full(*_):
         raise MemoryError("Unable to allocate 576. GiB")
 
-    monkeypatch.setattr(importlib.import_module("lrfdse.explore.run"), "inspect", full)
+    monkeypatch.setattr(importlib.import_module("lrfdse.explore.inspection"), "inspect", full)
     assert run(["inspect", str(small_folder), *more]) == 4
     said = capsys.readouterr()
     assert said.out == ""

@@ -163,6 +163,10 @@ class Recurrence:
     hidden, hidden) and its bias (gates, hidden), in ONNX's order of gates (i, o, f, c of an LSTM; z, r, h of a GRU).
     The initial state has shape (batch, hidden), that of an LSTM's cell too. Output y has shape (steps, batch, hidden),
     and the last states follow it as outputs of their own. Sigmoid and tanh are the activations.
+
+    Of a weight of low rank, the product of its factors A of (gates, hidden, rank) and B of (rank, hidden), B is stored
+    first, then A: a step multiplies the state by B and what comes of that by A. A GRU that resets the state before its
+    product has none.
     """
 
     cell: Literal["lstm", "gru"]
@@ -172,6 +176,12 @@ class Recurrence:
     reverse: bool = False
     reset_after: bool = False
     """GRU only: whether the reset gate multiplies the recurrent product with its bias (ONNX's linear_before_reset)."""
+    rank: int = 0
+    """Rank of the recurrent weight where that is two factors, else 0."""
+
+    def __post_init__(self) -> None:
+        if self.rank and self.cell == "gru" and not self.reset_after:
+            raise ValueError("a GRU that resets the state before its product has no recurrent weight of low rank")
 
     @property
     def gates(self) -> int:
@@ -185,7 +195,7 @@ class Recurrence:
         states = 2 if self.cell == "lstm" else 1
         return (
             Port("input", self.steps * self.gates * state),
-            Port("weight", self.gates * self.hidden * self.hidden),
+            Port("weight", self._weights),
             Port("input", self.gates * self.hidden),
             *(Port("input", state) for _ in range(states)),
             Port("output", self.steps * state),
@@ -195,4 +205,9 @@ class Recurrence:
     @property
     def macs(self) -> int:
         """Multiply-accumulates."""
-        return self.steps * self.batch * self.gates * self.hidden * self.hidden
+        return self.steps * self.batch * self._weights
+
+    @property
+    def _weights(self) -> int:
+        rows = self.gates * self.hidden
+        return self.rank * (self.hidden + rows) if self.rank else rows * self.hidden

@@ -272,7 +272,11 @@ def _pooled(op, flat):
 
 def _recur(op, read, written):
     x = read[0].reshape(op.steps, op.batch, op.gates, op.hidden)
-    weight, bias = read[1].reshape(op.gates, op.hidden, op.hidden), read[2].reshape(op.gates, op.hidden)
+    weight, bias = read[1], read[2].reshape(op.gates, op.hidden)
+    if op.rank:
+        inner, outer = np.split(weight.ravel(), [op.rank * op.hidden])
+        weight = outer.reshape(-1, op.rank) @ inner.reshape(op.rank, op.hidden)
+    weight = weight.reshape(op.gates, op.hidden, op.hidden)
     h = read[3].reshape(op.batch, op.hidden)
     c = read[4].reshape(op.batch, op.hidden) if op.cell == "lstm" else None
 

@@ -1,4 +1,4 @@
-"""Recurrent cells: a product with the packed recurrent weight a step, and the gates on its result."""
+"""Recurrent cells: a product with the packed recurrent weight a step, or with its factors, and the gates on that."""
 
 from __future__ import annotations
 
@@ -66,10 +66,12 @@ class _Cell:
             parameters[4 + states :],
         )
         self._state = operator.batch * operator.hidden
-        # Both places of each state, then the products, then states times the reset gate.
+        # Both places of each state, then the products, then states times the reset gate or the first factor.
         self._products = 2 * states * self._state
-        self._reset = self._products + operator.gates * self._state
-        self.work = flat(self._reset + (self._state if len(tilings) > 1 else 0), "work")
+        self._behind = self._products + operator.gates * self._state
+        """Where the state times the reset gate begins, or times the first factor."""
+        between = operator.batch * operator.rank if operator.rank else self._state
+        self.work = flat(self._behind + (between if len(tilings) > 1 else 0), "work")
 
     def statement(self) -> Stmt:
         """Return the first states, the steps and the last states."""
@@ -93,7 +95,16 @@ class _Cell:
         o = self._operator
         now = tirx.floormod(t, 2) if not isinstance(t, int) else t % 2
         place = (o.steps - 1 - t) if o.reverse else t
-        first = self._product(self._tilings[0], self._place(0, now), self._products, 0)
+        if o.rank:
+            inner, outer = self._tilings
+            first = sequence(
+                [
+                    self._product(inner, self._place(0, now), self._behind, 0),
+                    self._product(outer, self._behind, self._products, inner.weight_size),
+                ]
+            )
+        else:
+            first = self._product(self._tilings[0], self._place(0, now), self._products, 0)
         if o.cell == "lstm":
             return sequence([first, self._gates(lambda b, i, lanes: self._lstm(place, now, b, i, lanes))])
         if o.reset_after:
@@ -103,17 +114,17 @@ class _Cell:
                 first,
                 self._gates(lambda b, i, lanes: self._reset_state(place, now, b, i, lanes)),
                 self._product(
-                    self._tilings[1], self._reset, self._products + 2 * self._state, self._tilings[0].weight_size
+                    self._tilings[1], self._behind, self._products + 2 * self._state, self._tilings[0].weight_size
                 ),
                 self._gates(lambda b, i, lanes: self._gru(place, now, b, i, lanes)),
             ]
         )
 
     def _product(self, tiling: Tiling, source: Expr, target: int, before: int) -> Stmt:
-        hidden = self._operator.hidden
+        width = tiling.step.inner
 
         def data(_: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
-            return source + batch * hidden + k
+            return source + batch * width + k
 
         stored = _Stored(self.work, target, tiling.step.out)
         access = Access(data, weights_before=before)
@@ -133,7 +144,7 @@ class _Cell:
     def _product_at(self, gate: int, b: Expr) -> Expr:
         """Return where the product of a gate begins; those of a second product lie behind the first."""
         o = self._operator
-        if len(self._tilings) == 1:
+        if len(self._tilings) == 1 or o.rank:
             return self._products + (b * o.gates + gate) * o.hidden
         if gate == 2:
             return self._products + 2 * self._state + b * o.hidden
@@ -170,7 +181,7 @@ class _Cell:
         reset = f.sigmoid(kept(sum(self._sum(1, place, b, i, lanes, made)), made))
         at = b * self._operator.hidden + i
         value = reset * load(self.work, self._place(0, now) + at, lanes)
-        return [*made, store(self.work, value, self._reset + at, lanes)]
+        return [*made, store(self.work, value, self._behind + at, lanes)]
 
     def _state_is(self, state: Expr, place: Expr, now: Expr, at: Expr, lanes: int) -> list[Stmt]:
         return [

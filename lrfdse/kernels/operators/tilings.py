@@ -41,7 +41,7 @@ def step_of(operator: Product) -> Step:
 
     Of a fully-connected layer all of it; of a batched product one matrix; of a convolution one row of output pixels of
     one group, or all pixels where they are independent; of a transposed one a row of the outputs that meet most taps;
-    of a recurrence one step.
+    of a recurrence one step, of its second product where it has two.
     """
     if isinstance(operator, FullyConnected):
         return operator.step
@@ -50,7 +50,7 @@ def step_of(operator: Product) -> Step:
     if isinstance(operator, TransposedConvolution):
         return max(phases(operator.window), key=lambda each: each.taps).step(operator)
     if isinstance(operator, Recurrence):
-        return Step(operator.batch, operator.gates * operator.hidden, operator.hidden, 1)
+        return Step(operator.batch, operator.gates * operator.hidden, operator.rank or operator.hidden, 1)
     w, groups = operator.window, operator.groups
     pixels = w.batch * math.prod(w.out) if is_flat(operator) else w.out[1]
     return Step(pixels, operator.outputs // groups, math.prod(w.kernel) * (operator.channels // groups), 1)
@@ -124,7 +124,7 @@ def distance_of(operator: Product) -> int:
     if isinstance(operator, BatchedProduct):
         return operator.left.row
     if isinstance(operator, Recurrence):
-        return operator.hidden
+        return operator.rank or operator.hidden
     return operator.channels * (operator.window.strides[1] if isinstance(operator, Convolution) else 1)
 
 
@@ -148,9 +148,12 @@ def storage_of(operator: Product) -> Storage:
 def recurrent_tilings(operator: Recurrence, schedule: StepSchedule) -> tuple[Tiling, ...]:
     """Return the tilings of the products of one step.
 
-    There are two where a product waits for the reset gate of a GRU: that of the gates, and that of the new state.
+    There are two where a product waits for the reset gate of a GRU: that of the gates, and that of the new state; and
+    where the weight is two factors.
     """
     whole = step_of(operator)
+    if operator.rank:
+        return Tiling.of(Step(whole.batch, operator.rank, operator.hidden, 1), schedule), Tiling.of(whole, schedule)
     if operator.cell == "lstm" or operator.reset_after:
         return (Tiling.of(whole, schedule),)
     rows = (2 * operator.hidden, operator.hidden)
@@ -177,11 +180,12 @@ def packed(operator: Product, schedule: StepSchedule, weight: NDArray[Any]) -> N
     if isinstance(operator, TransposedConvolution):
         return _packed_phases(operator, schedule, exact)
     if isinstance(operator, Recurrence):
-        matrix, first = exact.reshape(-1, operator.hidden), 0
-        parts = []
+        parts, first = [], 0
         for tiling in recurrent_tilings(operator, schedule):
-            parts.append(tiling.pack(matrix[first : first + tiling.step.out]))
-            first += tiling.step.out
+            step = tiling.step
+            matrix = exact.ravel()[first : first + step.out * step.inner]
+            parts.append(tiling.pack(matrix.reshape(step.out, step.inner)))
+            first += matrix.size
         return np.concatenate(parts)
     raise ValueError(f"{operator} has no weight")
 

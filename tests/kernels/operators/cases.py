@@ -185,15 +185,20 @@ def transposed(window: Window, channels: int, outputs: int, e: Epilogue) -> Case
     return Case(operator, [x, w, *more], [references.finished(y, e, more)])
 
 
-def recurrence(cell: Any, steps: int, batch: int, hidden: int, reverse: bool, after: bool = False) -> Case:
-    operator = Recurrence(cell, steps, batch, hidden, reverse, after)
+def recurrence(
+    cell: Any, steps: int, batch: int, hidden: int, reverse: bool, after: bool = False, rank: int = 0
+) -> Case:
+    operator = Recurrence(cell, steps, batch, hidden, reverse, after, rank)
     x, bias = draw(steps, batch, operator.gates, hidden), draw(operator.gates, hidden, scale=0.3)
-    w = draw(operator.gates, hidden, hidden, scale=hidden**-0.5)
+    w = stored = draw(operator.gates, hidden, hidden, scale=hidden**-0.5)
+    if rank:
+        a, b = draw(operator.gates, hidden, rank, scale=rank**-0.5), draw(rank, hidden, scale=hidden**-0.5)
+        w, stored = a.astype(np.float64) @ b.astype(np.float64), np.concatenate([b.ravel(), a.ravel()])
     states = [draw(batch, hidden) for _ in range(2 if cell == "lstm" else 1)]
     made = references.recurrent(
         operator, *(a.astype(np.float64) for a in (x, w, bias)), [s.astype(np.float64) for s in states]
     )
-    return Case(operator, [x, w, bias, *states], made, 4e-6)
+    return Case(operator, [x, stored, bias, *states], made, 4e-6)
 
 
 def interpolation(
@@ -357,6 +362,9 @@ def recurrent_cases() -> Iterator[Case]:
         yield recurrence("lstm", 5, batch, hidden, reverse=True)
         yield recurrence("gru", 4, batch, hidden, reverse=True)
         yield recurrence("gru", 5, batch, hidden, reverse=False, after=True)
+        yield recurrence("lstm", 4, batch, hidden, reverse=False, rank=max(1, hidden // 3))
+        yield recurrence("gru", 3, batch, hidden, reverse=True, after=True, rank=max(1, hidden // 4))
+    yield recurrence("lstm", 2, 3, 33, reverse=False, rank=32)
     yield recurrence("gru", 1, 2, 9, reverse=False)
     yield recurrence("lstm", 1, 2, 9, reverse=False)
 

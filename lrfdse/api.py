@@ -99,8 +99,9 @@ def explore(
         Sizes of inputs that the model leaves dynamic, by the input's name.
     layers
         The kinds of layers to compress: "fc", fully-connected layers; "conv", convolutions; "recurrent", "attention"
-        and "embedding", the matrices that such operators hold; "joint", products that read one value, as one layer. All
-        but convolutions and joint products by default.
+        and "embedding", the matrices that such operators hold; "state", the recurrent matrices of LSTM and GRU;
+        "joint", products that read one value, as one layer. All but convolutions, recurrent matrices and joint products
+        by default.
     space
         The search space: a name that ships, or the path of a TOML file.
     meter

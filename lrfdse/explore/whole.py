@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from lrfdse.ir.latency import Latency
 from lrfdse.ir.products import Recurrence
 from lrfdse.library.build import LibraryOptions, library_of
 from lrfdse.library.folder import MANIFEST, clear_library, write_library
+from lrfdse.model.passes.carried.spelled import state_of
 from lrfdse.results.designs import OperatorCost, WholeModel
 from lrfdse.results.layers import Latencies
 
@@ -237,7 +239,8 @@ def cost_of(facts: LibraryFacts, layers: Sequence[Layer], library: str | None) -
     library
         Path of its folder, relative to the output folder; None where it is not kept.
     """
-    nodes = {node: layer for layer in layers for use in layer.uses for node in use.nodes}
+    nodes = {node: layer for layer in layers for use in layer.uses for node in use.nodes if layer.kind != "state"}
+    cells = _cells_of(facts.operators, layers)
     return WholeModel(
         latency=_latencies(facts.warm, facts.cold),
         flash_bytes=facts.code_bytes + facts.weight_bytes,
@@ -253,11 +256,28 @@ def cost_of(facts: LibraryFacts, layers: Sequence[Layer], library: str | None) -
                 op=each.kind,
                 latency=_latencies(each.warm, each.cold),
                 flash_bytes=each.weight_bytes,
-                layer=_layer_of(each, nodes),
+                layer=cells[place] if place in cells else _layer_of(each, nodes),
             )
-            for each in facts.operators
+            for place, each in enumerate(facts.operators)
         ),
     )
+
+
+def _cells_of(operators: Sequence[OperatorFacts], layers: Sequence[Layer]) -> dict[int, str | None]:
+    """Return for each recurrence among operators, by its place, the layer whose matrix it multiplies the state by.
+
+    Those of a node stand in the order of its directions.
+    """
+    named = {use.node: layer.name for layer in layers if layer.kind == "state" for use in layer.uses}
+    found: dict[int, str | None] = {}
+    before: Counter[str] = Counter()
+    for place, operator in enumerate(operators):
+        if operator.kind == Recurrence.__name__:
+            node = next(iter(operator.nodes), "")
+            label = state_of(node)
+            found[place] = named.get(label, named.get(f"{label}.{before[node]}"))
+            before[node] += 1
+    return found
 
 
 def _layer_of(operator: OperatorFacts, layers: Mapping[str, Layer]) -> str | None:
@@ -265,8 +285,7 @@ def _layer_of(operator: OperatorFacts, layers: Mapping[str, Layer]) -> str | Non
 
     onnxruntime joins a product with its bias while it folds constants, and appends what it did to the node's name.
     """
-    # The recurrent half of a cell has the name of the node as well, but multiplies by another matrix.
-    if not operator.weight_bytes or operator.kind == Recurrence.__name__:
+    if not operator.weight_bytes:
         return None
     for node in operator.nodes:
         known = [name for name in layers if node == name or node.startswith(f"{name}/")]

@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from lrfdse.model.constants import FLOATS, is_root, is_standard, stored
 
-Carrier = Literal["recurrent", "attention", "embedding"]
-"""What carries a product: LSTM, GRU and RNN; com.microsoft's Attention; a Gather on a stored matrix."""
+Carrier = Literal["recurrent", "state", "attention", "embedding"]
+"""What carries a product: LSTM, GRU and RNN, of what they read and of their state; com.microsoft's Attention; a Gather
+on a stored matrix."""
 
-CARRIERS: tuple[Carrier, ...] = ("recurrent", "attention", "embedding")
+CARRIERS: tuple[Carrier, ...] = ("recurrent", "state", "attention", "embedding")
 """All of them; each is a kind of layers, too."""
 
 _MARK, _NAME, _JOINED = "lrfdse.carrier", "lrfdse.carrier.name", "lrfdse.joined"

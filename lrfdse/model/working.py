@@ -20,6 +20,7 @@ from lrfdse.model.passes.bodies.branches import TakeBranches
 from lrfdse.model.passes.bodies.entered import EnterBodies
 from lrfdse.model.passes.bodies.invariants import ReadInvariants
 from lrfdse.model.passes.carried.opened import Opened, opened
+from lrfdse.model.passes.carried.spelled import Spelled
 from lrfdse.model.passes.usual.einsum import SpellOutEinsum
 from lrfdse.model.passes.usual.fused import Unfuse
 from lrfdse.model.passes.usual.integers import SpellOutIntegers
@@ -40,6 +41,8 @@ class Working:
     """What was taken out of other operators."""
     refused: Mapping[str, str]
     """Why nodes that carry a product keep it: name of the first output to reason."""
+    spelled: tuple[Spelled, ...] = ()
+    """Recurrent layers that were written in single operators."""
     entered: tuple[str, ...] = ()
     """Names of what layers of bodies read of the graphs around them, as it is called inside."""
 
@@ -94,13 +97,13 @@ def working_form(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port]
     if "joint" in kinds and (joined := ir.passes.functionalize(JoinProducts(ranks))(model)).modified:
         model, changed = joined.model, True
     carriers = [carrier for carrier in CARRIERS if carrier in kinds]
-    graph, products, refused = opened(model, carriers)
+    graph, taking = opened(model, carriers)
     entering = EnterBodies()
     if has_bodies and (entered := ir.passes.functionalize(entering)(graph)).modified:
         graph, changed = entered.model, True
-    if changed or products:
+    if changed or taking.opened or taking.spelled:
         proto = as_proto(graph)
-    return Working(graph, proto, products, refused, tuple(entering.entered))
+    return Working(graph, proto, tuple(taking.opened), taking.refused, tuple(taking.spelled), tuple(entering.entered))
 
 
 def _ranks(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -71,6 +71,8 @@ class Builder:
         """Of constants that are whole numbers times scales, the scale of each element."""
         self.halves = False
         """Whether matrices that consist of float16 numbers are stored as such, to become floats as they are read."""
+        self.cells: Mapping[str, tuple[Array, ...]] = {}
+        """Names of recurrent layers whose input is multiplied already to their recurrent matrices."""
         self._known: dict[tuple[str, bytes], int] = {}
         self._copies: dict[tuple[int, View, View], Tensor] = {}
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from lrfdse.ir.program import Interface, Program, Value
 from lrfdse.program.affine import absorbed
 from lrfdse.program.build import Builder, Tensor
+from lrfdse.program.cells import Factors, cells_read
 from lrfdse.program.fold import folded
 from lrfdse.program.foreign import foreign
 from lrfdse.program.fuse import fused
@@ -75,9 +76,10 @@ def program(
         Sizes are open or do not fit, onnxruntime cannot load the model, or it holds operators that nothing can
         compile: all of them are named at once, with their nodes.
     """
-    fixed = folded(model, shapes or {}, path)
+    plain, cells = cells_read(model)
+    fixed = folded(plain, shapes or {}, path)
     joined(fixed)
-    return lowered(fixed, path, halves and _has_halves(model))
+    return lowered(fixed, path, halves and _has_halves(model), cells)
 
 
 def _has_halves(model: ir.Model) -> bool:
@@ -91,10 +93,11 @@ def _has_halves(model: ir.Model) -> bool:
     return False
 
 
-def lowered(model: ir.Model, path: Path, halves: bool = False) -> Program:
+def lowered(model: ir.Model, path: Path, halves: bool = False, cells: Mapping[str, Factors] | None = None) -> Program:
     """Return the program of a model whose shapes and types are all known.
 
-    Matrices that consist of float16 numbers are stored as such where `halves`.
+    Matrices that consist of float16 numbers are stored as such where `halves`; nodes of `cells` are recurrent layers
+    whose input is multiplied already, with their recurrent matrices (`lrfdse.program.cells`).
 
     Raises
     ------
@@ -102,7 +105,7 @@ def lowered(model: ir.Model, path: Path, halves: bool = False) -> Program:
         It holds operators that nothing can compile.
     """
     lowering = _Lowering(model)
-    lowering.build.halves = halves
+    lowering.build.halves, lowering.build.cells = halves, cells or {}
     for node in model.graph:
         lowering.node(node)
     raise_if_any(lowering.refused, path)

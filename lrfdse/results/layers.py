@@ -13,6 +13,7 @@ NOUNS = {
     "fc": "fully-connected layer",
     "conv": "convolution",
     "recurrent": "recurrent input",
+    "state": "recurrent weight",
     "attention": "attention input",
     "embedding": "embedding",
     "joint": "joint product",
@@ -187,8 +188,8 @@ class LayerFacts:
     outputs: int
     kind: str = "fc"
     """What it is: "fc", a fully-connected layer; "conv", a convolution; "recurrent", the matrix by which an LSTM, GRU
-    or RNN multiplies what it reads; "attention", the same of a fused attention; "embedding", a table; "joint", several
-    products of one input."""
+    or RNN multiplies what it reads; "state", that by which an LSTM or GRU multiplies its state; "attention", what a
+    fused attention multiplies its input by; "embedding", a table; "joint", several products of one input."""
     kernel: tuple[int, int] | None = None
     """Height and width of a convolution's kernel; null of other layers."""
     storage: str = "float32"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lrfdse.ir.int8 import LARGEST
 from lrfdse.ir.layer import Kind
 from lrfdse.model.bodies import all_nodes, bodies_of
-from lrfdse.model.carriers import Carrier, joined_in, taken_from
+from lrfdse.model.carriers import Carrier, carrier_of, joined_in, taken_from
 from lrfdse.model.constants import FLOATS, Constant, is_root, is_standard, node_name, stored, trace, vector_along
 from lrfdse.model.match.match import Found
 from lrfdse.model.match.site import Site
@@ -151,7 +151,7 @@ def _fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None
     `rank` is that of the product's output.
     """
     node, size = product.node, product.outputs
-    if (taken := taken_from(node)) is not None and taken[0] in _BIASES:
+    if (taken := taken_from(node)) is not None and taken[0] in _BIASES and _in_front(node, taken[0]):
         return None, *_carried_bias(node, taken[0]), False
     axis: FeatureAxis = -1 if rank == 1 else product.out_axis
     add: ir.Node | None = None
@@ -174,6 +174,11 @@ def _fused(product: Product, rank: int) -> tuple[ir.Node | None, ir.Value | None
     else:
         end = (add or node).outputs[0]
     return add, value, bias, end is not None and only_reader(end, "Relu") is not None
+
+
+def _in_front(product: ir.Node, carrier: Carrier) -> bool:
+    """Return whether a product stands in front of the operator that it was taken out of, which is still there."""
+    return all(carrier_of(usage.node) == carrier for usage in product.outputs[0].uses())
 
 
 def _carried_bias(product: ir.Node, carrier: Carrier) -> tuple[ir.Value | None, NDArray[np.float64] | None]:

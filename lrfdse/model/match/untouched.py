@@ -12,6 +12,7 @@ from lrfdse.model.carriers import carrier_of, taken_from
 from lrfdse.model.constants import is_dequantizer, is_standard, node_name, stored, trace
 from lrfdse.model.match.products import READ, every_node
 from lrfdse.model.passes.carried.opened import Opened
+from lrfdse.model.passes.carried.spelled import no_spelling
 
 _REASONS = {
     "Conv": "a convolution",
@@ -23,8 +24,10 @@ _REASONS = {
     "Einsum": "an einsum",
 }
 
-_REST = "its recurrent matrix: ONNX's {} has no place for factors of it"
+_REST = "its recurrent matrix: {}"
 """Why a node is left whose product with what it reads is a layer."""
+
+_ASKED = "`--layers` with `state` explores it"
 
 _QUANTIZED = ("QLinear", "Integer", "DequantizeLinear", "QGemm", "QAttention", "NBits", "DynamicQuantize", "Bnb4")
 
@@ -53,6 +56,7 @@ def untouched(
     products
         What was taken out of other nodes. What these hold besides is told; what stands in for the product is not.
     """
+    opset = model.graph.opset_imports.get("", 0) or model.graph.opset_imports.get("ai.onnx", 0)
     selections = {product.selection for product in products}
     halves = {product.product for product in products if product.selection}
     seen: set[ir.Value] = set()
@@ -86,7 +90,7 @@ def untouched(
         if reason is None:
             reason = _given_weight(node, bodies.get(node))
         if reason is None and roots:
-            reason = _REST.format(node.op_type) if is_half else place or _reason(node)
+            reason = _REST.format(no_spelling(node, opset) or _ASKED) if is_half else place or _reason(node)
             reason += f", inside the body of {bodies[node]}" if node in bodies else ""
         if reason is not None:
             found.append(Untouched(node_name(node), node.op_type, params, taken, reason))

@@ -89,6 +89,10 @@ class Emitter:
         """Version of ONNX's own operators that the model imports."""
         return self._opset
 
+    def free(self, label: str) -> str:
+        """Return a name for a value, and take it."""
+        return self._names.free(f"{self._prefix}.{label}")
+
     def op(self, op_type: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
         """Add a node and return its output."""
         node = ir.node(op_type, inputs, attributes)
@@ -169,6 +173,12 @@ class Emitter:
         if self._opset < 13:
             return self.op("Unsqueeze", [value], axes=list(axes))
         return self.op("Unsqueeze", [value, self.integers(axes)])
+
+    def squeeze(self, value: ir.Value, axis: int) -> ir.Value:
+        """Leave out an axis of size 1."""
+        if self._opset < 13:
+            return self.op("Squeeze", [value], axes=[axis])
+        return self.op("Squeeze", [value, self.integers([axis])])
 
     def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
         """Reshape to constant sizes, one of which may be -1."""

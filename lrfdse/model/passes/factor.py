@@ -16,6 +16,7 @@ from lrfdse.model.kinds import WRITERS
 from lrfdse.model.match.site import Site
 from lrfdse.model.passes.bodies.entered import LeaveBodies
 from lrfdse.model.passes.carried.closed import CloseProducts
+from lrfdse.model.passes.carried.spelled import write_back
 from lrfdse.model.passes.emit import Emitter, Names, replace
 from lrfdse.model.passes.place import Place
 
@@ -107,6 +108,7 @@ def rewrite(model: Model, factors: Mapping[str, Factors], closed: bool = True) -
     made = ir.passes.functionalize(ReplaceLayers(model, factors))(model.working.graph).model
     if not closed:
         return made
+    made = write_back(made, model.working.spelled)
     rounded = {site.output for name, each in factors.items() if each.table for site in model.sites[name]}
     made = CloseProducts(model.working.products, rounded)(made).model
     return LeaveBodies(model.working.entered)(made).model

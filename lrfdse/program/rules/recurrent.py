@@ -28,11 +28,14 @@ def _recurrent(cell: Literal["lstm", "gru"]) -> Rule:
         directions, wide, hidden = weight.shape[0], weight.shape[1], at.attribute("hidden_size")
         if bias is None:
             bias = np.zeros((directions, 2 * wide), np.float32)
+        # What was a Scan over steps reads gates, and its matrix may be factors.
+        factors = at.build.cells.get(at.node.name or "")
         steps, batch, _ = x.shape
         states = 2 if cell == "lstm" else 1
         runs = []
         for direction in range(directions):
-            gates = _input_gates(at, x, weight[direction], bias[direction, :wide])
+            gates = x if factors else _input_gates(at, x, weight[direction], bias[direction, :wide])
+            matrices = factors or (recurrent[direction],)
             operator = Recurrence(
                 cell,
                 steps,
@@ -40,6 +43,7 @@ def _recurrent(cell: Literal["lstm", "gru"]) -> Rule:
                 hidden,
                 reverse=direction == 1 or at.attribute("direction", "forward") == "reverse",
                 reset_after=cell == "gru" and bool(at.attribute("linear_before_reset", 0)),
+                rank=matrices[0].shape[1] if len(matrices) > 1 else 0,
             )
             initial = [_initial(at, 5 + state, direction, batch, hidden, batch_first) for state in range(states)]
             y = at.build.new(dense((steps, batch, hidden)))
@@ -47,7 +51,7 @@ def _recurrent(cell: Literal["lstm", "gru"]) -> Rule:
             at.build.call(
                 operator,
                 gates.value,
-                at.build.constant(recurrent[direction]).value,
+                at.build.constant(np.concatenate([each.ravel() for each in reversed(matrices)])).value,
                 at.build.constant(bias[direction, wide:]).value,
                 *(each.value for each in initial),
                 y.value,

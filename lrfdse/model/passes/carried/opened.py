@@ -2,13 +2,14 @@
 
 A recurrent layer or an Attention multiplies what it reads by a matrix before it does anything else: that product is put
 in front as a MatMul, and the node selects from the result what was its own (its matrix becomes one of zeros and ones).
+Where recurrent matrices are wanted as well, the node becomes single operators (`lrfdse.model.passes.carried.spelled`).
 An embedding (Gather on a stored matrix W) becomes Gather on Q and a product with C, where ``W = Q C``. What is written
 for a user never has this form: `lrfdse.model.passes.carried.closed` turns it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from lrfdse.model.bodies import all_nodes
 from lrfdse.model.carriers import Carrier, carrier_of, mark
 from lrfdse.model.constants import FLOATS, is_root, known_values, node_name, readers, stored
+from lrfdse.model.passes.carried.spelled import Spelled, no_spelling, spell_out
 from lrfdse.model.passes.emit import Emitter, Names, drop_unused, take_name
 
 _MOST_SELECTED = 1 << 27
@@ -59,24 +61,34 @@ class OpenProducts(ir.passes.InPlacePass):
         self.opened: list[Opened] = []
         """What the last call took out, in graph order."""
         self.refused: dict[str, str] = {}
-        """Name of the first output of each node that it left to the reason."""
+        """Name of the first output of each node that it left, or whose recurrent matrix it left, to the reason."""
+        self.spelled: list[Spelled] = []
+        """Recurrent layers that became single operators in the last call, their products among them."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the model; the result says whether anything was taken out."""
-        self.opened, self.refused = [], {}
+        self.opened, self.refused, self.spelled = [], {}, []
         names, known = Names(model), known_values(model.graph)
         shared: dict[ir.Value, tuple[ir.Value, ...]] = {}
         selections: dict[tuple[int, int, ir.DataType], ir.Value] = {}
         for node in all_nodes(model.graph):
             carrier = carrier_of(node)
             operands = _operands(node, known)
-            if carrier is None or carrier not in self._carriers or operands is None:
+            wanted = carrier in self._carriers or (carrier == "recurrent" and "state" in self._carriers)
+            if carrier is None or not wanted or operands is None:
                 continue
             weight = operands[1]
             if reason := _reason(node, carrier, weight):
                 self.refused[node.outputs[0].name or ""] = reason
                 continue
             emit = Emitter.before(model, node, names)
+            if carrier == "recurrent" and "state" in self._carriers:
+                if (why := no_spelling(node, emit.opset)) is None:
+                    self.spelled.append(_spell_out(emit, model, node, weight, shared, names))
+                    continue
+                self.refused[node.outputs[0].name or ""] = f"its recurrent matrix: {why}"
+                if carrier not in self._carriers:
+                    continue
             tensor, name, label = stored(weight), weight.name or "", node_name(node)
             if carrier == "embedding":
                 product, selection = _open_table(emit, node, weight, shared), None
@@ -90,7 +102,7 @@ class OpenProducts(ir.passes.InPlacePass):
             mark(made, carrier, label)
             chosen = "" if selection is None else selection.name or ""
             self.opened.append(Opened(carrier, product.name or "", name, tensor, chosen))
-        return ir.passes.PassResult(model, modified=bool(self.opened))
+        return ir.passes.PassResult(model, modified=bool(self.opened or self.spelled))
 
 
 def could_be_opened(node: ir.Node, known: set[ir.Value]) -> Carrier | None:
@@ -127,6 +139,31 @@ def _reason(node: ir.Node, carrier: Carrier, weight: ir.Value) -> str | None:
     if carrier != "embedding" and wide * wide > _MOST_SELECTED * shape[0]:
         return f"its {wide:,} gates are more than can be looked at one by one"
     return None
+
+
+def _spell_out(
+    emit: Emitter,
+    model: ir.Model,
+    node: ir.Node,
+    weight: ir.Value,
+    shared: dict[ir.Value, tuple[ir.Value, ...]],
+    names: Names,
+) -> Spelled:
+    """Write a recurrent layer in single operators, behind the product of what it reads."""
+    tensor, label = stored(weight), node_name(node)
+    if weight not in shared:
+        wide = tensor.shape.numpy()
+        shared[weight] = (emit.constant("input", tensor.numpy().reshape(int(wide[0] * wide[1]), -1).T),)
+    product = emit.op("MatMul", [node.inputs[0], shared[weight][0]])
+    made = product.producer()
+    assert made is not None
+    product.dtype = tensor.dtype
+    made.metadata_props.update(node.metadata_props)
+    mark(made, "recurrent", label)
+    found = spell_out(model, node, product, names)
+    drop_unused(weight)
+    take_name(weight, shared[weight][0])
+    return found
 
 
 def _open_product(
@@ -199,14 +236,14 @@ def split_table(table: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArra
     return whole @ (vectors / scales) @ vectors.T, (vectors * scales) @ vectors.T
 
 
-def opened(model: ir.Model, carriers: Collection[Carrier]) -> tuple[ir.Model, tuple[Opened, ...], Mapping[str, str]]:
-    """Return the model with its products taken out, what was, and why others were not; the model given stays as it is.
+def opened(model: ir.Model, carriers: Collection[Carrier]) -> tuple[ir.Model, OpenProducts]:
+    """Return the model with its products taken out, and the pass that did it; the model given stays as it is.
 
     Where there is nothing to take out, the model returned is the one that was given.
     """
-    wanted = any(carrier_of(node) in carriers for node in all_nodes(model.graph))
-    if not wanted:
-        return model, (), {}
     taking = OpenProducts(carriers)
-    made = ir.passes.functionalize(taking)(model).model
-    return (made if taking.opened else model), tuple(taking.opened), taking.refused
+    found = {carrier_of(node) for node in all_nodes(model.graph)}
+    if not found.intersection(carriers) and not ("state" in carriers and "recurrent" in found):
+        return model, taking
+    made = ir.passes.functionalize(taking)(model)
+    return (made.model if made.modified else model), taking

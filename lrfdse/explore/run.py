@@ -51,7 +51,7 @@ from lrfdse.explore.runtime import check_runtime
 from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.explore.versions import plugins, versions
 from lrfdse.explore.whole import whole_models
-from lrfdse.explore.whole_beside import original_beside
+from lrfdse.explore.whole_beside import designs_beside, original_beside
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.kernel import has_kernel
 from lrfdse.ir.storage import asked_storages
@@ -181,33 +181,36 @@ def explore(
         chosen = chosen_designs(spread, found.recommended, kept_of(settings, effort), compared)
         int8 = Int8Forms(inputs, evaluator) if settings.int8 else None
         one = found.recommended or found.baseline
-        kept = write_designs(
-            folder / DESIGNS,
-            chosen,
-            layers,
-            builder,
-            settings.target,
-            progress,
-            int8,
-            settings.format,
-            None if effort.int8_of_all else (one.id,),
-        )
-        if int8 is not None:
-            int8.add_baselines(found.baseline.id)
-        cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
         plain = [] if found.plain is None else [found.plain]
-        whole = whole_models(
-            whole_asked,
-            measured,
-            found.baseline,
-            found.recommended,
-            plain,
-            builder,
-            folder / DESIGNS,
-            kept,
-            cache,
-            progress,
-        )
+        best = [] if found.recommended is None else [found.recommended, *plain]
+        with designs_beside(whole_asked, measured, found.baseline, best, builder, cache, settings.workers) as begun:
+            kept = write_designs(
+                folder / DESIGNS,
+                chosen,
+                layers,
+                builder,
+                settings.target,
+                progress,
+                int8,
+                settings.format,
+                None if effort.int8_of_all else (one.id,),
+            )
+            if int8 is not None:
+                int8.add_baselines(found.baseline.id)
+            cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
+            whole = whole_models(
+                whole_asked,
+                measured,
+                found.baseline,
+                found.recommended,
+                plain,
+                builder,
+                folder / DESIGNS,
+                kept,
+                cache,
+                progress,
+                begun,
+            )
         boards, failure = measured_on(board, folder, kept, settings.target, cache, progress)
         exploration = Exploration(
             settings=settings,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrfdse.base.codec import to_plain
-from lrfdse.base.events import Event, Listener
+from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.base.text import one_line
 from lrfdse.deploy.folders import LIBRARY, design_folder, mark
@@ -101,7 +101,7 @@ def original_whole(
     if not request.wanted or (most is None and not may_recommend):
         return OriginalWhole()
     try:
-        facts = _library(request.model, request, cache, _as_one_stage(progress)).facts
+        facts = library_at(request.model, request, cache, _as_one_stage(progress)).facts
     except (RoomError, WriteError):
         raise
     except (InputError, KernelError, ToolError) as error:
@@ -163,6 +163,7 @@ def whole_models(
     kept: Sequence[str],
     cache: Store,
     progress: Listener,
+    begun: Mapping[str, Callable[[], Library]] | None = None,
 ) -> WholeModels:
     """Compile the recommended design and others as whole models, and take their latency; the original has it already.
 
@@ -188,6 +189,8 @@ def whole_models(
         Keeps compiled operators and latencies.
     progress
         Told of every model and operator.
+    begun
+        What waits for the libraries of designs that others make already, by the design's id.
     """
     written: list[str] = []
     costs = {} if measured.cost is None else {original.id: measured.cost}
@@ -198,7 +201,9 @@ def whole_models(
         if design.id == original.id and not is_chosen:
             continue
         try:
-            made = _made(design, design.id == original.id, request, builder, cache, progress)
+            waited = (begun or {}).get(design.id)
+            is_original = design.id == original.id
+            made = _made(design, is_original, request, builder, cache, progress) if waited is None else waited()
         except (RoomError, WriteError):
             raise
         except (InputError, KernelError, ToolError) as error:
@@ -311,14 +316,14 @@ def _made(
     from lrfdse.formats.onnx import file_content
 
     if is_original:
-        return _library(request.model, request, cache, progress)
+        return library_at(request.model, request, cache, progress)
     with temporary_folder() as here:
         path = here / "model.onnx"
         path.write_bytes(file_content(builder.model_of(design.plan, design.refined)))
-        return _library(path, request, cache, progress)
+        return library_at(path, request, cache, progress)
 
 
-def _library(path: Path, request: WholeRequest, cache: Store, progress: Listener) -> Library:
+def library_at(path: Path, request: WholeRequest, cache: Store, progress: Listener = silent) -> Library:
     """Return the library of a model; an `InputError` does not say where the file lies, which may be temporary."""
     options = LibraryOptions(shape=request.shape, meter=request.meter)
     try:

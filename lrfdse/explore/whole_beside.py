@@ -1,21 +1,27 @@
-"""The original as a whole model, compiled and timed in a process of its own while its layers are looked at."""
+"""Whole models that are compiled and timed in a process of their own, while this one does something else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.events import Event, Listener
 from lrfdse.base.processes import end_all, interrupts_held
+from lrfdse.base.temporary import temporary_folder
 from lrfdse.explore.layers.beside import start_beside
-from lrfdse.explore.whole import OriginalWhole, WholeRequest, original_whole
+from lrfdse.explore.whole import OriginalWhole, WholeRequest, library_at, original_whole
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
     from lrfdse.ir.layer import Layer
+    from lrfdse.ir.plan import Design
+    from lrfdse.library.make import Library
+    from lrfdse.repair.builder import Builder
 
 
 @contextmanager
@@ -43,25 +49,86 @@ def original_beside(
         found = original_whole(request, layers, may_recommend, cache, progress)
         yield lambda: found
         return
+    progress(Event("original", request.model.name))
+    with _process() as begin:
+        begun: Callable[[], tuple[OriginalWhole, list[Event]]] = begin(_original, request, layers, may_recommend, cache)
+
+        def waited() -> OriginalWhole:
+            try:
+                found, notes = begun()
+            except BrokenProcessPool:
+                # Whatever ended it may spare this one.
+                return original_whole(request, layers, may_recommend, cache, progress)
+            for note in notes:
+                progress(note)
+            return found
+
+        yield waited
+
+
+@contextmanager
+def designs_beside(
+    request: WholeRequest,
+    measured: OriginalWhole,
+    original: Design,
+    designs: Sequence[Design],
+    builder: Builder,
+    cache: Store,
+    processes: int,
+) -> Iterator[Mapping[str, Callable[[], Library]]]:
+    """Begin with designs as whole models, and give what waits for each, by its id; see `whole_models`.
+
+    There is nothing where the original is none, where the meter must have the machine for itself, or with one process.
+
+    Parameters
+    ----------
+    request, measured, original, builder, cache
+        As for `whole_models`.
+    designs
+        The recommended design, then others; none where none is recommended.
+    processes
+        Processes that may run at once.
+    """
+    wanted = [design for design in designs if design.id != original.id]
+    if processes < 2 or request.exclusive or measured.cost is None or not wanted:
+        yield {}
+        return
+    from lrfdse.formats.onnx import file_content
+
+    with temporary_folder() as here, _process() as begin:
+        found: dict[str, Callable[[], Library]] = {}
+        for design in wanted:
+            path = here / design.id / "model.onnx"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(file_content(builder.model_of(design.plan, design.refined)))
+            found[design.id] = partial(_waited, begin(library_at, path, request, cache), path, request, cache)
+        yield found
+
+
+def _waited(begun: Callable[[], Library], path: Path, request: WholeRequest, cache: Store) -> Library:
+    """Return what a process has made, or make it here where that has died."""
+    try:
+        return begun()
+    except BrokenProcessPool:
+        return library_at(path, request, cache)
+
+
+@contextmanager
+def _process() -> Iterator[Callable[..., Callable[[], Any]]]:
+    """Give what runs a function in another process, one call after the other, and returns what waits for it.
+
+    The process is ended when the block is left.
+    """
     import multiprocessing
 
-    progress(Event("original", request.model.name))
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=start_beside)
-    with interrupts_held():
-        begun = pool.submit(_original, request, layers, may_recommend, cache)
 
-    def waited() -> OriginalWhole:
-        try:
-            found, notes = begun.result()
-        except BrokenProcessPool:
-            # Whatever ended it may spare this one.
-            return original_whole(request, layers, may_recommend, cache, progress)
-        for note in notes:
-            progress(note)
-        return found
+    def begin(run: Callable[..., Any], *given: object) -> Callable[[], Any]:
+        with interrupts_held():
+            return pool.submit(run, *given).result
 
     try:
-        yield waited
+        yield begin
     finally:
         started = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)

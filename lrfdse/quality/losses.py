@@ -45,15 +45,17 @@ class Divergences:
 
     def __init__(self, model: Model, data: Dataset, loss: Loss | Objective, least: int = LEAST) -> None:
         from lrfdse.model.runtime import Runtime
+        from lrfdse.model.tail import tail_of
 
         flops = sum(layer.flops for layer in model.layers)
-        self._model = model
-        self._data = evenly_spread(data, int(min(max(_FLOPS / max(flops, 1), least), _MOST)))
+        data = evenly_spread(data, int(min(max(_FLOPS / max(flops, 1), least), _MOST)))
         # Every version of the model is run once.
         self._runtime = Runtime(sessions=0)
         objective = objective_for(model.original, loss)
         self._names = names_of(objective)
-        outputs = self._outputs(model.original)
+        tail = tail_of(model, data, self._runtime)
+        self._model, self._data = (model, data) if tail is None else (tail.model, tail.of(data, self._runtime))
+        outputs = self._outputs(self._model.original)
         self._scores = SideBySide.of(objective, outputs)
         self._reference = self._scores.scores(outputs)
         self._whole = self._scores.information(self._reference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -113,28 +114,45 @@ class Corrector:
         openings: Openings | None = None,
     ) -> None:
         from lrfdse.model.runtime import Runtime
+        from lrfdse.model.tail import tail_of
         from lrfdse.quality.objective import SideBySide, objective_for
 
-        self._model, self._method, self._beta = model, method, beta
+        self._whole, self._method, self._beta = model, method, beta
         self._objective = objective_for(model.original, loss, output)
         self._runtime = runtime or Runtime()
         held = np.arange(calib.count) % HELD_OUT == HELD_OUT - 1
         if not held.any():
             held[-1:] = calib.count > 1
-        self._fitted = samples_at(calib, ~held)
+        fitted = samples_at(calib, ~held)
         judges = samples_at(calib, held if held.any() else ~held)
         # So few samples judge by chance; between them the original says what is right as well.
-        self._held = mixed(judges, MIXTURES * judges.count, seed + 1)
+        judged = mixed(judges, MIXTURES * judges.count, seed + 1)
+        seen = mixed(fitted, max(0, min(MIXTURES * fitted.count, SEEN - fitted.count)), seed)
+        self._tail = tail_of(model, seen if seen.count > judged.count else judged, self._runtime)
+        self._model = model if self._tail is None else self._tail.model
+        self._calib, self._fitted, self._held, self._unread = fitted, self._read(fitted), self._read(judged), seen
+        self._mixed: Dataset | None = None
+        self._reading = threading.Lock()
         self._weightings: dict[str, Array | None] = {} if weightings is None else dict(weightings)
         self._measures = weightings is None
         self._seed = seed
-        self._mixed = mixed(self._fitted, max(0, min(MIXTURES * self._fitted.count, SEEN - self._fitted.count)), seed)
-        outputs = self._outputs(model.original, self._held)
+        outputs = self._outputs(self._model.original, self._held)
         self._side = SideBySide.of(self._objective, outputs)
         self._reference = self._side.scores(outputs)
         self._moments: dict[str, Moments] = {}
         self._fitters = LatestFitters()
         self._openings: Openings = InMemory() if openings is None else openings
+
+    def _read(self, data: Dataset) -> Dataset:
+        """Return samples of the whole model as the part of it reads them that layers change."""
+        return data if self._tail is None else self._tail.of(data, self._runtime)
+
+    def _seen(self) -> Dataset:
+        """Return the samples and mixtures that refinements see, read when the first of them wants them."""
+        with self._reading:
+            if self._mixed is None:
+                self._mixed = self._read(self._unread)
+            return self._mixed
 
     def correct(self, factors: Mapping[str, Factors], sweeps: int = 0) -> Correction:
         """Return factors of the same factorizations that make the whole model's loss smaller, or those given.
@@ -204,8 +222,8 @@ class Corrector:
 
         if self._measures and names:
             # The original is surer of its samples than where errors lead: its curvature there is that between samples.
-            data, samples = mixed(self._fitted, self._fitted.count, self._seed), SENSED
-            found = compute_weightings(self._model, data, names, self._runtime, self._objective, samples)
+            data, samples = mixed(self._calib, self._calib.count, self._seed), SENSED
+            found = compute_weightings(self._whole, data, names, self._runtime, self._objective, samples)
             self._weightings |= {name: found.get(name) for name in names}
 
     def _opening(
@@ -272,7 +290,7 @@ class Corrector:
 
         given = current[name]
         local = around(
-            self._model, current, name, self._objective, self._mixed, self._runtime, least=self._fitted.count
+            self._model, current, name, self._objective, self._seen(), self._runtime, least=self._fitted.count
         )
         if local is None or given.bias_shift is None:
             return given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -128,8 +129,12 @@ def study_layers(
     layers, target = model.layers, kernels.target
     threads = min(fit_threads(layer, kernels.workers) for layer in layers)
 
+    counting = threading.Lock()
+
     def looked_at(layer: Layer) -> LayerResult:
-        result = inspect_layer(layer, model, space, target, cache, (idle or {}).get(layer.name))
+        # Layers of one size have the same designs, which are counted once, and in Python alone.
+        with counting:
+            result = inspect_layer(layer, model, space, target, cache, (idle or {}).get(layer.name))
         return with_data(result, fits, cache) if result.kept_dense is None else result
 
     results: list[LayerResult] = []

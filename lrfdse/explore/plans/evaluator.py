@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from lrfdse.errors import plan_errors
 from lrfdse.ir.plan import Plan
+from lrfdse.model.passes.factor import rewrite
 from lrfdse.quality.scores import Grade, Scores, agreement_error, choosing_error, paired_error
 from lrfdse.repair.builder import Builder
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from lrfdse.explore.inputs import Inputs
+    from lrfdse.model.data import Dataset
     from lrfdse.model.runtime import Arrays
+    from lrfdse.model.tail import Tail
 
 
 class Evaluator:
@@ -27,6 +31,10 @@ class Evaluator:
         # No plan's model comes back after it has run on the data that choose and on those that report.
         self._runtime = Runtime(sessions=1)
         self._choosing, self._reporting = inputs.chosen, inputs.reported
+        self._shortened: tuple[Tail, Dataset, Dataset | None] | None = None
+        self._looked = False
+        # Plans are scored in several threads.
+        self._looking = threading.Lock()
 
     @property
     def builder(self) -> Builder:
@@ -48,23 +56,51 @@ class Evaluator:
         PlanError
             The model cannot be run or its outputs cannot be graded.
         """
-        return self.scores_of(self._builder.model_of(plan, refined), report)
+        factors = self._builder.factors(plan, refined)
+        # The original gives exactly what it is compared with.
+        if not factors or (shortened := self._tail()) is None:
+            return self.scores_of(rewrite(self._builder.model, factors), report)
+        tail, choosing, reporting = shortened
+        return self._graded(rewrite(tail.model, factors), choosing, reporting if report else None)
 
     def scores_of(self, model: ir.Model | bytes, report: bool = True) -> Scores:
         """Run a version of the original model, or the bytes of its file; see `scores`."""
+        reporting = self._reporting if report else None
+        return self._graded(model, self._choosing.data, None if reporting is None else reporting.data)
+
+    def _tail(self) -> tuple[Tail, Dataset, Dataset | None] | None:
+        """Return what of the model plans change, with what it reads on both data; None where that is most of it."""
+        from lrfdse.model.tail import tail_of
+
+        with self._looking:
+            if not self._looked:
+                reporting = None if self._reporting is None else self._reporting.data
+                sets = [data for data in (self._choosing.data, reporting) if data is not None]
+                tail = tail_of(self._builder.model, max(sets, key=lambda data: data.count), self._runtime)
+                if tail is not None:
+                    runtime = self._runtime
+                    self._shortened = (
+                        tail,
+                        tail.of(self._choosing.data, runtime),
+                        None if reporting is None else tail.of(reporting, runtime),
+                    )
+                self._looked = True
+            return self._shortened
+
+    def _graded(self, model: ir.Model | bytes, choosing_data: Dataset, reporting_data: Dataset | None) -> Scores:
         from lrfdse.quality.outputs import output_error
 
         reported, error = None, None
         with plan_errors():
             choosing, judging = self._choosing, self._inputs.judging
             form = self._exposed(model)
-            outputs = self._runtime.run(form, choosing.data, outputs=list(choosing.reference))
+            outputs = self._runtime.run(form, choosing_data, outputs=list(choosing.reference))
             kept = self._agreement(outputs)
             chosen = kept if self._by_fidelity else choosing.grade(outputs)
             others = judging.kept(outputs, choosing.reference)
-            if report and self._reporting is not None:
+            if reporting_data is not None and self._reporting is not None:
                 named = list(self._reporting.reference)
-                reported = self._reporting.grade(self._runtime.run(form, self._reporting.data, outputs=named))
+                reported = self._reporting.grade(self._runtime.run(form, reporting_data, outputs=named))
         if reported is not None and self._reporting is not None:
             error = paired_error(reported, self._reporting.original)
         return Scores(

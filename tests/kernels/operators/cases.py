@@ -359,6 +359,10 @@ def transposed_cases() -> Iterator[Case]:
     yield transposed(window((11, 13), 3, pads=(1, 0, 2, 1), strides=(2, 1), dilations=(2, 3)), 3, 5, BIAS)
     yield transposed(window((1, 23), (1, 5), pads=(0, 2, 0, 2), strides=(1, 3)), 6, 7, BIAS)
     yield transposed(window(7, 1, strides=(3, 3)), 2, 20, ALL)
+    # Few output channels: those of neighbouring inputs fill a vector.
+    yield transposed(window((6, 64), 2, strides=(2, 2), batch=2), 5, 1, ALL)
+    yield transposed(window((9, 32), (3, 2), strides=(3, 2)), 3, 2, epilogue("same", "scalar"))
+    yield transposed(window((6, 68), 2, strides=(2, 2)), 5, 1, ALL)
 
 
 def recurrent_cases() -> Iterator[Case]:

@@ -34,6 +34,11 @@ _BLOCK_UNROLLED = 4
 """Inner iterations in a body of a step in blocks: on the X60 tiles of 3x8, 4x4 and 4x5 vectors take 2 to 4 % less with
 four than with two, and 4x4 takes 2 % more with eight (256x1024 at 128 rows, modelled)."""
 
+_MOST_SUMS_UNROLLED = 20
+"""Sums of a tile in blocks with as many, where scalars have registers of their own: on the X60 2x12 takes 7 to 10 %
+less with two iterations (3x3, 32 to 16 channels at 96x96; 3x40, 8 channels), 3x8 and 3x7 1 to 2 % less (3x3, 96 to 24
+channels; modelled)."""
+
 _MOST_BLOCKED = 4
 """Registers of weights that meet one place in a step in blocks where registers form groups: 5x4 takes the X60 11 to
 13 % longer than 4x4, and the estimate says as long (256x1024 at 128 rows, 512x512 at 64, modelled)."""
@@ -177,7 +182,8 @@ def _blocked(
     registers, found = RegisterFile.of(target), []
     # A single vector of weights meets so few places that FMAs do not hide their loads: no sets of operands take turns.
     single = [s for s in ranked if s.out_tile == 1 and registers.apart]
-    for s in dict.fromkeys([*(dataclasses.replace(s, unroll=_BLOCK_UNROLLED) for s in ranked), *single]):
+    unrolled = (dataclasses.replace(s, unroll=_block_unrolled(s, registers)) for s in ranked)
+    for s in dict.fromkeys([*unrolled, *single]):
         width = s.out_tile * s.lanes
         if s.axis != "out" or s.lanes > target.lanes or near // width // s.unroll * s.unroll >= step.inner:
             continue
@@ -203,6 +209,12 @@ def _blocked(
             if not crowds_in_place(Tiling.of(step, as_it_lies), target, distance):
                 found.append(as_it_lies)
     return found
+
+
+def _block_unrolled(schedule: StepSchedule, registers: RegisterFile) -> int:
+    """Return the inner iterations in a body of a step in blocks with the tile of a schedule."""
+    large = registers.apart and schedule.out_tile * schedule.column_tile > _MOST_SUMS_UNROLLED
+    return _BLOCK_UNROLLED // 2 if large else _BLOCK_UNROLLED
 
 
 def _equal_parts(inner: int, most: int, unroll: int) -> int:

@@ -61,8 +61,8 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
     product: tilings.Product = operator  # type: ignore[assignment]
     uneven = 0
     if isinstance(operator, Convolution):
-        product, uneven = widened(operator, target.lanes), columns_left(operator, target.lanes)
-    if isinstance(operator, TransposedConvolution) and (found_merged := merged(operator, target.lanes)):
+        product, uneven = widened(operator, target), columns_left(operator, target)
+    if isinstance(operator, TransposedConvolution) and (found_merged := merged(operator, target)):
         # Blocks would copy the image once more for each row of the kernel.
         product, uneven = found_merged, 1
     found = alternatives(
@@ -106,9 +106,9 @@ def packed_weight(operator: Operator, schedule: str, target: Target, array: NDAr
     if isinstance(operator, Convolution) and tilings.is_depthwise(operator):
         return DepthwiseSchedule.parse(schedule).packed(operator, flat)
     if isinstance(operator, Convolution):
-        flat, operator = widened_weight(operator, target.lanes, flat), widened(operator, target.lanes)
-    if isinstance(operator, TransposedConvolution) and (product := merged(operator, target.lanes)):
-        rows = merged_weights(operator, target.lanes, flat)
+        flat, operator = widened_weight(operator, target, flat), widened(operator, target)
+    if isinstance(operator, TransposedConvolution) and (product := merged(operator, target)):
+        rows = merged_weights(operator, target, flat)
         return np.concatenate([tilings.packed(product, StepSchedule.parse(schedule), row) for row in rows])
     return tilings.packed(operator, StepSchedule.parse(schedule), flat)  # type: ignore[arg-type]
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tvm import tirx
+
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
@@ -17,7 +19,7 @@ from lrfdse.kernels.layout import RESIDENT, cover
 from lrfdse.kernels.operators.border import Border, bordered, planes
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
-from lrfdse.kernels.operators.neighbours import columns_left, widened
+from lrfdse.kernels.operators.neighbours import columns_left, period, widened
 from lrfdse.kernels.operators.tilings import block_channels, is_flat, runs_of, sections_of, tiling_of
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, sequence
 
@@ -40,11 +42,13 @@ class _Row:
     """Output channels of the groups before."""
     start: Expr | None = None
     """Its first element, where that does not follow from its first pixel."""
+    period: int = 0
+    """Channels after which what an epilogue reads of each repeats; 0 where it does not."""
 
     @property
     def groups(self) -> tuple[int, ...]:
         """Vectors that are finished as one, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.groups
+        return (1,) if self.period and self.finish.groups else self.finish.groups
 
     @property
     def places(self) -> int:
@@ -67,24 +71,24 @@ class _Row:
         index = pixel * self.outputs + channel
         if self.start is not None:
             index = self.start + batch * self.outputs + channel
-        return Spot(index, index, channel, pixel)
+        return Spot(index, index, tirx.floormod(channel, self.period) if self.period else channel, pixel)
 
 
 def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine) -> Emission:
     """Return a convolution, grouped or not, dilated or not."""
-    wide = widened(operator, machine.target.lanes)
+    wide = widened(operator, machine.target)
     tiling = tiling_of(wide, schedule)
     x, weight, *further, y = parameters = buffers(operator.ports, operator.groups * tiling.weight_size)
     finish = Finish(machine, wide.epilogue, tuple(further), y)
     if schedule.inner_block:
-        body, work = _in_blocks(wide, tiling, x, weight, finish, machine)
+        body, work = _in_blocks(wide, tiling, x, weight, finish, machine, period(operator, machine.target))
         return Emission(parameters, body, work)
     border = bordered(x, operator.window, operator.channels, machine)
-    made = [*border.statements]
-    if columns_left(operator, machine.target.lanes):
+    made, repeats = [*border.statements], period(operator, machine.target)
+    if columns_left(operator, machine.target):
         made += _uneven(operator, wide, tiling, border, weight, finish, machine)
     else:
-        made.append(over_windows(wide, tiling, border, weight, finish, machine))
+        made.append(over_windows(wide, tiling, border, weight, finish, machine, repeats=repeats))
     return Emission(parameters, sequence(made), border.work)
 
 
@@ -105,7 +109,10 @@ def _uneven(
         (tiling, Part(line, 0, 0)),
         (one, Part(line, last * w.strides[1] * operator.channels, last * operator.outputs)),
     )
-    return [over_windows(wide, each, border, weight, finish, machine, part=part) for each, part in parts]
+    return [
+        over_windows(wide, each, border, weight, finish, machine, part=part, repeats=period(operator, machine.target))
+        for each, part in parts
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,13 @@ class Part:
 
 
 def _in_blocks(
-    operator: Convolution, tiling: Tiling, x: Buffer, weight: Buffer, finish: Finish, machine: Machine
+    operator: Convolution,
+    tiling: Tiling,
+    x: Buffer,
+    weight: Buffer,
+    finish: Finish,
+    machine: Machine,
+    repeats: int,
 ) -> tuple[Stmt, Buffer]:
     """Return a convolution block by block of channels, and the scratch memory that it takes.
 
@@ -151,7 +164,7 @@ def _in_blocks(
             return index
 
         made = operator.outputs // groups
-        row = _Row(finish, number * w.out[1], operator.outputs, group * made)
+        row = _Row(finish, number * w.out[1], operator.outputs, group * made, None, repeats)
         access = Access(data, None, blocks.sections, None if groups == 1 else group * tiling.weight_size)
         return StepEmitter(tiling, copy.buffer, weight, row, machine.instructions, access)
 
@@ -171,6 +184,7 @@ def over_windows(
     *,
     arithmetic: Arithmetic | None = None,
     part: Part | None = None,
+    repeats: int = 0,
 ) -> Stmt:
     """Return the loops over all windows of images that have their padding around them.
 
@@ -192,6 +206,8 @@ def over_windows(
         What is done to weights and data; None for products of floats.
     part
         The columns that `tiling` covers; None for all, side by side.
+    repeats
+        Channels after which what the epilogue reads of each repeats; 0 where it does not.
     """
     w, groups = operator.window, operator.groups
     each, made = operator.channels // groups, operator.outputs // groups
@@ -218,7 +234,7 @@ def over_windows(
         before = part.weights if part and part.weights is not None else before
         number = image * rows + r
         start = number * part.line + part.outputs if part else None
-        row = _Row(finish, number * columns, operator.outputs, group * made, start)
+        row = _Row(finish, number * columns, operator.outputs, group * made, start, repeats)
         access = Access(data, None, sections, before)
         return StepEmitter(tiling, border.buffer, weight, row, machine.instructions, access, arithmetic)
 

@@ -63,7 +63,7 @@ class _Phase:
 def transposed(operator: TransposedConvolution, schedule: StepSchedule, machine: Machine) -> Emission:
     """Return a transposed convolution."""
     w = operator.window
-    together = merged(operator, machine.target.lanes)
+    together = merged(operator, machine.target)
     if together is not None:
         return _merged(operator, together, schedule, machine)
     found = list(phases(w))

@@ -272,6 +272,7 @@ def convolution_cases() -> Iterator[Case]:
         yield convolution(window((4, size), (2, 3), 1, batch=2), 5, 1, 1, ALL)
         yield convolution(window((3, size), (2, 4), 1), 3, 2, 1, epilogue("same", "scalar"))
     yield convolution(window((1, 200), (1, 31), strides=(1, 2)), 1, 1, 1, BIAS)
+    yield convolution(window((2, 60), (2, 25), 1), 3, 8, 1, epilogue("channel", "same"))
     for schedule in ("out:4:1x3:u2:b18x1x12", "out:4:2x5:u4:b9x2x4", "out:1:3x2:u2:b27x1x40", "out:4:2x3:u4:b54x1x6"):
         yield dataclasses.replace(convolution(window((7, 6), 3, 1, batch=2), 6, 11, 1, ALL), schedule=schedule)
     yield dataclasses.replace(

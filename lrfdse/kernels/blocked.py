@@ -195,7 +195,7 @@ class BlockedEmitter:
         sums, statements = loop.sums()
         if part.is_last:
             positions = [(place, 0) for place in spot.places]
-            return sequence([*made, *statements, *emitter.stores(sums, rows, positions, spot.out.span.valid)])
+            return sequence([*made, *statements, *emitter.stores(sums, spot.out, positions)])
         for i, c in itertools.product(range(len(rows)), range(len(spot.places))):
             statements.append(store(self.scratch, sums[i][c], held(i, c), lanes))
         return sequence([*made, *statements])

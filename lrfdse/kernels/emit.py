@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from tvm import tirx
 
@@ -20,6 +19,7 @@ from lrfdse.kernels.arithmetic import Arithmetic, Floats
 from lrfdse.kernels.inner import InnerLoop, Operands
 from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.layout import Span, Tiling
+from lrfdse.kernels.results import Finish, finished_apart, one_by_one
 from lrfdse.kernels.tir import (
     Buffer,
     Expr,
@@ -39,43 +39,6 @@ from lrfdse.kernels.tir import (
 )
 
 
-class Finish(Protocol):
-    """What is done to a step's results, and where they go."""
-
-    def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
-        """Return the statements that finish and store a vector.
-
-        Parameters
-        ----------
-        value
-            The sums, a vector of `lanes` elements.
-        batch, row, column
-            Positions along the step's axes of its first element.
-        lanes
-            Elements: along the columns where the schedule has these on the lanes, else along the rows.
-        stride
-            How far two of the elements lie apart in an output of shape (batch, rows, columns).
-        """
-
-    def together(
-        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-    ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, whose elements lie side by side.
-
-        `places` has the positions of each along batch and columns.
-        """
-
-
-def one_by_one(
-    finish: Finish, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-) -> list[Stmt]:
-    """Return the statements that finish and store one vector after the other, see `Finish.together`."""
-    made: list[Stmt] = []
-    for value, (batch, column) in zip(values, places, strict=True):
-        made += finish.results(value, batch, row, column, lanes, 1)
-    return made
-
-
 @dataclass(frozen=True, slots=True)
 class Epilogue:
     """What is done to the results of one step of a chain: scaled, a bias added, negative ones made zero."""
@@ -90,6 +53,16 @@ class Epilogue:
     """What each of the step's outputs is multiplied by."""
     along_columns: bool = False
     """Whether a vector of results lies along the columns, so that all of it is of one output."""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """None: results are finished in their registers, see `Finish`."""
+        return ()
+
+    @property
+    def places(self) -> int:
+        """One, see `Finish`."""
+        return 1
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `Finish`."""
@@ -243,17 +216,18 @@ class StepEmitter:
             t, self.instructions, self.sums, self.weight, len(j.starts), len(places), operands, access.sections
         )
         sums, statements = loop.sums()
-        return sequence([*statements, *self.stores(sums, j.starts, places, j.span.valid)])
+        return sequence([*statements, *self.stores(sums, j, places)])
 
-    def stores(
-        self, sums: list[list[Expr]], rows: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], valid: int
-    ) -> list[Stmt]:
-        """Return the statements that store the accumulators of a tile, of whose lanes `valid` exist.
+    def stores(self, sums: list[list[Expr]], out: Tile, places: Sequence[tuple[Expr, Expr]]) -> list[Stmt]:
+        """Return the statements that store the accumulators of a tile.
 
-        `rows` has where its vectors begin along the out axis, `places` the positions along batch and columns.
+        `out` is the tile along the out axis, `places` the positions along batch and columns.
         """
         schedule, made = self.tiling.schedule, list[Stmt]()
+        rows, valid = out.starts, out.span.valid
         side_by_side = schedule.axis == "out" and self.tiling.step.columns == 1 and valid == schedule.lanes > 1
+        if side_by_side and self.finish.groups:
+            return finished_apart(self.finish, sums, out.starts, out.span.offsets, places[0][0], schedule.lanes)
         for row, of_row in zip(rows, sums, strict=True):
             if side_by_side:
                 made += self.finish.together(of_row, places, row, schedule.lanes)

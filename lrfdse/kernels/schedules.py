@@ -175,7 +175,9 @@ def _blocked(
     if not target.in_order or storage != FLOAT32 or step.columns > 1 or positions < _LEAST_POSITIONS:
         return []
     registers, found = RegisterFile.of(target), []
-    for s in dict.fromkeys(dataclasses.replace(s, unroll=_BLOCK_UNROLLED) for s in ranked):
+    # A single vector of weights meets so few places that FMAs do not hide their loads: no sets of operands take turns.
+    single = [s for s in ranked if s.out_tile == 1 and registers.apart]
+    for s in dict.fromkeys([*(dataclasses.replace(s, unroll=_BLOCK_UNROLLED) for s in ranked), *single]):
         width = s.out_tile * s.lanes
         if s.axis != "out" or s.lanes > target.lanes or near // width // s.unroll * s.unroll >= step.inner:
             continue
@@ -184,7 +186,7 @@ def _blocked(
         if uneven or (target.vectors.grouped and s.out_tile > _MOST_BLOCKED):
             continue
         body = registers.body(s, s.out_tile, s.column_tile)
-        if not (body.rotates if registers.apart else body.carried):
+        if not (body.rotates if registers.apart and s.out_tile > 1 else body.carried):
             continue
         batch = min(positions, 1024 * target.last_level.kib // 8 // FLOAT32.bytes_of(width))
         if runs == DENSE:

@@ -28,6 +28,7 @@ from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.kernels.build import compile_function, instructions_of, tvm_target
 from lrfdse.kernels.operators import tilings
 from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule, depthwise_schedules
+from lrfdse.kernels.operators.neighbours import columns_left, widened, widened_weight
 from lrfdse.kernels.operators.symbols import undefined
 from lrfdse.kernels.operators.words import Words, admits, whole
 from lrfdse.kernels.schedules import alternatives
@@ -58,11 +59,14 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
     if not _is_product(operator):
         return [""]
     product: tilings.Product = operator  # type: ignore[assignment]
+    uneven = 0
+    if isinstance(operator, Convolution):
+        product, uneven = widened(operator, target.lanes), columns_left(operator, target.lanes)
     found = alternatives(
         tilings.step_of(product),
         target,
         MOST_SCHEDULES,
-        lambda schedule: tilings.admits(product, schedule),
+        lambda schedule: tilings.admits(product, schedule) and not (uneven and schedule.inner_block),
         tilings.distance_of(product),
         tilings.copies_input(product),
         storage=tilings.storage_of(product),
@@ -98,6 +102,8 @@ def packed_weight(operator: Operator, schedule: str, target: Target, array: NDAr
     flat = np.ascontiguousarray(array).ravel()
     if isinstance(operator, Convolution) and tilings.is_depthwise(operator):
         return DepthwiseSchedule.parse(schedule).packed(operator, flat)
+    if isinstance(operator, Convolution):
+        flat, operator = widened_weight(operator, target.lanes, flat), widened(operator, target.lanes)
     return tilings.packed(operator, StepSchedule.parse(schedule), flat)  # type: ignore[arg-type]
 
 

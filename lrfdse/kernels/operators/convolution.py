@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, tiles
-from lrfdse.kernels.layout import RESIDENT
+from lrfdse.kernels.layout import RESIDENT, cover
 from lrfdse.kernels.operators.border import Border, bordered, planes
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
+from lrfdse.kernels.operators.neighbours import columns_left, widened
 from lrfdse.kernels.operators.tilings import block_channels, is_flat, runs_of, sections_of, tiling_of
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, sequence
 
@@ -36,35 +38,86 @@ class _Row:
     outputs: int
     channels_before: Expr
     """Output channels of the groups before."""
+    start: Expr | None = None
+    """Its first element, where that does not follow from its first pixel."""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Vectors that are finished as one, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.groups
+
+    @property
+    def places(self) -> int:
+        """Places that are finished side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.places
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
-        """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        """Return the statements that finish and store a vector, see `lrfdse.kernels.results.Finish`."""
         return self.finish.store(value, self._spot(batch, row), lanes)
 
     def together(
         self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
     ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.emit.Finish`."""
+        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.results.Finish`."""
         return self.finish.store_all(values, [self._spot(batch, row) for batch, _ in places], lanes)
 
     def _spot(self, batch: Expr, row: Expr) -> Spot:
         pixel = self.first + batch
         channel = self.channels_before + row
         index = pixel * self.outputs + channel
+        if self.start is not None:
+            index = self.start + batch * self.outputs + channel
         return Spot(index, index, channel, pixel)
 
 
 def convolution(operator: Convolution, schedule: StepSchedule, machine: Machine) -> Emission:
     """Return a convolution, grouped or not, dilated or not."""
-    tiling = tiling_of(operator, schedule)
+    wide = widened(operator, machine.target.lanes)
+    tiling = tiling_of(wide, schedule)
     x, weight, *further, y = parameters = buffers(operator.ports, operator.groups * tiling.weight_size)
-    finish = Finish(machine, operator.epilogue, tuple(further), y)
+    finish = Finish(machine, wide.epilogue, tuple(further), y)
     if schedule.inner_block:
-        body, work = _in_blocks(operator, tiling, x, weight, finish, machine)
+        body, work = _in_blocks(wide, tiling, x, weight, finish, machine)
         return Emission(parameters, body, work)
     border = bordered(x, operator.window, operator.channels, machine)
-    body = over_windows(operator, tiling, border, weight, finish, machine)
-    return Emission(parameters, sequence([*border.statements, body]), border.work)
+    made = [*border.statements]
+    if columns_left(operator, machine.target.lanes):
+        made += _uneven(operator, wide, tiling, border, weight, finish, machine)
+    else:
+        made.append(over_windows(wide, tiling, border, weight, finish, machine))
+    return Emission(parameters, sequence(made), border.work)
+
+
+def _uneven(
+    operator: Convolution,
+    wide: Convolution,
+    tiling: Tiling,
+    border: Border,
+    weight: Buffer,
+    finish: Finish,
+    machine: Machine,
+) -> list[Stmt]:
+    """Return the loops of a convolution whose columns are no multiple of those of a group: the last group overlaps."""
+    w, line = operator.window, operator.window.out[1] * operator.outputs
+    last = w.out[1] - wide.outputs // operator.outputs
+    one = dataclasses.replace(tiling, step=dataclasses.replace(tiling.step, batch=1), batch=cover(1, 1, 1))
+    parts = (
+        (tiling, Part(line, 0, 0)),
+        (one, Part(line, last * w.strides[1] * operator.channels, last * operator.outputs)),
+    )
+    return [over_windows(wide, each, border, weight, finish, machine, part=part) for each, part in parts]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some output columns of all rows; in elements."""
+
+    line: int
+    """Outputs from one row to the next."""
+    inputs: int
+    """Where the first window begins along a row of the image."""
+    outputs: int
+    """Where the first output lies along its row."""
 
 
 def _in_blocks(
@@ -115,6 +168,7 @@ def over_windows(
     machine: Machine,
     *,
     arithmetic: Arithmetic | None = None,
+    part: Part | None = None,
 ) -> Stmt:
     """Return the loops over all windows of images that have their padding around them.
 
@@ -134,6 +188,8 @@ def over_windows(
         What it is emitted for.
     arithmetic
         What is done to weights and data; None for products of floats.
+    part
+        The columns that `tiling` covers; None for all, side by side.
     """
     w, groups = operator.window, operator.groups
     each, made = operator.channels // groups, operator.outputs // groups
@@ -145,13 +201,21 @@ def over_windows(
     def emitter(image: Expr, r: Expr, group: Expr) -> StepEmitter:
         def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
             line = (image * height + r * w.strides[0]) * width
-            index = line * operator.channels + batch * (w.strides[1] * operator.channels) + group * each + k
+            index = (
+                line * operator.channels
+                + (part.inputs if part else 0)
+                + batch * (w.strides[1] * operator.channels)
+                + group * each
+                + k
+            )
             for number, distance in zip(section, span, strict=True):
                 index = index + number * distance
             return index
 
         before = None if groups == 1 else group * tiling.weight_size
-        row = _Row(finish, (image * rows + r) * columns, operator.outputs, group * made)
+        number = image * rows + r
+        start = number * part.line + part.outputs if part else None
+        row = _Row(finish, number * columns, operator.outputs, group * made, start)
         access = Access(data, None, sections, before)
         return StepEmitter(tiling, border.buffer, weight, row, machine.instructions, access, arithmetic)
 

@@ -53,7 +53,7 @@ class Machine:
     def functions(self, lanes: int, into: list[Stmt]) -> Functions:
         """Return the functions of vectors of so many elements, whose statements go to `into`."""
         fma = "llvm.fma" if self.instructions.explicit_fma else "llvm.fmuladd"
-        return Functions(lanes, fma, into, self.target.instruction_set.reassociates)
+        return Functions(lanes, fma, into, self.target.instruction_set.reassociates, self.target.vectors.grouped)
 
     def multiplied(self, left: Expr, right: Expr, addend: Expr, lanes: int) -> Expr:
         """Return ``left * right + addend``, fused where the machine can."""

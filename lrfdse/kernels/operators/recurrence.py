@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from tvm import tirx
 
-from lrfdse.kernels.emit import Access, StepEmitter, one_by_one
+from lrfdse.kernels.emit import Access, StepEmitter
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied
 from lrfdse.kernels.operators.strips import strips
 from lrfdse.kernels.operators.tilings import recurrent_tilings
+from lrfdse.kernels.results import one_by_one
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, kept, load, over, sequence, store
 
 if TYPE_CHECKING:
@@ -29,14 +30,24 @@ class _Stored:
     first: int
     rows: int
 
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """None: results are stored as they are, see `lrfdse.kernels.results.Finish`."""
+        return ()
+
+    @property
+    def places(self) -> int:
+        """One, see `lrfdse.kernels.results.Finish`."""
+        return 1
+
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
-        """Return the statement that stores a vector, see `lrfdse.kernels.emit.Finish`."""
+        """Return the statement that stores a vector, see `lrfdse.kernels.results.Finish`."""
         return [store(self.buffer, value, self.first + batch * self.rows + row, lanes)]
 
     def together(
         self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
     ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.emit.Finish`."""
+        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.results.Finish`."""
         return one_by_one(self, values, places, row, lanes)
 
 

@@ -31,14 +31,24 @@ class _Phase:
     stride: int
     outputs: int
 
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Vectors that are finished as one, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.groups
+
+    @property
+    def places(self) -> int:
+        """Places that are finished side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.places
+
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
-        """Return the statements that finish and store a vector, see `lrfdse.kernels.emit.Finish`."""
+        """Return the statements that finish and store a vector, see `lrfdse.kernels.results.Finish`."""
         return self.finish.store(value, self._spot(batch, row), lanes)
 
     def together(
         self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
     ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.emit.Finish`."""
+        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.results.Finish`."""
         return self.finish.store_all(values, [self._spot(batch, row) for batch, _ in places], lanes)
 
     def _spot(self, batch: Expr, row: Expr) -> Spot:

@@ -265,6 +265,11 @@ def convolution_cases() -> Iterator[Case]:
     yield convolution(window(8, 3, 1), 6, 9, 3, ALL)
     yield convolution(window(8, 3, 1, batch=2, strides=(2, 1)), 32, 64, 2, BIAS)
     yield convolution(window(6, 3, 1), 4, 8, 4, BIAS)
+    # Few output channels: neighbouring columns are taken for channels, by whole groups and by one that overlaps.
+    for size in (64, 53):
+        yield convolution(window((4, size), (2, 3), 1, batch=2), 5, 1, 1, ALL)
+        yield convolution(window((3, size), (2, 4), 1), 3, 2, 1, epilogue("same", "scalar"))
+    yield convolution(window((1, 200), (1, 31), strides=(1, 2)), 1, 1, 1, BIAS)
     for schedule in ("out:4:1x3:u2:b18x1x12", "out:4:2x5:u4:b9x2x4", "out:1:3x2:u2:b27x1x40", "out:4:2x3:u4:b54x1x6"):
         yield dataclasses.replace(convolution(window((7, 6), 3, 1, batch=2), 6, 11, 1, ALL), schedule=schedule)
     yield dataclasses.replace(

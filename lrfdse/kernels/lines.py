@@ -28,9 +28,16 @@ def crowds(tiling: Tiling, target: Target, distance: int) -> bool:
     if tiling.schedule.inner_block:
         # The inputs of a block are copied in the order of use, or are neighbouring pixels of an image.
         return False
+    return rows_crowd(max(len(span.offsets) for span in tiling.batch), distance, target)
+
+
+def rows_crowd(count: int, distance: int, target: Target) -> bool:
+    """Return whether so many rows, a line of each, do not stay in the first cache level beside another stream.
+
+    `distance` is from one row to the next, in elements.
+    """
     way = 1024 * target.l1.kib // target.l1.ways
-    rows = max(len(span.offsets) for span in tiling.batch)
-    places = [FLOAT32.bytes_of(distance) * row % way // target.line for row in range(rows)]
+    places = [FLOAT32.bytes_of(distance) * row % way // target.line for row in range(count)]
     return max(places.count(place) for place in set(places)) > max(1, target.l1.ways - 1)
 
 

@@ -28,7 +28,7 @@ from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
 from lrfdse.kernels.build import compile_function, instructions_of, tvm_target
 from lrfdse.kernels.operators import tilings
 from lrfdse.kernels.operators.depthwise_schedule import DepthwiseSchedule, depthwise_schedules
-from lrfdse.kernels.operators.neighbours import columns_left, widened, widened_weight
+from lrfdse.kernels.operators.neighbours import columns_left, merged, merged_weights, widened, widened_weight
 from lrfdse.kernels.operators.symbols import undefined
 from lrfdse.kernels.operators.words import Words, admits, whole
 from lrfdse.kernels.schedules import alternatives
@@ -62,6 +62,9 @@ def schedules_of(operator: Operator, target: Target) -> list[str]:
     uneven = 0
     if isinstance(operator, Convolution):
         product, uneven = widened(operator, target.lanes), columns_left(operator, target.lanes)
+    if isinstance(operator, TransposedConvolution) and (found_merged := merged(operator, target.lanes)):
+        # Blocks would copy the image once more for each row of the kernel.
+        product, uneven = found_merged, 1
     found = alternatives(
         tilings.step_of(product),
         target,
@@ -104,6 +107,9 @@ def packed_weight(operator: Operator, schedule: str, target: Target, array: NDAr
         return DepthwiseSchedule.parse(schedule).packed(operator, flat)
     if isinstance(operator, Convolution):
         flat, operator = widened_weight(operator, target.lanes, flat), widened(operator, target.lanes)
+    if isinstance(operator, TransposedConvolution) and (product := merged(operator, target.lanes)):
+        rows = merged_weights(operator, target.lanes, flat)
+        return np.concatenate([tilings.packed(product, StepSchedule.parse(schedule), row) for row in rows])
     return tilings.packed(operator, StepSchedule.parse(schedule), flat)  # type: ignore[arg-type]
 
 

@@ -116,8 +116,10 @@ class Part:
     """Outputs from one row to the next."""
     inputs: int
     """Where the first window begins along a row of the image."""
-    outputs: int
+    outputs: Expr
     """Where the first output lies along its row."""
+    weights: Expr | None = None
+    """Packed weights before those of this part; None where there are none."""
 
 
 def _in_blocks(
@@ -213,6 +215,7 @@ def over_windows(
             return index
 
         before = None if groups == 1 else group * tiling.weight_size
+        before = part.weights if part and part.weights is not None else before
         number = image * rows + r
         start = number * part.line + part.outputs if part else None
         row = _Row(finish, number * columns, operator.outputs, group * made, start)

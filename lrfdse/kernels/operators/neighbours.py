@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from lrfdse.ir.products import Convolution
+from lrfdse.ir.products import Convolution, TransposedConvolution
+from lrfdse.ir.window import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,18 +80,51 @@ def widened_weight(operator: Convolution, lanes: int, weight: NDArray[Number]) -
     return made.ravel()
 
 
+def merged(operator: TransposedConvolution, lanes: int) -> Convolution | None:
+    """Return the convolution that makes a row of outputs of every input row, where its outputs fill a vector.
+
+    Its windows are inputs side by side, none of which is in two; its channels are the outputs of all of them, which lie
+    side by side as well. It is that where windows of outputs do not overlap; each row of the kernel has one of its own.
+    None where that does not hold, or outputs are too many or fill no vector.
+    """
+    w, made = operator.window, operator.outputs * operator.window.strides[1]
+    apart = w.kernel == w.strides and w.dilations == (1, 1) and not any(w.pads)
+    whole = tuple(size * step for size, step in zip(w.out, w.strides, strict=True)) == w.image
+    count = lanes // made
+    if not apart or not whole or w.strides[1] == 1 or count < 2 or lanes % made or w.out[1] % count:
+        return None
+    if any(source not in _sources(operator) for source in operator.epilogue.sources):
+        return None
+    window = Window(w.batch, w.out, (1, count), (1, count))
+    return Convolution(window, operator.channels, lanes, 1, _epilogue_of(operator))
+
+
+def merged_weights(operator: TransposedConvolution, lanes: int, weight: NDArray[Number]) -> list[NDArray[Number]]:
+    """Return the weight of `merged` for each row of the kernel, in the order and of the shape (flat) of its own."""
+    rows, columns = operator.window.kernel
+    taps = weight.reshape(operator.channels, rows, columns, operator.outputs)
+    count = lanes // (columns * operator.outputs)
+    found = []
+    for row in range(rows):
+        made = np.zeros((count, columns, operator.outputs, count, operator.channels), weight.dtype)
+        for place in range(count):
+            made[place, :, :, place] = taps[:, row].transpose(1, 2, 0)
+        found.append(made.ravel())
+    return found
+
+
 def _kernel_of(operator: Convolution, count: int) -> int:
     """Return the columns of a window of all windows of so many neighbouring outputs."""
     return operator.window.kernel[1] + operator.window.strides[1] * (count - 1)
 
 
-def _sources(operator: Convolution) -> dict[Source, Source]:
+def _sources(operator: Convolution | TransposedConvolution) -> dict[Source, Source]:
     """Return what further inputs of an epilogue become whose outputs of neighbouring columns are channels."""
     if operator.outputs == 1:
         return {"same": "same", "row": "same", "channel": "scalar", "scalar": "scalar"}
     return {"same": "same", "scalar": "scalar"}
 
 
-def _epilogue_of(operator: Convolution) -> Epilogue:
+def _epilogue_of(operator: Convolution | TransposedConvolution) -> Epilogue:
     names = _sources(operator)
     return dataclasses.replace(operator.epilogue, sources=tuple(names[source] for source in operator.epilogue.sources))

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 
 from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
-from lrfdse.kernels.emit import Access, StepEmitter, dense, tiles
+from lrfdse.kernels.emit import Access, StepEmitter, Tile, dense, tiles
 from lrfdse.kernels.layout import RESIDENT
-from lrfdse.kernels.lines import gap
+from lrfdse.kernels.lines import gap, rows_crowd
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied
 from lrfdse.kernels.operators.tilings import tiling_of
-from lrfdse.kernels.tir import Expr, Stmt, over, sequence
+from lrfdse.kernels.tir import Expr, Stmt, load, over, sequence, store
 
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
     from lrfdse.ir.products import BatchedProduct, FullyConnected
     from lrfdse.kernels.layout import Tiling
+
+
+_PACKED_FROM = 4
+"""Tiles of positions that meet a right matrix from which it is copied where its rows crowd. Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +122,50 @@ def batched(operator: BatchedProduct, schedule: StepSchedule, machine: Machine) 
     tiling = tiling_of(operator, schedule)
     left, right, *further, y = parameters = buffers(operator.ports)
     finish = Finish(machine, operator.epilogue, tuple(further), y)
+    work = flat(tiling.weight_size, "work") if _packs(operator, tiling, machine) else None
+
+    def weight(number: Expr, k: Expr, row: Expr) -> Expr:
+        return number * operator.right.batch + k * operator.right.row + row
 
     def one(number: Expr) -> StepEmitter:
         def data(_: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
             return number * operator.left.batch + batch * operator.left.row + k
 
-        def weight(k: Expr, row: Expr) -> Expr:
-            return number * operator.right.batch + k * operator.right.row + row
+        placed = _Placed(finish, operator, number)
+        if work is not None:
+            return StepEmitter(tiling, left, work, placed, machine.instructions, Access(data))
+        access = Access(data, lambda k, row: weight(number, k, row))
+        return StepEmitter(tiling, left, right, placed, machine.instructions, access)
 
-        access = Access(data, weight)
-        return StepEmitter(tiling, left, right, _Placed(finish, operator, number), machine.instructions, access)
+    def packed(number: Expr, emitter: StepEmitter, out: Tile) -> Stmt:
+        lanes, width, first = tiling.schedule.lanes, tiling.panel_width(out.span), emitter.panel_at(out)
+
+        def row(k: Expr) -> Stmt:
+            return sequence(
+                [
+                    store(work, load(right, weight(number, k, start), lanes), first + k * width + i * lanes, lanes)
+                    for i, start in enumerate(out.starts)
+                ]
+            )
+
+        return over(operator.inner, row)
 
     def matrix(number: Expr) -> Stmt:
         emitter = one(number)
+        made = [tiles(tiling.out, lambda out: packed(number, emitter, out))] if work is not None else []
         if operator.inner * operator.columns <= RESIDENT:
-            return emitter.by_positions()
-        return tiles(tiling.out, emitter.panel)
+            return sequence([*made, emitter.by_positions()])
+        return sequence([*made, tiles(tiling.out, emitter.panel)])
 
-    return Emission(parameters, over(operator.batch, matrix))
+    return Emission(parameters, over(operator.batch, matrix), work)
+
+
+def _packs(operator: BatchedProduct, tiling: Tiling, machine: Machine) -> bool:
+    """Return whether right matrices are copied in the order of use.
+
+    It is so where their rows drive each other out of the first cache level: an in-order core would stop for them at
+    every tile of positions.
+    """
+    tiles_met = sum(span.count for span in tiling.batch)
+    crowded = rows_crowd(operator.inner, operator.right.row, machine.target)
+    return machine.target.in_order and tiles_met >= _PACKED_FROM and crowded

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 from lrfdse.ir.window import Window
 from lrfdse.kernels.emit import Access, StepEmitter, tiles
 from lrfdse.kernels.layout import RESIDENT, Tiling
-from lrfdse.kernels.operators.border import bordered
+from lrfdse.kernels.operators.border import Border, bordered
+from lrfdse.kernels.operators.convolution import Part, over_windows
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
+from lrfdse.kernels.operators.neighbours import merged
 from lrfdse.kernels.operators.phases import Phases, phases, reach
 from lrfdse.kernels.operators.strips import strips
+from lrfdse.kernels.operators.tilings import tiling_of
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, sequence, zero
 
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
-    from lrfdse.ir.products import TransposedConvolution
+    from lrfdse.ir.products import Convolution, TransposedConvolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class _Phase:
 def transposed(operator: TransposedConvolution, schedule: StepSchedule, machine: Machine) -> Emission:
     """Return a transposed convolution."""
     w = operator.window
+    together = merged(operator, machine.target.lanes)
+    if together is not None:
+        return _merged(operator, together, schedule, machine)
     found = list(phases(w))
     size = sum(p.rows.count * p.columns.count * _tiling(operator, p, schedule).weight_size for p in found if p.taps)
     x, weight, *further, y = parameters = buffers(operator.ports, size)
@@ -77,6 +83,20 @@ def transposed(operator: TransposedConvolution, schedule: StepSchedule, machine:
         else:
             made.append(emitter.nothing())
     return Emission(parameters, sequence(made), border.work)
+
+
+def _merged(operator: TransposedConvolution, wide: Convolution, schedule: StepSchedule, machine: Machine) -> Emission:
+    """Return a transposed convolution whose row of the kernel makes a row of outputs, see `merged`."""
+    rows, tiling = operator.window.strides[0], tiling_of(wide, schedule)
+    x, weight, *further, y = parameters = buffers(operator.ports, rows * tiling.weight_size)
+    finish = Finish(machine, wide.epilogue, tuple(further), y)
+    line = operator.window.image[1] * operator.outputs
+
+    def row(number: Expr) -> Stmt:
+        part = Part(rows * line, 0, number * line, number * tiling.weight_size)
+        return over_windows(wide, tiling, Border(x, wide.window.image, [], None), weight, finish, machine, part=part)
+
+    return Emission(parameters, over(rows, row))
 
 
 def _tiling(operator: TransposedConvolution, each: Phases, schedule: StepSchedule) -> Tiling:

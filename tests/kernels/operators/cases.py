@@ -242,6 +242,8 @@ def product_cases() -> Iterator[Case]:
         yield batched(3, 5, 7, 11, apart, e)
         yield batched(2, 17, 19, 40, apart, e)
         yield batched(1, 1, 1, 1, apart, e)
+    # Rows of the right matrix lie 1024 bytes apart: an in-order core reads them from a copy.
+    yield batched(16, 90, 70, 16, True, NO_EPILOGUE)
     yield batched(2, 9, 3, 5, False, ALL)
     yield batched(2, 9, 3, 5, True, epilogue("channel", "same", "row"))
 
@@ -359,6 +361,10 @@ def transposed_cases() -> Iterator[Case]:
     yield transposed(window((11, 13), 3, pads=(1, 0, 2, 1), strides=(2, 1), dilations=(2, 3)), 3, 5, BIAS)
     yield transposed(window((1, 23), (1, 5), pads=(0, 2, 0, 2), strides=(1, 3)), 6, 7, BIAS)
     yield transposed(window(7, 1, strides=(3, 3)), 2, 20, ALL)
+    # Few output channels: those of neighbouring inputs fill a vector.
+    yield transposed(window((6, 64), 2, strides=(2, 2), batch=2), 5, 1, ALL)
+    yield transposed(window((9, 32), (3, 2), strides=(3, 2)), 3, 2, epilogue("same", "scalar"))
+    yield transposed(window((6, 68), 2, strides=(2, 2)), 5, 1, ALL)
 
 
 def recurrent_cases() -> Iterator[Case]:

@@ -153,8 +153,8 @@ def explore(
             )
             measured = original_done()
         search = with_rest(search, measured.rest_us)
-        builder = open_builder(fit, model, calib, fits, cache)
-        evaluator = Evaluator(builder, inputs)
+        builder = open_builder(fit, model, calib, fits, cache, settings.workers)
+        evaluator = Evaluator(builder, inputs, settings.workers)
         unmeasured: list[str] = []
         errors = predicted_errors(
             settings.proxy,
@@ -193,10 +193,10 @@ def explore(
                 progress,
                 int8,
                 settings.format,
-                None if effort.int8_of_all else (one.id,),
+                None if effort.int8_of_all else (one.id, found.baseline.id),
             )
             if int8 is not None:
-                int8.add_baselines(found.baseline.id)
+                int8.add_baselines(found.baseline.id, effort.int8_of_all)
             cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
             whole = whole_models(
                 whole_asked,

@@ -33,7 +33,8 @@ class Effort:
     least_run: int = 32
     """Samples at least that a layer's designs are run on to tell what its errors cost; small models run more."""
     int8_of_all: bool = True
-    """Whether the int8 form is made of every design that is written, or of the recommended one and the original."""
+    """Whether the int8 form is made of every design that is written, and by onnxruntime's quantizer as well, or only of
+    the recommended one and the original."""
     left_out: tuple[str, ...] = ()
     """Notes on what was left out, for the reader of the results."""
     large: Effort | None = None
@@ -77,7 +78,7 @@ EFFORTS = {
                 _QUICK.format(
                     "the model is large, so trains of two cores alone, at most 6 designs of a layer beside SVD at 5 "
                     "ratios, 12 plans, one schedule a kernel, losses of layers on 12 samples, 2 designs written beside "
-                    "the recommended one, int8 forms of that and the original alone"
+                    "the recommended one, int8 forms of that and the original alone, none by onnxruntime"
                 ),
             ),
         ),

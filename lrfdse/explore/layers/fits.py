@@ -302,10 +302,13 @@ def open_fits(
     return Fits(fitters, data_key(model, calib), cache, _weighting_key(request, model, calib), never_run)
 
 
-def open_builder(request: FitRequest, model: Model, calib: Dataset | None, fits: Fits, cache: Store) -> Builder:
+def open_builder(
+    request: FitRequest, model: Model, calib: Dataset | None, fits: Fits, cache: Store, threads: int = 1
+) -> Builder:
     """Return what makes the factors of whole plans from fits, corrected where that is asked for and possible.
 
-    Corrections need calibration data, and a method that looks at them.
+    Corrections need calibration data, and a method that looks at them. What no layer changes of the model is run for
+    them in so many `threads`.
     """
     from lrfdse.repair.builder import Builder
     from lrfdse.repair.corrections import Corrections
@@ -313,7 +316,9 @@ def open_builder(request: FitRequest, model: Model, calib: Dataset | None, fits:
     loss = _weighting_loss(request)
     if calib is None or loss is None or not request.correct:
         return Builder(model, fits)
-    corrections = Corrections(model, calib, fits, cache, loss=loss, method=request.method, seed=request.seed)
+    corrections = Corrections(
+        model, calib, fits, cache, loss=loss, method=request.method, seed=request.seed, threads=threads
+    )
     return Builder(model, fits, corrections)
 
 

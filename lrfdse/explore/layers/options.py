@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,21 +14,20 @@ from lrfdse.errors import PlanError, ToolError
 from lrfdse.explore.layers.beside import fronts_beside
 from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.errors import Errors, fit_threads
-from lrfdse.explore.layers.fronts import Made, funnel_of, ignored, prepare_spectra, spectra_work, surrogate_front
+from lrfdse.explore.layers.fronts import Made, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
+from lrfdse.explore.layers.looking import look_at
 from lrfdse.explore.layers.repaired import RANKS, repairs_of
 from lrfdse.explore.layers.screening import MOST_WEIGHTS, fit_work, screened_front
-from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Spec, spec_of
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.ir.layer import Layer
-from lrfdse.ir.space import Candidate, Funnel
+from lrfdse.ir.space import Candidate
 from lrfdse.ir.storage import FLOAT32, INT8, Storage
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
-from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
@@ -56,31 +54,6 @@ def baseline_ratios(most: int | None = None) -> tuple[float, ...]:
 _FRONT_SHARE = 0.05
 """Share of the time of a layer's front, fits included, that is spent before the fits: 7.4 s of CPU time for the 300x784
 layer of examples/lenet300-fashion on an EPYC core, before 120 fits of 0.1 to 1.4 s each."""
-
-
-def inspect_layer(
-    layer: Layer, model: Model, space: SearchSpace, target: Target, cache: Store, reason: str | None = None
-) -> LayerResult:
-    """Return what can be said of a layer before anything is factorized; `reason` says why it is left as it is."""
-    reason = reason or reason_to_keep_dense(layer, space)
-    spectrum = spectrum_of(layer, lambda: model.weight(layer.name), cache)
-    return LayerResult(
-        layer=layer,
-        share=layer.params / sum(each.params for each in model.layers),
-        effective_rank=spectrum.effective_rank,
-        funnel=Funnel(()) if reason else funnel_of(layer, space, target, cache),
-        kept_dense=reason,
-        spectrum=spectrum,
-    )
-
-
-def with_data(result: LayerResult, fits: Fits, cache: Store) -> LayerResult:
-    """Return the layer with the spectra that calibration data give it."""
-    return dataclasses.replace(
-        result,
-        whitened=whitened_spectrum_of(result.layer, fits, cache),
-        activations=inputs_spectrum_of(result.layer, fits, cache),
-    )
 
 
 def study_layers(
@@ -127,37 +100,8 @@ def study_layers(
         The dense kernel of a layer fails on the target, so that nothing can be compared.
     """
     layers, target = model.layers, kernels.target
-    threads = min(fit_threads(layer, kernels.workers) for layer in layers)
-
-    counting = threading.Lock()
-
-    def looked_at(layer: Layer) -> LayerResult:
-        # Layers of one size have the same designs, which are counted once, and in Python alone.
-        with counting:
-            result = inspect_layer(layer, model, space, target, cache, (idle or {}).get(layer.name))
-        return with_data(result, fits, cache) if result.kept_dense is None else result
-
-    results: list[LayerResult] = []
-    seen = in_threads(looked_at, layers, threads)
-    for done, layer in enumerate(layers):
-        progress(Event("layers", layer.name, done, len(layers)))
-        results.append(next(seen))
-    progress(Event("layers", "", len(layers), len(layers)))
+    results = look_at(model, space, target, fits, cache, progress, idle or {}, kernels.workers)
     explored = [result.layer for result in results if result.kept_dense is None]
-    with hundredths("spectra", {layer.name: spectra_work(layer, space) for layer in explored}, progress) as of:
-        # Only what is made in this thread is told of as it is made.
-        told = threads == 1
-        ahead = in_threads(
-            lambda layer: prepare_spectra(layer, fits, space, target, cache, ignored),
-            [] if told else explored,
-            threads,
-        )
-        for layer in explored:
-            with of(layer.name) as worked:
-                if told:
-                    prepare_spectra(layer, fits, space, target, cache, worked)
-                else:
-                    next(ahead)
     candidates = {
         layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), target)] for layer in layers
     }

@@ -25,7 +25,7 @@ from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.judging import output_facts
 from lrfdse.explore.layers.fits import blind_notes, explored_layers, open_builder, open_fits
 from lrfdse.explore.layers.left import idle_layers, still_layers
-from lrfdse.explore.layers.options import baseline_ratios, study_layers
+from lrfdse.explore.layers.options import study_layers
 from lrfdse.explore.layers.repaired import RANKS
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
@@ -149,7 +149,7 @@ def explore(
                 effort.screened,
                 # A board times kernels, and layers with a repair have none of their own.
                 RANKS if settings.runner is None else (),
-                baseline_ratios(effort.most_baselines),
+                effort.plain,
             )
             measured = original_done()
         search = with_rest(search, measured.rest_us)

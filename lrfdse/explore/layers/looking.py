@@ -59,6 +59,7 @@ def look_at(
     progress: Listener,
     idle: Mapping[str, str],
     threads: int,
+    plain: bool = False,
 ) -> list[LayerResult]:
     """Return what there is to say of each layer, with the spectra that their fronts need in the cache.
 
@@ -76,6 +77,8 @@ def look_at(
         Why layers are left as they are that the space would explore, by their names.
     threads
         Layers that are looked at side by side; with a large one there is one at a time.
+    plain
+        Whether products are left without the spectra of fronts, as they are to have none.
     """
     layers, counting = model.layers, threading.Lock()
     threads = min(fit_threads(layer, threads) for layer in layers)
@@ -93,6 +96,7 @@ def look_at(
         results.append(next(made))
     progress(Event("layers", "", len(layers), len(layers)))
     explored = [result.layer for result in results if result.kept_dense is None]
+    explored = [layer for layer in explored if not (plain and layer.is_product)]
     with hundredths("spectra", {layer.name: spectra_work(layer, space) for layer in explored}, progress) as of:
         # Only what is made in this thread is told of as it is made.
         alone = threads == 1

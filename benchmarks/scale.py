@@ -29,7 +29,7 @@ import onnx
 import lrfdse
 from benchmarks import recogniser
 from benchmarks.accuracy import minilm
-from benchmarks.machine import described, machine
+from benchmarks.machine import commit, described, machine
 from benchmarks.mlp import write_mlp
 from benchmarks.program import LRFDSE, ONE_THREAD, parser
 from benchmarks.results import RAW, page, table
@@ -72,6 +72,7 @@ def main() -> int:
         "sizes": sizes,
         "options": options.explore,
         "target": options.target,
+        "commit": commit(),
         "compiled": {},
         "plans": 0,
     }
@@ -226,6 +227,7 @@ def page_of(runs: dict[str, dict[str, Any]]) -> list[str]:
             "",
             described(run["machine"]),
             "",
+            *([f"Code of commit {run['commit']}.", ""] if run.get("commit") else []),
             *([f"Options: `{' '.join(run['options'])}`.", ""] if run.get("options") else []),
             f"Compiled and measured: {compiled}. {run['plans']} plans. Exit status {run['status']}. The longest time",
             f"between two events of the log was {run['longest_silence_s']:.0f} s.",

@@ -15,7 +15,7 @@ from lrfdse.base.store import Store
 from lrfdse.explore.inputs import DataRequest, Files, Inputs, open_inputs
 from lrfdse.explore.layers.fits import FitRequest, Fits, open_builder, open_fits
 from lrfdse.explore.layers.fronts import surrogate_front
-from lrfdse.explore.layers.options import inspect_layer
+from lrfdse.explore.layers.looking import inspect_layer
 from lrfdse.explore.plans.assemble import plan_of
 from lrfdse.explore.plans.evaluator import Evaluator
 from lrfdse.explore.plans.proxy import Errors, predicted_errors

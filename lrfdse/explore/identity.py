@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def score_code() -> CodeKey:
     """Return what the score of a plan owes to code: reading model and data, fitting, correcting, running, grading."""
     from lrfdse.explore.inputs import open_inputs
-    from lrfdse.explore.layers.fits import found_fits, open_builder
+    from lrfdse.explore.layers.fits import open_builder
+    from lrfdse.explore.layers.found_fits import found_fits
     from lrfdse.explore.plans.evaluator import Evaluator
     from lrfdse.explore.plans.job import evaluate
     from lrfdse.repair.builder import Builder

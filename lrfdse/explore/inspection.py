@@ -10,7 +10,7 @@ from lrfdse.base.text import counted
 from lrfdse.explore.inputs import open_calibration
 from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_fits
 from lrfdse.explore.layers.left import still_layers
-from lrfdse.explore.layers.options import inspect_layer, with_data
+from lrfdse.explore.layers.looking import inspect_layer, with_data
 from lrfdse.results.exploration import Inspection
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ class Int8Forms:
         )
         return content
 
-    def add_baselines(self, original: str) -> None:
+    def add_baselines(self, original: str, quantizer: bool = True) -> None:
         """Make the original's own int8 form, unless that was done, and the one of onnxruntime's quantizer.
 
         The quantizer needs calibration data. Where it cannot take the model, a note says why.
@@ -109,12 +109,14 @@ class Int8Forms:
         ----------
         original
             The id of the original.
+        quantizer
+            Whether the form of onnxruntime's quantizer is wanted: it runs sample by sample, with all values kept.
         """
         if original not in self.facts and self.made(original, {}) is None:
             self.notes.append("no int8 form: no product has float32 weights that int8 makes smaller in the file")
             return
         model, calib = self._inputs.model, self._inputs.calib
-        if calib is None:
+        if calib is None or not quantizer:
             return
         import onnx
 

@@ -25,7 +25,7 @@ from lrfdse.explore.int8 import Int8Forms
 from lrfdse.explore.judging import output_facts
 from lrfdse.explore.layers.fits import blind_notes, explored_layers, open_builder, open_fits
 from lrfdse.explore.layers.left import idle_layers, still_layers
-from lrfdse.explore.layers.options import baseline_ratios, study_layers
+from lrfdse.explore.layers.options import study_layers
 from lrfdse.explore.layers.repaired import RANKS
 from lrfdse.explore.plans.assemble import metric_of
 from lrfdse.explore.plans.choose import pareto
@@ -149,12 +149,12 @@ def explore(
                 effort.screened,
                 # A board times kernels, and layers with a repair have none of their own.
                 RANKS if settings.runner is None else (),
-                baseline_ratios(effort.most_baselines),
+                effort.plain,
             )
             measured = original_done()
         search = with_rest(search, measured.rest_us)
-        builder = open_builder(fit, model, calib, fits, cache)
-        evaluator = Evaluator(builder, inputs)
+        builder = open_builder(fit, model, calib, fits, cache, settings.workers)
+        evaluator = Evaluator(builder, inputs, settings.workers)
         unmeasured: list[str] = []
         errors = predicted_errors(
             settings.proxy,
@@ -193,10 +193,10 @@ def explore(
                 progress,
                 int8,
                 settings.format,
-                None if effort.int8_of_all else (one.id,),
+                None if effort.int8_of_all else (one.id, found.baseline.id),
             )
             if int8 is not None:
-                int8.add_baselines(found.baseline.id)
+                int8.add_baselines(found.baseline.id, effort.int8_of_all)
             cases = _sensitivity(found, meter, settings.target, layers, cache, progress)
             whole = whole_models(
                 whole_asked,

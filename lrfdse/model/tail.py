@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from lrfdse.base.threads import in_threads
 from lrfdse.errors import InputError
 from lrfdse.model.bodies import owners_of, reads_of
 from lrfdse.model.constants import node_name
@@ -48,7 +49,7 @@ class Tail:
     """What gives the values that it begins at."""
     _places: Mapping[str, Place]
 
-    def of(self, data: Dataset, runtime: Runtime, batch: int = 64) -> Dataset:
+    def of(self, data: Dataset, runtime: Runtime, batch: int = 64, threads: int = 1) -> Dataset:
         """Return what samples feed the tail.
 
         Parameters
@@ -59,6 +60,8 @@ class Tail:
             What runs the head.
         batch
             Samples a run.
+        threads
+            Runs side by side.
 
         Raises
         ------
@@ -69,13 +72,15 @@ class Tail:
         session = runtime.session(self._head)
         size = runtime.layout(session, data, batch, names).size
         taken = {port.name for port in session.get_inputs()}
-        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-        for feeds, count in batches(data, size):
+
+        def run(part: tuple[Mapping[str, NDArray[Any]], int]) -> dict[str, NDArray[Any]]:
+            feeds, count = part
             found = runtime.call(session, {name: array for name, array in feeds.items() if name in taken}, names)
-            for name in names:
-                parts[name].append(self._places[name].split(found[name], count))
+            return {name: self._places[name].split(found[name], count) for name in names}
+
+        pieces = list(in_threads(run, list(batches(data, size)), threads))
         kept = {value.name for value in self.model.working.graph.graph.inputs}
-        made = {name: np.concatenate(pieces) for name, pieces in parts.items()}
+        made = {name: np.concatenate([each[name] for each in pieces]) for name in names}
         axes = {name: place.axis for name, place in self._places.items() if place.axis}
         return dataclasses.replace(
             data,

@@ -41,9 +41,13 @@ class Divergences:
         How outputs are compared; a single loss stands for the first output of floating point.
     least
         Samples that are run at least; of models that take little, more are.
+    threads
+        Runs side by side of what no layer changes.
     """
 
-    def __init__(self, model: Model, data: Dataset, loss: Loss | Objective, least: int = LEAST) -> None:
+    def __init__(
+        self, model: Model, data: Dataset, loss: Loss | Objective, least: int = LEAST, threads: int = 1
+    ) -> None:
         from lrfdse.model.runtime import Runtime
         from lrfdse.model.tail import tail_of
 
@@ -54,7 +58,9 @@ class Divergences:
         objective = objective_for(model.original, loss)
         self._names = names_of(objective)
         tail = tail_of(model, data, self._runtime)
-        self._model, self._data = (model, data) if tail is None else (tail.model, tail.of(data, self._runtime))
+        self._model, self._data = (
+            (model, data) if tail is None else (tail.model, tail.of(data, self._runtime, threads=threads))
+        )
         outputs = self._outputs(self._model.original)
         self._scores = SideBySide.of(objective, outputs)
         self._reference = self._scores.scores(outputs)

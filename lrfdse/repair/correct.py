@@ -98,6 +98,8 @@ class Corrector:
         Seed of the mixtures.
     openings
         Keeps the fits of layers above which nothing is compressed; in memory by default.
+    threads
+        Runs side by side of what no layer changes.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Corrector:
         runtime: Runtime | None = None,
         seed: int = 0,
         openings: Openings | None = None,
+        threads: int = 1,
     ) -> None:
         from lrfdse.model.runtime import Runtime
         from lrfdse.model.tail import tail_of
@@ -128,6 +131,7 @@ class Corrector:
         # So few samples judge by chance; between them the original says what is right as well.
         judged = mixed(judges, MIXTURES * judges.count, seed + 1)
         seen = mixed(fitted, max(0, min(MIXTURES * fitted.count, SEEN - fitted.count)), seed)
+        self._threads = threads
         self._tail = tail_of(model, seen if seen.count > judged.count else judged, self._runtime)
         self._model = model if self._tail is None else self._tail.model
         self._calib, self._fitted, self._held, self._unread = fitted, self._read(fitted), self._read(judged), seen
@@ -145,7 +149,7 @@ class Corrector:
 
     def _read(self, data: Dataset) -> Dataset:
         """Return samples of the whole model as the part of it reads them that layers change."""
-        return data if self._tail is None else self._tail.of(data, self._runtime)
+        return data if self._tail is None else self._tail.of(data, self._runtime, threads=self._threads)
 
     def _seen(self) -> Dataset:
         """Return the samples and mixtures that refinements see, read when the first of them wants them."""

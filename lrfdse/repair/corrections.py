@@ -50,6 +50,8 @@ class Corrections:
         How layers are fitted, a name of `lrfdse.factorize.methods.METHODS`.
     seed
         Seed of the mixtures of samples.
+    threads
+        Runs side by side of what no layer changes.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Corrections:
         loss: Loss | Objective,
         method: str = "auto",
         seed: int = 0,
+        threads: int = 1,
     ) -> None:
         self._model, self._calib, self._fits, self._cache = model, calib, fits, cache
-        self._loss, self._method, self._seed = loss, method, seed
+        self._loss, self._method, self._seed, self._threads = loss, method, seed, threads
         self._corrector: Corrector | None = None
         self._opening = threading.Lock()
         flops = sum(layer.flops for layer in model.layers)
@@ -140,5 +143,6 @@ class Corrections:
                     method=self._method,
                     seed=self._seed,
                     openings=OfLayers(self._model, self._fits, InMemory()),
+                    threads=self._threads,
                 )
             return self._corrector

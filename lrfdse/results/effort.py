@@ -26,14 +26,15 @@ class Effort:
     """Cores of a train at most, if the search space allows more; None leaves that to the space."""
     most_plans: int | None = None
     """Plans evaluated at most, if the budget is larger; None leaves that to the budget."""
-    most_baselines: int | None = None
-    """Compressions at most at which SVD of a layer is compiled whatever its front; None takes all."""
+    plain: bool = False
+    """Whether products are factorized by SVD alone, in closed form: no spectra, no fronts, no trains."""
     most_kept: int | None = None
     """Designs written beside the recommended one at most, if the user keeps more; None leaves that to the user."""
     least_run: int = 32
     """Samples at least that a layer's designs are run on to tell what its errors cost; small models run more."""
     int8_of_all: bool = True
-    """Whether the int8 form is made of every design that is written, or of the recommended one and the original."""
+    """Whether the int8 form is made of every design that is written, and by onnxruntime's quantizer as well, or only of
+    the recommended one and the original."""
     left_out: tuple[str, ...] = ()
     """Notes on what was left out, for the reader of the results."""
     large: Effort | None = None
@@ -69,15 +70,15 @@ EFFORTS = {
             most_compiled=6,
             most_cores=2,
             most_plans=12,
-            most_baselines=5,
+            plain=True,
             most_kept=2,
             least_run=12,
             int8_of_all=False,
             left_out=(
                 _QUICK.format(
-                    "the model is large, so trains of two cores alone, at most 6 designs of a layer beside SVD at 5 "
-                    "ratios, 12 plans, one schedule a kernel, losses of layers on 12 samples, 2 designs written beside "
-                    "the recommended one, int8 forms of that and the original alone"
+                    "the model is large, so SVD at 9 ratios alone and no trains, at most 6 designs of a convolution or "
+                    "an embedding, 12 plans, one schedule a kernel, losses of layers on 12 samples, 2 designs written "
+                    "beside the recommended one, int8 forms of that and the original alone, none by onnxruntime"
                 ),
             ),
         ),

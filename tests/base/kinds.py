@@ -23,7 +23,8 @@ from lrfdse.calibrate import session
 from lrfdse.explore.identity import code_identity
 from lrfdse.explore.inputs import DataRequest, Files, open_inputs
 from lrfdse.explore.layers import fronts, latencies, spectra
-from lrfdse.explore.layers.fits import FitRequest, Fits, data_key, found_fits, open_builder
+from lrfdse.explore.layers.fits import FitRequest, Fits, data_key, open_builder
+from lrfdse.explore.layers.found_fits import found_fits
 from lrfdse.explore.plans import proxy
 from lrfdse.explore.plans.assemble import plan_of
 from lrfdse.factorize.fit import Fitter

@@ -13,7 +13,7 @@ from lrfdse.base.events import Event, hundredths
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.fits import FitRequest, blind_notes, open_fits
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel
-from lrfdse.explore.layers.options import study_layers
+from lrfdse.explore.layers.options import BASELINE_RATIOS, study_layers
 from lrfdse.ir.kernel import kernel_spec
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.model.graph import load_model
@@ -110,3 +110,19 @@ def test_layers_of_too_many_inputs_for_moments_are_named(repeated_folder):
     (note,) = blind_notes(FitRequest("auto", most_inputs=20), model, names)
     blind = [layer.name for layer in model.layers if layer.inputs == 24]
     assert note.startswith(f"{', '.join(blind)}: over 20 inputs, so calibration data are not used")
+
+
+def test_with_svd_alone_there_are_no_fronts_nor_spectra_for_them(repeated_folder, small_space, tmp_path):
+    events, model, cache = [], load_model(repeated_folder / "model.onnx"), Store(tmp_path / "cache")
+    fits = open_fits(FitRequest("auto"), model, None, [layer.name for layer in model.layers], cache)
+    request = KernelRequest(load_target("riscv64"), FakeMeter(), opened=functools.partial(counted, str(tmp_path / "m")))
+    space = load_search_space(str(small_space))
+    layers = study_layers(space, request, model, fits, cache, events.append, plain=True)
+    for result in layers:
+        layer = result.layer
+        ranks = {int(layer.weights / ratio / (layer.outputs + layer.inputs)) for ratio in BASELINE_RATIOS} - {0}
+        assert {option.text for option in result.options} == {"dense", *(f"svd:r={rank}" for rank in ranks)}
+        # What the space holds is counted all the same.
+        assert result.funnel.stages[0][1] > 0 and "surrogate front" not in dict(result.funnel.stages)
+    assert not [event for event in events if event.stage == "spectra" and event.text]
+    assert not (tmp_path / "cache" / "fronts").exists() and not (tmp_path / "cache" / "spectra").exists()

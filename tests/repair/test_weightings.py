@@ -13,7 +13,8 @@ from onnx import numpy_helper
 
 from lrfdse.base.events import Event
 from lrfdse.base.store import Store
-from lrfdse.explore.layers.fits import FitRequest, FoundFits, data_key, open_fits
+from lrfdse.explore.layers.fits import FitRequest, data_key, open_fits
+from lrfdse.explore.layers.found_fits import FoundFits
 from lrfdse.explore.plans.proxy import power_curve
 from lrfdse.explore.plans.stages import told_apart
 from lrfdse.factorize.chain import dense_weight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -176,90 +176,6 @@ class Fits:
         return self.fitter(layer).method
 
 
-class FoundFits(Fits):
-    """Fits that another process has made and the cache may hold: moments are taken when the first fit is missing.
-
-    Parameters
-    ----------
-    opened
-        Factory of the fits, called on the first cache miss.
-    calibrated
-        Names of the layers whose inputs on calibration data are known.
-    method
-        How the layers are fitted.
-    data_key, weighting_key
-        Name the calibration data and the weightings of outputs.
-    cache
-        Where fits may be.
-    """
-
-    def __init__(
-        self,
-        opened: Callable[[], Fits],
-        calibrated: Collection[str],
-        method: str,
-        data_key: str,
-        cache: Store,
-        weighting_key: str = "",
-    ) -> None:
-        super().__init__({}, data_key, cache, weighting_key)
-        self._open = opened
-        self._opened: Fits | None = None
-        self._calibrated = calibrated
-        self._named = method
-
-    def calibrated(self, layer: Layer) -> bool:
-        """Whether the layer's inputs on calibration data are known."""
-        return layer.name in self._calibrated
-
-    def fitter(self, layer: Layer) -> Fitter:
-        """Return what fits the layer."""
-        return self._made.fitter(layer)
-
-    @property
-    def weightings(self) -> dict[str, Array]:
-        """The weightings of layers' outputs that fits go by, where a layer has one."""
-        return self._made.weightings
-
-    @property
-    def _made(self) -> Fits:
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
-
-    def _method(self, layer: Layer) -> str:
-        return self._named
-
-
-def found_fits(
-    request: FitRequest,
-    model: Model,
-    calib: Dataset | None,
-    explored: Sequence[str],
-    calibrated: Collection[str],
-    cache: Store,
-) -> FoundFits:
-    """Return fits for a process that evaluates plans of layers that another one has fitted and measured.
-
-    Parameters
-    ----------
-    request, model, calib, explored
-        As for `open_fits`.
-    calibrated
-        Names of the layers whose inputs on calibration data are known.
-    cache
-        Where the other's fits may be.
-    """
-    return FoundFits(
-        lambda: open_fits(request, model, calib, explored, cache),
-        calibrated,
-        request.method,
-        data_key(model, calib),
-        cache,
-        _weighting_key(request, model, calib),
-    )
-
-
 def open_fits(
     request: FitRequest,
     model: Model,
@@ -299,13 +215,16 @@ def open_fits(
         )
         for name in explored
     }
-    return Fits(fitters, data_key(model, calib), cache, _weighting_key(request, model, calib), never_run)
+    return Fits(fitters, data_key(model, calib), cache, weighting_key(request, model, calib), never_run)
 
 
-def open_builder(request: FitRequest, model: Model, calib: Dataset | None, fits: Fits, cache: Store) -> Builder:
+def open_builder(
+    request: FitRequest, model: Model, calib: Dataset | None, fits: Fits, cache: Store, threads: int = 1
+) -> Builder:
     """Return what makes the factors of whole plans from fits, corrected where that is asked for and possible.
 
-    Corrections need calibration data, and a method that looks at them.
+    Corrections need calibration data, and a method that looks at them. What no layer changes of the model is run for
+    them in so many `threads`.
     """
     from lrfdse.repair.builder import Builder
     from lrfdse.repair.corrections import Corrections
@@ -313,7 +232,9 @@ def open_builder(request: FitRequest, model: Model, calib: Dataset | None, fits:
     loss = _weighting_loss(request)
     if calib is None or loss is None or not request.correct:
         return Builder(model, fits)
-    corrections = Corrections(model, calib, fits, cache, loss=loss, method=request.method, seed=request.seed)
+    corrections = Corrections(
+        model, calib, fits, cache, loss=loss, method=request.method, seed=request.seed, threads=threads
+    )
     return Builder(model, fits, corrections)
 
 
@@ -349,7 +270,8 @@ def _weighting_loss(request: FitRequest) -> Objective | None:
     return request.loss if METHODS.get(request.method).needs_moments else None
 
 
-def _weighting_key(request: FitRequest, model: Model, calib: Dataset | None) -> str:
+def weighting_key(request: FitRequest, model: Model, calib: Dataset | None) -> str:
+    """Return a name for the weightings of outputs that fits go by; "" where they go by none."""
     loss = _weighting_loss(request)
     return "" if calib is None or loss is None else weightings_key(model, calib, loss, request.seed)
 

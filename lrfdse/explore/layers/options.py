@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from lrfdse.base.events import Event, Listener, hundredths
 from lrfdse.base.threads import in_threads
@@ -15,21 +12,20 @@ from lrfdse.errors import PlanError, ToolError
 from lrfdse.explore.layers.beside import fronts_beside
 from lrfdse.explore.layers.bounds import bound_of
 from lrfdse.explore.layers.errors import Errors, fit_threads
-from lrfdse.explore.layers.fronts import Made, funnel_of, ignored, prepare_spectra, spectra_work, surrogate_front
+from lrfdse.explore.layers.fronts import Made, funnel_of, surrogate_front
 from lrfdse.explore.layers.latencies import KernelRequest, MeasuredKernel, measure_kernels
+from lrfdse.explore.layers.looking import look_at
 from lrfdse.explore.layers.repaired import RANKS, repairs_of
 from lrfdse.explore.layers.screening import MOST_WEIGHTS, fit_work, screened_front
-from lrfdse.explore.layers.spectra import inputs_spectrum_of, spectrum_of, whitened_spectrum_of
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.kernel import Spec, spec_of
 from lrfdse.ir.latency import Latency, Measurement
 from lrfdse.ir.layer import Layer
-from lrfdse.ir.space import Candidate, Funnel
+from lrfdse.ir.space import Candidate
 from lrfdse.ir.storage import FLOAT32, INT8, Storage
 from lrfdse.results.exploration import LayerResult, MeasuredChoice
-from lrfdse.space.eligible import reason_to_keep_dense
 
 if TYPE_CHECKING:
     from lrfdse.base.store import Store
@@ -41,46 +37,9 @@ if TYPE_CHECKING:
 BASELINE_RATIOS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 """Compressions at which SVD is always compiled: what every other design is held against."""
 
-
-def baseline_ratios(most: int | None = None) -> tuple[float, ...]:
-    """Return the compressions at which SVD is compiled, or at most so many of them, the ends among these.
-
-    >>> baseline_ratios(5)
-    (2.0, 4.0, 8.0, 16.0, 32.0)
-    """
-    if most is None or most >= len(BASELINE_RATIOS):
-        return BASELINE_RATIOS
-    return tuple(BASELINE_RATIOS[place] for place in np.linspace(0, len(BASELINE_RATIOS) - 1, most).round().astype(int))
-
-
 _FRONT_SHARE = 0.05
 """Share of the time of a layer's front, fits included, that is spent before the fits: 7.4 s of CPU time for the 300x784
 layer of examples/lenet300-fashion on an EPYC core, before 120 fits of 0.1 to 1.4 s each."""
-
-
-def inspect_layer(
-    layer: Layer, model: Model, space: SearchSpace, target: Target, cache: Store, reason: str | None = None
-) -> LayerResult:
-    """Return what can be said of a layer before anything is factorized; `reason` says why it is left as it is."""
-    reason = reason or reason_to_keep_dense(layer, space)
-    spectrum = spectrum_of(layer, lambda: model.weight(layer.name), cache)
-    return LayerResult(
-        layer=layer,
-        share=layer.params / sum(each.params for each in model.layers),
-        effective_rank=spectrum.effective_rank,
-        funnel=Funnel(()) if reason else funnel_of(layer, space, target, cache),
-        kept_dense=reason,
-        spectrum=spectrum,
-    )
-
-
-def with_data(result: LayerResult, fits: Fits, cache: Store) -> LayerResult:
-    """Return the layer with the spectra that calibration data give it."""
-    return dataclasses.replace(
-        result,
-        whitened=whitened_spectrum_of(result.layer, fits, cache),
-        activations=inputs_spectrum_of(result.layer, fits, cache),
-    )
 
 
 def study_layers(
@@ -94,7 +53,7 @@ def study_layers(
     storages: Sequence[Storage] = (FLOAT32,),
     screened: int = 3,
     repairs: Sequence[int] = RANKS,
-    ratios: Sequence[float] = BASELINE_RATIOS,
+    plain: bool = False,
 ) -> tuple[LayerResult, ...]:
     """Return every layer with its options: fitted, compiled, checked on the target's ISA and measured.
 
@@ -118,8 +77,8 @@ def study_layers(
         Candidates of a layer of few enough weights that are shortly fitted for each one that is compiled; 0 fits none.
     repairs
         Ranks of repairs of dense int8 that are thought of.
-    ratios
-        Compressions at which SVD is compiled whatever the front.
+    plain
+        Whether products have SVD at the baseline ratios alone, without fronts and their spectra.
 
     Raises
     ------
@@ -127,43 +86,15 @@ def study_layers(
         The dense kernel of a layer fails on the target, so that nothing can be compared.
     """
     layers, target = model.layers, kernels.target
-    threads = min(fit_threads(layer, kernels.workers) for layer in layers)
-
-    counting = threading.Lock()
-
-    def looked_at(layer: Layer) -> LayerResult:
-        # Layers of one size have the same designs, which are counted once, and in Python alone.
-        with counting:
-            result = inspect_layer(layer, model, space, target, cache, (idle or {}).get(layer.name))
-        return with_data(result, fits, cache) if result.kept_dense is None else result
-
-    results: list[LayerResult] = []
-    seen = in_threads(looked_at, layers, threads)
-    for done, layer in enumerate(layers):
-        progress(Event("layers", layer.name, done, len(layers)))
-        results.append(next(seen))
-    progress(Event("layers", "", len(layers), len(layers)))
+    results = look_at(model, space, target, fits, cache, progress, idle or {}, kernels.workers, plain)
     explored = [result.layer for result in results if result.kept_dense is None]
-    with hundredths("spectra", {layer.name: spectra_work(layer, space) for layer in explored}, progress) as of:
-        # Only what is made in this thread is told of as it is made.
-        told = threads == 1
-        ahead = in_threads(
-            lambda layer: prepare_spectra(layer, fits, space, target, cache, ignored),
-            [] if told else explored,
-            threads,
-        )
-        for layer in explored:
-            with of(layer.name) as worked:
-                if told:
-                    prepare_spectra(layer, fits, space, target, cache, worked)
-                else:
-                    next(ahead)
+    with_fronts = [layer for layer in explored if not (plain and layer.is_product)]
     candidates = {
         layer.name: [_candidate(layer, Factorization.dense(layer.outputs, layer.inputs), target)] for layer in layers
     }
     sizes = {layer.name: _size(layer) for layer in explored}
     with (
-        fronts_beside(explored, fits, space, target, cache, kernels.workers) as begun,
+        fronts_beside(with_fronts, fits, space, target, cache, kernels.workers) as begun,
         hundredths("fronts", sizes, progress) as of,
     ):
         for place, result in enumerate(results):
@@ -177,7 +108,7 @@ def study_layers(
                         cache,
                         kernels.workers,
                         screened,
-                        ratios,
+                        plain,
                         worked,
                         begun.get(result.layer.name),
                     )
@@ -226,7 +157,7 @@ def _candidates(
     cache: Store,
     threads: int,
     screened: int,
-    ratios: Sequence[float],
+    plain: bool,
     progress: Callable[[float], None],
     begun: Callable[[], Made] | None = None,
 ) -> Made:
@@ -236,6 +167,8 @@ def _candidates(
     """
     from lrfdse.space.thin import thin
 
+    if plain and layer.is_product:
+        return _baselines(layer, target), funnel_of(layer, space, target, cache)
     if layer.kind == "conv":
         found, funnel = surrogate_front(layer, fits, space, target, cache, progress)
         return thin(found, space.max_compiled), funnel
@@ -256,12 +189,16 @@ def _candidates(
         fits.release(layer)
         funnel = funnel.extended("front by fitted error", len(found))
     kept = {candidate.factorization: candidate for candidate in thin(found, space.max_compiled)}
-    for ratio in ratios:
-        rank = int(layer.weights / ratio / (layer.outputs + (layer.table or layer.inputs)))
-        if rank >= 1:
-            svd = Factorization.svd(layer.outputs, layer.inputs, rank)
-            kept.setdefault(svd, _candidate(layer, svd, target))
+    for svd in _baselines(layer, target):
+        kept.setdefault(svd.factorization, svd)
     return list(kept.values()), funnel
+
+
+def _baselines(layer: Layer, target: Target) -> list[Candidate]:
+    """Return SVD of a layer at the baseline ratios."""
+    sizes = layer.outputs + (layer.table or layer.inputs)
+    ranks = dict.fromkeys(int(layer.weights / ratio / sizes) for ratio in BASELINE_RATIOS)
+    return [_candidate(layer, Factorization.svd(layer.outputs, layer.inputs, rank), target) for rank in ranks if rank]
 
 
 def _size(layer: Layer) -> float:

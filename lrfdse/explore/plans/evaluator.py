@@ -21,9 +21,19 @@ if TYPE_CHECKING:
 
 
 class Evaluator:
-    """Scores plans' models; holds what all plans share."""
+    """Scores plans' models; holds what all plans share.
 
-    def __init__(self, builder: Builder, inputs: Inputs) -> None:
+    Parameters
+    ----------
+    builder
+        Builds the models.
+    inputs
+        The model and its data.
+    threads
+        Runs side by side of what no plan changes.
+    """
+
+    def __init__(self, builder: Builder, inputs: Inputs, threads: int = 1) -> None:
         from lrfdse.model.runtime import Runtime
 
         self._builder = builder
@@ -32,7 +42,7 @@ class Evaluator:
         self._runtime = Runtime(sessions=1)
         self._choosing, self._reporting = inputs.chosen, inputs.reported
         self._shortened: tuple[Tail, Dataset, Dataset | None] | None = None
-        self._looked = False
+        self._looked, self._threads = False, threads
         # Plans are scored in several threads.
         self._looking = threading.Lock()
 
@@ -78,12 +88,12 @@ class Evaluator:
                 sets = [data for data in (self._choosing.data, reporting) if data is not None]
                 tail = tail_of(self._builder.model, max(sets, key=lambda data: data.count), self._runtime)
                 if tail is not None:
-                    runtime = self._runtime
-                    self._shortened = (
-                        tail,
-                        tail.of(self._choosing.data, runtime),
-                        None if reporting is None else tail.of(reporting, runtime),
+                    choosing, reported = (
+                        None if data is None else tail.of(data, self._runtime, threads=self._threads)
+                        for data in (self._choosing.data, reporting)
                     )
+                    assert choosing is not None
+                    self._shortened = tail, choosing, reported
                 self._looked = True
             return self._shortened
 

@@ -309,7 +309,7 @@ def predicted_errors(
     data, loss, fits = inputs.choosing if inputs.calib is None else inputs.calib, fit.loss, evaluator.builder.fits
 
     def measure(plans: Sequence[Texts]) -> list[float | None]:
-        lost = Divergences(inputs.model, data, loss, least)
+        lost = Divergences(inputs.model, data, loss, least, threads)
 
         def alone(texts: Texts) -> float:
             chosen = {name: f for name, f in plan_of(texts, layers).choices if not f.is_original}

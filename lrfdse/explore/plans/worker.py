@@ -182,7 +182,8 @@ def open_job(request: TrialRequest, files: Files, score: Any = None) -> Job:
         The files cannot be used, or the metric's code on this machine is not that of the study.
     """
     from lrfdse.explore.inputs import open_inputs
-    from lrfdse.explore.layers.fits import found_fits, open_builder
+    from lrfdse.explore.layers.fits import open_builder
+    from lrfdse.explore.layers.found_fits import found_fits
     from lrfdse.explore.plans.assemble import metric_of
     from lrfdse.explore.plans.evaluator import Evaluator
     from lrfdse.explore.plans.job import Job

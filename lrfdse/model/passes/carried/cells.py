@@ -23,6 +23,7 @@ LEAST_OPSET = 9
 """Opset from which Scan has the form that is written, and zeros can be made of sizes (ConstantOfShape)."""
 
 _GATES = {"LSTM": 4, "GRU": 3}
+"""Gates of a cell (ONNX, operators LSTM and GRU)."""
 
 _USUAL = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}
 """Activations of a direction where none are named."""

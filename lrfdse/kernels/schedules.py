@@ -34,6 +34,9 @@ _BLOCK_UNROLLED = 4
 """Inner iterations in a body of a step in blocks: on the X60 tiles of 3x8, 4x4 and 4x5 vectors take 2 to 4 % less with
 four than with two, and 4x4 takes 2 % more with eight (256x1024 at 128 rows, modelled)."""
 
+_NEAR = 0.6
+"""Share of the most positions of a group that equal groups have at least. Chosen, not measured."""
+
 _MOST_SUMS_UNROLLED = 20
 """Sums of a tile in blocks with as many, where scalars have registers of their own: on the X60 2x12 takes 7 to 10 %
 less with two iterations (3x3, 32 to 16 channels at 96x96; 3x40, 8 channels), 3x8 and 3x7 1 to 2 % less (3x3, 96 to 24
@@ -197,10 +200,11 @@ def _blocked(
         batch = min(positions, 1024 * target.last_level.kib // 8 // FLOAT32.bytes_of(width))
         if runs == DENSE:
             inner = _equal_parts(step.inner, near // width, s.unroll)
+            batch = _equal_groups(positions, batch, s.column_tile)
         else:
             # Of windows the rows that a part meets are few: its weights may take three quarters of the first level.
             inner = runs.part(step.inner, 3 * near // 2 // width)
-            batch = -(-lines // max(1, -(-positions // batch))) * step.batch
+            batch = _equal_groups(lines, -(-lines // max(1, -(-positions // batch))), 1) * step.batch
         if inner:
             found.append(dataclasses.replace(s, inner_block=inner, out_block=1, batch_block=batch))
         if runs == DENSE and target.vectors.grouped:
@@ -209,6 +213,20 @@ def _blocked(
             if not crowds_in_place(Tiling.of(step, as_it_lies), target, distance):
                 found.append(as_it_lies)
     return found
+
+
+def _equal_groups(count: int, most: int, whole: int) -> int:
+    """Return the size of groups of so many positions or lines: at most `most` each, equal and whole where that is near.
+
+    Code of a last group of another size takes as much room as that of all others.
+
+    >>> _equal_groups(48, 10, 1), _equal_groups(6400, 512, 5), _equal_groups(47, 10, 1), _equal_groups(508, 512, 8)
+    (8, 400, 10, 508)
+    """
+    if count <= most:
+        return count
+    equal = (size for size in range(most, int(_NEAR * most), -1) if count % size == 0 and size % whole == 0)
+    return next(equal, most)
 
 
 def _block_unrolled(schedule: StepSchedule, registers: RegisterFile) -> int:

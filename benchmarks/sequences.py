@@ -2,8 +2,9 @@
 
 The models are those of ``scripts/train_sequences.py``. The layers of each, recurrent inputs and embeddings among them,
 get ranks that leave the whole file a fourth of the original's weights, recurrent matrices included: these stay whole,
-or with ``--states`` may be factors, too. How the layers share the weights is chosen on validation data; every score is of test data that chose
-nothing. Beside each design stands the truncated SVD of the weights at the same ranks. Nothing is compiled.
+or with ``--states`` may be factors, too. How the layers share the weights is chosen on validation data; every score is
+of test data that chose nothing. Beside each design stands the truncated SVD of the weights at the same ranks. Nothing
+is compiled.
 """
 
 from __future__ import annotations
@@ -73,9 +74,10 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], smalle
     return [
         "# Recurrent layers and embeddings without training",
         "",
-        "Written by `python -m benchmarks.sequences --states`. Weights are all of the file; designs were to have",
+        "Written by `python -m benchmarks.sequences`. Weights are all of the file; designs were to have",
         f"{smaller:g} times fewer. Recurrent matrices stay whole, but in rows that say *states*, where they may be",
-        "factors (`--layers fc,recurrent,state`). How layers share the weights was chosen on validation data. Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the",
+        "factors (`--layers fc,recurrent,state`). How layers share the weights was chosen on validation data.",
+        "Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the",
         "weights, at the same ranks.",
         "",
         described(about),
@@ -117,6 +119,8 @@ def compared(folder: Path, smaller: float, states: bool = False) -> list[dict[st
     kinds = (*DEFAULT_KINDS, "state") if states else DEFAULT_KINDS
     model = load_model(folder / "model.onnx", kinds=kinds)
     content = model.content
+    # MACs of recurrent matrices count, too, whether they are layers here or not.
+    counted = load_model(folder / "model.onnx", kinds=(*DEFAULT_KINDS, "state")).layers
     size, before = weights(content), {part: accuracy(content, folder / f"{part}.npz") for part in ("eval", "test")}
     explored = [layer for layer in model.layers if layer.weights >= SMALLEST * size]
     room = size / smaller - (size - sum(layer.weights for layer in explored))
@@ -127,7 +131,7 @@ def compared(folder: Path, smaller: float, states: bool = False) -> list[dict[st
         chosen = {} if plan is None else {layer.name: plan[layer.name].factorization for layer in explored}
         flops = [
             cost_of(layer, chosen.get(layer.name, Factorization.dense(layer.outputs, layer.inputs)), 1).flops
-            for layer in model.layers
+            for layer in counted
         ]
         return {
             "design": design,

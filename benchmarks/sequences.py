@@ -1,9 +1,10 @@
 """Compress recurrent classifiers and an embedding without training; writes results/sequences.md.
 
 The models are those of ``scripts/train_sequences.py``. The layers of each, recurrent inputs and embeddings among them,
-get ranks that leave the whole file a fourth of the original's weights, recurrent matrices included, which nothing
-compresses. How the layers share the weights is chosen on validation data; every score is of test data that chose
-nothing. Beside each design stands the truncated SVD of the weights at the same ranks. Nothing is compiled.
+get ranks that leave the whole file a fourth of the original's weights, recurrent matrices included: these stay whole,
+or with ``--states`` may be factors, too. How the layers share the weights is chosen on validation data; every score is
+of test data that chose nothing. Beside each design stands the truncated SVD of the weights at the same ranks. Nothing
+is compiled.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lrfdse.formats.onnx import file_content
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
-from lrfdse.ir.layer import Layer
+from lrfdse.ir.layer import DEFAULT_KINDS, Layer
 from lrfdse.ir.plan import Plan
 from lrfdse.model.data import load_data
 from lrfdse.model.graph import Model, load_model
@@ -39,6 +40,9 @@ SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)
 """Parts of the weights that a layer may get of what all may have. Chosen: neighbours differ by one in six; with a
 finer grid the choice of the LSTM scored the same within the noise of the validation data."""
 
+HELD = (1.0, 0.5, 0.4, 0.3)
+"""Parts of its own weights that a recurrent matrix may keep; 1 leaves it whole. Chosen."""
+
 SMALLEST = 0.05
 """Part of a file's weights below which a layer stays whole. Chosen: it could save no more than that."""
 
@@ -49,12 +53,15 @@ def main() -> int:
     asked.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
     asked.add_argument("--seeds", nargs="+", type=int, default=[1], help="of training, which name the folders")
     asked.add_argument("--smaller", type=float, default=4.0, help="times that the weights are to be fewer")
+    asked.add_argument("--states", action="store_true", help="compress recurrent matrices as well")
     options = asked.parse_args()
     rows, began = [], time.process_time()
     for name, seed in itertools.product(options.only, options.seeds):
-        for row in compared(options.models / f"{name}-{seed}", options.smaller):
-            rows.append({"model": name, "seed": seed} | row)
-            print(rows[-1], flush=True)
+        for states in (False, True) if options.states and name != "words" else (False,):
+            for row in compared(options.models / f"{name}-{seed}", options.smaller, states):
+                if not states or row["design"] != "original":
+                    rows.append({"model": name, "seed": seed} | row)
+                    print(rows[-1], flush=True)
     about = machine("onnxruntime") | {"cpu_seconds": round(time.process_time() - began)}
     lines = lines_of(rows, about, options.smaller)
     print("\n".join(lines))
@@ -67,9 +74,10 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], smalle
     return [
         "# Recurrent layers and embeddings without training",
         "",
-        "Written by `python -m benchmarks.sequences`. Weights are all of the file, recurrent matrices included, which",
-        f"stay as they are; designs were to have {smaller:g} times fewer. How layers share them was chosen on",
-        "validation data. Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the",
+        "Written by `python -m benchmarks.sequences`. Weights are all of the file; designs were to have",
+        f"{smaller:g} times fewer. Recurrent matrices stay whole, but in rows that say *states*, where they may be",
+        "factors (`--layers fc,recurrent,state`). How layers share the weights was chosen on validation data.",
+        "Accuracy is that of test data, which chose nothing, in onnxruntime. *SVD* is that of the",
         "weights, at the same ranks.",
         "",
         described(about),
@@ -106,10 +114,13 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], smalle
     ]
 
 
-def compared(folder: Path, smaller: float) -> list[dict[str, Any]]:
+def compared(folder: Path, smaller: float, states: bool = False) -> list[dict[str, Any]]:
     """Return the original, the chosen design, and SVD of its ranks, each as its file scores."""
-    model = load_model(folder / "model.onnx")
+    kinds = (*DEFAULT_KINDS, "state") if states else DEFAULT_KINDS
+    model = load_model(folder / "model.onnx", kinds=kinds)
     content = model.content
+    # MACs of recurrent matrices count, too, whether they are layers here or not.
+    counted = load_model(folder / "model.onnx", kinds=(*DEFAULT_KINDS, "state")).layers
     size, before = weights(content), {part: accuracy(content, folder / f"{part}.npz") for part in ("eval", "test")}
     explored = [layer for layer in model.layers if layer.weights >= SMALLEST * size]
     room = size / smaller - (size - sum(layer.weights for layer in explored))
@@ -120,7 +131,7 @@ def compared(folder: Path, smaller: float) -> list[dict[str, Any]]:
         chosen = {} if plan is None else {layer.name: plan[layer.name].factorization for layer in explored}
         flops = [
             cost_of(layer, chosen.get(layer.name, Factorization.dense(layer.outputs, layer.inputs)), 1).flops
-            for layer in model.layers
+            for layer in counted
         ]
         return {
             "design": design,
@@ -129,32 +140,49 @@ def compared(folder: Path, smaller: float) -> list[dict[str, Any]]:
             "macs": sum(flops) // 2,
             **scores,
             "lost": before["test"] - scores["test"],
-            "ranks": ", ".join(f"{name} {each.ranks[0]}" for name, each in chosen.items()),
+            "ranks": ", ".join(f"{name} {each.ranks[0]}" for name, each in chosen.items() if each.ranks),
         }
 
     calib, names = load_data(folder / "calib.npz", model.inputs), [layer.name for layer in explored]
     store = Store(RAW / "sequences")
     request = FitRequest("auto", correct=True, loss=objective_for(model.original, "softmax"))
     ours = open_builder(request, model, calib, open_fits(request, model, calib, names, store), store)
+    also = ", states" if states else ""
     made = {plan: file_content(ours.model_of(plan, refined=True)) for plan in plans}
     best = max(plans, key=lambda plan: accuracy(made[plan], folder / "eval.npz"))
     without = FitRequest("svd")
     plain = open_builder(without, model, None, open_fits(without, model, None, names, store), store)
     return [
         row("original", content, None),
-        row("fitted and corrected", made[best], best),
-        row("SVD", file_content(plain.model_of(best)), best),
+        row("fitted and corrected" + also, made[best], best),
+        row("SVD" + also, file_content(plain.model_of(best)), best),
     ]
 
 
 def shared(model: Model, explored: Sequence[Layer], room: float) -> list[Plan]:
-    """Return plans in which the explored layers share so many weights, one for each way of `SHARES` that adds up."""
-    ways = [each for each in itertools.product(SHARES, repeat=len(explored)) if abs(sum(each) - 1) < 1e-9]
+    """Return plans in which the explored layers share so many weights, one for each way of `SHARES` that adds up.
+
+    Of each there are as many as there are ways of `HELD` for the recurrent matrices among them.
+    """
+    states = [layer for layer in explored if layer.kind == "state"]
+    others = [layer for layer in explored if layer.kind != "state"]
+    ways = [each for each in itertools.product(SHARES, repeat=len(others)) if abs(sum(each) - 1) < 1e-9]
     found = []
-    for way in ways or [(1.0,) * len(explored)]:
+    for way, held in itertools.product(ways or [(1.0,) * len(others)], itertools.product(HELD, repeat=len(states))):
         ranks = {
-            layer.name: max(1, int(part * room / (layer.outputs + (layer.table or layer.inputs))))
-            for layer, part in zip(explored, way, strict=True)
+            layer.name: max(1, int(part * layer.weights / (layer.outputs + layer.inputs)))
+            for layer, part in zip(states, held, strict=True)
+            if part < 1
+        }
+        left = room - sum(
+            ranks[layer.name] * (layer.outputs + layer.inputs) if layer.name in ranks else layer.weights
+            for layer in states
+        )
+        if left <= 0:
+            continue
+        ranks |= {
+            layer.name: max(1, int(part * left / (layer.outputs + (layer.table or layer.inputs))))
+            for layer, part in zip(others, way, strict=True)
         }
         found.append(
             Plan(

@@ -100,8 +100,8 @@ def explore(
     layers
         The kinds of layers to compress: "fc", fully-connected layers; "conv", convolutions; "recurrent", "attention"
         and "embedding", the matrices that such operators hold; "state", the recurrent matrices of LSTM and GRU;
-        "joint", products that read one value, as one layer. All but convolutions, recurrent matrices and joint products
-        by default.
+        "tied", tables by which a product multiplies as well; "joint", products that read one value, as one layer. All
+        but convolutions, recurrent matrices, tied tables and joint products by default.
     space
         The search space: a name that ships, or the path of a TOML file.
     meter

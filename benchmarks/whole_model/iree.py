@@ -19,10 +19,17 @@ FLAGS = {
 }
 """Those that were fastest on any model in a first comparison of four sets, which had the defaults among them."""
 
+STACK_BYTES = 1 << 19
+"""Stack that a dispatch function may take: IREE's own limit of 32 KiB refuses some convolutions."""
+
+STACK = f"--iree-llvmcpu-stack-allocation-limit={STACK_BYTES}"
+"""The option for it."""
+
 _HOST = (
     "--iree-hal-target-device=local",
     "--iree-hal-local-target-device-backends=llvm-cpu",
     "--iree-llvmcpu-target-cpu=host",
+    STACK,
 )
 
 

@@ -17,7 +17,7 @@ from benchmarks.kernels.iree import MODULE, dispatches, joined_calls
 from benchmarks.kernels.iree_schedule import UnsupportedError
 from benchmarks.kernels.layers import Case, Layer
 from benchmarks.kernels.once import output_of
-from benchmarks.whole_model.iree import FLAGS, first_line, imported
+from benchmarks.whole_model.iree import FLAGS, STACK, first_line, imported
 from lrfdse.ir.factorization import Factorization
 from lrfdse.meters.block import relative_error
 from lrfdse.targets.target import Target
@@ -26,10 +26,6 @@ from lrfdse.toolchain.zig import run_zig
 
 ENTRY = "main"
 """What the model's function is called: names that models have of their own may be none of C's."""
-
-STACK_BYTES = 1 << 19
-"""Stack that a dispatch function may take: half of what qemu/harness.c has. IREE's own limit of 32 KiB refuses some
-convolutions."""
 
 RIGHT = 1e-2
 """Error of an output, relative to its largest element, up to which what was counted is taken for the model. Chosen:
@@ -87,8 +83,7 @@ def _counted(
     flags: Sequence[str],
 ) -> Counted:
     imported(model, folder / MODULE, ENTRY)
-    limit = f"--iree-llvmcpu-stack-allocation-limit={STACK_BYTES}"
-    program, kernels = dispatches([*flags, limit], target, folder, ENTRY, round(seconds))
+    program, kernels = dispatches([*flags, STACK], target, folder, ENTRY, round(seconds))
     inputs = Pool.of([_floats(each) for each in given])
     results = list(dict.fromkeys(output.buffer for output in program.outputs))
     if len(program.inputs) != len(given) or len(program.outputs) != len(expected):

@@ -60,7 +60,7 @@ LayersOption = Annotated[
     str | None,
     typer.Option(
         metavar="KINDS",
-        help="Kinds of layers to compress: fc, conv, recurrent, state, attention, embedding, joint.",
+        help="Kinds of layers to compress: fc, conv, recurrent, state, attention, embedding, tied, joint.",
         rich_help_panel=SEARCH,
     ),
 ]

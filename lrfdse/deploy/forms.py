@@ -44,15 +44,17 @@ def check_written(model: Model, asked: Sequence[Form]) -> None:
     ------
     InputError
         An ONNX model holds operators of which no TensorFlow Lite file is written; the message names all of them. Or
-        products of another format's model are joined.
+        products of another format's model are joined or tied.
     ToolError
         The package that writes a format is not installed.
     """
     others = [form for form in forms_of(model.path, asked) if form != "onnx"]
-    if others and is_flat(model.path) and (joint := [layer.name for layer in model.layers if layer.kind == "joint"]):
+    several = [layer for layer in model.layers if layer.kind in ("joint", "tied")]
+    if others and is_flat(model.path) and several:
+        name, kind = several[0].name, several[0].kind
         raise InputError(
-            f"{model.path}: --layers joint: layer {joint[0]!r} stands for several operators, and {others[0]} designs "
-            "replace them one by one: leave joint out, or convert the model to ONNX first"
+            f"{model.path}: --layers {kind}: layer {name!r} stands for several operators, and {others[0]} designs "
+            f"replace them one by one: leave {kind} out, or convert the model to ONNX first"
         )
     if "tflite" in asked and not is_flat(model.path):
         converted(model, model.original)

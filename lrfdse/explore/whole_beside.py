@@ -89,7 +89,8 @@ def designs_beside(
     processes
         Processes that may run at once.
     """
-    wanted = [design for design in designs if design.id != original.id]
+    # The original is only wanted where it is recommended: then its library is written.
+    wanted = [design for place, design in enumerate(designs) if place == 0 or design.id != original.id]
     if processes < 2 or request.exclusive or measured.cost is None or not wanted:
         yield {}
         return
@@ -98,9 +99,11 @@ def designs_beside(
     with temporary_folder() as here, _process() as begin:
         found: dict[str, Callable[[], Library]] = {}
         for design in wanted:
-            path = here / design.id / "model.onnx"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(file_content(builder.model_of(design.plan, design.refined)))
+            path = request.model
+            if design.id != original.id:
+                path = here / design.id / "model.onnx"
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(file_content(builder.model_of(design.plan, design.refined)))
             found[design.id] = partial(_waited, begin(library_at, path, request, cache), path, request, cache)
         yield found
 

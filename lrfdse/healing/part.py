@@ -100,11 +100,13 @@ def part_of(model: Model, factors: Mapping[str, Factors], outputs: Sequence[str]
     ------
     InputError
         The part has an operator that is not covered, or computes in another type than float32; the message names all.
-        Or a layer stands in the body of an If or a loop.
+        Or a layer stands in the body of an If or a loop, or is a tied embedding.
     """
     for name in factors:
         if held := [site.holder for site in model.sites[name] if site.holder is not None]:
             raise InputError(f"healing does not reach layer {name!r}, inside the body of {held[0]!r}")
+        if model.layer(name).kind == "tied":
+            raise InputError(f"healing does not reach layer {name!r}, a tied embedding: its lookups are not trained")
     graph = read_out(model.working.graph, list(outputs)).graph
     sites = {
         site.output: Product(model.layer(name), f, site) for name, f in factors.items() for site in model.sites[name]

@@ -9,12 +9,12 @@ from typing import Literal
 from lrfdse.ir.storage import FLOAT32, INT8, Storage
 from lrfdse.ir.window import Window
 
-Kind = Literal["fc", "conv", "recurrent", "state", "attention", "embedding", "joint"]
+Kind = Literal["fc", "conv", "recurrent", "state", "attention", "embedding", "tied", "joint"]
 """What a layer is: "fc" a fully-connected layer; "conv" a convolution of one group, its matrix over patches;
 "recurrent" the matrix by which an LSTM, GRU or RNN multiplies what it reads, of all gates and directions; "state" that
 by which an LSTM or GRU multiplies its state, of one direction; "attention" what a fused attention multiplies its input
-by; "embedding" a table of which rows are looked up; "joint" the matrices of several products that read the same value,
-one under the other."""
+by; "embedding" a table of which rows are looked up; "tied" one by which a product multiplies as well; "joint" the
+matrices of several products that read the same value, one under the other."""
 
 DEFAULT_KINDS: tuple[Kind, ...] = ("fc", "recurrent", "attention", "embedding")
 """The kinds that are looked for where nobody says."""

@@ -28,6 +28,7 @@ from lrfdse.model.kinds import KINDS, find_layers
 from lrfdse.model.match.match import Match
 from lrfdse.model.match.products import every_node
 from lrfdse.model.match.site import Site
+from lrfdse.model.match.tied import lookups_of
 from lrfdse.model.match.untouched import untouched
 from lrfdse.model.names import layer_name, module_of
 from lrfdse.model.passes.carried.opened import split_table
@@ -156,6 +157,7 @@ def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Ki
     groups, turned, others = seen_in_bodies(working.graph, groups, inputs)
     refused |= others
     chosen = {match.node for group in groups for match in group}
+    chosen.update(node for group in groups if group[0].kind == "tied" for node in lookups_of(group[0].root))
     rest = untouched(working.graph, chosen, refused | working.reasons(), working.products)
     if not groups:
         raise InputError(f"{path}: no fully-connected layer with a constant weight found{_hint(rest, model.graph)}")

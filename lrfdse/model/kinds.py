@@ -17,7 +17,7 @@ from lrfdse.model.match.products import find_products
 from lrfdse.model.passes.carried.opened import could_be_opened
 from lrfdse.model.passes.convolutions import write_convolutions
 from lrfdse.model.passes.place import Writer
-from lrfdse.model.passes.products import write_products
+from lrfdse.model.passes.products import write_products, write_tied
 from lrfdse.model.turns import refused_bodies
 
 
@@ -38,6 +38,7 @@ KINDS: Mapping[Kind, LayerKind] = {
     "state": LayerKind("recurrent weight", partial(find_products, kind="state")),
     "attention": LayerKind("attention input", partial(find_products, kind="attention")),
     "embedding": LayerKind("embedding", partial(find_products, kind="embedding")),
+    "tied": LayerKind("tied embedding", partial(find_products, kind="tied")),
     "joint": LayerKind("joint product", partial(find_products, kind="joint")),
 }
 """The kinds by name, in the order in which they are looked for."""
@@ -49,6 +50,7 @@ WRITERS: Mapping[Kind, Writer] = {
     "state": write_products,
     "attention": write_products,
     "embedding": write_products,
+    "tied": write_tied,
     "joint": write_products,
 }
 """What puts factors in the place of one use, by kind. Apart from `KINDS`: who reads a model depends on no writer."""

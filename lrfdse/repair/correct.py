@@ -186,11 +186,13 @@ class Corrector:
         gain: Array = np.zeros_like(given)
         chosen = [name for name, each in factors.items() if not each.choice.is_original]
         sites = self._model.sites
+        # What is looked up in a tied embedding stands above all else, and is not to change any more.
+        chosen.sort(key=lambda name: self._model.layer(name).kind != "tied")
         self._measure([name for name in chosen if name not in self._weightings])
         groups = levels(
             self._model.working.graph,
             {name: [site.source for site in sites[name]] for name in chosen},
-            {name: [site.output for site in sites[name]] for name in chosen},
+            {name: [value for site in sites[name] for value in (site.output, *site.looked_up)] for name in chosen},
         )
         # Weightings hold near the original outputs only: a plan that is far from them may do better without.
         weighted, closest = any(self._weightings.get(name) is not None for name in chosen), float("inf")
@@ -293,6 +295,9 @@ class Corrector:
         from lrfdse.factorize.chain import weight_of
 
         given = current[name]
+        if self._model.layer(name).kind == "tied":
+            # Derivatives behind its product say nothing of its lookups.
+            return given
         local = around(
             self._model, current, name, self._objective, self._seen(), self._runtime, least=self._fitted.count
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,8 +172,30 @@ def moments(
             pass
     found = {name: total.moments() for name, total in sums.items()}
     if cross:
-        return {name: targets[name].joined(seen) for name, seen in found.items()}
-    return {name: found[of] for name, of in same.items()}
+        found = {name: targets[name].joined(seen) for name, seen in found.items()}
+    return {name: _with_lookups(model, name, found[of]) for name, of in same.items()}
+
+
+def _with_lookups(model: Model, name: str, seen: Moments) -> Moments:
+    """Return the moments of a layer, of a tied embedding as if lookups of its rows were products, too.
+
+    All rows count alike, as inputs of covariance c I do: the relative error of a row is then ``|D|^2 / |W|^2``, with D
+    the error of W. c makes it as large a part of the layer's error as the relative error of what the product gives.
+    """
+    weight = model.weight(name) if model.layer(name).kind == "tied" else np.zeros((0, 0))
+    energy = float(np.vdot(weight, weight))
+    if not energy or not seen.count:
+        return seen
+    variance = seen.output_variance
+    if variance is None:
+        variance = max(float(np.vdot(weight @ seen.covariance, weight)), 0.0)
+    scale = variance / energy
+    return dataclasses.replace(
+        seen,
+        second=seen.second + scale * np.eye(len(seen.second)),
+        cross=None if seen.cross is None else seen.cross + scale * weight,
+        output_variance=None if seen.output_variance is None else 2 * variance,
+    )
 
 
 def _readers(model: Model, names: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ NOUNS = {
     "state": "recurrent weight",
     "attention": "attention input",
     "embedding": "embedding",
+    "tied": "tied embedding",
     "joint": "joint product",
 }
 """What a layer of each kind is called."""
@@ -189,7 +190,8 @@ class LayerFacts:
     kind: str = "fc"
     """What it is: "fc", a fully-connected layer; "conv", a convolution; "recurrent", the matrix by which an LSTM, GRU
     or RNN multiplies what it reads; "state", that by which an LSTM or GRU multiplies its state; "attention", what a
-    fused attention multiplies its input by; "embedding", a table; "joint", several products of one input."""
+    fused attention multiplies its input by; "embedding", a table; "tied", one that a product
+    multiplies by as well; "joint", several products of one input."""
     kernel: tuple[int, int] | None = None
     """Height and width of a convolution's kernel; null of other layers."""
     storage: str = "float32"

@@ -129,7 +129,7 @@ def test_a_bias_that_two_uses_share_counts_once(make):
             "{ a = MatMul (x, w)  v = Transpose (t)  y = MatMul (a, v)  z = Gather (t, i) }",
             {"t": SQUARE},
             "MatMul",
-            "its weight 't' is also read by Gather",
+            "a tied embedding, which `--layers fc,tied` explores",
         ),
         (
             "g (float[n, 6] x) => (float[n, 6] y) "

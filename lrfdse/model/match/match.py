@@ -9,8 +9,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.ir.layer import Kind
-from lrfdse.model.constants import node_name, readers
+from lrfdse.model.constants import node_name, readers, stored
 from lrfdse.model.match.site import Site
+from lrfdse.model.match.tied import lookups_of
 
 
 class Match(Protocol):
@@ -84,6 +85,15 @@ def grouped(matches: Iterable[Match]) -> tuple[list[list[Match]], dict[ir.Node, 
 
 def _conflict(root: ir.Value, group: Sequence[Match]) -> str | None:
     nodes = [match.node for match in group]
+    if group[0].kind == "tied":
+        # Rows are looked up as they are stored.
+        if any(match.alpha != 1.0 or match.scales() is not None for match in group):
+            return f"its weight {root.name!r} is a table as well, and the product scales it"
+        if any(match.weight().dtype != stored(root).numpy().dtype for match in group):
+            return f"its weight {root.name!r} is a table as well, and the product takes it in another type"
+        if tuple(stored(root).shape.numpy()) != group[0].weight().shape:
+            return f"its weight {root.name!r} is a table as well, whose rows are what the product sums over"
+        nodes += lookups_of(root)
     for reader in readers(root):
         if reader is None:
             return f"its weight {root.name!r} is an output of the model"

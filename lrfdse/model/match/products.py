@@ -18,6 +18,7 @@ from lrfdse.model.carriers import Carrier, carrier_of, joined_in, taken_from
 from lrfdse.model.constants import FLOATS, Constant, is_root, is_standard, node_name, stored, trace, vector_along
 from lrfdse.model.match.match import Found
 from lrfdse.model.match.site import Site
+from lrfdse.model.match.tied import lookups_of
 
 FeatureAxis = Literal[-1, -2]
 
@@ -99,6 +100,9 @@ class Product:
             bias=bias,
             relu=relu,
             joined=joined_in(self.node),
+            looked_up=tuple(each.outputs[0].name or "" for each in lookups_of(self.root))
+            if self.kind == "tied"
+            else (),
         )
 
 
@@ -121,13 +125,24 @@ def find_products(graph: ir.Graph, known: set[ir.Value], kind: Kind = "fc") -> F
     products: list[Product] = []
     refused: dict[ir.Node, str] = {}
     for node in all_nodes(graph):
-        if is_standard(node) and node.op_type in ("Gemm", "MatMul") and kind == _kind(node):
+        if is_standard(node) and node.op_type in ("Gemm", "MatMul") and _like(kind) == _kind(node):
             found = _product(node, known)
             if isinstance(found, Product):
+                if (kind == "tied") != (_like(kind) == "fc" and bool(lookups_of(found.root))):
+                    continue
                 products.append(dataclasses.replace(found, kind=kind))
-            elif found is not None:
+            elif found is not None and kind != "tied":
                 refused[node] = found
     return products, refused
+
+
+def _looked_up(root: ir.Value) -> tuple[str, ...]:
+    return tuple(node.outputs[0].name or "" for node in lookups_of(root))
+
+
+def _like(kind: Kind) -> Kind:
+    """Return the kind that products of a kind look like, as long as nobody asks what else reads their matrix."""
+    return "fc" if kind == "tied" else kind
 
 
 def _kind(node: ir.Node) -> Kind:

@@ -51,6 +51,8 @@ class Site:
     """Name of the node of the main graph in whose body the use stands."""
     joined: tuple[str, ...] = ()
     """Names of the file's nodes that it stands for, where several were made one product."""
+    looked_up: tuple[str, ...] = ()
+    """Outputs of the lookups that read rows of the layer's matrix, where that is a table as well."""
 
     @property
     def rows(self) -> int:

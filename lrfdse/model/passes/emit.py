@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,6 +84,12 @@ class Emitter:
     def before(cls, model: ir.Model, node: ir.Node, names: Names) -> Emitter:
         """Return what writes nodes before `node`, to stand in its place, under names that begin with its own."""
         return cls(model, node, node.name or node.outputs[0].name or node.op_type, {}, names)
+
+    def at(self, node: ir.Node) -> Emitter:
+        """Return what writes nodes before another one, and shares what is stored."""
+        other = copy.copy(self)
+        other._anchor, other._graph = node, self._main if node.graph is None else node.graph
+        return other
 
     @property
     def opset(self) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.model.match.site import Site
-from lrfdse.model.passes.emit import drop_unused
+from lrfdse.model.passes.emit import drop_unused, replace
 from lrfdse.model.passes.place import Place
 
 _Scaled: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float32] | None]
@@ -39,12 +39,32 @@ def write_products(place: Place) -> ir.Value:
     return result
 
 
+def write_tied(place: Place) -> ir.Value:
+    """Write one use of a tied embedding as products of its factors, and with its first use the lookups.
+
+    The table has a row of r numbers for each of the layer's outputs, and a second matrix of (r, inputs) makes rows of
+    the table of them; products multiply by the transposes of both.
+    """
+    (a, _), (b, _) = _At(place).pair()
+    table, inner = place.stored("table", a), place.stored("inner", b)
+    if place.site is place.sites[0]:
+        for name in place.site.looked_up:
+            old = place.made[name]
+            lookup = old.producer()
+            assert lookup is not None
+            emit = place.emit.at(lookup)
+            rows = emit.op("Gather", [table, lookup.inputs[1]], axis=0)
+            replace(old, emit.op("MatMul", [rows, inner]))
+    return write_products(place)
+
+
 class _At:
     """Writes one use of a layer."""
 
     def __init__(self, place: Place) -> None:
         self._emit, self._layer, self._chosen, self._stored = place.emit, place.layer, place.chosen, place.stored
-        self._matrix, self._read = place.matrix, place.read
+        self._read = place.read
+        self._matrix = self._turned if place.layer.kind == "tied" else place.matrix
 
     @property
     def is_pair(self) -> bool:
@@ -52,9 +72,14 @@ class _At:
         f = self._chosen.factorization
         return f.is_svd and (self._chosen.scales is None or all(step.batch == step.columns == 1 for step in f.steps()))
 
+    def _turned(self, label: str, matrix: NDArray[Any], scales: NDArray[np.float32] | None, flip: bool) -> ir.Value:
+        """Return a factor of a tied embedding, which is stored once, for products to multiply by."""
+        value = self._stored("table" if label == "factor0" else "inner", matrix)
+        return self._emit.op("Transpose", [value], perm=[1, 0]) if flip else value
+
     def svd(self, source: ir.Value, site: Site) -> ir.Value:
         """Write ``x B^T A^T`` on the last axis."""
-        (a, outer), (b, inner) = self._pair()
+        (a, outer), (b, inner) = self.pair()
         x = self._emit.swap_last(source, site.rank) if site.in_axis == -2 else source
         hidden = self._emit.op("MatMul", [self._read(0, x), self._matrix("factor1", b, inner, True)])
         y = self._emit.op("MatMul", [self._read(1, hidden), self._matrix("factor0", a, outer, True)])
@@ -62,7 +87,7 @@ class _At:
 
     def svd_on_columns(self, source: ir.Value) -> ir.Value:
         """Write ``A (B x)`` on the last axis but one."""
-        (a, outer), (b, inner) = self._pair()
+        (a, outer), (b, inner) = self.pair()
         hidden = self._emit.op("MatMul", [self._matrix("factor1", b, inner, False), source])
         return self._emit.op("MatMul", [self._matrix("factor0", a, outer, False), hidden])
 
@@ -157,7 +182,7 @@ class _At:
         sizes = emit.cut(emit.op("Shape", [source]), len(leading), 0)
         return emit.op("Reshape", [value, emit.op("Concat", [sizes, emit.integers([outputs])], axis=0)])
 
-    def _pair(self) -> tuple[_Scaled, _Scaled]:
+    def pair(self) -> tuple[_Scaled, _Scaled]:
         """Return A of shape (outputs, r) and B of shape (r, inputs), padding cut off, each with its scales."""
         first, second = self._chosen.cores
         if second.shape[1] == first.shape[2] == 1:

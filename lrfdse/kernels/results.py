@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tvm import tirx
 
-from lrfdse.kernels.tir import Expr, Stmt, load, over, sequence, store
+from lrfdse.kernels.tir import Expr, Stmt, apart, load, over, sequence, store
 
 
 class Finish(Protocol):
@@ -88,9 +88,12 @@ def finished_apart(
     """
     rows, count = len(sums), len(sums[0])
     near = tirx.decl_buffer((rows * count * lanes,), "float32", name="near")
-    made = [tirx.AllocBuffer(near)]
-    for i, of_row in enumerate(sums):
-        made += [store(near, value, (c * rows + i) * lanes, lanes) for c, value in enumerate(of_row)]
+    stores = [
+        store(near, value, (c * rows + i) * lanes, lanes)
+        for i, of_row in enumerate(sums)
+        for c, value in enumerate(of_row)
+    ]
+    made = [tirx.AllocBuffer(near), *apart(stores)]
 
     def some(before: Expr, together: int) -> Stmt:
         found: list[Stmt] = []

@@ -15,6 +15,10 @@ _TOGETHER = 16
 _LONG = 5
 """Instructions of an epilogue from which the sums of a tile are stored before they are finished."""
 
+_HOISTED = frozenset(("cos", "log", "pow", "sin"))
+"""Functions whose constants LLVM 22 computes outside of all loops, so that it spills sums: with a logarithm a tile of
+3x8 took the X60 four times as long as finished in registers (modelled)."""
+
 _LONGEST = 16
 """Those from which one place is finished after the other: with SiLU two places take the X60 4 % longer than one, with
 GELU 12 %, with a hard swish 4 to 12 % less (16 terms, modelled)."""
@@ -54,6 +58,8 @@ class Finish:
         """Registers that are finished as one where the epilogue is long, the most first; none where it is not."""
         target = self.machine.target
         if not target.vectors.grouped or self._length < _LONG:
+            return ()
+        if any(instruction.function in _HOISTED for instruction in self.epilogue.instructions):
             return ()
         return tuple(range(max(target.groups), 0, -1))
 

@@ -50,7 +50,7 @@ from lrfdse.explore.requests import (
 from lrfdse.explore.runtime import check_runtime
 from lrfdse.explore.sensitivity import sensitivity_of
 from lrfdse.explore.versions import plugins, versions
-from lrfdse.explore.whole import whole_models
+from lrfdse.explore.whole import whole_models, with_gates
 from lrfdse.explore.whole_beside import designs_beside, original_beside
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.kernel import has_kernel
@@ -151,7 +151,7 @@ def explore(
                 RANKS if settings.runner is None else (),
                 effort.plain,
             )
-            measured = original_done()
+            measured = with_gates(original_done(), layers)
         search = with_rest(search, measured.rest_us)
         builder = open_builder(fit, model, calib, fits, cache, settings.workers)
         evaluator = Evaluator(builder, inputs, settings.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lrfdse.library.facts import LibraryFacts, OperatorFacts
     from lrfdse.library.make import Library
     from lrfdse.repair.builder import Builder
+    from lrfdse.results.exploration import LayerResult
     from lrfdse.targets.target import Target
 
 _REASON = 400
@@ -150,6 +152,33 @@ def rest_of(cost: WholeModel, layers: Sequence[Layer]) -> tuple[Latency | None, 
     low = max(0.0, warm.low_us - sum(each.low_us for each in known))
     high = warm.high_us - sum(each.high_us for each in known)
     return _rounded(Latency(middle, min(low, middle), max(high, middle))), ""
+
+
+def with_gates(measured: OriginalWhole, results: Sequence[LayerResult]) -> OriginalWhole:
+    """Return what the original costs, with what recurrences take beside their products in the rest.
+
+    The kernel of a layer multiplies by the recurrent matrix alone. Gates stand in the same operator of the whole model,
+    and take as long whatever becomes of the matrix.
+
+    Parameters
+    ----------
+    measured
+        What the original costs, the rest without any recurrence that a layer is a part of.
+    results
+        The layers, dense options first.
+    """
+    if measured.cost is None or measured.rest is None:
+        return measured
+    dense = {each.layer.name: each.options[0].warm for each in results if each.layer.kind == "state" and each.options}
+    rest = measured.rest
+    for operator in measured.cost.operators:
+        warm = operator.latency.warm
+        if operator.layer in dense and warm is not None:
+            product = dense[operator.layer]
+            us = max(0.0, warm.us - product.us)
+            low, high = max(0.0, warm.low_us - product.low_us), warm.high_us - product.high_us
+            rest = Latency(rest.us + us, rest.low_us + min(low, us), rest.high_us + max(high, us))
+    return dataclasses.replace(measured, rest=_rounded(rest))
 
 
 def whole_models(

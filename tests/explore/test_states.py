@@ -111,3 +111,9 @@ def test_the_whole_model_is_a_recurrence_of_low_rank(document, best):
         (cell,) = (each for each in operators if each["op"] == "Recurrence")
         costs.append((cell["latency"]["warm"]["us"], cell["flash_bytes"]))
     assert costs[1][0] < costs[0][0] and costs[1][1] < costs[0][1]
+
+
+def test_what_designs_take_as_a_whole_is_estimated_with_their_gates(document, best):
+    """The kernel of the layer has no gates; a whole model that nobody compiled has them all the same."""
+    estimated = best["latency"]["warm"]["us"] + document["latency"]["rest"]["us"]
+    assert estimated == pytest.approx(best["whole_model"]["latency"]["warm"]["us"], rel=0.25)

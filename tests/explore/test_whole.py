@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from lrfdse.cli import run
 from lrfdse.deploy.folders import mark, remove_other_designs
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.explore.requests import with_rest
-from lrfdse.explore.whole import cost_of, rest_of
+from lrfdse.explore.whole import OriginalWhole, cost_of, rest_of, with_gates
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer, Use
 from lrfdse.library.facts import SCHEMA, LibraryFacts, MeterFacts, OperatorFacts
@@ -95,6 +96,34 @@ def test_the_rest_is_what_no_layer_computes():
         None,
         "no operator of the whole model is known to be layer c",
     )
+
+
+def test_recurrences_are_the_products_of_layers_and_gates_that_stay():
+    """Two directions of one node, in order; a third recurrence has a matrix that is no layer."""
+
+    def recurrence(node, us):
+        return OperatorFacts("net_f", "Recurrence", (node,), "s", 100, 400, 0, (), took(us), took(2 * us))
+
+    def states(name, node):
+        return Layer(name, 16, 4, (Use(node, 1, True, False, turns=5),), 0, "d", "state")
+
+    made = facts(operator(("rnn",), 10.0), recurrence("rnn", 30.0), recurrence("rnn", 50.0), recurrence("other", 7.0))
+    layers = [layer("w", "rnn"), states("forward", "rnn.state.0"), states("back", "rnn.state.1")]
+    cost = cost_of(made, layers, None)
+    assert [each.layer for each in cost.operators] == ["w", "forward", "back", None]
+    rest, lost = rest_of(cost, layers)
+    assert rest.us == pytest.approx(7.0) and not lost
+    one = cost_of(facts(recurrence("rnn", 30.0), recurrence("rnn.state", 20.0)), [states("r", "rnn.state")], None)
+    assert [each.layer for each in one.operators] == ["r", None]
+    results = [
+        SimpleNamespace(layer=layers[0], options=[SimpleNamespace(warm=took(9.0))]),
+        SimpleNamespace(layer=layers[1], options=[SimpleNamespace(warm=took(20.0))]),
+        SimpleNamespace(layer=layers[2], options=[SimpleNamespace(warm=took(55.0))]),
+    ]
+    found = with_gates(OriginalWhole(cost, rest), results)
+    # Of the first direction 10 us are gates; a product that takes longer alone leaves none.
+    assert found.rest.us == pytest.approx(17.0)
+    assert found.rest.low_us <= found.rest.us <= found.rest.high_us
 
 
 def test_a_limit_on_the_whole_model_is_one_on_its_layers():

@@ -87,7 +87,9 @@ def finished_apart(
         Elements of a vector.
     """
     rows, count = len(sums), len(sums[0])
-    near = tirx.decl_buffer((rows * count * lanes,), "float32", name="near")
+    # Sums of whole numbers become floats when they are finished.
+    kind = str(sums[0][0].ty.dtype).partition("x")[0]
+    near = tirx.decl_buffer((rows * count * lanes,), kind, name="near")
     stores = [
         store(near, value, (c * rows + i) * lanes, lanes)
         for i, of_row in enumerate(sums)

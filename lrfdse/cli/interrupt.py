@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from lrfdse.base.processes import interrupt
+
 CODE = 130
 """Exit code of an interruption, as shells give it: 128 and the number of SIGINT."""
 
@@ -33,7 +35,7 @@ LONG = (*_RESUMABLE, "inspect", "export", "report", "bench", "heal")
 def raise_interrupt(number: int, frame: object) -> None:
     """Treat a signal (a CI job that is cancelled, `timeout`) like Ctrl-C, once: `timeout` sends it twice."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    interrupt(number, frame)
 
 
 def resume_command(program: str, arguments: list[str]) -> str | None:
@@ -89,6 +91,7 @@ def watch(say: Callable[[], str]) -> None:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     sys.unraisablehook = _pass_over_interrupts
+    signal.signal(signal.SIGINT, interrupt)
     _die_of_the_second_interrupt()
 
     def leave() -> None:

@@ -18,7 +18,8 @@ from lrfdse.cli import run
 from lrfdse.deploy.folders import mark, remove_other_designs
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.explore.requests import with_rest
-from lrfdse.explore.whole import OriginalWhole, cost_of, rest_of, with_gates
+from lrfdse.explore.whole import OriginalWhole, with_gates
+from lrfdse.explore.whole_cost import cost_of, rest_of
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer, Use
 from lrfdse.library.facts import SCHEMA, LibraryFacts, MeterFacts, OperatorFacts

@@ -12,7 +12,7 @@ import pytest
 
 from lrfdse.deploy.forms import check_written
 from lrfdse.errors import InputError
-from lrfdse.explore.whole import cost_of
+from lrfdse.explore.whole_cost import cost_of
 from lrfdse.formats.onnx import as_proto
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors

@@ -9,11 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -25,45 +22,6 @@ FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE,
 """Signals that a program's own instructions can bring about; others come from outside, or of a lack of memory."""
 _CLEANING = 1.0
 """Seconds that processes have to clean up behind themselves before they are killed. Chosen."""
-
-
-@dataclass(slots=True)
-class _Held:
-    """Whether interrupts of the main thread wait."""
-
-    depth: int = 0
-    waiting: bool = False
-
-
-_held = _Held()
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the parent, which it does reach a moment later, ends them itself.
-
-    A signal that this thread does not take is taken by another one, and Python's handler runs in the main thread all
-    the same; where that is `interrupt`, it waits until the processes have what they are started with, too.
-    """
-    holds = threading.current_thread() is threading.main_thread()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    _held.depth += holds
-    try:
-        yield
-    finally:
-        _held.depth -= holds
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if holds and not _held.depth and _held.waiting:
-            _held.waiting = False
-            raise KeyboardInterrupt
-
-
-def interrupt(number: int, frame: object) -> None:
-    """Handle a signal as Ctrl-C: `KeyboardInterrupt`, where `interrupts_held` is left behind."""
-    if _held.depth:
-        _held.waiting = True
-        return
-    raise KeyboardInterrupt
 
 
 def end_with_parent() -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lrfdse.base.processes import interrupt
+from lrfdse.base.interrupts import interrupt
 
 CODE = 130
 """Exit code of an interruption, as shells give it: 128 and the number of SIGINT."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.events import Event, Listener
-from lrfdse.base.processes import end_all, interrupts_held
+from lrfdse.base.interrupts import interrupts_held
+from lrfdse.base.processes import end_all
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.explore.layers.beside import start_beside
 from lrfdse.explore.whole import OriginalWhole, WholeRequest, library_at, original_whole

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
+from lrfdse.base.interrupts import interrupts_held
+from lrfdse.base.processes import end_all, end_with_parent
 from lrfdse.explore.layers.fronts import Made, front_work
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener
+from lrfdse.base.interrupts import interrupts_held
 from lrfdse.base.keys import CodeKey, code_key, result_key
-from lrfdse.base.processes import end_all, end_with_parent, interrupts_held
+from lrfdse.base.processes import end_all, end_with_parent
 from lrfdse.errors import KernelError
 from lrfdse.explore.layers.convolutions import convolution_model
 from lrfdse.explore.layers.embeddings import embedding_model

@@ -6,7 +6,8 @@ import multiprocessing
 from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
-from lrfdse.base.processes import end_all, interrupts_held
+from lrfdse.base.interrupts import interrupts_held
+from lrfdse.base.processes import end_all
 from lrfdse.explore.plans.worker import help_until_ended
 
 if TYPE_CHECKING:

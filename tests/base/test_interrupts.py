@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from lrfdse.base.processes import interrupt, interrupts_held
+from lrfdse.base.interrupts import interrupt, interrupts_held
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def ended(place: Place, whole: Place, command: Sequence[object], last: Sequence[
     """Run to the end and compare."""
     if code := place.start(*command).wait():
         raise RuntimeError(f"the last run ended with {code}: {(place.root / 'stderr').read_text()[-2000:]}")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 600
     while (left := place.left_behind()) and time.monotonic() < deadline:
         time.sleep(0.1)
     before, after = whole.results(), place.results()

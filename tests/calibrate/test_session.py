@@ -85,7 +85,7 @@ def serve(folder: Path, name: str, words: list[str]):
     options = [f"-p{port}", "-F/dev/null", "-i", folder / "user", f"-oUserKnownHostsFile={folder / 'known'}"]
     client = shlex.join(map(str, ["ssh", *options, f"{getpass.getuser()}@127.0.0.1"]))
     try:
-        for _ in range(100):
+        for _ in range(6000):
             if server.poll() is not None:
                 pytest.skip(f"sshd does not start: {(folder / 'sshd.log').read_text()[-300:]}")
             with socket.socket() as probe:
@@ -459,7 +459,7 @@ def test_an_interrupt_ends_bench_with_all_it_started(output, shared_cache, tmp_p
     code = f"{heard}; sys.argv[1:] = {command!r}; from lrfdse.cli import main; main()"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     try:
-        for _ in range(600):
+        for _ in range(6000):
             if pid.exists() and pid.read_text().strip():
                 break
             time.sleep(0.1)
@@ -471,7 +471,7 @@ def test_an_interrupt_ends_bench_with_all_it_started(output, shared_cache, tmp_p
     assert "interrupted" in errors
     assert "Traceback" not in errors
     child = int(pid.read_text())
-    for _ in range(100):
+    for _ in range(6000):
         if not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text():
             break
         time.sleep(0.05)

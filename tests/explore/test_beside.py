@@ -66,9 +66,8 @@ def test_what_is_not_waited_for_is_ended_and_what_died_is_made_here(layers):
     with pytest.raises(KeyError), fronts_beside(listed, fits, SPACE, TARGET, cache, 2):
         raise KeyError
     # The pool's own thread waits for them as well, and may be the one that is told first.
-    for _ in range(200):
-        if not multiprocessing.active_children():
-            break
+    deadline = time.monotonic() + 600
+    while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert multiprocessing.active_children() == []
     with fronts_beside(listed, fits, SPACE, TARGET, cache, 2) as begun:

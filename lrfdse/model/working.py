@@ -25,6 +25,7 @@ from lrfdse.model.passes.usual.einsum import SpellOutEinsum
 from lrfdse.model.passes.usual.fused import Unfuse
 from lrfdse.model.passes.usual.integers import SpellOutIntegers
 from lrfdse.model.passes.usual.joined import JoinProducts
+from lrfdse.model.passes.usual.twins import StoreTablesOnce
 from lrfdse.model.passes.usual.weights import StoreAsUsed
 from lrfdse.model.shapes import Port, infer_values, sizes_of
 
@@ -94,6 +95,8 @@ def working_form(model: ir.Model, proto: onnx.ModelProto, inputs: Sequence[Port]
     changed = steps.modified
     if changed:
         model = steps.model
+    if "tied" in kinds and (once := ir.passes.functionalize(StoreTablesOnce())(model)).modified:
+        model, changed = once.model, True
     if "joint" in kinds and (joined := ir.passes.functionalize(JoinProducts(ranks))(model)).modified:
         model, changed = joined.model, True
     carriers = [carrier for carrier in CARRIERS if carrier in kinds]

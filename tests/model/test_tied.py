@@ -110,6 +110,48 @@ def test_a_table_is_left_where_nobody_asks(make):
     assert reasons["MatMul"] == "a tied embedding, which `--layers fc,recurrent,attention,embedding,tied` explores"
 
 
+COPIES = {
+    "a product": "y = MatMul (p, copy)",
+    "a Gemm": "y = Gemm (p, copy)",
+    "a Gemm that turns it": "y = Gemm <transB = 1> (p, copy)",
+    "on the left": "q = Transpose <perm = [1, 0]> (p)  y = MatMul (copy, q)",
+}
+
+
+def copied(make, form, copy):
+    """Write a model whose product has a copy of the table of its own, as exporters fold transpositions."""
+    words = np.random.default_rng(0).standard_normal((WORDS, WIDE)).astype(np.float32)
+    copy = copy(words if form in ("a Gemm that turns it", "on the left") else words.T).copy()
+    size = f"{WORDS}, n" if form == "on the left" else f"n, {WORDS}"
+    text = f"g (int64[n] i) => (float[{size}] y) {{ e = Gather (words, i)  p = Tanh (e)  {COPIES[form]} }}"
+    return load_model(make(text, {"words": words, "copy": copy}), {"i": (9,)}, KINDS)
+
+
+@pytest.mark.parametrize("form", COPIES)
+def test_a_table_that_is_stored_twice_is_one_layer_as_well(make, form):
+    model = copied(make, form, lambda copy: copy)
+    (layer,) = model.layers
+    assert (layer.kind, layer.outputs, layer.inputs) == ("tied", WORDS, WIDE)
+    # Whole, it is stored once, and gives the same.
+    whole = rewrite(model, {})
+    assert sorted(stored(whole)) == ["words"]
+    np.testing.assert_array_equal(results(whole, fed(model))[0], results(model.original, fed(model))[0])
+    factors = truncated(model.weight(layer.name), 4, np.zeros(WORDS))
+    held = [array.shape for array in stored(rewrite(model, {layer.name: factors})).values() if array.ndim == 2]
+    assert sorted(each for each in held if 1 not in each) == [(4, WIDE), (WORDS, 4)]
+
+
+@pytest.mark.parametrize("form", COPIES)
+def test_a_matrix_that_is_no_copy_of_the_table_is_a_layer_of_its_own(make, form):
+    def other(copy):
+        copy = copy.copy()
+        copy[3, 5] += 1e-3
+        return copy
+
+    model = copied(make, form, other)
+    assert sorted(layer.kind for layer in model.layers) == ["embedding", "fc"]
+
+
 @pytest.mark.parametrize(
     ("output", "reason"),
     [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from lrfdse.base.heap import give_back
 from lrfdse.errors import InputError
 from lrfdse.explore.judging import SAMPLES, Judged, Judging, open_judging, outputs_on, with_class_labels
 from lrfdse.formats import model_at
@@ -240,5 +241,7 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
         found = outputs_on(model, reporting, runtime, request.judge)
         reporting, _ = with_class_labels(reporting, judging, found, str(data.test or data.eval))
         reported = Judged.of(reporting, found, judging)
+    # Reading a model leaves several forms of it.
+    give_back(cycles=True)
     notes = [*judging.notes, *notes_of_format(model.proto), *precision_notes(model), *([note] if note else []), *notes]
     return Inputs(model, calib, choosing, reporting, judging, chosen, reported, tuple(notes), verified)

@@ -186,8 +186,8 @@ class Problem:
         )
 
     def release(self) -> None:
-        """Let go of what fits share and the next would make again."""
-        self._error = self._principal = None
+        """Let go of what fits share and the next would make again; what takes long to make again is kept."""
+        self._error = self._principal = self._covariance = self._shrunk = None
 
     @property
     def is_cumulative(self) -> bool:

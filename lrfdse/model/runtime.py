@@ -334,9 +334,12 @@ def _opened(content: bytes, simplified: Path | None = None, optimized: bool = Tr
     if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise _failure("load", error) from error
+    # It keeps the file to begin again with other providers: of a large model as much as its weights, for nothing.
+    session._model_bytes = None
+    return session
 
 
 _NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "Cannot allocate memory", "not enough memory")

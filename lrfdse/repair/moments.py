@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lrfdse.base.heap import give_back
 from lrfdse.base.threads import in_threads
 from lrfdse.errors import InputError
 from lrfdse.ir.factors import Moments
@@ -132,28 +133,46 @@ def moments(
     InputError
         The model cannot be run on the data, or a layer reads NaN or Inf.
     """
-    runtime = runtime or Runtime()
     asked = [layer.name for layer in model.layers] if layers is None else list(layers)
     # What ties a layer to the original's outputs is its own.
     same = {name: name for name in asked} if cross else _readers(model, asked)
     names = list(dict.fromkeys(same.values()))
     sums = {name: _Sum(model.layer(name).inputs) for name in names}
     targets = {name: _Targets(model.weight(name)) for name in names} if cross else {}
+    _sum_up(model, dataset, sums, targets, runtime or Runtime(), batch, version, threads)
+    # Sessions and activations were many blocks, of which the next call needs others.
+    give_back()
+    found = {name: total.moments() for name, total in sums.items()}
+    if cross:
+        found = {name: targets[name].joined(seen) for name, seen in found.items()}
+    return {name: _with_lookups(model, name, found[of]) for name, of in same.items()}
+
+
+def _sum_up(
+    model: Model,
+    dataset: Dataset,
+    sums: Mapping[str, _Sum],
+    targets: Mapping[str, _Targets],
+    runtime: Runtime,
+    batch: int,
+    version: ir.Model | None,
+    threads: int,
+) -> None:
+    """Run the model, and where there are targets the original beside it, and add what layers read to their sums."""
     wanted = sorted(
-        {site.source for name in names for site in model.sites[name]} - set(dataset.inputs) - set(dataset.shared)
+        {site.source for name in sums for site in model.sites[name]} - set(dataset.inputs) - set(dataset.shared)
     )
     # Rewriting keeps open sizes open and fixed ones fixed: every form of a model takes the batches of the original.
-    session = runtime.session(model.working.graph)
-    layout = runtime.layout(session, dataset, batch)
+    layout = runtime.layout(runtime.session(model.working.graph), dataset, batch)
     size, fixed = layout.size, layout.fixed
     seen = runtime.session(read_out(version or model.working.graph, wanted)) if wanted else None
-    beside = runtime.session(read_out(model.working.graph, wanted)) if cross and wanted else None
+    beside = runtime.session(read_out(model.working.graph, wanted)) if targets and wanted else None
     for feeds, count in batches(dataset, size, pad=fixed):
         # The samples that fill up a last batch would count twice; alone, they are all there is.
         if count < size and fixed and dataset.count > size:
             continue
         arrays = _read(runtime, seen, feeds, wanted)
-        untouched = _read(runtime, beside, feeds, wanted) if cross else arrays
+        untouched = _read(runtime, beside, feeds, wanted) if targets else arrays
 
         def add(name: str, arrays: Arrays = arrays, untouched: Arrays = untouched) -> None:
             for site in model.sites[name]:
@@ -162,18 +181,14 @@ def moments(
                 if values.size == 0 or values.shape != others.shape:
                     continue
                 read = (finite_rows(block, name) for block in site.blocks(values))
-                before = (finite_rows(block, name) for block in site.blocks(others)) if cross else None
+                before = (finite_rows(block, name) for block in site.blocks(others)) if targets else None
                 for rows in read:
                     sums[name].add(rows)
                     if before is not None:
                         targets[name].add(next(before), rows)
 
-        for _ in in_threads(add, names, threads):
+        for _ in in_threads(add, list(sums), threads):
             pass
-    found = {name: total.moments() for name, total in sums.items()}
-    if cross:
-        found = {name: targets[name].joined(seen) for name, seen in found.items()}
-    return {name: _with_lookups(model, name, found[of]) for name, of in same.items()}
 
 
 def _with_lookups(model: Model, name: str, seen: Moments) -> Moments:

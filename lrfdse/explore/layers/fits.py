@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrfdse.base.events import Listener, silent
+from lrfdse.base.heap import give_back
 from lrfdse.base.keys import CodeKey, code_key, digest, result_key
 from lrfdse.base.store import Store
 from lrfdse.explore.layers.errors import SHORT_SWEEPS, STORED, Errors, read_errors
@@ -215,6 +216,7 @@ def open_fits(
         )
         for name in explored
     }
+    give_back(cycles=True)
     return Fits(fitters, data_key(model, calib), cache, weighting_key(request, model, calib), never_run)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from lrfdse.base.heap import give_back
 from lrfdse.errors import plan_errors
 from lrfdse.ir.plan import Plan
 from lrfdse.model.passes.factor import rewrite
@@ -111,6 +112,7 @@ class Evaluator:
             if reporting_data is not None and self._reporting is not None:
                 named = list(self._reporting.reference)
                 reported = self._reporting.grade(self._runtime.run(form, reporting_data, outputs=named))
+        give_back()
         if reported is not None and self._reporting is not None:
             error = paired_error(reported, self._reporting.original)
         return Scores(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Helpers:
-    """Processes on this machine that evaluate beside the one that explores; started once, when they pay.
+    """Processes on this machine that evaluate beside the one that explores; started once at most, when they pay.
 
     Parameters
     ----------
@@ -42,10 +42,11 @@ class Helpers:
         self._count, self._after = count, after
         self._listener = progress
         self._processes: list[SpawnProcess] = []
+        self._stopped = False
 
     def start_if_worth(self, seconds: float) -> None:
         """Start them where `seconds` of evaluation lie ahead and that is worth it."""
-        if self._processes or self._count < 1 or seconds < self._after:
+        if self._processes or self._stopped or self._count < 1 or seconds < self._after:
             return
         context = multiprocessing.get_context("spawn")
         with interrupts_held():
@@ -56,6 +57,7 @@ class Helpers:
         self._listener(Event("note", f"{self._count} more processes evaluate plans"))
 
     def stop(self) -> None:
-        """Terminate the helpers; their unfinished trials return to the queue."""
+        """Terminate the helpers for good; their unfinished trials return to the queue."""
+        self._stopped = True
         end_all(self._processes)
         self._processes = []

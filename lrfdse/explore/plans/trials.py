@@ -187,6 +187,8 @@ class Trials:
         """
         if not (self._request.refined and self._job.evaluator.refines):
             return list(designs)
+        # Nothing waits in the queue any more, and threads of this process take less memory than another one.
+        self._helpers.stop()
         found: list[Design] = []
         self._listener(Event("refine", "", 0, len(designs)))
         threads = self._request.helpers + 1

@@ -53,12 +53,33 @@ def in_double(model: Any) -> Any:
     return made
 
 
+def _normalization() -> Any:
+    """Return batch normalization by the statistics that a model holds.
+
+    The reference implementation of operator sets before 14 takes those of the input wherever a model names a momentum,
+    as if it were trained.
+    """
+    from onnx.reference.op_run import OpRun
+
+    class BatchNormalization(OpRun):  # type: ignore[misc]
+        op_domain = ""
+
+        def _run(
+            self, x: Any, scale: Any, bias: Any, mean: Any, variance: Any, epsilon: float = 1e-5, **_: Any
+        ) -> tuple[Any]:
+            sizes = (-1, *[1] * (x.ndim - 2))
+            factor = scale / np.sqrt(variance + epsilon)
+            return ((x - mean.reshape(sizes)) * factor.reshape(sizes) + bias.reshape(sizes),)
+
+    return BatchNormalization
+
+
 def outputs(path: str, given: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """Return a model's outputs in float64."""
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    session = ReferenceEvaluator(in_double(onnx.load(path)))
+    session = ReferenceEvaluator(in_double(onnx.load(path)), new_ops=[_normalization()])
     wide = [each.astype(np.float64) if each.dtype == np.float32 else each for each in given]
     found = session.run(None, dict(zip(session.input_names, wide, strict=True)))
     return [np.asarray(each) for each in found]

@@ -40,6 +40,9 @@ DEPTHWISE = "Depthwise"
 IREE_VERSION = "3.13"
 """Of which instructions are counted (`benchmarks.kernels.iree`)."""
 
+RIGHT = 1e-5
+"""Largest deviation from onnxruntime, relative to the largest output, that is aimed at. Chosen."""
+
 _INPUT_SEED = 1
 """Another than that of the test vectors, so that libraries are checked with two inputs."""
 
@@ -165,6 +168,9 @@ class Rows:
             if "failure" in built:
                 return built
             row = facts_row(built["facts"]) | {"build_seconds": built["seconds"]}
+            if row["checked"] and row["max_error"] > RIGHT:
+                found = self._apart("doubled", str(path), target.name, job["folder"])
+                row |= {"from_float64_failure" if "failure" in found else "from_float64": found.get("failure", found)}
             if meter == "model":
                 job["folder"] += "-model"
                 measured = self._apart("worker", job | {"meter": meter})

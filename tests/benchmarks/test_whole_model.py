@@ -12,10 +12,11 @@ import onnx
 import onnxruntime
 import pytest
 
+import lrfdse
 from benchmarks.kernels.__main__ import host_target
 from benchmarks.records import Records
 from benchmarks.results import TOP
-from benchmarks.whole_model import architectures
+from benchmarks.whole_model import architectures, doubled, exact
 from benchmarks.whole_model.kinds import DENSE, kinds, slowest
 from benchmarks.whole_model.models import MODELS, Model, NotAvailableError, Packaged, named
 from benchmarks.whole_model.page import lines_of
@@ -137,6 +138,47 @@ def test_a_page_says_of_which_commits_rows_are():
     text = "\n".join(lines_of({}, [], [], rows))
     assert "Rows are of commit 1111111 (riscv64), but for these:" in text and "- of 2222222: riscv64: c" in text
     assert "reach 75% of their bound in 3 of 3 models; 80% over all" in text
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [(1.4e-5, 1.9e-5, "rounding: from float64 ours is 1.4e-05, onnxruntime 1.9e-05"), (1.9e-5, 4e-6, "above the goal")],
+)
+def test_an_error_above_the_goal_is_rounding_where_onnxruntime_is_farther_from_float64(ours, theirs, said):
+    row = {"model": "a", "target": "riscv64", "checked": True, "max_error": 1.2e-5, "tolerance": 1e-4, "code_bytes": 1}
+    row |= {"build_seconds": 1.0, "from_float64": {"ours": ours, "onnxruntime": theirs}}
+    text = "\n".join(lines_of({}, [], [], [row]))
+    assert f"| 1.2e-05 ({said}" in text
+
+
+def test_normalization_in_float64_takes_the_statistics_of_the_model(tmp_path):
+    text = """<ir_version: 7, opset_import: ["" : 12]> g (float[1, 2, 3, 1] x) => (float[1, 2, 3, 1] y)
+    <float[2] s = {1.5, 0.5}, float[2] b = {0.25, -1}, float[2] m = {3, -2}, float[2] v = {4, 0.25}>
+    { y = BatchNormalization <epsilon = 0.001, momentum = 0.9> (x, s, b, m, v) }"""
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    x = np.random.default_rng(0).standard_normal((1, 2, 3, 1)).astype(np.float32)
+    (found,) = exact.outputs(str(path), [x])
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [6, 40_000])
+def test_a_library_is_held_against_float64_on_its_own_test_vectors(width, tmp_path):
+    # Vectors of 40,000 numbers lie in a file of their own.
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[1, {width}] x) => (float[1, {width}] y, float[1, 1] z)
+    {{ y = Sigmoid(x) z = ReduceMean <axes = [1]> (x) }}"""
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    built = lrfdse.build(path, "host", tmp_path / "library", meter="none", cache=tmp_path)
+    given, found = doubled.run(tmp_path / "library", load_target("host"))
+    wide = [each.astype(np.float64) for each in given]
+    assert given[0].shape == (1, width) and given[0].std() > 0.1
+    np.testing.assert_allclose(found[0], 1 / (1 + np.exp(-wide[0])), rtol=1e-6)
+    np.testing.assert_allclose(found[1], wide[0].mean(1, keepdims=True), atol=1e-6)
+    assert built.facts.max_error < 1e-5
+    distances = doubled.main(str(path), "host", str(tmp_path / "library"))
+    assert 0 < distances["ours"] < 1e-6 and 0 < distances["onnxruntime"] < 1e-5
 
 
 @pytest.mark.slow

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from tvm import tirx
 
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
-from lrfdse.kernels.operators.strips import Combination, accumulator, clamped, combined, cover, identity, row_result
+from lrfdse.kernels.operators.strips import (
+    Combination,
+    accumulator,
+    clamped,
+    combined,
+    cover,
+    identity,
+    in_parts,
+    row_result,
+)
 from lrfdse.kernels.tir import Expr, Stmt, load, named, over, sequence, splat, store
 
 if TYPE_CHECKING:
@@ -69,7 +78,7 @@ def reduction(operator: Reduction, machine: Machine) -> Emission:
                     into.append(store(each, combined(kind, load(each, 0), value), 0))
                 return sequence(into)
 
-            made.append(over(size, step))
+            made.append(in_parts(size, step, sums, nothing) if kind == "add" else over(size, step))
             for k, each in enumerate(sums):
                 value = finished(load(each, 0), lanes, made)
                 made.append(store(y, value, o * inner + first + k * lanes, lanes))

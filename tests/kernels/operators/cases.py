@@ -328,6 +328,19 @@ def pool_cases() -> Iterator[Case]:
             yield reduction(outer, size, inner, kind)
 
 
+def sum_cases() -> Iterator[Case]:
+    """Long sums of positive numbers, whose rounding grows with their length where one accumulator takes them all."""
+    rng = np.random.default_rng(0)
+    for size in (6625, 6637, 4096, 1500):
+        x = rng.uniform(0, 1, (2, size)).astype(np.float32)
+        y = special.softmax(x.astype(np.float64), axis=1)
+        yield Case(Softmax(2, size, False), [x], [y], 6e-7)
+    for outer, size, inner in ((2, 6625, 1), (1, 6637, 1), (1, 4096, 40), (2, 1499, 7)):
+        x = rng.uniform(0, 1, (outer, size, inner)).astype(np.float32)
+        yield Case(Reduction(outer, size, inner, "mean"), [x], [x.astype(np.float64).mean(1)], 6e-7)
+        yield Case(Reduction(outer, size, inner, "sumsquare"), [x], [(x.astype(np.float64) ** 2).sum(1)], 6e-7)
+
+
 def copy_cases() -> Iterator[Case]:
     for element in ("float32", "int64", "bool", "float64", "int16", "uint8", "float16"):
         yield copy((3, 5, 7), (2, 0, 1), element)
@@ -395,6 +408,7 @@ FAMILIES = {
     "convolutions": convolution_cases,
     "depthwise": depthwise_cases,
     "rows": row_cases,
+    "sums": sum_cases,
     "pools": pool_cases,
     "copies": copy_cases,
     "transposed": transposed_cases,

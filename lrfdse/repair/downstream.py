@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from lrfdse.model.constants import trace
 from lrfdse.model.data import Dataset
 from lrfdse.model.match.site import Site
-from lrfdse.model.passes.cut import PROBE, behind, exposed
+from lrfdse.model.passes.cut import PROBE, behind
 from lrfdse.model.runtime import Arrays, Layout, Runtime
 from lrfdse.model.samples import Rows
-from lrfdse.model.vjp.backward import COTANGENT, SLOPE, backward, depends
+from lrfdse.model.vjp.backward import COTANGENT, SLOPE, backward
+from lrfdse.model.vjp.steps import in_steps
 from lrfdse.quality.divergence import Loss
 from lrfdse.quality.objective import SideBySide, names_of
 
@@ -102,10 +103,8 @@ class DownstreamModel:
         places = [self._layout.places.get(name) for name in self._outputs]
         if len(values) < _SEEN or not self._layout.together or any(p is None or p.axis is None for p in places):
             return None
-        names = depends(part, PROBE)
-        session = self._runtime.session(exposed(part, names))
-        seen = self._runtime.call(session, self._feeds(values, data))
-        return backward(part, PROBE, seen | {PROBE: self._rows.value(values).astype(self._dtype, copy=False)})
+        steps, seen = in_steps(part, PROBE, self._feeds(values, data), self._runtime)
+        return backward(steps, PROBE, seen)
 
     def _feeds(self, values: NDArray[Any], data: Dataset) -> dict[str, NDArray[Any]]:
         """Return what the part reads, for the first samples of the data and given outputs of the layer."""

@@ -11,9 +11,10 @@ from lrfdse.model.graph import load_model
 from lrfdse.model.runtime import Layout, Runtime
 from lrfdse.model.samples import Place, Rows
 from lrfdse.quality.divergence import divergences, evenly_spread, scores_of, softmax
-from lrfdse.quality.objective import OutputLoss, SideBySide
+from lrfdse.quality.objective import OutputLoss, SideBySide, names_of, objective_for
 from lrfdse.repair.curvature import compute_weightings, within_reach
-from lrfdse.repair.downstream import DownstreamModel
+from lrfdse.repair.downstream import BACKWARD, DownstreamModel
+from lrfdse.repair.observe import observe
 
 RNG = np.random.default_rng(5)
 W1, B1 = RNG.normal(size=(8, 12)).astype(np.float32) / 3, RNG.normal(size=8).astype(np.float32) / 3
@@ -153,6 +154,71 @@ def test_the_jacobian_of_given_values(make, units, tolerance, chances):
     found = downstream.jacobian(values, data(7), np.random.default_rng(0))
     assert found.shape == (7, 5, units)
     np.testing.assert_allclose(found, wanted, atol=tolerance * max(1.0, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_the_jacobian_through_a_recurrence_is_that_of_its_steps(make, cell):
+    """A chain rule by hand: one state, one step after the other, in float64."""
+    rng, gates, steps = np.random.default_rng(8), {"LSTM": 4, "GRU": 3}[cell], 4
+    wide, after = 12 * gates, {"LSTM": "", "GRU": ", linear_before_reset = 1"}[cell]
+    arrays = {
+        "w": rng.normal(size=(5, wide)),
+        "eye": rng.normal(size=(1, gates, wide)),
+        "r": rng.normal(size=(1, gates, 1)),
+    }
+    text = f"""g (float[{steps}, n, 5] x) => (float[1, n, 1] y) {{ a = MatMul (x, w)
+        all, y = {cell} <hidden_size = 1{after}> (a, eye, r) }}"""
+    model = load_model(make(text, {name: array.astype(np.float32) for name, array in arrays.items()}))
+    site, runtime = model.sites["w"][0], Runtime()
+    x = rng.normal(size=(3, steps, 5)).astype(np.float32)
+    samples = Dataset({"x": x}, None, axes={"x": 1})
+    objective = objective_for(model.original, "squared")
+    found = observe(runtime, model.working.graph, samples, {site.output: site.out_axis}, names_of(objective))
+    values = found.rows[site.output]
+    downstream = DownstreamModel(
+        model.working.graph,
+        site,
+        SideBySide.of(objective, found.outputs),
+        values.dtype,
+        runtime,
+        found.forms[site.output],
+        found.layout,
+        values,
+        samples,
+    )
+    assert downstream.passes == BACKWARD
+    signs = np.random.default_rng(3).choice([-1.0, 1.0], (3, steps))
+    slopes = downstream.jacobian(values, samples, np.random.default_rng(3))[:, 0]
+    given = values.astype(np.float64) @ arrays["eye"][0].T
+    wanted = np.array([signs[k] @ by_step(cell, given[k], arrays["r"][0, :, 0]) for k in range(3)]) @ arrays["eye"][0]
+    np.testing.assert_allclose(slopes, wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def by_step(cell, given, r):
+    """Return derivatives of the last state by what each step gives to the gates, (steps, gates), forward in time."""
+    hidden, inner = 0.0, 0.0
+    dh, di = np.zeros(given.shape), np.zeros(given.shape)
+    for step, row in enumerate(given):
+        product, here = hidden * r, np.zeros((len(given), len(r), len(r)))
+        here[step] = np.eye(len(r))
+        through = dh[:, :, None] * r
+        if cell == "LSTM":
+            total, moved = row + product, here + through
+            i, o, f = 1 / (1 + np.exp(-total[:3]))
+            c = np.tanh(total[3])
+            dio = [g * (1 - g) * moved[..., k] for k, g in enumerate((i, o, f))]
+            di = dio[2] * inner + f * di + dio[0] * c + i * (1 - c * c) * moved[..., 3]
+            inner = f * inner + i * c
+            dh = dio[1] * np.tanh(inner) + o * (1 - np.tanh(inner) ** 2) * di
+            hidden = o * np.tanh(inner)
+        else:
+            z, s = 1 / (1 + np.exp(-(row + product)[:2]))
+            dz, ds = (g * (1 - g) * (here + through)[..., k] for k, g in enumerate((z, s)))
+            n = np.tanh(row[2] + s * product[2])
+            dn = (1 - n * n) * (here[..., 2] + ds * product[2] + s * through[..., 2])
+            dh = dz * (hidden - n) + (1 - z) * dn + z * dh
+            hidden = (1 - z) * n + z * hidden
+    return dh
 
 
 def test_what_costs_too_much_is_absent(make):

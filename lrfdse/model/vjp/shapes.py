@@ -25,11 +25,21 @@ def _transpose(call: Call, place: int) -> ir.Value:
     return call.op("Transpose", call.pull, perm=[int(axis) for axis in np.argsort(order)])
 
 
+def _size(call: Call, value: ir.Value, axis: int) -> ir.Value:
+    """Return the size of a value along an axis, as a vector of one number that is taken when it runs."""
+    return call.op("Gather", call.op("Shape", value), call.emit.integers([axis]), axis=0)
+
+
 def _concat(call: Call, place: int) -> ir.Value:
     rank = len(call.sizes_of(call.output))
     axis = call.attribute("axis", 1) % rank
     if axis == 0:
-        raise UncoveredError("Concat: along the first axis, which may be that of samples")
+        # That may be the axis of samples, of which a run may have any number.
+        first = call.emit.integers([0])
+        for each in range(place):
+            first = call.op("Add", first, _size(call, call.input(each), 0))
+        last = call.op("Add", first, _size(call, call.input(place), 0))
+        return call.op("Slice", call.pull, first, last, call.emit.integers([0]))
     ends = np.cumsum([call.sizes_of(call.input(each))[axis] for each in range(len(call.node.inputs))])
     start = int(ends[place - 1]) if place else 0
     bounds = [call.emit.integers([each]) for each in (start, int(ends[place]), axis)]
@@ -50,8 +60,15 @@ def _gather(call: Call, place: int) -> ir.Value:
     """One index along an axis: the cotangent stands there, and 0 elsewhere."""
     index, sizes = trace(call.input(1)), call.sizes_of(call.input(0))
     axis = call.attribute("axis", 0) % len(sizes)
-    if place or index is None or index.shape != () or axis == 0:
-        raise UncoveredError("Gather: it takes more than one index, or along the first axis")
+    if place or index is None or index.shape != ():
+        raise UncoveredError("Gather: it takes more than one index")
+    if axis == 0:
+        # As above: how many there are is known when it runs.
+        values = call.emit.constant("spot.values", np.array([0, 1], np.float32))
+        chosen = call.op("OneHot", call.emit.integers([int(index.array())]), _size(call, call.input(0), 0), values)
+        return call.op(
+            "Mul", call.emit.unsqueeze(call.pull, [0]), call.emit.reshape(chosen, [-1] + [1] * (len(sizes) - 1))
+        )
     here = np.zeros(sizes[axis], dtype=np.float32)
     here[int(index.array())] = 1.0
     row = here.reshape([-1 if each == axis else 1 for each in range(len(sizes))])

@@ -42,8 +42,11 @@ ELEMENTWISE = {
 }
 MATRICES = {
     "Concat": "a = Exp (x) y = Concat <axis = -1> (a, x, a)",
+    "Concat, first axis": "a = Exp (x) y = Concat <axis = 0> (a, x, a)",
     "Flatten": "a = Unsqueeze (x, axis1) y = Flatten <axis = 1> (a)",
     "Gather": "a = Reshape (x, three_by_four) y = Gather <axis = 1> (a, second)",
+    "Gather, first axis": "a = Reshape (x, three_by_four) y = Gather <axis = 0> (a, second)",
+    "Gather, last of the first axis": "a = Exp (x) y = Gather (a, last)",
     "Gemm": "y = Gemm <alpha = 0.5, beta = 2.0> (x, w, bias)",
     "Gemm, turned": "t = Transpose (x) y = Gemm <transA = 1, transB = 1> (t, v)",
     "Gemm, second": "e = Exp (x) t = Transpose (x) y = Gemm <alpha = 0.5> (e, t)",
@@ -96,6 +99,8 @@ CONSTANTS = {
     "axis1": np.array([1]),
     "axis2": np.array([2]),
     "second": np.array(1),
+    "last": np.array(-1),
+    "few": np.array([0, 2]),
 }
 CASES = [(name, body, (3, 12)) for name, body in (ELEMENTWISE | MATRICES).items()]
 CASES += [(name, body, (3, 4, 5, 4)) for name, body in IMAGES.items()]
@@ -153,7 +158,7 @@ def test_every_rule_is_checked():
     [
         "y = Cos (x)",
         "y = Softmax <axis = 0> (x) z = Cos (y)",
-        "y = Concat <axis = 0> (x, x)",
+        "y = Gather (x, few)",
         "y = ReduceMean <axes = [0], keepdims = 1> (x)",
         "d = Cast <to = 11> (x) e = Exp (d) y = Cast <to = 1> (e)",
     ],

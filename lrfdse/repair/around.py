@@ -29,7 +29,7 @@ _DIRECT = 20_000_000
 """Most outputs, over rows and samples, that a refinement sees of a layer whose outputs are the scores. Chosen."""
 
 _BUDGET = 1e11
-"""MACs, estimated from the weights behind a layer, that its derivatives for one refinement may take. Chosen."""
+"""MACs, estimated from what stands behind a layer, that its derivatives for one refinement may take. Chosen."""
 
 
 def around(
@@ -114,7 +114,7 @@ def around(
     elif rows > 1:
         return None
     else:
-        most = min(_SLOPES // (side.size * outputs), int(_BUDGET / (downstream.passes * max(downstream.weights, 1))))
+        most = min(_SLOPES // (side.size * outputs), int(_BUDGET / (downstream.passes * downstream.macs)))
     if rows == 1 and most < least:
         return None
     data = evenly_spread(data, most)

@@ -70,7 +70,7 @@ def compute_weightings(
     samples
         Most samples to look at, spread evenly over the data.
     budget
-        MACs, estimated from the weights behind a layer, that its weighting may cost. Fewer samples are looked at, down
+        MACs, estimated from what stands behind a layer, that its weighting may cost. Fewer samples are looked at, down
         to 32; a layer that costs more even so has no weighting.
     output
         The output that counts where `loss` is that of one; the first of floating point by default.
@@ -201,9 +201,9 @@ def _weighting(
             rows_in = Rows.of(value, place, site.out_axis, data.count)
             values = rows_in.rows(value, data.count)
             downstream = DownstreamModel(model, site, scores_in, value.dtype, runtime, rows_in, layout, values, data)
-            _, rows, units = values.shape
+            units = values.shape[-1]
             if not downstream.direct:
-                most = min(most, int(budget / (downstream.passes * rows * max(downstream.weights, 1))))
+                most = min(most, int(budget / (downstream.passes * downstream.macs)))
                 if most < min(_LEAST_SAMPLES, dataset.count) or scores_in.size * units > 4 * _CHUNK:
                     return None
         values = rows_in.rows(value, data.count)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lrfdse.model.constants import trace
+from lrfdse.model.constants import is_standard, trace
 from lrfdse.model.data import Dataset
 from lrfdse.model.match.site import Site
-from lrfdse.model.passes.cut import PROBE, behind
+from lrfdse.model.passes.cut import PROBE, behind, read_out
 from lrfdse.model.runtime import Arrays, Layout, Runtime
 from lrfdse.model.samples import Rows
 from lrfdse.model.vjp.backward import COTANGENT, SLOPE, backward
@@ -87,8 +88,13 @@ class DownstreamModel:
         self._outputs = dict(zip(names, [port.name for port in self._session.get_outputs()], strict=True))
         self._scores, self._rows, self._layout, self._dtype = scores, rows, layout, dtype
         only = scores.only
-        direct, self.weights = _looked_over(part, site, only[0].loss if only else "squared")
+        direct, weights = _looked_over(part, site, only[0].loss if only else "squared")
         self.direct = direct and only is not None
+        self.macs = max(1, weights * values.shape[1])
+        """MACs of one sample, estimated: weights meet every row of the layer, and filters every pixel of their own."""
+        if not self.direct:
+            few = values[:_SEEN] if layout.together else values
+            self.macs = max(self.macs, self._filtered(part, few, data))
         self.passes = values.shape[-1]
         """Runs of the part, or as much work, that derivatives of one sample's scores take."""
         self._backward = None
@@ -105,6 +111,21 @@ class DownstreamModel:
             return None
         steps, seen = in_steps(part, PROBE, self._feeds(values, data), self._runtime)
         return backward(steps, PROBE, seen)
+
+    def _filtered(self, part: ir.Model, values: NDArray[Any], data: Dataset) -> int:
+        """Return the MACs of the convolutions of the part in one sample, as a run shows their sizes."""
+        filters = {
+            node.outputs[0].name or "": weight.shape
+            for node in part.graph
+            if is_standard(node) and node.op_type == "Conv" and (weight := trace(node.inputs[1])) is not None
+        }
+        if not filters:
+            return 0
+        session = self._runtime.session(read_out(part, list(filters)))
+        read = {port.name for port in session.get_inputs()}
+        feeds = {name: array for name, array in self._feeds(values, data).items() if name in read}
+        found = self._runtime.call(session, feeds, list(filters))
+        return sum(found[name].size * math.prod(shape[1:]) for name, shape in filters.items()) // len(values)
 
     def _feeds(self, values: NDArray[Any], data: Dataset) -> dict[str, NDArray[Any]]:
         """Return what the part reads, for the first samples of the data and given outputs of the layer."""

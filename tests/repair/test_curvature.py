@@ -45,6 +45,20 @@ def data(count=60, seed=1):
     return Dataset({"x": np.random.default_rng(seed).normal(size=(count, 12)).astype(np.float32)}, None)
 
 
+@pytest.mark.parametrize(("budget", "found"), [(1.7e6, {}), (1.8e6, {"w"})])
+def test_filters_behind_a_layer_count_at_every_pixel(make, budget, found):
+    """A gate of four numbers a sample, behind which a convolution takes 6 x 64 x 36 MACs; 32 samples, 4 units."""
+    rng = np.random.default_rng(0)
+    shapes = {"w": (4, 4), "k": (6, 4, 3, 3)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    text = """g (float[n, 4, 8, 8] x) => (float[n, 6] y) {
+        p = GlobalAveragePool (x)  f = Flatten (p)  s = MatMul (f, w)  u = Unsqueeze (s, last)  m = Mul (x, u)
+        c = Conv <pads = [1, 1, 1, 1]> (m, k)  t = Tanh (c)  q = GlobalAveragePool (t)  y = Flatten (q) }"""
+    model = load_model(make(text, arrays | {"last": np.array([2, 3])}))
+    samples = Dataset({"x": rng.standard_normal((32, 4, 8, 8)).astype(np.float32)}, None)
+    assert set(compute_weightings(model, samples, loss="squared", budget=budget)) == set(found)
+
+
 @pytest.mark.parametrize("loss", ["softmax", "squared"])
 def test_relu_network_has_the_analytic_weighting(make, loss):
     samples = data()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -200,6 +201,25 @@ class SideBySide:
                 found[:, place] = (p * (v - (p * v).sum(axis=-1, keepdims=True))).reshape(len(moved), -1)
             if part.scale != 1.0:
                 found[:, place] *= moved.dtype.type(part.scale)
+        return found
+
+    def drawn(self, chances: Array, rng: np.random.Generator) -> Array:
+        """Return random derivatives by the scores whose second moment is the curvature of `divergences`.
+
+        Parameters
+        ----------
+        chances
+            What `chances` gives, (samples, size).
+        rng
+            Draws a sign for every score.
+        """
+        found = rng.choice([-1.0, 1.0], chances.shape)
+        for part, place, sizes in self._blocks:
+            if part.loss == "softmax":
+                p, signs = (array[:, place].reshape(len(array), *sizes) for array in (chances, found))
+                moved = np.sqrt(p) * signs
+                found[:, place] = (moved - p * moved.sum(axis=-1, keepdims=True)).reshape(len(found), -1)
+            found[:, place] *= math.sqrt(part.scale)
         return found
 
     def pulled_back(self, slope: NDArray[np.float32], scores: Array) -> Array:

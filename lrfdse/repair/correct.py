@@ -16,6 +16,7 @@ from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.around import around
 from lrfdse.repair.openings import InMemory, LatestFitters
 from lrfdse.repair.refine import refined, rounded
+from lrfdse.repair.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ class Correction:
     after: float
     """Loss with `factors`; never above `before`."""
     sweeps: int
-    """Refinement sweeps that were kept."""
+    """Refinement sweeps, or steps of layers with several rows a sample, that were kept."""
 
     @property
     def changed(self) -> bool:
@@ -143,6 +144,7 @@ class Corrector:
         outputs = self._outputs(self._model.original, self._held)
         self._side = SideBySide.of(self._objective, outputs)
         self._reference = self._side.scores(outputs)
+        self._together = Together(self._model, self._objective, self._runtime)
         self._moments: dict[str, Moments] = {}
         self._fitters = LatestFitters()
         self._openings: Openings = InMemory() if openings is None else openings
@@ -158,13 +160,14 @@ class Corrector:
                 self._mixed = self._read(self._unread)
             return self._mixed
 
-    def correct(self, factors: Mapping[str, Factors], sweeps: int = 0) -> Correction:
+    def correct(self, factors: Mapping[str, Factors], sweeps: int = 0, steps: int = 0) -> Correction:
         """Return factors of the same factorizations that make the whole model's loss smaller, or those given.
 
         Layers are taken in graph order. Each is fitted to the original model's outputs on the inputs that the model,
-        compressed and corrected so far, feeds it. Then, `sweeps` times, each layer takes a Gauss-Newton step on the
-        loss of the whole model. Samples that are held out judge after the first pass and after every sweep: the best
-        state is returned.
+        compressed and corrected so far, feeds it. Then, `sweeps` times, each layer of one row a sample takes a
+        Gauss-Newton step on the loss of the whole model, and `steps` times all those of several rows take one together,
+        in turn. Samples that are held out judge after the first pass and after each of these: the best state is
+        returned.
 
         Parameters
         ----------
@@ -172,6 +175,8 @@ class Corrector:
             Layer name to factors; dense ones stay as they are.
         sweeps
             Most refinement sweeps. One costs about ten times the first pass.
+        steps
+            Most steps of layers with several rows a sample, see `lrfdse.repair.together.Together`.
 
         Raises
         ------
@@ -209,10 +214,12 @@ class Corrector:
         if closest < least:
             best, least = dict(current), closest
         # Where the pass itself lost, sweeps may still lead from it to where they would not come otherwise.
-        for sweep in range(sweeps):
-            for group in groups:
-                for name in group:
-                    current[name] = self._refined(current, name)
+        together = self._together.members(current, self._unread, self._fitted.count) if steps else []
+        for sweep in range(max(sweeps, steps if together else 0)):
+            for name in [name for group in groups for name in group] if sweep < sweeps else ():
+                current[name] = self._refined(current, name)
+            if together and sweep < steps:
+                current = self._together.step(current, together, self._seen(), self._seed + sweep)
             # One sweep may lose on few samples what the next gains.
             losses = self._judged(current)
             if losses.mean() < least:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SWEEPS = 2
 """Most refinement sweeps over a plan that is worth it: docs/method.md, section 9, measures two."""
 
+STEPS = 6
+"""Most steps that layers with several rows a sample take together. Chosen."""
+
 _CHEAP = 1e11
 """Floating-point operations of the FC layers on all calibration samples, times the number of these layers, up to
 which every plan is corrected before it is scored: some seconds a plan (docs/method.md, section 9, "What it costs").
@@ -94,8 +97,8 @@ class Corrections:
         """
         if not factors or not all(self._fits.calibrated(self._model.layer(name)) for name in factors):
             return factors
-        sweeps = SWEEPS if refined and self.always else 0
-        key = result_key("corrections", **self._parts(), plan=sorted(plan.texts().items()), sweeps=sweeps)
+        sweeps, steps = SWEEPS if refined and self.always else 0, STEPS if refined else 0
+        key = result_key("corrections", **self._parts(), plan=sorted(plan.texts().items()), sweeps=sweeps, steps=steps)
 
         def read(stored: Mapping[str, NDArray[Any]]) -> dict[str, Factors]:
             return {
@@ -108,7 +111,7 @@ class Corrections:
 
         if (known := self._cache.get_arrays("corrections", key, read)) is not None:
             return known
-        found = self._open().correct(factors, sweeps).factors
+        found = self._open().correct(factors, sweeps, steps).factors
         stored = {f"{k}.{n}": a for k, name in enumerate(factors) for n, a in packed(found[name]).items()}
         self._cache.put_arrays("corrections", key, stored)
         return read(stored)

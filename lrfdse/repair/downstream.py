@@ -109,8 +109,8 @@ class DownstreamModel:
         places = [self._layout.places.get(name) for name in self._outputs]
         if len(values) < _SEEN or not self._layout.together or any(p is None or p.axis is None for p in places):
             return None
-        steps, seen = in_steps(part, PROBE, self._feeds(values, data), self._runtime)
-        return backward(steps, PROBE, seen)
+        steps, seen = in_steps(part, [PROBE], self._feeds(values, data), self._runtime)
+        return backward(steps, [PROBE], seen)
 
     def _filtered(self, part: ir.Model, values: NDArray[Any], data: Dataset) -> int:
         """Return the MACs of the convolutions of the part in one sample, as a run shows their sizes."""
@@ -198,7 +198,7 @@ class DownstreamModel:
                 place = self._layout.places[name]
                 assert place is not None
                 feeds[f"{COTANGENT}.{number}"] = place.joined(pull)
-            slope = self._runtime.call(session, {name: feeds[name] for name in taken})[SLOPE]
+            slope = self._runtime.call(session, {name: feeds[name] for name in taken})[f"{SLOPE}.0"]
             by_row = self._rows.rows(slope, times * samples).reshape(times, samples, rows, units)
             found[:, chosen] = np.einsum("tsru,sr->stu", by_row, signs.astype(np.float32))
         return found

@@ -88,6 +88,22 @@ class Chain:
                 back = _apply(matrix.T, back, step, step.out)
         return found[::-1]
 
+    def adjoints(self, pulls: Single, count: int) -> list[Single]:
+        """Return what `adjoint` gives for each of `count` runs of as many rows, (count, out, inner) a step."""
+        total = self._states[-1].size // len(pulls)
+        back = _padded(pulls, total)
+        found = []
+        for number in reversed(range(len(self._steps))):
+            step, matrix, state = self._steps[number], self.matrices[number], self._states[number]
+            b, q = (
+                array.reshape(count, -1, size, step.columns).swapaxes(1, 2).reshape(count, size, -1)
+                for array, size in ((back, step.out), (state, step.inner))
+            )
+            found.append(np.matmul(b, q.swapaxes(1, 2)))
+            if number:
+                back = _apply(matrix.T, back, step, step.out)
+        return found[::-1]
+
     def _cut(self, state: Single) -> Single:
         return state.reshape(len(self._states[0]), -1)[:, : self._outputs]
 

@@ -33,12 +33,21 @@ def _gemm(call: Call, place: int) -> ir.Value:
 
 
 def _convolution(call: Call, place: int) -> ir.Value:
-    if place or call.attribute("auto_pad", "NOTSET") != "NOTSET":
-        raise UncoveredError("Conv: its weights are computed, or its pads are")
+    if place:
+        raise UncoveredError("Conv: its weights are computed")
     wide, made, weights = (call.sizes_of(value) for value in (call.input(0), call.output, call.input(1)))
     axes = len(wide) - 2
     strides, dilations = (list(call.attribute(name, [1] * axes)) for name in ("strides", "dilations"))
     pads = list(call.attribute("pads", [0] * 2 * axes))
+    if (automatic := call.attribute("auto_pad", "NOTSET")) != "NOTSET":
+        pads = [0] * 2 * axes
+        if automatic != "VALID":
+            upper = automatic == "SAME_UPPER"
+            for k in range(axes):
+                reach = (made[2 + k] - 1) * strides[k] + dilations[k] * (weights[2 + k] - 1) + 1
+                total = max(reach - wide[2 + k], 0)
+                pads[k] = total // 2 if upper else total - total // 2
+                pads[axes + k] = total - pads[k]
     # What no window reaches at the end has no derivative; the transposed convolution has to be told of it.
     missing = [
         wide[2 + k]

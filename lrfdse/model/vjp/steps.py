@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.model.passes.carried.unrolled import unrolled
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from lrfdse.model.runtime import Arrays, Runtime
 
 
-def in_steps(part: ir.Model, name: str, feeds: Mapping[str, NDArray[Any]], runtime: Runtime) -> tuple[ir.Model, Arrays]:
-    """Return a part with its recurrences in single steps, and the values of a run that depend on an input.
+def in_steps(
+    part: ir.Model, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], runtime: Runtime
+) -> tuple[ir.Model, Arrays]:
+    """Return a part with its recurrences in single steps, and the values of a run that depend on some.
 
     Parameters
     ----------
     part
         The part, which stays as it is.
-    name
-        The input.
+    names
+        Inputs, or values that nodes of the main graph make.
     feeds
         The part's inputs in that run, and maybe others; they are among the values returned.
     runtime
@@ -37,7 +39,7 @@ def in_steps(part: ir.Model, name: str, feeds: Mapping[str, NDArray[Any]], runti
     """
 
     def seen_in(form: ir.Model) -> Arrays:
-        session = runtime.session(exposed(form, depends(form, name)))
+        session = runtime.session(exposed(form, depends(form, names)))
         return runtime.call(session, {port.name: feeds[port.name] for port in session.get_inputs()}) | dict(feeds)
 
     seen = seen_in(part)

@@ -90,14 +90,14 @@ def test_backward_passes_are_what_differences_in_float64_say(case):
     cell, way, model, arrays = case
     x, runtime, rng = values(), Runtime(), np.random.default_rng(1)
     fed = {"x": x.astype(np.float32)}
-    flat, seen = in_steps(model, "x", fed, runtime)
-    back = backward(flat, "x", seen)
+    flat, seen = in_steps(model, ["x"], fed, runtime)
+    back = backward(flat, ["x"], seen)
     assert back is not None
     pulls = [rng.standard_normal(part.shape) for part in expected(cell, way, arrays, x)]
     feeds = fed | {f"{COTANGENT}.{place}": pull.astype(np.float32) for place, pull in enumerate(pulls)}
     session = runtime.session(back)
     taken = {port.name for port in session.get_inputs()}
-    found = runtime.call(session, {name: array for name, array in feeds.items() if name in taken})[SLOPE]
+    found = runtime.call(session, {name: array for name, array in feeds.items() if name in taken})[f"{SLOPE}.0"]
     wanted = np.empty_like(x)
     for place in np.ndindex(x.shape):
         ends = []

@@ -23,6 +23,7 @@ from lrfdse.explore.plans.search import tables
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.cost import cost_of
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.factors import Factors
 from lrfdse.ir.latency import Latency
 from lrfdse.ir.layer import Layer
 from lrfdse.ir.plan import Plan
@@ -46,6 +47,7 @@ WAYS = {
     "svd": "whitened SVDs, allocated by the knapsack",
     "chains": "chains of convolutions, allocated by the knapsack",
     "corrected": "the same plan, corrected layer by layer for what the layers before lose",
+    "refined": "the same plan, corrected, then in steps of all layers together, as `lrfdse explore` refines",
 }
 """Ways to compress, each with what it is."""
 
@@ -63,6 +65,17 @@ class Found:
     test: float
     plan: Mapping[str, str]
     """Layer to factorization, of the layers that are compressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Corrected(Builder):
+    """Corrects every plan, be it cheap or not."""
+
+    def factors(self, plan: Plan, refined: bool = False) -> Mapping[str, Factors]:
+        """Return the plan's factors corrected in one pass, and then refined where that is asked for."""
+        assert self.corrections is not None
+        alone = Builder(self.model, self.fits).factors(plan)
+        return self.corrections.factors(plan, alone, refined)
 
 
 class Compressor:
@@ -113,6 +126,7 @@ class Compressor:
             plan = self._allocated(layers, most)
             yield self._found(way, plan, self._builder(False))
         yield self._found("corrected", plan, self._builder(True))
+        yield self._found("refined", plan, self._builder(True))
 
     @functools.cached_property
     def _fits(self) -> Fits:
@@ -188,10 +202,11 @@ class Compressor:
     def _builder(self, corrected: bool) -> Builder:
         if not corrected:
             return Builder(self.model, self._fits)
-        return open_builder(self._request("auto"), self.model, self._calib, self._fits, self._cache)
+        made = open_builder(self._request("auto"), self.model, self._calib, self._fits, self._cache)
+        return _Corrected(made.model, made.fits, made.corrections)
 
     def _found(self, way: str, plan: Plan, builder: Builder) -> Found:
-        scores = Evaluator(builder, self.inputs).scores(plan, refined=way == "corrected")
+        scores = Evaluator(builder, self.inputs).scores(plan, refined=way == "refined")
         assert scores.eval_accuracy is not None and scores.accuracy is not None
         texts = {name: str(choice) for name, choice in plan.choices if not choice.is_original}
         params = sum(choice.factorization.params for _, choice in plan.choices)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SWEEPS = 2
 """Most refinement sweeps over a plan that is worth it: docs/method.md, section 9, measures two."""
 
-STEPS = 6
+STEPS = 4
 """Most steps that layers with several rows a sample take together. Chosen."""
 
 _CHEAP = 1e11

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     Single = NDArray[np.float32]
 
+_ROWS = 20_000
+"""About how many rows of a layer its anchor is taken from. Chosen."""
+
 _RUN = 64
 """Samples of one run. Chosen."""
 
@@ -75,11 +78,11 @@ class _Port:
         return cls(site, reads, Rows.of(seen[site.output], output, site.out_axis, SEEN))
 
     def read(self, arrays: Mapping[str, NDArray[Any]], count: int) -> Single:
-        """Return what the layer reads, (rows of all samples, inputs)."""
+        """Return what the layer reads, (samples, rows, inputs)."""
         value = arrays[self.site.source]
         blocks = self.site.blocks(value) if self.source is None else [self.source.rows(value, count)]
         found = np.concatenate([block.reshape(-1, block.shape[-1]) for block in blocks])
-        return found.astype(np.float32, copy=False)
+        return np.ascontiguousarray(found.reshape(count, -1, found.shape[-1]), np.float32)
 
 
 class Gatherer:
@@ -170,13 +173,13 @@ class Gatherer:
             weights = [side.pulls(scores, reference), side.drawn(side.chances(scores)[chosen], rng)]
             found = self._pulled(side, np.concatenate(weights), outputs, some, [*range(count), *chosen])
             for member, anchor, port, pulls in zip(members, anchors, self._ports, found, strict=True):
-                rows, units = port.read(arrays | feeds, count), pulls.shape[-1]
-                anchor.add(rows, port.read(others | feeds, count))
-                gradient[member.place] += member.gradient(rows, pulls[:count].reshape(-1, units))
+                rows, original = port.read(arrays | feeds, count), port.read(others | feeds, count)
+                # An anchor is a mean over rows, of which a layer of many pixels has more than enough.
+                anchored = rng.random(count) < _ROWS / (rows.shape[1] * data.count)
+                anchor.add(rows[anchored], original[anchored])
+                gradient[member.place] += member.gradients(rows, pulls[:count]).sum(axis=0)
                 if len(chosen):
-                    own = rows.reshape(count, -1, rows.shape[-1])[chosen].reshape(-1, rows.shape[-1])
-                    bends = member.gradients(own, pulls[count:].reshape(-1, units), len(chosen))
-                    slopes[first:last, member.place] = bends
+                    slopes[first:last, member.place] = member.gradients(rows[chosen], pulls[count:])
         assert side is not None
         total = (gradient / data.count).astype(np.float32)
         return Gathered(loss / data.count, total, slopes, anchors, side, np.concatenate(references))

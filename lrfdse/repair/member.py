@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrfdse.repair.refine import ANCHOR, DAMPING, Chain, cores_of
+from lrfdse.repair.refine import DAMPING, Chain, cores_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from lrfdse.ir.factors import Factors
 
     Single = NDArray[np.float32]
+
+
+ANCHOR = 0.1
+"""Weight of a layer's own relative output error beside the model's loss. Of many layers one after another the later
+ones' errors are mostly those of the layers before."""
+
+NEARNESS = 1.0
+"""Weight of a layer's relative change of outputs in one step: what the curvature of few samples leaves free."""
 
 
 class Member:
@@ -49,13 +57,19 @@ class Member:
         """Return the train applied to rows of what the layer reads."""
         return Chain(self._factorization, self.factors.cores, rows, len(self.weight))
 
-    def gradient(self, rows: Single, pulls: Single) -> Single:
-        """Return derivatives by the elements, of a loss whose derivatives by the outputs are `pulls`, row by row."""
-        return flat([*self.chain(rows).adjoint(pulls), pulls.sum(axis=0)])
+    def gradients(self, rows: Single, pulls: Single) -> Single:
+        """Return derivatives by the elements of a loss of each sample, (samples, elements).
 
-    def gradients(self, rows: Single, pulls: Single, count: int) -> Single:
-        """Return what `gradient` does for each of `count` samples of as many rows, (count, elements)."""
-        parts = [*self.chain(rows).adjoints(pulls, count), pulls.reshape(count, -1, pulls.shape[-1]).sum(axis=1)]
+        Parameters
+        ----------
+        rows
+            What the layer reads, (samples, rows, inputs).
+        pulls
+            Derivatives of the losses by the outputs, (samples, rows, outputs).
+        """
+        count = len(rows)
+        chain = self.chain(rows.reshape(-1, rows.shape[-1]))
+        parts = [*chain.adjoints(pulls.reshape(-1, pulls.shape[-1]), count), pulls.sum(axis=1)]
         return np.concatenate([part.reshape(count, -1) for part in parts], axis=1)
 
     def moved(self, change: Single) -> Factors:
@@ -97,14 +111,15 @@ class Anchor:
         self._targets, self._squares = np.zeros(outputs), np.zeros(outputs)
 
     def add(self, rows: Single, original: Single) -> None:
-        """Add rows that the layer reads, and what the original reads in their place, both (rows, inputs)."""
-        wide = np.concatenate([rows, np.ones((len(rows), 1), np.float32)], axis=1)
+        """Add what the layer reads, and what the original reads in its place, both (samples, rows, inputs)."""
+        wide = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
         targets = original @ self._member.weight.T
-        self._rows += len(rows)
-        self._second += wide.T @ wide
-        self._cross += targets.T @ wide
-        self._targets += targets.sum(axis=0, dtype=np.float64)
-        self._squares += np.square(targets, dtype=np.float64).sum(axis=0)
+        self._rows += wide.shape[0] * wide.shape[1]
+        # Products sample by sample take far less time than one of a few columns and all rows.
+        self._second += np.matmul(wide.swapaxes(1, 2), wide).sum(axis=0)
+        self._cross += np.matmul(targets.swapaxes(1, 2), wide).sum(axis=0)
+        self._targets += targets.sum(axis=(0, 1), dtype=np.float64)
+        self._squares += np.square(targets, dtype=np.float64).sum(axis=(0, 1))
 
     @property
     def variance(self) -> float:
@@ -123,16 +138,19 @@ class Anchor:
         pulls = (scale * (self._wide(self._member.factors) @ self._second - self._cross)).astype(np.float32)
         # A row for each input, and 1 in it, gives the derivatives by the weight that the cores stand for.
         units = np.eye(len(self._second) - 1, dtype=np.float32)
-        found = self._member.gradient(units, np.ascontiguousarray(pulls[:, :-1].T))
+        found: Single = self._member.gradients(units[None], np.ascontiguousarray(pulls[:, :-1].T)[None])[0]
         found[-len(pulls) :] = pulls[:, -1]
         return found
 
     def curvature(self) -> AnchorCurvature:
-        """Return its second derivatives by the member's elements, without those of products of two cores."""
+        """Return its second derivatives by the member's elements, without those of products of two cores.
+
+        They are those of `NEARNESS` times half the relative change of the outputs, too.
+        """
         values, vectors = np.linalg.eigh(self._second / self._rows)
         # Rows whose second moment is that of all rows stand for them.
         rows = (np.sqrt(np.maximum(values, 0))[:, None] * vectors.T).astype(np.float32)
-        return AnchorCurvature(self._member, rows, ANCHOR / self.variance)
+        return AnchorCurvature(self._member, rows, (ANCHOR + NEARNESS) / self.variance)
 
     def _wide(self, factors: Factors) -> Array:
         from lrfdse.factorize.chain import weight_of

@@ -35,7 +35,7 @@ _DERIVATIVES = 100_000_000
 _LEAST = 256
 """Samples below which a curvature would be that of their chance, where there are more. Chosen, not measured."""
 
-_BUDGET = 5e11
+_BUDGET = 1.5e11
 """MACs, estimated from the layers, that the runs of one step may take. Chosen."""
 
 _PASSES = 6
@@ -55,7 +55,7 @@ _HALVINGS = 5
 class Together:
     """Steps of the layers of a model that have several rows a sample.
 
-    The loss is that of `lrfdse.repair.refine.refined`: the whole model's and an anchor for each layer. All layers
+    The loss is the whole model's with an anchor for each layer, as `lrfdse.repair.refine.refined` has one. All layers
     move at once, so that a step knows what they can do together. Derivatives are by the elements of the cores, which
     are fewer than outputs times rows; the curvature is that of one random combination of the scores a sample, so that
     its cost does not grow with their number.

@@ -18,9 +18,9 @@ from lrfdse.model.runtime import Runtime
 from lrfdse.quality.objective import OutputLoss, SideBySide, objective_for
 from lrfdse.repair.correct import Corrector
 from lrfdse.repair.gathered import Gatherer
-from lrfdse.repair.member import Anchor, Member
+from lrfdse.repair.member import ANCHOR, NEARNESS, Anchor, Member
 from lrfdse.repair.moments import moments
-from lrfdse.repair.refine import ANCHOR, DAMPING
+from lrfdse.repair.refine import DAMPING
 from lrfdse.repair.together import Together, solved
 
 # A 2x3 window with strides and pads, then one of 1x1, with a branch around it.
@@ -187,7 +187,7 @@ def test_an_anchor_is_the_layers_own_relative_error(model, data):
     rows, original = (rng.normal(size=(200, 18)).astype(np.float32) + 0.5 for _ in range(2))
     anchor = Anchor(member)
     for part in range(0, 200, 50):
-        anchor.add(rows[part : part + 50], original[part : part + 50])
+        anchor.add(*(each[part : part + 50].reshape(5, 10, 18) for each in (rows, original)))
     targets = original.astype(float) @ weight.T.astype(float)
 
     def error(change):
@@ -207,7 +207,7 @@ def test_an_anchor_is_the_layers_own_relative_error(model, data):
         columns.append((ends[0][1] - ends[1][1]).ravel() / 2e-2)
     np.testing.assert_allclose(anchor.gradient(), wanted, atol=2e-3 * np.abs(wanted).max())
     jacobian = np.stack(columns, axis=1)
-    curvature = ANCHOR * jacobian.T @ jacobian / 200 / targets.var(axis=0).sum()
+    curvature = (ANCHOR + NEARNESS) * jacobian.T @ jacobian / 200 / targets.var(axis=0).sum()
     change = rng.normal(size=len(nothing)).astype(np.float32)
     found = anchor.curvature()(change)
     np.testing.assert_allclose(found, curvature @ change, atol=2e-3 * np.abs(found).max())
@@ -238,7 +238,7 @@ def test_a_step_solves_the_dense_normal_equations(kit, tmp_path, plan):
         jacobian = by_elements(members, own)
         error = (own(*of(factors)) - targets).ravel()
         gradient += ANCHOR / variance / len(rows) * jacobian.T @ error
-        curvature += ANCHOR / variance / len(rows) * jacobian.T @ jacobian
+        curvature += (ANCHOR + NEARNESS) / variance / len(rows) * jacobian.T @ jacobian
         *matrices, _ = member.apart(np.arange(member.place.stop, dtype=np.float32)[member.place])
         norm = sum(float((m**2).sum()) for m in member.chain(rows[:1].astype(np.float32)).matrices)
         sizes = [sum(m.size for m in matrices), 6]

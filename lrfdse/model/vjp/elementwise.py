@@ -12,7 +12,7 @@ from lrfdse.model.vjp.call import Call, Rule, UncoveredError
 
 
 def _where_handed_on(call: Call, place: int) -> ir.Value:
-    """Relu and Clip hand an element on or replace it by a constant; which of both shows in the output."""
+    """Clip hands an element on or replaces it by a bound; which of both shows in the output."""
     if place:
         raise UncoveredError(f"{call.node.op_type}: its bounds are computed")
     kept = call.op("Equal", call.output, call.input(0))
@@ -130,7 +130,8 @@ ELEMENTWISE: Mapping[str, Rule] = {
     "Neg": lambda call, place: call.op("Neg", call.pull),
     "Pow": _power,
     "Reciprocal": _times(_reciprocal),
-    "Relu": _where_handed_on,
+    # A sign costs a fraction of a comparison and a choice, and leaves a product and its Relu to be run as one.
+    "Relu": _times(lambda call, x, y: call.op("Sign", y)),
     "Sigmoid": _times(_sigmoid),
     "Softplus": _times(lambda call, x, y: call.op("Sigmoid", x)),
     "Sqrt": _times(_sqrt),

@@ -242,6 +242,6 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
         reporting, _ = with_class_labels(reporting, judging, found, str(data.test or data.eval))
         reported = Judged.of(reporting, found, judging)
     # Reading a model leaves several forms of it.
-    give_back(cycles=True)
+    give_back()
     notes = [*judging.notes, *notes_of_format(model.proto), *precision_notes(model), *([note] if note else []), *notes]
     return Inputs(model, calib, choosing, reporting, judging, chosen, reported, tuple(notes), verified)

@@ -216,7 +216,7 @@ def open_fits(
         )
         for name in explored
     }
-    give_back(cycles=True)
+    give_back()
     return Fits(fitters, data_key(model, calib), cache, weighting_key(request, model, calib), never_run)
 
 

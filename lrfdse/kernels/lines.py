@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.layout import Tiling
 from lrfdse.targets.target import Target
@@ -34,11 +36,17 @@ def crowds(tiling: Tiling, target: Target, distance: int) -> bool:
 def rows_crowd(count: int, distance: int, target: Target) -> bool:
     """Return whether so many rows, a line of each, do not stay in the first cache level beside another stream.
 
-    `distance` is from one row to the next, in elements.
+    `distance` is from one row to the next, in elements. Rows that share a line, as neighbouring pixels of few channels
+    do, take no more room than one.
     """
-    way = 1024 * target.l1.kib // target.l1.ways
-    places = [FLOAT32.bytes_of(distance) * row % way // target.line for row in range(count)]
-    return max(places.count(place) for place in set(places)) > max(1, target.l1.ways - 1)
+    lines = {FLOAT32.bytes_of(distance) * row // target.line for row in range(count)}
+    return _most_of_a_set(lines, target) > max(1, target.l1.ways - 1)
+
+
+def _most_of_a_set(lines: set[int], target: Target) -> int:
+    """Return how many of the lines, given by their numbers, share the set of the first cache level that most do."""
+    sets = 1024 * target.l1.kib // target.l1.ways // target.line
+    return max(Counter(line % sets for line in lines).values())
 
 
 def crowds_in_place(tiling: Tiling, target: Target, distance: int) -> bool:
@@ -52,12 +60,8 @@ def crowds_in_place(tiling: Tiling, target: Target, distance: int) -> bool:
     weights = FLOAT32.bytes_of(s.inner_block * s.out_block * s.out_tile * s.lanes)
     rows = max(len(span.offsets) for span in tiling.batch)
     lines = -(-FLOAT32.bytes_of(s.inner_block) // target.line)
-    sets = [
-        (FLOAT32.bytes_of(distance) * row // target.line + line) % (way // target.line)
-        for row in range(rows)
-        for line in range(lines)
-    ]
-    return max(sets.count(each) for each in set(sets)) > target.l1.ways - -(-weights // way)
+    found = {FLOAT32.bytes_of(distance) * row // target.line + line for row in range(rows) for line in range(lines)}
+    return _most_of_a_set(found, target) > target.l1.ways - -(-weights // way)
 
 
 def gap(tiling: Tiling, target: Target, distance: int) -> int:

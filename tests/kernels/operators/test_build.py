@@ -21,7 +21,7 @@ from lrfdse.ir.products import Convolution, FullyConnected
 from lrfdse.ir.window import Window
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.layout import Tiling
-from lrfdse.kernels.lines import crowds
+from lrfdse.kernels.lines import crowds, crowds_in_place
 from lrfdse.kernels.operators.build import compile_operator, packed_weight, schedules_of
 from lrfdse.kernels.operators.symbols import undefined
 from lrfdse.kernels.schedules import alternatives
@@ -148,6 +148,24 @@ def test_rows_apart_by_a_line_do_not_crowd():
     tiling = Tiling.of(Step(128, 256, 1024, 1), StepSchedule("out", 16, 1, 13))
     assert crowds(tiling, machine, 1024)
     assert not crowds(tiling, machine, 1024 + machine.line // 4)
+
+
+def test_rows_that_share_a_line_do_not_crowd():
+    machine = load_target("riscv64")
+    # Sixteen floats are a line: fourteen neighbouring pixels of one channel lie in one, of four channels in four.
+    tiling = Tiling.of(Step(28, 6, 25, 1), StepSchedule("out", 6, 1, 14))
+    assert not crowds(tiling, machine, 1) and not crowds(tiling, machine, 4)
+    # Whole ways apart, each row is a line of its own, in the same set.
+    assert crowds(tiling, machine, 256 * machine.l1.kib // machine.l1.ways)
+    block = StepSchedule("out", 8, 4, 5, 4, 64, 1, 40, in_place=True)
+    assert not crowds_in_place(Tiling.of(Step(40, 32, 128, 1), block), machine, 4)
+
+
+def test_neighbouring_pixels_of_few_channels_are_taken_together():
+    # A first layer of one channel: tiles of three pixels were the largest while their shared line counted for each.
+    first = Convolution(Window(1, (32, 32), (5, 5), (1, 1), (1, 1), (0, 0, 0, 0)), 1, 6, 1)
+    chosen = StepSchedule.parse(schedules_of(first, load_target("riscv64"))[0])
+    assert chosen.column_tile >= 7
 
 
 def test_a_weight_of_another_size_is_no_weight_of_the_operator():

@@ -214,7 +214,8 @@ class Corrector:
         if closest < least:
             best, least = dict(current), closest
         # Where the pass itself lost, sweeps may still lead from it to where they would not come otherwise.
-        together = self._together.members(current, self._unread, self._fitted.count) if steps else []
+        count, least = self._unread.count, self._fitted.count
+        together = self._together.members(current, self._held, count, least) if steps else []
         for sweep in range(max(sweeps, steps if together else 0)):
             for name in [name for group in groups for name in group] if sweep < sweeps else ():
                 current[name] = self._refined(current, name)

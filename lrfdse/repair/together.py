@@ -75,7 +75,7 @@ class Together:
         self._rows: dict[str, int] | None = None
         self._most = int(_BUDGET / (_PASSES * max(sum(layer.flops for layer in model.layers) / 2, 1.0)))
 
-    def members(self, current: Mapping[str, Factors], data: Dataset, least: int) -> list[str]:
+    def members(self, current: Mapping[str, Factors], data: Dataset, count: int, least: int) -> list[str]:
         """Return which layers of a plan may take a step together; none where that is out of reach.
 
         Parameters
@@ -83,11 +83,13 @@ class Together:
         current
             Layer name to factors, of all layers of the plan.
         data
+            Samples that show how many rows there are.
+        count
             Samples and mixtures to take steps at.
         least
             Fewest samples that are worth a step.
         """
-        if data.one_by_one or data.count < SEEN or min(data.count, self._most) < least:
+        if data.one_by_one or data.count < SEEN or min(count, self._most) < least:
             return []
         rows = self._counted(data)
         found = [name for name, factors in current.items() if _moves(factors) and rows.get(name, 0) > 1]

@@ -126,3 +126,23 @@ def test_corrections_are_those_of_the_whole_model(make, kit, whole_alone, weight
     assert found.before == pytest.approx(wanted.before, rel=1e-4)
     assert found.after == pytest.approx(wanted.after, rel=1e-2) and found.after < found.before
     assert found.sweeps == wanted.sweeps
+
+
+def test_steps_of_layers_with_several_rows_are_those_of_the_whole_model(make, kit, whole_alone):
+    text = """g (float[n, 3, 16, 16] x) => (float[n, 5] y) {
+        c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]> (x, k)
+        d = Relu (c)  e = Reshape (d, flat)  f = Transpose <perm = [0, 2, 1]> (e)
+        h = MatMul (f, w)  i = Add (h, b1)  j = Tanh (i)  m = ReduceMean <axes = [1], keepdims = 0> (j)
+        y = Gemm <transB = 1> (m, v, b2) }"""
+    rng = np.random.default_rng(0)
+    shapes = {"k": (16, 3, 3, 3), "w": (16, 12), "b1": (12,), "v": (5, 12), "b2": (5,)}
+    arrays = {name: rng.normal(size=sizes).astype(np.float32) / 2 for name, sizes in shapes.items()}
+    model = load_model(make(text, arrays | {"flat": np.array([0, 16, 64])}), {"x": (1, 3, 16, 16)})
+    given = Dataset({"x": data(96).inputs["x"]}, None)
+    factors = {"w": kit.svd_factors(model.weight("w"), 3)}
+    assert tail_of(model, given, Runtime()) is not None
+    found = Corrector(model, given, weightings={}).correct(factors, steps=2)
+    whole_alone()
+    wanted = Corrector(model, given, weightings={}).correct(factors, steps=2)
+    assert found.sweeps == wanted.sweeps > 0
+    assert found.after == pytest.approx(wanted.after, rel=2e-2) and found.after < found.before

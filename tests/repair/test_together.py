@@ -281,19 +281,21 @@ def test_who_takes_steps(model, data):
     factors = fitted(model, data, {**PLANS["svd"], "w3": Factorization.svd(4, 6, 2)})
     together = Together(model, objective_for(model.original, "softmax"), Runtime())
     # Behind the mean over all pixels there is one row a sample.
-    assert together.members(factors, data, data.count) == ["w1", "w2"]
+    assert together.members(factors, data, data.count, data.count) == ["w1", "w2"]
     dense = Fitter(model.weight("w2"), moments(model, data, ["w2"])["w2"]).fit(Factorization.dense(6, 6))
-    assert together.members(factors | {"w2": dense}, data, data.count) == ["w1"]
+    assert together.members(factors | {"w2": dense}, data, data.count, data.count) == ["w1"]
     blind = dataclasses.replace(factors["w1"], bias_shift=None)
-    assert together.members(factors | {"w1": blind}, data, data.count) == ["w2"]
-    assert together.members(factors, data, data.count + 1) == []
+    assert together.members(factors | {"w1": blind}, data, data.count, data.count) == ["w2"]
+    assert together.members(factors, data, data.count, data.count + 1) == []
 
 
 def test_a_large_model_takes_none(model, data):
     factors = fitted(model, data, PLANS["svd"])
     heavy = [SimpleNamespace(name=layer.name, kind=layer.kind, flops=10**12) for layer in model.layers]
     large = SimpleNamespace(layers=heavy, sites=model.sites, working=model.working)
-    assert Together(large, objective_for(model.original, "softmax"), Runtime()).members(factors, data, 8) == []
+    assert (
+        Together(large, objective_for(model.original, "softmax"), Runtime()).members(factors, data, data.count, 8) == []
+    )
 
 
 def test_what_has_no_derivative_stays(kit, tmp_path, data):

@@ -113,11 +113,11 @@ class Anchor:
     def add(self, rows: Single, original: Single) -> None:
         """Add what the layer reads, and what the original reads in its place, both (samples, rows, inputs)."""
         wide = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
-        targets = original @ self._member.weight.T
+        targets = original.reshape(-1, original.shape[2]) @ self._member.weight.T
+        targets = targets.reshape(*original.shape[:2], -1)
         self._rows += wide.shape[0] * wide.shape[1]
-        # Products sample by sample take far less time than one of a few columns and all rows.
-        self._second += np.matmul(wide.swapaxes(1, 2), wide).sum(axis=0)
-        self._cross += np.matmul(targets.swapaxes(1, 2), wide).sum(axis=0)
+        self._second += _summed(wide, wide)
+        self._cross += _summed(targets, wide)
         self._targets += targets.sum(axis=(0, 1), dtype=np.float64)
         self._squares += np.square(targets, dtype=np.float64).sum(axis=(0, 1))
 
@@ -192,3 +192,11 @@ def flat(parts: Sequence[Single]) -> Single:
 def _shift(factors: Factors) -> Array:
     assert factors.bias_shift is not None
     return factors.bias_shift
+
+
+def _summed(left: Single, right: Single) -> Single:
+    """Return the products of columns, summed over samples and rows; both have (samples, rows, columns)."""
+    if left.shape[1] < right.shape[2]:
+        return np.asarray(left.reshape(-1, left.shape[2]).T @ right.reshape(-1, right.shape[2]))
+    # Products sample by sample take far less time than one of a few columns and all rows.
+    return np.asarray(np.matmul(left.swapaxes(1, 2), right).sum(axis=0))

@@ -42,6 +42,9 @@ MIXTURES = 8
 SEEN = 8192
 """Samples and mixtures from which on a refinement adds no further mixtures: docs/method.md, section 9, measures it."""
 
+STEPPED = 2
+"""Times the samples, mixtures included, that steps of several layers together see: docs/method.md, section 9."""
+
 SENSED = 1024
 """Most samples and mixtures that output weightings are taken from. Chosen, not measured."""
 
@@ -214,13 +217,13 @@ class Corrector:
         if closest < least:
             best, least = dict(current), closest
         # Where the pass itself lost, sweeps may still lead from it to where they would not come otherwise.
-        count, least = self._unread.count, self._fitted.count
-        together = self._together.members(current, self._held, count, least) if steps else []
+        own, seen = self._fitted.count, min(self._unread.count, STEPPED * self._fitted.count)
+        together = self._together.members(current, self._held, seen, own) if steps else []
         for sweep in range(max(sweeps, steps if together else 0)):
             for name in [name for group in groups for name in group] if sweep < sweeps else ():
                 current[name] = self._refined(current, name)
             if together and sweep < steps:
-                current = self._together.step(current, together, self._seen(), self._seed + sweep)
+                current = self._together.step(current, together, self._seen().head(seen), self._seed + sweep)
             # One sweep may lose on few samples what the next gains.
             losses = self._judged(current)
             if losses.mean() < least:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     Single = NDArray[np.float32]
 
 
-ANCHOR = 0.1
+ANCHOR = 0.5
 """Weight of a layer's own relative output error beside the model's loss. Of many layers one after another the later
 ones' errors are mostly those of the layers before."""
 
-NEARNESS = 1.0
+NEARNESS = 2.0
 """Weight of a layer's relative change of outputs in one step: what the curvature of few samples leaves free."""
 
 

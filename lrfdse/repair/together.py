@@ -42,7 +42,7 @@ _PASSES = 6
 """Runs of the model that one sample takes: the original, the compressed model, and its derivatives twice, each with
 what they need of the forward run. Counted."""
 
-_CG_STEPS = 60
+_CG_STEPS = 40
 """Most conjugate gradient steps of one step. Chosen."""
 
 _CG_TOLERANCE = 1e-3
@@ -194,8 +194,18 @@ def _moves(factors: Factors) -> bool:
     return plain and not factors.choice.is_original
 
 
-def solved(found: Gathered, members: Sequence[Member]) -> Single:
-    """Return the damped Gauss-Newton step, as changes of the elements of all members."""
+def solved(found: Gathered, members: Sequence[Member], rounds: int = _CG_STEPS) -> Single:
+    """Return the damped Gauss-Newton step, as changes of the elements of all members.
+
+    Parameters
+    ----------
+    found
+        What is known of the model around them.
+    members
+        The layers.
+    rounds
+        Most conjugate gradient steps.
+    """
     damping = flat([m.damping(a.variance) for m, a in zip(members, found.anchors, strict=True)])
     gradient = found.gradient + flat([anchor.gradient() for anchor in found.anchors])
     curvatures = [anchor.curvature() for anchor in found.anchors]
@@ -205,14 +215,14 @@ def solved(found: Gathered, members: Sequence[Member]) -> Single:
         anchored = [each(changes[m.place]) for m, each in zip(members, curvatures, strict=True)]
         return np.asarray(slopes.T @ (slopes @ changes) / count + flat(anchored) + damping * changes)
 
-    return _conjugate(product, -gradient)
+    return _conjugate(product, -gradient, rounds)
 
 
-def _conjugate(product: Callable[[Single], Single], target: Single) -> Single:
+def _conjugate(product: Callable[[Single], Single], target: Single, rounds: int) -> Single:
     """Return about the solution of a linear system by conjugate gradients."""
     found, residual, direction = np.zeros_like(target), target, target
     energy = first = float(np.vdot(target, target))
-    for _ in range(_CG_STEPS):
+    for _ in range(rounds):
         if energy <= _CG_TOLERANCE**2 * first:
             break
         image = product(direction)

@@ -147,7 +147,7 @@ class Corrector:
         outputs = self._outputs(self._model.original, self._held)
         self._side = SideBySide.of(self._objective, outputs)
         self._reference = self._side.scores(outputs)
-        self._together = Together(self._model, self._objective, self._runtime)
+        self._together = Together(self._model, self._objective, self._runtime, self._side.size)
         self._moments: dict[str, Moments] = {}
         self._fitters = LatestFitters()
         self._openings: Openings = InMemory() if openings is None else openings
@@ -220,10 +220,13 @@ class Corrector:
         own, seen = self._fitted.count, min(self._unread.count, STEPPED * self._fitted.count)
         together = self._together.members(current, self._held, seen, own) if steps else []
         for sweep in range(max(sweeps, steps if together else 0)):
+            last = dict(current)
             for name in [name for group in groups for name in group] if sweep < sweeps else ():
                 current[name] = self._refined(current, name)
             if together and sweep < steps:
                 current = self._together.step(current, together, self._seen().head(seen), self._seed + sweep)
+            if all(current[name] is last[name] for name in chosen):
+                continue
             # One sweep may lose on few samples what the next gains.
             losses = self._judged(current)
             if losses.mean() < least:

@@ -35,8 +35,11 @@ _DERIVATIVES = 100_000_000
 _LEAST = 256
 """Samples below which a curvature would be that of their chance, where there are more. Chosen, not measured."""
 
-_BUDGET = 1.5e11
-"""MACs, estimated from the layers, that the runs of one step may take. Chosen."""
+_BUDGET = 6e10
+"""MACs, estimated from layers and scores, that the runs of one step may take: about ten seconds. Chosen."""
+
+_SCORE = 100
+"""MACs that a score counts for, of which exponentials and logarithms are taken in float64. Estimated."""
 
 _PASSES = 6
 """Runs of the model that one sample takes: the original, the compressed model, and its derivatives twice, each with
@@ -68,12 +71,15 @@ class Together:
         The outputs that count, with what their changes cost.
     runtime
         What runs the models.
+    scores
+        Scores of a sample.
     """
 
-    def __init__(self, model: Model, objective: Objective, runtime: Runtime) -> None:
+    def __init__(self, model: Model, objective: Objective, runtime: Runtime, scores: int) -> None:
         self._model, self._objective, self._runtime = model, objective, runtime
         self._rows: dict[str, int] | None = None
-        self._most = int(_BUDGET / (_PASSES * max(sum(layer.flops for layer in model.layers) / 2, 1.0)))
+        macs = sum(layer.flops for layer in model.layers) / 2 + _SCORE * scores
+        self._most = int(_BUDGET / (_PASSES * macs))
 
     def members(self, current: Mapping[str, Factors], data: Dataset, count: int, least: int) -> list[str]:
         """Return which layers of a plan may take a step together; none where that is out of reach.

@@ -281,7 +281,7 @@ def test_steps_lose_less_on_data_that_nobody_saw(model, plan):
 
 def test_who_takes_steps(model, data):
     factors = fitted(model, data, {**PLANS["svd"], "w3": Factorization.svd(4, 6, 2)})
-    together = Together(model, objective_for(model.original, "softmax"), Runtime())
+    together = Together(model, objective_for(model.original, "softmax"), Runtime(), 4)
     # Behind the mean over all pixels there is one row a sample.
     assert together.members(factors, data, data.count, data.count) == ["w1", "w2"]
     dense = Fitter(model.weight("w2"), moments(model, data, ["w2"])["w2"]).fit(Factorization.dense(6, 6))
@@ -296,14 +296,22 @@ def test_a_large_model_takes_none(model, data):
     heavy = [SimpleNamespace(name=layer.name, kind=layer.kind, flops=10**12) for layer in model.layers]
     large = SimpleNamespace(layers=heavy, sites=model.sites, working=model.working)
     assert (
-        Together(large, objective_for(model.original, "softmax"), Runtime()).members(factors, data, data.count, 8) == []
+        Together(large, objective_for(model.original, "softmax"), Runtime(), 4).members(factors, data, data.count, 8)
+        == []
     )
+
+
+def test_many_scores_are_out_of_reach(model, data):
+    factors = fitted(model, data, PLANS["svd"])
+    objective = objective_for(model.original, "softmax")
+    assert Together(model, objective, Runtime(), 10**5).members(factors, data, data.count, 8) == ["w1", "w2"]
+    assert Together(model, objective, Runtime(), 10**8).members(factors, data, data.count, 8) == []
 
 
 def test_what_has_no_derivative_stays(kit, tmp_path, data):
     text = TEXT.replace("u = Tanh (s)", "u = Cos (s)")
     model = load_model(kit.write(kit.build(text, WEIGHTS), tmp_path / "m.onnx"), kinds=("fc", "conv"))
     factors = fitted(model, data, PLANS["svd"])
-    together = Together(model, objective_for(model.original, "softmax"), Runtime())
+    together = Together(model, objective_for(model.original, "softmax"), Runtime(), 4)
     found = together.step(factors, ["w1", "w2"], data, 0)
     assert all(found[name] is factors[name] for name in factors)

@@ -137,7 +137,9 @@ class Gatherer:
         """Whether there is a backward pass, and samples of a run can be told apart."""
         return self._backward is not None
 
-    def gathered(self, members: Sequence[Member], data: Dataset, bent: int, rng: np.random.Generator) -> Gathered:
+    def gathered(
+        self, members: Sequence[Member], data: Dataset, bent: int, rng: np.random.Generator, most_rows: int = _ROWS
+    ) -> Gathered:
         """Return what a step needs to know.
 
         Parameters
@@ -149,7 +151,9 @@ class Gatherer:
         bent
             How many of them, evenly spread, show the curvature.
         rng
-            Draws the combinations of scores.
+            Draws the combinations of scores, and what anchors see.
+        most_rows
+            About how many rows of a layer its anchor is taken from; those of one sample of every run at least.
         """
         size = members[-1].place.stop
         slopes, gradient = np.empty((bent, size), np.float32), np.zeros(size)
@@ -175,7 +179,8 @@ class Gatherer:
             for member, anchor, port, pulls in zip(members, anchors, self._ports, found, strict=True):
                 rows, original = port.read(arrays | feeds, count), port.read(others | feeds, count)
                 # An anchor is a mean over rows, of which a layer of many pixels has more than enough.
-                anchored = rng.random(count) < _ROWS / (rows.shape[1] * data.count)
+                anchored = rng.random(count) < most_rows / (rows.shape[1] * data.count)
+                anchored[rng.integers(count)] = True
                 anchor.add(rows[anchored], original[anchored])
                 gradient[member.place] += member.gradients(rows, pulls[:count]).sum(axis=0)
                 if len(chosen):

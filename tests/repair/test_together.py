@@ -131,13 +131,13 @@ def by_elements(members, function, step=1e-2):
     return np.stack(columns, axis=1)
 
 
-def gathered(model, factors, data, kind, bent, seed=0):
+def gathered(model, factors, data, kind, bent, seed=0, **more):
     sites = [model.sites[name][0] for name in ("w1", "w2")]
     members = members_of(model, factors)
     version = rewrite(model, factors, closed=False)
     gatherer = Gatherer(version, model.working.graph, sites, objective_for(model.original, kind), data, Runtime())
     assert gatherer.works
-    return members, gatherer.gathered(members, data, bent, np.random.default_rng(seed))
+    return members, gatherer.gathered(members, data, bent, np.random.default_rng(seed), **more)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "squared"])
@@ -177,6 +177,13 @@ def test_fewer_samples_than_all_are_spread_and_every_row_is_filled(model, data):
         assert row.shape == other.shape and np.isfinite(row).all() and row.any()
     _, again = gathered(model, factors, many, "squared", 150)
     np.testing.assert_allclose(found.gradient, again.gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_an_anchor_has_rows_of_every_run(model, data):
+    """Of layers with very many rows a sample few samples are drawn, and maybe none of a run."""
+    many = Dataset({"x": images(150, 2).astype(np.float32)}, None)
+    _, found = gathered(model, fitted(model, data, PLANS["svd"]), many, "squared", 7, most_rows=0)
+    assert all(np.isfinite(anchor.gradient()).all() and anchor.variance > 0 for anchor in found.anchors)
 
 
 def test_an_anchor_is_the_layers_own_relative_error(model, data):

@@ -126,6 +126,8 @@ def other_macs(path: Path) -> int:
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
     sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    constants = (node for node in model.graph.node if node.op_type == "Constant")
+    sizes |= {node.output[0]: math.prod(node.attribute[0].t.dims) for node in constants}
     total = 0
     for node in model.graph.node:
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)

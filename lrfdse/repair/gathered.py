@@ -13,6 +13,7 @@ from lrfdse.model.vjp.backward import COTANGENT, SLOPE, backward
 from lrfdse.model.vjp.steps import in_steps
 from lrfdse.quality.objective import SideBySide, names_of
 from lrfdse.repair.member import Anchor
+from lrfdse.repair.observe import fed_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,9 +69,10 @@ class _Port:
     output: Rows
 
     @classmethod
-    def of(cls, site: Site, seen: Mapping[str, NDArray[Any]], layout: Layout) -> _Port | None:
+    def of(cls, site: Site, seen: Mapping[str, NDArray[Any]], layout: Layout, data: Dataset) -> _Port | None:
         """Return it for values of a run of `SEEN` samples; None where samples cannot be told apart."""
-        source, output = layout.places.get(site.source, Place(0)), layout.places[site.output]
+        is_fed, output = site.source in data.inputs or site.source in data.shared, layout.places[site.output]
+        source = fed_place(data, site.source, seen[site.source]) if is_fed else layout.places[site.source]
         # Patches are cut out of images, samples first.
         if source is None or output is None or (site.in_axis is None and source != Place(0)):
             return None
@@ -127,7 +129,7 @@ class Gatherer:
             return
         few = data.feeds(0, SEEN)
         arrays = runtime.call(shown, _taken(shown, few), wanted) | few
-        ports = [_Port.of(site, arrays, self._layout) for site in sites]
+        ports = [_Port.of(site, arrays, self._layout, data) for site in sites]
         steps, seen = in_steps(part, made, few, runtime)
         if None not in ports and (back := backward(steps, made, seen)) is not None:
             self._ports, self._backward = [port for port in ports if port is not None], runtime.session(back)

@@ -77,7 +77,7 @@ def observe(
         arrays = runtime.call(session, {name: array for name, array in feeds.items() if name in taken}, read)
         for name, axis in features.items():
             value = feeds[name] if name in fed else arrays[name]
-            place = _fed_place(data, name, value) if name in fed else layout.place(name, value)
+            place = fed_place(data, name, value) if name in fed else layout.place(name, value)
             if place is None:
                 raise InputError(f"value {name!r}: which part of it belongs to which sample of a run cannot be told")
             forms[name] = Rows.of(value, place, axis, run)
@@ -92,7 +92,7 @@ def observe(
     )
 
 
-def _fed_place(data: Dataset, name: str, value: NDArray[Any]) -> Place:
+def fed_place(data: Dataset, name: str, value: NDArray[Any]) -> Place:
     """Return where an input has the samples of a run."""
     if name in data.shared:
         return Place(None)

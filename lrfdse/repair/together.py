@@ -35,6 +35,10 @@ _DERIVATIVES = 100_000_000
 _LEAST = 256
 """Samples below which a curvature would be that of their chance, where there are more. Chosen, not measured."""
 
+_ENOUGH = 1536
+"""Samples, drawn anew for each step, that are enough however many were calibrated with. Chosen; docs/method.md,
+section 11, has what it gives."""
+
 _BUDGET = 6e10
 """MACs, estimated from layers and scores, that the runs of one step may take: about ten seconds. Chosen."""
 
@@ -95,7 +99,7 @@ class Together:
         least
             Fewest samples that are worth a step.
         """
-        if data.one_by_one or data.count < SEEN or min(count, self._most) < least:
+        if data.one_by_one or data.count < SEEN or min(count, self._most) < min(least, _ENOUGH):
             return []
         rows = self._counted(data)
         found = [name for name, factors in current.items() if _moves(factors) and rows.get(name, 0) > 1]
@@ -184,11 +188,13 @@ class Together:
             with plan_errors():
                 session = self._runtime.session(read_out(graph, made))
                 layout = self._runtime.layout(session, data, SEEN, made)
+                self._rows = {}
+                if not layout.together:
+                    return self._rows
                 feeds = data.feeds(0, SEEN)
                 arrays = self._runtime.call(session, {port.name: feeds[port.name] for port in session.get_inputs()})
-            self._rows = {}
             for name, site in sites.items():
-                if layout.together and (place := layout.places[site.output]) is not None:
+                if (place := layout.places[site.output]) is not None:
                     inner = Rows.of(arrays[site.output], place, site.out_axis, SEEN).inner
                     self._rows[name] = math.prod(inner)
         return self._rows

@@ -206,7 +206,7 @@ def refined(
             found[-1] + shift_weight * changes[-1]
         ]
 
-    step = _conjugate(product, [-g for g in back(through(local.pulls / np.float32(count)) + anchor * own)])
+    step = conjugate(product, [-g for g in back(through(local.pulls / np.float32(count)) + anchor * own)])
     before = local.evaluate(np.zeros_like(own)) + 0.5 * float(anchor) * float(np.vdot(own, own))
     length = 1.0
     for _ in range(_HALVINGS):
@@ -222,11 +222,24 @@ def refined(
     return tuple(cores), shift, 0.0
 
 
-def _conjugate(product: Callable[[list[Single]], list[Single]], target: list[Single]) -> list[Single]:
+def conjugate(
+    product: Callable[[list[Single]], list[Single]], target: list[Single], rounds: int = CG_STEPS
+) -> list[Single]:
+    """Return about the solution of a linear system, whose vectors are lists of arrays, by conjugate gradients.
+
+    Parameters
+    ----------
+    product
+        Multiplies a vector by the system's matrix, symmetric and positive definite.
+    target
+        The right-hand side.
+    rounds
+        Most steps.
+    """
     found = [np.zeros_like(part) for part in target]
     residual, direction = list(target), list(target)
     energy = first = _dot(residual, residual)
-    for _ in range(CG_STEPS):
+    for _ in range(rounds):
         if energy <= _CG_TOLERANCE**2 * first:
             break
         image = product(direction)

@@ -14,9 +14,10 @@ from lrfdse.model.samples import Rows
 from lrfdse.quality.objective import names_of
 from lrfdse.repair.gathered import SEEN, Gatherer
 from lrfdse.repair.member import Member, flat
+from lrfdse.repair.refine import conjugate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,9 +52,6 @@ what they need of the forward run. Counted."""
 
 _CG_STEPS = 40
 """Most conjugate gradient steps of one step. Chosen."""
-
-_CG_TOLERANCE = 1e-3
-"""Part of the gradient's norm at which conjugate gradients end. Chosen, not measured."""
 
 _HALVINGS = 5
 """Lengths of a step that are tried, each half the one before. Chosen, not measured."""
@@ -223,27 +221,9 @@ def solved(found: Gathered, members: Sequence[Member], rounds: int = _CG_STEPS) 
     curvatures = [anchor.curvature() for anchor in found.anchors]
     slopes, count = found.slopes, np.float32(len(found.slopes))
 
-    def product(changes: Single) -> Single:
+    def product(vector: list[Single]) -> list[Single]:
+        (changes,) = vector
         anchored = [each(changes[m.place]) for m, each in zip(members, curvatures, strict=True)]
-        return np.asarray(slopes.T @ (slopes @ changes) / count + flat(anchored) + damping * changes)
+        return [np.asarray(slopes.T @ (slopes @ changes) / count + flat(anchored) + damping * changes)]
 
-    return _conjugate(product, -gradient, rounds)
-
-
-def _conjugate(product: Callable[[Single], Single], target: Single, rounds: int) -> Single:
-    """Return about the solution of a linear system by conjugate gradients."""
-    found, residual, direction = np.zeros_like(target), target, target
-    energy = first = float(np.vdot(target, target))
-    for _ in range(rounds):
-        if energy <= _CG_TOLERANCE**2 * first:
-            break
-        image = product(direction)
-        curvature = float(np.vdot(direction, image))
-        if not curvature > 0:
-            break
-        length = np.float32(energy / curvature)
-        found = found + length * direction
-        residual = residual - length * image
-        energy, last = float(np.vdot(residual, residual)), energy
-        direction = residual + np.float32(energy / last) * direction
-    return found
+    return conjugate(product, [-gradient], rounds)[0]

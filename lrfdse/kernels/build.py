@@ -158,8 +158,12 @@ def tvm_target(target: Target) -> Any:
     }
     if instruction_set.reassociates:
         described["fast-math-reassoc"] = True
-    if target.features:
-        described["mattr"] = list(target.features)
+    features = list(target.features)
+    if target.in_order and instruction_set.reorders and target.cpu == target.scheduling_model:
+        # LLVM knows the core; by another's or no model, code was as often slower as faster.
+        features.append(instruction_set.reorders)
+    if features:
+        described["mattr"] = features
     if target.abi:
         described[instruction_set.abi_option] = target.abi
     return tvm.target.Target(described)

@@ -90,6 +90,29 @@ def test_rvv_code_sums_across_lanes_in_any_order() -> None:
     assert instructions(artifact)["vfredusum.vs"] == 6
 
 
+def innermost(lines: list[str]) -> list[str]:
+    """Return the lines of the first loop of a kernel that ends."""
+    back = next(
+        i
+        for i, line in enumerate(lines)
+        if (m := re.match(r"\s+b\w*[. ]?.*(\.LBB\w+)$", line)) and f"{m[1]}:" in lines[:i]
+    )
+    label = re.match(r".*(\.LBB\w+)$", lines[back])[1]
+    return lines[lines.index(f"{label}:") + 1 : back]
+
+
+def test_x60_code_spreads_loads_among_products() -> None:
+    """The core begins two instructions a cycle in their order: each FMA is to stand beside a load or an address."""
+    machine = load_target("riscv64")
+    spec = KernelSpec(3 * machine.lanes, 192, Factorization.dense(3 * machine.lanes, 192), 8, False, False)
+    schedule = Schedule((StepSchedule("out", machine.lanes, 3, 8, 2),))
+    body = innermost(compile_kernel(spec, schedule, machine, "kernel", assembly=True).assembly.splitlines())
+    order = "".join("*" if "vfmacc" in line else "." for line in body)
+    assert order.count("*") == 48
+    assert order.count(".") >= 24
+    assert max(map(len, order.split("*"))) <= 3, order
+
+
 def test_loops_load_the_operands_of_the_next_iteration() -> None:
     """The first instructions of the loop multiply what was loaded before it."""
     machine = load_target("riscv64")
@@ -98,13 +121,7 @@ def test_loops_load_the_operands_of_the_next_iteration() -> None:
     lines = compile_kernel(spec, schedule, machine, "kernel", assembly=True).assembly.splitlines()
     fused = re.compile(r"\s+(vfmacc|vfmadd)\b")
     loaded = re.compile(r"\s+(vle32|flw)\b")
-    back = next(
-        i
-        for i, line in enumerate(lines)
-        if (m := re.match(r"\s+b\w*[. ]?.*(\.LBB\w+)$", line)) and f"{m[1]}:" in lines[:i]
-    )
-    label = re.match(r".*(\.LBB\w+)$", lines[back])[1]
-    body = lines[lines.index(f"{label}:") : back]
+    body = innermost(lines)
     first = {kind: next(i for i, line in enumerate(body) if kind.match(line)) for kind in (fused, loaded)}
     assert sum(bool(fused.match(line)) for line in body) == 16
     assert first[fused] < first[loaded]

@@ -161,6 +161,9 @@ class InstructionSet:
     """Returns properties of QEMU's processor for it, from QEMU's release; None is the newest."""
     reassociates: bool = False
     """LLVM must be allowed to add in any order, or it sums lanes one by one."""
+    reorders: str | None = None
+    """LLVM's feature that orders instructions once more when registers are given, which cores in order need; None where
+    LLVM does so of itself."""
     explicit_fma: str | None = None
     """Feature with which FMAs must be asked for one by one, because LLVM does not form them; None where it does."""
     converts_longs: bool = True

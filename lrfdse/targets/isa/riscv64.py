@@ -135,5 +135,6 @@ RISCV64 = InstructionSet(
     widens_halves=_widens_halves,
     emulated_halves=_emulated_halves,
     reassociates=True,
+    reorders="+use-postra-scheduler",
     abi_option="mabi",
 )

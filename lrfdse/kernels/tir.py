@@ -38,6 +38,26 @@ def load(buffer: Buffer, index: Expr, lanes: int = 1) -> Expr:
     return tirx.BufferLoad(buffer, [ramp(index, lanes)])
 
 
+def parted(index: Expr) -> tuple[Expr, int]:
+    """Return an index as what varies, and the constant that is added to it.
+
+    Positions of a tile differ by constants. Where an index is one sum and such a constant at its end, LLVM gives all of
+    them one address with offsets; else it takes each for a number of its own, and computes them one by one, or outside
+    of a loop, and reads them from the stack.
+
+    >>> parted(3)
+    (0, 3)
+    """
+    if isinstance(index, int):
+        return 0, index
+    if isinstance(index, tirx.IntImm):
+        return 0, int(index.value)
+    if isinstance(index, tirx.Add):
+        (first, one), (second, other) = parted(index.a), parted(index.b)
+        return first + second, one + other
+    return index, 0
+
+
 RAISED = 384.0
 """What int8 are more than they are where they become floats by their bits: the middle of the floats from 2^8 to 2^9."""
 

@@ -21,7 +21,7 @@ from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
 from lrfdse.kernels.operators.neighbours import columns_left, period, widened
 from lrfdse.kernels.operators.tilings import block_channels, is_flat, runs_of, sections_of, tiling_of
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, sequence
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, parted, sequence
 
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
@@ -68,9 +68,9 @@ class _Row:
     def _spot(self, batch: Expr, row: Expr) -> Spot:
         pixel = self.first + batch
         channel = self.channels_before + row
-        index = pixel * self.outputs + channel
-        if self.start is not None:
-            index = self.start + batch * self.outputs + channel
+        varying, constant = parted(batch)
+        start = self.first * self.outputs if self.start is None else self.start
+        index = start + varying * self.outputs + channel + constant * self.outputs
         return Spot(index, index, tirx.floormod(channel, self.period) if self.period else channel, pixel)
 
 
@@ -158,10 +158,11 @@ def _in_blocks(
         first = before // size * plane + number % rows * (w.strides[0] * line)
 
         def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
-            index = first + copy.place(batch * w.strides[1]) * size + k
+            varying, constant = parted(batch) if apart == 1 else (batch, 0)
+            index = first + copy.place(varying * w.strides[1]) * size + k
             for place, distance in zip(section, distances[: len(section)], strict=True):
                 index = index + place * distance
-            return index
+            return index + constant * (w.strides[1] * size)
 
         made = operator.outputs // groups
         row = _Row(finish, number * w.out[1], operator.outputs, group * made, None, repeats)
@@ -219,16 +220,14 @@ def over_windows(
     def emitter(image: Expr, r: Expr, group: Expr) -> StepEmitter:
         def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
             line = (image * height + r * w.strides[0]) * width
+            varying, constant = parted(batch)
+            further = w.strides[1] * operator.channels
             index = (
-                line * operator.channels
-                + (part.inputs if part else 0)
-                + batch * (w.strides[1] * operator.channels)
-                + group * each
-                + k
+                line * operator.channels + (part.inputs if part else 0) + varying * further + group * each + k
             )
             for number, distance in zip(section, span, strict=True):
                 index = index + number * distance
-            return index
+            return index + constant * further
 
         before = None if groups == 1 else group * tiling.weight_size
         before = part.weights if part and part.weights is not None else before

@@ -15,7 +15,7 @@ from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied
 from lrfdse.kernels.operators.tilings import tiling_of
-from lrfdse.kernels.tir import Expr, Stmt, load, over, sequence, store
+from lrfdse.kernels.tir import Expr, Stmt, load, over, parted, sequence, store
 
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
@@ -56,7 +56,8 @@ class Dense:
 
     def _spot(self, batch: Expr, row: Expr, column: Expr, stride: int) -> Spot:
         step = self.tiling.step
-        index = (batch * step.out + row) * step.columns + column
+        varying, constant = parted(batch)
+        index = (varying * step.out + row) * step.columns + column + constant * (step.out * step.columns)
         return Spot(index, index, row, batch, stride, self.tiling.schedule.axis == "columns")
 
 

@@ -17,7 +17,7 @@ from lrfdse.kernels.operators.neighbours import merged
 from lrfdse.kernels.operators.phases import Phases, phases, reach
 from lrfdse.kernels.operators.strips import strips
 from lrfdse.kernels.operators.tilings import tiling_of
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, sequence, zero
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, parted, sequence, zero
 
 if TYPE_CHECKING:
     from lrfdse.ir.kernel import StepSchedule
@@ -56,7 +56,9 @@ class _Phase:
 
     def _spot(self, batch: Expr, row: Expr) -> Spot:
         pixel = self.first + batch * self.stride
-        index = pixel * self.outputs + row
+        varying, constant = parted(batch)
+        further = self.stride * self.outputs
+        index = self.first * self.outputs + varying * further + row + constant * further
         return Spot(index, index, row, pixel)
 
 
@@ -137,10 +139,11 @@ class _PhaseEmitter:
             line = (image * self.image[0] + r + (rows.origin + pads[0])) * width + (columns.origin + pads[1])
 
             def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
-                index = (line + batch) * channels + k
+                varying, constant = parted(batch)
+                index = (line + varying) * channels + k
                 for number, (_, distance) in zip(section, loops, strict=True):
                     index = index + number * distance
-                return index
+                return index + constant * channels
 
             start = self.before + (i * columns.count + j) * tiling.weight_size
             access = Access(data, None, tuple(count for count, _ in loops), start)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from lrfdse.base.machine import memory_bytes
 from lrfdse.base.text import one_line
 from lrfdse.errors import InputError
-from lrfdse.model.constants import trace
+from lrfdse.model.constants import Constant, trace
 from lrfdse.model.samples import sample_axes
 
 Sizes = tuple[int | None, ...]
@@ -216,15 +216,35 @@ def _dtype_name(dtype: ir.DataType | None) -> str:
     return str(np.dtype(dtype.numpy()).name)
 
 
+_CARRIED = frozenset({"Cast", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operators behind which a value still holds the same whole numbers."""
+
+
 def _lookup_rows(value: ir.Value) -> int:
-    """Return the rows of the smallest table that the value looks up, 2 where it looks up none."""
-    rows, left = [], [value]
+    """Return how many numbers the value may hold: 2 where nothing in the model tells.
+
+    It is the rows of the smallest table that the value looks up, or the classes that it is spread over: by OneHot, or
+    by comparing it with a constant that lists them.
+    """
+    rows, left, seen = [], [value], {value}
     while left:
         for usage in left.pop().uses():
-            if usage.node.op_type in ("Cast", "Identity") and usage.node.outputs:
-                left.append(usage.node.outputs[0])
-            elif usage.node.op_type == "Gather" and usage.idx == 1 and (table := trace(usage.node.inputs[0])):
-                axis = usage.node.attributes["axis"].as_int() if "axis" in usage.node.attributes else 0
+            node, place = usage.node, usage.idx
+            if node.op_type in _CARRIED and place == 0 and node.outputs[0] not in seen:
+                seen.add(node.outputs[0])
+                left.append(node.outputs[0])
+            elif node.op_type == "Gather" and place == 1 and (table := trace(node.inputs[0])):
+                axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
                 if -len(table.shape) <= axis < len(table.shape):
                     rows.append(table.shape[axis])
+            elif node.op_type in ("Equal", "OneHot") and (place == 0 or node.op_type == "Equal"):
+                other = trace(node.inputs[1 - place])
+                if other is not None and math.prod(other.shape) > (1 if node.op_type == "Equal" else 0):
+                    rows.append(_classes(other, node.op_type))
     return min((count for count in rows if count > 2), default=2)
+
+
+def _classes(constant: Constant, kind: str) -> int:
+    """Return one more than the largest of the classes that Equal compares with, or the classes that OneHot makes."""
+    largest = int(constant.array().max())
+    return largest if kind == "OneHot" else largest + 1

@@ -299,6 +299,23 @@ def test_where_rounding_alone_changes_outputs_more_counts_as_right(native, tmp_p
     assert any("rounding alone" in event.text for event in notes if event.stage == "note")
 
 
+def test_where_digits_cancel_more_counts_as_right_though_two_ways_of_computing_agree(native, tmp_path):
+    """Nothing here is optimized, so that onnxruntime gives the same bits twice; the last bits of weights decide."""
+    text = """cancelling (float[1, 200] x) => (float[1, 8] y) {
+        a = MatMul(x, w)
+        b = MatMul(x, v)
+        y = Sub(a, b)
+    }"""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((200, 8)).astype(np.float32)
+    other = (weight * (1 + 5e-4 * rng.standard_normal(weight.shape))).astype(np.float32)
+    target = native("riscv64")
+    model = model_of(text, {"w": weight, "v": other})
+    built = lrfdse.build(model, target.name, tmp_path / "out", meter="none")
+    assert built.facts.tolerance > 5e-4
+    assert 1e-4 < built.facts.max_error <= built.facts.tolerance
+
+
 WAKE = """wake (float[1, 24] x) => (float[1, 1] y) {
     a = MatMul(x, w)
     b = Add(a, shift)

@@ -61,6 +61,31 @@ def test_an_input_called_y_is_an_input(npz, two_inputs):
     assert data.labels.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "spread",
+    [
+        "r = Reshape (ids, wide)  e = Equal (r, classes)  s = Cast <to = 1> (e)",
+        "s = OneHot (ids, depth, ends)",
+        "u = Unsqueeze (ids, last)  t = Gather (table, u)  s = Squeeze (t, last)",
+    ],
+)
+def test_random_classes_are_all_that_the_model_tells_apart(make, spread):
+    """Zeros and ones would try the first rows of a weight matrix and no other."""
+    constants = {
+        "wide": np.array([-1, 1], np.int64),
+        "classes": np.arange(40, dtype=np.int32)[None],
+        "depth": np.array(40, np.int32),
+        "ends": np.array([0, 1], np.float32),
+        "last": np.array([1], np.int64),
+        "table": np.ones((40, 40), np.float32),
+        "w": np.ones((40, 4), np.float32),
+    }
+    used = {name: array for name, array in constants.items() if name in spread or name == "w"}
+    text = f"g (int32[n] ids) => (float[n, 4] z) {{ {spread}  z = MatMul (s, w) }}"
+    ids = random_data(load_model(make(text, used)).inputs, 400, 0).inputs["ids"]
+    assert set(ids.tolist()) == set(range(40))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64, np.float16, np.bool_])
 def test_numbers_are_converted(npz, floats, dtype):
     x = np.ones((2, 6), dtype)

@@ -19,6 +19,10 @@ _CLOSE = 1e-2
 """Largest difference, relative to the largest element, of what a batch and its samples alone may give: float16 sums in
 another order differ by less. Chosen."""
 
+HELD = 1 << 26
+"""Bytes of activations that are read of one run where a model leaves open how many samples it takes. Chosen: what the
+37 layers of a sentence encoder read in 128 tokens is 16 MB, and 96 texts at once held 1.6 GB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -211,3 +215,21 @@ def rolled(feeds: Mapping[str, NDArray[Any]], axes: Mapping[str, int | None]) ->
         axis = axes.get(name)
         moved[name] = array if axis is None else np.roll(array, 1, axis)
     return moved
+
+
+def batch_within(most: int, arrays: Sequence[NDArray[Any]], samples: int, room: int = HELD) -> int:
+    """Return how many samples to run together, `most` of them or as many as leave what is read of a run small enough.
+
+    Parameters
+    ----------
+    most
+        As many as there may be.
+    arrays
+        What is read of a run.
+    samples
+        Samples of that run.
+    room
+        Bytes that may be read of a run.
+    """
+    read = sum(array.nbytes for array in arrays) / samples
+    return max(1, min(most, int(room / read))) if read else most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from lrfdse.ir.int8 import nearest
 from lrfdse.model.passes.cut import read_out
 from lrfdse.model.passes.int8 import Int8Site, int8_sites, stored_int8
 from lrfdse.model.runtime import Runtime, batches
+from lrfdse.model.samples import batch_within
 from lrfdse.quality.divergence import evenly_spread
 from lrfdse.repair.moments import finite_rows
 
@@ -83,7 +85,6 @@ def second_moments(
     names = sorted({name for site in wanted for name, _ in site.reads} - fed)
     sums = {site.root: np.zeros((site.weight.shape[1],) * 2) for site in wanted}
     counts = dict.fromkeys(sums, 0)
-    layout = runtime.layout(runtime.session(version), data, batch)
     session = runtime.session(read_out(version, names)) if names else None
 
     def seen(feeds: Arrays) -> Arrays:
@@ -92,10 +93,13 @@ def second_moments(
         taken = {port.name for port in session.get_inputs()}
         return feeds | runtime.call(session, {name: a for name, a in feeds.items() if name in taken}, names)
 
+    layout = runtime.layout(runtime.session(version), data, batch)
     run = layout.size if layout.fixed else 1
+    few = seen(dict(next(batches(data.head(1), run, pad=layout.fixed))[0]))
     if data.count > max(LEAST, run):
-        few, _ = next(batches(data.head(1), run, pad=layout.fixed))
-        data = evenly_spread(data, max(run, _enough(wanted, seen(dict(few)), run, data.count)))
+        data = evenly_spread(data, max(run, _enough(wanted, few, run, data.count)))
+    if not layout.fixed:
+        layout = replace(layout, size=batch_within(layout.size, [few[name] for name in names], run))
     for feeds, count in batches(data, layout.size, pad=layout.fixed):
         # The samples that fill up a last batch would count twice; alone, they are all there is.
         if count < layout.size and layout.fixed and data.count > layout.size:

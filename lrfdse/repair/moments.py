@@ -19,6 +19,7 @@ from lrfdse.model.graph import Model
 from lrfdse.model.match.site import Site
 from lrfdse.model.passes.cut import read_out
 from lrfdse.model.runtime import Arrays, Runtime, batches
+from lrfdse.model.samples import batch_within
 
 KEPT = 512
 """Rows of what a layer reads that are kept as they are, to take the range of its inputs from: as many as the samples
@@ -167,6 +168,9 @@ def _sum_up(
     size, fixed = layout.size, layout.fixed
     seen = runtime.session(read_out(version or model.working.graph, wanted)) if wanted else None
     beside = runtime.session(read_out(model.working.graph, wanted)) if targets and wanted else None
+    if not fixed and size > 1 and wanted:
+        one = _read(runtime, seen, dataset.feeds(0, 1), wanted)
+        size = batch_within(size, [one[name] for name in wanted for _ in range(1 + bool(targets))], 1)
     for feeds, count in batches(dataset, size, pad=fixed):
         # The samples that fill up a last batch would count twice; alone, they are all there is.
         if count < size and fixed and dataset.count > size:

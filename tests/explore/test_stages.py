@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
+import numpy as np
 import pytest
 
-from lrfdse.explore.plans.stages import STAGES, Search, Stage, dense_int8, near_limit
+from lrfdse.explore.plans.stages import STAGES, Search, Stage, best_svd, dense_int8, near_limit
 from lrfdse.explore.plans.trials import SearchRequest
 from lrfdse.ir.choice import Choice as Chosen
 from lrfdse.ir.latency import Latency
@@ -201,3 +203,31 @@ def test_the_useful_part_of_the_front_ends_where_designs_lose_too_much():
     # 2.5 times the allowed loss is of use; the score loses exactly what is predicted.
     useful = max(error for texts, error in by_texts.items() if error <= 0.125 and texts in search.trials.found)
     assert sorted(near.error) == sorted(error for error in by_texts.values() if error <= useful)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 1.0])
+def test_the_svd_to_compare_with_is_the_best_of_all_at_its_size(share):
+    rng = np.random.default_rng(0)
+    tables = [
+        LayerTable(
+            name,
+            (
+                Choice("dense", 4096, 50.0, 0.0),
+                Choice("tt:4x16,8x8:r=2:lr", 100, 1.0, 1e-9),
+                *(
+                    Choice(f"svd:r={r}", 128 * r, float(rng.uniform(1, 60)), float(rng.uniform(0, 1 / r)))
+                    for r in RANKS
+                ),
+            ),
+        )
+        for name in LAYERS
+    ]
+    most = int(share * 3 * 4096)
+    plain = [[c for c in table.choices if not c.text.startswith("tt")] for table in tables]
+    whole = [each for each in itertools.product(*plain) if sum(c.params for c in each) <= most]
+    least = min(sum(c.error for c in each) for each in whole)
+    found = best_svd(tables, most)
+    chosen = [table.choices[table.find(found[table.layer])] for table in tables]
+    assert sum(c.params for c in chosen) <= most
+    assert sum(c.error for c in chosen) == pytest.approx(least, rel=1e-12)
+    assert best_svd(tables, 3 * 128 - 1) is None

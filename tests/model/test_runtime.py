@@ -10,6 +10,7 @@ from lrfdse.model.graph import load_model
 from lrfdse.model.passes.cut import exposed, read_out
 from lrfdse.model.passes.factor import rewrite
 from lrfdse.model.runtime import Runtime
+from lrfdse.model.samples import HELD, batch_within
 from lrfdse.repair.moments import moments
 
 RNG = np.random.default_rng(0)
@@ -216,3 +217,39 @@ def test_sessions_of_large_models_are_not_kept(mlp):
     assert runtime.session(small) is not kept
     none = Runtime(sessions=0)
     assert none.session(small) is not none.session(small)
+
+
+def test_runs_are_as_large_as_leave_room_for_what_is_read():
+    read = [np.zeros((2, 100), np.float32), np.zeros((2, 50), np.float64)]
+    assert [batch_within(64, read, 2, room) for room in (799, 800, 8000, 10**6)] == [1, 1, 10, 64]
+    assert batch_within(64, [], 2) == batch_within(64, [np.zeros((1, 0))], 1) == 64
+
+
+class Counting(Runtime):
+    """Keeps the bytes that each run gave."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def call(self, session, feeds, outputs=None):
+        found = super().call(session, feeds, outputs)
+        self.read.append((len(next(iter(feeds.values()))), sum(array.nbytes for array in found.values())))
+        return found
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_moments_of_many_rows_a_sample_hold_what_few_samples_read(make, cross):
+    rng, rows, width = np.random.default_rng(0), 4096, 512
+    text = f"""g (float[n, {rows}, 4] x) => (float[n, 1, 3] y) {{
+        a = MatMul (x, w)  h = Relu (a)  b = MatMul (h, u)  y = ReduceMean <axes = [1]> (b) }}"""
+    w, u = (rng.normal(size=sizes).astype(np.float32) for sizes in ((4, width), (width, 3)))
+    model, x = load_model(make(text, {"w": w, "u": u})), rng.normal(size=(10, rows, 4)).astype(np.float32)
+    runtime = Counting()
+    found = moments(model, _data(x), ["u"], runtime, version=model.working.graph, cross=cross)["u"]
+    assert found.count == x.shape[0] * rows
+    hidden = np.maximum(x.reshape(-1, 4).astype(np.float64) @ w.astype(np.float64), 0)
+    np.testing.assert_allclose(found.second, hidden.T @ hidden / len(hidden), rtol=1e-4, atol=1e-6)
+    large = [(count, read) for count, read in runtime.read if read > 1 << 20]
+    assert max(read for _, read in large) <= HELD / (1 + cross)
+    assert max(count for count, _ in large) == 8 // (1 + cross)

@@ -233,7 +233,7 @@ def _plain_beside(search: Search, chosen: Design) -> dict[str, str] | None:
     """Return the plan of SVD that a design is to be compared with; None where there is none, or no place for it."""
     if chosen.id == search.base.id:
         return None
-    texts = best_svd(search.warm, search.cold, search.warm_params, chosen.words)
+    texts = best_svd(search.warm, chosen.words)
     fits = texts is not None and (len(search.trials.designs()) < search.request.budget or search.trials.has(texts))
     return texts if fits else None
 
@@ -280,14 +280,16 @@ def near_limit(front: PlanFront, designs: Sequence[Design], base: Design, metric
     return front.taken(np.flatnonzero(front.error <= worst))
 
 
-def best_svd(
-    warm: Sequence[LayerTable], cold: Sequence[LayerTable], warm_params: int, most: int
-) -> dict[str, str] | None:
-    """Return the SVD plan of least predicted error with at most `most` parameters, or None."""
-    from lrfdse.search.plans.knapsack import plans_by_regime
+def best_svd(tables: Sequence[LayerTable], most: int) -> dict[str, str] | None:
+    """Return the SVD plan of least predicted error with at most `most` parameters, or None.
 
-    def svd_only(regime: Sequence[LayerTable]) -> list[LayerTable]:
-        return [replace(t, choices=tuple(c for c in t.choices if is_plain(c.text))) for t in regime]
+    Latencies have no say: a front of (params, error) alone is smaller by far than one that keeps all three.
+    """
+    from lrfdse.search.plans.knapsack import plans
 
-    front = plans_by_regime(svd_only(warm), svd_only(cold), warm_params, max_params=most)
+    plain = [
+        replace(table, choices=tuple(replace(c, latency_us=1.0) for c in table.choices if is_plain(c.text)))
+        for table in tables
+    ]
+    front = plans(plain, max_params=most)
     return front.texts(int(np.argmin(front.error))) if len(front) else None

@@ -130,7 +130,7 @@ def build(
             "this model rounds to 8 bits as it runs, where the last bit of a float may decide between two levels"
             if made.facts.rounds
             else "rounding alone changes this model's outputs on random inputs: onnxruntime's results differ with and "
-            "without optimizations or with the last bit of its weights, or what should be a part of 1 is next to nothing"
+            "without optimizations or with the last bit of its weights, or what should be part of 1 is next to nothing"
         )
         tell(Event("note", f"{reason}, so that errors up to {made.facts.tolerance:.2g} count as right"))
     if not made.facts.checked:

@@ -118,23 +118,23 @@ def fitted(found: dict[Step, list[Counted]], target: Target) -> tuple[Costs, flo
     return Costs(*map(float, ended.x)), float(np.sqrt(np.mean(residuals(ended.x) ** 2)))
 
 
-def losses(counts: list[Counted], target: Target, costs: Costs) -> tuple[float, float, float]:
+def losses(counts: list[Counted], target: Target) -> tuple[float, float, float]:
     """Return the rank correlation of estimate and warm cycles, and what the order of the estimates loses.
 
     The latter as factors over the best schedule: of the first in this order, and of the best of the first `TRIES`.
     """
     from scipy.stats import spearmanr
 
-    ordered = sorted(counts, key=lambda one: cycles(one.tiling, target, costs))
+    ordered = sorted(counts, key=lambda one: cycles(one.tiling, target))
     warm = [one.warm for one in ordered]
-    rank = spearmanr([cycles(one.tiling, target, costs) for one in ordered], warm).statistic
+    rank = spearmanr([cycles(one.tiling, target) for one in ordered], warm).statistic
     return float(rank), warm[0] / min(warm), min(warm[:TRIES]) / min(warm)
 
 
 def section(target: Target, found: dict[Step, list[Counted]]) -> list[str]:
     """Return the lines about one target."""
     lines = ["", f"## {target.name}", ""]
-    made = {step: losses(counts, target, FITTED) for step, counts in found.items()}
+    made = {step: losses(counts, target) for step, counts in found.items()}
     ranks, first, four = zip(*made.values(), strict=True)
     lines += [
         f"{sum(map(len, found.values()))} schedules of {len(found)} steps. Spearman: median {np.median(ranks):.2f}, "

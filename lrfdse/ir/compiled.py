@@ -25,3 +25,5 @@ class CompiledOperator:
     object_code: bytes
     work: int = 0
     """Bytes of scratch memory that the function takes as its last parameter; without any it has no such parameter."""
+    spills: int = 0
+    """Instructions that move a vector or a float between a register and the stack, where they were counted."""

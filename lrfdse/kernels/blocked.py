@@ -65,17 +65,23 @@ class BlockedEmitter:
         return sequence([self._copy(), *made] if b.copy else made)
 
     def _copy(self) -> Stmt:
-        """Return the loops that copy all inputs in the order in which tiles read them: part, tile, inner axis, row."""
+        """Return the loops that copy all inputs to the order in which tiles read them: part, tile, inner axis, row."""
         b, t = self.blocks, self.emitter(0).tiling
 
         def tile(rows: Tile) -> Stmt:
             first, count = rows.starts[0], len(rows.span.offsets)
 
-            def part(number: Expr, size: int) -> Stmt:
+            def part(r: Expr, number: Expr, size: int) -> Stmt:
                 to = self._copied_at(number, first, size)
-                return over(count, lambda r: self._copy_row(number * b.inner, first + r, to + r, size, count))
+                return self._copy_row(number * b.inner, first + r, to + r, size, count)
 
-            return sequence([over(b.parts - 1, lambda number: part(number, b.inner)), part(b.parts - 1, b.rest)])
+            def row(r: Expr) -> Stmt:
+                # A row as a whole, for no prefetcher sees where the next part of another one begins.
+                return sequence(
+                    [over(b.parts - 1, lambda number: part(r, number, b.inner)), part(r, b.parts - 1, b.rest)]
+                )
+
+            return over(count, row)
 
         return tiles(cover(t.step.batch, 1, t.schedule.column_tile), tile)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrfdse.errors import KernelError
 from lrfdse.ir.kernel import Artifact, KernelSpec, Schedule
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.layout import tilings
 from lrfdse.kernels.registers import RegisterFile
 from lrfdse.targets.target import Target
@@ -141,6 +142,7 @@ def instructions_of(target: Target) -> Instructions:
         adds_to_convert=target.slow_conversions,
         widens=instruction_set.widens,
         ahead=RegisterFile.of(target) if instruction_set.loads_ahead else None,
+        line=target.line // FLOAT32.bytes_of(1),
     )
 
 
@@ -159,8 +161,8 @@ def tvm_target(target: Target) -> Any:
     if instruction_set.reassociates:
         described["fast-math-reassoc"] = True
     features = list(target.features)
-    if target.in_order and instruction_set.reorders and target.cpu == target.scheduling_model:
-        # LLVM knows the core; by another's or no model, code was as often slower as faster.
+    if target.in_order and instruction_set.reorders and target.is_scheduled:
+        # By another core's model or none, code was as often slower as faster.
         features.append(instruction_set.reorders)
     if features:
         described["mattr"] = features

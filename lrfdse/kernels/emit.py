@@ -35,6 +35,7 @@ from lrfdse.kernels.tir import (
     store,
     strided_load,
     strided_store,
+    touch,
     zero,
 )
 
@@ -137,6 +138,13 @@ class Access:
     """How many sections there are, one factor a loop."""
     weights_before: Expr | None = None
     """Packed weights before those of this step; None where there are none."""
+    run: int = 0
+    """Elements from one position along the batch axis to the next, where a tile's inputs lie one after the other and
+    are touched from line to line before they are used; 0 where they are not.
+
+    A tile reads its positions side by side. A core in order stops for the first line of each of them, unless a
+    prefetcher has seen all that lies before it.
+    """
 
 
 def passed(section: tuple[Expr, ...], sections: tuple[int, ...]) -> Expr:
@@ -186,12 +194,23 @@ class StepEmitter:
     def by_positions(self) -> Stmt:
         """Return the loops over all tiles, positions outside."""
         t = self.tiling
-        return tiles(t.batch, lambda p: tiles(t.columns, lambda q: tiles(t.out, lambda j: self._tile(j, p, q))))
+        return self._positions(lambda p, q: tiles(t.out, lambda j: self._tile(j, p, q)))
 
     def panel(self, j: Tile) -> Stmt:
         """Return the loops over all positions of one tile along the out axis."""
+        return self._positions(lambda p, q: self._tile(j, p, q))
+
+    def _positions(self, body: Callable[[Tile, Tile], Stmt]) -> Stmt:
+        """Return the loops over tiles of positions."""
         t = self.tiling
-        return tiles(t.batch, lambda p: tiles(t.columns, lambda q: self._tile(j, p, q)))
+
+        def touched(p: Tile) -> list[Stmt]:
+            if not self.access.run:
+                return []
+            first = self.access.data((), 0, p.starts[0], 0)
+            return [touch(self.data, first, len(p.span.offsets) * self.access.run, self.instructions.line)]
+
+        return tiles(t.batch, lambda p: sequence([*touched(p), tiles(t.columns, lambda q: body(p, q))]))
 
     def _tile(self, j: Tile, p: Tile, q: Tile) -> Stmt:
         """Return the code of one register tile: zero, accumulate over the inner axis, store."""

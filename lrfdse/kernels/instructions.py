@@ -24,3 +24,5 @@ class Instructions:
     """LLVM's intrinsics that make so many float32 of the bits of float16, where a plain conversion will not do."""
     ahead: RegisterFile | None
     """Registers for operands that are loaded ahead; None where LLVM or the core orders loads well by itself."""
+    line: int
+    """Elements of a cache line."""

@@ -31,16 +31,15 @@ _LEAST_POSITIONS = 8
 """Positions along the batch axis from which blocks are tried. Chosen, not measured."""
 
 _BLOCK_UNROLLED = 4
-"""Inner iterations in a body of a step in blocks: on the X60 tiles of 3x8, 4x4 and 4x5 vectors take 2 to 4 % less with
-four than with two, and 4x4 takes 2 % more with eight (256x1024 at 128 rows, modelled)."""
+"""Inner iterations in a body of a step in blocks: on the X60 4x3 vectors take 13 % less with four than with two, 4x5
+take 2 % less (256 to 1024 at 128 rows, modelled)."""
 
 _NEAR = 0.6
 """Share of the most positions of a group that equal groups have at least. Chosen, not measured."""
 
 _MOST_SUMS_UNROLLED = 20
-"""Sums of a tile in blocks with as many, where scalars have registers of their own: on the X60 2x12 takes 7 to 10 %
-less with two iterations (3x3, 32 to 16 channels at 96x96; 3x40, 8 channels), 3x8 and 3x7 1 to 2 % less (3x3, 96 to 24
-channels; modelled)."""
+"""Sums of a tile in blocks with as many, where scalars have registers of their own: on the X60 3x8 takes 1 % less with
+two iterations. So does a tile of 4x4, by 3 % (256 to 1024 at 128 rows, modelled)."""
 
 _MOST_BLOCKED = 4
 """Registers of weights that meet one place in a step in blocks where registers form groups: 5x4 takes the X60 11 to
@@ -231,8 +230,9 @@ def _equal_groups(count: int, most: int, whole: int) -> int:
 
 def _block_unrolled(schedule: StepSchedule, registers: RegisterFile) -> int:
     """Return the inner iterations in a body of a step in blocks with the tile of a schedule."""
-    large = registers.apart and schedule.out_tile * schedule.column_tile > _MOST_SUMS_UNROLLED
-    return _BLOCK_UNROLLED // 2 if large else _BLOCK_UNROLLED
+    sums = schedule.out_tile * schedule.column_tile
+    few = sums > _MOST_SUMS_UNROLLED or schedule.out_tile == schedule.column_tile == 4
+    return _BLOCK_UNROLLED // 2 if registers.apart and few else _BLOCK_UNROLLED
 
 
 def _equal_parts(inner: int, most: int, unroll: int) -> int:

@@ -25,5 +25,10 @@ def spills(artifact: Artifact, target: Target) -> int:
     """
     if not artifact.assembly:
         raise ValueError(f"{artifact.symbol} was compiled without assembly, which holds the spills")
+    return spills_in(artifact.assembly, target)
+
+
+def spills_in(assembly: str, target: Target) -> int:
+    """Return how many lines of assembly move a vector or a float between a register and the stack."""
     pattern = re.compile("|".join(target.instruction_set.spills))
-    return sum(1 for line in artifact.assembly.splitlines() if pattern.search(line))
+    return sum(1 for line in assembly.splitlines() if pattern.search(line))

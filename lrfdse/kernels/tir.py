@@ -129,6 +129,17 @@ def prefetch(buffer: Buffer, index: Expr) -> Stmt:
     return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", where, read, keep, data))
 
 
+def touch(buffer: Buffer, first: Expr, count: int, line: int) -> Stmt:
+    """Return the statement that reads one element of each cache line of `count` elements from `first` on."""
+
+    def read(number: Expr) -> Stmt:
+        return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.fake.use", load(buffer, first + number * line)))
+
+    rounds, rest = divmod(-(-count // line), 4)
+    made = [over(rounds, lambda i: sequence([read(4 * i + place) for place in range(4)]))] if rounds else []
+    return sequence([*made, *(read(4 * rounds + place) for place in range(rest))])
+
+
 def splat(value: Expr, lanes: int) -> Expr:
     """Return `value` on every lane."""
     return value if lanes == 1 else tirx.Broadcast(value, lanes)

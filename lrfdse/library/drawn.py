@@ -107,9 +107,9 @@ def _nudged(proto: onnx.ModelProto) -> bytes:
         if weight.data_type != onnx.TensorProto.FLOAT or math.prod(weight.dims) < _WEIGHTS:
             continue
         array = numpy_helper.to_array(weight)
-        moved = array * (1 + _LAST_BIT * rng.choice(np.float32([-1, 1]), array.shape))
+        moved = array * (1 + _LAST_BIT * (2 * rng.integers(0, 2, array.shape) - 1))
         weight.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), weight.name))
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())
 
 
 def _is_up_to_one(node: ir.Node | None) -> bool:

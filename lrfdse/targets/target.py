@@ -160,6 +160,11 @@ class Target:
             check_word(name, getattr(self, name))
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether LLVM orders instructions for this core, and not for another one or for none in particular."""
+        return self.cpu == self.scheduling_model
+
+    @property
     def is_native(self) -> bool:
         """Whether kernels run on the machine at hand, without an emulator."""
         return not self.emulator

@@ -32,6 +32,7 @@ from lrfdse.kernels.operators.neighbours import columns_left, merged, merged_wei
 from lrfdse.kernels.operators.symbols import undefined
 from lrfdse.kernels.operators.words import Words, admits, whole
 from lrfdse.kernels.schedules import alternatives
+from lrfdse.kernels.spills import spills_in
 from lrfdse.targets.target import Target
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ def packed_weight(operator: Operator, schedule: str, target: Target, array: NDAr
     return tilings.packed(operator, StepSchedule.parse(schedule), flat)  # type: ignore[arg-type]
 
 
-def compile_operator(operator: Operator, schedule: str, target: Target, symbol: str) -> CompiledOperator:
+def compile_operator(
+    operator: Operator, schedule: str, target: Target, symbol: str, count_spills: bool = False
+) -> CompiledOperator:
     """Compile an operator as a plain C function, see `CompiledOperator`.
 
     Parameters
@@ -126,6 +129,8 @@ def compile_operator(operator: Operator, schedule: str, target: Target, symbol: 
         The machine.
     symbol
         Name of the C function.
+    count_spills
+        Whether `CompiledOperator.spills` is wanted, for which LLVM generates the code once more.
 
     Raises
     ------
@@ -152,10 +157,10 @@ def compile_operator(operator: Operator, schedule: str, target: Target, symbol: 
         return parameters, constants.around(emission.body)
 
     name = operator.name if isinstance(operator, Foreign) else type(operator).__name__
-    code, _ = compile_function(function, target, symbol, f"{name} {symbol}")
+    code, assembly = compile_function(function, target, symbol, f"{name} {symbol}", count_spills)
     if missing := undefined(code):
         raise KernelError(f"{name} for {target.name}: the code calls {', '.join(missing)}, which no library may need")
-    return CompiledOperator(operator, schedule, target.name, symbol, code, work)
+    return CompiledOperator(operator, schedule, target.name, symbol, code, work, spills_in(assembly, target))
 
 
 def _of_words(operator: QuantizedProduct | QuantizedConvolution, target: Target) -> list[str]:

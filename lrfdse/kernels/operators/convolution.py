@@ -222,9 +222,7 @@ def over_windows(
             line = (image * height + r * w.strides[0]) * width
             varying, constant = parted(batch)
             further = w.strides[1] * operator.channels
-            index = (
-                line * operator.channels + (part.inputs if part else 0) + varying * further + group * each + k
-            )
+            index = line * operator.channels + (part.inputs if part else 0) + varying * further + group * each + k
             for number, distance in zip(section, span, strict=True):
                 index = index + number * distance
             return index + constant * further

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, Tile, dense, tiles
 from lrfdse.kernels.layout import RESIDENT
-from lrfdse.kernels.lines import gap, rows_crowd
+from lrfdse.kernels.lines import are_touched, gap, rows_crowd
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied
@@ -110,7 +111,10 @@ def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: M
         # Rows that crowd in the cache are read from a copy with gaps between them.
         body.append(over(step.batch, lambda r: copied(x, r * run, work, r * (run + space), run, machine)))
     source = x if work is None else work
-    emitter = StepEmitter(tiling, source, weight, Dense(finish, tiling), machine.instructions, dense(step, space))
+    access = dense(step, space)
+    if are_touched(tiling, machine.target):
+        access = dataclasses.replace(access, run=run + space)
+    emitter = StepEmitter(tiling, source, weight, Dense(finish, tiling), machine.instructions, access)
     if schedule.inner_block:
         blocks = Blocks.of(tiling)
         work = flat(blocks.scratch, "work") if blocks.scratch else None

@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lrfdse.ir.epilogue import Epilogue, Instruction, Operand
+from tvm import tirx
+
+from lrfdse.ir.epilogue import Epilogue, Operand
+from lrfdse.kernels.operators.forms import Forms
 from lrfdse.kernels.operators.machine import Machine
+from lrfdse.kernels.operators.vectors import Nan
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, kept, load, splat, store, strided_load, strided_store
 
 _TOGETHER = 16
 """Vectors that are finished side by side at most."""
 
-_LONG = 5
-"""Instructions of an epilogue from which the sums of a tile are stored before they are finished."""
+_LONG = 16
+"""Instructions of an epilogue from which the sums of a tile are stored before they are finished: what that adds on the
+X60, 6 to 8 cycles for eight results, is more than what thirteen instructions wait for in registers (modelled)."""
 
 _HOISTED = frozenset(("cos", "log", "pow", "sin"))
 """Functions whose constants LLVM 22 computes outside of all loops, so that it spills sums: with a logarithm a tile of
 3x8 took the X60 four times as long as finished in registers (modelled)."""
 
-_LONGEST = 16
-"""Those from which one place is finished after the other: with SiLU two places take the X60 4 % longer than one, with
-GELU 12 %, with a hard swish 4 to 12 % less (16 terms, modelled)."""
-
 _COSTS = dict.fromkeys(("cos", "erf", "exp", "log", "pow", "sigmoid", "sin", "tanh"), 20)
+_COSTS |= dict.fromkeys(("ceil", "floor", "round"), 10)
 """Instructions of a function, where it is more than one or two."""
 
 
@@ -65,8 +67,11 @@ class Finish:
 
     @property
     def places(self) -> int:
-        """Places that are finished side by side then: of the longest epilogues one takes all registers."""
-        return 2 if self._length < _LONGEST else 1
+        """Places that are finished side by side then.
+
+        One: with SiLU two places take the X60 4 % longer, with GELU 12 % (16 terms, modelled).
+        """
+        return 1
 
     @property
     def _length(self) -> int:
@@ -90,11 +95,11 @@ class Finish:
             for value, spot in zip(values, spots, strict=True):
                 made += self.store(value, spot, lanes)
             return made
-        shared: dict[int, Expr] = {}
+        shared: dict[tuple[int, int], Expr] = {}
         if len(values) > 1:
-            for place, source in enumerate(self.epilogue.sources):
-                if source in ("channel", "scalar"):
-                    shared[place] = kept(self._read(place, spots[0], lanes), made)
+            for place, sign in sorted(self._operands(lanes)):
+                if self.epilogue.sources[place] in ("channel", "scalar"):
+                    shared[place, sign] = kept(self._read(place, spots[0], lanes, sign), made)
         for first in range(0, len(values), _TOGETHER):
             some = slice(first, first + _TOGETHER)
             found = [
@@ -104,17 +109,32 @@ class Finish:
             made += [self._stored(value, spot, lanes) for value, spot in zip(found, spots[some], strict=True)]
         return made
 
+    def _operands(self, lanes: int) -> set[tuple[int, int]]:
+        """Return the further inputs that the epilogue reads, and with which sign."""
+        is_reversed = Forms.of(self.epilogue).reversed if self.machine.functions(lanes, []).by_bits else frozenset()
+        return {
+            (operand.place, -1 if number in is_reversed else 1)
+            for number, step in enumerate(self.epilogue.instructions)
+            for operand in step.operands
+            if operand.kind == "input"
+        }
+
     def _stored(self, value: Expr, spot: Spot, lanes: int) -> Stmt:
         if spot.stride > 1 and lanes > 1:
             return strided_store(self.output, value, spot.index, spot.stride, lanes)
         return store(self.output, value, spot.index, lanes)
 
     def finished(
-        self, value: Expr, spot: Spot, lanes: int, into: list[Stmt], shared: Mapping[int, Expr] | None = None
+        self,
+        value: Expr,
+        spot: Spot,
+        lanes: int,
+        into: list[Stmt],
+        shared: Mapping[tuple[int, int], Expr] | None = None,
     ) -> Expr:
         """Return what an epilogue makes of a vector; its statements go to `into`.
 
-        `shared` has further inputs that are read already, by their places.
+        `shared` has further inputs that are read already, by their places and signs.
         """
         if not self.epilogue.instructions:
             return value
@@ -122,36 +142,45 @@ class Finish:
         value = kept(value, into)
         results: list[Expr] = []
         read = dict(shared or {})
+        steps = self.epilogue.instructions
+        forms = Forms.of(self.epilogue) if functions.by_bits else None
+        halves = {c.replaces for c in forms.clamps.values()} if forms else set()
 
-        def given(operand: Operand) -> Expr:
+        def given(operand: Operand, sign: int = 1) -> Expr:
             if operand.kind == "value":
                 return value
             if operand.kind == "result":
                 return results[operand.place]
             if operand.kind == "number":
-                return functions.number(operand.number)
-            if operand.place not in read:
-                read[operand.place] = kept(self._read(operand.place, spot, lanes), into)
-            return read[operand.place]
+                return functions.number(sign * operand.number)
+            if (operand.place, sign) not in read:
+                read[operand.place, sign] = kept(self._read(operand.place, spot, lanes, sign), into)
+            return read[operand.place, sign]
 
-        for instruction in self.epilogue.instructions:
-            if self._is_positive_sum(instruction):
-                results.append(kept(functions.positive(given(instruction.operands[0])), into))
+        for number, step in enumerate(steps):
+            if number in halves:
+                # What the other half of a clamp makes of both.
+                results.append(None)
                 continue
-            constants = [o.number if o.kind == "number" else None for o in instruction.operands]
-            made = functions.call(instruction.function, [given(o) for o in instruction.operands], constants)
+            if forms and number in forms.reversed:
+                made = given(step.operands[1], -1) - given(step.operands[0])
+            elif forms and (clamp := forms.clamps.get(number)):
+                is_reversed = clamp.of.kind == "result" and clamp.of.place in forms.reversed
+                quiet = clamp.of.kind == "result" and clamp.of.place in forms.quiet
+                nan: Nan = "lost" if number in forms.careless else "positive" if quiet else "any"
+                made = functions.limited(given(clamp.of), clamp.least, clamp.most, nan, is_reversed)
+            elif forms and number in forms.alike:
+                made = functions.outer(step.function, *(given(o) for o in step.operands))
+            else:
+                constants = [o.number if o.kind == "number" else None for o in step.operands]
+                careless = forms is not None and number in forms.careless
+                made = functions.call(step.function, [given(o) for o in step.operands], constants, careless)
             results.append(kept(made, into))
         return results[-1]
 
-    def _is_positive_sum(self, instruction: Instruction) -> bool:
-        """Return whether an instruction takes the larger of zero and what one before it added."""
-        if instruction.function != "max" or len(instruction.operands) != 2:
-            return False
-        left, right = instruction.operands
-        is_sum = left.kind == "result" and self.epilogue.instructions[left.place].function == "add"
-        return is_sum and right.kind == "number" and right.number == 0.0
-
-    def _read(self, place: int, spot: Spot, lanes: int) -> Expr:
+    def _read(self, place: int, spot: Spot, lanes: int, sign: int = 1) -> Expr:
+        if sign < 0:
+            return splat(tirx.FloatImm("float32", 0.0), lanes) - self._read(place, spot, lanes)
         buffer, source = self.further[place], self.epilogue.sources[place]
         if source == "same":
             if spot.stride > 1 and lanes > 1:

@@ -28,7 +28,8 @@ from lrfdse.kernels.operators.coefficients import (
     TANH_BELOW,
     TANH_END,
 )
-from lrfdse.kernels.tir import Expr, Stmt, kept, splat, vector_type
+from lrfdse.kernels.operators.vectors import Vectors
+from lrfdse.kernels.tir import Expr, vector_type
 
 _EXP_LEAST = -87.0
 """Arguments of exp below it give 0: float32's normal numbers end at exp(-87.34)."""
@@ -65,54 +66,50 @@ _MOST_FACTORS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Functions:
+class Functions(Vectors):
     """Functions of vectors of `lanes` elements; statements that they need go to `into`."""
 
-    lanes: int
-    fma: str
-    """LLVM's intrinsic for an FMA."""
-    into: list[Stmt]
-    reassociates: bool = False
-    """Whether LLVM may change the order of additions."""
-    slow_quotients: bool = False
-    """Whether a quotient of vectors takes longer than a product with a reciprocal (40 and 12 cycles on the X60), and
-    sums that are no number have no sign: so it is with the vector extension of RISC-V."""
+    def call(
+        self, function: Function, operands: Sequence[Expr], constants: Sequence[float | None], careless: bool = False
+    ) -> Expr:
+        """Return a function of its operands.
 
-    def number(self, value: float) -> Expr:
-        """Return a number on every lane."""
-        return splat(tirx.FloatImm("float32", value), self.lanes)
-
-    def whole(self, value: int) -> Expr:
-        """Return an int32 on every lane."""
-        return splat(tirx.IntImm("int32", value), self.lanes)
-
-    def call(self, function: Function, operands: Sequence[Expr], constants: Sequence[float | None]) -> Expr:
-        """Return a function of its operands; `constants` says which of them are numbers known beforehand."""
+        Parameters
+        ----------
+        function
+            Which.
+        operands
+            What it is given.
+        constants
+            Those of them that are numbers known beforehand.
+        careless
+            Whether it may give any number where an operand is NaN.
+        """
         if function in _ARITHMETIC:
             return self._arithmetic(function, operands, constants)
         if function == "pow":
             return self._power(operands[0], operands[1], constants[1])
-        methods = {
+        methods: dict[str, Callable[[Expr], Expr]] = {
             "abs": self.magnitude,
             "ceil": self._ceil,
             "cos": lambda x: self._circle(x, 1),
-            "erf": self._erf,
+            "erf": lambda x: self._erf(x, careless),
             "exp": self.exp,
             "floor": self._floor,
             "log": self.log,
             "neg": lambda x: x * self.number(-1.0),
             "round": self._round,
-            "sigmoid": self.sigmoid,
+            "sigmoid": lambda x: self.sigmoid(x, careless),
             "sin": lambda x: self._circle(x, 0),
             "sqrt": self.root,
-            "tanh": self.tanh,
+            "tanh": lambda x: self.tanh(x, careless),
         }
         return methods[function](self._held(operands[0]))
 
     def exp(self, x: Expr) -> Expr:
         """Return e^x within 2 ulp; 0 below -87."""
         x = self._held(x)
-        p, exponent = self._exp_parts(self._held(self._clamped(x, _EXP_LEAST, _EXP_MOST)))
+        p, exponent = self._exp_parts(self._held(self._clamped(x, _EXP_LEAST, _EXP_MOST, True)))
         # Added to the bits, the exponent reaches the largest numbers, where 2^n is none any more.
         shift = tirx.shift_left(exponent, self.whole(23)) - self.whole(_EXPONENT_BIAS << 23)
         scaled = self._held(self._as_float(self._held(self._as_int(p) + shift)))
@@ -162,15 +159,15 @@ class Functions:
         # What is neither at least nor below zero is NaN.
         return self._held(tirx.Select(x >= self.number(0.0), p, self.number(math.nan)))
 
-    def sigmoid(self, x: Expr) -> Expr:
+    def sigmoid(self, x: Expr, careless: bool = False) -> Expr:
         """Return 1 / (1 + e^-x) within 5 ulp; that of -87 below it."""
-        x = self._held(self._clamped(x, _EXP_LEAST, -_EXP_LEAST))
+        x = self._held(self._clamped(x, _EXP_LEAST, -_EXP_LEAST, careless))
         return self._reciprocal(self.number(1.0) + self._exp_normal(self._held(x * self.number(-1.0))))
 
-    def tanh(self, x: Expr) -> Expr:
+    def tanh(self, x: Expr, careless: bool = False) -> Expr:
         """Return the hyperbolic tangent within 5 ulp."""
-        x = self._held(self._clamped(x, -TANH_END, TANH_END))
-        return self._quotient(x, TANH_ABOVE, TANH_BELOW)
+        x = self._held(self._clamped(x, -TANH_END, TANH_END, careless))
+        return self._quotient(x, TANH_ABOVE, TANH_BELOW, careless)
 
     def root(self, x: Expr) -> Expr:
         """Return the square root, correctly rounded: every machine has an instruction for it."""
@@ -247,10 +244,10 @@ class Functions:
         square = self._held(half * half)
         return self._held(square * x) if count % 2 else square
 
-    def _erf(self, x: Expr) -> Expr:
+    def _erf(self, x: Expr, careless: bool = False) -> Expr:
         """Return the error function within 5 ulp."""
-        x = self._held(self._clamped(x, -ERF_END, ERF_END))
-        return self._quotient(x, ERF_ABOVE, ERF_BELOW)
+        x = self._held(self._clamped(x, -ERF_END, ERF_END, careless))
+        return self._quotient(x, ERF_ABOVE, ERF_BELOW, careless)
 
     def _circle(self, x: Expr, quarters: int) -> Expr:
         """Return the sine of x plus so many quarters of a circle: error 1e-7, 2e-7 from 10^6 to 2^22, NaN beyond.
@@ -307,11 +304,11 @@ class Functions:
             whole = shifted - self.number(_ROUNDING + bias)
         return bits, self._held(whole)
 
-    def _quotient(self, x: Expr, above: Sequence[float], below: Sequence[float]) -> Expr:
+    def _quotient(self, x: Expr, above: Sequence[float], below: Sequence[float], careless: bool) -> Expr:
         square = self._held(x * x)
         numerator, divisor = x * self._polynomial(above, square), self._polynomial(below, square)
         made = self._held(numerator * self._reciprocal(divisor) if self.slow_quotients else numerator / divisor)
-        return self._held(self._clamped(made, -1.0, 1.0))
+        return self._held(self._clamped(made, -1.0, 1.0, careless))
 
     def _reciprocal(self, x: Expr) -> Expr:
         """Return 1 / x, correctly rounded; LLVM makes no quotient of it and what it is multiplied by."""
@@ -319,40 +316,6 @@ class Functions:
         if not self.slow_quotients or self.lanes == 1:
             return made
         return self._held(tirx.call_llvm_pure_intrin(vector_type(self.lanes), "llvm.arithmetic.fence", made))
-
-    def positive(self, x: Expr) -> Expr:
-        """Return the larger of 0 and a sum, NaN of NaN.
-
-        Where a sum that is no number has no sign, bits may be compared as whole numbers: one instruction.
-        """
-        if not self.slow_quotients or self.lanes == 1:
-            return tirx.Max(x, self.number(0.0))
-        return self._as_float(self._held(tirx.Max(self._as_int(x), self.whole(0))))
-
-    def _polynomial(self, coefficients: Sequence[float], x: Expr) -> Expr:
-        """Return a polynomial by Horner's rule, the constant term first."""
-        made = self.number(coefficients[-1])
-        for coefficient in reversed(coefficients[:-1]):
-            made = self._fused(made, x, self.number(coefficient))
-        return made
-
-    def _fused(self, left: Expr, right: Expr, addend: Expr) -> Expr:
-        return self._held(tirx.call_llvm_pure_intrin(vector_type(self.lanes), self.fma, left, right, addend))
-
-    def _clamped(self, x: Expr, least: float, most: float) -> Expr:
-        return tirx.Max(self.number(least), self._held(tirx.Min(self.number(most), x)))
-
-    def _held(self, value: Expr) -> Expr:
-        return kept(value, self.into)
-
-    def _cast(self, value: Expr, kind: str) -> Expr:
-        return tirx.Cast(kind if self.lanes == 1 else f"{kind}x{self.lanes}", value)
-
-    def _as_int(self, value: Expr) -> Expr:
-        return tirx.reinterpret("int32" if self.lanes == 1 else f"int32x{self.lanes}", value)
-
-    def _as_float(self, value: Expr) -> Expr:
-        return tirx.reinterpret(vector_type(self.lanes), value)
 
 
 _ARITHMETIC = frozenset(("add", "sub", "mul", "div", "max", "min"))

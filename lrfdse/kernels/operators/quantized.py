@@ -41,7 +41,12 @@ class _Sums(Finish):
     """What is added to the sums of each channel: buffers, and where in them the first channel is."""
 
     def finished(
-        self, value: Expr, spot: Spot, lanes: int, into: list[Stmt], shared: Mapping[int, Expr] | None = None
+        self,
+        value: Expr,
+        spot: Spot,
+        lanes: int,
+        into: list[Stmt],
+        shared: Mapping[tuple[int, int], Expr] | None = None,
     ) -> Expr:
         """Return what an epilogue makes of a vector of sums."""
         whole = value

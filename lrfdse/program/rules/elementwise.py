@@ -72,7 +72,11 @@ def _exp_less_one(write: Writer, x: Operand, scale: float = 1.0) -> Operand:
 
 
 def _leaky(write: Writer, x: Operand, at: Site) -> Operand:
-    return write("add", _positive(write, x), write("mul", write("min", x, 0.0), at.attribute("alpha", 0.01)))
+    slope = at.attribute("alpha", 0.01)
+    if 0 < slope <= 1:
+        # Endless numbers times 0 would be none.
+        return write("max", x, write("mul", x, slope))
+    return write("add", _positive(write, x), write("mul", write("min", x, 0.0), slope))
 
 
 def _elu(write: Writer, x: Operand, at: Site) -> Operand:

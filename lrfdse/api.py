@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrfdse.base.arguments import number_between, positive_number, whole_number
+from lrfdse.base.arguments import number_between, positive_number, values_of, whole_number
 from lrfdse.base.events import Event, silent
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
@@ -38,6 +38,7 @@ def explore(
     metric: str | None = None,
     output: str | os.PathLike[str] | None = None,
     shape: Mapping[str, Sequence[int]] | None = None,
+    value: Mapping[str, object] | None = None,
     layers: str | Sequence[str] = DEFAULT_KINDS,
     space: str | os.PathLike[str] = "default",
     meter: str = "auto",
@@ -97,6 +98,8 @@ def explore(
         given as objects is written to ``given/`` in it.
     shape
         Sizes of inputs that the model leaves dynamic, by the input's name.
+    value
+        Numbers, or true or false, that inputs of fixed sizes are fixed to, by the input's name: constants from then on.
     layers
         The kinds of layers to compress: "fc", fully-connected layers; "conv", convolutions; "recurrent", "attention"
         and "embedding", the matrices that such operators hold; "state", the recurrent matrices of LSTM and GRU;
@@ -214,7 +217,8 @@ def explore(
         raise InputError("a model that is given as an object needs `output`, the folder of its results")
     else:
         path = folder / _GIVEN / f"{folder.resolve().name}.onnx"
-    settings = settings_for(path, os.fspath(target), os.fspath(space), None, folder, _shape(shape), **options)
+    fixed = _shape(shape), values_of(value)
+    settings = settings_for(path, os.fspath(target), os.fspath(space), None, folder, *fixed, **options)
     roles = {"calib": calib, "eval": eval, "test": test, "train": heal_data}
     given = {role: data for role, data in roles.items() if data is not None}
     objects = [each for each in (model, *given.values()) if not isinstance(each, str | os.PathLike)]
@@ -237,6 +241,7 @@ def inspect(
     *,
     calib: GivenData | None = None,
     shape: Mapping[str, Sequence[int]] | None = None,
+    value: Mapping[str, object] | None = None,
     layers: str | Sequence[str] = DEFAULT_KINDS,
     space: str | os.PathLike[str] = "default",
     cache: str | os.PathLike[str] | None = None,
@@ -263,7 +268,8 @@ def inspect(
     with temporary_folder() as folder:
         path = model_file(model, folder / "model.onnx")
         files = Data() if calib is None else Data(data_file(calib, "calib", folder))
-        settings = settings_for(path, os.fspath(target), os.fspath(space), files, Path(), _shape(shape), **options)
+        fixed = _shape(shape), values_of(value)
+        settings = settings_for(path, os.fspath(target), os.fspath(space), files, Path(), *fixed, **options)
         with cache_folder_at(options.get("cache")), one_thread_each():
             document = inspection_of(run(settings, progress or silent))
     if not isinstance(model, str | os.PathLike):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
+from collections.abc import Mapping
 
 from lrfdse.errors import InputError
 
@@ -63,3 +65,29 @@ def positive_number(name: str, value: float) -> float:
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"{name} must be a finite number above 0, but got {number:g}")
     return number
+
+
+def values_of(given: Mapping[str, object] | None) -> dict[str, str]:
+    """Return numbers, or true and false, that inputs are fixed to, as settings have them: as texts, which stay.
+
+    Raises
+    ------
+    InputError
+        One of them is no number.
+
+    >>> values_of({"sr": 16000, "gain": 0.5, "on": True})
+    {'sr': '16000', 'gain': '0.5', 'on': 'true'}
+    """
+    texts = {}
+    for name, value in (given or {}).items():
+        if isinstance(value, bool) or type(value).__name__ == "bool_":
+            texts[name] = "true" if value else "false"
+        elif isinstance(value, numbers.Integral):
+            texts[name] = str(int(value))
+        elif isinstance(value, numbers.Real):
+            texts[name] = repr(float(value))
+        elif isinstance(value, str):
+            texts[name] = value
+        else:
+            raise InputError(f"value of {name} must be a number, true or false, but got {value!r}")
+    return texts

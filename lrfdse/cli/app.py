@@ -33,6 +33,7 @@ from lrfdse.cli.options import (
     ShapeOption,
     SpaceOption,
     TargetOption,
+    ValueOption,
     formats_of,
     kinds_of,
     settings_of,
@@ -99,6 +100,7 @@ def explore(
         typer.Option(min=1, help="Samples of --eval to choose by; default: all.", rich_help_panel=DATA),
     ] = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
+    value: ValueOption = [],  # noqa: B006
     max_drop: Annotated[
         str, typer.Option(help="Largest loss of the metric, in points (hundredths).", rich_help_panel=LIMITS)
     ] = "1%",
@@ -297,7 +299,7 @@ def explore(
         options["layers"] = kinds_of(layers)
     if format_ is not None:
         options["format"] = formats_of(format_)
-    settings = settings_of(model, target, shape, space, cache, Data(calib, eval_, test), output, options)
+    settings = settings_of(model, target, shape, value, space, cache, Data(calib, eval_, test), output, options)
     if dry_run:
         tell(settings, as_json)
         return

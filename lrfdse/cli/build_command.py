@@ -27,6 +27,7 @@ def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the library.")],
     name: Annotated[str, typer.Option(help="What files, functions and macros begin with.")] = "net",
     shape: Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.")] = [],  # noqa: B006 (typer copies it)
+    value: Annotated[list[str], typer.Option(help="Fix an input to a number: NAME=16000.")] = [],  # noqa: B006
     weights: Annotated[str, typer.Option(help="library (read-only data in it) or file (beside it).")] = "library",
     meter: Annotated[str, typer.Option(help="auto, host, model, or none: only check the outputs.")] = "auto",
     tune: Annotated[bool, typer.Option("--tune", help="Have the meter choose schedules, not the estimate.")] = False,
@@ -41,7 +42,7 @@ def build(
     """Compile the whole of MODEL to a C library without a runtime."""
     from lrfdse.cli.progress import listening
     from lrfdse.cli.terminal import console, print_line, print_lines, print_wrapped
-    from lrfdse.cli.values import parse_shapes
+    from lrfdse.cli.values import parse_shapes, parse_values
     from lrfdse.library.build import build as run
     from lrfdse.library.table import library_lines, operator_table
 
@@ -52,6 +53,7 @@ def build(
             output,
             name=name,
             shape=parse_shapes(shape),
+            value=parse_values(value),
             weights=weights,  # type: ignore[arg-type]  # checked there
             meter=meter,
             tune=tune,

@@ -19,10 +19,11 @@ def data(
     mean: Annotated[str, typer.Option(help="Subtracted from values in 0..1: a number, or one a colour.")] = "0",
     std: Annotated[str, typer.Option(help="Values are divided by it then: a number, or one a colour.")] = "1",
     shape: Annotated[list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x224x224.")] = [],  # noqa: B006
+    value: Annotated[list[str], typer.Option(help="Fix an input to a number: NAME=0.5.")] = [],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
 ) -> None:
     """Write calib.npz, eval.npz and test.npz for MODEL from a folder of images (extra `images`)."""
-    from lrfdse.cli.values import parse_shapes
+    from lrfdse.cli.values import parse_shapes, parse_values
     from lrfdse.collect.images import save_images
     from lrfdse.errors import InputError
 
@@ -36,6 +37,7 @@ def data(
         mean=_numbers(mean, "--mean"),
         std=_numbers(std, "--std"),
         shape=parse_shapes(shape),
+        value=parse_values(value),
         seed=seed,
     )
     for number, name in enumerate(made.classes):

@@ -17,6 +17,7 @@ from lrfdse.cli.options import (
     ShapeOption,
     SpaceOption,
     TargetOption,
+    ValueOption,
     kinds_of,
     settings_of,
 )
@@ -33,6 +34,7 @@ def inspect(
     target: TargetOption = DEFAULT_TARGET,
     calib: CalibOption = None,
     shape: ShapeOption = [],  # noqa: B006 (typer copies it)
+    value: ValueOption = [],  # noqa: B006
     layers: LayersOption = None,
     space: SpaceOption = "default",
     cache: CacheOption = None,
@@ -48,7 +50,7 @@ def inspect(
     from lrfdse.results.write import inspection_of, json_of
 
     options: Options = {} if layers is None else {"layers": kinds_of(layers)}
-    settings = settings_of(model, target, shape, space, cache, Data(calib), Path("."), options)
+    settings = settings_of(model, target, shape, value, space, cache, Data(calib), Path("."), options)
     with cache_folder_at(cache), listening(log_format) as progress:
         found = inspection_of(run(settings, progress))
     if as_json:

@@ -55,6 +55,7 @@ CalibOption = Annotated[
 ShapeOption = Annotated[
     list[str], typer.Option(help="Fix an input's dynamic sizes: NAME=1x3x48x320.", rich_help_panel=DATA)
 ]
+ValueOption = Annotated[list[str], typer.Option(help="Fix an input to a number: NAME=16000.", rich_help_panel=DATA)]
 SpaceOption = Annotated[str, typer.Option(help="The search space: a name, or a TOML file.", rich_help_panel=SEARCH)]
 LayersOption = Annotated[
     str | None,
@@ -102,6 +103,7 @@ def settings_of(
     model: Path,
     target: str,
     shape: list[str],
+    value: list[str],
     space: str,
     cache: Path | None,
     data: Data,
@@ -109,9 +111,9 @@ def settings_of(
     options: Options,
 ) -> Settings:
     """Return the settings of a command that looks at a model; `options` are those that not all such commands have."""
-    from lrfdse.cli.values import parse_shapes
+    from lrfdse.cli.values import parse_shapes, parse_values
     from lrfdse.explore.inputs import settings_for
 
     if cache is not None:
         options["cache"] = cache
-    return settings_for(model, target, space, data, output, parse_shapes(shape), **options)
+    return settings_for(model, target, space, data, output, parse_shapes(shape), parse_values(value), **options)

@@ -70,6 +70,22 @@ def parse_growth(text: str, option: str) -> float:
     return float(found[1]) / 100
 
 
+def parse_values(texts: list[str]) -> dict[str, str]:
+    """Read ``--value name=16000`` options; what an input of that type may be is seen when the model is read.
+
+    >>> parse_values(["sr=16000", "gain=-1e-3", "on=true"])
+    {'sr': '16000', 'gain': '-1e-3', 'on': 'true'}
+    """
+    values = {}
+    for text in texts:
+        name, equals, number = text.rpartition("=")
+        given = re.fullmatch(r"true|false|[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", number, flags=re.ASCII | re.IGNORECASE)
+        if not equals or not name or not given:
+            raise InputError(f"--value takes NAME=NUMBER such as sr=16000, but got {text!r}")
+        values[name] = number
+    return values
+
+
 def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
     """Read ``--shape name=1x3x48x320`` options.
 

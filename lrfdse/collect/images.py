@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrfdse.base.arguments import values_of
 from lrfdse.base.text import one_line
 from lrfdse.collect.batches import LABELS
 from lrfdse.errors import InputError, ToolError
@@ -45,6 +46,7 @@ def save_images(
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     shape: Mapping[str, Sequence[int]] | None = None,
+    value: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> SavedImages:
     """Write ``calib.npz``, ``eval.npz`` and ``test.npz`` from a folder of images, as the model's input takes them.
@@ -66,6 +68,8 @@ def save_images(
         One number, or one a colour, in units of the whole range.
     shape
         Sizes that the model leaves dynamic, by the input's name.
+    value
+        Numbers that other inputs of the model are fixed to, by the input's name.
     seed
         Seed of the draw, which is by class.
 
@@ -89,7 +93,8 @@ def save_images(
     wanted = [role for role, part in zip(ROLES, split, strict=True) if part]
     if there := [target / f"{role}.npz" for role in wanted if os.path.lexists(target / f"{role}.npz")]:
         raise InputError(f"{there[0]}: is there already; name another folder")
-    (port, *others) = load_model(source, {name: tuple(sizes) for name, sizes in (shape or {}).items()}).inputs
+    named = {name: tuple(sizes) for name, sizes in (shape or {}).items()}
+    (port, *others) = load_model(source, named, value=values_of(value)).inputs
     if others:
         raise InputError(f"{source}: has {1 + len(others)} inputs: images are for models of one")
     form = _form(port, mean, std)

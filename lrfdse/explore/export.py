@@ -189,8 +189,8 @@ def _rebuilt(
     calib_path = path(data.calib.path)
     if calib_path is not None:
         calib_path = _there(calib_path, calib_given, "--calib", "calibration data")
-    model = load_model(model_path, made.shape, made.layers)
-    calib = open_calibration(calib_path, model)
+    model = load_model(model_path, made.shape, made.layers, made.value)
+    calib = open_calibration(calib_path, model, made.value)
     facts = {
         f"{model_path}: not the model": (model.sha256, document.model.sha256),
         f"{calib_path}: not the calibration data": (

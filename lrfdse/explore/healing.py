@@ -195,7 +195,7 @@ def _inputs(document: Document, folder: Path) -> Inputs:
 
     parts = Data(path(data.calib.path), path(data.eval.path), path(data.test.path))
     files = Files(folder / document.model.path, parts, Path())
-    asked = DataRequest(made.shape, made.metric, made.eval_samples, made.seed, made.judge, made.layers)
+    asked = DataRequest(made.shape, made.metric, made.eval_samples, made.seed, made.judge, made.layers, made.value)
     inputs = open_inputs(files, asked)
     known = {"eval": data.eval, "test": data.test}
     for role, digest in inputs.digests.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -47,6 +47,8 @@ class DataRequest:
     """Names of the outputs that count, the judged one first and those that weigh more repeated; empty means all."""
     layers: tuple[Kind, ...] = DEFAULT_KINDS
     """The kinds of layers that are looked for."""
+    value: Mapping[str, str] = field(default_factory=dict)
+    """Numbers that inputs are fixed to, by the input's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def settings_for(
     data: Data | None = None,
     output: Path | None = None,
     shape: Mapping[str, tuple[int, ...]] | None = None,
+    value: Mapping[str, str] | None = None,
     **more: Unpack[Options],
 ) -> Settings:
     """Return settings with defaults filled in.
@@ -112,6 +115,8 @@ def settings_for(
         Default: ``results/<model>-<target>``.
     shape
         Sizes of inputs that the model leaves dynamic.
+    value
+        Numbers that inputs are fixed to, as texts.
     more
         Other fields of `Settings`, by name.
     """
@@ -139,6 +144,7 @@ def settings_for(
         output=Path("results") / f"{name}-{machine.name}" if output is None else output,
         data=data,
         shape=shape or {},
+        value=value or {},
         **more,
     )
 
@@ -152,8 +158,8 @@ def _check_method(space: SearchSpace, source: str) -> None:
         raise InputError(f"search space {source}: {error}") from error
 
 
-def open_calibration(path: Path | None, model: Model) -> Dataset | None:
-    """Return the data that fit, or None where none were named.
+def open_calibration(path: Path | None, model: Model, fixed: Collection[str] = ()) -> Dataset | None:
+    """Return the data that fit, or None where none were named; `fixed` names inputs that are none any more.
 
     Raises
     ------
@@ -164,7 +170,7 @@ def open_calibration(path: Path | None, model: Model) -> Dataset | None:
 
     if path is None:
         return None
-    data = load_data(path, model.inputs, classes=False)
+    data = load_data(path, model.inputs, classes=False, fixed=fixed)
     if data.count < LEAST_CALIBRATION:
         raise InputError(
             f"{path}: one sample says nothing of what layers read: calibration needs 2 or more, better 100"
@@ -203,13 +209,13 @@ def open_inputs(files: Files, request: DataRequest) -> Inputs:
     check_metric(request.metric)
     if request.eval_samples is not None and request.eval_samples < 1:
         raise InputError(f"--eval-samples must be 1 or more, but got {request.eval_samples}")
-    model = load_model(files.model, request.shape, request.layers)
+    model = load_model(files.model, request.shape, request.layers, request.value)
     data, notes = files.data, []
 
     def read(path: Path | None) -> Dataset | None:
-        return None if path is None else load_data(path, model.inputs, classes=False)
+        return None if path is None else load_data(path, model.inputs, classes=False, fixed=request.value)
 
-    calib, choosing, reporting = open_calibration(data.calib, model), read(data.eval), read(data.test)
+    calib, choosing, reporting = open_calibration(data.calib, model, request.value), read(data.eval), read(data.test)
     if choosing is None and reporting is not None:
         raise InputError(
             f"--test {data.test} reports accuracies, but nothing chooses designs: name data with --eval too"

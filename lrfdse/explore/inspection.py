@@ -26,8 +26,8 @@ def inspect(settings: Settings, progress: Listener = silent) -> Inspection:
     from lrfdse.model.graph import load_model
     from lrfdse.model.macs import macs_of
 
-    model, cache = load_model(settings.model, settings.shape, settings.layers), Store(settings.cache)
-    calib = open_calibration(settings.data.calib, model)
+    model = load_model(settings.model, settings.shape, settings.layers, settings.value)
+    cache, calib = Store(settings.cache), open_calibration(settings.data.calib, model, settings.value)
     explored = explored_layers(settings.space, model)
     if calib is not None and explored:
         progress(Event("calibrate", counted(calib.count, "sample")))

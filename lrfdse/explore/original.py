@@ -33,14 +33,14 @@ def original_model(document: Document, folder: Path, form: Form) -> bytes:
     from lrfdse.formats.flat import flatbuffer_of
     from lrfdse.model.graph import load_model
 
-    path = folder / document.model.path
+    path, made = folder / document.model.path, document.settings
     if form == "onnx":
-        model = load_model(path, document.settings.shape, document.settings.layers)
+        model = load_model(path, made.shape, made.layers, made.value)
         content, digest = model.content, model.sha256
     else:
         flat = flatbuffer_of(path)
         if flat is None:
-            model = load_model(path, document.settings.shape, document.settings.layers)
+            model = load_model(path, made.shape, made.layers, made.value)
             content, digest = converted(model, model.original), model.sha256
         else:
             content, digest = flat.content, flat.sha256

@@ -35,7 +35,13 @@ def files_of(settings: Settings) -> Files:
 def data_request(settings: Settings) -> DataRequest:
     """Return how the model and its data are read."""
     return DataRequest(
-        settings.shape, settings.metric, settings.eval_samples, settings.seed, settings.judge, settings.layers
+        settings.shape,
+        settings.metric,
+        settings.eval_samples,
+        settings.seed,
+        settings.judge,
+        settings.layers,
+        settings.value,
     )
 
 
@@ -107,7 +113,14 @@ def whole_request(settings: Settings, meter: Meter) -> WholeRequest:
     """Return what whole models are compiled for, by the meter of the exploration."""
     most = settings.limits.max_model_latency_us
     return WholeRequest(
-        settings.library, settings.model, settings.shape, settings.target, meter.name, most, meter.exclusive
+        settings.library,
+        settings.model,
+        settings.shape,
+        settings.value,
+        settings.target,
+        meter.name,
+        most,
+        meter.exclusive,
     )
 
 

@@ -42,6 +42,8 @@ class WholeRequest:
     """The original model."""
     shape: Mapping[str, tuple[int, ...]]
     """Sizes of inputs that the model leaves dynamic."""
+    value: Mapping[str, str]
+    """Numbers that inputs of the original are fixed to; they are constants of every design."""
     target: Target
     meter: str
     """Name of the meter."""
@@ -251,7 +253,8 @@ def _made(
 
 def library_at(path: Path, request: WholeRequest, cache: Store, progress: Listener = silent) -> Library:
     """Return the library of a model; an `InputError` does not say where the file lies, which may be temporary."""
-    options = LibraryOptions(shape=request.shape, meter=request.meter)
+    value = request.value if path == request.model else {}
+    options = LibraryOptions(shape=request.shape, meter=request.meter, value=value)
     try:
         return library_of(path, request.target, options, cache, progress)
     except InputError as error:

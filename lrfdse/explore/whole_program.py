@@ -41,7 +41,9 @@ def whole_program(folder: Path, identity: str, target: Target, path: Path) -> No
         A tool is missing or failed, or the model is too large for such a program.
     """
     document = read_document(folder)
-    options = LibraryOptions(shape=document.settings.shape, meter=NO_METER)
+    made, is_original = document.settings, identity == document.original.id
+    # What was fixed is a constant of every design.
+    options = LibraryOptions(shape=made.shape, meter=NO_METER, value=made.value if is_original else {})
     content = board_program_of(
         _model(document, folder, identity), target, options, identity, Store(cache_folder()), silent
     )
@@ -50,7 +52,7 @@ def whole_program(folder: Path, identity: str, target: Target, path: Path) -> No
 
 
 def _model(document: Document, folder: Path, identity: str) -> Path:
-    from lrfdse.formats import format_of
+    from lrfdse.model.valued import read_model
 
     if identity != document.original.id:
         kept = folder / DESIGNS / identity / "model.onnx"
@@ -60,7 +62,7 @@ def _model(document: Document, folder: Path, identity: str) -> Path:
     original = folder / document.model.path
     if not original.is_file():
         raise InputError(f"{original}: no such file; was the folder moved?")
-    _, digest = format_of(original).read(original)
+    _, digest = read_model(original, document.settings.value)
     if digest != document.model.sha256:
         raise InputError(f"{original}: not the model that was explored (its digest differs); explore again")
     return original

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lrfdse.base.arguments import whole_number
+from lrfdse.base.arguments import values_of, whole_number
 from lrfdse.base.events import Event, silent
 from lrfdse.errors import InputError
 from lrfdse.ir.latency import TOLERANCE
@@ -51,6 +51,7 @@ def build(
     *,
     name: str = DEFAULT,
     shape: Mapping[str, Sequence[int]] | None = None,
+    value: Mapping[str, object] | None = None,
     weights: Literal["library", "file"] = "library",
     meter: str = "auto",
     tune: bool = False,
@@ -71,6 +72,9 @@ def build(
         What files, functions and macros begin with, a C identifier.
     shape
         Sizes of inputs that the model leaves dynamic, by the input's name. An open first size is 1 by default.
+    value
+        Numbers, or true or false, that inputs of fixed sizes are fixed to, by the input's name: constants of the
+        library, and no inputs of it.
     weights
         "library" stores the weights in the library; "file" in a file beside it, which the caller loads.
     meter
@@ -113,7 +117,7 @@ def build(
         one_thread_each(),
     ):
         path = model_at(model_file(model, temporary / "model.onnx"))
-        options = LibraryOptions(name, named, weights == "file", meter, tune)
+        options = LibraryOptions(name, named, weights == "file", meter, tune, values_of(value))
         made = library_of(path, machine, options, Store(cache_folder()), tell)
     write_library(folder, made.files, made.last)
     for each in made.facts.slow():
@@ -152,6 +156,8 @@ class LibraryOptions:
     """What takes latencies, as for `build`."""
     tune: bool = False
     """Whether the meter chooses schedules of operators."""
+    value: Mapping[str, str] = field(default_factory=dict)
+    """Numbers that inputs are fixed to, see `lrfdse.model.valued.read_model`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,6 @@ def _prepared(
     import onnx_ir as ir
 
     from lrfdse.base.border import reading
-    from lrfdse.formats import format_of
     from lrfdse.ir.products import FullyConnected
     from lrfdse.ir.storage import FLOAT16
     from lrfdse.library.compiling import compile_program, pack_for
@@ -183,6 +188,7 @@ def _prepared(
     from lrfdse.library.make import NO_METER, Origin, require_room, require_tools_of
     from lrfdse.library.tuning import tuned
     from lrfdse.meters.whole import open_whole_meter
+    from lrfdse.model.valued import read_model
     from lrfdse.program.lower import program as lowered
     from lrfdse.program.memory import plan as planned
 
@@ -192,7 +198,7 @@ def _prepared(
         raise InputError(f"--tune takes a meter, but got --meter {NO_METER}")
     progress(Event("program", path.name))
     with reading(path, "a model"):
-        proto, sha256 = format_of(path).read(path)
+        proto, sha256 = read_model(path, options.value)
         model = ir.from_proto(proto)
         program = lowered(model, shape, path, target.widens_halves)
         vectors = drawn_vectors(proto, model, program, shape, path)

@@ -7,7 +7,7 @@ import hashlib
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Dataset:
         return replace(self, inputs={name: array[part] for name, array in self.inputs.items()}, labels=labels)
 
 
-def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> Dataset:
+def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True, fixed: Collection[str] = ()) -> Dataset:
     """Read a data set from an ``.npz`` file.
 
     Arrays are named like the model's inputs (one array of any name where there is one input), labels "labels" or "y".
@@ -124,6 +124,8 @@ def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> 
         The model's inputs.
     classes
         Whether labels must be class numbers; else they may be targets: finite numbers of any shape, samples first.
+    fixed
+        Names of what `--value` fixed: inputs of the file, but none of the model as it is run.
 
     Raises
     ------
@@ -132,11 +134,13 @@ def load_data(path: str | Path, ports: Sequence[Port], classes: bool = True) -> 
     """
     path = Path(path)
     with reading(path, "data"):
-        return _loaded(path, ports, classes)
+        return _loaded(path, ports, classes, fixed)
 
 
-def _loaded(path: Path, ports: Sequence[Port], classes: bool) -> Dataset:
+def _loaded(path: Path, ports: Sequence[Port], classes: bool, fixed: Collection[str]) -> Dataset:
     arrays = _arrays(path)
+    if twice := sorted(set(fixed) & set(arrays)):
+        raise InputError(f"{path}: holds {twice[0]}, which --value fixes: leave one of them out")
     names = {port.name for port in ports}
     labels = next((arrays.pop(name) for name in LABELS if name in arrays and name not in names), None)
     if len(ports) == 1 and len(arrays) == 1:

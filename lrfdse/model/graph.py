@@ -17,7 +17,6 @@ from lrfdse.base.border import reading
 from lrfdse.base.keys import code_key
 from lrfdse.base.text import listed, one_line
 from lrfdse.errors import InputError
-from lrfdse.formats import format_of
 from lrfdse.formats.onnx import parsed
 from lrfdse.ir.layer import DEFAULT_KINDS, Kind, Layer, Untouched, Use
 from lrfdse.ir.storage import INT8
@@ -35,6 +34,7 @@ from lrfdse.model.passes.carried.opened import split_table
 from lrfdse.model.seen import seen_sizes
 from lrfdse.model.shapes import Port, Sizes, check_memory, infer_values, is_known, ports, shape_option, sizes_of
 from lrfdse.model.turns import Turned, seen_in_bodies
+from lrfdse.model.valued import read_model
 from lrfdse.model.working import Working, working_form
 
 
@@ -44,7 +44,7 @@ class Model:
 
     path: Path
     sha256: str
-    """SHA-256 of the file's bytes and of the external data that it reads."""
+    """SHA-256 of the file's bytes, of the external data that it reads, and of what inputs are fixed to."""
     proto: onnx.ModelProto
     """The model as it was read, external data inside; not to be changed."""
     original: ir.Model
@@ -115,7 +115,10 @@ class Model:
 
 
 def load_model(
-    path: str | Path, shape: Mapping[str, Sequence[int]] | None = None, kinds: Collection[Kind] = DEFAULT_KINDS
+    path: str | Path,
+    shape: Mapping[str, Sequence[int]] | None = None,
+    kinds: Collection[Kind] = DEFAULT_KINDS,
+    value: Mapping[str, str] | None = None,
 ) -> Model:
     """Read a model, by the format that its name ends in, and find its layers.
 
@@ -128,21 +131,23 @@ def load_model(
         given; any other open size that reaches a layer must be.
     kinds
         The kinds of layers that are looked for; others are left as they are.
+    value
+        Input name to the number that it is fixed to: it is an input no more (`lrfdse.model.valued`).
 
     Raises
     ------
     InputError
         The file cannot be used (see `lrfdse.formats.Format.read`), it has no fully-connected layer, a layer's rows
         depend on sizes that `shape` does not fix, `shape` does not fit, a weight holds NaN or Inf, or one inference
-        needs more memory than this machine has.
+        needs more memory than this machine has; or an input cannot be fixed to its value.
     """
     path = Path(path)
     with reading(path, "a model"):
-        return _loaded(path, shape or {}, kinds)
+        return _loaded(path, shape or {}, kinds, value or {})
 
 
-def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Kind]) -> Model:
-    proto, sha256 = format_of(path).read(path)
+def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Kind], value: Mapping[str, str]) -> Model:
+    proto, sha256 = read_model(path, value)
     try:
         model = parsed(proto)
     except Exception as error:

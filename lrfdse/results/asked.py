@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lrfdse.base.codec import expected
@@ -156,6 +156,8 @@ class Asked:
     """Whether layers are fitted to what the compressed ones before them feed them."""
     shape: Mapping[str, tuple[int, ...]] = expected({})
     """Sizes of the inputs whose dynamic sizes were fixed."""
+    value: Mapping[str, str] = field(default_factory=dict)
+    """Numbers that inputs were fixed to, as texts."""
     eval_samples: int | None = expected(None)
     """Samples drawn from the evaluation data; null means all."""
     effort: str = "normal"

@@ -68,6 +68,7 @@ def asked_of(settings: Settings) -> Asked:
         judge=settings.judge,
         correct=settings.correct,
         shape={name: tuple(sizes) for name, sizes in settings.shape.items()},
+        value=dict(settings.value),
         eval_samples=settings.eval_samples,
         effort=settings.effort,
         proxy=settings.proxy,

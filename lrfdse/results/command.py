@@ -48,6 +48,7 @@ def options_of(settings: Settings) -> list[tuple[str, object]]:
         *(("--judge", name) for name in settings.judge),
         ("--eval-samples", settings.eval_samples),
         *(("--shape", f"{name}={'x'.join(map(str, sizes))}") for name, sizes in settings.shape.items()),
+        *(("--value", f"{name}={text}") for name, text in settings.value.items()),
         ("--correct" if settings.correct else "--no-correct", ""),
         ("--layers", ",".join(settings.layers)),
         ("--space", source(settings.space_source, folder)),

@@ -14,7 +14,7 @@ CONFIG = "explore.toml"
 """Name of the file in an output folder."""
 
 
-REPEATED = ("shape", "judge")
+REPEATED = ("shape", "value", "judge")
 """Options that may be given more than once."""
 
 

@@ -88,6 +88,8 @@ class Settings:
     output: Path
     data: Data = Data()
     shape: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    value: Mapping[str, str] = field(default_factory=dict)
+    """Numbers that inputs are fixed to, as texts, by the input's name."""
     meter: str = "auto"
     """What obtains latencies, a name of `lrfdse.meters.meter.METERS`; "auto" lets the target decide."""
     limits: Limits = Limits()

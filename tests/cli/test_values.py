@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_shapes, parse_size
+from lrfdse.cli.values import parse_count, parse_drop, parse_latency, parse_shapes, parse_size, parse_values
 from lrfdse.errors import InputError
 
 
@@ -58,3 +58,9 @@ def test_what_cannot_be_read_is_one_line_with_the_option(parse, text):
 def test_wrong_shapes(text):
     with pytest.raises(InputError, match="--shape takes NAME=SIZES"):
         parse_shapes([text])
+
+
+@pytest.mark.parametrize("text", ["sr", "sr=", "=1", "sr=fast", "sr=nan", "sr=inf", "sr=1x2", "sr=0x10", "sr=1 2"])
+def test_wrong_values(text):
+    with pytest.raises(InputError, match="--value takes NAME=NUMBER"):
+        parse_values([text])

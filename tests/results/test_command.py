@@ -29,6 +29,7 @@ def settings(tmp_path):
         data=Data(tmp_path / "calib.npz", tmp_path / "eval.npz", tmp_path / "test.npz"),
         output=tmp_path / "out put",
         shape={"x": (1, 3, 48, 320)},
+        value={"sr": "16000", "gain": "-1e-3"},
         seed=7,
         study="postgresql://me:secret@host/db",
     )
@@ -60,7 +61,7 @@ def test_it_survives_the_shell_and_the_command_line(settings, tmp_path):
     assert (folder / read["model"]).resolve() == settings.model.resolve()
     assert (folder / read["calib"]).resolve() == tmp_path / "calib.npz"
     assert Path(read["output"]) == Path(".")
-    assert read["shape"] == ["x=1x3x48x320"]
+    assert read["shape"] == ["x=1x3x48x320"] and read["value"] == ["sr=16000", "gain=-1e-3"]
     assert (read["seed"], read["budget"], read["keep"]) == (7, settings.budget, settings.keep)
     assert (read["max_drop"], read["max_params"], read["max_latency"]) == ("0.5%", "60000", "200us")
     assert (read["metric"], read["eval_samples"], read["minutes"]) == ("cosine", 100, 2.5)

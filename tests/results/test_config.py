@@ -28,6 +28,7 @@ def test_the_file_and_the_command_ask_for_the_same(changed, tmp_path, monkeypatc
         data=Data(tmp_path / "calib.npz", tmp_path / "eval\x7f.npz", None),
         output=tmp_path / "out",
         shape={"x": (1, 3), "y": (1, 5)},
+        value={"on": "true", "rate": "16000"},
         study="postgresql://me:secret@host/db",
     )
     if changed:

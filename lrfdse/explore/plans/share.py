@@ -6,6 +6,7 @@ joins fetches them and refuses what has another hash. No path of the machine tha
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -66,6 +67,8 @@ def publish(study: Queue, folder: Path, request: TrialRequest, model: bytes, dat
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--artifacts {folder}: cannot be made: {error.strerror or error}") from error
+    # The model is shared as it was read, what was fixed in it.
+    request = dataclasses.replace(request, data=dataclasses.replace(request.data, value={}))
     store, known, notes = _store(folder), study.facts().get(SHARED) or {}, dict[str, Any]()
     parts = _parts(request, model, data)
     with temporary_folder() as temporary:

@@ -100,6 +100,7 @@ def _take(node: ir.Node, condition: bool) -> None:
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     outputs = put_before(node, "then_branch" if condition else "else_branch")
+    left = node.attributes["else_branch" if condition else "then_branch"].as_graph()
     for old, new in zip(list(node.outputs), outputs, strict=True):
         if old.is_graph_output():
             # An output of the model keeps its name, whatever is handed out.
@@ -109,3 +110,7 @@ def _take(node: ir.Node, condition: bool) -> None:
             new.type, new.shape = old.type, old.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+    # What stays behind reads nothing more of the graph, so that what it alone read is not used any more.
+    for inner in ir.traversal.RecursiveGraphIterator(left):
+        for place in range(len(inner.inputs)):
+            inner.replace_input_with(place, None)

@@ -17,7 +17,9 @@ from lrfdse.base.text import one_line
 from lrfdse.errors import InputError, KernelError
 from lrfdse.ir.compiled import CompiledOperator
 from lrfdse.ir.operators import Foreign
+from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
 from lrfdse.kernels.operators.build import compile_operator, packed_weight, schedules_of
+from lrfdse.kernels.operators.tilings import is_depthwise
 from lrfdse.library.elf import undefined_symbols
 from lrfdse.targets import isa
 from lrfdse.targets.catalog import noun_digest
@@ -80,7 +82,7 @@ def compile_program(
     if len(set(symbols.values())) < len(symbols):
         raise ValueError("two operators have the same digest")
     common = {
-        "code": code_key(compile_operator, schedules_of),
+        "code": code_key(_compiled),
         "target": noun_digest(target),
         "isa": isa.REGISTRY.identity(target.isa),
     }
@@ -113,6 +115,16 @@ def pack_for(target: Target) -> Pack:
         return packed_weight(function.operator, function.schedule, target, array)
 
     return pack
+
+
+def _is_tiled(operator: Operator) -> bool:
+    """Return whether the estimate orders its schedules by their tiles alone.
+
+    Of depthwise convolutions the first schedule is right, though it may spill: the others read more.
+    """
+    if isinstance(operator, Convolution):
+        return not is_depthwise(operator)
+    return isinstance(operator, FullyConnected | BatchedProduct | TransposedConvolution)
 
 
 _FEW_SPILLS = 8
@@ -151,7 +163,7 @@ def _compiled(operator: Operator, target: Target, symbol: str, wanted: str | Non
     failed: KernelError | None = None
     least: CompiledOperator | None = None
     found = schedules_of(operator, target) if wanted is None else [wanted]
-    counts = target.instruction_set.holds_bodies and len(found) > 1
+    counts = target.instruction_set.holds_bodies and len(found) > 1 and _is_tiled(operator)
     for schedule in found:
         try:
             made = compile_operator(operator, schedule, target, symbol, count_spills=counts)

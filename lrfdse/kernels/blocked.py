@@ -175,6 +175,11 @@ class BlockedEmitter:
             if not self.blocks.copy:
                 places = [opaque(emitter.access.data((), part.before, place, 0), made) for place in spot.places]
         length = t.step.inner // math.prod(self.blocks.sections)
+        # Parts of rows lie apart, so that nothing sees the next one coming, in whatever order lines are read.
+        if emitter.access.touched and not (self.blocks.dense and self.blocks.parts > 1):
+            first = () if self.blocks.dense else (part.number,)
+            line = emitter.instructions.line
+            made.append(emitter.access.touches(emitter.data, first, spot.places[0], len(spot.places), length, line))
 
         def operands(section: tuple[Expr, ...], iteration: Expr, k: Expr) -> Operands:
             at = panel + (passed(section, self.blocks.sections) * length + iteration) * width

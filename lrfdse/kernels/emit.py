@@ -138,13 +138,40 @@ class Access:
     """How many sections there are, one factor a loop."""
     weights_before: Expr | None = None
     """Packed weights before those of this step; None where there are none."""
-    run: int = 0
-    """Elements from one position along the batch axis to the next, where a tile's inputs lie one after the other and
-    are touched from line to line before they are used; 0 where they are not.
+    touched: int = 0
+    """Elements from one position along the batch axis to the next, where a tile's inputs are read from line to line
+    before they are used; 0 where they are not.
 
     A tile reads its positions side by side. A core in order stops for the first line of each of them, unless a
     prefetcher has seen all that lies before it.
     """
+
+    def touches(self, buffer: Buffer, first: tuple[Expr, ...], batch: Expr, count: int, inner: int, line: int) -> Stmt:
+        """Return the statement that reads the inputs of `count` positions from line to line, one section after another.
+
+        Parameters
+        ----------
+        buffer
+            The inputs.
+        first
+            Numbers of sections before those of the loops in `sections`.
+        batch
+            The first position.
+        count
+            Positions that lie side by side.
+        inner
+            Elements of one position in each section.
+        line
+            Elements of a cache line.
+        """
+
+        def nest(numbers: tuple[Expr, ...]) -> Stmt:
+            if len(numbers) < len(self.sections):
+                return over(self.sections[len(numbers)], lambda number: nest((*numbers, number)))
+            origin = self.data((*first, *numbers), 0, batch, 0)
+            return touch(buffer, origin, (count - 1) * self.touched + inner, line)
+
+        return nest(())
 
 
 def passed(section: tuple[Expr, ...], sections: tuple[int, ...]) -> Expr:
@@ -205,10 +232,11 @@ class StepEmitter:
         t = self.tiling
 
         def touched(p: Tile) -> list[Stmt]:
-            if not self.access.run:
+            if not self.access.touched:
                 return []
-            first = self.access.data((), 0, p.starts[0], 0)
-            return [touch(self.data, first, len(p.span.offsets) * self.access.run, self.instructions.line)]
+            inner = t.depth // math.prod(self.access.sections)
+            count = len(p.span.offsets)
+            return [self.access.touches(self.data, (), p.starts[0], count, inner, self.instructions.line)]
 
         return tiles(t.batch, lambda p: sequence([*touched(p), tiles(t.columns, lambda q: body(p, q))]))
 

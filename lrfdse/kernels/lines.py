@@ -69,17 +69,14 @@ def crowds_in_place(tiling: Tiling, target: Target, distance: int) -> bool:
     return _most_of_a_set(found, target) > target.l1.ways - -(-weights // way)
 
 
-def are_touched(tiling: Tiling, target: Target) -> bool:
+def are_touched(tiling: Tiling, target: Target, size: int) -> bool:
     """Return whether the inputs of a tile are read line by line first, since the core stops for those it does not see.
 
-    So it is where a core is in order, the inputs exceed its first cache level, and a tile reads several runs of them
-    side by side.
+    So it is where a core is in order, the inputs (`size` elements) exceed its first cache level, and a tile reads
+    several positions side by side.
     """
-    step = tiling.step
-    several = max(len(span.offsets) for span in tiling.batch) > 1
-    return (
-        target.in_order and several and step.columns == 1 and FLOAT32.bytes_of(step.input_size) > 1024 * target.l1.kib
-    )
+    several = tiling.step.columns == 1 and max(len(span.offsets) for span in tiling.batch) > 1
+    return target.in_order and several and FLOAT32.bytes_of(size) > 1024 * target.l1.kib
 
 
 def gap(tiling: Tiling, target: Target, distance: int) -> int:

@@ -16,6 +16,7 @@ from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, tiles
 from lrfdse.kernels.layout import RESIDENT, cover
+from lrfdse.kernels.lines import are_touched
 from lrfdse.kernels.operators.border import Border, bordered, planes
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
@@ -166,7 +167,9 @@ def _in_blocks(
 
         made = operator.outputs // groups
         row = _Row(finish, number * w.out[1], operator.outputs, group * made, None, repeats)
-        access = Access(data, None, blocks.sections, None if groups == 1 else group * tiling.weight_size)
+        before_weights = None if groups == 1 else group * tiling.weight_size
+        far = w.strides[1] * size if apart == 1 and are_touched(tiling, machine.target, copy.room) else 0
+        access = Access(data, None, blocks.sections, before_weights, far)
         return StepEmitter(tiling, copy.buffer, weight, row, machine.instructions, access)
 
     def group(number: Expr) -> Stmt:
@@ -216,6 +219,7 @@ def over_windows(
     rows, columns = (1, w.batch * math.prod(w.out)) if is_flat(operator) else w.out
     images = 1 if is_flat(operator) else w.batch
     height, width = border.image
+    further = w.strides[1] * operator.channels
 
     def emitter(image: Expr, r: Expr, group: Expr) -> StepEmitter:
         def data(section: tuple[Expr, ...], k: Expr, batch: Expr, column: Expr) -> Expr:
@@ -232,7 +236,8 @@ def over_windows(
         number = image * rows + r
         start = number * part.line + part.outputs if part else None
         row = _Row(finish, number * columns, operator.outputs, group * made, start, repeats)
-        access = Access(data, None, sections, before)
+        touched = further if are_touched(tiling, machine.target, math.prod(border.buffer.shape)) else 0
+        access = Access(data, None, sections, before, touched)
         return StepEmitter(tiling, border.buffer, weight, row, machine.instructions, access, arithmetic)
 
     def lines(body: Callable[[Expr, Expr], Stmt]) -> Stmt:

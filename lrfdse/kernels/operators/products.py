@@ -112,8 +112,8 @@ def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: M
         body.append(over(step.batch, lambda r: copied(x, r * run, work, r * (run + space), run, machine)))
     source = x if work is None else work
     access = dense(step, space)
-    if are_touched(tiling, machine.target):
-        access = dataclasses.replace(access, run=run + space)
+    if are_touched(tiling, machine.target, step.input_size):
+        access = dataclasses.replace(access, touched=run + space)
     emitter = StepEmitter(tiling, source, weight, Dense(finish, tiling), machine.instructions, access)
     if schedule.inner_block:
         blocks = Blocks.of(tiling)

@@ -12,7 +12,7 @@ from lrfdse.kernels.blocks import Blocks, Panels
 from lrfdse.kernels.emit import StepEmitter, Tile, passed, tiles
 from lrfdse.kernels.inner import InnerLoop, Operands
 from lrfdse.kernels.layout import Tiling, cover
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, opaque, over, sequence, store, strided_store
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, either, load, opaque, over, sequence, store, strided_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,10 @@ class _Part:
     number: Expr
     before: Expr
     """Inner iterations before it."""
-    is_first: bool
-    is_last: bool
+    is_first: Expr
+    """Whether there are no sums before it: known, or where one loop runs over all parts, a condition."""
+    is_last: Expr
+    """Whether its sums are results; see `is_first`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,14 @@ class BlockedEmitter:
         b = self.blocks
 
         def group(lines: Tile, positions: Tile) -> Stmt:
-            def part(number: Expr, is_first: bool, is_last: bool) -> Stmt:
+            def part(number: Expr, is_first: Expr, is_last: Expr) -> Stmt:
                 return self._part(panels, lines, positions, self._place(number, is_first, is_last))
 
             if b.parts == 1:
                 return part(0, True, True)
+            if b.rest == b.inner:
+                # One copy of the code for all parts: a branch at each end of a tile costs next to nothing.
+                return over(b.parts, lambda number: part(number, number == 0, number == b.parts - 1))
             made = [part(0, True, False)]
             if b.parts > 2:
                 made.append(over(b.parts - 2, lambda i: part(i + 1, False, False)))
@@ -124,10 +129,10 @@ class BlockedEmitter:
 
         return tiles(b.lines, lambda lines: tiles(b.positions, lambda positions: group(lines, positions)))
 
-    def _place(self, number: Expr, is_first: bool, is_last: bool) -> _Part:
+    def _place(self, number: Expr, is_first: Expr, is_last: Expr) -> _Part:
         """Return a part of the inner axis by its number."""
         b, t = self.blocks, self.emitter(0).tiling
-        inner = b.rest if is_last else b.inner
+        inner = b.rest if is_last is True else b.inner
         step = dataclasses.replace(t.step, inner=inner)
         tiling = dataclasses.replace(t, step=step, inner=cover(inner, 1, 1))
         return _Part(tiling, number, number * b.inner, is_first, is_last)
@@ -201,15 +206,17 @@ class BlockedEmitter:
             len(spot.places),
             operands,
             self.blocks.sections,
-            None if part.is_first else before,
+            None if part.is_first is True else before,
+            part.is_first,
         )
         sums, statements = loop.sums()
-        if part.is_last:
-            positions = [(place, 0) for place in spot.places]
-            return sequence([*made, *statements, *emitter.stores(sums, spot.out, positions)])
-        for i, c in itertools.product(range(len(rows)), range(len(spot.places))):
-            statements.append(store(self.scratch, sums[i][c], held(i, c), lanes))
-        return sequence([*made, *statements])
+        ends: list[Stmt] = []
+        if part.is_last is not False:
+            ends.append(sequence(emitter.stores(sums, spot.out, [(place, 0) for place in spot.places])))
+        if part.is_last is not True:
+            each = itertools.product(range(len(rows)), range(len(spot.places)))
+            ends.append(sequence([store(self.scratch, sums[i][c], held(i, c), lanes) for i, c in each]))
+        return sequence([*made, *statements, ends[0] if len(ends) == 1 else either(part.is_last, *ends)])
 
     def _data(self, part: _Part, spot: _Spot, places: list[Expr], section: tuple[Expr, ...], k: Expr) -> list[Expr]:
         """Return the inputs of one iteration; those of dense steps that are not copied begin at `places`."""

@@ -110,7 +110,10 @@ class Tile:
     @property
     def starts(self) -> list[Expr]:
         """First element of each vector."""
-        return [self.span.start + self.block * self.span.stride + offset for offset in self.span.offsets]
+        first = self.span.start + self.block * self.span.stride
+        if self.span.last is not None:
+            first = tirx.Min(first, self.span.last)
+        return [first + offset for offset in self.span.offsets]
 
 
 def tiles(axis: tuple[Span, ...], body: Callable[[Tile], Stmt]) -> Stmt:

@@ -12,7 +12,7 @@ from lrfdse.kernels.arithmetic import Arithmetic
 from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.layout import Span, Tiling, cover
 from lrfdse.kernels.registers import PIPELINED_FROM, Body
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, prefetch, sequence, splat, store, total
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, either, load, named, over, prefetch, sequence, splat, store, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class InnerLoop:
     """Equal parts of the inner axis, one factor a loop around that over one part; see `lrfdse.kernels.emit.Access`."""
     start: Callable[[int, int], Expr] | None = None
     """The sum of each row and column that the products are added to; None where there is none."""
+    begins: Expr = False
+    """Whether there is no such sum after all, where that is known at run time only."""
 
     def sums(self) -> tuple[list[list[Expr]], list[Stmt]]:
         """Return the sums, and the statements that compute them."""
@@ -95,7 +97,13 @@ class InnerLoop:
         statements += [tirx.AllocBuffer(b) for b in buffers]
         if self.start is not None:
             first, *others = sets
-            statements += [store(b, self.start(i, c), 0) for i, row in enumerate(first.each) for c, b in enumerate(row)]
+            places = [(b, i, c) for i, row in enumerate(first.each) for c, b in enumerate(row)]
+            begun = [store(b, self.start(i, c), 0) for b, i, c in places]
+            if self.begins is False:
+                statements += begun
+            else:
+                zeros = [store(b, self.arithmetic.zero, 0) for b, _, _ in places]
+                statements.append(either(self.begins, sequence(zeros), sequence(begun)))
             buffers = [buffer for chain in others for row in chain.each for buffer in row]
         if not ahead or self.sections or self.start is not None:
             statements += [store(b, self.arithmetic.zero, 0) for b in buffers]
@@ -172,16 +180,19 @@ class InnerLoop:
                     made.append(store(slot, self._held(value, slot, side, made), 0))
             return made
 
-        def straight(first: Expr, count: int, slots: list[Operands], more: bool, fresh: bool = False) -> list[Stmt]:
+        def straight(
+            first: Expr, count: int, slots: list[Operands], more: bool, *, fresh: bool = False, turn: int = 0
+        ) -> list[Stmt]:
+            """Return some iterations, and whether more come; the operands of the first one are in slot `turn`."""
             made: list[Stmt] = []
             for u in range(count):
                 ahead = None
                 if slots and body.rotates:
-                    now, last = slots[u % carried], slots[(u - 1) % carried]
-                    if more or u <= unroll - carried:
+                    now, last = slots[(turn + u) % carried], slots[(turn + u - 1) % carried]
+                    if more or u <= count - carried:
                         made += renewed(last, at(first + u - 1 + carried))
                 elif u < len(slots):
-                    now, ahead = slots[u], at(first + u + unroll) if more else None
+                    now, ahead = slots[u], at(first + u + count) if more else None
                 else:
                     now = at(first + u)
                 begins = u < len(sets)
@@ -189,22 +200,28 @@ class InnerLoop:
             return [*made, *self._lowered(sets[:count])]
 
         fresh = done == 0 and not self.sections and self.start is None
-        bodies, rest = divmod(span.count, unroll)
-        if bodies < PIPELINED_FROM:
-            return straight(0, span.count, [], False, fresh)
+        if span.count // unroll < PIPELINED_FROM:
+            return straight(0, span.count, [], False, fresh=fresh)
         # What the first iteration multiplies is made ahead, for what makes it takes long; the others are only loaded.
         ready = self.arithmetic.kind if self.arithmetic.raised else None
         slots = [at(u).slots(ready if u == 0 else None) for u in range(carried)]
         made = [tirx.AllocBuffer(slot) for operand in slots for slot in operand.all]
         for u, operand in enumerate(slots[:-1] if body.rotates else slots):
             made += renewed(operand, at(u))
-        made += straight(0, unroll, slots, True, fresh)
+        # Those at the ends of the loop are as few as whole bodies between them allow.
+        before = 0
+        if fresh:
+            before = unroll if self.arithmetic.raised else max(len(sets), 1 if body.rotates else carried)
+            made += straight(0, before, slots, True, fresh=True)
+        least = max(min(1, carried), carried - 1 if body.rotates else carried)
+        behind = least + (span.count - before - least) % unroll
         # LLVM would move loads that it finds both before and at the end of a loop to the loop's beginning, but none
         # across a prefetch, for which these cores have no instruction.
         made.append(prefetch(self.weight, 0))
-        made.append(over(bodies - 2, lambda b: sequence(straight((b + 1) * unroll, unroll, slots, True))))
-        made += straight((bodies - 1) * unroll, unroll, slots, False)
-        return [*made, over(rest, lambda b: sequence(straight(bodies * unroll + b, 1, [], False)))] if rest else made
+        turn = before % max(1, carried)
+        bodies = (span.count - before - behind) // unroll
+        made.append(over(bodies, lambda b: sequence(straight(before + b * unroll, unroll, slots, True, turn=turn))))
+        return [*made, *straight(span.count - behind, behind, slots, False, turn=turn)]
 
     def _held(self, read: Expr, slot: Buffer, side: int, into: list[Stmt]) -> Expr:
         """Return what a slot holds of an operand: what was read, or what is made of it."""

@@ -33,6 +33,11 @@ RESIDENT = 6 * 1024
 Chosen, not measured: three quarters of the 32 KiB that all shipped targets have."""
 
 
+_TWICE = 0.025
+"""Positions that may be computed twice, as a share of all, so that the last tile needs no code of its own: 96 positions
+in tiles of 14 are 98."""
+
+
 def register_group(lanes: int, register_lanes: int) -> int:
     """Return the registers of `register_lanes` elements that a vector of `lanes` occupies; a group is a power of two.
 
@@ -44,7 +49,7 @@ def register_group(lanes: int, register_lanes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A run of equal register tiles along one axis: tile `b` starts at ``start + b * stride``."""
+    """A run of equal register tiles along one axis: tile `b` starts at ``start + b * stride``, or at `last` before."""
 
     start: int
     count: int
@@ -53,20 +58,33 @@ class Span:
     """Start of each vector of the tile, relative to the tile."""
     valid: int
     """Elements of each vector that exist; fewer than the vector's length only where the whole axis is shorter."""
+    last: int | None = None
+    """Where the last tile starts if it overlaps the one before it."""
 
 
-def cover(size: int, lanes: int, vectors: int) -> tuple[Span, ...]:
+def cover(size: int, lanes: int, vectors: int, twice: float | None = None) -> tuple[Span, ...]:
     """Cover `size` elements by tiles of `vectors` vectors of `lanes` elements: whole tiles, then a smaller one.
+
+    The last tile, which has code of its own, is a whole one that overlaps its neighbour where that makes at most so
+    many vectors more, as a share of all: `twice`; never if that is None.
 
     >>> [(s.start, s.count, s.offsets) for s in cover(300, 8, 16)]
     [(0, 2, (0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120)), (256, 1, (0, 8, 16, 24, 32, 36))]
     >>> cover(5, 8, 4)
-    (Span(start=0, count=1, stride=5, offsets=(0,), valid=5),)
+    (Span(start=0, count=1, stride=5, offsets=(0,), valid=5, last=None),)
+    >>> [(s.start, s.count, s.last) for size in (33, 32) for s in cover(size, 8, 3, twice=0.0)]
+    [(0, 1, None), (24, 1, None), (0, 1, None), (24, 1, None)]
+    >>> [(s.start, s.count, s.last) for size in (33, 41) for s in cover(size, 8, 3, twice=0.2)]
+    [(0, 2, 9), (0, 2, 17)]
     """
     if size < lanes:
         return (Span(0, 1, size, (0,), size),)
     width = vectors * lanes
     count, rest = divmod(size, width)
+    if count and rest and twice is not None:
+        all_vectors = -(-size // lanes)
+        if (count + 1) * vectors - all_vectors <= twice * all_vectors:
+            return (Span(0, count + 1, width, tuple(range(0, width, lanes)), lanes, size - width),)
     spans = [Span(0, count, width, tuple(range(0, width, lanes)), lanes)] if count else []
     if rest:
         whole = range(0, rest - lanes + 1, lanes)
@@ -113,8 +131,9 @@ class Tiling:
         return cls(
             step,
             s,
-            cover(step.batch, 1, max(1, s.column_tile // vectors)),
-            cover(step.out, s.lanes if s.axis == "out" else 1, s.out_tile),
+            # Sums of positions in blocks wait for the next part: none may be added to twice.
+            cover(step.batch, 1, max(1, s.column_tile // vectors), None if s.inner_block else _TWICE),
+            cover(step.out, s.lanes if s.axis == "out" else 1, s.out_tile, 0.0),
             cover(step.inner, s.lanes if s.axis == "inner" else 1, 1),
             cover(step.columns, lanes, across),
             storage,
@@ -203,4 +222,5 @@ def step_cores(spec: KernelSpec) -> tuple[int, ...]:
 def _tiles(spans: tuple[Span, ...]) -> Iterator[tuple[int, Span]]:
     for span in spans:
         for block in range(span.count):
-            yield span.start + block * span.stride, span
+            start = span.start + block * span.stride
+            yield (start if span.last is None else min(start, span.last)), span

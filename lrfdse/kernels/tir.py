@@ -233,6 +233,11 @@ def folded(vector: Expr, lanes: int, into: list[Stmt], left: int = 1) -> Expr:
     return held
 
 
+def either(condition: Expr, met: Stmt, unmet: Stmt) -> Stmt:
+    """Return the statement that does one of two things, by a condition that is known at run time only."""
+    return tirx.IfThenElse(condition, met, unmet)
+
+
 def ranged(first: Expr, end: Expr, body: Callable[[Expr], Stmt]) -> Stmt:
     """Return a loop from `first` up to before `end`, which are known at run time only."""
     counter = tirx.Var("i", "int32")

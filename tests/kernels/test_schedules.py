@@ -96,15 +96,25 @@ def test_scalar_targets_get_scalar_schedules() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 200), st.integers(1, 33), st.integers(1, 9))
-def test_cover_reaches_every_element_and_none_outside(size, lanes, vectors) -> None:
+@given(st.integers(1, 200), st.integers(1, 33), st.integers(1, 9), st.sampled_from([None, 0.0, 0.1, 10.0]))
+def test_cover_reaches_every_element_and_none_outside(size, lanes, vectors, twice) -> None:
     reached: set[int] = set()
-    for span in cover(size, lanes, vectors):
+    computed = 0
+    spans = cover(size, lanes, vectors, twice)
+    for span in spans:
         for block in range(span.count):
+            start = span.start + block * span.stride
+            if span.last is not None and block == span.count - 1:
+                assert span.last < start
+                start = span.last
             for offset in span.offsets:
-                first = span.start + block * span.stride + offset
-                reached |= set(range(first, first + span.valid))
+                reached |= set(range(start + offset, start + offset + span.valid))
+                computed += 1
     assert reached == set(range(size))
+    least = -(-size // lanes)
+    assert least <= computed <= least * (1 + (twice or 0.0))
+    if twice is not None and twice >= 1 and size >= vectors * lanes:
+        assert len(spans) == 1, "where so much may be computed twice, all tiles are alike"
 
 
 def test_packed_weights_are_little_larger_than_the_cores() -> None:

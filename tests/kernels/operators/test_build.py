@@ -127,7 +127,7 @@ def test_dilated_and_grouped_windows_cost_no_more_than_others_on_an_in_order_cor
     rates = {o: {schedule: o.macs / us for us, schedule in timed[o]} for o in operators}
     best = {o: rates[o][schedules_of(o, machine)[0]] for o in operators}
     assert min(best[dilated], best[grouped]) > 0.92 * best[plain]
-    assert all(best[o] > 0.94 * max(rates[o].values()) for o in operators), "the estimate puts a good schedule first"
+    assert all(best[o] > 0.95 * max(rates[o].values()) for o in operators), "the estimate puts a good schedule first"
 
 
 def test_rows_that_crowd_are_read_from_a_copy():

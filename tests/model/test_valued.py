@@ -10,9 +10,12 @@ import pytest
 import lrfdse
 from lrfdse.cli import run
 from lrfdse.errors import InputError
+from lrfdse.explore.inputs import open_inputs
+from lrfdse.explore.plans.share import fetch
 from lrfdse.model.data import load_data
 from lrfdse.model.graph import load_model
 from lrfdse.model.valued import read_model
+from lrfdse.search.study.opening import join_study
 from tests.plugins.models import build
 
 RATES = """rates (float[n, 24] x, int64 sr) => (float[n, 5] y) {
@@ -174,7 +177,8 @@ def test_explorations_keep_the_value(rates, tmp_path, capsys):
     out, cache = tmp_path / "out", tmp_path / "cache"
     words = ["explore", rates, "--target", "riscv64", "--value", "sr=8000", "--output", out, "--cache", cache]
     words += ["--calib", tmp_path / "calib.npz", "--eval", tmp_path / "eval.npz", "--effort", "quick"]
-    words += ["--workers", 1]
+    study, store = tmp_path / "study.journal", tmp_path / "store"
+    words += ["--workers", 1, "--study", study, "--study-name", "one", "--artifacts", store]
     assert run([str(each) for each in words]) in (0, 3), capsys.readouterr().err
     document = lrfdse.load(out).document
     assert document.settings.value == {"sr": "8000"}
@@ -193,6 +197,11 @@ def test_explorations_keep_the_value(rates, tmp_path, capsys):
         else:
             agreed = float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean())
             assert agreed == pytest.approx(designs[identity].fidelity, abs=0.02)
+    # Whoever helps gets the model as it was read.
+    request, files = fetch(join_study(str(study), "one"), store, tmp_path / "elsewhere")
+    inputs = open_inputs(files, request.data)
+    assert [port.name for port in inputs.model.inputs] == ["x"]
+    assert [layer.name for layer in inputs.model.layers] == ["w8", "v"]
     # What was explored is found again: by the same options from a file, and by an export.
     assert run(["explore", "--config", str(out / "explore.toml"), "--cache", str(cache)]) in (0, 3)
     assert run(["export", str(out), kept[0]]) == 0, capsys.readouterr().err

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lrfdse.ir.epilogue import NO_EPILOGUE
+from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, Tile, dense, tiles
@@ -15,10 +17,12 @@ from lrfdse.kernels.lines import are_touched, gap, rows_crowd
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied
+from lrfdse.kernels.operators.strips import strips
 from lrfdse.kernels.operators.tilings import tiling_of
 from lrfdse.kernels.tir import Expr, Stmt, load, over, parted, sequence, store
 
 if TYPE_CHECKING:
+    from lrfdse.ir.factorization import Step
     from lrfdse.ir.kernel import StepSchedule
     from lrfdse.ir.products import BatchedProduct, FullyConnected
     from lrfdse.kernels.layout import Tiling
@@ -104,6 +108,10 @@ def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: M
     finish = Finish(machine, operator.epilogue, tuple(further), y)
     step = operator.step
     run = step.inner * step.columns
+    after = []
+    if _is_finished_late(operator, tiling, machine):
+        after = [_finished_rows(finish, step, machine)]
+        finish = dataclasses.replace(finish, epilogue=NO_EPILOGUE, further=())
     space = gap(tiling, machine.target, run)
     work = flat(step.batch * (run + space), "work") if space else None
     body = []
@@ -118,8 +126,37 @@ def fully_connected(operator: FullyConnected, schedule: StepSchedule, machine: M
     if schedule.inner_block:
         blocks = Blocks.of(tiling)
         work = flat(blocks.scratch, "work") if blocks.scratch else None
-        return Emission(parameters, BlockedEmitter(blocks, lambda _: emitter, work).statement(), work)
-    return Emission(parameters, sequence([*body, emitter.statement()]), work)
+        blocked = BlockedEmitter(blocks, lambda _: emitter, work).statement()
+        return Emission(parameters, sequence([blocked, *after]), work)
+    return Emission(parameters, sequence([*body, emitter.statement(), *after]), work)
+
+
+def _is_finished_late(operator: FullyConnected, tiling: Tiling, machine: Machine) -> bool:
+    """Return whether results are finished row by row when all of them are there.
+
+    Where all positions pass by one panel after the other, an epilogue reads a few elements of each row of a further
+    input of the size of the results, and a core in order waits for each: no prefetcher sees the next row coming.
+    """
+    target, step = machine.target, operator.step
+    reads = "same" in operator.epilogue.sources and step.columns == 1
+    passes = step.batch > 1 and (tiling.schedule.inner_block > 0 or not tiling.by_positions)
+    far = FLOAT32.bytes_of(step.output_size) > 1024 * target.l1.kib
+    return reads and passes and far and target.in_order and step.out % target.lanes == 0
+
+
+def _finished_rows(finish: Finish, step: Step, machine: Machine) -> Stmt:
+    """Return the loops that finish what a product has stored, in the order in which it lies."""
+    target = machine.target
+    lanes = max(n * target.lanes for n in target.groups if step.out % (n * target.lanes) == 0)
+
+    def row(r: Expr) -> Stmt:
+        def strip(i: Expr, width: int) -> list[Stmt]:
+            index = r * step.out + i
+            return finish.store(load(finish.output, index, width), Spot(index, index, i, r), width)
+
+        return strips(step.out, lanes, strip)
+
+    return over(step.batch, row)
 
 
 def batched(operator: BatchedProduct, schedule: StepSchedule, machine: Machine) -> Emission:

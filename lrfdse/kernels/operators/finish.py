@@ -20,10 +20,6 @@ _LONG = 16
 """Instructions of an epilogue from which the sums of a tile are stored before they are finished: what that adds on the
 X60, 6 to 8 cycles for eight results, is more than what thirteen instructions wait for in registers (modelled)."""
 
-_HOISTED = frozenset(("cos", "log", "pow", "sin"))
-"""Functions whose constants LLVM 22 computes outside of all loops, so that it spills sums: with a logarithm a tile of
-3x8 took the X60 four times as long as finished in registers (modelled)."""
-
 _COSTS = dict.fromkeys(("cos", "erf", "exp", "log", "pow", "sigmoid", "sin", "tanh"), 20)
 _COSTS |= dict.fromkeys(("ceil", "floor", "round"), 10)
 """Instructions of a function, where it is more than one or two."""
@@ -60,8 +56,6 @@ class Finish:
         """Registers that are finished as one where the epilogue is long, the most first; none where it is not."""
         target = self.machine.target
         if not target.vectors.grouped or self._length < _LONG:
-            return ()
-        if any(instruction.function in _HOISTED for instruction in self.epilogue.instructions):
             return ()
         return tuple(range(max(target.groups), 0, -1))
 

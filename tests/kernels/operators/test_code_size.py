@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lrfdse.ir.epilogue import Epilogue, Function, Instruction, Operand
 from lrfdse.ir.factorization import Step
 from lrfdse.ir.products import Convolution, FullyConnected
 from lrfdse.ir.window import Window
@@ -63,6 +64,21 @@ def test_loops_have_two_copies_of_a_body_at_most() -> None:
     assert long - short <= 2 * iteration
 
 
+@pytest.mark.parametrize("function", ["cos", "log", "sin"])
+def test_a_long_epilogue_is_in_the_code_once_for_all_places_of_a_tile(function) -> None:
+    few, many = (code(FullyConnected(Step(40, 240, 64, 1), of(function)), f"out:8:3x{n}:u1") for n in (4, 8))
+    assert many - few <= 600, "12 sums more: each is cleared, added to and stored; 12 logarithms take 2 kB"
+
+
+def of(function: Function) -> Epilogue:
+    """Return an epilogue that takes a function of sums made positive."""
+    positive = Instruction("abs", (Operand("value"),)), Instruction("add", (Operand("result", 0), HALF))
+    return Epilogue((*positive, Instruction(function, (Operand("result", 1),))))
+
+
+HALF = Operand("number", number=0.5)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("qemu-riscv64"), reason="needs qemu-riscv64")
 def test_what_shares_code_is_right(check_cases) -> None:
@@ -80,6 +96,7 @@ def test_what_shares_code_is_right(check_cases) -> None:
             on(picture(24, 64, 17), BLOCKS),
             on(picture(24, 64, 32), "out:8:2x4:u2:b288x2x24"),
             on(picture(24, 64, 8), "out:8:1x4:u4:b72x1x48"),
+            *(on(cases.fully_connected(13, 30, 40, 1, of(name)), "out:8:3x8:u2") for name in ("cos", "log", "sin")),
             on(cases.fully_connected(24, 45, 192, 1, cases.ALL), "out:8:4x4:u4:b48x1x16"),
             on(cases.fully_connected(24, 45, 180, 1, cases.ALL), "out:8:4x4:u4:b48x1x16"),
             on(cases.fully_connected(24, 45, 192, 1, cases.BIAS), "out:8:3x4:u2:b64x1x24i"),

@@ -65,7 +65,8 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o666) -> Non
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            # Its lock goes with the handle: without it, whoever writes into the folder next would remove the file.
+            os.replace(temporary, path)
     except OSError as error:
         if made:
             with contextlib.suppress(OSError):

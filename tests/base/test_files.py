@@ -6,6 +6,7 @@ import fcntl
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -87,3 +88,13 @@ def test_files_that_somebody_is_writing_and_those_of_others_stay(tmp_path):
     assert {path.name for path in folder.iterdir()} == {*kept, "front.json", link.name, second.name, held.name}
     write_atomically(folder / "front.json", "{}")
     assert not held.exists() and victim.read_text() == "thesis"
+
+
+def test_threads_that_write_into_one_folder_do_not_take_each_others_files_for_unfinished(tmp_path):
+    def write(thread):
+        for number in range(150):
+            write_atomically(tmp_path / f"{thread}-{number}.json", f"{thread} {number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, range(4))) == [None] * 4
+    assert {path.read_text() for path in tmp_path.iterdir()} == {f"{t} {n}" for t in range(4) for n in range(150)}

@@ -54,16 +54,13 @@ _NOT_AHEAD = 0.7
 ahead, on the X60 by the model meter: tiles of 2 x 15 and 4 x 7 registers take 41 and 40 cycles an iteration, of which
 30 and 28 are FMAs, with 19 and 15 of loads."""
 
-_SECTION = 20.0
-"""FMAs of one register that another section of the inner axis takes in a tile of 4 x 4, besides its products, on the
-X60 by the model meter: -26 to 44 (windows of 3x3 and 7x7, 3 to 32 channels)."""
+_SECTION = 23.0
+"""FMAs of one register that another section of the inner axis takes besides its products: 23 in tiles of 2 x 9 and of
+2 x 11 on the X60 by the model meter (windows of 7x3)."""
 
-_UNEVEN_SECTION = 95.0
-"""The same of tiles of other sizes: 36 to 205 of 2 x 7, 2 x 14, 4 x 5, 4 x 6 and 4 x 7."""
-
-_ODD_SECTION = 150.0
-"""The same in blocks where the registers of weights are no power of two, so that addresses take more: 125 to 190 of
-3 x 7. Of other tiles in blocks it is nothing: -100 to 46 of 4 x 4 and 2 x 7."""
+_ODD_SECTION = 38.0
+"""The same in blocks where the registers of weights are no power of two, so that addresses take more: 38 of 3 x 8. Of
+other tiles in blocks it is next to nothing."""
 
 _PUT_OUT = 1.5
 """Lines that are waited for where a part of a row begins: itself, and now and then one of the weights that it put out
@@ -196,9 +193,8 @@ def cycles(
     t = tiling
     computing = _computing(t, target, costs)
     if target.vectors.grouped:
-        one = _SECTION if t.schedule.out_tile == t.schedule.column_tile == 4 else _UNEVEN_SECTION
-        computing += _between_sections(t, target, runs.sections, one)
-    return computing + (stops(t, target, distance, runs.covered) if target.in_order else 0.0)
+        computing += _between_sections(t, target, runs.sections, _SECTION)
+    return computing + (stops(t, target, distance, runs) if target.in_order else 0.0)
 
 
 def _computing(t: Tiling, target: Target, costs: Costs) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lrfdse.ir.storage import FLOAT32
+from lrfdse.kernels.blocks import DENSE, Runs
 from lrfdse.kernels.layout import Tiling
 from lrfdse.targets.target import Target
 
@@ -89,28 +90,35 @@ def copy_cycles(tiling: Tiling, target: Target) -> float:
     return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
 
 
-def stops(tiling: Tiling, target: Target, distance: int | None = None, covered: int = 0) -> float:
+def stops(tiling: Tiling, target: Target, distance: int | None = None, runs: Runs = DENSE) -> float:
     """Return the cycles for which an in-order core stops while lines come from the last-level cache.
 
     Operands come from there once where they exceed the first level, and again whenever they are read again unless they
     stay in the first level meanwhile. Where a tile reads more rows at once than a prefetcher follows, besides its
-    weights, every line is waited for. For `distance` see `lrfdse.kernels.estimate.cycles`. `covered` are the inputs
-    that all positions meet where windows overlap; 0 where each position has its own.
+    weights, every line is waited for. Of a step that repeats along lines it is what one of them takes: what weights
+    take once for all is divided among them. For the arguments see `lrfdse.kernels.estimate.cycles`.
     """
     t, step = tiling, tiling.step
-    near = 1024 * target.l1.kib
-    weights, data = t.weight_bytes, FLOAT32.bytes_of(covered or step.input_size)
+    near, lines = 1024 * target.l1.kib, max(1, runs.lines)
+    covered = runs.covered or step.input_size
+    weights, data = t.weight_bytes, FLOAT32.bytes_of(covered)
     if weights + data <= near:
         return 0.0
     panels = sum(span.count for span in t.out)
     places = sum(p.count for p in t.batch) * sum(q.count for q in t.columns)
     panel, place = weights / panels, data / places
+    passing = data
+    if lines > 1:
+        passing = FLOAT32.bytes_of(runs.fresh * lines)
+        if FLOAT32.bytes_of(runs.alive) + panel <= near:
+            # The rows that a window shares with the one above are still there.
+            data = FLOAT32.bytes_of(runs.fresh)
     # Places that pass by a panel take the room of two: the oldest lines are those of the one before, not in every set.
     weights_again = (weights if t.by_positions else panel) + 2 * place > _ROOM * near
-    data_again = (place if t.by_positions else data) + panel > near
-    moved = weights * (places if weights_again else 1) + data * (panels if data_again else 1)
+    data_again = (place if t.by_positions else passing) + panel > near
+    moved = weights * (places if weights_again else 1 / lines) + data * (panels if data_again else 1)
     # What exceeds the last level, too, comes again from DRAM.
-    is_far = not t.by_positions and data > target.last_level.bytes
+    is_far = not t.by_positions and passing > target.last_level.bytes
     further = (panels - 1) * data if is_far else 0.0
     dram = further * max(0.0, 1 / target.dram_bytes_per_cycle - 1 / target.last_level_bytes_per_cycle)
     rows = max(len(span.offsets) for span in t.batch)

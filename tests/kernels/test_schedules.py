@@ -10,6 +10,7 @@ from lrfdse.errors import InputError
 from lrfdse.ir.factorization import Factorization, Step
 from lrfdse.ir.kernel import KernelSpec, Schedule, StepSchedule
 from lrfdse.ir.storage import FLOAT32, INT8
+from lrfdse.kernels.blocks import Runs
 from lrfdse.kernels.bounds import lower_bound_cycles, operator_bound_cycles
 from lrfdse.kernels.build import compile_kernel
 from lrfdse.kernels.data import example
@@ -198,7 +199,7 @@ def test_inputs_that_windows_share_are_read_once() -> None:
     machine = load_target("riscv64")
     tiling = Tiling.of(Step(56, 64, 147, 1), StepSchedule.parse("out:8:4x4:u2"))
     covered = 7 * 117 * 3
-    moved = stops(tiling, machine, covered=covered) * machine.last_level_bytes_per_cycle
+    moved = stops(tiling, machine, runs=Runs(covered=covered)) * machine.last_level_bytes_per_cycle
     assert moved == pytest.approx(4 * (64 * 147 + covered)), "10 KiB of data stay beside a panel of 18 KiB"
 
 

@@ -68,6 +68,10 @@ def sections_of(operator: Convolution) -> tuple[tuple[int, ...], tuple[int, ...]
     return tuple(count for count, _ in loops), tuple(distance for _, distance in loops)
 
 
+_LEAST_COPIED = 12
+"""Elements that a pixel's copy takes as long as, though it has fewer channels: it is a loop of its own. Chosen."""
+
+
 def runs_of(operator: Product) -> Runs:
     """Return how an operator's step repeats along lines, and how its inner axis is divided."""
     if not isinstance(operator, Convolution) or copies_input(operator):
@@ -78,7 +82,8 @@ def runs_of(operator: Product) -> Runs:
     row = width * (operator.channels // operator.groups)
     covered, fresh = w.kernel[0] * row, min(w.kernel[0], w.strides[0]) * row
     alive = ((w.kernel[0] - 1) * w.dilations[0] + 1) * row
-    copied = 0 if any(w.pads) else operator.ports[0].size
+    pixels = operator.ports[0].size // operator.channels
+    copied = 0 if any(w.pads) else pixels * max(operator.channels, _LEAST_COPIED)
     # The copy that blocks are read from has the columns and the channels of a row of a window side by side.
     rows = (w.kernel[0],) if w.kernel[0] > 1 else ()
     return Runs(lines, sections_of(operator)[0], rows, math.prod(w.kernel), covered, fresh, alive, copied)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from lrfdse.ir.program import Interface, Program, Value
 from lrfdse.program.affine import absorbed
+from lrfdse.program.alike import alike
 from lrfdse.program.build import Builder, Tensor
 from lrfdse.program.cells import Factors, cells_read
 from lrfdse.program.fold import folded
@@ -112,7 +113,7 @@ def lowered(model: ir.Model, path: Path, halves: bool = False, cells: Mapping[st
     build = lowering.build
     outputs = [lowering.output(value) for value in model.graph.outputs]
     calls = written_in_place(needed(build.calls, build.values), build.values)
-    calls = simplified(absorbed(fused(calls, build.values), build))
+    calls = alike(simplified(absorbed(fused(calls, build.values), build)), build)
     return numbered(calls, build.values, build.constants, lowering.inputs, outputs)
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+import time
 from pathlib import Path
 
 import onnx
 
 from benchmarks.convolutions.compress import WAYS, Compressor, Found
 from benchmarks.convolutions.nets import NETWORKS
-from benchmarks.convolutions.train import CALIBRATION, EVALUATION, TRAINING, trained
+from benchmarks.convolutions.train import CALIBRATION, EVALUATION, TRAINING, more_images, trained
 from benchmarks.keys import code
 from benchmarks.machine import described, machine
 from benchmarks.program import parser
@@ -27,9 +28,12 @@ from benchmarks.results import table, write
 from lrfdse.base.folders import cache_folder
 from lrfdse.base.keys import digest
 from lrfdse.base.threads import one_thread_each
+from lrfdse.results.effort import EFFORTS
 
 RATIOS = (1.5, 2.0, 3.0)
 """How many times fewer MACs the compressed networks need."""
+THOROUGH = (2.0,)
+"""Those of them at which the way that takes minutes is taken."""
 ALLOWED = 0.5
 """Points that a network may lose at 2x fewer MACs: the goal."""
 
@@ -43,6 +47,20 @@ def main() -> None:
     asked.add_argument("--epochs", type=int, default=6, help="of training (default %(default)s)")
     asked.add_argument("--seed", type=int, default=0, help="of training (default %(default)s)")
     asked.add_argument("--folder", type=Path, default=cache_folder() / "bench" / "convolutions", help="what is kept")
+    asked.add_argument(
+        "--thorough",
+        type=int,
+        default=8192,
+        metavar="IMAGES",
+        help="that the last way is calibrated with (default %(default)s)",
+    )
+    asked.add_argument(
+        "--thorough-at",
+        type=float,
+        action="append",
+        metavar="RATIO",
+        help=f"where it is taken, of minutes each (repeatable; default: {THOROUGH})",
+    )
     options = asked.parse_args()
     about = machine("onnxruntime", "keras", "tensorflow")
     lines = [
@@ -53,7 +71,8 @@ def main() -> None:
         described(about),
         "",
         f"Networks trained on {TRAINING:,} images of "
-        f"Fashion-MNIST for {options.epochs} epochs, compressed on {CALIBRATION:,} of them without labels; "
+        f"Fashion-MNIST for {options.epochs} epochs, compressed on {CALIBRATION:,} of them without labels "
+        f"(*thorough*: on {options.thorough:,}); "
         f"{EVALUATION:,} others chose among plans, and the accuracy is that of the 10,000 test images.",
         "",
         *(f"- **{way}**: {text}." for way, text in WAYS.items()),
@@ -65,6 +84,9 @@ def main() -> None:
             compressor = Compressor(folder, other_macs(folder / "model.onnx"), options.folder / "cache")
             ratios = (1.0, *(options.ratio or RATIOS))
             found = [row for ratio in ratios for row in _rows(name, compressor, ratio, records)]
+            for ratio in options.thorough_at or THOROUGH:
+                found += _thorough(name, folder, options.thorough, ratio, found, records)
+            found.sort(key=lambda row: row[0])
             lines += section(name, compressor, found)
             numbers[name] = [{"ratio": ratio, **dataclasses.asdict(each)} for ratio, each in found]
     write(options.out, "convolutions", lines, {"machine": about, "networks": numbers})
@@ -81,6 +103,27 @@ def _rows(name: str, compressor: Compressor, ratio: float, records: Records) -> 
         records.put({"key": key, "rows": made})
     kept = records.get(key) or {}
     return [(ratio, Found(**row)) for row in kept["rows"]]
+
+
+def _thorough(
+    name: str, folder: Path, images: int, ratio: float, found: list[tuple[float, Found]], records: Records
+) -> list[tuple[float, Found]]:
+    """Return what the plan that was refined at a ratio gives on more images by the effort `thorough`."""
+    plan = next((each.plan for own, each in found if own == ratio and each.way == "refined"), None)
+    if plan is None:
+        return []
+    small = EFFORTS["thorough"].small_steps
+    compressor = Compressor(
+        folder, other_macs(folder / "model.onnx"), folder.parent / "cache", more_images(folder, images), small
+    )
+    key = digest(code(Compressor), compressor.model.sha256, ratio, images, small, sorted(plan.items()))
+    if not records.ask(key):
+        began = time.process_time()
+        each = compressor.thorough(plan)
+        seconds = round(time.process_time() - began)
+        print(f"{name} {ratio}: thorough {each.test:.2%} {seconds} s", file=sys.stderr, flush=True)
+        records.put({"key": key, "rows": [dataclasses.asdict(each) | {"seconds": seconds}]})
+    return [(ratio, Found(**row)) for row in (records.get(key) or {})["rows"]]
 
 
 def section(name: str, compressor: Compressor, found: list[tuple[float, Found]]) -> list[str]:
@@ -117,8 +160,16 @@ def section(name: str, compressor: Compressor, found: list[tuple[float, Found]])
         f"{convolutions} convolutions are compressed, of {compressor.dense_macs / 1e6:.2f} million MACs in all.",
         "",
         *table(["fewer MACs", "way", "MACs (million)", "weights", "test accuracy %", "change"], rows),
+        *_took(found),
         *verdict,
     ]
+
+
+def _took(found: list[tuple[float, Found]]) -> list[str]:
+    took = [f"{each.seconds:,} s at {ratio:g}x" for ratio, each in found if each.seconds is not None]
+    return (
+        ["", f"*thorough* took {', '.join(took)} of CPU time, moments and fits on its images among it."] if took else []
+    )
 
 
 def other_macs(path: Path) -> int:

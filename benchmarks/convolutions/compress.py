@@ -48,6 +48,7 @@ WAYS = {
     "chains": "chains of convolutions, allocated by the knapsack",
     "corrected": "the same plan, corrected layer by layer for what the layers before lose",
     "refined": "the same plan, corrected, then in steps of all layers together, as `lrfdse explore` refines",
+    "thorough": "the same plan on more images, refined as by `--effort thorough`: small steps behind those",
 }
 """Ways to compress, each with what it is."""
 
@@ -65,6 +66,8 @@ class Found:
     test: float
     plan: Mapping[str, str]
     """Layer to factorization, of the layers that are compressed."""
+    seconds: int | None = None
+    """CPU seconds that it took beside what other ways had done; None where nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,17 @@ class Compressor:
         MACs of what is no layer.
     cache
         Keeps fits and losses.
+    calib
+        Name of the calibration data in the folder.
+    small_steps
+        MACs that small steps of a refined plan may take.
     """
 
-    def __init__(self, folder: Path, other_macs: int, cache: Path) -> None:
-        data = Data(*(folder / f"{role}.npz" for role in ("calib", "eval", "test")))
+    def __init__(
+        self, folder: Path, other_macs: int, cache: Path, calib: str = "calib.npz", small_steps: float = 0.0
+    ) -> None:
+        data = Data(*(folder / name for name in (calib, "eval.npz", "test.npz")))
+        self._small_steps = small_steps
         self._other = other_macs
         self._cache = Store(cache)
         self._target = load_target("riscv64")
@@ -128,6 +138,18 @@ class Compressor:
         yield self._found("corrected", plan, self._builder(True))
         yield self._found("refined", plan, self._builder(True))
 
+    def thorough(self, plan: Mapping[str, str]) -> Found:
+        """Return a plan, given by the factorizations of its compressed layers, corrected and refined.
+
+        Nothing of the layers but the plan's own factors is fitted.
+        """
+        choices = {layer.name: Factorization.dense(layer.outputs, layer.inputs) for layer in self.model.layers}
+        for name, text in plan.items():
+            dense = choices[name]
+            choices[name] = Choice.parse(text, dense.outputs, dense.inputs).factorization
+        whole = Plan(tuple((name, Choice(each)) for name, each in choices.items()))
+        return self._found("thorough", whole, self._builder(True))
+
     @functools.cached_property
     def _fits(self) -> Fits:
         names = [layer.name for layer in self.explored]
@@ -139,7 +161,7 @@ class Compressor:
         return open_fits(request, self.model, None, [layer.name for layer in self.explored], self._cache)
 
     def _request(self, method: str) -> FitRequest:
-        return FitRequest(method, correct=True, loss=self.inputs.judging.objective)
+        return FitRequest(method, correct=True, loss=self.inputs.judging.objective, small_steps=self._small_steps)
 
     @functools.cached_property
     def errors(self) -> Errors:
@@ -206,7 +228,7 @@ class Compressor:
         return _Corrected(made.model, made.fits, made.corrections)
 
     def _found(self, way: str, plan: Plan, builder: Builder) -> Found:
-        scores = Evaluator(builder, self.inputs).scores(plan, refined=way == "refined")
+        scores = Evaluator(builder, self.inputs).scores(plan, refined=way in ("refined", "thorough"))
         assert scores.eval_accuracy is not None and scores.accuracy is not None
         texts = {name: str(choice) for name, choice in plan.choices if not choice.is_original}
         params = sum(choice.factorization.params for _, choice in plan.choices)

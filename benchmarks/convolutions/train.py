@@ -35,6 +35,17 @@ def trained(name: str, folder: Path, epochs: int, seed: int, data: Path = DATA) 
     return made
 
 
+def more_images(folder: Path, count: int, data: Path = DATA) -> str:
+    """Return the name of a file with the first so many training images in a network's folder, written where missing."""
+    if not 0 < count <= TRAINING:
+        sys.exit(f"there are {TRAINING:,} images to calibrate with, but {count:,} are wanted")
+    name = f"calib-{count}.npz"
+    if not (folder / name).is_file():
+        images, _ = _read(data, "train")
+        np.savez(folder / name, x=images[:count])
+    return name
+
+
 def _fitted(name: str, images: NDArray[np.float32], labels: NDArray[np.int64], epochs: int, seed: int) -> Arrays:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -25,6 +25,7 @@ from lrfdse.explore.layers.fits import FitRequest, explored_layers, open_builder
 from lrfdse.formats import model_at
 from lrfdse.ir.choice import Choice
 from lrfdse.ir.plan import Plan
+from lrfdse.results.effort import effort_for
 from lrfdse.results.read import read_document
 from lrfdse.targets.catalog import load_search_space, load_target, noun_digest
 
@@ -219,13 +220,15 @@ def _rebuilt(
         # The document of an earlier version does not say: they are read again.
         require_allowed(made.metric, None, str(folder))
         loss = open_judging(model, outputs_on(model, calib.head(SAMPLES), Runtime()), True, made.metric, None).objective
-    request, plan = FitRequest(space.method, made.correct, made.seed, loss), Plan(tuple(choices))
+    explored = explored_layers(space, model)
+    small = effort_for(made.effort, sum(model.layer(name).weights for name in explored)).small_steps
+    request, plan = FitRequest(space.method, made.correct, made.seed, loss, small), Plan(tuple(choices))
 
     def factors() -> Mapping[str, Factors]:
         if design.healed is not None:
             return read_healed(folder / DESIGNS / design.id, plan, design.healed.factors_sha256)
         cache = Store(cache_folder())
-        fits = open_fits(request, model, calib, explored_layers(space, model), cache)
+        fits = open_fits(request, model, calib, explored, cache)
         return open_builder(request, model, calib, fits, cache).factors(plan, design.refined)
 
     healed = design.healed is not None

@@ -66,7 +66,7 @@ def study_identity(fit: FitRequest, target: str, resident: str, inputs: Inputs, 
         "outputs": digest(inputs.judging.facts(), objective_facts(inputs.judging.objective)),
         "data": digest(data),
         "method": METHODS.identity(fit.method),
-        "correction": "yes" if fit.correct else "no",
+        "correction": ("yes" if fit.correct else "no") + (f", {fit.small_steps:g} MACs" if fit.small_steps else ""),
         "seed": str(fit.seed),
         **code_identity(),
     }

@@ -45,13 +45,17 @@ def data_request(settings: Settings) -> DataRequest:
     )
 
 
-def fit_request(settings: Settings, inputs: Inputs) -> FitRequest:
-    """Return how layers are fitted: by the outputs that count, as the data say, where anything goes by outputs."""
+def fit_request(settings: Settings, inputs: Inputs, effort: Effort | None = None) -> FitRequest:
+    """Return how layers are fitted: by the outputs that count, as the data say, where anything goes by outputs.
+
+    Without an `effort` it is that of small models.
+    """
     from lrfdse.factorize.methods import METHODS
 
     method = settings.space.method
     by_loss = settings.proxy == "loss" or (inputs.calib is not None and METHODS.get(method).needs_moments)
-    return FitRequest(method, settings.correct, settings.seed, inputs.judging.objective if by_loss else None)
+    objective, small = inputs.judging.objective if by_loss else None, (effort or EFFORTS[settings.effort]).small_steps
+    return FitRequest(method, settings.correct, settings.seed, objective, small)
 
 
 def effort_of(settings: Settings, model: Model) -> Effort:

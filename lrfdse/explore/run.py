@@ -114,7 +114,7 @@ def explore(
         meter = open_meter(settings.meter, settings.target)
         effort = effort_of(settings, model)
         search = search_request(settings, meter.name, meter.kind, effort)
-        fit = fit_request(settings, inputs)
+        fit = fit_request(settings, inputs, effort)
         idle = idle_layers(model, inputs.judging.objective)
         explored = [name for name in explored_layers(settings.space, model) if name not in idle]
         check_explored(explored, idle, settings.space, model)

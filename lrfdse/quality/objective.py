@@ -218,7 +218,7 @@ class SideBySide:
             if part.loss == "softmax":
                 p, signs = (array[:, place].reshape(len(array), *sizes) for array in (chances, found))
                 moved = np.sqrt(p) * signs
-                found[:, place] = (moved - p * moved.sum(axis=-1, keepdims=True)).reshape(len(found), -1)
+                found[:, place] = (moved - p * moved.sum(axis=-1, keepdims=True)).reshape(found[:, place].shape)
             found[:, place] *= math.sqrt(part.scale)
         return found
 

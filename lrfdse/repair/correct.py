@@ -14,6 +14,7 @@ from lrfdse.errors import plan_errors
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.model.data import mixed, samples_at
 from lrfdse.repair.around import around
+from lrfdse.repair.correction import Correction
 from lrfdse.repair.openings import InMemory, LatestFitters
 from lrfdse.repair.refine import refined, rounded
 from lrfdse.repair.together import Together
@@ -52,27 +53,11 @@ _MISLED = 1.1
 """Loss after a pass with weightings, relative to that of the factors given, from which a pass without is worth a try:
 docs/method.md, section 9, has what it gives below."""
 
+_PATIENCE = 4
+"""Verdicts in a row without a gain after which small steps end. Chosen: they have up to twelve."""
+
 _BROKEN = 1e12
 """Loss of outputs that are not finite: above any other."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Correction:
-    """A plan's factors after the correction, and what it gained."""
-
-    factors: Mapping[str, Factors]
-    """Layer name to factors, of the layers given and in their order; those given where nothing was gained."""
-    before: float
-    """Loss of the model with the factors given on held-out samples, each sample's positions summed."""
-    after: float
-    """Loss with `factors`; never above `before`."""
-    sweeps: int
-    """Refinement sweeps, or steps of layers with several rows a sample, that were kept."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the factors are other than those given."""
-        return self.after < self.before
 
 
 class Corrector:
@@ -163,7 +148,9 @@ class Corrector:
                 self._mixed = self._read(self._unread)
             return self._mixed
 
-    def correct(self, factors: Mapping[str, Factors], sweeps: int = 0, steps: int = 0) -> Correction:
+    def correct(
+        self, factors: Mapping[str, Factors], sweeps: int = 0, steps: int = 0, small: float = 0.0
+    ) -> Correction:
         """Return factors of the same factorizations that make the whole model's loss smaller, or those given.
 
         Layers are taken in graph order. Each is fitted to the original model's outputs on the inputs that the model,
@@ -180,6 +167,8 @@ class Corrector:
             Most refinement sweeps. One costs about ten times the first pass.
         steps
             Most steps of layers with several rows a sample, see `lrfdse.repair.together.Together`.
+        small
+            MACs that small steps of all layers behind these may take, see `lrfdse.repair.together.Together.descent`.
 
         Raises
         ------
@@ -231,6 +220,14 @@ class Corrector:
             losses = self._judged(current)
             if losses.mean() < least:
                 best, least, kept, gain = dict(current), float(losses.mean()), sweep + 1, given - losses
+        waited = 0
+        for current in self._together.descent(best, self._seen().head(seen), small, self._seed) if small else ():
+            losses, waited = self._judged(current), waited + 1
+            if losses.mean() < least:
+                best, least, kept, gain = dict(current), float(losses.mean()), kept + 1, given - losses
+                waited = 0
+            if waited == _PATIENCE:
+                break
         # A gain within the noise of the samples that judge is as likely a loss on others.
         if not gain.mean() > gain.std() / math.sqrt(len(gain)):
             return Correction(dict(factors), before, before, 0)

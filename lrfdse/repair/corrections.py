@@ -55,6 +55,8 @@ class Corrections:
         Seed of the mixtures of samples.
     threads
         Runs side by side of what no layer changes.
+    small_steps
+        MACs that small steps of a refined plan may take, see `lrfdse.repair.together.Together.descent`; 0 takes none.
     """
 
     def __init__(
@@ -68,9 +70,11 @@ class Corrections:
         method: str = "auto",
         seed: int = 0,
         threads: int = 1,
+        small_steps: float = 0.0,
     ) -> None:
         self._model, self._calib, self._fits, self._cache = model, calib, fits, cache
         self._loss, self._method, self._seed, self._threads = loss, method, seed, threads
+        self._small = small_steps
         self._corrector: Corrector | None = None
         self._opening = threading.Lock()
         flops = sum(layer.flops for layer in model.layers)
@@ -98,7 +102,9 @@ class Corrections:
         if not factors or not all(self._fits.calibrated(self._model.layer(name)) for name in factors):
             return factors
         sweeps, steps = SWEEPS if refined and self.always else 0, STEPS if refined else 0
-        key = result_key("corrections", **self._parts(), plan=sorted(plan.texts().items()), sweeps=sweeps, steps=steps)
+        small = self._small if refined else 0.0
+        asked = {"sweeps": sweeps, "steps": steps, "small": small}
+        key = result_key("corrections", **self._parts(), plan=sorted(plan.texts().items()), **asked)
 
         def read(stored: Mapping[str, NDArray[Any]]) -> dict[str, Factors]:
             return {
@@ -111,7 +117,7 @@ class Corrections:
 
         if (known := self._cache.get_arrays("corrections", key, read)) is not None:
             return known
-        found = self._open().correct(factors, sweeps, steps).factors
+        found = self._open().correct(factors, sweeps, steps, small).factors
         stored = {f"{k}.{n}": a for k, name in enumerate(factors) for n, a in packed(found[name]).items()}
         self._cache.put_arrays("corrections", key, stored)
         return read(stored)

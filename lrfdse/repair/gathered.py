@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lrfdse.model.passes.cut import read_out
+from lrfdse.model.passes.given import with_inputs
 from lrfdse.model.samples import Place, Rows
 from lrfdse.model.vjp.backward import COTANGENT, SLOPE, backward
 from lrfdse.model.vjp.steps import in_steps
@@ -16,7 +18,7 @@ from lrfdse.repair.member import Anchor
 from lrfdse.repair.observe import fed_place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -104,6 +106,8 @@ class Gatherer:
         Samples that show how they are run.
     runtime
         What runs the models.
+    given
+        Names of the version's constants that `slope` is given.
     """
 
     def __init__(
@@ -114,11 +118,14 @@ class Gatherer:
         objective: Objective,
         data: Dataset,
         runtime: Runtime,
+        given: Collection[str] = (),
     ) -> None:
         self._runtime, self._objective, self._outputs = runtime, objective, names_of(objective)
-        given = {*data.inputs, *data.shared}
-        self._read = list(dict.fromkeys([*(s.source for s in sites if s.source not in given), *self._outputs]))
-        self._forward, self._beside = (runtime.session(read_out(each, self._read)) for each in (version, original))
+        fed = {*data.inputs, *data.shared}
+        self._read = list(dict.fromkeys([*(s.source for s in sites if s.source not in fed), *self._outputs]))
+        self._forward = runtime.session(with_inputs(read_out(version, self._read), given))
+        # Who gives constants has the original's scores already.
+        self._beside = None if given else runtime.session(read_out(original, self._read))
         made = [site.output for site in sites]
         part = read_out(version, self._outputs)
         shown = runtime.session(read_out(version, wanted := list(dict.fromkeys([*made, *self._read]))))
@@ -132,7 +139,8 @@ class Gatherer:
         ports = [_Port.of(site, arrays, self._layout, data) for site in sites]
         steps, seen = in_steps(part, made, few, runtime)
         if None not in ports and (back := backward(steps, made, seen)) is not None:
-            self._ports, self._backward = [port for port in ports if port is not None], runtime.session(back)
+            self._ports = [port for port in ports if port is not None]
+            self._backward = runtime.session(with_inputs(back, given))
 
     @property
     def works(self) -> bool:
@@ -191,15 +199,52 @@ class Gatherer:
         total = (gradient / data.count).astype(np.float32)
         return Gathered(loss / data.count, total, slopes, anchors, side, np.concatenate(references))
 
+    def slope(
+        self, members: Sequence[Member], data: Dataset, reference: Array, given: Mapping[str, NDArray[Any]]
+    ) -> tuple[float, Single]:
+        """Return the mean loss a sample and its derivatives by the elements of all members.
+
+        Parameters
+        ----------
+        members
+            The layers, in the order of their sites.
+        data
+            The samples.
+        reference
+            Scores of the original on them, (samples, size).
+        given
+            The constants that the members' factors are in the model, by name.
+        """
+        total, loss = np.zeros(members[-1].place.stop), 0.0
+        for start in range(0, data.count, _RUN):
+            some = data.take(slice(start, min(start + _RUN, data.count)))
+            count = some.count
+            feeds = some.feeds(0, count) | dict(given)
+            arrays = self._runtime.call(self._forward, _taken(self._forward, feeds), self._read)
+            outputs = self._split(arrays, count)
+            side = SideBySide.of(self._objective, outputs)
+            scores, wanted = side.scores(outputs), reference[start : start + count]
+            loss += float(side.divergences(scores, wanted).sum())
+            found = self._pulled(side, side.pulls(scores, wanted), outputs, some, range(count), given)
+            for member, port, pulls in zip(members, self._ports, found, strict=True):
+                total[member.place] += member.gradients(port.read(arrays | feeds, count), pulls).sum(axis=0)
+        return loss / data.count, (total / data.count).astype(np.float32)
+
     def _split(self, arrays: Arrays, count: int) -> Arrays:
         return {name: self._layout.split(name, arrays[name], count) for name in self._outputs}
 
     def _pulled(
-        self, side: SideBySide, weights: Array, outputs: Arrays, some: Dataset, index: Sequence[int]
+        self,
+        side: SideBySide,
+        weights: Array,
+        outputs: Arrays,
+        some: Dataset,
+        index: Sequence[int],
+        given: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     ) -> list[Single]:
         """Return derivatives of weighted scores by each layer's outputs, (places in `index`, rows, outputs)."""
         again = {name: array[index] for name, array in outputs.items()}
-        feeds = some.take(np.array(index)).feeds(0, len(index))
+        feeds = some.take(np.array(index)).feeds(0, len(index)) | dict(given)
         for number, (name, pull) in enumerate(zip(self._outputs, side.pulled(weights, again), strict=True)):
             place = self._layout.places[name]
             assert place is not None

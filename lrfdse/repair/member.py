@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from lrfdse.repair.refine import DAMPING, Chain, cores_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -91,6 +92,38 @@ class Member:
         size = sum(float(np.vdot(matrix, matrix)) for matrix in self._matrices) or 1.0
         cores = sum(matrix.size for matrix in self._matrices)
         return np.repeat(np.array([DAMPING / size, DAMPING / variance], np.float32), [cores, len(self.weight)])
+
+    def sizes(self, cores: float, shift: float) -> Single:
+        """Return the size of a change of each element.
+
+        Parameters
+        ----------
+        cores
+            That of elements of cores, relative to their root mean square.
+        shift
+            That of elements of the bias shift.
+        """
+        count = sum(matrix.size for matrix in self._matrices)
+        own = math.sqrt(sum(float(np.vdot(matrix, matrix)) for matrix in self._matrices) / count)
+        return np.repeat(np.array([cores * own, shift], np.float32), [count, len(self.weight)])
+
+
+def members_of(current: Mapping[str, Factors], weights: Mapping[str, Single]) -> dict[str, Member]:
+    """Return layers as parts of one vector, one after another.
+
+    Parameters
+    ----------
+    current
+        Layer name to factors, of these layers at least.
+    weights
+        Layer name to the original's weight, (outputs, inputs), in the order of the parts.
+    """
+    found: dict[str, Member] = {}
+    start = 0
+    for name, weight in weights.items():
+        found[name] = Member(current[name], weight, start)
+        start = found[name].place.stop
+    return found
 
 
 class Anchor:

@@ -10,17 +10,21 @@ import numpy as np
 from lrfdse.errors import plan_errors
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.model.passes.cut import dependent, read_out
+from lrfdse.model.passes.given import own_constants
 from lrfdse.model.samples import Rows
 from lrfdse.quality.objective import names_of
+from lrfdse.repair.descent import Schedule, descent
 from lrfdse.repair.gathered import SEEN, Gatherer
-from lrfdse.repair.member import Member, flat
+from lrfdse.repair.member import Member, flat, members_of
 from lrfdse.repair.refine import conjugate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from lrfdse.ir.factorization import Array
     from lrfdse.ir.factors import Factors
     from lrfdse.model.data import Dataset
     from lrfdse.model.graph import Model
@@ -49,6 +53,13 @@ _SCORE = 100
 _PASSES = 6
 """Runs of the model that one sample takes: the original, the compressed model, and its derivatives twice, each with
 what they need of the forward run. Counted."""
+
+_SMALL_PASSES = 4
+"""Runs of the model that one sample takes in a small step: the compressed model, its derivatives with what they need of
+the forward run, and the products with what layers read. Counted."""
+
+_SPREAD = 256
+"""Samples that show how much a layer's outputs vary. Chosen."""
 
 _CG_STEPS = 40
 """Most conjugate gradient steps of one step. Chosen."""
@@ -80,8 +91,8 @@ class Together:
     def __init__(self, model: Model, objective: Objective, runtime: Runtime, scores: int) -> None:
         self._model, self._objective, self._runtime = model, objective, runtime
         self._rows: dict[str, int] | None = None
-        macs = sum(layer.flops for layer in model.layers) / 2 + _SCORE * scores
-        self._most = int(_BUDGET / (_PASSES * macs))
+        self._macs = sum(layer.flops for layer in model.layers) / 2 + _SCORE * scores
+        self._most = int(_BUDGET / (_PASSES * self._macs))
 
     def members(self, current: Mapping[str, Factors], data: Dataset, count: int, least: int) -> list[str]:
         """Return which layers of a plan may take a step together; none where that is out of reach.
@@ -128,11 +139,8 @@ class Together:
         from lrfdse.model.passes.factor import rewrite
 
         data = data.draw(self._most, seed)
-        members: dict[str, Member] = {}
-        size = 0
-        for name in names:
-            members[name] = Member(current[name], self._model.weight(name).astype(np.float32), size)
-            size = members[name].place.stop
+        members = members_of(current, {name: self._model.weight(name).astype(np.float32) for name in names})
+        size = max(member.place.stop for member in members.values())
         with plan_errors():
             version = rewrite(self._model, current, closed=False)
             sites = [self._model.sites[name][0] for name in names]
@@ -142,6 +150,65 @@ class Together:
             bent = min(data.count, max(1, _DERIVATIVES // size))
             found = gatherer.gathered(list(members.values()), data, bent, np.random.default_rng(seed))
             return self._along(current, members, found, solved(found, list(members.values())), data)
+
+    def descent(
+        self, current: Mapping[str, Factors], data: Dataset, macs: float, seed: int
+    ) -> Iterator[dict[str, Factors]]:
+        """Yield factors after ever more small steps (`lrfdse.repair.descent`), whenever they are to be judged.
+
+        All layers move whose factors are numbers in floating point, those of one row a sample among them.
+
+        Parameters
+        ----------
+        current
+            Layer name to factors, of all layers of the plan.
+        data
+            Samples and mixtures to take the steps at.
+        macs
+            MACs, estimated, that they may take together; nothing is yielded where that allows too few.
+        seed
+            Of the order of the samples.
+
+        Raises
+        ------
+        PlanError
+            The compressed model cannot be run on the data.
+        """
+        from lrfdse.model.passes.factor import rewrite
+
+        if data.one_by_one or data.count < SEEN:
+            return
+        schedule = Schedule.within(macs, _SMALL_PASSES * self._macs, data.count)
+        names = [name for name in self._counted(data) if name in current and _moves(current[name])]
+        if not schedule.steps or not names:
+            return
+        weights = {name: self._model.weight(name).astype(np.float32) for name in names}
+        sites, original = [self._model.sites[name][0] for name in names], self._model.working.graph
+        outputs = names_of(self._objective)
+
+        def written(factors: Mapping[str, Factors]) -> ir.Model:
+            return rewrite(self._model, factors, closed=False)
+
+        with plan_errors():
+            version, few = written(current), data.head(_SPREAD)
+            own = list(own_constants(version, original))
+            beside = Gatherer(version, original, sites, self._objective, few, self._runtime)
+            if not beside.works:
+                return
+            members = list(members_of(current, weights).values())
+            seen = beside.gathered(members, few, 1, np.random.default_rng(seed))
+            spreads = {
+                name: math.sqrt(anchor.variance / len(weights[name]))
+                for name, anchor in zip(names, seen.anchors, strict=True)
+            }
+            gatherer = Gatherer(version, original, sites, self._objective, few, self._runtime, own)
+            reference = seen.side.scores(self._runtime.run(read_out(original, outputs), data, 256, outputs))
+
+            def slope(factors: Mapping[str, Factors], members: Sequence[Member], batch: Array) -> Single:
+                given = own_constants(written(factors), original)
+                return gatherer.slope(members, data.take(batch), reference[batch], given)[1]
+
+            yield from descent(current, weights, spreads, slope, schedule, seed)
 
     def _along(
         self,

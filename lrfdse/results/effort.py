@@ -30,6 +30,8 @@ class Effort:
     """Whether products are factorized by SVD alone, in closed form: no spectra, no fronts, no trains."""
     most_kept: int | None = None
     """Designs written beside the recommended one at most, if the user keeps more; None leaves that to the user."""
+    small_steps: float = 0.0
+    """MACs that small steps of a refined design may take behind its Gauss-Newton steps; 0 takes none."""
     least_run: int = 32
     """Samples at least that a layer's designs are run on to tell what its errors cost; small models run more."""
     int8_of_all: bool = True
@@ -84,11 +86,12 @@ EFFORTS = {
         ),
     ),
     "normal": Effort(tries=2, screened=3, refined=4),
-    "thorough": Effort(tries=4, screened=6, refined=8),
+    "thorough": Effort(tries=4, screened=6, refined=8, small_steps=3e12),
 }
 """The efforts by name. The second schedule of a kernel gained 1.6 % in the mean over 13 kernels of a 300x784 layer on
 `riscv64`, the third and fourth together 0.8 % more. Fronts of 384x384 and 1536x384 layers take 5.5 processor seconds in
-the mean with trains of up to 4 cores, 1.8 with up to 3, and counting all designs 4.6 and 0.04."""
+the mean with trains of up to 4 cores, 1.8 with up to 3, and counting all designs 4.6 and 0.04. `3e12` MACs of small
+steps take some five minutes of one core a design; docs/method.md, section 9, has what they gain."""
 
 
 def effort_for(name: str, weights: int) -> Effort:

@@ -48,6 +48,8 @@ class FitRequest:
     loss: Objective | None = None
     """The outputs that count, and how two versions of each are compared; None where nothing asks for that: then layers
     are fitted to their own outputs, and plans are not corrected."""
+    small_steps: float = 0.0
+    """MACs that small steps of a refined plan may take, see `lrfdse.repair.together.Together.descent`; 0 takes none."""
     most_inputs: int = MOST_INPUTS
     """Inputs of a layer up to which calibration data are used for its fits."""
 
@@ -235,7 +237,15 @@ def open_builder(
     if calib is None or loss is None or not request.correct:
         return Builder(model, fits)
     corrections = Corrections(
-        model, calib, fits, cache, loss=loss, method=request.method, seed=request.seed, threads=threads
+        model,
+        calib,
+        fits,
+        cache,
+        loss=loss,
+        method=request.method,
+        seed=request.seed,
+        threads=threads,
+        small_steps=request.small_steps,
     )
     return Builder(model, fits, corrections)
 

@@ -5,12 +5,13 @@ get ranks that leave the whole file a fourth of the original's weights, recurren
 or with ``--states`` may be factors, too. How the layers share the weights is chosen by the divergence from the
 original on validation data, which tells designs apart that differ by a few of their labels; every score is of test
 data that chose nothing. The best few are refined as `lrfdse explore` refines what it may recommend, and chosen from
-again. Beside each design stands the truncated SVD of the weights at the same ranks. Nothing
-is compiled.
+again; with ``--thorough`` so are the same designs on more calibration samples, with the small steps of that effort.
+Beside each design stands the truncated SVD of the weights at the same ranks. Nothing is compiled.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ from lrfdse.ir.plan import Plan
 from lrfdse.model.data import load_data
 from lrfdse.model.graph import Model, load_model
 from lrfdse.quality.objective import objective_for
+from lrfdse.results.effort import EFFORTS
 
 MODELS = ("lstm", "gru", "words")
 
@@ -59,11 +61,14 @@ def main() -> int:
     asked.add_argument("--seeds", nargs="+", type=int, default=[1], help="of training, which name the folders")
     asked.add_argument("--smaller", type=float, default=4.0, help="times that the weights are to be fewer")
     asked.add_argument("--states", action="store_true", help="compress recurrent matrices as well")
+    asked.add_argument(
+        "--thorough", action="store_true", help="also refine as by --effort thorough, on the samples of calib-more.npz"
+    )
     options = asked.parse_args()
     rows, began = [], time.process_time()
     for name, seed in itertools.product(options.only, options.seeds):
         for states in (False, True) if options.states and name != "words" else (False,):
-            for row in compared(options.models / f"{name}-{seed}", options.smaller, states):
+            for row in compared(options.models / f"{name}-{seed}", options.smaller, states, options.thorough):
                 if not states or row["design"] != "original":
                     rows.append({"model": name, "seed": seed} | row)
                     print(rows[-1], flush=True)
@@ -85,6 +90,8 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], smalle
         "the original on validation data; labels chose nothing. Accuracy is that of test data, which chose nothing, in",
         "onnxruntime. *SVD* is that of the weights, at the ranks of the design that is corrected. The two of least",
         "divergence were *refined* as explorations do, each but where it grew, and the one of least is shown.",
+        "*Thorough* is the same two refined as by `--effort thorough`, with small steps, on 8,192 calibration samples",
+        "in place of 2,048.",
         "",
         described(about),
         "",
@@ -120,8 +127,8 @@ def lines_of(rows: Sequence[Mapping[str, Any]], about: dict[str, object], smalle
     ]
 
 
-def compared(folder: Path, smaller: float, states: bool = False) -> list[dict[str, Any]]:
-    """Return the original, the chosen design, and SVD of its ranks, each as its file scores."""
+def compared(folder: Path, smaller: float, states: bool = False, thorough: bool = False) -> list[dict[str, Any]]:
+    """Return the original, the chosen designs, and SVD of the ranks of one, each as its file scores."""
     kinds = (*DEFAULT_KINDS, "state") if states else DEFAULT_KINDS
     model = load_model(folder / "model.onnx", kinds=kinds)
     content = model.content
@@ -165,12 +172,21 @@ def compared(folder: Path, smaller: float, states: bool = False) -> list[dict[st
         plan: min(file_content(ours.model_of(plan, refined=True)), made[plan], key=lost) for plan in plans[:REFINED]
     }
     finest = min(refined, key=lambda plan: lost(refined[plan]))
+    more = []
+    if thorough:
+        began, calib = time.process_time(), load_data(folder / "calib-more.npz", model.inputs)
+        request = dataclasses.replace(request, small_steps=EFFORTS["thorough"].small_steps)
+        theirs = open_builder(request, model, calib, open_fits(request, model, calib, names, store), store)
+        longer = {plan: file_content(theirs.model_of(plan, refined=True)) for plan in plans[:REFINED]}
+        longest = min(longer, key=lambda plan: lost(longer[plan]))
+        more = [row("thorough" + also, longer[longest], longest) | {"seconds": round(time.process_time() - began)}]
     without = FitRequest("svd")
     plain = open_builder(without, model, None, open_fits(without, model, None, names, store), store)
     return [
         row("original", content, None),
         row("fitted and corrected" + also, made[best], best),
         row("refined" + also, refined[finest], finest),
+        *more,
         row("SVD" + also, file_content(plain.model_of(best)), best),
     ]
 

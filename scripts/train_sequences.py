@@ -1,6 +1,7 @@
 """Make the trained models of the benchmark of sequences, each with its data, in a folder outside the repository.
 
-Writes ``<folder>/<name>-<seed>/`` with model.onnx, calib.npz (without labels), eval.npz and test.npz for
+Writes ``<folder>/<name>-<seed>/`` with model.onnx, calib.npz and calib-more.npz (without labels), eval.npz
+and test.npz for
 
 - ``lstm`` and ``gru``: Fashion-MNIST as seven strips of four rows; a layer 112x512 with ReLU on each strip, 64 cells, a
   head of 10 classes;
@@ -33,7 +34,7 @@ from train_models import default_folder
 
 STRIPS, WIDTH, HIDDEN, CELLS = 7, 112, 512, 64
 VOCABULARY, LENGTH, DIRECTIONS, UNITS = 4000, 32, 128, 64
-CALIBRATION = 2048
+CALIBRATION, MORE = 2048, 8192
 EPOCHS = {"lstm": 4, "gru": 4, "words": 12}
 BATCH = 128
 
@@ -52,7 +53,11 @@ def main() -> None:
             folder = options.output / f"{name}-{seed}"
             # Written last: where it is, the folder is complete.
             about = folder / "about.json"
-            if not about.is_file():
+            if about.is_file():
+                # Folders of earlier versions have none.
+                if not (folder / "calib-more.npz").is_file():
+                    write_calibration(folder, texts(seed) if name == "words" else strips(options.data), seed)
+            else:
                 about.write_text(json.dumps(make(folder, name, seed, options.data)) + "\n", encoding="utf-8")
             print(folder, about.read_text(encoding="utf-8"), flush=True)
 
@@ -63,12 +68,20 @@ def make(folder: Path, name: str, seed: int, data: Path) -> dict[str, object]:
     folder.mkdir(parents=True, exist_ok=True)
     weights = fit(name, parts, seed)
     onnx.save(written_words(weights) if name == "words" else written_cells(name, weights), folder / "model.onnx")
-    (source,) = (key for key in parts["train"] if key != "labels")
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(parts["train"][source]))[:CALIBRATION])
-    np.savez_compressed(folder / "calib.npz", allow_pickle=False, **{source: parts["train"][source][drawn]})
+    write_calibration(folder, parts, seed)
     for part in ("eval", "test"):
         np.savez_compressed(folder / f"{part}.npz", allow_pickle=False, **parts[part])
     return {"seed": seed, **{part: accuracy(folder / "model.onnx", parts[part]) for part in ("eval", "test")}}
+
+
+def write_calibration(folder: Path, parts: dict[str, Part], seed: int) -> None:
+    """Write some training samples, and more, the first of which are the same."""
+    (source,) = (key for key in parts["train"] if key != "labels")
+    samples = parts["train"][source]
+    order = np.random.default_rng(seed).permutation(len(samples))
+    for name, count in (("calib", CALIBRATION), ("calib-more", MORE)):
+        drawn = np.sort(order[:count])
+        np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **{source: samples[drawn]})
 
 
 def strips(folder: Path) -> dict[str, Part]:

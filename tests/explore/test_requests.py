@@ -122,6 +122,20 @@ def test_how_outputs_are_compared_is_decided_where_somebody_asks(settings, metri
     assert [part.loss for part in fitted or ()] == ([] if loss is None else [loss])
 
 
+@pytest.mark.parametrize("effort", ["quick", "normal", "thorough"])
+def test_small_steps_are_of_thorough_effort_and_studies_with_them_are_others(settings, effort):
+    inputs = open_inputs(files_of(settings), data_request(settings))
+    fit = fit_request(dataclasses.replace(settings, effort=effort), inputs)
+    assert (fit.small_steps > 0) == (effort == "thorough") and fit.small_steps == EFFORTS[effort].small_steps
+    # Of a large model the effort is given.
+    assert fit_request(settings, inputs, EFFORTS[effort]).small_steps == fit.small_steps
+    meter = open_meter("model", settings.target)
+    one, other = (
+        study_identity(each, "riscv64", "auto", inputs, meter) for each in (fit_request(settings, inputs), fit)
+    )
+    assert (one == other) == (effort != "thorough")
+
+
 def test_a_study_lies_in_the_output_folder_or_where_the_user_says(settings, tmp_path):
     inputs = open_inputs(files_of(settings), data_request(settings))
     fit = fit_request(settings, inputs)

@@ -7,9 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lrfdse.base.store import Store
+from lrfdse.explore.layers.fits import FitRequest, open_builder, open_fits
 from lrfdse.factorize.chain import dense_weight
 from lrfdse.factorize.fit import Fitter
+from lrfdse.ir.choice import Choice
 from lrfdse.ir.factorization import Factorization
+from lrfdse.ir.plan import Plan
 from lrfdse.model.data import Dataset
 from lrfdse.model.graph import load_model
 from lrfdse.model.passes.factor import rewrite
@@ -217,6 +221,29 @@ def test_a_refinement_with_small_steps_is_judged_by_held_out_samples(model):
     assert further.after == pytest.approx(corrector.correct(further.factors).before, rel=1e-5)
     fresh = dataset(600, 7)
     assert divergence(model, further.factors, fresh) < divergence(model, stepped.factors, fresh)
+
+
+@pytest.mark.parametrize("macs", [0.0, 1e15])
+def test_a_budget_reaches_the_steps_of_refined_plans_alone(model, tmp_path, monkeypatch, macs):
+    calib, asked = dataset(2048, 6), []
+    descent = Together.descent
+
+    def seen(self, current, data, macs, seed):
+        asked.append((data.count, macs))
+        return descent(self, current, data, macs, seed)
+
+    monkeypatch.setattr(Together, "descent", seen)
+    request = FitRequest("auto", correct=True, loss=objective_for(model.original, "softmax"), small_steps=macs)
+    store = Store(tmp_path / "cache")
+    builder = open_builder(request, model, calib, open_fits(request, model, calib, list(PLAN), store), store)
+    plan = Plan(tuple((name, Choice(shape)) for name, shape in PLAN.items()))
+    corrected = builder.factors(plan)
+    assert asked == []
+    refined = builder.factors(plan, refined=True)
+    # One in eight judges, and there are as many mixtures as samples.
+    assert asked == ([(3584, macs)] if macs else [])
+    if macs:
+        assert divergence(model, refined, dataset(600, 7)) < divergence(model, corrected, dataset(600, 7))
 
 
 def test_small_steps_that_gain_nothing_on_held_out_samples_are_not_taken(model, monkeypatch):

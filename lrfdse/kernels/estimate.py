@@ -58,10 +58,6 @@ _SECTION = 23.0
 """FMAs of one register that another section of the inner axis takes besides its products: 23 in tiles of 2 x 9 and of
 2 x 11 on the X60 by the model meter (windows of 7x3)."""
 
-_ODD_SECTION = 38.0
-"""The same in blocks where the registers of weights are no power of two, so that addresses take more: 38 of 3 x 8. Of
-other tiles in blocks it is next to nothing."""
-
 _PUT_OUT = 1.5
 """Lines that are waited for where a part of a row begins: itself, and now and then one of the weights that it put out
 of the first level. On the X60 by the model meter, 1.3 to 1.9 with inputs of 150 to 300 KiB."""
@@ -219,12 +215,11 @@ def _blocked(t: Tiling, target: Target, costs: Costs, runs: Runs) -> float:
     part = dataclasses.replace(step, inner=blocks.inner)
     computing = _computing(dataclasses.replace(t, step=part, inner=cover(blocks.inner, 1, 1)), target, costs)
     computing *= step.inner / blocks.inner
-    is_odd = t.schedule.out_tile & (t.schedule.out_tile - 1) != 0
     width = sum(span.count * t.panel_width(span) for span in t.out)
     waiting = (blocks.parts - 1) * width * step.batch
     computing += waiting / lanes * LOAD * slot
-    if is_odd:
-        computing += blocks.parts * _between_sections(t, target, blocks.sections, _ODD_SECTION)
+    if target.vectors.grouped:
+        computing += blocks.parts * _between_sections(t, target, blocks.sections, _SECTION)
     copied = step.input_size if blocks.copy else runs.copied / max(1, runs.lines)
     computing += copied * ((LOAD * slot / lanes + 1) if target.vectors.strided else 2)
     if not target.in_order:

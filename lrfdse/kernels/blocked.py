@@ -119,13 +119,13 @@ class BlockedEmitter:
 
             if b.parts == 1:
                 return part(0, True, True)
+            # One copy of the code for all parts of a size: a branch at each end of a tile costs next to nothing.
             if b.rest == b.inner:
-                # One copy of the code for all parts: a branch at each end of a tile costs next to nothing.
                 return over(b.parts, lambda number: part(number, number == 0, number == b.parts - 1))
-            made = [part(0, True, False)]
-            if b.parts > 2:
-                made.append(over(b.parts - 2, lambda i: part(i + 1, False, False)))
-            return sequence([*made, part(b.parts - 1, False, True)])
+            if b.parts == 2:
+                return sequence([part(0, True, False), part(1, False, True)])
+            others = over(b.parts - 1, lambda number: part(number, number == 0, False))
+            return sequence([others, part(b.parts - 1, False, True)])
 
         return tiles(b.lines, lambda lines: tiles(b.positions, lambda positions: group(lines, positions)))
 

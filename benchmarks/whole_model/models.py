@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.whole_model import architectures
 from benchmarks.whole_model.architectures import Made
+from lrfdse.model.valued import read_model
 
 
 class NotAvailableError(Exception):
@@ -50,6 +51,8 @@ class Model:
     name: str
     source: Callable[[], Made] | Packaged
     shape: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    value: Mapping[str, str] = field(default_factory=dict)
+    """Inputs that are settings, and what they are fixed to."""
     litert: str | Packaged | None = None
     """The same for LiteRT: the name of a function of `keras_models`, which makes the architecture with other random
     weights, or a file with the same weights."""
@@ -73,7 +76,8 @@ class Model:
         if not isinstance(self.source, Packaged):
             graph, outputs = self.source()
             return graph.save(path, outputs)
-        proto = onnx.load(self.source.find(beside))
+        file = self.source.find(beside)
+        proto = read_model(file, self.value)[0] if self.value else onnx.load(file)
         for value in proto.graph.input:
             if value.name in self.shape:
                 tensor = value.type.tensor_type
@@ -115,7 +119,12 @@ MODELS = (
         Packaged("openwakeword==0.4.0", "openwakeword", "resources/models/melspectrogram.onnx"),
         {"input": (1, 1760)},
     ),
-    Model("swift_f0", Packaged("swift-f0", "swift_f0", "model.onnx"), {"audio": (1, 8000)}),
+    Model(
+        "swift_f0",
+        Packaged("swift-f0", "swift_f0", "model.onnx"),
+        {"audio": (1, 8000)},
+        {"fmin": "46.875", "fmax": "2093.75"},
+    ),
     Model("magika", Packaged("magika", "magika", "models/standard_v3_3/model.onnx"), {"bytes": (1, 2048)}),
     Model(
         "captcha_crnn",
@@ -127,7 +136,7 @@ MODELS = (
         "basic_pitch",
         Packaged("basic-pitch", "basic_pitch", "saved_models/icassp_2022/nmp.onnx"),
         {"serving_default_input_2:0": (1, 43844, 1)},
-        Packaged("basic-pitch", "basic_pitch", "saved_models/icassp_2022/nmp.tflite"),
+        litert=Packaged("basic-pitch", "basic_pitch", "saved_models/icassp_2022/nmp.tflite"),
     ),
 )
 """The versions of packages that ship these files are on the page. A package is taken where it is installed, or from a

@@ -74,10 +74,15 @@ def _commits(rows: Sequence[Record]) -> list[str]:
 
 def _sources(models: Sequence[Model]) -> list[str]:
     rows = [
-        [model.name, model.origin, ", ".join("x".join(map(str, sizes)) for sizes in model.shape.values())]
+        [
+            model.name,
+            model.origin,
+            ", ".join("x".join(map(str, sizes)) for sizes in model.shape.values()),
+            ", ".join(f"{name} {number}" for name, number in model.value.items()),
+        ]
         for model in models
     ]
-    return ["## Models", "", *table(["model", "from", "sizes set"], rows), ""]
+    return ["## Models", "", *table(["model", "from", "sizes set", "inputs fixed"], rows), ""]
 
 
 def _host(rows: Sequence[Record]) -> list[str]:

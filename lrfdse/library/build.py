@@ -187,6 +187,7 @@ def _prepared(
     from lrfdse.library.layout import lay_out
     from lrfdse.library.make import NO_METER, Origin, require_room, require_tools_of
     from lrfdse.library.tuning import tuned
+    from lrfdse.library.vectors import tells_nothing
     from lrfdse.meters.whole import open_whole_meter
     from lrfdse.model.valued import read_model
     from lrfdse.program.lower import program as lowered
@@ -202,6 +203,11 @@ def _prepared(
         model = ir.from_proto(proto)
         program = lowered(model, shape, path, target.widens_halves)
         vectors = drawn_vectors(proto, model, program, shape, path)
+    pairs = zip(program.outputs, vectors.outputs, strict=True)
+    if blank := [port.name for port, output in pairs if tells_nothing(output)]:
+        reason = "is the same in every element on random inputs, so that comparing it with onnxruntime's tells little"
+        fix = "--value NAME=NUMBER fixes an input that is a setting"
+        progress(Event("note", f"output {', '.join(map(repr, blank))} {reason}; {fix}"))
     if not options.weights_file:
         require_room(program)
     if any(isinstance(call.operator, FullyConnected) and call.operator.weight == "float16" for call in program.calls):

@@ -11,7 +11,7 @@ import numpy as np
 
 from lrfdse.ir.latency import TOLERANCE
 from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
-from lrfdse.library.vectors import ROUNDED, Vectors, tolerance_of
+from lrfdse.library.vectors import ROUNDED, Vectors, tells_nothing, tolerance_of
 from lrfdse.model.constants import is_standard
 from lrfdse.model.data import random_inputs
 from lrfdse.model.passes.emit import MOVING
@@ -51,7 +51,7 @@ def drawn_vectors(
     """Return a random input, what onnxruntime computes for it, and which error counts as right.
 
     Up to `_DRAWS` inputs are drawn until rounding says little about one; the best of them is taken. An output that
-    saturates (a sigmoid of 1e-7) would not tell right code from wrong.
+    saturates (a sigmoid of 1e-7), or is the same everywhere, would not tell right code from wrong.
 
     Parameters
     ----------
@@ -87,9 +87,12 @@ def drawn_vectors(
                 return
             yield Vectors(inputs, outputs, max(tolerance_of(outputs, other, steps) for other in others))
 
+    def doubt(each: Vectors) -> tuple[int, float]:
+        return sum(map(tells_nothing, each.outputs)), each.tolerance
+
     best = next(drawn := draws())
-    while best.tolerance > TOLERANCE and (other := next(drawn, None)) is not None:
-        best = min(best, other, key=lambda each: each.tolerance)
+    while doubt(best) > (0, TOLERANCE) and (other := next(drawn, None)) is not None:
+        best = min(best, other, key=doubt)
     return best
 
 

@@ -53,6 +53,16 @@ class Vectors:
     """Largest error of an output that counts as right, relative to its largest element."""
 
 
+def tells_nothing(output: NDArray[Any]) -> bool:
+    """Return whether an output is the same everywhere, so that right code and wrong may give it alike.
+
+    >>> tells_nothing(np.zeros(3)), tells_nothing(np.full(2, np.nan)), tells_nothing(np.zeros(1))
+    (True, True, False)
+    """
+    flat = output.ravel()
+    return flat.size > 1 and bool(((flat == flat[0]) | ((flat != flat) & (flat[0] != flat[0]))).all())
+
+
 def tolerance_of(outputs: Sequence[NDArray[Any]], others: Sequence[NDArray[Any]], steps: Sequence[float] = ()) -> float:
     """Return which error counts as right where the same model, computed in another way, gives `others`.
 

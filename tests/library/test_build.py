@@ -316,6 +316,27 @@ def test_where_digits_cancel_more_counts_as_right_though_two_ways_of_computing_a
     assert 1e-4 < built.facts.max_error <= built.facts.tolerance
 
 
+def test_an_output_that_is_the_same_everywhere_is_said_to_tell_little(native, tmp_path):
+    """Above a threshold that is drawn like any other input nothing is ever seen; as a setting it is fixed."""
+    text = """gate (float[1, 24] x, float[1] least) => (float[1, 8] y) {
+        a = MatMul(x, w)
+        size = Abs(least)
+        b = Mul(size, far)
+        c = Greater(a, b)
+        y = Where(c, a, zero)
+    }"""
+    weight = np.random.default_rng(0).standard_normal((24, 8)).astype(np.float32)
+    # A draw of less than 1e-5 from nothing would be needed.
+    constants = {"w": weight, "far": np.array(1e6, np.float32), "zero": np.zeros((1, 8), np.float32)}
+    model = model_of(text, constants)
+    target = native("host")
+    for value, known in ({}, False), ({"least": "0"}, True):
+        notes = []
+        lrfdse.build(model, target.name, tmp_path / str(known), meter="none", value=value, progress=notes.append)
+        said = [event.text for event in notes if event.stage == "note"]
+        assert any("'y' is the same in every element" in text and "--value" in text for text in said) != known
+
+
 WAKE = """wake (float[1, 24] x) => (float[1, 1] y) {
     a = MatMul(x, w)
     b = Add(a, shift)

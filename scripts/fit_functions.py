@@ -77,6 +77,7 @@ def cos_rest(t: Array) -> Array:
 ANGLE = (np.pi / 4 + 0.01) ** 2
 FITS = {
     "exp": (exp_rest, (-0.36, 0.36), (4, 0), lambda t: t**2 * np.exp(-t)),
+    "exp, short": (exp_rest, (-0.35, 0.35), (3, 0), lambda t: t**2 * np.exp(-t)),
     "log": (
         log_rest,
         (np.sqrt(0.5) - 1, np.sqrt(2.0) - 1 + 0.0058),

@@ -19,7 +19,7 @@ from lrfdse.kernels.arithmetic import Arithmetic, Floats
 from lrfdse.kernels.inner import InnerLoop, Operands
 from lrfdse.kernels.instructions import Instructions
 from lrfdse.kernels.layout import Span, Tiling
-from lrfdse.kernels.results import Finish, finished_apart, one_by_one
+from lrfdse.kernels.results import Finish, Place, finished_apart, one_by_one
 from lrfdse.kernels.tir import (
     Buffer,
     Expr,
@@ -56,14 +56,9 @@ class Epilogue:
     """Whether a vector of results lies along the columns, so that all of it is of one output."""
 
     @property
-    def groups(self) -> tuple[int, ...]:
+    def apart(self) -> int:
         """None: results are finished in their registers, see `Finish`."""
-        return ()
-
-    @property
-    def places(self) -> int:
-        """One, see `Finish`."""
-        return 1
+        return 0
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `Finish`."""
@@ -75,11 +70,9 @@ class Epilogue:
             value = value * (splat(factor, lanes) if self.along_columns else factor)
         return [self.store(value, index, bias, lanes, stride)]
 
-    def together(
-        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-    ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `Finish`."""
-        return one_by_one(self, values, places, row, lanes)
+    def together(self, values: Sequence[Expr], places: Sequence[Place], lanes: int) -> list[Stmt]:
+        """Return the statements that finish and store vectors side by side, see `Finish`."""
+        return one_by_one(self, values, places, lanes)
 
     def store(self, value: Expr, index: Expr, bias_index: Expr, lanes: int, stride: int = 1) -> Stmt:
         """Return the statement that finishes `value` and stores it from `index` on, every `stride` elements."""
@@ -276,12 +269,13 @@ class StepEmitter:
         schedule, made = self.tiling.schedule, list[Stmt]()
         rows, valid = out.starts, out.span.valid
         side_by_side = schedule.axis == "out" and self.tiling.step.columns == 1 and valid == schedule.lanes > 1
-        if side_by_side and self.finish.groups:
+        if side_by_side and self.finish.apart:
             return finished_apart(self.finish, sums, out.starts, out.span.offsets, places[0][0], schedule.lanes)
+        if side_by_side:
+            values = [value for of_row in sums for value in of_row]
+            at = [Place(batch, row, column, number) for number, row in enumerate(rows) for batch, column in places]
+            return self.finish.together(values, at, schedule.lanes)
         for row, of_row in zip(rows, sums, strict=True):
-            if side_by_side:
-                made += self.finish.together(of_row, places, row, schedule.lanes)
-                continue
             for value, (batch, column) in zip(of_row, places, strict=True):
                 made += self.store(value, batch, row, column, valid)
         return made

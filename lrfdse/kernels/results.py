@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tvm import tirx
 
 from lrfdse.kernels.tir import Expr, Stmt, apart, load, over, sequence, store
+
+_WAIT = 6
+"""What a step of a few vectors takes at least, in those that one vector takes, on a core that waits for each result.
+Chosen: 4 or 5 cycles on the X60."""
+
+
+class Place(NamedTuple):
+    """Where a vector of sums lies along the axes of a step."""
+
+    batch: Expr
+    row: Expr
+    """Its first row."""
+    column: Expr
+    vector: int
+    """Which of the tile's vectors along the rows it is; those of one have their rows in common."""
 
 
 class Finish(Protocol):
     """What is done to a step's results, and where they go."""
 
     @property
-    def groups(self) -> tuple[int, ...]:
-        """Vectors of one place that are finished as one, the most first, when all sums of a tile have been stored.
+    def apart(self) -> int:
+        """Vectors that are finished side by side, at most, when all sums of a tile have been stored.
 
-        None where each is finished in its register.
+        0 where each is finished in its register.
         """
-
-    @property
-    def places(self) -> int:
-        """Places whose vectors are finished side by side then."""
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector.
@@ -39,22 +51,15 @@ class Finish(Protocol):
             How far two of the elements lie apart in an output of shape (batch, rows, columns).
         """
 
-    def together(
-        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-    ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, whose elements lie side by side.
-
-        `places` has the positions of each along batch and columns.
-        """
+    def together(self, values: Sequence[Expr], places: Sequence[Place], lanes: int) -> list[Stmt]:
+        """Return the statements that finish and store vectors whose elements lie side by side, at a place each."""
 
 
-def one_by_one(
-    finish: Finish, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-) -> list[Stmt]:
+def one_by_one(finish: Finish, values: Sequence[Expr], places: Sequence[Place], lanes: int) -> list[Stmt]:
     """Return the statements that finish and store one vector after the other, see `Finish.together`."""
     made: list[Stmt] = []
-    for value, (batch, column) in zip(values, places, strict=True):
-        made += finish.results(value, batch, row, column, lanes, 1)
+    for value, place in zip(values, places, strict=True):
+        made += finish.results(value, place.batch, place.row, place.column, lanes, 1)
     return made
 
 
@@ -66,15 +71,16 @@ def finished_apart(
     first: Expr,
     lanes: int,
 ) -> list[Stmt]:
-    """Return the statements that store the sums of a tile near by, and a loop over its places that finishes them.
+    """Return the statements that store the sums of a tile near by, and loops over them that finish some at once.
 
-    Long epilogues take registers that the sums hold: LLVM would spill most of them, and an in-order core would wait for
-    each instruction of a short vector.
+    Long epilogues take registers that the sums hold: LLVM would spill most of them. Of vectors of one register some are
+    finished side by side, because an in-order core would wait for each instruction of a single one; what their
+    functions have for constants stays in the other registers.
 
     Parameters
     ----------
     finish
-        What finishes groups of vectors.
+        What finishes them.
     sums
         By vector along the out axis, and by position along the batch axis.
     starts
@@ -95,35 +101,36 @@ def finished_apart(
         for i, of_row in enumerate(sums)
         for c, value in enumerate(of_row)
     ]
-    made = [tirx.AllocBuffer(near), *apart(stores)]
+    high, wide = _at_once(rows, count, finish.apart)
 
-    def some(before: Expr, together: int) -> Stmt:
-        found: list[Stmt] = []
-        for vector, size in _runs(offsets, lanes, finish.groups):
-            numbers = [before + i for i in range(together)]
-            values = [load(near, (number * rows + vector) * lanes, size * lanes) for number in numbers]
-            positions = [(first + number, 0) for number in numbers]
-            found += finish.together(values, positions, starts[vector], size * lanes)
-        return sequence(found)
+    def some(vector: Expr, before: Expr) -> Stmt:
+        values, places = [], []
+        for i, number in itertools.product(range(high), range(wide)):
+            at = starts[0] + (vector + i) * lanes if is_even else starts[vector + i]
+            values.append(load(near, ((before + number) * rows + vector + i) * lanes, lanes))
+            places.append(Place(first + before + number, at, 0, i))
+        return sequence(finish.together(values, places, lanes))
 
-    whole, rest = divmod(count, finish.places)
-    made += [over(whole, lambda i: some(finish.places * i, finish.places))] if whole else []
-    return [*made, *([some(count - rest, rest)] if rest else [])]
+    def vectors(vector: Expr) -> Stmt:
+        # LLVM would take registers for what a loop and a shorter piece behind it have in common, and spill.
+        last = tirx.IntImm("int32", count - wide)
+        return over(-(-count // wide), lambda i: some(vector, tirx.Min(i * wide, last) if count % wide else i * wide))
+
+    is_even = list(offsets) == [i * lanes for i in range(rows)]
+    made = [over(rows // high, lambda i: vectors(i * high))] if is_even else map(vectors, range(0, rows, high))
+    return [tirx.AllocBuffer(near), *apart(stores), *made]
 
 
-def _runs(offsets: Sequence[int], lanes: int, groups: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the first vector and the number of those that are finished as one: they lie side by side.
+def _at_once(rows: int, count: int, most: int) -> tuple[int, int]:
+    """Return how many vectors of how many places are finished at once: what takes least time and, of such, least code.
 
-    >>> _runs((0, 8, 16, 24, 32, 37), 8, (4, 2, 1))
-    [(0, 4), (4, 1), (5, 1)]
+    >>> [_at_once(rows, count, 7) for rows, count in ((3, 8), (2, 12), (4, 5), (2, 7), (1, 16), (1, 1))]
+    [(3, 2), (1, 6), (1, 5), (1, 7), (1, 6), (1, 1)]
     """
-    made: list[tuple[int, int]] = []
-    vector = 0
-    while vector < len(offsets):
-        end = vector + 1
-        while end < len(offsets) and offsets[end] == offsets[end - 1] + lanes:
-            end += 1
-        size = next(group for group in groups if group <= end - vector)
-        made.append((vector, size))
-        vector += size
-    return made
+    found = []
+    for high in range(1, min(rows, most) + 1):
+        if rows % high == 0:
+            loops = -(-count // (most // high))
+            wide = -(-count // loops)
+            found.append((rows // high * loops * max(_WAIT, high * wide), high * wide, high, wide))
+    return min(found)[2:]

@@ -22,6 +22,7 @@ from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
 from lrfdse.kernels.operators.neighbours import columns_left, period, widened
 from lrfdse.kernels.operators.tilings import block_channels, is_flat, runs_of, sections_of, tiling_of
+from lrfdse.kernels.results import Place
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, parted, sequence
 
 if TYPE_CHECKING:
@@ -47,24 +48,19 @@ class _Row:
     """Channels after which what an epilogue reads of each repeats; 0 where it does not."""
 
     @property
-    def groups(self) -> tuple[int, ...]:
-        """Vectors that are finished as one, see `lrfdse.kernels.results.Finish`."""
-        return (1,) if self.period and self.finish.groups else self.finish.groups
-
-    @property
-    def places(self) -> int:
-        """Places that are finished side by side, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.places
+    def apart(self) -> int:
+        """Vectors that are finished side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.apart
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `lrfdse.kernels.results.Finish`."""
         return self.finish.store(value, self._spot(batch, row), lanes)
 
-    def together(
-        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-    ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.store_all(values, [self._spot(batch, row) for batch, _ in places], lanes)
+    def together(self, values: Sequence[Expr], places: Sequence[Place], lanes: int) -> list[Stmt]:
+        """Return the statements that finish and store vectors side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.store_all(
+            values, [self._spot(p.batch, p.row) for p in places], [p.vector for p in places], lanes
+        )
 
     def _spot(self, batch: Expr, row: Expr) -> Spot:
         pixel = self.first + batch

@@ -179,7 +179,7 @@ class _Depthwise:
             sums = [load(each, 0) for each in held]
         totals = [total for total in sums if total is not None]
         spots = [self._spot(image, r, c + k, place.channel) for k in range(width)]
-        stores = self._finish.store_all(totals, spots, lanes)
+        stores = self._finish.store_all(totals, spots, [0] * width, lanes)
         # LLVM would multiply for one pixel after the other, each before its store, and spill the inputs until then.
         long = grouped and len(self._finish.epilogue.instructions) > 1
         return sequence(made + (apart(stores) if long else stores))

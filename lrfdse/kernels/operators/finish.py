@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,14 @@ from lrfdse.kernels.tir import Buffer, Expr, Stmt, kept, load, splat, store, str
 
 _TOGETHER = 16
 """Vectors that are finished side by side at most."""
+
+_READING = 6
+"""Those, of one vector of channels, that read another vector each. What an addition of one adds to a product of 16
+terms on the X60, behind 2x12, 3x8 and 4x5 tiles: 4, 4 and 8 cycles for eight results, with four at a time 4, 4, 11."""
+
+_CHAINS = 7
+"""Vectors that are finished side by side at most where that is done from memory. With six, SiLU behind tiles of 2x7
+takes the X60 8 cycles more for eight results, with eight behind 4x4 one (modelled)."""
 
 _LONG = 16
 """Instructions of an epilogue from which the sums of a tile are stored before they are finished: what that adds on the
@@ -52,20 +61,11 @@ class Finish:
     output: Buffer
 
     @property
-    def groups(self) -> tuple[int, ...]:
-        """Registers that are finished as one where the epilogue is long, the most first; none where it is not."""
-        target = self.machine.target
-        if not target.vectors.grouped or self._length < _LONG:
-            return ()
-        return tuple(range(max(target.groups), 0, -1))
-
-    @property
-    def places(self) -> int:
-        """Places that are finished side by side then.
-
-        One: with SiLU two places take the X60 4 % longer, with GELU 12 % (16 terms, modelled).
-        """
-        return 1
+    def apart(self) -> int:
+        """Vectors that are finished side by side where the epilogue is long, see `lrfdse.kernels.results.Finish`."""
+        if not self.machine.target.vectors.grouped or self._length < _LONG:
+            return 0
+        return _CHAINS
 
     @property
     def _length(self) -> int:
@@ -77,8 +77,10 @@ class Finish:
         value = self.finished(value, spot, lanes, made)
         return [*made, self._stored(value, spot, lanes)]
 
-    def store_all(self, values: Sequence[Expr], spots: Sequence[Spot], lanes: int) -> list[Stmt]:
-        """Return the statements that finish vectors of the same channels and store them.
+    def store_all(
+        self, values: Sequence[Expr], spots: Sequence[Spot], vectors: Sequence[int], lanes: int
+    ) -> list[Stmt]:
+        """Return the statements that finish vectors and store them; those of one of `vectors` are of the same channels.
 
         Where registers form groups, what they have in common is read once, and some are finished before the first of
         them is stored, so that they may be side by side: an in-order core would wait for each instruction of a vector
@@ -89,17 +91,32 @@ class Finish:
             for value, spot in zip(values, spots, strict=True):
                 made += self.store(value, spot, lanes)
             return made
-        shared: dict[tuple[int, int], Expr] = {}
-        if len(values) > 1:
+        most = _TOGETHER
+        if "same" in self.epilogue.sources and not self.apart:
+            # What all of them read would take the registers that the sums hold.
+            if len(set(vectors)) > 1:
+                for vector in dict.fromkeys(vectors):
+                    chosen = [i for i, other in enumerate(vectors) if other == vector]
+                    made += self.store_all(
+                        [values[i] for i in chosen], [spots[i] for i in chosen], [vector] * len(chosen), lanes
+                    )
+                return made
+            most = -(-len(values) // -(-len(values) // _READING))
+        shared: dict[tuple[int, int, int], Expr] = {}
+        for vector, spot in dict(zip(vectors, spots, strict=True)).items():
             for place, sign in sorted(self._operands(lanes)):
-                if self.epilogue.sources[place] in ("channel", "scalar"):
-                    shared[place, sign] = kept(self._read(place, spots[0], lanes, sign), made)
-        for first in range(0, len(values), _TOGETHER):
-            some = slice(first, first + _TOGETHER)
-            found = [
-                self.finished(value, spot, lanes, made, shared)
-                for value, spot in zip(values[some], spots[some], strict=True)
-            ]
+                if vectors.count(vector) > 1 and self.epilogue.sources[place] in ("channel", "scalar"):
+                    shared[vector, place, sign] = kept(self._read(place, spot, lanes, sign), made)
+        for first in range(0, len(values), most):
+            some = slice(first, first + most)
+            found, chains = [], []
+            for value, spot, vector in zip(values[some], spots[some], vectors[some], strict=True):
+                into: list[Stmt] = []
+                known = {key[1:]: read for key, read in shared.items() if key[0] == vector}
+                found.append(self.finished(value, spot, lanes, into, known))
+                chains.append(into)
+            # Step by step, as they are to be executed.
+            made += [step for steps in itertools.zip_longest(*chains) for step in steps if step is not None]
             made += [self._stored(value, spot, lanes) for value, spot in zip(found, spots[some], strict=True)]
         return made
 

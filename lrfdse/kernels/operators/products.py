@@ -19,6 +19,7 @@ from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied
 from lrfdse.kernels.operators.strips import strips
 from lrfdse.kernels.operators.tilings import tiling_of
+from lrfdse.kernels.results import Place
 from lrfdse.kernels.tir import Expr, Stmt, load, over, parted, sequence, store
 
 if TYPE_CHECKING:
@@ -40,24 +41,19 @@ class Dense:
     tiling: Tiling
 
     @property
-    def groups(self) -> tuple[int, ...]:
-        """Vectors that are finished as one, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.groups
-
-    @property
-    def places(self) -> int:
-        """Places that are finished side by side, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.places
+    def apart(self) -> int:
+        """Vectors that are finished side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.apart
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `lrfdse.kernels.results.Finish`."""
         return self.finish.store(value, self._spot(batch, row, column, stride), lanes)
 
-    def together(
-        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-    ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.store_all(values, [self._spot(batch, row, column, 1) for batch, column in places], lanes)
+    def together(self, values: Sequence[Expr], places: Sequence[Place], lanes: int) -> list[Stmt]:
+        """Return the statements that finish and store vectors side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.store_all(
+            values, [self._spot(p.batch, p.row, p.column, 1) for p in places], [p.vector for p in places], lanes
+        )
 
     def _spot(self, batch: Expr, row: Expr, column: Expr, stride: int) -> Spot:
         step = self.tiling.step
@@ -75,24 +71,19 @@ class _Placed:
     number: Expr
 
     @property
-    def groups(self) -> tuple[int, ...]:
-        """Vectors that are finished as one, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.groups
-
-    @property
-    def places(self) -> int:
-        """Places that are finished side by side, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.places
+    def apart(self) -> int:
+        """Vectors that are finished side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.apart
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `lrfdse.kernels.results.Finish`."""
         return self.finish.store(value, self._spot(batch, row), lanes)
 
-    def together(
-        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-    ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.store_all(values, [self._spot(batch, row) for batch, _ in places], lanes)
+    def together(self, values: Sequence[Expr], places: Sequence[Place], lanes: int) -> list[Stmt]:
+        """Return the statements that finish and store vectors side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.store_all(
+            values, [self._spot(p.batch, p.row) for p in places], [p.vector for p in places], lanes
+        )
 
     def _spot(self, batch: Expr, row: Expr) -> Spot:
         o = self.operator

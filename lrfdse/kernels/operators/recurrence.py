@@ -13,7 +13,7 @@ from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.runs import copied
 from lrfdse.kernels.operators.strips import strips
 from lrfdse.kernels.operators.tilings import recurrent_tilings
-from lrfdse.kernels.results import one_by_one
+from lrfdse.kernels.results import Place, one_by_one
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, kept, load, over, sequence, store
 
 if TYPE_CHECKING:
@@ -31,24 +31,17 @@ class _Stored:
     rows: int
 
     @property
-    def groups(self) -> tuple[int, ...]:
-        """None: results are stored as they are, see `lrfdse.kernels.results.Finish`."""
-        return ()
-
-    @property
-    def places(self) -> int:
-        """One, see `lrfdse.kernels.results.Finish`."""
-        return 1
+    def apart(self) -> int:
+        """Vectors that are finished side by side, see `lrfdse.kernels.results.Finish`."""
+        return 0
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statement that stores a vector, see `lrfdse.kernels.results.Finish`."""
         return [store(self.buffer, value, self.first + batch * self.rows + row, lanes)]
 
-    def together(
-        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-    ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.results.Finish`."""
-        return one_by_one(self, values, places, row, lanes)
+    def together(self, values: Sequence[Expr], places: Sequence[Place], lanes: int) -> list[Stmt]:
+        """Return the statements that finish and store vectors side by side, see `lrfdse.kernels.results.Finish`."""
+        return one_by_one(self, values, places, lanes)
 
 
 def recurrence(operator: Recurrence, schedule: StepSchedule, machine: Machine) -> Emission:

@@ -17,6 +17,7 @@ from lrfdse.kernels.operators.neighbours import merged
 from lrfdse.kernels.operators.phases import Phases, phases, reach
 from lrfdse.kernels.operators.strips import strips
 from lrfdse.kernels.operators.tilings import tiling_of
+from lrfdse.kernels.results import Place
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, over, parted, sequence, zero
 
 if TYPE_CHECKING:
@@ -35,24 +36,19 @@ class _Phase:
     outputs: int
 
     @property
-    def groups(self) -> tuple[int, ...]:
-        """Vectors that are finished as one, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.groups
-
-    @property
-    def places(self) -> int:
-        """Places that are finished side by side, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.places
+    def apart(self) -> int:
+        """Vectors that are finished side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.apart
 
     def results(self, value: Expr, batch: Expr, row: Expr, column: Expr, lanes: int, stride: int) -> list[Stmt]:
         """Return the statements that finish and store a vector, see `lrfdse.kernels.results.Finish`."""
         return self.finish.store(value, self._spot(batch, row), lanes)
 
-    def together(
-        self, values: Sequence[Expr], places: Sequence[tuple[Expr, Expr]], row: Expr, lanes: int
-    ) -> list[Stmt]:
-        """Return the statements that finish and store vectors of the same rows, see `lrfdse.kernels.results.Finish`."""
-        return self.finish.store_all(values, [self._spot(batch, row) for batch, _ in places], lanes)
+    def together(self, values: Sequence[Expr], places: Sequence[Place], lanes: int) -> list[Stmt]:
+        """Return the statements that finish and store vectors side by side, see `lrfdse.kernels.results.Finish`."""
+        return self.finish.store_all(
+            values, [self._spot(p.batch, p.row) for p in places], [p.vector for p in places], lanes
+        )
 
     def _spot(self, batch: Expr, row: Expr) -> Spot:
         pixel = self.first + batch * self.stride

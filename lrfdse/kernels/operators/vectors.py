@@ -113,6 +113,10 @@ class Vectors:
             return self.limited(x, least, most, "lost" if careless else "any")
         return tirx.Max(self.number(least), self._held(tirx.Min(self.number(most), x)))
 
+    def _fenced(self, value: Expr) -> Expr:
+        """Return a number that LLVM knows nothing of."""
+        return tirx.call_llvm_pure_intrin(vector_type(self.lanes), "llvm.arithmetic.fence", value)
+
     def _held(self, value: Expr) -> Expr:
         return kept(value, self.into)
 

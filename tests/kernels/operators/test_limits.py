@@ -169,11 +169,12 @@ def test_chains_that_were_drawn(target, tmp_path):
     check(cases, target, tmp_path)
 
 
-def instructions(epilogue: Epilogue) -> Counter[str]:
-    """Return the instructions of a product of two vectors of channels at four places with an epilogue, on the X60."""
+def instructions(epilogue: Epilogue, vectors: int = 2, places: int = 4) -> Counter[str]:
+    """Return the instructions of a product of vectors of channels at some places with an epilogue, on the X60."""
     machine = load_target("riscv64")
-    operator = FullyConnected(Step(4, 16, 16, 1), epilogue.after_bias())
-    made = fully_connected(operator, StepSchedule("out", 8, 2, 4, 1), Machine(machine, instructions_of(machine)))
+    operator = FullyConnected(Step(places, 8 * vectors, 16, 1), epilogue.after_bias())
+    schedule = StepSchedule("out", 8, vectors, places, 1)
+    made = fully_connected(operator, schedule, Machine(machine, instructions_of(machine)))
     _, listing = compile_function(lambda: (made.parameters, made.body), machine, "kernel", "a product", True)
     return Counter(re.findall(r"^\s+([a-z][\w.]*)(?:\s|$)", listing, re.MULTILINE))
 
@@ -195,3 +196,47 @@ def test_x60_limits_take_one_instruction_in_the_integer_unit():
         for name in ("vse32.v", "vle32.v"):
             assert found[name] == plain[name], epilogue
         assert not any(name.startswith(("vmf", "vmerge", "vfmerge")) for name in found), epilogue
+
+
+SILU = Epilogue((Instruction("sigmoid", (VALUE,)), Instruction("mul", (VALUE, result(0)))))
+GELU = Epilogue(
+    (
+        *(Instruction("mul", (VALUE, number(math.sqrt(0.5)))), Instruction("erf", (result(0),))),
+        *(Instruction("add", (result(1), number(1.0))), Instruction("mul", (VALUE, result(2)))),
+        Instruction("mul", (result(3), number(0.5))),
+    )
+)
+SHAPES = ((1, 16), (2, 7), (2, 12), (2, 14), (3, 8), (4, 4), (4, 5))
+
+
+@pytest.mark.parametrize("epilogue", [SILU, GELU], ids=["silu", "gelu"])
+def test_x60_curves_take_no_quotients_and_few_instructions(epilogue):
+    """Some vectors are finished side by side in a loop, without divisions and selections; SiLU's without the stack."""
+    for vectors, places in SHAPES:
+        found = instructions(epilogue, vectors, places)
+        strange = [n for n in found if re.match(r"v(f?r?div|fsqrt|mf|f?merge|fcvt)", n)]
+        assert not strange, (vectors, places, strange)
+        plain = instructions(Epilogue(), vectors, places)
+        # Of up to seven vectors that are finished at once, and what their constants and addresses take.
+        assert found.total() - plain.total() < 7 * (65 if epilogue is GELU else 40), (vectors, places)
+        assert epilogue is GELU or found["vs1r.v"] <= 1, (vectors, places)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_tiles_of_any_shape_are_finished(target, tmp_path):
+    """Chunks of places that do not come out even, vectors of channels that overlap, what is left over at the end."""
+    rng = np.random.default_rng(2)
+    machine, cases = load_target(target), []
+    for (vectors, places), epilogue in itertools.product(SHAPES, (SILU, GELU)):
+        lanes = machine.lanes
+        for out, batch in ((vectors * lanes, places), (vectors * lanes + 5, 2 * places + 3)):
+            x, w = rng.normal(0, 1, (batch, 7)), rng.normal(0, 1, (out, 7))
+            x, w, bias = x.astype(np.float32), w.astype(np.float32), rng.normal(0, 1, out).astype(np.float32)
+            whole = epilogue.after_bias()
+            y = references.finished(x.astype(np.float64) @ w.T.astype(np.float64), whole, [bias])
+            schedule = f"out:{lanes}:{vectors}x{places}:u1"
+            cases.append(Case(FullyConnected(Step(batch, out, 7, 1), whole), [x, w, bias], [y], schedule=schedule))
+    for case, (found,) in zip(cases, run_cases(cases, machine, tmp_path), strict=True):
+        expected = case.expected[0]
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=0, atol=2e-6 * largest)

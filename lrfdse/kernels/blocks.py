@@ -33,6 +33,8 @@ class Runs:
     """Inputs from the first that a line meets to the last: what lies between two uses of one by different lines."""
     copied: int = 0
     """Inputs of all lines that are copied for blocks only."""
+    image: int = 0
+    """Elements of the image that windows slide over, of all groups of channels."""
 
     def part(self, inner: int, most: int) -> int:
         """Return the largest part of an inner axis that has at most so many iterations, 0 where none is as small.

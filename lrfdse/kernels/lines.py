@@ -6,7 +6,7 @@ from collections import Counter
 
 from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.blocks import DENSE, Runs
-from lrfdse.kernels.layout import Tiling
+from lrfdse.kernels.layout import RESIDENT, Tiling
 from lrfdse.targets.target import Target
 
 STREAMS = 16
@@ -90,6 +90,18 @@ def copy_cycles(tiling: Tiling, target: Target) -> float:
     return 2 * FLOAT32.bytes_of(tiling.step.input_size) / target.last_level_bytes_per_cycle
 
 
+def panels_inside(tiling: Tiling, target: Target, image: int) -> bool:
+    """Return whether all weight panels meet one group of positions after the other, or one panel all positions.
+
+    The first where weights stay in the first cache level; or where they stay in the last one and the image (so many
+    elements) does not.
+    """
+    if tiling.weight_size <= RESIDENT:
+        return True
+    half = 1024 * target.last_level.kib // 2
+    return FLOAT32.bytes_of(image) > half >= FLOAT32.bytes_of(tiling.weight_size)
+
+
 def stops(tiling: Tiling, target: Target, distance: int | None = None, runs: Runs = DENSE) -> float:
     """Return the cycles for which an in-order core stops while lines come from the last-level cache.
 
@@ -114,11 +126,12 @@ def stops(tiling: Tiling, target: Target, distance: int | None = None, runs: Run
             # The rows that a window shares with the one above are still there.
             data = FLOAT32.bytes_of(runs.fresh)
     # Places that pass by a panel take the room of two: the oldest lines are those of the one before, not in every set.
-    weights_again = (weights if t.by_positions else panel) + 2 * place > _ROOM * near
-    data_again = (place if t.by_positions else passing) + panel > near
+    inside = t.by_positions or (lines > 1 and panels_inside(t, target, runs.image))
+    weights_again = (weights if inside else panel) + 2 * place > _ROOM * near
+    data_again = (place if inside else passing) + panel > near
     moved = weights * (places if weights_again else 1 / lines) + data * (panels if data_again else 1)
     # What exceeds the last level, too, comes again from DRAM.
-    is_far = not t.by_positions and passing > target.last_level.bytes
+    is_far = not inside and passing > target.last_level.bytes
     further = (panels - 1) * data if is_far else 0.0
     dram = further * max(0.0, 1 / target.dram_bytes_per_cycle - 1 / target.last_level_bytes_per_cycle)
     rows = max(len(span.offsets) for span in t.batch)

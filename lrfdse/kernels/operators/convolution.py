@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from tvm import tirx
 
-from lrfdse.ir.storage import FLOAT32
 from lrfdse.kernels.blocked import BlockedEmitter
 from lrfdse.kernels.blocks import Blocks
 from lrfdse.kernels.emit import Access, StepEmitter, tiles
-from lrfdse.kernels.layout import RESIDENT, cover
-from lrfdse.kernels.lines import are_touched
+from lrfdse.kernels.layout import cover
+from lrfdse.kernels.lines import are_touched, panels_inside
 from lrfdse.kernels.operators.border import Border, bordered, planes
 from lrfdse.kernels.operators.finish import Finish, Spot
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers
@@ -240,20 +239,8 @@ def over_windows(
         return over(images, lambda image: over(rows, lambda r: body(image, r)))
 
     def group(number: Expr) -> Stmt:
-        if _panels_inside(operator, tiling, machine):
+        if panels_inside(tiling, machine.target, operator.ports[0].size):
             return lines(lambda image, r: emitter(image, r, number).by_positions())
         return tiles(tiling.out, lambda j: lines(lambda image, r: emitter(image, r, number).panel(j)))
 
     return over(groups, group)
-
-
-def _panels_inside(operator: Convolution, tiling: Tiling, machine: Machine) -> bool:
-    """Return whether all weight panels meet one group of positions after the other, or one panel all positions.
-
-    The first where weights stay in the first cache level; or where they stay in the last one and the image does not.
-    """
-    if tiling.weight_size <= RESIDENT:
-        return True
-    half = 1024 * machine.target.last_level.kib // 2
-    image = FLOAT32.bytes_of(operator.ports[0].size)
-    return image > half >= FLOAT32.bytes_of(tiling.weight_size)

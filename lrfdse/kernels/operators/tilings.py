@@ -86,7 +86,8 @@ def runs_of(operator: Product) -> Runs:
     copied = 0 if any(w.pads) else pixels * max(operator.channels, _LEAST_COPIED)
     # The copy that blocks are read from has the columns and the channels of a row of a window side by side.
     rows = (w.kernel[0],) if w.kernel[0] > 1 else ()
-    return Runs(lines, sections_of(operator)[0], rows, math.prod(w.kernel), covered, fresh, alive, copied)
+    image = operator.ports[0].size
+    return Runs(lines, sections_of(operator)[0], rows, math.prod(w.kernel), covered, fresh, alive, copied, image)
 
 
 def admits(operator: Product, schedule: StepSchedule) -> bool:

@@ -91,7 +91,7 @@ class Schedule:
 
         >>> schedule = Schedule(2560, 100)
         >>> [round(schedule.length(step), 3) for step in (0, 9, 55, 99)]
-        [0.1, 1.0, 0.488, 0.0]
+        [0.1, 1.0, 0.483, 0.0]
         """
         rise = max(1, round(_RISE * self.steps))
         if step < rise:

@@ -158,7 +158,7 @@ def alternatives(
     ranked.sort()
     for s in filter(admitted, _blocked(step, target, storage, [s for _, _, s in ranked], runs, apart)):
         tiling = Tiling.of(step, s)
-        fitted = target.vectors.grouped and (runs == DENSE or not target.cpu.startswith("generic"))
+        fitted = target.vectors.grouped and (runs == DENSE or target.is_scheduled)
         doubt = 1.0 if fitted else _UNSURE
         ranked.append((doubt * cycles(tiling, target, runs=runs), str(s), s))
     ranked.sort()

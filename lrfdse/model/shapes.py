@@ -246,5 +246,7 @@ def _lookup_rows(value: ir.Value) -> int:
 
 def _classes(constant: Constant, kind: str) -> int:
     """Return one more than the largest of the classes that Equal compares with, or the classes that OneHot makes."""
-    largest = int(constant.array().max())
-    return largest if kind == "OneHot" else largest + 1
+    array = constant.array()
+    if not np.isfinite(array).all():
+        return 0
+    return int(array.max()) + (kind == "Equal")

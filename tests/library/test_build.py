@@ -316,6 +316,20 @@ def test_where_digits_cancel_more_counts_as_right_though_two_ways_of_computing_a
     assert 1e-4 < built.facts.max_error <= built.facts.tolerance
 
 
+def test_classes_in_floats_are_whole_when_weights_are_moved_by_their_last_bit(native, tmp_path):
+    """Else a class would be met by no value, all outputs would change, and any code would be near enough."""
+    text = """classes (int64[6, 1] x) => (float[6, 8] y) {
+        f = Cast<to = 1>(x)
+        e = Equal(f, listed)
+        s = Cast<to = 1>(e)
+        y = MatMul(s, w)
+    }"""
+    weight = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+    model = model_of(text, {"listed": np.arange(40, dtype=np.float32)[None], "w": weight})
+    built = lrfdse.build(model, native("host").name, tmp_path / "out", meter="none")
+    assert built.facts.tolerance == 1e-4
+
+
 def test_an_output_that_is_the_same_everywhere_is_said_to_tell_little(native, tmp_path):
     """Above a threshold that is drawn like any other input nothing is ever seen; as a setting it is fixed."""
     text = """gate (float[1, 24] x, float[1] least) => (float[1, 8] y) {

@@ -31,7 +31,7 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid != os.getppid():
         # It was gone before the system was told.
-        sys.exit(1)
+        os._exit(1)
 
 
 def end_all(processes: Sequence[BaseProcess]) -> None:

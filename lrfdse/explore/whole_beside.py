@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lrfdse.base.events import Event, Listener
-from lrfdse.base.interrupts import interrupts_held
-from lrfdse.base.processes import end_all
+from lrfdse.base.pools import process_pool
 from lrfdse.base.temporary import temporary_folder
-from lrfdse.explore.layers.beside import start_beside
 from lrfdse.explore.whole import OriginalWhole, WholeRequest, library_at, original_whole
 
 if TYPE_CHECKING:
@@ -51,8 +49,10 @@ def original_beside(
         yield lambda: found
         return
     progress(Event("original", request.model.name))
-    with _process() as begin:
-        begun: Callable[[], tuple[OriginalWhole, list[Event]]] = begin(_original, request, layers, may_recommend, cache)
+    with process_pool(1) as pool:
+        begun: Callable[[], tuple[OriginalWhole, list[Event]]] = pool.submit(
+            _original, request, layers, may_recommend, cache
+        ).result
 
         def waited() -> OriginalWhole:
             try:
@@ -97,7 +97,7 @@ def designs_beside(
         return
     from lrfdse.formats.onnx import file_content
 
-    with temporary_folder() as here, _process() as begin:
+    with temporary_folder() as here, process_pool(1) as pool:
         found: dict[str, Callable[[], Library]] = {}
         for design in wanted:
             path = request.model
@@ -105,38 +105,17 @@ def designs_beside(
                 path = here / design.id / "model.onnx"
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(file_content(builder.model_of(design.plan, design.refined)))
-            found[design.id] = partial(_waited, begin(library_at, path, request, cache), path, request, cache)
+            begun = pool.submit(library_at, path, request, cache)
+            found[design.id] = partial(_waited, begun, path, request, cache)
         yield found
 
 
-def _waited(begun: Callable[[], Library], path: Path, request: WholeRequest, cache: Store) -> Library:
+def _waited(begun: Future[Library], path: Path, request: WholeRequest, cache: Store) -> Library:
     """Return what a process has made, or make it here where that has died."""
     try:
-        return begun()
+        return begun.result()
     except BrokenProcessPool:
         return library_at(path, request, cache)
-
-
-@contextmanager
-def _process() -> Iterator[Callable[..., Callable[[], Any]]]:
-    """Give what runs a function in another process, one call after the other, and returns what waits for it.
-
-    The process is ended when the block is left.
-    """
-    import multiprocessing
-
-    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=start_beside)
-
-    def begin(run: Callable[..., Any], *given: object) -> Callable[[], Any]:
-        with interrupts_held():
-            return pool.submit(run, *given).result
-
-    try:
-        yield begin
-    finally:
-        started = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        end_all(started)
 
 
 def _original(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lrfdse.base.interrupts import interrupts_held
-from lrfdse.base.processes import end_all, end_with_parent
+from lrfdse.base.pools import process_pool
 from lrfdse.explore.layers.fronts import Made, front_work
 
 if TYPE_CHECKING:
@@ -43,19 +40,9 @@ def fronts_beside(
     if min(processes, len(work)) < 2:
         yield {}
         return
-    import multiprocessing
-
-    pool = ProcessPoolExecutor(
-        min(processes, len(work)), mp_context=multiprocessing.get_context("spawn"), initializer=start_beside
-    )
-    with interrupts_held():
+    with process_pool(min(processes, len(work))) as pool:
         begun = {name: pool.submit(make) for name, make in work.items()}
-    try:
         yield {name: partial(_waited, future, work[name]) for name, future in begun.items()}
-    finally:
-        started = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        end_all(started)
 
 
 def _waited(future: Future[Made], make: Callable[[], Made]) -> Made:
@@ -64,9 +51,3 @@ def _waited(future: Future[Made], make: Callable[[], Made]) -> Made:
         return future.result()
     except BrokenProcessPool:
         return make()
-
-
-def start_beside() -> None:
-    """Have a process end when it is told to, or its parent is gone."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    end_with_parent()

@@ -5,21 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrfdse.base.codec import from_plain
 from lrfdse.base.events import Event, Listener
-from lrfdse.base.interrupts import interrupts_held
 from lrfdse.base.keys import CodeKey, code_key, result_key
-from lrfdse.base.processes import end_all, end_with_parent
+from lrfdse.base.pools import process_pool
 from lrfdse.errors import KernelError
 from lrfdse.explore.layers.convolutions import convolution_model
 from lrfdse.explore.layers.embeddings import embedding_model
@@ -175,64 +170,28 @@ def _measured(specs: list[Spec], processes: int, request: KernelRequest) -> Iter
     BrokenProcessPool
         A process died. What was done before has been yielded; with one process, the next spec was the culprit.
     """
-    with _pool(processes, request) as pool:
-        with interrupts_held():
-            futures = {pool.submit(_measure, spec): spec for spec in specs}
+    given = (request.opened, request.target, request.meter.name, request.tries)
+    with process_pool(processes) as pool:
+        futures = {pool.submit(_measure, *given, spec): spec for spec in specs}
         left = set(futures)
-        try:
-            for future in as_completed(futures):
-                if not isinstance(future.exception(), BrokenProcessPool):
-                    left.discard(future)
-                    yield futures[future], future.result()
-        except BaseException:
-            _stop(pool)
-            raise
+        for future in as_completed(futures):
+            if not isinstance(future.exception(), BrokenProcessPool):
+                left.discard(future)
+                yield futures[future], future.result()
         if left:
             raise BrokenProcessPool(f"{len(left)} kernels were not measured")
 
 
-_worker: dict[str, Callable[[], Measure]] = {}
-"""In a worker process: what opens its meter, once."""
-_told_to_end = threading.Event()
-"""In a worker process: set once its parent is gone or has ended it."""
+_here: list[Measure] = []
+"""In one of the processes: what measures its kernels, once the first has come."""
 
 
-def _pool(processes: int, request: KernelRequest) -> ProcessPoolExecutor:
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")
-    opened = functools.partial(request.opened, request.target, request.meter.name, request.tries)
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(opened,))
-
-
-def _start_worker(opened: Callable[[], Measure]) -> None:
-    signal.signal(signal.SIGTERM, _end_cleanly)
-    end_with_parent()
-    # Opened by the first kernel, not here: an error at the process's start would reach the parent as one that died.
-    _worker["measure"] = functools.cache(opened)
-
-
-def _end_cleanly(*_: object) -> None:
-    # SystemExit lets what is under way clean up behind itself.
-    _told_to_end.set()
-    sys.exit(1)
-
-
-def _measure(spec: Spec) -> MeasuredKernel:
-    try:
-        return _worker["measure"]()(spec)
-    finally:
-        # The executor, or a library that calls Python back, may have taken SystemExit for an error of the kernel, and
-        # the process would wait for the next one: for ever, where the parent is gone.
-        if _told_to_end.is_set():
-            os._exit(1)
-
-
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers now: a kernel under way is lost, all finished ones are in the cache."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    end_all(processes)
+def _measure(
+    opens: Callable[[Target, str, int], Measure], target: Target, meter: str, tries: int, spec: Spec
+) -> MeasuredKernel:
+    if not _here:
+        _here.append(opens(target, meter, tries))
+    return _here[0](spec)
 
 
 def kernel_keys(specs: Iterable[Spec], request: KernelRequest) -> dict[Spec, str]:

@@ -62,7 +62,7 @@ def _model(document: Document, folder: Path, identity: str) -> Path:
     original = folder / document.model.path
     if not original.is_file():
         raise InputError(f"{original}: no such file; was the folder moved?")
-    _, digest = read_model(original, document.settings.value)
+    _, digest = read_model(original, document.settings.value, document.settings.shape)
     if digest != document.model.sha256:
         raise InputError(f"{original}: not the model that was explored (its digest differs); explore again")
     return original

@@ -128,7 +128,8 @@ def load_model(
         The model's file.
     shape
         Input name to its sizes in the inference that is timed. An open first size counts as one sample where it is not
-        given; any other open size that reaches a layer must be.
+        given; any other open size that reaches a layer must be. Where none is left open, an If that sizes decide is
+        the branch that is taken, and the model is of these sizes (`lrfdse.model.valued`).
     kinds
         The kinds of layers that are looked for; others are left as they are.
     value
@@ -147,7 +148,7 @@ def load_model(
 
 
 def _loaded(path: Path, shape: Mapping[str, Sequence[int]], kinds: Collection[Kind], value: Mapping[str, str]) -> Model:
-    proto, sha256 = read_model(path, value)
+    proto, sha256 = read_model(path, value, shape)
     try:
         model = parsed(proto)
     except Exception as error:

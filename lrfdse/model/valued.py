@@ -1,11 +1,11 @@
-"""Inputs fixed to a value: constants before anything else looks at the model, so that what hangs on them is folded."""
+"""Inputs fixed to a value or to sizes before anything else looks at the model, so that what hangs on them is folded."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from lrfdse.formats.onnx import as_proto, parsed
 from lrfdse.model.bodies import owners_of
 from lrfdse.model.passes.bodies.apart import NameApart
 from lrfdse.model.passes.bodies.branches import TakeBranches
+from lrfdse.model.shapes import is_known, ports
+from lrfdse.model.sized import with_sizes
 
 if TYPE_CHECKING:
     import onnx
@@ -31,11 +33,14 @@ _MOST = 1 << 20
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 
 
-def read_model(path: Path, value: Mapping[str, str] | None = None) -> tuple[onnx.ModelProto, str]:
+def read_model(
+    path: Path, value: Mapping[str, str] | None = None, shape: Mapping[str, Sequence[int]] | None = None
+) -> tuple[onnx.ModelProto, str]:
     """Read a model by the format that its name ends in, some of its inputs fixed to a value.
 
     A fixed input is one no more: a Constant node stands in its place, an If that it decides is the branch that is
-    taken, and what nothing reads any more is gone.
+    taken, and what nothing reads any more is gone. Where sizes are given that leave none open, and they decide an If,
+    its branch is taken, too, and the inputs are of these sizes from then on.
 
     Parameters
     ----------
@@ -43,6 +48,8 @@ def read_model(path: Path, value: Mapping[str, str] | None = None) -> tuple[onnx
         The model's file.
     value
         Input name to the number, or true or false, that all of its elements are.
+    shape
+        Input name to its sizes.
 
     Returns
     -------
@@ -52,11 +59,44 @@ def read_model(path: Path, value: Mapping[str, str] | None = None) -> tuple[onnx
     Raises
     ------
     InputError
-        The file cannot be used (see `lrfdse.formats.Format.read`), or an input cannot be fixed to its value.
+        The file cannot be used (see `lrfdse.formats.Format.read`), or an input cannot be fixed to its value, or is not
+        of such sizes.
     """
     proto, digest = format_of(path).read(path)
-    if not value:
+    if value:
+        proto, digest = _valued(proto, digest, value, path)
+    return _sized(proto, digest, shape, path) if shape else (proto, digest)
+
+
+def _sized(
+    proto: onnx.ModelProto, digest: str, shape: Mapping[str, Sequence[int]], path: Path
+) -> tuple[onnx.ModelProto, str]:
+    """Return the model and its digest with the branches that its sizes decide, as it is where they decide none."""
+    if not any(node.op_type == "If" for node in proto.graph.node):
         return proto, digest
+    model = parsed(proto)
+    inputs = ports(model.graph, shape, path)
+    if any(port.name not in shape and not is_known(port.shape) for port in inputs):
+        return proto, digest
+    sized = parsed(with_sizes(model, inputs))
+    if _branchings_left(sized) == _branchings_left(model):
+        return proto, digest
+    RemoveUnusedNodesPass()(sized)
+    made = as_proto(sized)
+    del made.graph.output[:]
+    made.graph.output.extend(proto.graph.output)
+    state = hashlib.sha256(digest.encode() + repr([(port.name, port.fixed) for port in inputs]).encode())
+    return made, state.hexdigest()
+
+
+def _branchings_left(model: ir.Model) -> int:
+    """Take the branches that are decided, and return the number of Ifs that are not."""
+    ir.passes.Sequential(NameApart(), TakeBranches())(model)
+    return sum(node.op_type == "If" for node in ir.traversal.RecursiveGraphIterator(model.graph))
+
+
+def _valued(proto: onnx.ModelProto, digest: str, value: Mapping[str, str], path: Path) -> tuple[onnx.ModelProto, str]:
+    """Return the model and its digest with inputs fixed to their values."""
     if is_flat(path):
         raise InputError(f"--value {next(iter(value))}: only inputs of ONNX models can be fixed, not those of {path}")
     try:

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from lrfdse.errors import PlanError
+from lrfdse.errors import InputError, PlanError
 from lrfdse.formats.onnx import as_proto
 from lrfdse.ir.factorization import Factorization
 from lrfdse.ir.factors import Factors
@@ -274,6 +274,37 @@ def test_an_lstm_whose_gates_are_put_in_order_in_the_graph_is_one_layer(make, bi
     opened_, closed = (rewrite(model, {layer.name: factors}, closed=closed) for closed in (False, True))
     np.testing.assert_allclose(results(closed, feeds)[0], results(opened_, feeds)[0], rtol=0, atol=1e-5)
     assert not np.allclose(results(closed, feeds)[0], results(model.original, feeds)[0], atol=1e-2)
+
+
+def test_an_lstm_whose_matrices_and_biases_are_put_together_in_the_graph_is_one_layer(make):
+    rng, names = np.random.default_rng(0), [f"w{k}" for k in range(4)]
+    arrays = {name: rng.standard_normal((HIDDEN, WIDE)).astype(np.float32) for name in names}
+    arrays |= {name: rng.standard_normal(4 * HIDDEN).astype(np.float32) for name in ("b1", "b2")}
+    arrays["r"] = rng.standard_normal((1, 4 * HIDDEN, HIDDEN)).astype(np.float32)
+    text = f"""g (float[t, n, {WIDE}] x) => (float[t, 1, n, {HIDDEN}] y) {{
+        ws = Concat <axis = 0> ({", ".join(names)})  wu = Unsqueeze (ws, zero)
+        bs = Concat <axis = -1> (b1, b2)  bu = Unsqueeze (bs, zero)
+        y = LSTM <hidden_size = {HIDDEN}> (x, wu, r, bu) }}"""
+    model = load_model(make(text, arrays | {"zero": np.array([0])}), {"x": (4, 1, WIDE)}, ("recurrent", "state"))
+    assert [layer.kind for layer in model.layers] == ["recurrent", "state"]
+    layer = model.layers[0]
+    np.testing.assert_array_equal(model.weight(layer.name), np.concatenate([arrays[name] for name in names]))
+    feeds = {"x": rng.standard_normal((4, 3, WIDE)).astype(np.float32)}
+    np.testing.assert_allclose(
+        results(rewrite(model, {}), feeds)[0], results(model.original, feeds)[0], rtol=0, atol=1e-6
+    )
+    factors = truncated(model.weight(layer.name), 2, np.zeros(layer.outputs))
+    opened_, closed = (rewrite(model, {layer.name: factors}, closed=closed) for closed in (False, True))
+    np.testing.assert_allclose(results(closed, feeds)[0], results(opened_, feeds)[0], rtol=0, atol=1e-5)
+
+
+def test_parts_of_two_types_are_left_where_they_are(make):
+    rng = np.random.default_rng(0)
+    arrays = {"a": rng.standard_normal((6, 4)).astype(np.float32), "b": rng.standard_normal((6, 4)).astype(np.float16)}
+    text = """g (float[n, 12] x) => (float[n, 4] y) {
+        c = Cast <to = 1> (b)  w = Concat <axis = 0> (a, c)  y = MatMul (x, w) }"""
+    with pytest.raises(InputError, match="no fully-connected layer"):
+        load_model(make(text, arrays))
 
 
 def test_only_the_kinds_asked_for_are_opened(make):

@@ -1,4 +1,4 @@
-"""Inputs fixed to a value: onnxruntime, fed the value by hand, is what the model without the input is held against."""
+"""Inputs fixed to a value or to sizes: onnxruntime, fed them by hand, is what the changed model is held against."""
 
 from __future__ import annotations
 
@@ -33,6 +33,20 @@ TYPES = """types (float[n, 6] x, {type} s) => (float[n, 6] y, {type} t) {{
     t = Identity(s)
 }}"""
 
+LENGTHS = """lengths (float[n, 24] x, float[t, 6] z) => (float[n, 5] y, float[u, v] r) {
+    sizes = Shape(z)
+    first = Constant<value_ints=[0]>()
+    four = Constant<value_ints=[4]>()
+    count = Gather(sizes, first)
+    is_long = Greater(count, four)
+    h = If(is_long) <
+        then_branch = high () => (float[n, 32] a) { b = MatMul(x, w16)  a = Relu(b) },
+        else_branch = low () => (float[n, 32] c) { d = MatMul(x, w8)  e = Tanh(d)  c = Add(e, e) }
+    >
+    y = MatMul(h, v)
+    r = Relu(z)
+}"""
+
 
 def weights():
     rng = np.random.default_rng(0)
@@ -62,6 +76,42 @@ def test_an_if_that_the_value_decides_is_the_branch_that_is_taken(rates, rate, k
     assert "If" not in {node.op_type for node in proto.graph.node}
     stored = {tensor.name for tensor in proto.graph.initializer}
     assert kept in stored and gone not in stored
+
+
+@pytest.fixture
+def lengths(tmp_path):
+    path = tmp_path / "lengths.onnx"
+    onnx.save(build(LENGTHS, weights()), path)
+    return path
+
+
+@pytest.mark.parametrize(("count", "kept", "gone"), [(9, "w16", "w8"), (3, "w8", "w16")])
+def test_an_if_that_sizes_decide_is_the_branch_that_is_taken(lengths, count, kept, gone):
+    model = load_model(lengths, {"x": (2, 24), "z": (count, 6)})
+    assert [layer.name for layer in model.layers] == [kept, "v"]
+    onnx.checker.check_model(model.proto)
+    rng = np.random.default_rng(1)
+    feeds = {"x": rng.normal(size=(2, 24)), "z": rng.normal(size=(count, 6))}
+    feeds = {name: array.astype(np.float32) for name, array in feeds.items()}
+    for found, wanted in zip(ran(model.proto, **feeds), ran(lengths.read_bytes(), **feeds), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    # At other sizes it would be wrong, so that it takes no others.
+    with pytest.raises(Exception, match="INVALID_ARGUMENT"):
+        ran(model.proto, **feeds | {"z": np.zeros((12 - count, 6), np.float32)})
+    assert gone not in {tensor.name for tensor in model.proto.graph.initializer}
+
+
+def test_sizes_that_decide_nothing_change_nothing(lengths, rates):
+    plain = load_model(lengths)
+    assert {layer.name for layer in plain.layers} == {"w16", "w8", "v"}
+    assert load_model(lengths, {"x": (2, 24)}).sha256 == plain.sha256, "a size that decides is left open"
+    sized = {load_model(lengths, {"x": (2, 24), "z": (count, 6)}).sha256 for count in (2, 3, 9)}
+    assert len(sized | {plain.sha256}) == 4
+    assert load_model(rates, {"x": (3, 24)}).sha256 == load_model(rates).sha256
+    # What a value has decided needs no sizes.
+    fixed = load_model(rates, {"x": (3, 24)}, value={"sr": "16000"})
+    assert fixed.sha256 == load_model(rates, value={"sr": "16000"}).sha256
+    assert fixed.inputs[0].shape == (None, 24)
 
 
 def test_layers_of_the_branch_are_found_and_the_digest_tells_values_apart(rates):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,8 @@ class StoreAsUsed(ir.passes.InPlacePass):
     """Stores weights in the shape in which they are used.
 
     A weight behind Reshape, Transpose, Squeeze, Unsqueeze, Flatten or Identity is stored as these make it, a Cast among
-    them stays; so is one that Concat puts together from slices of one tensor, as PyTorch orders the gates of an LSTM.
+    them stays; so is one that Concat puts together from tensors or slices of them, as PyTorch orders the gates of an
+    LSTM and joins its two biases.
     A weight of MatMul with axes of size 1 in front is stored without them. Tensors that something else reads, too, stay
     as they are, and so does every element.
 
@@ -62,7 +63,7 @@ class StoreAsUsed(ir.passes.InPlacePass):
                 used = new if moved.cast is None else emit.op("Cast", [new], to=int(moved.cast))
                 value.replace_all_uses_with(used)
                 drop_unused(value)
-                take_name(moved.root, new)
+                take_name(moved.roots[0], new)
                 changed = True
             if is_standard(node) and node.op_type == "MatMul":
                 changed |= _squeezed(model, node, names, self._ranks)
@@ -71,25 +72,26 @@ class StoreAsUsed(ir.passes.InPlacePass):
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
-    root: ir.Value
+    roots: Sequence[ir.Value]
     array: NDArray[Any]
-    """The elements of the root, where and how they are used, in the type in which they are stored."""
+    """Elements of the roots, where and how they are used, in the type in which they are stored."""
     cast: ir.DataType | None
 
 
 def _moved(value: ir.Value) -> _Moved | None:
-    """Return what a value is that only moving operators have made of a stored tensor, which nothing else reads."""
+    """Return what a value is that only moving operators have made of stored tensors, which nothing else reads."""
     if (found := _moving(value)) is None:
         return None
-    root, nodes = found
-    tensor = stored(root)
+    roots, nodes = found
+    types = {stored(root).dtype for root in roots}
     casts = [ir.DataType(node.attributes["to"].as_int()) for node in nodes if node.op_type == "Cast"]
-    if tensor.dtype not in FLOATS or len(casts) > 1 or any(cast not in FLOATS for cast in casts):
+    if len(types) > 1 or not types.issubset(FLOATS) or len(casts) > 1 or any(cast not in FLOATS for cast in casts):
         return None
     # A Cast of a part would leave the others in another type.
     if casts and any(node.op_type == "Concat" for node in nodes):
         return None
-    arrays: dict[ir.Value, NDArray[Any]] = {root: tensor.numpy()}
+    arrays: dict[ir.Value, NDArray[Any]] = {root: stored(root).numpy() for root in roots}
+    most = sum(array.size for array in arrays.values())
     left = nodes[::-1]
     while left:
         waiting = []
@@ -103,15 +105,15 @@ def _moved(value: ir.Value) -> _Moved | None:
                 # Sizes that do not fit: onnxruntime will say so of the model as it is.
                 return None
             # What repeats elements is no order of them.
-            if moved is None or moved.size > tensor.size:
+            if moved is None or moved.size > most:
                 return None
             arrays[node.outputs[0]] = moved
         left = waiting
-    return _Moved(root, arrays[value], casts[0] if casts else None)
+    return _Moved(roots, arrays[value], casts[0] if casts else None)
 
 
-def _moving(value: ir.Value) -> tuple[ir.Value, list[ir.Node]] | None:
-    """Return the stored tensor that a value is made of, and the moving nodes between; None where there are others."""
+def _moving(value: ir.Value) -> tuple[list[ir.Value], list[ir.Node]] | None:
+    """Return the stored tensors that a value is made of, and the moving nodes between; None where there are others."""
     roots: dict[ir.Value, None] = {}
     nodes: dict[ir.Node, None] = {}
     left = [value]
@@ -128,7 +130,7 @@ def _moving(value: ir.Value) -> tuple[ir.Value, list[ir.Node]] | None:
             left += _data(node)
     inner = [*roots, *(node.outputs[0] for node in nodes if node.outputs[0] is not value)]
     shared = any(each.is_graph_output() or any(use.node not in nodes for use in each.uses()) for each in inner)
-    return None if len(roots) != 1 or shared else (next(iter(roots)), list(nodes))
+    return None if not roots or shared else (list(roots), list(nodes))
 
 
 def _data(node: ir.Node) -> list[ir.Value]:

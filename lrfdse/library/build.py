@@ -199,7 +199,7 @@ def _prepared(
         raise InputError(f"--tune takes a meter, but got --meter {NO_METER}")
     progress(Event("program", path.name))
     with reading(path, "a model"):
-        proto, sha256 = read_model(path, options.value)
+        proto, sha256 = read_model(path, options.value, shape)
         model = ir.from_proto(proto)
         program = lowered(model, shape, path, target.widens_halves)
         vectors = drawn_vectors(proto, model, program, shape, path)

@@ -128,7 +128,7 @@ class Copy:
     """Elements of x."""
     size: int
     """Elements of y."""
-    fill: float | None = None
+    fill: float | int | None = None
     """What all of y is set to before; None where y keeps what it holds."""
     element: Element = "float32"
 

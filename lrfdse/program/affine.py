@@ -14,6 +14,7 @@ from lrfdse.ir.epilogue import VALUE, Epilogue, Instruction, Operand, Source
 from lrfdse.ir.products import Convolution, FullyConnected, TransposedConvolution
 from lrfdse.ir.program import Call
 from lrfdse.program.build import Builder
+from lrfdse.program.simplify import ROUNDING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def _affine(epilogue: Epilogue, further: Sequence[int], channels: int, build: Bu
         place = operands.index(last)
         other = None if len(operands) == 1 else _constant(operands[1 - place], epilogue, further, channels, build)
         step = _step(instruction.function, place, other)
-        if step is None:
+        if step is None or np.max(np.abs(step[1])) >= ROUNDING:
             break
         scale, shift = scale * step[0], shift * step[0] + step[1]
         last, count = Operand("result", number), number + 1

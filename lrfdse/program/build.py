@@ -138,7 +138,7 @@ class Builder:
             view = dense(shape)
         return tensor.seen(view)
 
-    def copy_into(self, tensor: Tensor, value: int, view: View, fill: float | None = None) -> None:
+    def copy_into(self, tensor: Tensor, value: int, view: View, fill: float | int | None = None) -> None:
         """Copy a tensor to where `view` says in another array, which is filled before where a number is given."""
         steps = together(tensor.view, view)
         if steps is None:

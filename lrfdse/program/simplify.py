@@ -6,6 +6,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from lrfdse.ir.epilogue import Epilogue, Function, Instruction, Operand
 from lrfdse.ir.operators import Elementwise, Normalization
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
@@ -22,6 +24,11 @@ _FUSED = (
     | Normalization
     | Elementwise
 )
+
+
+ROUNDING = 2.0**20
+"""Addends from which a sum has less than three binary digits behind the point, so that what is added and taken away
+again was meant to round. Chosen: 1.5 * 2**23, which rounds to whole numbers, is the usual one."""
 
 
 def simplified(calls: Sequence[Call]) -> list[Call]:
@@ -56,13 +63,21 @@ def _once(epilogue: Epilogue) -> Epilogue | None:
         if source.kind != "result" or readers[source] != 1:
             continue
         before = _by_number(epilogue.instructions[source.place])
-        if before is not None and before[0] == kind:
-            total = before[2] * number if kind == "mul" else before[2] + number
+        if before is not None and before[0] == kind and (total := _joined(kind, before[2], number)) is not None:
             merged = Instruction(kind, (before[1], Operand("number", number=total)))
             instructions = list(epilogue.instructions)
             instructions[place] = merged
             return _without(Epilogue(tuple(instructions), epilogue.sources), source.place, before[1])
     return None
+
+
+def _joined(kind: Function, one: float, other: float) -> float | None:
+    """Return the number that stands for two in a row, or None where their order counts or float32 does not hold it."""
+    if kind == "add":
+        return None if max(abs(one), abs(other)) >= ROUNDING else one + other
+    total = one * other
+    normal = np.finfo(np.float32)
+    return total if one == 0 or other == 0 or float(normal.tiny) <= abs(total) <= float(normal.max) else None
 
 
 def _by_number(instruction: Instruction) -> tuple[Function, Operand, float] | None:

@@ -381,6 +381,60 @@ def test_resizing(mode, transform, scale):
     assert "Interpolation" in kinds(compared(g.model(y)))
 
 
+@pytest.mark.parametrize("nearest", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize("transform", ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])
+def test_the_nearest_pixel_is_that_of_onnxruntime_to_the_last_bit(nearest, transform):
+    rng = np.random.default_rng(1)
+    for scale in (0.6, 0.3, 1.2, 1.5):
+        for size in (5, 9, 11, 25):
+            g = Graph(opset=19)
+            scales = g.constant(np.array([1, 1, rng.uniform(0.1, 3.0), scale], np.float32))
+            y = g.op(
+                "Resize",
+                g.input("x", [1, 2, size, size]),
+                "",
+                scales,
+                mode="nearest",
+                coordinate_transformation_mode=transform,
+                nearest_mode=nearest,
+            )
+            assert "Interpolation" in kinds(compared(g.model(y)))
+
+
+@pytest.mark.parametrize("transform", ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("outside", [0, 1])
+def test_cubic_resizing_goes_by_the_scales(transform, outside):
+    g = Graph()
+    scales = g.constant(np.array([1, 1, 1.5, 0.7], np.float32))
+    y = g.op(
+        "Resize",
+        g.input("x", [2, 3, 7, 9]),
+        "",
+        scales,
+        mode="cubic",
+        coordinate_transformation_mode=transform,
+        exclude_outside=outside,
+        cubic_coeff_a=-0.5,
+    )
+    assert "Foreign" not in kinds(compared(g.model(y)))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_a_size_of_one_pixel_and_a_size_that_stays(mode):
+    for sizes in ([1, 1, 0.17, 0.3], [1, 1, 1.2, 1.1]):
+        g = Graph()
+        scales = g.constant(np.array(sizes, np.float32))
+        x = g.input("x", [1, 2, 6, 5])
+        y = g.op("Resize", x, "", scales, mode=mode, coordinate_transformation_mode="pytorch_half_pixel")
+        compared(g.model(y))
+
+
+def test_before_opset_11_smaller_images_take_the_pixel_behind():
+    g = Graph(opset=10)
+    x = g.input("x", [1, 2, 7, 9])
+    compared(g.model(g.op("Resize", x, g.constant(np.array([1, 1, 0.6, 1.7], np.float32)), mode="nearest")))
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_gathering(axis):
     g = Graph()
@@ -577,3 +631,60 @@ def test_a_joint_projection_of_queries_keys_and_values_is_copied_twice():
     copies = [call.operator for call in made.calls if isinstance(call.operator, Copy)]
     # Keys are turned; values, which do not begin where their array does, are copied in whole rows.
     assert [copy.shape for copy in copies] == [(16, 6), (6, 16)]
+
+
+def test_parts_of_a_split_that_nothing_reads():
+    for opset, given in ((11, {"split": [1, 4, 2]}), (13, {}), (18, {"num_outputs": 3})):
+        g = Graph(opset=opset)
+        x = g.input("x", [4, 7])
+        sizes = [g.integers(1, 4, 2)] if opset == 13 else []
+        parts = g.ops("Split", x, *sizes, outputs=3, axis=1, **given)
+        compared(g.model(g.op("Relu", parts[0]), g.op("Neg", parts[2])))
+        g = Graph(opset=opset)
+        parts = g.ops(
+            "Split", g.input("x", [4, 7]), *([g.integers(1, 4, 2)] if opset == 13 else []), outputs=3, axis=1, **given
+        )
+        compared(g.model(g.op("Relu", parts[1])))
+
+
+def test_a_part_of_a_split_without_elements():
+    g = Graph()
+    compared(g.model(g.ops("Split", g.input("x", [4, 3]), g.integers(4, 0), outputs=2)[0]))
+
+
+def test_whole_numbers_of_64_bits_that_are_no_floats_pad():
+    g = Graph(opset=19)
+    x = g.input("x", [3], TensorProto.INT64)
+    y = g.op("Pad", x, g.integers(1, 2), g.constant(np.array(2**62 + 1, np.int64)))
+    made = program(g.model(y, element=TensorProto.INT64))
+    assert run(made, {"x": np.array([5, 6, 7])})["v0_0"].tolist() == [2**62 + 1, 5, 6, 7, 2**62 + 1, 2**62 + 1]
+
+
+def test_the_logarithm_of_a_sum_of_endless_exponents():
+    g = Graph()
+    model = g.model(g.op("ReduceLogSumExp", g.input("x", [4, 3]), axes=[1], keepdims=0))
+    x = np.array([[-np.inf] * 3, [np.inf, 1, 2], [-np.inf, 0, 0], [3e38, -3e38, 1]], np.float32)
+    runtime = Runtime()
+    want = runtime.call(runtime.session(model), {"x": x})["v0_0"]
+    np.testing.assert_allclose(run(program(model), {"x": x})["v0_0"], want, rtol=1e-6)
+    assert want[0] == -np.inf and want[1] == np.inf
+
+
+def test_numbers_that_round_what_they_are_added_to_stay():
+    def rounded(g, x):
+        return g.op("Sub", g.op("Add", x, g.number(12582912.0)), g.number(12582912.0))
+
+    g = Graph()
+    (call,) = program(g.model(g.op("Tanh", rounded(g, g.op("Add", g.input("x", [9]), g.number(0.25)))))).calls
+    assert functions(call) == ["add", "add", "sub", "tanh"]
+    g = Graph()
+    product = g.op("Gemm", g.input("x", [2, 3]), g.weight(3, 4), g.weight(4))
+    made = program(g.model(g.op("Tanh", rounded(g, product))))
+    assert functions(made.calls[0]) == ["add", "add", "sub", "tanh"]
+
+
+def test_factors_whose_product_float32_does_not_hold_stay_two():
+    for one, other in ((1e20, 1e20), (1e-30, 1e-30)):
+        g = Graph()
+        (call,) = program(g.model(g.op("Mul", g.op("Mul", g.input("x", [9]), g.number(one)), g.number(other)))).calls
+        assert functions(call) == ["mul", "mul"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lrfdse.ir.operators import Foreign
 
 
-_IGNORED = {"IsInf": {"detect_negative", "detect_positive"}}
+_IGNORED = {"IsInf": {"detect_negative", "detect_positive"}, "Resize": {"antialias"}}
 """Attributes that TVM's importer reads over."""
 
 
@@ -63,7 +63,7 @@ def lowered(operator: Foreign) -> tuple[Any, Graph]:
     """
     passes = relax.transform
     try:
-        module = from_onnx(onnx.load_from_string(operator.model))
+        module = from_onnx(_guarded(onnx.load_from_string(operator.model)))
         with tvm.target.Target("llvm"):
             module = tvm.ir.transform.Sequential(
                 [
@@ -87,6 +87,21 @@ def lowered(operator: Foreign) -> tuple[Any, Graph]:
         raise KernelError(f"{operator.name}: no code generator knows it, and TVM's Relax says: {reason}") from error
 
 
+def _guarded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model whose index of a largest or least element is one; TVM begins at -1, which -inf does not beat.
+
+    Onnxruntime's is 0 where all elements are -inf, as in rows of scores that are masked as a whole.
+    """
+    node = model.graph.node[0]
+    if node.op_type not in ("ArgMax", "ArgMin"):
+        return model
+    given = node.output[0]
+    node.output[0] = f"{given}_or_none"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((), np.int64), f"{given}_first"))
+    model.graph.node.append(onnx.helper.make_node("Max", [node.output[0], f"{given}_first"], [given]))
+    return model
+
+
 def _check(graph: Graph, operator: Foreign) -> None:
     """Do nothing where a graph has the tensors that the operator declares.
 
@@ -100,7 +115,9 @@ def _check(graph: Graph, operator: Foreign) -> None:
         if found != list(wanted):
             raise ValueError(f"its tensors are {found}, not {list(wanted)}")
     node = onnx.load_from_string(operator.model).graph.node[0]
-    ignored = {each.name for each in node.attribute} & _IGNORED.get(node.op_type, set())
+    # A Resize with antialias=0 is one without.
+    given = {each.name for each in node.attribute if each.name != "antialias" or each.i}
+    ignored = given & _IGNORED.get(node.op_type, set())
     if ignored:
         raise ValueError(f"attribute {min(ignored)} is not supported")
     if node.op_type == "LayerNormalization" and len(node.output) > 1:

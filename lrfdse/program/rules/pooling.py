@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import numpy as np
+
 from lrfdse.ir.operators import Pool, Reduction
 from lrfdse.program.broadcast import Writer
 from lrfdse.program.build import Tensor
@@ -111,7 +113,10 @@ def _log_sum_exp(at: Site) -> Sequence[Tensor] | None:
     x, axes = at.input(0), _axes(at)
     if axes is None or not axes:
         return None
-    largest = reduced(at, x, axes, "max")
+    # Endless numbers less an endless largest one would be none.
+    write = Writer()
+    write("min", write("max", write.input(0), -LARGEST), LARGEST)
+    largest = at.apply(write.formula, reduced(at, x, axes, "max"))
     write = Writer()
     write("exp", write("sub", write.input(0), write.input(1)))
     total = reduced(at, at.apply(write.formula, x, largest), axes, "sum")
@@ -132,6 +137,9 @@ def _lp_normalization(at: Site) -> Sequence[Tensor] | None:
 
 TINY = 1.1754943508222875e-38
 """The smallest normal number of float32: a length below it is one of zeros."""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number of float32 that is not endless."""
 
 RULES: Rules = {
     "AveragePool": _pool("mean"),

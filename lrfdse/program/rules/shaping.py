@@ -75,12 +75,21 @@ def _split(at: Site) -> Sequence[Tensor]:
     x = at.input(0)
     axis = at.attribute("axis", 0) % len(x.shape)
     found, start = [], 0
-    for place in range(len(at.node.outputs)):
-        count = at.shape(place)[axis]
+    for count in _counts(at, x.shape[axis]):
         # A part without elements is one that nothing reads.
         found.append(cut(at, x, axis, start, 1, count) if count else x)
         start += count
     return found
+
+
+def _counts(at: Site, size: int) -> Sequence[int]:
+    """Return the sizes of all parts of an axis; the shapes of those that nothing reads are not known."""
+    given = at.attribute("split") if at.attribute("split") is not None else at.integers(1)
+    if given is not None:
+        return tuple(given)
+    parts = len(at.node.outputs)
+    each = -(-size // parts)
+    return tuple(max(0, min(each, size - place * each)) for place in range(parts))
 
 
 def _concat(at: Site) -> Sequence[Tensor]:
@@ -105,7 +114,8 @@ def _pad(at: Site) -> Sequence[Tensor] | None:
     if pads is None or at.is_computed(2) or at.is_computed(3):
         return None
     given = at.constant(2)
-    fill = float(at.attribute("value", 0.0) if given is None else given.reshape(-1)[0])
+    # Whole numbers of 64 bits are not all floats.
+    fill = at.attribute("value", 0.0) if given is None else given.reshape(-1)[0].item()
     axes = at.integers(3) or range(len(x.shape))
     around = {axis % len(x.shape): (pads[k], pads[k + len(pads) // 2]) for k, axis in enumerate(axes)}
     if at.attribute("mode", "constant") != "constant":

@@ -274,9 +274,26 @@ def test_foreign_indices_are_clipped(check_cases):
     check_cases([dataclasses.replace(case, arrays=[x, indices], expected=[expected])], HOST)
 
 
+@pytest.mark.parametrize("name", ["ArgMax", "ArgMin"])
+def test_the_index_of_one_of_endless_numbers_is_one(name, check_cases):
+    sign = 1 if name == "ArgMax" else -1
+    least = np.finfo(np.float32).min
+    rows = [[-np.inf] * 5, [least] * 5, [-np.inf, -1, -np.inf, 3, 3], [least, -np.inf, least, 0, -2]]
+    x = sign * np.array(rows, np.float32)
+    text = f"(float[4,5] x) => (int64[4] y) {{ y = {name} <axis = 1, keepdims = 0> (x) }}"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> g {text}')
+    operator = Foreign(model.SerializeToString(), name, ((20, "float32"),), ((4, "int64"),))
+    check_cases([Case(operator, [x], [np.array([0, 0, 3, 3])])], HOST)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (
+            "(float[1,1,2,4] x) => (float[1,1,1,2] y) <float[4] s = {1.0, 1.0, 0.5, 0.5}> "
+            '{ y = Resize <mode = "linear", antialias = 1> (x, , s) }',
+            "Resize.*antialias",
+        ),
         ("(float[8] x) => (float[3] y, int64[3] i) <int64[1] k = {3}> { y, i = TopK(x, k) }", "TopK"),
         ("(float[8] x) => (float[8] y) { y = Sinh(x) }", "Sinh.*sinhf"),
         ("(float[8] x) => (bool[8] y) { y = IsInf <detect_negative = 0> (x) }", "IsInf.*detect_negative"),
@@ -285,6 +302,8 @@ def test_foreign_indices_are_clipped(check_cases):
 def test_a_foreign_node_that_cannot_be_compiled_is_named(text, words):
     model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> g {text}')
     name = model.graph.node[0].op_type
-    outputs = {"TopK": ((3, "float32"), (3, "int64")), "IsInf": ((8, "bool"),)}.get(name, ((8, "float32"),))
+    outputs = {"TopK": ((3, "float32"), (3, "int64")), "IsInf": ((8, "bool"),), "Resize": ((2, "float32"),)}.get(
+        name, ((8, "float32"),)
+    )
     with pytest.raises(KernelError, match=words):
         compile_operator(Foreign(model.SerializeToString(), name, ((8, "float32"),), outputs), "", HOST, "f")

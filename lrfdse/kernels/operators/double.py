@@ -1,4 +1,4 @@
-"""The exponential of float64 numbers as TIR, without a mathematics library, for single nodes in double precision."""
+"""Functions of float64 numbers as TIR, without a mathematics library, for single nodes in double precision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 from tvm import tirx
 
+from lrfdse.ir.epilogue import Function
+from lrfdse.kernels.operators.longs import long_to_float
 from lrfdse.kernels.tir import Expr, Stmt, kept
 
 _LEAST = -708.0
@@ -25,6 +27,12 @@ _LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
 
 _TERMS = 13
 """Terms of the series of exp: on [-ln2/2, ln2/2] what is left out is below 1e-17 of the result."""
+
+_WHOLE = 4503599627370496.0
+"""2^52: float64 from there on are whole numbers, and the low bits of those up to twice as large count them."""
+
+_WHOLE_BITS = 0x4330000000000000
+"""Its bits."""
 
 _BIAS, _MANTISSA = 1023, 52
 """What float64 adds to exponents of two, and the bits of its mantissa."""
@@ -54,6 +62,21 @@ def exponential(x: Expr, into: list[Stmt]) -> Expr:
     finite = tirx.Select(x < _number(_LEAST), _number(0.0), tirx.Select(x > _number(_MOST), _number(math.inf), whole))
     # Only NaN differs from itself.
     return kept(tirx.Select(x == x, finite, x), into)
+
+
+def rounded(function: Function, x: Expr, into: list[Stmt]) -> Expr:
+    """Return the floor or the ceil of a float64 scalar, or the nearest whole number, halves to even ("round")."""
+    x = kept(x, into)
+    size = kept(tirx.Select(x < _number(0.0), x * _number(-1.0), x), into)
+    # From the bits: LLVM may take the addition and its inverse away together.
+    bits = tirx.reinterpret("int64", kept(size + _number(_WHOLE), into)) - tirx.IntImm("int64", _WHOLE_BITS)
+    near = kept(long_to_float(kept(bits, into), "float64"), into)
+    near = kept(tirx.Select(x < _number(0.0), near * _number(-1.0), near), into)
+    if function == "floor":
+        near = kept(near - tirx.Select(near > x, _number(1.0), _number(0.0)), into)
+    elif function == "ceil":
+        near = kept(near + tirx.Select(near < x, _number(1.0), _number(0.0)), into)
+    return kept(tirx.Select(size < _number(_WHOLE), near, x), into)
 
 
 def _power(exponent: Expr) -> Expr:

@@ -16,8 +16,8 @@ from lrfdse.kernels.operators.constants import Constants
 from lrfdse.kernels.operators.machine import Emission, Machine, buffers, flat
 from lrfdse.kernels.operators.plain import plain
 from lrfdse.kernels.operators.relax import Graph, lowered
-from lrfdse.kernels.operators.runs import copied, nothing
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, sequence
+from lrfdse.kernels.operators.runs import copied, fenced, nothing
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, over, sequence, store
 
 if TYPE_CHECKING:
     from lrfdse.ir.operators import Foreign
@@ -95,7 +95,9 @@ def foreign(operator: Foreign, target: Any, machine: Machine, constants: Constan
         known = graph.values[value].constant
         if known is not None and value not in places:
             places[value] = constants.table(known), 0
-        if value in places:
+        if known is not None:
+            copies.append(_written(places[value][0], buffer, graph.values[value].size))
+        elif value in places:
             copies.append(copied(places[value][0], 0, buffer, 0, graph.values[value].size, machine))
         else:
             places[value] = buffer, 0
@@ -153,6 +155,11 @@ def _part(function: Any, values: Sequence[int], target: Any, machine: Machine) -
         return tirx.DeclBuffer(statement.buffer, data=pointer)
 
     return _Part(made.params, tvm_ffi.structural_map(body, (tirx.AllocBuffer, moved)), found, values)
+
+
+def _written(table: Buffer, buffer: Buffer, size: int) -> Stmt:
+    """Return the loop that copies a table, of whose content LLVM knows all."""
+    return over(size, lambda i: store(buffer, fenced(load(table, i), i), i))
 
 
 def _pointer(buffer: Buffer) -> Expr:

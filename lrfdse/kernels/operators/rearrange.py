@@ -12,9 +12,9 @@ from tvm import tirx
 
 from lrfdse.ir.ports import ELEMENT_SIZE, Element
 from lrfdse.kernels.operators.machine import Emission, Machine, flat
-from lrfdse.kernels.operators.runs import copied, filled, nothing
-from lrfdse.kernels.operators.strips import clamped, strips
-from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, sequence, splat, store
+from lrfdse.kernels.operators.runs import copied, filled, nothing, spread
+from lrfdse.kernels.operators.strips import clamped
+from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, sequence, store
 
 if TYPE_CHECKING:
     from lrfdse.ir.operators import Copy, Gather
@@ -25,7 +25,7 @@ _BLOCK = 8
 Chosen, not measured."""
 
 
-_BITS: dict[int, Element] = {1: "int8", 2: "int16", 4: "int32", 8: "int64"}
+BITS: dict[int, Element] = {1: "int8", 2: "int16", 4: "int32", 8: "int64"}
 """What elements are moved as, by their size: no machine needs to know float16."""
 
 
@@ -40,7 +40,7 @@ class _Axis:
 
 def copy(operator: Copy, machine: Machine) -> Emission:
     """Return a copy: whole runs where both sides are contiguous, blocks where two axes change places."""
-    element = _BITS[ELEMENT_SIZE[operator.element]]
+    element = BITS[ELEMENT_SIZE[operator.element]]
     x, y = (flat(port.size, port.role, element) for port in operator.ports)
     made = [nothing()]
     if operator.fill is not None:
@@ -92,8 +92,7 @@ def _run(x: Buffer, at: Expr, y: Buffer, to: Expr, axis: _Axis, machine: Machine
         return copied(x, at, y, to, axis.size, machine)
     made: list[Stmt] = []
     value = named(load(x, at), made)
-    made.append(strips(axis.size, machine.lanes, lambda i, lanes: [store(y, splat(value, lanes), to + i, lanes)]))
-    return sequence(made)
+    return sequence([*made, spread(y, to, axis.size, value, machine)])
 
 
 def _scattered(x: Buffer, at: Expr, y: Buffer, to: Expr, axis: _Axis) -> Stmt:
@@ -125,7 +124,7 @@ def _transposed(x: Buffer, at: Expr, y: Buffer, to: Expr, across: _Axis, inner: 
 
 def gather(operator: Gather, machine: Machine) -> Emission:
     """Return gathered runs; indices are counted from the end where negative, and clipped."""
-    element = _BITS[ELEMENT_SIZE[operator.element]]
+    element = BITS[ELEMENT_SIZE[operator.element]]
     x, indices, y = parameters = tuple(
         flat(port.size, f"p{number}", operator.index if number == 1 else element)
         for number, port in enumerate(operator.ports)

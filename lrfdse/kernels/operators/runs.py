@@ -19,6 +19,39 @@ _ONE_BITS = 0x3F800000
 """The bits of 1 as float32."""
 
 
+def unknown_zero(into: list[Stmt] | None = None) -> Expr:
+    """Return an int32 that is 0, which LLVM does not know; its statements go to `into` where there is one.
+
+    It is made of the bits of 1: of a number of class zero LLVM knows all bits, fence or not.
+    """
+    one = _fence(1.0) if into is None else named(_fence(1.0), into)
+    zero = tirx.reinterpret("int32", one) - tirx.IntImm("int32", _ONE_BITS)
+    return zero if into is None else named(zero, into)
+
+
+def _fence(number: float) -> Expr:
+    return tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", tirx.FloatImm("float32", number))
+
+
+def fenced(value: Expr, index: Expr = 0) -> Expr:
+    """Return a scalar of which LLVM knows nothing, so that a loop that stores it is no memcpy or memset.
+
+    A loop that fills bytes with one number, known or not, is a memset: what bytes are to be seems to depend on the
+    index at which they are stored.
+    """
+    kind = str(value.ty.dtype)
+    if kind in ("float32", "float64"):
+        return tirx.call_llvm_pure_intrin(kind, "llvm.arithmetic.fence", value)
+    if kind == "float16":
+        return tirx.reinterpret(kind, fenced(tirx.reinterpret("int16", value)))
+    zero = unknown_zero()
+    if kind in ("bool", "int8", "uint8") and not isinstance(index, int):
+        zero = tirx.bitwise_and(zero, tirx.Cast("int32", index))
+    if kind == "bool":
+        return tirx.Select(zero == tirx.IntImm("int32", 0), value, tirx.IntImm("bool", 0))
+    return value + (zero if kind == "int32" else tirx.Cast(kind, zero))
+
+
 def nothing() -> Stmt:
     """Return a statement that does nothing."""
     return tirx.Evaluate(tirx.IntImm("int32", 0))
@@ -43,21 +76,29 @@ def filled(target: Buffer, to: Expr, size: int, bits: int, machine: Machine) -> 
     """
     if size == 0:
         return nothing()
-    c = cover(size, machine.lanes)
     made: list[Stmt] = []
     kind = str(target.dtype)
-    # Of a number of class zero LLVM knows all bits, of other classes it does not.
-    known = 0.0 if kind == "float32" else 1.0
-    fence = tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", tirx.FloatImm("float32", known))
-    number = named(fence, made)
-    if kind != "float32":
-        zeros = named(tirx.reinterpret("int32", number) - tirx.IntImm("int32", _ONE_BITS), made)
+    if kind == "float32":
+        number = named(_fence(0.0), made)
+    else:
+        zeros = unknown_zero(made)
         number = named(tirx.IntImm(kind, bits) + (zeros if kind == "int32" else tirx.Cast(kind, zeros)), made)
+    return sequence([*made, spread(target, to, size, number, machine)])
+
+
+def spread(target: Buffer, to: Expr, size: int, number: Expr, machine: Machine) -> Stmt:
+    """Return the loop that sets `size` elements from index `to` on to a number that LLVM does not know.
+
+    Bytes on a machine without vectors are set in two loops, or LLVM would call memset: even ones before odd ones.
+    """
+    c = cover(size, machine.lanes)
 
     def put(index: Expr) -> Stmt:
         return store(target, splat(number, c.lanes), to + index, c.lanes)
 
-    made.append(over(c.count, lambda i: put(i * c.lanes)))
+    if c.lanes == 1 and size > 1 and str(target.dtype) in ("int8", "uint8"):
+        return sequence([over(-(-size // 2), lambda i: put(i * 2)), over(size // 2, lambda i: put(i * 2 + 1))])
+    made = [over(c.count, lambda i: put(i * c.lanes))]
     if c.last is not None:
         made.append(put(c.last))
     return sequence(made)

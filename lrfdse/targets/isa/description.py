@@ -167,7 +167,7 @@ class InstructionSet:
     explicit_fma: str | None = None
     """Feature with which FMAs must be asked for one by one, because LLVM does not form them; None where it does."""
     converts_longs: bool = True
-    """Instructions convert between floats and integers of 64 bits; else LLVM calls a library for it."""
+    """Instructions divide integers of 64 bits and convert them to floats and back; else LLVM calls a library for it."""
     abi_option: Literal["mabi", "mfloat-abi"] = "mabi"
     """The option of TVM's that takes a target's ``abi``."""
 

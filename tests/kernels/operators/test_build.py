@@ -267,6 +267,37 @@ def test_integers_of_64_bits_become_floats_and_back(target, check_cases):
     check_cases(cases, load_target(target))
 
 
+DIVIDED = np.array([*LONGS, 2**63 - 1, -(2**63), 10**12, -17, 17, 6, -6, 2**33])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["host", "riscv64-u74", "armv7"])
+def test_integers_of_64_bits_are_divided(target, check_cases):
+    cases = []
+    for divisor in (1, -1, 3, -7, 10**10, -(2**40) - 1, 2**63 - 1):
+        by = np.full(20, divisor)
+        if divisor == -1:
+            # The least number less one sign is none.
+            by[13] = 3
+        with np.errstate(all="ignore"):
+            rest = np.mod(DIVIDED, by)
+            towards_zero = np.fmod(DIVIDED, by)
+        quotient = [
+            int(a) // int(b) if (a < 0) == (b < 0) else -(abs(int(a)) // abs(int(b)))
+            for a, b in zip(DIVIDED, by, strict=True)
+        ]
+        for name, attribute, expected in (
+            ("Div", "", np.array(quotient)),
+            ("Mod", "", rest),
+            ("Mod", "<fmod = 1>", towards_zero),
+        ):
+            text = f"(int64[20] a, int64[20] b) => (int64[20] y) {{ y = {name} {attribute} (a, b) }}"
+            model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> g {text}')
+            ports = ((20, "int64"), (20, "int64")), ((20, "int64"),)
+            cases.append(Case(Foreign(model.SerializeToString(), name, *ports), [DIVIDED, by], [expected], 0))
+    check_cases(cases, load_target(target))
+
+
 def test_foreign_indices_are_clipped(check_cases):
     case = foreign("GatherElements")
     x, indices = case.arrays[0], np.array([[0, 4, 5, 10**12], [-1, -5, -6, -(10**12)], [1, 2, 3, 99]])

@@ -164,6 +164,76 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True)
+class TopK:
+    """The first `count` of ``x[o, :, i]`` in sorted order along the middle axis, and their indices as int64.
+
+    Equal elements stand in the order of their indices. Where elements are NaN, which are taken is not defined.
+    """
+
+    outer: int
+    size: int
+    inner: int
+    count: int
+    largest: bool = True
+    element: Element = "float32"
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """Input x, the elements, their indices."""
+        made = self.outer * self.count * self.inner
+        x = Port("input", self.outer * self.size * self.inner, self.element)
+        return x, Port("output", made, self.element), Port("output", made, "int64")
+
+    macs = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSum:
+    """``y[o, s, i]`` is the sum of ``x[o, :s + 1, i]``.
+
+    Without the last of these where `exclusive`; from the end of the axis on where `reverse`.
+    """
+
+    outer: int
+    size: int
+    inner: int
+    exclusive: bool = False
+    reverse: bool = False
+    element: Element = "float32"
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """Input x, output y."""
+        size = self.outer * self.size * self.inner
+        return Port("input", size, self.element), Port("output", size, self.element)
+
+    macs = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OneHot:
+    """``y[o, d, i] = values[index[o, i] == d]`` for every d below `depth`.
+
+    Negative indices count from the end; others out of range are nowhere. Floats are rounded towards zero before.
+    """
+
+    outer: int
+    depth: int
+    inner: int
+    element: Element = "float32"
+    index: Element = "int64"
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The indices, the two values (off, on), y."""
+        indices = self.outer * self.inner
+        made = Port("output", indices * self.depth, self.element)
+        return Port("input", indices, self.index), Port("input", 2, self.element), made
+
+    macs = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Interpolation:
     """A resized image, NHWC to NHWC, linear along both axes.
 
@@ -220,6 +290,9 @@ Operator = (
     | Reduction
     | Copy
     | Gather
+    | TopK
+    | RunningSum
+    | OneHot
     | Interpolation
     | Recurrence
     | QuantizedProduct

@@ -20,6 +20,7 @@ from lrfdse.program.patterns import joined
 from lrfdse.program.refuse import EXTENDED, OWN, STANDARD, Refusal, raise_if_any
 from lrfdse.program.rules import (
     attention,
+    axes,
     convolutions,
     elementwise,
     gathering,
@@ -35,7 +36,7 @@ from lrfdse.program.simplify import simplified
 from lrfdse.program.site import Rules, Site, element_of, shape_of
 from lrfdse.program.tidy import needed, numbered, written_in_place
 
-ANY: Rules = {**shaping.RULES, **gathering.RULES, **quantization.RULES}
+ANY: Rules = {**shaping.RULES, **gathering.RULES, **axes.RULES, **quantization.RULES}
 """Rules for tensors of every element type, by ONNX operator."""
 
 FLOAT: Rules = {
@@ -141,7 +142,7 @@ class _Lowering:
         at = Site(node, inputs, self.build, opset)
         found = _by_rule(at)
         if found is None and (node.domain not in STANDARD or node.op_type in OWN):
-            reason = "in this form" if node.op_type in FLOAT else f"of the domain {node.domain}"
+            reason = "in this form" if node.op_type in FLOAT or node.op_type in ANY else f"of the domain {node.domain}"
             self.refused.append(Refusal(node.op_type, node.name or "", reason))
             # What follows is looked at as well, so that one error names all that is wrong.
             found = [self.build.new(dense(shape_of(value)), element_of(value)) for value in node.outputs if value.shape]

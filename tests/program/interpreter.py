@@ -16,10 +16,13 @@ from lrfdse.ir.operators import (
     Gather,
     Interpolation,
     Normalization,
+    OneHot,
     Pool,
     Recurrence,
     Reduction,
+    RunningSum,
     Softmax,
+    TopK,
 )
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
 from lrfdse.ir.program import Program
@@ -225,6 +228,24 @@ def _execute(op, read, written):
         written[0][...] = (
             x[:, :, low] * (1 - f)[None, None, :, None] + x[:, :, high] * f[None, None, :, None]
         ).reshape(-1)
+    elif isinstance(op, TopK):
+        x = read[0].reshape(op.outer, op.size, op.inner)
+        # Of equal elements the first is taken first, whichever way they are sorted.
+        keys = np.unique(x, return_inverse=True)[1].reshape(x.shape)
+        order = np.argsort(-keys if op.largest else keys, axis=1, kind="stable")[:, : op.count]
+        written[0][...] = np.take_along_axis(x, order, 1).reshape(-1)
+        written[1][...] = order.reshape(-1)
+    elif isinstance(op, RunningSum):
+        x = read[0].reshape(op.outer, op.size, op.inner)
+        x = x[:, ::-1] if op.reverse else x
+        y = np.cumsum(x, axis=1, dtype=x.dtype)
+        y = np.concatenate([np.zeros_like(x[:, :1]), y[:, :-1]], 1) if op.exclusive else y
+        written[0][...] = (y[:, ::-1] if op.reverse else y).reshape(-1)
+    elif isinstance(op, OneHot):
+        index = np.trunc(read[0]).reshape(op.outer, 1, op.inner)
+        index = np.where(index < 0, index + op.depth, index)
+        hot = index == np.arange(op.depth)[None, :, None]
+        written[0][...] = np.where(hot, read[1][1], read[1][0]).reshape(-1)
     elif isinstance(op, Recurrence):
         _recur(op, read, written)
     else:

@@ -17,10 +17,13 @@ from lrfdse.ir.operators import (
     Gather,
     Interpolation,
     Normalization,
+    OneHot,
     Operator,
     Pool,
     Reduction,
+    RunningSum,
     Softmax,
+    TopK,
 )
 from lrfdse.ir.ports import ELEMENT_SIZE
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
@@ -188,12 +191,15 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
     from lrfdse.kernels.operators import convolution, depthwise, products
     from lrfdse.kernels.operators.elementwise import elementwise
     from lrfdse.kernels.operators.interpolation import interpolation
+    from lrfdse.kernels.operators.one_hot import one_hot
     from lrfdse.kernels.operators.pool import pool
     from lrfdse.kernels.operators.quantized import quantized
     from lrfdse.kernels.operators.rearrange import copy, gather
     from lrfdse.kernels.operators.recurrence import recurrence
     from lrfdse.kernels.operators.reduction import reduction
     from lrfdse.kernels.operators.rows import normalization, softmax
+    from lrfdse.kernels.operators.running_sum import running_sum
+    from lrfdse.kernels.operators.top_k import top_k
     from lrfdse.kernels.operators.transposed import transposed
 
     match operator:
@@ -231,6 +237,12 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
             return copy(operator, machine)
         case Gather():
             return gather(operator, machine)
+        case TopK():
+            return top_k(operator, machine)
+        case RunningSum():
+            return running_sum(operator, machine)
+        case OneHot():
+            return one_hot(operator, machine)
         case Foreign():
             # Relax takes seconds to load.
             from lrfdse.kernels.operators.foreign import foreign

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 from lrfdse.ir.operators import Gather
 from lrfdse.program.build import Tensor
 from lrfdse.program.layout import Part, View
+from lrfdse.program.rules.axes import resized, with_steps
 from lrfdse.program.rules.shaping import cut
 from lrfdse.program.site import Rules, Site
 
@@ -26,16 +26,9 @@ def _gather(at: Site) -> Sequence[Tensor] | None:
     if index.element not in ("int32", "int64"):
         return None
     index = at.build.ordered(index)
-    x = at.build.compacted(x)
-    if len(x.view.axes[axis]) != 1:
-        x = at.build.ordered(x)
-    parts = x.view.axes[axis]
-    inner = parts[0].stride if parts else math.prod(x.shape[axis + 1 :])
+    x, inner = with_steps(at, x, axis)
     extent, count = x.shape[axis], index.view.size
-    moved = [
-        tuple(Part(p.size, p.stride if p.stride < inner else p.stride // extent * count) for p in parts)
-        for parts in x.view.axes
-    ]
+    moved = resized(x.view, inner, extent, count)
     picked = [tuple(Part(p.size, p.stride * inner) for p in parts) for parts in index.view.axes]
     y = at.build.new(View((*moved[:axis], *picked, *moved[axis + 1 :])), x.element)
     operator = Gather(x.view.size // (extent * inner), extent, inner, count, x.element, index.element)

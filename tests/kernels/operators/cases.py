@@ -13,7 +13,19 @@ from scipy import special
 
 from lrfdse.ir.epilogue import NO_EPILOGUE, VALUE, Epilogue, Instruction, Operand, Source
 from lrfdse.ir.factorization import Step
-from lrfdse.ir.operators import Copy, Elementwise, Gather, Interpolation, Normalization, Pool, Reduction, Softmax
+from lrfdse.ir.operators import (
+    Copy,
+    Elementwise,
+    Gather,
+    Interpolation,
+    Normalization,
+    OneHot,
+    Pool,
+    Reduction,
+    RunningSum,
+    Softmax,
+    TopK,
+)
 from lrfdse.ir.products import (
     BatchedProduct,
     Convolution,
@@ -174,6 +186,33 @@ def gather(outer: int, extent: int, inner: int, count: int, element: Any, index:
     indices = RNG.integers(-3 * extent, 3 * extent, count).astype(index)
     wanted = np.clip(np.where(indices < 0, indices + extent, indices), 0, extent - 1)
     return Case(Gather(outer, extent, inner, count, element, index), [x, indices], [x[:, wanted]], 0)
+
+
+def top_k(outer: int, size: int, inner: int, count: int, element: Any = "float32", largest: bool = True) -> Case:
+    """Return a case whose elements are whole numbers, many of them equal."""
+    x = RNG.integers(0, 50, (outer, size, inner)).astype(element)
+    signed = -x.astype(np.float64) if largest else x
+    order = np.argsort(signed, axis=1, kind="stable")[:, :count]
+    operator = TopK(outer, size, inner, count, largest, element)
+    return Case(operator, [x], [np.take_along_axis(x, order, 1), order], 0)
+
+
+def running_sum(outer: int, size: int, inner: int, element: Any = "float32", **how: bool) -> Case:
+    x = (50 * RNG.standard_normal((outer, size, inner))).astype(element)
+    axis = x[:, ::-1] if how.get("reverse") else x
+    y = np.cumsum(axis, axis=1, dtype=np.float64)
+    if how.get("exclusive"):
+        y = y - axis
+    y = y[:, ::-1] if how.get("reverse") else y
+    return Case(RunningSum(outer, size, inner, element=element, **how), [x], [y], 0 if "int" in element else 3e-6)
+
+
+def one_hot(outer: int, depth: int, inner: int, element: Any = "float32", index: Any = "int64") -> Case:
+    indices = RNG.integers(-2 * depth, 2 * depth, (outer, inner)).astype(index)
+    values = np.array([1, 0] if element == "bool" else [3, 7]).astype(element)
+    place = np.where(indices < 0, indices + depth, indices)[:, None]
+    y = np.where(place == np.arange(depth)[None, :, None], values[1], values[0])
+    return Case(OneHot(outer, depth, inner, element, index), [indices, values], [y], 0)
 
 
 def transposed(window: Window, channels: int, outputs: int, e: Epilogue) -> Case:
@@ -359,10 +398,48 @@ def copy_cases() -> Iterator[Case]:
     yield copy((4, 5), (0, 1), to=8, to_strides=(7, 1), size=42, fill=0.0)
     yield copy((4, 16), (0, 1), to=16, to_strides=(40, 1), size=160)
     yield copy((4, 5), (0, 1), shape=(0, 5), size=500, fill=0.0)
+    # Bytes, of which LLVM would call memset.
+    for element in ("bool", "int8", "uint8"):
+        yield copy((9,), (0,), element, shape=(9, 121), strides=(1, 0), to_strides=(121, 1), size=1089)
+        yield copy((4, 5), (0, 1), element, to=8, to_strides=(7, 1), size=542, fill=1)
     for index in ("int64", "int32"):
         yield gather(1, 10, 64, 7, "float32", index)
         yield gather(3, 5, 1, 4, "float32", index)
         yield gather(2, 5, 3, 4, "int64", index)
+
+
+def axis_cases() -> Iterator[Case]:
+    for count in (1, 2, 3, 7, 8, 63, 64):
+        yield top_k(2, 64, 1, count)
+        yield top_k(1, 64, 3, count, largest=False)
+    yield top_k(1, 1000, 1, 1000)
+    yield top_k(1, 8400, 1, 100)
+    yield top_k(3, 1, 5, 1)
+    for element in ("float64", "int8", "uint8", "int16", "uint16", "int32", "int64"):
+        yield top_k(2, 40, 3, 5, element)
+        yield top_k(2, 40, 1, 40, element, largest=False)
+    for element in ("float32", "float64", "int32", "int64"):
+        for how in ({}, {"exclusive": True}, {"reverse": True}, {"exclusive": True, "reverse": True}):
+            yield running_sum(2, 31, 1, element, **how)
+            yield running_sum(3, 9, 21, element, **how)
+        yield running_sum(200, 1, 1, element, exclusive=True)
+        yield running_sum(200, 1, 1, element)
+    yield running_sum(1, 5, 64)
+    for element in ("float32", "float64", "bool", "int8", "int64", "float16"):
+        yield one_hot(5, 40, 1, element)
+        yield one_hot(3, 7, 5, element, "int32")
+        yield one_hot(200, 1, 1, element)
+    for index in ("uint8", "int8", "int16", "float32", "float64"):
+        yield one_hot(30, 20, 1, "float32", index)
+    # Not numbers, and what no index of 32 bits holds; parts of numbers are left out.
+    far = np.array([np.nan, np.inf, -np.inf, 1e20, -1e20, 2.9, -0.5, -2.9], np.float32)
+    expected = np.zeros((8, 3), np.float32)
+    expected[[5, 6, 7], [2, 0, 1]] = 1
+    yield Case(OneHot(8, 3, 1, index="float32"), [far, np.array([0, 1], np.float32)], [expected], 0)
+    far = np.array([2**32, 2**32 + 1, -(2**32), 2**63 - 1, -(2**63), 2, -3, 3])
+    expected = np.zeros((8, 3), np.float32)
+    expected[[5, 6], [2, 0]] = 1
+    yield Case(OneHot(8, 3, 1), [far, np.array([0, 1], np.float32)], [expected], 0)
 
 
 def transposed_cases() -> Iterator[Case]:
@@ -411,6 +488,7 @@ FAMILIES = {
     "sums": sum_cases,
     "pools": pool_cases,
     "copies": copy_cases,
+    "axes": axis_cases,
     "transposed": transposed_cases,
     "recurrences": recurrent_cases,
     "interpolations": interpolation_cases,

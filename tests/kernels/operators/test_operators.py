@@ -8,7 +8,7 @@ from lrfdse.targets.catalog import load_target
 from tests.kernels.operators.cases import FAMILIES
 from tests.plugins.targets import families
 
-LONG = ("convolutions", "copies", "depthwise", "pools", "products", "transposed")
+LONG = ("axes", "convolutions", "copies", "depthwise", "pools", "products", "transposed")
 """Families of so many operators that compiling them takes seconds."""
 EMULATED = [name for name in families() if not load_target(name).is_native]
 

@@ -1,0 +1,70 @@
+"""TopK, CumSum and OneHot as calls of operators; what of them has to be constant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from lrfdse.errors import InputError
+from lrfdse.program.lower import program
+from tests.program.models import Graph
+from tests.program.test_lower import compared, kinds
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+@pytest.mark.parametrize("largest", [0, 1])
+def test_the_first_of_an_axis_of_a_transposed_tensor(axis, largest):
+    g = Graph()
+    x = g.op("Transpose", g.op("Relu", g.input("x", [6, 4, 5])), perm=[2, 0, 1])
+    # Many of the elements are 0, of which the first are taken.
+    values, indices = g.ops("TopK", x, g.integers(3), outputs=2, axis=axis, largest=largest)
+    made = compared(g.model(values, g.op("Cast", indices, to=TensorProto.FLOAT)))
+    assert kinds(made)["TopK"] == 1
+
+
+def test_the_best_pixels_of_an_image_whose_channels_lie_innermost():
+    g = Graph()
+    scores = g.op("Flatten", g.conv(g.input("x", [2, 3, 9, 8]), 3, 4), axis=1)
+    values, indices = g.ops("TopK", scores, g.integers(10), outputs=2)
+    made = compared(g.model(values, g.op("Cast", indices, to=TensorProto.FLOAT)))
+    assert kinds(made)["TopK"] == 1 and "Foreign" in kinds(made)
+
+
+def test_an_axis_of_one_element_is_sorted_too():
+    g = Graph()
+    x = g.op("Transpose", g.op("Relu", g.input("x", [4, 1, 5])), perm=[2, 1, 0])
+    values, indices = g.ops("TopK", x, g.integers(1), outputs=2, axis=1)
+    assert kinds(compared(g.model(values, g.op("Cast", indices, to=TensorProto.FLOAT))))["TopK"] == 1
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("how", [{}, {"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1}])
+def test_sums_along_an_axis_of_a_transposed_tensor(axis, how):
+    g = Graph()
+    x = g.op("Transpose", g.op("Relu", g.input("x", [3, 4, 5])), perm=[2, 0, 1])
+    y = g.op("CumSum", x, g.constant(np.array(axis, np.int64)), **how)
+    assert kinds(compared(g.model(y)))["RunningSum"] == 1
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_one_hot_vectors_of_computed_values(axis):
+    g = Graph()
+    index = g.input("i", [3, 4], TensorProto.INT64)
+    y = g.op("OneHot", index, g.constant(np.array(5, np.int64)), g.input("v", [2]), axis=axis)
+    assert kinds(compared(g.model(y)))["OneHot"] == 1
+
+
+def test_what_is_not_constant_is_refused():
+    g = Graph()
+    count = g.input("k", [1], TensorProto.INT64)
+    axis = g.input("a", [], TensorProto.INT64)
+    x, i = g.input("x", [3, 4]), g.input("i", [3], TensorProto.INT64)
+    values, _ = g.ops("TopK", x, count, outputs=2)
+    summed = g.op("CumSum", x, axis)
+    hot = g.op("OneHot", i, count, g.weight(2))
+    with pytest.raises(InputError) as caught:
+        program(g.model(values, summed, hot), {"k": (1,)})
+    for node in ("TopK", "CumSum", "OneHot"):
+        assert f"{node} (its shape or axis is computed: '{node}_" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from lrfdse.results.choice import MARGINS
 
 if TYPE_CHECKING:
     from lrfdse.explore.inputs import Inputs
@@ -14,7 +17,9 @@ _ENOUGH = 8.0
 fifth wider bounds than the normal one. Chosen."""
 
 
-def evidence_notes(inputs: Inputs, design: Design, classes: tuple[int, int] | None) -> list[str]:
+def evidence_notes(
+    inputs: Inputs, design: Design, classes: tuple[int, int] | None, max_drop: float | None = None
+) -> list[str]:
     """Return a note on data that hold no labels, or on random inputs; nothing where labels say what is right.
 
     Parameters
@@ -25,6 +30,8 @@ def evidence_notes(inputs: Inputs, design: Design, classes: tuple[int, int] | No
         The recommended design, or the original model where there is none.
     classes
         How many classes the original model puts the data that choose into, and of how many; None without classes.
+    max_drop
+        Most of the score that may be lost (a fraction); None where that has no limit.
     """
     count, metric = inputs.choosing.count, inputs.scorer.name
     if not inputs.verified:
@@ -34,14 +41,14 @@ def evidence_notes(inputs: Inputs, design: Design, classes: tuple[int, int] | No
             f"{count} random inputs{hit}, and on real inputs they may be others"
         ]
     if inputs.choosing.labels is not None:
-        return _few(inputs)
+        return [*_few(inputs), *_short(inputs, max_drop)]
     hit = "" if classes is None else f"; the {count} samples fall into {classes[0]} of {classes[1]} classes"
     what = f"no labels: {metric} compares with what the original model gives"
     if metric == "fidelity":
         what = "no labels: fidelity is the agreement with the original model on the data that chose, not accuracy"
     elif inputs.scorer.is_own:
         what = f"no labels: {metric} graded outputs without them"
-    return [f"{what}{hit}{_interval(design, inputs)}", *_few(inputs)]
+    return [f"{what}{hit}{_interval(design, inputs)}", *_few(inputs), *_short(inputs, max_drop)]
 
 
 def _few(inputs: Inputs) -> list[str]:
@@ -53,6 +60,19 @@ def _few(inputs: Inputs) -> list[str]:
         f"{inputs.scorer.name} rests on no more than {effective:.2g} of the {inputs.choosing.count} samples: they hold "
         f"most of what varies in output {inputs.judging.judged.name!r}, so losses are uncertain; give evaluation data "
         "on which it varies more"
+    ]
+
+
+def _short(inputs: Inputs, max_drop: float | None) -> list[str]:
+    """Return a note where there are too few right-or-wrong samples to tell a loss of the limit from none."""
+    count = inputs.choosing.count
+    lost = max(MARGINS) / (count + 2)
+    if not max_drop or inputs.chosen.original.decisions is None or lost <= max_drop:
+        return []
+    least = math.ceil(max(MARGINS) / max_drop) - 2
+    return [
+        f"{count:,} samples are few for a limit of {100 * max_drop:g} points: a design that changes none of them may "
+        f"lose {100 * min(1.0, lost):.1f} points on others (95 %); {least:,} tell"
     ]
 
 

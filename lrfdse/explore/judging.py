@@ -76,8 +76,17 @@ class Judged:
         Raises
         ------
         InputError
-            The outputs do not fit the labels, or the user's metric fails.
+            The outputs hold NaN or do not fit the labels, or the user's metric fails.
         """
+        for each in (judging.judged, *judging.others):
+            array = reference[each.name]
+            if array.dtype.kind != "f" or not np.isnan(array).any():
+                continue
+            broken = np.isnan(array.reshape(len(array), -1)).any(axis=1).sum()
+            raise InputError(
+                f"output {each.name!r} of the original model is NaN for {broken:,} of {len(array):,} samples: no "
+                "design can be compared with it; leave these out, or mend the model"
+            )
         own = judging.graded(reference)
         return cls(data, reference, judging.scorer.grade(own, data, own), judging)
 

@@ -95,4 +95,9 @@ def check_explored(explored: Sequence[str], idle: Mapping[str, str], space: Sear
         why = "; ".join(
             f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}: {r}" for r, names in reasons.items()
         )
+    if model.untouched:
+        # What was left may be what the user asks for.
+        largest = max(model.untouched, key=lambda each: each.params)
+        more = f" and {len(model.untouched) - 1} more" if len(model.untouched) > 1 else ""
+        why += f"; left as they are: {largest.op} {largest.name!r}{more}: {largest.reason}"
     raise InputError(f"{model.path}: nothing to compress: {why}")

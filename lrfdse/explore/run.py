@@ -233,7 +233,7 @@ def explore(
             svd_at_equal_size=None if found.plain is None else found.plain.id,
             kept=tuple(kept),
             notes=(
-                *evidence_notes(inputs, found.recommended or found.baseline, classes),
+                *evidence_notes(inputs, found.recommended or found.baseline, classes, search.limits.max_drop),
                 *inputs.notes,
                 *([] if calib is None else blind_notes(fit, model, explored)),
                 *board_notes(boards.values()),

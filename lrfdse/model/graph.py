@@ -340,7 +340,7 @@ def _hint(rest: Sequence[Untouched], graph: ir.Graph) -> str:
     what = f"{largest.op} {largest.name!r}"
     if len(rest) > 1:
         what = f"the largest of {len(rest)} parts with weights, {what},"
-    return f": {what} is {largest.reason}"
+    return f": {what} is left: {largest.reason}"
 
 
 def _cause(error: BaseException) -> BaseException:

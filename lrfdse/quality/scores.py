@@ -102,12 +102,20 @@ def wilson(share: float, count: float) -> Interval:
 
 
 def paired_error(grade: Grade, reference: Grade) -> float:
-    """Return the standard error of the difference of two grades on the same samples; 0 where samples are not known."""
+    """Return the standard error of the difference of two grades on the same samples; 0 where samples are not known.
+
+    Where every right-or-wrong sample changes alike (none does, as a rule), the next one may not: the error is that of
+    a pair of shares with half a sample added to each of its four outcomes (Agresti and Min, "Simple improved confidence
+    intervals for comparing matched proportions", 2005), one in ``count + 2``. A grade has no difference from itself.
+    """
     ours, theirs = grade.spread, reference.spread
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or grade is reference:
         return 0.0
     change = ours - theirs
-    return float(change.std() / math.sqrt(len(change)))
+    error = float(change.std() / math.sqrt(len(change)))
+    if error == 0.0 and grade.decisions is not None and reference.decisions is not None:
+        return 1.0 / (len(change) + 2)
+    return error
 
 
 def choosing_error(grade: Grade, reference: Grade) -> float:
@@ -129,7 +137,7 @@ def agreement_error(grade: Grade) -> float:
     if grade.samples is None:
         return 0.0
     same = np.ones_like(grade.samples)
-    return choosing_error(grade, Grade(1.0, same, None, None if grade.without_each is None else same))
+    return choosing_error(grade, Grade(1.0, same, grade.decisions, None if grade.without_each is None else same))
 
 
 def _cautious(loss: float, error: float, effective: float, is_part: bool) -> float:

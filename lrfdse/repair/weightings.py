@@ -11,6 +11,7 @@ import numpy as np
 from lrfdse.base.events import Event, Listener, silent
 from lrfdse.base.keys import code_key, digest, result_key
 from lrfdse.base.threads import in_threads
+from lrfdse.factorize.problem import DAMPING
 from lrfdse.quality.objective import objective_facts
 
 if TYPE_CHECKING:
@@ -109,7 +110,22 @@ def output_weightings(
     for name, stored in zip(missing, in_threads(computed, missing, threads), strict=True):
         kept[name] = stored
         progress(Event("calibrate", name, len(kept), len(within)))
-    return {name: kept[name]["weighting"] for name in within if "weighting" in kept[name]}
+    found = {name: kept[name]["weighting"] for name in within if "weighting" in kept[name]}
+    return {name: weighting for name, weighting in found.items() if _is_curvature(weighting)}
+
+
+def _is_curvature(weighting: Array) -> bool:
+    """Return whether fits can weigh errors by a matrix: a damped one has a root.
+
+    Where outputs saturate the loss on nearly every sample, as scores in the millions do a softmax, it is what rounding
+    leaves, and fits go without it.
+    """
+    damped = weighting + DAMPING * np.trace(weighting) / len(weighting) * np.eye(len(weighting))
+    try:
+        np.linalg.cholesky(damped)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _checked(stored: dict[str, Array], outputs: int) -> dict[str, Array]:

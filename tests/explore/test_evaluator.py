@@ -183,6 +183,26 @@ def test_progress_names_no_fidelity_of_random_inputs(small_folder, content, spoi
         assert job.quality(design) == f"{key} {value:.4f}"
 
 
+def test_few_samples_that_stay_right_are_said_to_tell_little(small_folder, content, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    for role in ("eval", "test"):
+        held = arrays(small_folder, role)
+        np.savez(tmp_path / f"{role}.npz", **{name: array[:8] for name, array in held.items()})
+    inputs, evaluator = opened(tmp_path)
+    # The same model again, as another design that changes no sample.
+    scores = evaluator.scores_of(content)
+    assert scores.standard_error == scores.accuracy_error == pytest.approx(0.1)
+    unchanged = SimpleNamespace(model=inputs.model, factors=lambda plan, refined: {})
+    original = Evaluator(unchanged, inputs).scores(Plan(()))
+    assert original.standard_error == original.accuracy_error == 0
+    (note,) = evidence_notes(inputs, noted(scores), evaluator.classes_hit, 0.01)
+    assert note == (
+        "8 samples are few for a limit of 1 points: a design that changes none of them may lose 16.4 points on others "
+        "(95 %); 163 tell"
+    )
+    assert evidence_notes(inputs, noted(scores), evaluator.classes_hit, 0.2) == []
+
+
 def test_labels_need_no_note(small_folder, content):
     inputs, evaluator = opened(small_folder)
     assert evidence_notes(inputs, noted(evaluator.scores_of(content)), evaluator.classes_hit) == []

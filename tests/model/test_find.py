@@ -333,10 +333,10 @@ def test_layer_names_are_unique_and_safe(pairs):
     ("body", "said"),
     [
         ("a = Relu (x)  y = Neg (a)", r"found: no operator of it \(Neg, Relu\) reads a matrix of weights, so there is"),
-        ("y = Mul (x, w)", "found: Mul 'y' is a constant of Mul$"),
+        ("y = Mul (x, w)", "found: Mul 'y' is left: a constant of Mul$"),
         (
             "a = Mul (x, w)  y = Add (a, v)",
-            "found: the largest of 2 parts with weights, Mul 'a', is a constant of Mul$",
+            "found: the largest of 2 parts with weights, Mul 'a', is left: a constant of Mul$",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from scipy.stats import binomtest, norm
 from lrfdse.errors import InputError
 from lrfdse.model.data import Dataset
 from lrfdse.quality.metrics import METRICS, open_scorer
-from lrfdse.quality.scores import Grade, Scores, paired_error, wilson
+from lrfdse.quality.scores import Grade, Scores, agreement_error, choosing_error, paired_error, wilson
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.standard_normal((40, 8))
@@ -71,6 +71,19 @@ def test_the_paired_error_is_that_of_the_difference():
         np.std(change) / 10
     )
     assert paired_error(Grade(0.4), Grade(0.5)) == 0
+
+
+def test_samples_that_all_stay_right_say_little_where_they_are_few():
+    for count in (1, 8, 500):
+        ours, theirs = (Grade(1.0, np.ones(count), count) for _ in range(2))
+        # Agresti and Min's interval: half a sample more in each cell of the table of both models, right and wrong.
+        cells = np.array([[count + 0.5, 0.5], [0.5, 0.5]])
+        off, total = cells[0, 1] + cells[1, 0], cells.sum()
+        wanted = np.sqrt(off - (cells[0, 1] - cells[1, 0]) ** 2 / total) / total
+        assert paired_error(ours, theirs) == choosing_error(ours, theirs) == pytest.approx(wanted)
+        assert agreement_error(ours) == pytest.approx(wanted)
+        assert paired_error(theirs, theirs) == 0
+    assert paired_error(Grade(0.5, np.full(3, 0.5)), Grade(0.5, np.full(3, 0.5))) == 0, "numbers that agree do agree"
 
 
 def test_an_explained_variance_that_rests_on_one_sample_has_an_error_of_its_size():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lrfdse.base.heap import give_back
@@ -68,8 +69,14 @@ class Evaluator:
             The model cannot be run or its outputs cannot be graded.
         """
         factors = self._builder.factors(plan, refined)
-        # The original gives exactly what it is compared with.
-        if not factors or (shortened := self._tail()) is None:
+        if not factors:
+            # The original is what designs are compared with: no sample tells it from itself.
+            found = self.scores_of(rewrite(self._builder.model, factors), report)
+            error = None if found.accuracy_error is None else 0.0
+            return replace(
+                found, standard_error=0.0, accuracy_error=error, others_error=dict.fromkeys(found.others, 0.0)
+            )
+        if (shortened := self._tail()) is None:
             return self.scores_of(rewrite(self._builder.model, factors), report)
         tail, choosing, reporting = shortened
         return self._graded(rewrite(tail.model, factors), choosing, reporting if report else None)

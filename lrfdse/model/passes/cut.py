@@ -223,7 +223,9 @@ def levels(model: ir.Model, sources: dict[str, Sequence[str]], outputs: dict[str
 
 
 def _values(model: ir.Model) -> dict[str, ir.Value]:
-    values = {value.name: value for value in model.graph.inputs if value.name}
+    # A weight may be an output.
+    values = dict(model.graph.initializers)
+    values |= {value.name: value for value in model.graph.inputs if value.name}
     return values | {value.name: value for node in model.graph for value in node.outputs if value.name}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from lrfdse.errors import InputError
 
@@ -76,12 +77,13 @@ def parse_values(texts: list[str]) -> dict[str, str]:
     >>> parse_values(["sr=16000", "gain=-1e-3", "on=true"])
     {'sr': '16000', 'gain': '-1e-3', 'on': 'true'}
     """
-    values = {}
+    values: dict[str, str] = {}
     for text in texts:
         name, equals, number = text.rpartition("=")
         given = re.fullmatch(r"true|false|[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", number, flags=re.ASCII | re.IGNORECASE)
         if not equals or not name or not given:
             raise InputError(f"--value takes NAME=NUMBER such as sr=16000, but got {text!r}")
+        _once("--value", name, values)
         values[name] = number
     return values
 
@@ -92,10 +94,16 @@ def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
     >>> parse_shapes(["x=1x3x48x320"])
     {'x': (1, 3, 48, 320)}
     """
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for text in texts:
         name, equals, sizes = text.rpartition("=")
         if not equals or not name or not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", sizes):
             raise InputError(f"--shape takes NAME=SIZES such as x=1x3x48x320, but got {text!r}")
+        _once("--shape", name, shapes)
         shapes[name] = tuple(int(size) for size in sizes.split("x"))
     return shapes
+
+
+def _once(option: str, name: str, given: Mapping[str, object]) -> None:
+    if name in given:
+        raise InputError(f"{option} is given twice for input {name!r}: leave one of them out")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.deploy.forms import check_forms, check_written
+from lrfdse.explore.healing_kept import check_healing
 from lrfdse.explore.inputs import open_inputs
 from lrfdse.explore.inspection import inspect
-from lrfdse.explore.refusals import check_storages
+from lrfdse.explore.refusals import check_board, check_storages
 from lrfdse.explore.requests import data_request, effort_of, files_of, search_request
 from lrfdse.explore.runtime import check_runtime
 from lrfdse.results.folder import check_output
@@ -66,6 +67,8 @@ def forecast(settings: Settings) -> Forecast:
         A tool that the target needs is missing or too old.
     """
     from lrfdse.meters.meter import METERS, auto_meter
+    from lrfdse.search.samplers.builtin import open_sampler
+    from lrfdse.search.study.storage import check_form
     from lrfdse.toolchain.programs import require_tools
 
     check_output(settings.output)
@@ -78,6 +81,11 @@ def forecast(settings: Settings) -> Forecast:
     inputs = open_inputs(files_of(settings), data_request(settings))
     check_written(inputs.model, settings.format)
     check_storages(settings, inputs)
+    check_board(settings.runner, inputs.model)
+    check_healing(settings, inputs)
+    # Whether a storage answers is not asked: asking makes one.
+    check_form(settings.study)
+    open_sampler(settings.sampler)
     with temporary_folder() as folder:
         inspection = inspect(dataclasses.replace(settings, cache=folder, data=Data()))
     parts = {"calib": inputs.calib, "eval": inputs.choosing if inputs.verified else None, "test": inputs.reporting}

@@ -69,3 +69,18 @@ def test_wrong_input_is_refused_as_a_run_would_refuse_it(dry):
     assert dry(EXAMPLE, "--target", "riscv64", "--proxy", "luck")[0] == 2
     assert dry(EXAMPLE, "--target", "riscv64", "--meter", "luck")[0] == 2
     assert dry("nowhere.onnx", "--target", "riscv64")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sampler", "luck"], "unknown sampler 'luck'"),
+        (["--study", "foo://host/x"], "--study foo://host/x: not a storage"),
+        (["--study", "postgres:me:secret@host/x"], "not a storage"),
+        (["--heal"], "--heal needs training data"),
+        (["--heal-data", "train.npz"], "--heal-data is for --heal"),
+    ],
+)
+def test_what_would_be_refused_after_the_model_was_read_is_refused_too(dry, words, said):
+    code, told = dry(EXAMPLE, "--target", "riscv64", *words)
+    assert code == 2 and said in told and "secret" not in told and told.count("\n") == 1

@@ -64,3 +64,16 @@ def test_wrong_shapes(text):
 def test_wrong_values(text):
     with pytest.raises(InputError, match="--value takes NAME=NUMBER"):
         parse_values([text])
+
+
+@pytest.mark.parametrize(
+    ("parse", "texts", "option"),
+    [
+        (parse_shapes, ["x=1x3", "z=2", "x=2x3"], "--shape"),
+        (parse_values, ["sr=16000", "sr=8000"], "--value"),
+    ],
+)
+def test_an_input_is_fixed_once(parse, texts, option):
+    name = texts[0].partition("=")[0]
+    with pytest.raises(InputError, match=f"{option} is given twice for input '{name}'"):
+        parse(texts)

@@ -42,8 +42,10 @@ def class_labels(labels: NDArray[Any], output: NDArray[Any], name: str, where: s
         ), f"labels of {where} are one-hot: each row's class is where its 1 is"
     whole = labels.dtype.kind in "biu" or bool((labels == np.round(labels)).all())
     if not whole or labels.ndim not in (1, 2):
+        # Which axis of scores a class of every pixel belongs to is not asked for.
+        fix = "" if labels.ndim < 3 else ": for one a pixel give --metric MODULE:FUNCTION, or leave labels out"
         raise InputError(
-            f"{where}: labels must be class numbers from 0, one a sample, but got {labels.dtype} {labels.shape}"
+            f"{where}: labels must be class numbers from 0, one a sample, but got {labels.dtype} {labels.shape}{fix}"
         )
     found = labels.astype(np.int64)
     found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found

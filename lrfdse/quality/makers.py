@@ -60,6 +60,30 @@ _LINEAR = (
 _SCORES = (*_LINEAR, "LogSoftmax", "Softmax")
 
 
+_IMAGES = (
+    "AveragePool",
+    "BatchNormalization",
+    "Conv",
+    "ConvTranspose",
+    "DepthToSpace",
+    "InstanceNormalization",
+    "MaxPool",
+    "Resize",
+    "SpaceToDepth",
+    "Upsample",
+)
+"""Operators whose outputs hold samples, channels, and positions behind them, in this order."""
+
+_ONE_BY_ONE = ("Add", "Cast", "Clip", "Div", "Identity", "LeakyRelu", "Mul", "PRelu", "Relu", "Sub", "Sum", "Tanh")
+"""Operators that leave every number where it is."""
+
+_OVER_AXIS = ("Hardmax", "LogSoftmax", "Softmax")
+"""Operators that make scores of classes along an axis."""
+
+_EACH_AXIS = 13
+"""Opset from which these take one axis; before, all axes behind it, too (onnx/docs/Changelog.md)."""
+
+
 def maker_of(model: ir.Model, name: str) -> str | None:
     """Return the operator that makes an output, those that hand it on passed over; None of one of another domain.
 
@@ -80,6 +104,46 @@ def _maker(value: ir.Value | None) -> str | None:
             return node.op_type
         value = node.inputs[0]
     return None
+
+
+def positions_last(model: ir.Model, name: str) -> str | None:
+    """Return why the last axis of an output holds positions, and no classes; None where nothing says that it does.
+
+    Networks that label every pixel have samples, classes, rows and columns: the largest number of a row of pixels is
+    no decision. Parameters as for `no_scores_from`.
+    """
+    value = _output(model, name)
+    if value is None or value.shape is None:
+        return None
+    rank = len(value.shape)
+    axis = rank - 1
+    while value is not None and (node := value.producer()) is not None and is_standard(node):
+        kind = node.op_type
+        if kind in _OVER_AXIS:
+            return _over_another(node, axis, rank, model)
+        if kind in _IMAGES:
+            return f"{kind} makes it, whose last axis holds positions and no classes" if axis > 1 else None
+        if kind == "Transpose":
+            order = node.attributes.get("perm")
+            axis = rank - 1 - axis if order is None else list(order.as_ints())[axis]
+            value = node.inputs[0]
+        elif kind in _ONE_BY_ONE:
+            computed = [each for each in node.inputs if each is not None and trace(each) is None]
+            value = next((each for each in computed if each.shape is None or len(each.shape) == rank), None)
+        else:
+            return None
+    return None
+
+
+def _over_another(node: ir.Node, axis: int, rank: int, model: ir.Model) -> str | None:
+    """Return that a Softmax goes along another axis than one that is given, or None where it does not."""
+    given = node.attributes.get("axis")
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", _EACH_AXIS))
+    over = given.as_int() if given is not None else (-1 if opset >= _EACH_AXIS else 1)
+    over %= rank
+    if over == axis or (opset < _EACH_AXIS and over < axis):
+        return None
+    return f"{node.op_type} over axis {over} makes it, so that its last axis holds positions and no classes"
 
 
 def no_scores_from(model: ir.Model, name: str) -> str | None:

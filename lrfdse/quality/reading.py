@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lrfdse.quality.divergence import are_chances
-from lrfdse.quality.makers import maker_of, no_scores_from
+from lrfdse.quality.makers import maker_of, no_scores_from, positions_last
 from lrfdse.quality.outputs import Values, agreements, cosines, explained, is_scores, shares
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ def read_output(model: ir.Model, name: str, array: NDArray[Any], trusted: bool =
     chances = finite and are_chances(array)
     if not chances and maker == "Sigmoid":
         return Reading(name, "threshold", "a sigmoid makes each of its scores", 0.5)
+    if not chances and (positions := positions_last(model, name)) is not None:
+        return Reading(name, "numbers", positions)
     decided = np.argmax(array, axis=-1)
     if finite and trusted and decided.size >= _FEW and (decided == decided.flat[0]).all():
         return Reading(name, "numbers", f"its largest number is number {decided.flat[0]} on all {len(array)} samples")

@@ -132,6 +132,32 @@ def test_one_score_of_a_verifier_is_compared_with_a_threshold(inner, kind):
     assert read_output(graph, "y", 1 / (1 + np.exp(-NOISE[:, :1]))).kind == kind
 
 
+IMAGE = "c = Conv (x, w)"
+
+
+@pytest.mark.parametrize(
+    ("body", "opset", "reason"),
+    [
+        ("y = Conv (x, w)", 17, "Conv makes it, whose last axis"),
+        (f"{IMAGE}  b = Relu (c)  y = Add (b, c)", 17, "Conv makes it, whose last axis"),
+        (f"{IMAGE}  y = Softmax <axis = 1> (c)", 17, "Softmax over axis 1 makes it, so that its last axis"),
+        (f"{IMAGE}  y = LogSoftmax <axis = -3> (c)", 17, "LogSoftmax over axis 1 makes it"),
+        (f"{IMAGE}  t = Transpose <perm = [0, 2, 3, 1]> (c)  y = Softmax (t)", 17, None),
+        (f"{IMAGE}  y = Transpose <perm = [0, 2, 3, 1]> (c)", 17, None),
+        (f"{IMAGE}  y = Transpose <perm = [0, 1, 3, 2]> (c)", 17, "Conv makes it"),
+        (f"{IMAGE}  y = Softmax <axis = 3> (c)", 17, None),
+        (f"{IMAGE}  y = Softmax <axis = 1> (c)", 11, None),
+        (f"{IMAGE}  s = Sigmoid (c)  y = Identity (s)", 17, "a sigmoid"),
+    ],
+)
+def test_pixels_beside_each_other_are_no_classes(body, opset, reason):
+    text = f"""<ir_version: 8, opset_import: ["" : {opset}]> g (float[n, 2, 5, 6] x) => (float[n, 3, 5, 6] y)
+        <float[3, 2, 1, 1] w = {{1, 2, 3, 4, 5, 6}}> {{ {body} }}"""
+    found = read_output(ir.from_proto(onnx.parser.parse_model(text)), "y", NOISE[:36].reshape(2, 3, 4, 6))
+    assert found.kind == ("classes" if reason is None else "threshold" if "sigmoid" in reason else "numbers")
+    assert reason is None or found.reason.startswith(reason)
+
+
 def test_one_class_on_random_inputs_or_few_samples_says_nothing():
     array = NOISE + np.array([0, 99, 0, 0])
     assert read_output(model(), "y", array, trusted=False).kind == "classes"

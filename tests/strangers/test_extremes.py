@@ -9,6 +9,8 @@ import pytest
 
 import lrfdse
 from lrfdse.errors import InputError
+from lrfdse.explore.inputs import open_inputs, settings_for
+from lrfdse.explore.requests import data_request, files_of
 from lrfdse.formats.onnx import file_content
 from tests.strangers.conftest import FLOAT, decaying, node, normal, value
 
@@ -67,6 +69,20 @@ def test_scores_so_large_that_every_softmax_of_them_is_sure(write, way, factor):
     arrays = {"k": np.float32(factor)}
     found = way(labelled(layers(write, ends, [value("y", FLOAT, ["n", 5])], arrays, calib={"x": samples()})), rank=8)
     assert found.scores.eval_accuracy > 0.8
+
+
+def test_classes_of_pixels(write, tmp_path):
+    weights = {"k": normal(3, 2, 1, 1), "v": normal(4, 3, 1, 1)}
+    nodes = [node("Conv", ["x", "k"], ["h"]), node("Conv", ["h", "v"], ["s"]), node("Softmax", ["s"], ["y"], axis=1)]
+    x = normal(12, 2, 5, 6)
+    ends = [value("x", FLOAT, ["n", 2, 5, 6])], [value("y", FLOAT, ["n", 4, 5, 6])]
+    folder = write(nodes, *ends, weights, data={"eval": {"x": x}})
+    settings = settings_for(folder, "riscv64", layers="conv")
+    inputs = open_inputs(files_of(settings), data_request(settings))
+    assert (inputs.judging.judged.kind, inputs.scorer.name) == ("numbers", "mse")
+    np.savez(folder / "eval.npz", x=x, labels=np.zeros((12, 5, 6), np.int64))
+    with pytest.raises(InputError, match="for one a pixel give --metric MODULE:FUNCTION, or leave labels out"):
+        lrfdse.explore(folder, "riscv64", layers="conv", metric="top1", output=tmp_path / "out")
 
 
 def test_what_is_left_is_named_where_there_is_nothing_to_compress(write, tmp_path):

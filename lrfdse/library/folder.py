@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,11 +24,12 @@ def check_folder(folder: Path) -> None:
     Raises
     ------
     InputError
-        It is no folder, a link, or one that has files and that lrfdse has not made.
+        It is no folder, a link, one that has files and that lrfdse has not made, or one that cannot be written to.
     """
     try:
         found = folder.lstat()
     except FileNotFoundError:
+        _check_writable(next(above for above in folder.absolute().parents if above.exists()), folder)
         return
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
@@ -35,6 +37,18 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: a file or a link, and no folder: name another with --output")
     if _files_of(folder) is None and any(folder.iterdir()):
         raise InputError(f"{folder}: not made by `lrfdse build`, and not empty: name another with --output")
+    _check_writable(folder, folder)
+
+
+def _check_writable(there: Path, folder: Path) -> None:
+    """Refuse a folder that is to be written where a file cannot be made in one that is there."""
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written: {error.strerror or error}: name another with --output"
+        ) from error
 
 
 def write_library(folder: Path, files: Mapping[str, bytes], last: str) -> None:
@@ -62,8 +76,12 @@ def write_library(folder: Path, files: Mapping[str, bytes], last: str) -> None:
     known = _files_of(folder)
     try:
         if known is None:
-            _appear(folder, {**files, MANIFEST: manifest.encode()})
-            return
+            if not folder.is_mount():
+                _appear(folder, {**files, MANIFEST: manifest.encode()})
+                return
+            # Nothing takes the place of a mount, such as a container's volume: it is a folder of ours from now on.
+            write_atomically(folder / MANIFEST, manifest)
+            known = set()
         (folder / last).unlink(missing_ok=True)
         write_atomically(folder / MANIFEST, json.dumps({"files": sorted({*files, *known})}, indent=1) + "\n")
         for name in [each for each in files if each != last] + [last]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -78,3 +81,29 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     with pytest.raises(InputError) as refused:
         write_library(tmp_path / "file" / "out", FILES, "net.json")
     assert "\n" not in str(refused.value)
+
+
+def in_mount(tmp_path, options, script):
+    """Run a script beside a folder "out" that is a mount of its own, as a container's volume is."""
+    (tmp_path / "out").mkdir()
+    mounted = f'mount -t tmpfs -o {options} tmpfs "$1" && shift && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", str(tmp_path / "out")]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("no mounts can be made here")
+    head = "from pathlib import Path\nfrom lrfdse.library.folder import check_folder, write_library\n"
+    text = f"{head}out = Path({str(tmp_path / 'out')!r})\n{script}"
+    return subprocess.run([*command, sys.executable, "-c", text], capture_output=True, text=True)
+
+
+def test_a_mount_is_written_in_place(tmp_path):
+    written = "check_folder(out); write_library(out, %r, 'net.json')\n"
+    script = written % FILES + written % {**FILES, "net.h": b"new"} + "print(sorted(p.name for p in out.iterdir()))"
+    done = in_mount(tmp_path, "size=1m", script)
+    assert done.stdout.strip() == str(sorted([*FILES, MANIFEST])), done.stderr
+
+
+@pytest.mark.parametrize("below", ["", "deep/net"])
+def test_what_cannot_be_written_is_refused_before_anything_is_made(tmp_path, below):
+    script = f"try: check_folder(out / {below!r})\nexcept Exception as error: print(type(error).__name__, error)"
+    done = in_mount(tmp_path, "ro", script)
+    assert done.stdout.startswith("InputError") and "Read-only file system: name another" in done.stdout, done.stderr

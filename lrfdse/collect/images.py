@@ -17,6 +17,7 @@ from lrfdse.model.given import data_file
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from lrfdse.model.shapes import Port
 
@@ -83,7 +84,6 @@ def save_images(
     import numpy as np
 
     from lrfdse.formats import model_at
-    from lrfdse.model.graph import load_model
 
     _require_pillow()
     source = model_at(Path(model))
@@ -94,9 +94,10 @@ def save_images(
     if there := [target / f"{role}.npz" for role in wanted if os.path.lexists(target / f"{role}.npz")]:
         raise InputError(f"{there[0]}: is there already; name another folder")
     named = {name: tuple(sizes) for name, sizes in (shape or {}).items()}
-    (port, *others) = load_model(source, named, value=values_of(value)).inputs
-    if others:
-        raise InputError(f"{source}: has {1 + len(others)} inputs: images are for models of one")
+    inputs = _inputs(source, named, values_of(value))
+    if len(inputs) != 1:
+        raise InputError(f"{source}: has {len(inputs)} inputs: images are for models of one")
+    (port,) = inputs
     form = _form(port, mean, std)
     classes, files = _files(Path(folder))
     rng = np.random.default_rng(seed)
@@ -117,6 +118,18 @@ def save_images(
     target.mkdir(parents=True, exist_ok=True)
     written = tuple(data_file(arrays, role, target) for role, arrays in made.items())
     return SavedImages(classes, {role: len(members) for role, members in parts.items()}, written)
+
+
+def _inputs(path: Path, shape: Mapping[str, tuple[int, ...]], value: Mapping[str, str]) -> tuple[Port, ...]:
+    """Return the inputs of a model, whatever it has of layers."""
+    import onnx_ir as ir
+
+    from lrfdse.base.border import reading
+    from lrfdse.model.shapes import ports
+    from lrfdse.model.valued import read_model
+
+    with reading(path, "a model"):
+        return tuple(ports(ir.from_proto(read_model(path, value, shape)[0]).graph, shape, path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +154,7 @@ class _Form:
 
         try:
             with Image.open(path) as image:
-                kind = image.convert("L" if self.colours == 1 else "RGB")
+                kind = _in_bytes(image, path).convert("L" if self.colours == 1 else "RGB")
                 fitted = ImageOps.fit(kind, (self.width, self.height), method=Image.Resampling.BICUBIC)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(f"{path}: cannot be read as an image: {one_line(error)}") from error
@@ -158,6 +171,22 @@ class _Form:
         largest_byte = np.iinfo(np.uint8).max
         scaled: NDArray[Any] = (pixels / largest_byte - np.array(self.mean)) / np.array(self.std)
         return scaled.astype(self.dtype)
+
+
+def _in_bytes(image: Image, path: Path) -> Image:
+    """Return an image whose values go from 0 to 255; Pillow would cut greys of 16 bits off there."""
+    import numpy as np
+    from PIL.Image import fromarray
+
+    if image.mode == "F":
+        raise InputError(f"{path}: holds floats, of which nothing says what is black and what is white: save it as PNG")
+    if not image.mode.startswith("I"):
+        return image
+    greys = np.asarray(image)
+    largest, widest = np.iinfo(np.uint8).max, np.iinfo(np.uint16).max
+    if greys.min() < 0 or greys.max() > widest:
+        raise InputError(f"{path}: holds values from {greys.min()} to {greys.max()}, but greys have at most 16 bits")
+    return fromarray(np.round(greys / (widest / largest)).astype(np.uint8))
 
 
 def _form(port: Port, mean: Sequence[float], std: Sequence[float]) -> _Form:

@@ -133,3 +133,33 @@ def test_a_file_that_is_no_image_is_named(photos, tmp_path):
     with pytest.raises(InputError, match=r"3\.png: cannot be read as an image"):
         save_images(photos, model(tmp_path, "N,3,4,6"))
     assert not list(tmp_path.glob("*.npz"))
+
+
+def test_greys_of_16_bits_keep_their_shades(photos, tmp_path):
+    steps = np.linspace(0, 65535, 24).reshape(4, 6).astype(np.uint16)
+    for number in range(4):
+        Image.fromarray(steps).save(photos / "cat" / f"grey{number}.png")
+    for path in photos.glob("*/[0-9].png"):
+        path.rename(path.with_suffix(".jpeg.bak"))
+    for number in range(4):
+        Image.fromarray(steps).save(photos / "dog" / f"grey{number}.png")
+    save_images(photos, model(tmp_path, "N,4,6"))
+    found = arrays(tmp_path / "eval.npz")["image"]
+    np.testing.assert_allclose(found, np.broadcast_to(steps / 65535, found.shape), atol=0.5 / 255 + 1e-6)
+    Image.fromarray(np.ones((4, 6), np.float32)).save(photos / "cat" / "float.tiff")
+    with pytest.raises(InputError, match="holds floats"):
+        save_images(photos, tmp_path / "model.onnx", tmp_path / "more")
+
+
+def test_a_model_of_convolutions_alone_takes_images_too(photos, tmp_path):
+    def written(inputs, rest, name):
+        text = f"""<ir_version: 8, opset_import: ["" : 17]> g ({inputs}) => (float[N,2,4,6] y)
+            <float[2,3,1,1] k = {{1, 2, 3, 4, 5, 6}}> {{ c = Conv(image, k)  {rest} }}"""
+        onnx.save(onnx.parser.parse_model(text), tmp_path / name)
+        return tmp_path / name
+
+    made = save_images(photos, written("float[N,3,4,6] image", "y = Relu(c)", "model.onnx"))
+    assert made.counts == {"calib": 8, "eval": 4, "test": 4}
+    two = written("float[N,3,4,6] image, float[N,2,4,6] z", "y = Add(c, z)", "two.onnx")
+    with pytest.raises(InputError, match="has 2 inputs: images are for models of one"):
+        save_images(photos, two, tmp_path / "more")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrfdse.ir.epilogue import NO_EPILOGUE, Epilogue
+from lrfdse.ir.indexed import Gather, OneHot, ScatterElements, ScatterND, TopK
 from lrfdse.ir.ports import Element, Port, further_ports
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
 from lrfdse.ir.quantized import QuantizedConvolution, QuantizedProduct
@@ -141,53 +142,6 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Gather:
-    """``y[o, c, i] = x[o, index[c], i]``: negative indices count from the end, others out of range are clipped."""
-
-    outer: int
-    extent: int
-    inner: int
-    count: int
-    element: Element = "float32"
-    index: Element = "int64"
-
-    @property
-    def ports(self) -> tuple[Port, ...]:
-        """Input x, the indices, y."""
-        return (
-            Port("input", self.outer * self.extent * self.inner, self.element),
-            Port("input", self.count, self.index),
-            Port("output", self.outer * self.count * self.inner, self.element),
-        )
-
-    macs = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TopK:
-    """The first `count` of ``x[o, :, i]`` in sorted order along the middle axis, and their indices as int64.
-
-    Equal elements stand in the order of their indices. Where elements are NaN, which are taken is not defined.
-    """
-
-    outer: int
-    size: int
-    inner: int
-    count: int
-    largest: bool = True
-    element: Element = "float32"
-
-    @property
-    def ports(self) -> tuple[Port, ...]:
-        """Input x, the elements, their indices."""
-        made = self.outer * self.count * self.inner
-        x = Port("input", self.outer * self.size * self.inner, self.element)
-        return x, Port("output", made, self.element), Port("output", made, "int64")
-
-    macs = 0
-
-
-@dataclass(frozen=True, slots=True)
 class RunningSum:
     """``y[o, s, i]`` is the sum of ``x[o, :s + 1, i]``.
 
@@ -206,29 +160,6 @@ class RunningSum:
         """Input x, output y."""
         size = self.outer * self.size * self.inner
         return Port("input", size, self.element), Port("output", size, self.element)
-
-    macs = 0
-
-
-@dataclass(frozen=True, slots=True)
-class OneHot:
-    """``y[o, d, i] = values[index[o, i] == d]`` for every d below `depth`.
-
-    Negative indices count from the end; others out of range are nowhere. Floats are rounded towards zero before.
-    """
-
-    outer: int
-    depth: int
-    inner: int
-    element: Element = "float32"
-    index: Element = "int64"
-
-    @property
-    def ports(self) -> tuple[Port, ...]:
-        """The indices, the two values (off, on), y."""
-        indices = self.outer * self.inner
-        made = Port("output", indices * self.depth, self.element)
-        return Port("input", indices, self.index), Port("input", 2, self.element), made
 
     macs = 0
 
@@ -293,6 +224,8 @@ Operator = (
     | TopK
     | RunningSum
     | OneHot
+    | ScatterND
+    | ScatterElements
     | Interpolation
     | Recurrence
     | QuantizedProduct

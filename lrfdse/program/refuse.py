@@ -56,9 +56,25 @@ UNKNOWN = frozenset(
 )
 """Operators that TVM's Relax 0.27 does not import, and that no rule stands for."""
 
-OWN = frozenset({"Attention", "Celu", "CumSum", "GRU", "LSTM", "LpNormalization", "OneHot", "Swish", "TopK"})
-"""Operators that Relax does not import, takes for others of that name (Attention), or makes calls of a library of
-(CumSum, OneHot, TopK), but that there are rules for: a node that its rule leaves alone cannot be compiled."""
+OWN = frozenset(
+    {
+        "Attention",
+        "Celu",
+        "CumSum",
+        "GRU",
+        "LSTM",
+        "LpNormalization",
+        "OneHot",
+        "Scatter",
+        "ScatterElements",
+        "ScatterND",
+        "Swish",
+        "TopK",
+    }
+)
+"""Operators that Relax does not import, takes for others of that name (Attention), or makes nothing of that
+can be compiled (CumSum, OneHot, Scatter..., TopK), but that there are rules for: a node that its rule leaves alone
+cannot be compiled."""
 
 PARAMETERS: Mapping[str, tuple[int, ...]] = {
     "AffineGrid": (1,),

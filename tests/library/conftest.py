@@ -16,7 +16,8 @@ import pytest
 from lrfdse.ir.compiled import CompiledOperator
 from lrfdse.ir.epilogue import VALUE, Epilogue, Instruction, Operand
 from lrfdse.ir.factorization import Step
-from lrfdse.ir.operators import Elementwise, Gather, Operator, Softmax
+from lrfdse.ir.indexed import Gather
+from lrfdse.ir.operators import Elementwise, Operator, Softmax
 from lrfdse.ir.products import FullyConnected
 from lrfdse.ir.program import Call, Interface, MemoryPlan, Program, Value
 from lrfdse.library.layout import Layout, lay_out

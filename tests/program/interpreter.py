@@ -9,20 +9,18 @@ import numpy as np
 
 from lrfdse.base.privacy import load_onnxruntime
 from lrfdse.ir.epilogue import Epilogue
+from lrfdse.ir.indexed import Gather, OneHot, ScatterElements, ScatterND, TopK
 from lrfdse.ir.operators import (
     Copy,
     Elementwise,
     Foreign,
-    Gather,
     Interpolation,
     Normalization,
-    OneHot,
     Pool,
     Recurrence,
     Reduction,
     RunningSum,
     Softmax,
-    TopK,
 )
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, TransposedConvolution
 from lrfdse.ir.program import Program
@@ -94,6 +92,19 @@ FUNCTIONS = {
     "sub": np.subtract,
     "tanh": np.tanh,
 }
+
+
+JOINED = {
+    "none": lambda _, update: update,
+    "add": np.add,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+
+
+def _inside(index: int, extent: int) -> int:
+    return min(max(int(index) + extent * (index < 0), 0), extent - 1)
 
 
 def levels(x: np.ndarray, rounding: Rounding) -> np.ndarray:
@@ -246,6 +257,19 @@ def _execute(op, read, written):
         index = np.where(index < 0, index + op.depth, index)
         hot = index == np.arange(op.depth)[None, :, None]
         written[0][...] = np.where(hot, read[1][1], read[1][0]).reshape(-1)
+    elif isinstance(op, ScatterND):
+        y = np.array(read[0]).reshape(-1, op.inner)
+        for index, update in zip(read[1].reshape(op.count, -1), read[2].reshape(op.count, -1), strict=True):
+            row = np.ravel_multi_index([_inside(i, n) for i, n in zip(index, op.extents, strict=True)], op.extents)
+            y[row] = JOINED[op.joining](y[row], update)
+        written[0][...] = y.reshape(-1)
+    elif isinstance(op, ScatterElements):
+        y = np.array(read[0]).reshape(op.shape)
+        index = read[1].reshape(op.updates)
+        for place, update in np.ndenumerate(read[2].reshape(op.updates)):
+            at = (*place[: op.axis], _inside(index[place], op.shape[op.axis]), *place[op.axis + 1 :])
+            y[at] = JOINED[op.joining](y[at], update)
+        written[0][...] = y.reshape(-1)
     elif isinstance(op, Recurrence):
         _recur(op, read, written)
     else:

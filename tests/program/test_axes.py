@@ -1,4 +1,4 @@
-"""TopK, CumSum and OneHot as calls of operators; what of them has to be constant."""
+"""TopK, CumSum, OneHot and scatters as calls of operators; what of them has to be constant."""
 
 from __future__ import annotations
 
@@ -68,3 +68,38 @@ def test_what_is_not_constant_is_refused():
     for node in ("TopK", "CumSum", "OneHot"):
         assert f"{node} (its shape or axis is computed: '{node}_" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reduction", ["none", "add", "mul", "max", "min"])
+def test_runs_that_are_put_where_computed_indices_say(reduction):
+    g = Graph(opset=18)
+    x = g.op("Transpose", g.op("Relu", g.input("x", [6, 4, 5])), perm=[2, 0, 1])
+    index = g.op("Cast", g.op("Clip", g.input("i", [7, 2]), g.number(-5.0), g.number(4.0)), to=TensorProto.INT64)
+    y = g.op("ScatterND", x, index, g.input("u", [7, 4]), reduction=reduction)
+    assert kinds(compared(g.model(y)))["ScatterND"] == 1
+
+
+def test_a_part_of_an_image_that_is_assigned():
+    g = Graph()
+    x = g.conv(g.input("x", [1, 3, 8, 9]), 3, 4)
+    rows = np.stack(np.meshgrid([0], [1, 2], np.arange(8), indexing="ij"), -1).astype(np.int64)
+    y = g.op("ScatterND", x, g.constant(rows), g.input("u", [1, 2, 8, 9]))
+    assert kinds(compared(g.model(g.op("Relu", y))))["ScatterND"] == 1
+
+
+@pytest.mark.parametrize("kind", ["Scatter", "ScatterElements"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_elements_that_are_put_along_an_axis(kind, axis):
+    g = Graph(opset=10 if kind == "Scatter" else 18)
+    x = g.op("Transpose", g.op("Relu", g.input("x", [6, 4, 5])), perm=[2, 0, 1])
+    index = g.op("Cast", g.op("Relu", g.input("i", [2, 4, 3])), to=TensorProto.INT32)
+    y = g.op(kind, x, index, g.input("u", [2, 4, 3]), axis=axis)
+    assert kinds(compared(g.model(y)))["ScatterElements"] == 1
+
+
+def test_the_mask_of_a_dropout_that_drops_nothing_and_a_diagonal_are_constants():
+    g = Graph()
+    x = g.input("x", [3, 4])
+    y, mask = g.ops("Dropout", x, outputs=2)
+    shown = g.op("Where", mask, y, g.op("EyeLike", x, k=1))
+    assert "Foreign" in kinds(compared(g.model(g.op("Add", shown, g.op("EyeLike", x, k=-1)))))

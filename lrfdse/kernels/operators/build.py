@@ -9,21 +9,19 @@ import numpy as np
 
 from lrfdse.errors import KernelError
 from lrfdse.ir.compiled import CompiledOperator
+from lrfdse.ir.indexed import Gather, OneHot, ScatterElements, ScatterND, TopK
 from lrfdse.ir.kernel import StepSchedule
 from lrfdse.ir.operators import (
     Copy,
     Elementwise,
     Foreign,
-    Gather,
     Interpolation,
     Normalization,
-    OneHot,
     Operator,
     Pool,
     Reduction,
     RunningSum,
     Softmax,
-    TopK,
 )
 from lrfdse.ir.ports import ELEMENT_SIZE
 from lrfdse.ir.products import BatchedProduct, Convolution, FullyConnected, Recurrence, TransposedConvolution
@@ -199,6 +197,7 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
     from lrfdse.kernels.operators.reduction import reduction
     from lrfdse.kernels.operators.rows import normalization, softmax
     from lrfdse.kernels.operators.running_sum import running_sum
+    from lrfdse.kernels.operators.scatter import scatter_elements, scatter_nd
     from lrfdse.kernels.operators.top_k import top_k
     from lrfdse.kernels.operators.transposed import transposed
 
@@ -243,6 +242,10 @@ def _emission(operator: Operator, schedule: str, machine: Machine, constants: Co
             return running_sum(operator, machine)
         case OneHot():
             return one_hot(operator, machine)
+        case ScatterND():
+            return scatter_nd(operator, machine)
+        case ScatterElements():
+            return scatter_elements(operator, machine)
         case Foreign():
             # Relax takes seconds to load.
             from lrfdse.kernels.operators.foreign import foreign

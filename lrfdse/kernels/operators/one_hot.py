@@ -13,7 +13,7 @@ from lrfdse.kernels.operators.runs import nothing, spread
 from lrfdse.kernels.tir import Expr, Stmt, either, load, named, over, sequence, store
 
 if TYPE_CHECKING:
-    from lrfdse.ir.operators import OneHot
+    from lrfdse.ir.indexed import OneHot
 
 
 def one_hot(operator: OneHot, machine: Machine) -> Emission:

@@ -103,6 +103,9 @@ def _computed(value: Expr, machine: Machine, into: list[Stmt]) -> Expr:
         name = _function(call)
         if name is None:
             return call
+        if str(call.ty.dtype) == "float16":
+            wide = [tirx.Cast("float32", argument) for argument in call.args]
+            return tirx.Cast("float16", functions.call(name, wide, [None] * len(wide)))
         if str(call.ty.dtype) == "float32":
             return functions.call(name, list(call.args), [None] * len(call.args))
         return exponential(call.args[0], into) if name == "exp" else rounded(name, call.args[0], into)
@@ -122,6 +125,8 @@ def _function(call: Any) -> Function | None:
     if not isinstance(call, tvm.ir.Call):
         return None
     name = _FUNCTIONS.get(getattr(call.op, "name", ""))
+    if str(call.ty.dtype) == "float16":
+        return name
     if str(call.ty.dtype) == "float64":
         return name if name in ("ceil", "exp", "floor", "round") else None
     return name if str(call.ty.dtype) == "float32" else None

@@ -17,7 +17,8 @@ from lrfdse.kernels.operators.strips import clamped
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, load, named, over, sequence, store
 
 if TYPE_CHECKING:
-    from lrfdse.ir.operators import Copy, Gather
+    from lrfdse.ir.indexed import Gather
+    from lrfdse.ir.operators import Copy
 
 _BLOCK = 8
 """Elements along both sides of a block of a transposition, which is in registers and cache lines at once.
@@ -122,6 +123,17 @@ def _transposed(x: Buffer, at: Expr, y: Buffer, to: Expr, across: _Axis, inner: 
     return clamped(across.size, rows, lambda r: clamped(inner.size, columns, lambda c: block(r, c)))
 
 
+def placed(value: Expr, extent: int, into: list[Stmt]) -> Expr:
+    """Return an index of any whole numbers as one of 32 bits: counted from the end where negative, and clipped."""
+    kind = str(value.ty.dtype)
+    wide = "int64" if ELEMENT_SIZE[kind] == ELEMENT_SIZE["int64"] else "int32"  # type: ignore[index]
+    index = named(value if kind == wide else tirx.Cast(wide, value), into)
+    size, nothing = tirx.IntImm(wide, extent), tirx.IntImm(wide, 0)
+    counted = named(tirx.Select(index < nothing, index + size, index), into)
+    clipped = named(tirx.Max(tirx.Min(counted, size - tirx.IntImm(wide, 1)), nothing), into)
+    return named(tirx.Cast("int32", clipped), into)
+
+
 def gather(operator: Gather, machine: Machine) -> Emission:
     """Return gathered runs; indices are counted from the end where negative, and clipped."""
     element = BITS[ELEMENT_SIZE[operator.element]]
@@ -133,13 +145,7 @@ def gather(operator: Gather, machine: Machine) -> Emission:
 
     def one(o: Expr, c: Expr) -> Stmt:
         made: list[Stmt] = []
-        kind = str(indices.dtype)
-        wide = "int64" if ELEMENT_SIZE[operator.index] == ELEMENT_SIZE["int64"] else "int32"
-        index = named(load(indices, c) if kind == wide else tirx.Cast(wide, load(indices, c)), made)
-        size, nothing = tirx.IntImm(wide, extent), tirx.IntImm(wide, 0)
-        counted = named(tirx.Select(index < nothing, index + size, index), made)
-        clipped = named(tirx.Max(tirx.Min(counted, size - tirx.IntImm(wide, 1)), nothing), made)
-        place = named(tirx.Cast("int32", clipped), made)
+        place = placed(load(indices, c), extent, made)
         made.append(copied(x, (o * extent + place) * inner, y, (o * count + c) * inner, inner, machine))
         return sequence(made)
 

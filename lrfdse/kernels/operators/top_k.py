@@ -12,7 +12,7 @@ from lrfdse.kernels.operators.runs import fenced, nothing
 from lrfdse.kernels.tir import Buffer, Expr, Stmt, either, load, named, over, sequence, store
 
 if TYPE_CHECKING:
-    from lrfdse.ir.operators import TopK
+    from lrfdse.ir.indexed import TopK
 
 _Item = tuple[Expr, Expr]
 """An element and its index."""

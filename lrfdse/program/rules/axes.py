@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lrfdse.ir.operators import OneHot, RunningSum, TopK
+from lrfdse.ir.indexed import OneHot, TopK
+from lrfdse.ir.operators import RunningSum
 from lrfdse.program.build import Tensor
 from lrfdse.program.layout import Axis, Part, View, dense
 from lrfdse.program.site import Rules, Site

@@ -1,11 +1,12 @@
-"""Picking elements along an axis by computed indices."""
+"""Reading and writing elements by computed indices."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from lrfdse.ir.operators import Gather
+from lrfdse.ir.indexed import Gather, ScatterElements, ScatterND
 from lrfdse.program.build import Tensor
 from lrfdse.program.layout import Part, View
 from lrfdse.program.rules.axes import resized, with_steps
@@ -46,5 +47,39 @@ def _run(known: Sequence[int], extent: int) -> tuple[int, int, int] | None:
     return (index[0], step, len(index)) if even else None
 
 
-RULES: Rules = {"Gather": _gather}
+_JOINED = frozenset(("float32", "float64", "int32", "int64"))
+"""Elements that scatters add, multiply and compare."""
+
+
+def _scatter_nd(at: Site) -> Sequence[Tensor] | None:
+    x, index, updates = (at.build.ordered(at.input(place)) for place in range(3))
+    joining = at.attribute("reduction", "none")
+    if joining != "none" and x.element not in _JOINED:
+        return None
+    axes = index.shape[-1]
+    count, inner = math.prod(index.shape[:-1]), math.prod(x.shape[axes:])
+    y = at.build.new(x.view, x.element)
+    operator = ScatterND(x.shape[:axes], inner, count, joining, x.element, index.element)
+    at.build.call(operator, x.value, index.value, updates.value, y.value)
+    return [y]
+
+
+def _scatter_elements(at: Site) -> Sequence[Tensor] | None:
+    x, index, updates = (at.build.ordered(at.input(place)) for place in range(3))
+    joining = at.attribute("reduction", "none")
+    if joining != "none" and x.element not in _JOINED:
+        return None
+    axis = at.attribute("axis", 0) % len(x.shape)
+    y = at.build.new(x.view, x.element)
+    operator = ScatterElements(x.shape, updates.shape, axis, joining, x.element, index.element)
+    at.build.call(operator, x.value, index.value, updates.value, y.value)
+    return [y]
+
+
+RULES: Rules = {
+    "Gather": _gather,
+    "Scatter": _scatter_elements,
+    "ScatterElements": _scatter_elements,
+    "ScatterND": _scatter_nd,
+}
 """Rules for tensors of any element type."""

@@ -9,11 +9,22 @@ import numpy as np
 
 from lrfdse.program.build import Tensor
 from lrfdse.program.layout import View, compact, dense, order_of
-from lrfdse.program.site import Rules, Site
+from lrfdse.program.site import Rules, Site, element_of
 
 
-def _same(at: Site) -> Sequence[Tensor] | None:
-    return None if at.uses(1) else [at.input(0)]
+def _same(at: Site) -> Sequence[Tensor]:
+    return [at.input(0)]
+
+
+def _dropout(at: Site) -> Sequence[Tensor]:
+    """Return what went in, all of which is kept."""
+    x = at.input(0)
+    return [x, at.build.constant(np.ones(x.shape, bool))] if at.uses(1) else [x]
+
+
+def _eye_like(at: Site) -> Sequence[Tensor]:
+    rows, columns = at.shape()
+    return [at.build.constant(np.eye(rows, columns, at.attribute("k", 0), element_of(at.node.outputs[0])))]
 
 
 def _reshape(at: Site) -> Sequence[Tensor]:
@@ -219,8 +230,9 @@ RULES: Rules = {
     "CastLike": _cast,
     "Concat": _concat,
     "DepthToSpace": _depth_to_space,
-    "Dropout": _same,
+    "Dropout": _dropout,
     "Expand": _expand,
+    "EyeLike": _eye_like,
     "Flatten": _reshape,
     "Identity": _same,
     "Pad": _pad,

@@ -13,19 +13,8 @@ from scipy import special
 
 from lrfdse.ir.epilogue import NO_EPILOGUE, VALUE, Epilogue, Instruction, Operand, Source
 from lrfdse.ir.factorization import Step
-from lrfdse.ir.operators import (
-    Copy,
-    Elementwise,
-    Gather,
-    Interpolation,
-    Normalization,
-    OneHot,
-    Pool,
-    Reduction,
-    RunningSum,
-    Softmax,
-    TopK,
-)
+from lrfdse.ir.indexed import Gather, OneHot, ScatterElements, ScatterND, TopK
+from lrfdse.ir.operators import Copy, Elementwise, Interpolation, Normalization, Pool, Reduction, RunningSum, Softmax
 from lrfdse.ir.products import (
     BatchedProduct,
     Convolution,
@@ -213,6 +202,38 @@ def one_hot(outer: int, depth: int, inner: int, element: Any = "float32", index:
     place = np.where(indices < 0, indices + depth, indices)[:, None]
     y = np.where(place == np.arange(depth)[None, :, None], values[1], values[0])
     return Case(OneHot(outer, depth, inner, element, index), [indices, values], [y], 0)
+
+
+def scatter_nd(
+    extents: tuple[int, ...], inner: int, count: int, joining: Any = "none", element: Any = "float32"
+) -> Case:
+    """Return a case with indices beyond both ends; of updates of one place the last one stays."""
+    x = RNG.integers(1, 9, (*extents, inner)).astype(element)
+    index = np.stack([RNG.integers(-n - 1, n + 1, count) for n in extents], axis=1)
+    updates = RNG.integers(1, 9, (count, inner)).astype(element)
+    functions = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+    y = x.copy()
+    for numbers, update in zip(index, updates, strict=True):
+        place = tuple(min(max(i + n * (i < 0), 0), n - 1) for i, n in zip(numbers, extents, strict=True))
+        y[place] = update if joining == "none" else functions[joining](y[place], update)
+    return Case(ScatterND(extents, inner, count, joining, element), [x, index, updates], [y], 0)
+
+
+def scatter_elements(
+    shape: tuple[int, ...], made: tuple[int, ...], axis: int, joining: Any = "none", element: Any = "float32"
+) -> Case:
+    x = RNG.integers(1, 9, shape).astype(element)
+    index = RNG.integers(-shape[axis] - 1, shape[axis] + 1, made).astype(np.int32)
+    updates = RNG.integers(1, 9, made).astype(element)
+    functions = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+    y = x.copy()
+    for place in itertools.product(*map(range, made)):
+        i = index[place]
+        at = [*place]
+        at[axis] = min(max(i + shape[axis] * (i < 0), 0), shape[axis] - 1)
+        y[tuple(at)] = updates[place] if joining == "none" else functions[joining](y[tuple(at)], updates[place])
+    operator = ScatterElements(shape, made, axis, joining, element, "int32")
+    return Case(operator, [x, index, updates], [y], 0)
 
 
 def transposed(window: Window, channels: int, outputs: int, e: Epilogue) -> Case:
@@ -429,6 +450,14 @@ def axis_cases() -> Iterator[Case]:
         yield one_hot(5, 40, 1, element)
         yield one_hot(3, 7, 5, element, "int32")
         yield one_hot(200, 1, 1, element)
+    for element in ("float32", "bool", "int64", "float16"):
+        yield scatter_nd((7,), 9, 5, "none", element)
+        yield scatter_nd((3, 4, 5), 1, 17, "none", element)
+        yield scatter_elements((4, 5, 6), (3, 5, 2), 1, "none", element)
+    for joining in ("add", "mul", "max", "min"):
+        for element in ("float32", "float64", "int32", "int64"):
+            yield scatter_nd((3, 4), 5, 6, joining, element)
+            yield scatter_elements((5, 6), (4, 6), 0, joining, element)
     for index in ("uint8", "int8", "int16", "float32", "float64"):
         yield one_hot(30, 20, 1, "float32", index)
     # Not numbers, and what no index of 32 bits holds; parts of numbers are left out.

@@ -56,7 +56,7 @@ def folded(model: ir.Model, shapes: Mapping[str, Sequence[int]], path: Path) -> 
     """
     model = ir.passes.functionalize(SpellOutIntegers())(model).model
     raise_if_any([*foreign_domains(model), *ends_in(model)], path)
-    model = _open(model)
+    model = _stated(_open(model))
     inputs = ports(model.graph, shapes, path)
     if unknown := [port for port in inputs if not is_known(port.fixed)]:
         fix = " ".join(shape_option(port) for port in unknown)
@@ -93,6 +93,17 @@ def _open(model: ir.Model) -> ir.Model:
     for value in model.graph.inputs:
         if value.shape is not None:
             value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
+    return model
+
+
+def _stated(model: ir.Model) -> ir.Model:
+    """Return a model whose STFTs say that they are one-sided: ONNX's inference takes the default for the contrary."""
+    if not any(node.op_type == "STFT" and "onesided" not in node.attributes for node in model.graph):
+        return model
+    model = model.clone()
+    for node in model.graph:
+        if node.op_type == "STFT" and "onesided" not in node.attributes:
+            node.attributes.add(ir.AttrInt64("onesided", 1))
     return model
 
 

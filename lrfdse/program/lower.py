@@ -31,6 +31,7 @@ from lrfdse.program.rules import (
     recurrent,
     resizing,
     shaping,
+    spectra,
 )
 from lrfdse.program.simplify import simplified
 from lrfdse.program.site import Rules, Site, element_of, shape_of
@@ -48,6 +49,7 @@ FLOAT: Rules = {
     **products.RULES,
     **recurrent.RULES,
     **resizing.RULES,
+    **spectra.RULES,
 }
 """Rules for float32, by ONNX operator."""
 

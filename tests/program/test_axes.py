@@ -1,4 +1,4 @@
-"""TopK, CumSum, OneHot and scatters as calls of operators; what of them has to be constant."""
+"""TopK, CumSum, OneHot, scatters and ReverseSequence as calls; what of them has to be constant."""
 
 from __future__ import annotations
 
@@ -103,3 +103,22 @@ def test_the_mask_of_a_dropout_that_drops_nothing_and_a_diagonal_are_constants()
     y, mask = g.ops("Dropout", x, outputs=2)
     shown = g.op("Where", mask, y, g.op("EyeLike", x, k=1))
     assert "Foreign" in kinds(compared(g.model(g.op("Add", shown, g.op("EyeLike", x, k=-1)))))
+
+
+@pytest.mark.parametrize("lengths", [[4, 4, 4, 4, 4, 4], [3, 3, 3, 3, 3, 3], [1, 2, 3, 4, 4, 1], [2, 2, 4, 4, 4, 1]])
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0)])
+def test_sequences_that_are_reversed_as_far_as_they_go(lengths, axes):
+    g = Graph()
+    time, batch = axes
+    shape = [5, 5, 5]
+    shape[time], shape[batch] = 4, 6
+    x = g.op("Transpose", g.op("Relu", g.input("x", [shape[2], *shape[:2]])), perm=[1, 2, 0])
+    y = g.op("ReverseSequence", x, g.integers(*lengths), time_axis=time, batch_axis=batch)
+    assert "Foreign" not in kinds(compared(g.model(g.op("Neg", y))))
+
+
+def test_sequences_whose_lengths_are_computed_are_refused():
+    g = Graph()
+    y = g.op("ReverseSequence", g.input("x", [4, 6]), g.input("n", [6], TensorProto.INT64))
+    with pytest.raises(InputError, match=r"ReverseSequence \(its shape or axis is computed: 'ReverseSequence_0'\)$"):
+        program(g.model(y))

@@ -210,6 +210,30 @@ def _space_to_depth(at: Site) -> Sequence[Tensor]:
     return [at.build.reshaped(split.transpose(order), at.shape())]
 
 
+def _reverse_sequence(at: Site) -> Sequence[Tensor] | None:
+    """Reverse the begin of every sequence of a batch, as long as constants say."""
+    x, lengths = at.input(0), at.integers(1)
+    time, batch = at.attribute("time_axis", 0), at.attribute("batch_axis", 1)
+    steps = x.shape[time]
+    if lengths is None or any(not 0 <= length <= steps for length in lengths):
+        return None
+    if all(length == steps for length in lengths):
+        return [cut(at, x, time, steps - 1, -1, steps)]
+    whole = at.build.new(dense(x.shape, order_of(compact(x.view))), x.element)
+    for place, first, step, count in _runs(lengths):
+        # Neighbours of one length are reversed together.
+        for sample, number in ((place, count),) if not step else ((place + k, 1) for k in range(count)):
+            length = first + step * (sample - place)
+            some = cut(at, x, batch, sample, 1, number)
+            for begin, source, way, size in ((0, length - 1, -1, length), (length, length, 1, steps - length)):
+                if size:
+                    target = whole.view.slice(batch, sample, 1, number)
+                    target = target and target.slice(time, begin, 1, size)
+                    assert target is not None, "axes of a new tensor have one part"
+                    at.build.copy_into(cut(at, some, time, source, way, size), whole.value, target)
+    return [whole]
+
+
 def _cast(at: Site) -> Sequence[Tensor] | None:
     x, to = at.input(0), at.node.outputs[0].dtype
     return [x] if to is not None and to.numpy().name == x.element else None
@@ -237,6 +261,7 @@ RULES: Rules = {
     "Identity": _same,
     "Pad": _pad,
     "Reshape": _reshape,
+    "ReverseSequence": _reverse_sequence,
     "Shape": _shape,
     "Size": _size,
     "Slice": _slice,

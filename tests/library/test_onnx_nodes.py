@@ -1,4 +1,4 @@
-"""ONNX's own tests of single operators as machine code: a sample of each operator, all in one library on the host."""
+"""ONNX's own tests of single operators as machine code: a sample of each, in one library on the host, and elsewhere."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import pytest
 
 from lrfdse.base.events import silent
 from lrfdse.base.store import Store
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, KernelError
+from lrfdse.ir.operators import Foreign
 from lrfdse.ir.program import Call, Interface, Program
+from lrfdse.kernels.operators.build import compile_operator
 from lrfdse.library.compiling import compile_program, pack_for
 from lrfdse.library.interface import signature
 from lrfdse.library.layout import lay_out
@@ -130,3 +132,26 @@ def test_a_hundred_operators_compute_what_onnx_says_and_all_others_are_refused_b
     unnamed.pop("LinearAttention", None)
     assert not unnamed
     print(f"{len(taken)} operators are right, {len(left)} are refused: {', '.join(sorted(left))}")
+
+
+@pytest.mark.parametrize("target", ["riscv64-u74", "armv7"])
+def test_foreign_nodes_that_the_host_compiles_need_no_library_elsewhere_either(target):
+    refused, count = [], 0
+    for operator, cases in samples().items():
+        for case in cases[:TRIES]:
+            model, _, _ = with_constants(case)
+            try:
+                calls = program(ir.from_proto(model)).calls
+                foreign = {call.operator for call in calls if isinstance(call.operator, Foreign)}
+                for each in foreign:
+                    compile_operator(each, "", load_target("host"), "f")
+            except (InputError, KernelError):
+                continue
+            for each in foreign:
+                count += 1
+                try:
+                    compile_operator(each, "", load_target(target), "f")
+                except KernelError as error:
+                    refused.append(f"{operator} ({case.name}): {error}")
+    assert not refused
+    assert count >= 60

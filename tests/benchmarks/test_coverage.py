@@ -147,7 +147,7 @@ def _noise(beside, first, count):
 
 @pytest.mark.slow
 def test_a_model_is_explored_judged_on_test_data_and_kept(tmp_path, package):
-    model = Explored("net", "a net", package, _noise, "noise", samples=(64, 32, 16))
+    model = Explored("net", "a net", package, _noise, "noise", samples=(64, 200, 16))
     records = tmp_path / "rows.jsonl"
     looked = Rows(Records(records), tmp_path / "site", 6).looked(model)
     row = Rows(Records(records), tmp_path / "site", 6).row(model)

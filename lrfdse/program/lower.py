@@ -144,8 +144,7 @@ class _Lowering:
         at = Site(node, inputs, self.build, opset)
         found = _by_rule(at)
         if found is None and (node.domain not in STANDARD or node.op_type in OWN):
-            reason = "in this form" if node.op_type in FLOAT or node.op_type in ANY else f"of the domain {node.domain}"
-            self.refused.append(Refusal(node.op_type, node.name or "", reason))
+            self.refused.append(Refusal(node.op_type, node.name or "", _why_not(at)))
             # What follows is looked at as well, so that one error names all that is wrong.
             found = [self.build.new(dense(shape_of(value)), element_of(value)) for value in node.outputs if value.shape]
         elif found is None:
@@ -176,6 +175,14 @@ def _is_empty(value: ir.Value) -> bool:
     """Return whether a value is a parameter without elements, as good as left out."""
     content = ir.convenience.get_const_tensor(value)
     return content is not None and content.size == 0
+
+
+def _why_not(at: Site) -> str:
+    node = at.node
+    if node.op_type not in FLOAT and node.op_type not in ANY:
+        return f"of the domain {node.domain}"
+    said = recurrent.unusual(at) if node.op_type in recurrent.RULES else None
+    return said or "in this form"
 
 
 def _by_rule(at: Site) -> Sequence[Tensor] | None:

@@ -81,10 +81,28 @@ def test_operators_that_no_rule_and_no_compiler_knows_are_named():
     z = g.op("CumSum", x, g.integers(0))
     with pytest.raises(InputError, match=r"Det \(nothing stands for it: 'Det_0'\)$"):
         program(g.model(y, z))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "attributes", "said"),
+    [
+        (["", "", "", "", "p"], {}, "peepholes"),
+        (["", "l"], {}, "sequence_lens"),
+        ([], {"clip": 3.0}, "a clip"),
+        (
+            [],
+            {"activations": ["Relu", "Tanh", "Tanh"], "input_forget": 1},
+            "activations Relu, Tanh, Tanh, input_forget",
+        ),
+    ],
+)
+def test_what_a_recurrent_layer_has_that_nothing_computes_is_named(inputs, attributes, said):
     g = Graph()
+    given = {"": "", "p": g.weight(1, 6), "l": g.constant(np.array([5, 3], np.int32))}
     weights = g.weight(1, 8, 3), g.weight(1, 8, 2)
-    y = g.op("LSTM", g.input("x", [5, 2, 3]), *weights, "", "", "", "", g.weight(1, 6), hidden_size=2)
-    with pytest.raises(InputError, match=r"LSTM \(in this form: 'LSTM_0'\)$"):
+    x = g.input("x", [5, 2, 3])
+    y = g.op("LSTM", x, *weights, *(given[name] for name in inputs), hidden_size=2, **attributes)
+    with pytest.raises(InputError, match=rf"LSTM \(with {said}: 'LSTM_0'\)$"):
         program(g.model(y))
 
 

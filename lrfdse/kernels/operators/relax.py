@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import onnx
 import tvm
 from numpy.typing import NDArray
 from tvm import relax
-from tvm.relax.frontend.onnx import from_onnx
+from tvm.relax.frontend.onnx import from_onnx, onnx_frontend
 
 from lrfdse.errors import KernelError
 from lrfdse.ir.ports import ELEMENT_SIZE, Element
@@ -20,6 +21,9 @@ from lrfdse.kernels.operators.indices import ClippedIndices
 if TYPE_CHECKING:
     from lrfdse.ir.operators import Foreign
 
+
+vars(onnx_frontend)["print"] = lambda *_, **__: None
+"""Before it raises, TVM's importer prints to standard output, where commands print their results."""
 
 _IGNORED = {"IsInf": {"detect_negative", "detect_positive"}, "Resize": {"antialias"}}
 """Attributes that TVM's importer reads over."""
@@ -84,6 +88,8 @@ def lowered(operator: Foreign) -> tuple[Any, Graph]:
     # Each of TVM's importers raises what it likes.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        # Of an operator of Relax its whole record is said.
+        reason = re.sub(r'ir\.Op\(span=.*?name="([\w.]+)".*?\) requires', r"\1 requires", reason)
         raise KernelError(f"{operator.name}: no code generator knows it, and TVM's Relax says: {reason}") from error
 
 

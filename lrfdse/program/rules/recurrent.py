@@ -20,7 +20,7 @@ _ACTIVATIONS = {"lstm": ["sigmoid", "tanh", "tanh"], "gru": ["sigmoid", "tanh"]}
 def _recurrent(cell: Literal["lstm", "gru"]) -> Rule:
     def rule(at: Site) -> Sequence[Tensor] | None:
         weight, recurrent, bias = (at.constant(place) for place in (1, 2, 3))
-        if weight is None or recurrent is None or (at.has(3) and bias is None) or not _is_plain(at, cell):
+        if weight is None or recurrent is None or unusual(at) is not None:
             return None
         batch_first = bool(at.attribute("layout", 0))
         x = at.input(0).transpose((1, 0, 2)) if batch_first else at.input(0)
@@ -68,16 +68,26 @@ def _recurrent(cell: Literal["lstm", "gru"]) -> Rule:
     return rule
 
 
-def _is_plain(at: Site, cell: str) -> bool:
-    """Return whether a node has the usual activations, and no clip, peepholes or sequences of several lengths."""
+def unusual(at: Site) -> str | None:
+    """Return what a node has that nothing here computes, such as "with peepholes"; None where there is nothing."""
+    cell = at.node.op_type.lower()
     directions = 2 if at.attribute("direction", "forward") == "bidirectional" else 1
-    given = [name.lower() for name in at.attribute("activations", _ACTIVATIONS[cell] * directions)]
+    usual = _ACTIVATIONS[cell] * directions
+    given = at.attribute("activations", usual)
     lengths = at.integers(4)
     x = at.input(0).shape
     steps = x[1] if at.attribute("layout", 0) else x[0]
-    whole = not at.has(4) or (lengths is not None and all(length == steps for length in lengths))
-    usual = given == _ACTIVATIONS[cell] * directions and not at.attribute("clip") and not at.has(7)
-    return usual and whole and not at.attribute("input_forget", 0) and not at.attribute("activation_alpha")
+    found = {
+        "computed weights": any(at.is_computed(place) for place in (1, 2, 3)),
+        f"activations {', '.join(given)}": [name.lower() for name in given] != usual,
+        "activation_alpha": bool(at.attribute("activation_alpha")),
+        "a clip": bool(at.attribute("clip")),
+        "input_forget": bool(at.attribute("input_forget", 0)),
+        "peepholes": at.has(7),
+        "sequence_lens": at.has(4) and (lengths is None or any(length != steps for length in lengths)),
+    }
+    names = [name for name, there in found.items() if there]
+    return f"with {', '.join(names)}" if names else None
 
 
 def _input_gates(at: Site, x: Tensor, weight: np.ndarray, bias: np.ndarray) -> Tensor:

@@ -338,3 +338,12 @@ def test_a_foreign_node_that_cannot_be_compiled_is_named(text, words):
     )
     with pytest.raises(KernelError, match=words):
         compile_operator(Foreign(model.SerializeToString(), name, ((8, "float32"),), outputs), "", HOST, "f")
+
+
+def test_what_tvm_says_of_a_node_is_short_and_nothing_is_printed(capfd):
+    text = "(int32[8] x) => (int32[1] y) { y = ReduceL2 (x) }"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> g {text}')
+    operator = Foreign(model.SerializeToString(), "ReduceL2", ((8, "int32"),), ((1, "int32"),))
+    with pytest.raises(KernelError, match=r"TVM's Relax says: relax\.sqrt requires") as refused:
+        compile_operator(operator, "", HOST, "f")
+    assert "ir.Op(" not in str(refused.value) and capfd.readouterr().out == ""

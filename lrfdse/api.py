@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrfdse.base.arguments import number_between, positive_number, values_of, whole_number
+from lrfdse.base.arguments import number_between, positive_number, shapes_of, values_of, whole_number
 from lrfdse.base.events import Event, silent
 from lrfdse.base.temporary import temporary_folder
 from lrfdse.errors import InputError
@@ -217,7 +217,7 @@ def explore(
         raise InputError("a model that is given as an object needs `output`, the folder of its results")
     else:
         path = folder / _GIVEN / f"{folder.resolve().name}.onnx"
-    fixed = _shape(shape), values_of(value)
+    fixed = shapes_of(shape), values_of(value)
     settings = settings_for(path, os.fspath(target), os.fspath(space), None, folder, *fixed, **options)
     roles = {"calib": calib, "eval": eval, "test": test, "train": heal_data}
     given = {role: data for role, data in roles.items() if data is not None}
@@ -268,7 +268,7 @@ def inspect(
     with temporary_folder() as folder:
         path = model_file(model, folder / "model.onnx")
         files = Data() if calib is None else Data(data_file(calib, "calib", folder))
-        fixed = _shape(shape), values_of(value)
+        fixed = shapes_of(shape), values_of(value)
         settings = settings_for(path, os.fspath(target), os.fspath(space), files, Path(), *fixed, **options)
         with cache_folder_at(options.get("cache")), one_thread_each():
             document = inspection_of(run(settings, progress or silent))
@@ -361,8 +361,3 @@ def target_names() -> list[str]:
     from lrfdse.targets.catalog import names
 
     return names("targets")
-
-
-def _shape(shape: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:
-    named = {} if shape is None else shape
-    return {name: tuple(whole_number(f"shape of {name}", size, 1) for size in sizes) for name, sizes in named.items()}

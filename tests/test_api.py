@@ -20,6 +20,7 @@ import pytest
 
 import lrfdse
 from lrfdse.cli import app, run
+from lrfdse.quality.metrics import check_metric
 from lrfdse.results.settings import Options, Settings
 
 SCRIPT = Path(__file__).parent / "strangers" / "script.py"
@@ -130,7 +131,7 @@ def test_a_wrong_keyword_and_a_wrong_type_are_errors_of_python(small_folder):
         lrfdse.explore(small_folder, "riscv64", sed=1)
     with pytest.raises(TypeError, match=r"limits is a lrfdse\.Limits, .* but got dict"):
         lrfdse.explore("model.onnx", "riscv64", limits={"max_drop": 0.01})
-    with pytest.raises(TypeError, match="integer"):
+    with pytest.raises(TypeError, match="budget must be a whole number, but got 2.5"):
         lrfdse.explore(small_folder, "riscv64", budget=2.5)
 
 
@@ -254,3 +255,26 @@ def test_what_was_given_as_objects_lies_beside_the_results(run_by_a_stranger, sm
         assert {name: ours[name].tolist() for name in ours} == {name: theirs[name].tolist() for name in theirs}
     command = lrfdse.load(output).document.command or ""
     assert command.startswith("lrfdse explore 'given/small net.onnx' --target riscv64 --calib given/calib.npz")
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "said"),
+    [
+        ({"x": "3x5"}, lrfdse.InputError, r"shape of x takes sizes such as \(1, 3, 48, 320\), but got '3x5'"),
+        ({"x": (3.0, 5)}, TypeError, "shape of x must be a whole number, but got 3.0"),
+        ({"x": 3}, TypeError, "shape of x must be a sequence of sizes, but got 3"),
+        ({"x": (0, 5)}, lrfdse.InputError, "shape of x must be 1 or more, but got 0"),
+    ],
+)
+def test_a_wrong_shape_is_named(shape, error, said, tmp_path):
+    for call in (
+        lambda: lrfdse.build("model.onnx", "host", tmp_path / "out", shape=shape),
+        lambda: lrfdse.inspect("model.onnx", "host", shape=shape),
+    ):
+        with pytest.raises(error, match=f"^{said}$"):
+            call()
+
+
+def test_a_function_as_metric_is_told_how_to_be_given():
+    with pytest.raises(lrfdse.InputError, match="as the text 'MODULE:FUNCTION'"):
+        check_metric(len)

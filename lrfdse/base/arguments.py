@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from lrfdse.errors import InputError
 
@@ -21,11 +21,38 @@ def whole_number(name: str, value: int, least: int) -> int:
     InputError
         It is less; the message begins with `name`.
     TypeError
-        It is no whole number.
+        It is no whole number; the message begins with `name`.
     """
-    if (number := operator.index(value)) < least:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, but got {value!r}") from None
+    if number < least:
         raise InputError(f"{name} must be {least} or more, but got {number}")
     return number
+
+
+def shapes_of(shape: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:
+    """Return sizes of inputs by name.
+
+    >>> shapes_of({"x": [1, 3]})
+    {'x': (1, 3)}
+
+    Raises
+    ------
+    InputError
+        A size is less than 1, or sizes are a text, as the command line takes them.
+    TypeError
+        Sizes are no sequence, or one is no whole number; the message begins with "shape of" and the name.
+    """
+    found = {}
+    for name, sizes in ({} if shape is None else shape).items():
+        if isinstance(sizes, str):
+            raise InputError(f"shape of {name} takes sizes such as (1, 3, 48, 320), but got {sizes!r}")
+        if not isinstance(sizes, Iterable):
+            raise TypeError(f"shape of {name} must be a sequence of sizes, but got {sizes!r}")
+        found[name] = tuple(whole_number(f"shape of {name}", size, 1) for size in sizes)
+    return found
 
 
 def number_between(name: str, value: float, least: float, most: float = math.inf) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lrfdse.base.arguments import values_of, whole_number
+from lrfdse.base.arguments import shapes_of, values_of
 from lrfdse.base.events import Event, silent
 from lrfdse.errors import InputError
 from lrfdse.ir.latency import TOLERANCE
@@ -102,9 +102,7 @@ def build(
     from lrfdse.model.given import model_file
     from lrfdse.targets.catalog import load_target
 
-    named = {
-        key: tuple(whole_number(f"shape of {key}", size, 1) for size in sizes) for key, sizes in (shape or {}).items()
-    }
+    named = shapes_of(shape)
     checked_name(name)
     if weights not in ("library", "file"):
         raise InputError(f"--weights {weights!r}: library or file")

@@ -72,6 +72,10 @@ class Scorer:
 
 def check_metric(metric: str | None) -> None:
     """Raise `InputError` where the name is neither one of `METRICS` nor ``module:function``."""
+    if metric is not None and not isinstance(metric, str):
+        raise InputError(
+            "metric takes a name, or your own function as the text 'MODULE:FUNCTION' that every process finds"
+        )
     if metric is not None and not _OWN.fullmatch(metric) and metric not in METRICS.names():
         raise InputError(f"--metric takes {', '.join(METRICS.names())} or MODULE:FUNCTION, but got {metric!r}")
 

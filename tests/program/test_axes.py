@@ -31,6 +31,18 @@ def test_the_best_pixels_of_an_image_whose_channels_lie_innermost():
     assert kinds(made)["TopK"] == 1 and "Foreign" in kinds(made)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_of_two_outputs_is_enough(place):
+    g = Graph()
+    made = g.ops("TopK", g.input("x", [3, 7]), g.integers(2), outputs=2)[place]
+    assert kinds(compared(g.model(g.op("Cast", made, to=TensorProto.FLOAT))))["TopK"] == 1
+
+
+def test_a_number_that_is_an_attribute():
+    g = Graph(opset=9)
+    assert kinds(compared(g.model(g.ops("TopK", g.input("x", [3, 7]), outputs=2, k=2)[0])))["TopK"] == 1
+
+
 def test_an_axis_of_one_element_is_sorted_too():
     g = Graph()
     x = g.op("Transpose", g.op("Relu", g.input("x", [4, 1, 5])), perm=[2, 1, 0])

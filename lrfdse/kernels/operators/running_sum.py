@@ -33,7 +33,7 @@ def running_sum(operator: RunningSum, machine: Machine) -> Emission:
 
         def step(s: Expr) -> Stmt:
             into: list[Stmt] = []
-            at = named((o * size + (size - 1 - s if operator.reverse else s)) * inner + first, into)
+            at = (o * size + (size - 1 - s if operator.reverse else s)) * inner + first
             before = named(load(total, 0), into)
             after = named(before + load(x, at, lanes), into)
             into.append(store(total, after, 0))

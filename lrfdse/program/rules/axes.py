@@ -41,9 +41,12 @@ def resized(view: View, stride: int, size: int, count: int) -> tuple[Axis, ...]:
 def _top_k(at: Site) -> Sequence[Tensor] | None:
     x = at.input(0)
     axis = at.attribute("axis", -1) % len(x.shape)
-    size, count = x.shape[axis], at.shape()[axis]
-    if x.element not in _SORTED or count > size:
+    # Shapes of outputs that nothing reads are not known.
+    given = (at.attribute("k"),) if at.opset < 10 else at.integers(1)
+    size = x.shape[axis]
+    if x.element not in _SORTED or given is None or not 0 < given[0] <= size:
         return None
+    count = given[0]
     x, inner = with_steps(at, x, axis)
     others = resized(x.view, inner, size, count)
     sorted_axis: Axis = (Part(count, inner),) if count > 1 else ()

@@ -436,6 +436,14 @@ def axis_cases() -> Iterator[Case]:
     yield top_k(1, 1000, 1, 1000)
     yield top_k(1, 8400, 1, 100)
     yield top_k(3, 1, 5, 1)
+    # One element of all.
+    yield top_k(1, 1, 1, 1)
+    yield running_sum(1, 1, 1)
+    yield running_sum(1, 1, 1, "int64", exclusive=True, reverse=True)
+    yield one_hot(1, 1, 1)
+    yield scatter_nd((1,), 1, 1)
+    yield scatter_nd((1, 1), 1, 1, "add")
+    yield scatter_elements((1,), (1,), 0)
     for element in ("float64", "int8", "uint8", "int16", "uint16", "int32", "int64"):
         yield top_k(2, 40, 3, 5, element)
         yield top_k(2, 40, 1, 40, element, largest=False)

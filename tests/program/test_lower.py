@@ -447,6 +447,19 @@ def test_a_size_of_one_pixel_and_a_size_that_stays(mode):
         compared(g.model(y))
 
 
+@pytest.mark.parametrize(
+    ("opset", "operator", "sizes", "factors"),
+    [(18, "Resize", (5, 10), (1.4, 0.7)), (10, "Resize", (5, 10), (1.4, 0.7)), (9, "Upsample", (5, 5), (1.4, 1.4))],
+)
+def test_sizes_that_scales_give_are_those_of_onnxruntime(opset, operator, sizes, factors):
+    """In float64, 0.7 of 10 pixels and 1.4 of 5 are less than seven, where the scales are float32."""
+    g = Graph(opset=opset)
+    scales = g.constant(np.array([1, 1, *factors], np.float32))
+    inputs = [scales] if opset < 11 else ["", scales]
+    y = g.op("Relu", g.op(operator, g.input("x", [1, 2, *sizes]), *inputs, mode="linear"))
+    assert compared(g.model(y)).outputs[0].shape == (1, 2, 7, 7)
+
+
 def test_before_opset_11_smaller_images_take_the_pixel_behind():
     g = Graph(opset=10)
     x = g.input("x", [1, 2, 7, 9])

@@ -68,7 +68,7 @@ def forecast(settings: Settings) -> Forecast:
     """
     from lrfdse.meters.meter import METERS, auto_meter
     from lrfdse.search.samplers.builtin import open_sampler
-    from lrfdse.search.study.storage import check_form
+    from lrfdse.search.study.urls import check_form
     from lrfdse.toolchain.programs import require_tools
 
     check_output(settings.output)

@@ -15,6 +15,7 @@ from lrfdse.errors import InputError, LrfdseError, ToolError
 from lrfdse.search.study.urls import (
     FORMS,
     driver_package,
+    driverless,
     is_journal,
     lacks_slashes,
     reason_without_secrets,
@@ -95,39 +96,6 @@ def open_storage(url: str, grace: float = 60.0, connect: float = CONNECT) -> Bas
     if not scheme:
         url, scheme = sqlite_url(Path(url)), "sqlite"
     return _open_database(url, scheme, grace, connect)
-
-
-def check_form(url: str | None) -> None:
-    """Refuse a text that names no storage, or one whose driver is missing; nothing is opened, and nothing made.
-
-    Raises
-    ------
-    InputError
-        The text names no storage.
-    ToolError
-        The database's driver is missing.
-    """
-    if url is None:
-        return
-    import sqlalchemy.exc
-
-    url = with_driver(url)
-    scheme = scheme_of(url)
-    try:
-        if not scheme and lacks_slashes(url):
-            raise ValueError(url)
-        if scheme and scheme != "grpc":
-            sqlalchemy.create_engine(url).dispose()
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        raise InputError(f"--study {without_credentials(url)}: not a storage ({FORMS})") from None
-    except ImportError:
-        raise _driverless(url, scheme) from None
-
-
-def _driverless(url: str, scheme: str) -> ToolError:
-    return ToolError(
-        f"--study {without_credentials(url)}: the database's driver is missing: pip install {driver_package(scheme)}"
-    )
 
 
 def close_storage(storage: BaseStorage) -> None:
@@ -211,7 +179,7 @@ def _open_database(url: str, scheme: str, grace: float, connect: float) -> BaseS
         except (sqlalchemy.exc.ArgumentError, ValueError):
             raise InputError(f"--study {shown}: not a storage ({FORMS})") from None
         except ImportError:
-            raise _driverless(url, scheme) from None
+            raise driverless(url, scheme) from None
         except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError) as e:
             if attempt == _ATTEMPTS - 1 or not any(text in str(e) for text in _RACES):
                 raise _unusable(shown, url, sqlite and "disk" not in str(e), e) from None

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrfdse.errors import InputError
+from lrfdse.errors import InputError, ToolError
 
 FORMS = "like sqlite:///study.db, study.journal, postgresql://USER:PASSWORD@HOST/NAME or grpc://HOST:PORT"
 _DRIVERS = {
@@ -196,3 +196,37 @@ def _secrets(url: str) -> list[str]:
     split = _split(url)
     parts = [*split.login.split(":", 1), *(found[0].partition("=")[2] for found in _ASSIGNED.finditer(url))]
     return [text for part in parts for text in {part, unquote(part)} if text]
+
+
+def check_form(url: str | None) -> None:
+    """Refuse a text that names no storage, or one whose driver is missing; nothing is opened, and nothing made.
+
+    Raises
+    ------
+    InputError
+        The text names no storage.
+    ToolError
+        The database's driver is missing.
+    """
+    if url is None:
+        return
+    import sqlalchemy.exc
+
+    url = with_driver(url)
+    scheme = scheme_of(url)
+    try:
+        if not scheme and lacks_slashes(url):
+            raise ValueError(url)
+        if scheme and scheme != "grpc":
+            sqlalchemy.create_engine(url).dispose()
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise InputError(f"--study {without_credentials(url)}: not a storage ({FORMS})") from None
+    except ImportError:
+        raise driverless(url, scheme) from None
+
+
+def driverless(url: str, scheme: str) -> ToolError:
+    """Return the error of a database whose driver is not installed."""
+    return ToolError(
+        f"--study {without_credentials(url)}: the database's driver is missing: pip install {driver_package(scheme)}"
+    )

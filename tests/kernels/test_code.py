@@ -113,6 +113,18 @@ def test_x60_code_spreads_loads_among_products() -> None:
     assert max(map(len, order.split("*"))) <= 3, order
 
 
+@pytest.mark.parametrize(("inner", "unroll"), [(2, 1), (3, 1), (4, 2), (5, 2)])
+def test_short_sums_of_the_x60_do_not_wait_for_themselves(inner, unroll) -> None:
+    # An addition to a sum waits for the one before it, so that those to all others have to stand between.
+    spec = KernelSpec(240, inner, Factorization.dense(240, inner), 16, False, False)
+    schedule = Schedule.parse(f"out:8:3x8:u{unroll}")
+    text = compile_kernel(spec, schedule, load_target("riscv64"), "kernel", assembly=True).assembly
+    sums = re.findall(r"^\s+vfm(?:ul|acc|add)\.vf\s+(v\d+)", text, re.MULTILINE)
+    assert len(sums) == inner * 24
+    for first in range(0, len(sums), 24):
+        assert len(set(sums[first : first + 24])) == 24
+
+
 def test_loops_load_the_operands_of_the_next_iteration() -> None:
     """The first instructions of the loop multiply what was loaded before it."""
     machine = load_target("riscv64")
